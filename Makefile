@@ -1,0 +1,40 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check format bench bench-quick clean
+
+$(STAMP): pyproject.toml
+	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch torchvision
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: $(STAMP)      ## a complete first run without data, network or GPU, ending in a report
+	$(BIN)/coview demo
+
+test: $(STAMP)      ## all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)     ## linter, formatter and type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (installs them; takes over an hour)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,peers,jpeg]"
+	$(BIN)/python benchmarks/all.py
+
+bench-quick: $(STAMP)
+	$(BIN)/python benchmarks/all.py --quick
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
