@@ -1,0 +1,29 @@
+"""Coview: learn image representations by comparing views.
+
+    import coview
+
+    run = coview.pretrain("photos/", epochs=100)
+    encoder = coview.load("runs/photos")            # images [B, 3, H, W] in [0, 1] -> h [B, D]
+    scores = coview.evaluate("runs/photos", "labelled/")
+    table = coview.embed("runs/photos", "photos/")
+
+Importing this package is cheap: torch is loaded by the first call, not by the import.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coview.runs import Run, embed, evaluate, load, pretrain, resume
+
+__version__ = "0.1.0"
+__all__ = ["Run", "__version__", "embed", "evaluate", "load", "pretrain", "resume"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from coview import runs
+
+        return getattr(runs, name)
+    raise AttributeError(f"module 'coview' has no attribute {name!r}")

@@ -1,0 +1,73 @@
+"""Errors are interface: one sentence that says what, where, what was expected and what to do.
+
+    CoviewError
+    +-- InvalidValue     a value outside its range or of the wrong kind   (also a ValueError)
+    +-- UnknownName      a name nobody registered; carries the nearest    (also a LookupError)
+    +-- DataError        images or labels that cannot be used
+    +-- RunError         a run folder that exists, is missing, or is not one
+    +-- DamagedFile      a file of ours whose content does not match its hash
+    +-- StorageError     the disk or the file system refused
+    +-- MissingExtra     an optional package is needed for what was asked
+
+The command line prints the sentence of any of these without a traceback and exits with 2.
+Anything else is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CoviewError(Exception):
+    """Base of every error that a user can cause or mend."""
+
+
+class InvalidValue(CoviewError, ValueError):
+    """A value outside its range or of the wrong kind."""
+
+
+class UnknownName(CoviewError, LookupError):
+    """A name that is not known; the message offers the nearest known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = nearest(name, names)
+        hint = f" Did you mean {near!r}?" if near else ""
+        shown = names if len(names) <= 20 else difflib.get_close_matches(name, names, 8, 0.3)
+        more = f" (and {len(names) - len(shown)} more)" if len(shown) < len(names) else ""
+        super().__init__(f"There is no {kind} {name!r}.{hint} Known: {', '.join(shown)}{more}.")
+        self.nearest = near
+
+
+class DataError(CoviewError):
+    """Images or labels that cannot be used as asked."""
+
+
+class RunError(CoviewError):
+    """A run folder that exists already, is missing, or is not a run."""
+
+
+class DamagedFile(CoviewError):
+    """A file of ours whose content does not match its recorded hash."""
+
+
+class StorageError(CoviewError):
+    """The disk or the file system refused a write."""
+
+
+class MissingExtra(CoviewError, ImportError):
+    """An optional package is needed for what was asked."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'coview[{extra}]'"
+        )
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to ``name``, or None where nothing is close."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None

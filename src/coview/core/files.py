@@ -1,0 +1,99 @@
+"""Files that are either whole or absent: temporary, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import DamagedFile, StorageError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``; a reader, or a crash, sees the old or the new whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """As :func:`write_bytes`, for UTF-8 text."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As :func:`write_text`, for a JSON value laid out to be read. NaN, infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in ``path``. Raises DamagedFile where it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Append one JSON line. A line cut off by a crash is skipped by :func:`read_lines`."""
+    with storage_errors(path), path.open("a+b") as stream:
+        # A crash may have left half a line: start on a new one rather than glue onto it.
+        if stream.tell() > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write((json.dumps(value, allow_nan=False) + "\n").encode())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """All whole JSON lines of ``path``; an absent file has none."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the directory entries of ``folder`` durable (needed after a rename)."""
+    if os.name == "nt":  # Windows has no handle on a directory; its renames are journalled.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(content: bytes | memoryview) -> str:
+    """BLAKE2b-128 of ``content`` as 32 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of a write into one sentence that names the file and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {path}: {error.strerror or error}. "
+            "Free some space or choose another folder; files written before are intact."
+        ) from error

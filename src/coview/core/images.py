@@ -1,0 +1,106 @@
+"""The noun of the data room: decoded images of any sizes, resident as uint8."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageStore:
+    """N decoded RGB images in one flat buffer; the unit from which views are rendered.
+
+    Pixels are kept as four bytes (R, G, B, unused) so that a renderer loads a pixel as one word.
+    Row r of the store is image ``pixels[starts[r] : starts[r] + heights[r] * widths[r]]``.
+
+    Shapes: pixels uint8 [P, 4] (memory or memory-mapped); starts int64 [N]; heights, widths
+    int32 [N]; ids int64 [N], unique and stable; labels int64 [N] with -1 where unknown, or None.
+    ``names`` are unique within the source (a relative path, or "train.parquet#17").
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    heights: npt.NDArray[np.int32]
+    widths: npt.NDArray[np.int32]
+    ids: npt.NDArray[np.int64]
+    names: Sequence[str]
+    labels: npt.NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] = ()
+    source: str = ""
+    quarantine: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, row: int) -> npt.NDArray[np.uint8]:
+        """One image, uint8 [H, W, 3]."""
+        height, width = int(self.heights[row]), int(self.widths[row])
+        start = int(self.starts[row])
+        return self.pixels[start : start + height * width].reshape(height, width, 4)[..., :3]
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> ImageStore:
+        """The store of the given rows, in that order; pixels are shared, not copied."""
+        return replace(
+            self,
+            starts=self.starts[rows],
+            heights=self.heights[rows],
+            widths=self.widths[rows],
+            ids=self.ids[rows],
+            names=[self.names[int(row)] for row in rows],
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of ids, sizes and labels (not of pixels): two stores of the same data agree."""
+        hasher = hashlib.blake2b(digest_size=16)
+        for array in (self.ids, self.heights, self.widths, self.labels):
+            hasher.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        return hasher.hexdigest()
+
+
+def image_id(name: str) -> int:
+    """The stable 64-bit id of an image: BLAKE2b-64 of its name, as a signed integer."""
+    raw = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(raw, "little", signed=True)
+
+
+def pack(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3] -> [H * W, 4] in the store's layout."""
+    packed = np.zeros((image.shape[0] * image.shape[1], 4), dtype=np.uint8)
+    packed[:, :3] = image.reshape(-1, 3)
+    return packed
+
+
+def store_from_arrays(
+    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8],
+    *,
+    labels: npt.NDArray[np.int64] | None = None,
+    class_names: tuple[str, ...] = (),
+    names: Sequence[str] | None = None,
+    source: str = "arrays",
+) -> ImageStore:
+    """A store of uint8 images [H, W, 3] of any sizes that are in memory already."""
+    names = [f"{source}#{i}" for i in range(len(images))] if names is None else names
+    heights = np.array([image.shape[0] for image in images], dtype=np.int32)
+    widths = np.array([image.shape[1] for image in images], dtype=np.int32)
+    areas = heights.astype(np.int64) * widths
+    starts = np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.int64)
+    pixels = np.concatenate([pack(image) for image in images])
+    ids = np.array([image_id(name) for name in names], dtype=np.int64)
+    return ImageStore(
+        pixels=pixels, starts=starts, heights=heights, widths=widths, ids=ids, names=names,
+        labels=labels, class_names=class_names, source=source,
+    )  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where memory-mapped stores live: $COVIEW_CACHE, else the user's cache folder."""
+    base = os.environ.get("COVIEW_CACHE")
+    return Path(base) if base else Path.home() / ".cache" / "coview"

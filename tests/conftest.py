@@ -1,0 +1,24 @@
+"""Fixtures for every room."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of the measurement data sets; the test is skipped where it is absent.
+
+    $COVIEW_TEST_DATA, or ``shared/data`` beside the checkout or any folder above it.
+    """
+    if asked := os.environ.get("COVIEW_TEST_DATA"):
+        places = [Path(asked)]
+    else:
+        places = [parent / "shared" / "data" for parent in Path(__file__).resolve().parents]
+    for place in places:
+        if place.is_dir():
+            return place
+    pytest.skip("the measurement data sets are not beside the checkout (see COVIEW_TEST_DATA)")

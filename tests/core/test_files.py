@@ -1,0 +1,58 @@
+import errno
+
+import pytest
+
+from coview.core.errors import DamagedFile, StorageError
+from coview.core.files import append_line, digest, read_json, read_lines, write_bytes, write_json
+
+
+def test_json_round_trips(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"x": [1, 2.5, None, "ü"]})
+    assert read_json(tmp_path / "a" / "b.json") == {"x": [1, 2.5, None, "ü"]}
+
+
+def test_no_temporary_file_is_left(tmp_path):
+    write_bytes(tmp_path / "x", b"1")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing(tmp_path, monkeypatch, broken):
+    target = tmp_path / "x"
+    write_bytes(target, b"old")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(
+        *(("os.fsync", full) if broken == "fsync" else ("pathlib.Path.replace", full))
+    )
+    with pytest.raises(StorageError, match="No space left"):
+        write_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_json_that_is_none_is_a_damaged_file(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(DamagedFile, match=r"x\.json"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_line_cut_off_by_a_crash_is_skipped_and_not_glued_to_the_next(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_line(path, {"a": 1})
+    with path.open("ab") as stream:
+        stream.write(b'{"a": 2')
+    append_line(path, {"a": 3})
+    assert read_lines(path) == [{"a": 1}, {"a": 3}]
+
+
+def test_nan_is_refused_rather_than_written_as_invalid_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", float("nan"))
+
+
+def test_digest_tells_one_bit():
+    assert digest(b"\x00") != digest(b"\x01")
+    assert len(digest(b"")) == 32
