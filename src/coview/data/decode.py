@@ -1,0 +1,289 @@
+"""Encoded image -> RGB pixels, or the reason why not. Never a half-grey picture.
+
+What becomes of each kind of image:
+
+    JPEG, PNG, WebP ... 8 bits    as they are; grey, 1-bit and palette images are expanded to RGB
+    alpha or a transparent colour laid on white
+    CMYK, YCbCr                   Pillow's conversion to RGB, without colour profiles
+    16-bit grey                   round(v / 257): the full range, rounded, never clipped
+    12-bit grey TIFF              round(255 v / 4095): its declared range
+    16-bit colour                 v // 256, Pillow's reading: the full range, at most one level off
+    32-bit integers and floats    rejected, unless ``white`` says which value is white
+    several frames                the first
+    EXIF or TIFF orientation      applied
+    anything else                 rejected, with the reason
+
+An image cut off in the middle is rejected, and so is a JPEG, WebP or AVIF whose end is nothing but
+zeros (a copy that was interrupted). What Pillow cannot tell: a JPEG cut off and closed by an end
+marker, and single wrong bits; with the extra ``jpeg`` (simplejpeg, strict) most of these are found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from coview.core.errors import InvalidValue
+from coview.data import jpeg
+from coview.data.listing import Content, Rejected
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own hard limit, enough for the 108-megapixel cameras of telephones."""
+
+_PLAIN = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
+_TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+_WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
+_DRAFT_FROM = 4
+# A closed list: Pillow would also hand a file called .jpg to Ghostscript if it looked like EPS.
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+_ENTROPY_CODED = {"JPEG", "MPO", "WEBP", "AVIF"}
+_EMPTY_END = bytes(64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeSpec:
+    """How images are decoded.
+
+    short_side: larger images are resized to it (antialiased bicubic), smaller ones are left as
+    they are; None leaves all. max_pixels: images of more are rejected by their header.
+    white: the value that means white in images of more than 8 bits that do not say so.
+    """
+
+    short_side: int | None = None
+    max_pixels: int = MAX_PIXELS
+    white: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.short_side is not None and self.short_side < 1:
+            raise InvalidValue(f"short_side is {self.short_side}; expected at least 1 pixel.")
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise InvalidValue(
+                f"max_pixels is {self.max_pixels:,}; expected 1 to {MAX_PIXELS:,} "
+                "(cut larger images into tiles first)."
+            )
+        if self.white is not None and not 0 < self.white < float("inf"):
+            raise InvalidValue(f"white is {self.white}; expected a positive number, such as 4095.")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An RGB image: ``pixels`` are height * width * 4 bytes (R, G, B, unused), row by row."""
+
+    height: int
+    width: int
+    pixels: bytes | memoryview
+
+
+class _Unusable(Exception):
+    """The image is whole, but not one that can be shown faithfully in RGB."""
+
+
+def decode(content: Content, spec: DecodeSpec) -> Decoded | Rejected:
+    """One image as RGB pixels, or Rejected with the reason. Call within :func:`strict_pillow`."""
+    if isinstance(content, Rejected):
+        return content
+    try:
+        return _decode(content, spec)
+    except _Unusable as error:
+        return Rejected(str(error))
+    except UnidentifiedImageError:
+        return Rejected("not an image, or of a format that cannot be read")
+    except Image.DecompressionBombError as error:
+        return Rejected(f"absurdly large image ({str(error).split(',')[0]})")
+    except MemoryError:
+        return Rejected("not enough memory to decode it")
+    except OSError as error:
+        return Rejected(error.strerror or f"truncated or damaged ({error})")
+    except Exception as error:  # A decoder may raise anything on a damaged file.
+        return Rejected(f"damaged ({type(error).__name__}: {error})")
+
+
+@contextlib.contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Hold Pillow to whole images, whatever the program around us has set, and keep it quiet."""
+    lenient = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
+def _decode(content: Any, spec: DecodeSpec) -> Decoded:
+    if isinstance(content, np.ndarray):
+        return _finish(_from_array(content, spec), spec)
+    if callable(content):
+        with content() as image:
+            return _finish(_rgb(image, spec), spec)
+    if isinstance(content, Path):
+        with content.open("rb") as stream:
+            return _from_stream(stream, spec)
+    return _from_stream(io.BytesIO(content), spec)
+
+
+def _from_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
+    start = stream.read(3)
+    if not start:
+        raise _Unusable("empty file")
+    stream.seek(0)
+    if start == jpeg.MAGIC and jpeg.available():
+        if (decoded := _fast_jpeg(stream.read(), spec)) is not None:
+            return decoded
+        stream.seek(0)
+    with Image.open(stream, formats=_formats()) as image:
+        if image.format in _ENTROPY_CODED:
+            _check_end(stream)
+        return _finish(_rgb(image, spec), spec)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _check_end(stream: BinaryIO) -> None:
+    """Refuse a file that was given its full size and then not filled: its pixels would be grey."""
+    place = stream.tell()
+    if stream.seek(0, io.SEEK_END) > len(_EMPTY_END):
+        stream.seek(-len(_EMPTY_END), io.SEEK_END)
+        if stream.read() == _EMPTY_END and not _padded_jpeg(stream):
+            raise _Unusable("truncated: its end is empty")
+    stream.seek(place)
+
+
+def _padded_jpeg(stream: BinaryIO) -> bool:
+    """Some cameras fill up the file behind the end marker."""
+    stream.seek(0)
+    return stream.read().rstrip(b"\x00").endswith(b"\xff\xd9")
+
+
+def _fast_jpeg(content: bytes, spec: DecodeSpec) -> Decoded | None:
+    size = jpeg.header(content)
+    if size is None or _draft_size(*size, spec) is not None:
+        return None
+    _check_size(*size, spec)
+    pixels = jpeg.decode(content)
+    if pixels is None:
+        return None
+    width, height = size
+    if spec.short_side is None or min(size) <= spec.short_side:
+        return Decoded(height, width, pixels.data.cast("B"))
+    return _finish(Image.frombuffer("RGB", size, pixels, "raw", "RGBX", 0, 1), spec)
+
+
+def _finish(image: Image.Image, spec: DecodeSpec) -> Decoded:
+    image = _shrink(image, spec)
+    return Decoded(image.height, image.width, image.tobytes("raw", "RGBX"))
+
+
+def _check_size(width: int, height: int, spec: DecodeSpec) -> None:
+    if width * height > spec.max_pixels:
+        raise _Unusable(
+            f"absurdly large image ({width} x {height} px; the limit is {spec.max_pixels:,} pixels)"
+        )
+    if width * height == 0:
+        raise _Unusable("an image without pixels")
+
+
+def _draft_size(width: int, height: int, spec: DecodeSpec) -> tuple[int, int] | None:
+    """The least size that a JPEG may be decoded at before it is resized; None for the full size.
+
+    Scaling in the DCT domain saves time, not quality: only images at least four times too large
+    are decoded smaller, to at least twice the short side, and the resize does the rest.
+    """
+    short = min(width, height)
+    if spec.short_side is None or short < _DRAFT_FROM * spec.short_side:
+        return None
+    scale = 2 * spec.short_side / short
+    return int(np.ceil(width * scale)), int(np.ceil(height * scale))
+
+
+def _shrink(image: Image.Image, spec: DecodeSpec) -> Image.Image:
+    short = min(image.size)
+    if spec.short_side is None or short <= spec.short_side:
+        return image
+    width, height = (max(1, round(side * spec.short_side / short)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _rgb(image: Image.Image, spec: DecodeSpec) -> Image.Image:
+    """A freshly opened image, upright, in mode RGB and at full or draft size."""
+    _check_size(*image.size, spec)
+    if image.mode not in _PLAIN | _TRANSPARENT.keys() | _WIDE:
+        raise _Unusable(f"pixels of mode {image.mode} are not supported")
+    draft = _draft_size(*image.size, spec)
+    if draft is not None and image.format in ("JPEG", "MPO"):
+        image.draft(None, draft)
+    image.load()
+    # Unreadable metadata do not make a bad picture; it is then taken as upright.
+    with contextlib.suppress(SyntaxError, struct.error):
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in _WIDE:
+        return _from_array(_wide(image, spec), spec, white=_white(image, spec))
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    straight = image.convert(_TRANSPARENT.get(image.mode, "RGBA")).convert("RGBA")
+    canvas = Image.new("RGBA", image.size, "white")
+    canvas.alpha_composite(straight)
+    return canvas.convert("RGB")
+
+
+def _wide(image: Image.Image, spec: DecodeSpec) -> npt.NDArray[Any]:
+    """The values of a single channel of more than 8 bits, black lowest."""
+    values = np.asarray(image)
+    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is zero; Pillow leaves it so
+        return _white(image, spec) - values.astype(np.float64)
+    return values
+
+
+def _white(image: Image.Image, spec: DecodeSpec) -> float:
+    """The value that is white in an image of more than 8 bits a channel."""
+    if spec.white is not None:
+        return spec.white
+    if image.mode.startswith("I;16"):
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        return float(2**bits - 1)
+    if image.mode == "I" and image.format in ("PNG", "PPM"):
+        return 65535.0
+    kind = "floating-point" if image.mode == "F" else "32-bit integer"
+    raise _Unusable(f"{kind} pixels without a stated range; say which value is white")
+
+
+def _from_array(
+    array: npt.NDArray[Any], spec: DecodeSpec, white: float | None = None
+) -> Image.Image:
+    """[H, W] or [H, W, 3] as an RGB image; anything but uint8 is scaled by 255 / white."""
+    _check_size(array.shape[1], array.shape[0], spec)
+    white = spec.white if white is None else white
+    if array.dtype != np.uint8:
+        array = _levels(array, white)
+    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
+
+
+def _levels(array: npt.NDArray[Any], white: float | None) -> npt.NDArray[np.uint8]:
+    if white is None:
+        raise _Unusable(f"{array.dtype} pixels without a stated range; say which value is white")
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= white):
+        raise _Unusable(f"values from {low:g} to {high:g} lie outside 0 to white = {white:g}")
+    return np.rint(array * (255.0 / white)).astype(np.uint8)

@@ -1,0 +1,53 @@
+"""JPEG through simplejpeg where it is installed: Pillow's pixels, two to five times faster.
+
+Both call libjpeg-turbo with its accurate DCT and smooth upsampling. Images that need more than
+decoding (orientation, CMYK) are left to Pillow.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import numpy as np
+import numpy.typing as npt
+
+MAGIC = b"\xff\xd8\xff"
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the extra ``jpeg`` is installed."""
+    return importlib.util.find_spec("simplejpeg") is not None
+
+
+def header(content: bytes) -> tuple[int, int] | None:
+    """(width, height) of a JPEG that needs nothing but decoding; None where Pillow is needed."""
+    import simplejpeg
+
+    if b"Exif\x00\x00" in content or b"http://ns.adobe.com/xap/" in content:
+        return None
+    try:
+        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(content, strict=True)
+    except ValueError:
+        return None
+    return (width, height) if colourspace in ("YCbCr", "Gray", "RGB") else None
+
+
+def decode(content: bytes) -> npt.NDArray[np.uint8] | None:
+    """The pixels, uint8 [H, W, 4] (R, G, B, unused); None where Pillow is needed.
+
+    Raises ValueError where libjpeg notices that picture data are missing or wrong.
+    """
+    import simplejpeg
+
+    try:
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            content, colorspace="RGBX", fastdct=False, fastupsample=False, strict=True
+        )
+    except ValueError as error:
+        # Stray bytes between two segments are common and harmless: the picture is whole.
+        if "extraneous bytes" in str(error):
+            return None
+        raise
+    return pixels

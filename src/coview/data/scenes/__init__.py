@@ -1,0 +1,12 @@
+"""Scenes: the built-in data set, drawn from a seed in seconds.
+
+Ten kinds of object, each a silhouette with a surface pattern, under random position, scale,
+rotation, light, colours, background and clutter. Pixels and colours say little about the kind;
+shape and texture say everything.
+"""
+
+from coview.data.scenes.factors import SceneFactors, scene_factors
+from coview.data.scenes.kinds import KINDS
+from coview.data.scenes.store import CLASS_NAMES, scenes
+
+__all__ = ["CLASS_NAMES", "KINDS", "SceneFactors", "scene_factors", "scenes"]

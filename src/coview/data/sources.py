@@ -1,0 +1,272 @@
+"""What a user calls data -> ImageStore."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import DataError, InvalidValue, UnknownName, nearest
+from coview.core.images import ImageStore, cache_folder
+from coview.core.progress import say
+from coview.data.arrays import read_arrays, read_store
+from coview.data.decode import MAX_PIXELS, DecodeSpec
+from coview.data.folder import ENDINGS, read_folder, scan
+from coview.data.listing import Listing, choose
+from coview.data.store import Keeping, build
+from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
+
+SCENES = {"scenes": "train", "scenes:test": "test"}
+SCENES_COUNT = {"train": 10_000, "test": 2_000}
+SCENES_SIZE = 32
+
+LABELS = ("folders", "column", "auto")
+"""Where labels may come from, besides None (no labels are used)."""
+
+
+def open_images(
+    source: Any,
+    *,
+    labels: str | None = None,
+    short_side: int | None = None,
+    memory_share: float = 0.25,
+    allow_broken: bool = False,
+    download: bool = False,
+    split: str = "train",
+    limit: int | None = None,
+    seed: int = 0,
+    cache: Path | str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    workers: int | None = None,
+    white: float | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    root: Path | str | None = None,
+) -> ImageStore:
+    """Every usable image of ``source``, decoded once, in the order of its names.
+
+    source: a folder of images (any nesting); a Parquet file, a glob or list of them, or a folder
+    of them; the name of a torchvision data set ("cifar10"); "scenes" or "scenes:test"; uint8
+    arrays [N, H, W, 3] or [N, H, W], a list of [H, W, 3] or [H, W], or (images, labels) of such;
+    or an ImageStore. A name that is also a folder here means the data set; "./cifar10" the folder.
+
+    labels: None uses none, whatever the source has (but labels passed as (images, labels) or in
+    an ImageStore are kept); "folders" takes the first-level sub-folder of each file; "column"
+    the label column of Parquet, or the labels of a torchvision set or the scenes; "auto" takes
+    labels where the source plainly has them. Labels are numbers of ``class_names``.
+
+    short_side: larger images are resized to it (see coview.data.decode). limit: at most so many
+    images, drawn by (seed, id); of the scenes, just so many. split: of torchvision sets, of the
+    scenes, and of folders of Parquet files named by split. download: allow a torchvision set to
+    be fetched; it lies in ``root`` (default: the cache folder). white: the value that means white
+    in images of more than 8 bits that do not say so. workers: decoding threads (default: the
+    available cores, at most 8).
+
+    While the pixels fit in ``memory_share`` of this machine's memory they stay there; otherwise
+    they go to a memory-mapped file in ``cache`` (default: $COVIEW_CACHE or ~/.cache/coview),
+    which the next open of the unchanged source reuses.
+
+    Images that cannot be used are listed in ``quarantine`` of the result as (name, reason). An
+    ImageStore is returned as it is unless it is to be limited or resized.
+
+    Raises DataError where more than 1 % of the images cannot be used, unless ``allow_broken``, or
+    where there are none; UnknownName and InvalidValue for wrong arguments.
+    """
+    ask = _Ask(
+        labels=labels or (None if label_column is None else "column"),
+        split=split,
+        columns=(image_column, label_column),
+        download=download,
+    )
+    keeping = Keeping(
+        memory_share=memory_share,
+        cache=cache_folder() if cache is None else Path(cache),
+        allow_broken=allow_broken,
+        workers=workers,
+    )
+    spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
+    _check_draw(limit, seed)
+    if isinstance(source, str) and source in SCENES:
+        return _scenes(source, ask, limit, short_side, seed)
+    if isinstance(source, ImageStore) and limit is None and short_side is None:
+        return source
+    listing = _list(
+        source, ask, white, keeping.cache / "torchvision" if root is None else Path(root)
+    )
+    return build(listing, choose(listing, limit, seed), spec, keeping)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    """What is wanted from a source, as given by the user."""
+
+    labels: str | None
+    split: str
+    columns: tuple[str | None, str | None]
+    download: bool
+
+    def __post_init__(self) -> None:
+        if self.labels is not None and self.labels not in LABELS:
+            raise UnknownName("place of labels", self.labels, LABELS)
+
+    def refuse(self, what: str, *, labels: str | None = None, columns: bool = True) -> None:
+        """Raise InvalidValue for options that mean nothing for ``what``."""
+        if columns and self.columns != (None, None):
+            raise InvalidValue(f"image_column and label_column mean nothing for {what}.")
+        if labels is not None and self.labels == labels:
+            other = "folders" if labels == "column" else "column"
+            raise InvalidValue(
+                f"labels={labels!r} means nothing for {what}; use {other!r} or 'auto'."
+            )
+
+
+def _check_draw(limit: int | None, seed: int) -> None:
+    if limit is not None and limit < 1:
+        raise InvalidValue(f"limit is {limit}; expected at least 1 image.")
+    if not 0 <= seed < 2**63:
+        raise InvalidValue(f"seed is {seed}; expected 0 to 2^63 - 1.")
+
+
+def _scenes(
+    source: str, ask: _Ask, limit: int | None, short_side: int | None, seed: int
+) -> ImageStore:
+    from coview.data.scenes import scenes
+
+    ask.refuse("the scenes", labels="folders")
+    split = ask.split if source == "scenes" else SCENES[source]
+    if split not in SCENES_COUNT:
+        raise UnknownName("split of the scenes", split, SCENES_COUNT)
+    store = scenes(limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split)
+    return store if ask.labels else replace(store, labels=None, class_names=())
+
+
+def _list(source: Any, ask: _Ask, white: float | None, root: Path) -> Listing:
+    if isinstance(source, str) and source in KNOWN_SETS:
+        if Path(source).exists():
+            say(f"Reading the torchvision data set {source!r}; for the folder write ./{source}.")
+        ask.refuse(f"the data set {source!r}", labels="folders")
+        return read_torchvision(
+            source, split=ask.split, root=root, download=ask.download, labels=ask.labels
+        )
+    if isinstance(source, str | Path):
+        return _list_path(source, ask)
+    if _are_paths(source):
+        return _list_parquet([Path(path) for path in source], ask, f"{source[0]} ...")
+    ask.refuse("arrays")
+    if isinstance(source, ImageStore):
+        return read_store(source)
+    images, labels = source if _is_pair(source) else (source, None)
+    return read_arrays(images, labels, white=white)
+
+
+def _is_pair(source: Any) -> bool:
+    """(images, labels), as opposed to a tuple of two images."""
+    return isinstance(source, tuple) and len(source) == 2 and _depth(source[0]) > _depth(source[1])
+
+
+def _depth(value: Any) -> int:
+    """The number of axes of an array, or of a list of arrays."""
+    if isinstance(value, list | tuple):
+        return 1 + (_depth(value[0]) if len(value) else 0)
+    return getattr(value, "ndim", 0)
+
+
+def _are_paths(source: Any) -> bool:
+    paths = isinstance(source, list | tuple) and len(source) > 0
+    return paths and all(isinstance(item, str | Path) for item in source)
+
+
+def _list_path(source: str | Path, ask: _Ask) -> Listing:
+    path = Path(source).expanduser()
+    if source == "":
+        raise InvalidValue("The source is empty; expected a folder, a file or a data set.")
+    if path.is_dir():
+        return _list_folder(path, ask)
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        return _list_parquet([path], ask, str(source))
+    if path.exists():
+        raise DataError(_not_a_source(path))
+    if glob.has_magic(str(path)):
+        return _list_glob(path, ask)
+    raise _missing(source, path)
+
+
+def _list_folder(root: Path, ask: _Ask) -> Listing:
+    found = scan(root)
+    if found.images and found.parquet:
+        raise DataError(
+            f"{root} holds both {len(found.images):,} images and {len(found.parquet):,} Parquet "
+            f"files; name the one you mean, such as '{root / found.parquet[0]}'."
+        )
+    if found.parquet:
+        from coview.data.parquet import of_split
+
+        names = of_split(sorted(found.parquet), ask.split)
+        if len(names) < len(found.parquet):
+            say(f"Reading the {ask.split} part of {root}: {', '.join(names[:3])} ...")
+        return _list_parquet([root / name for name in names], ask, str(root))
+    if not found.images:
+        others = f", only {found.stray:,} other files" if found.stray else " and no other files"
+        raise DataError(
+            f"There are no images in the folder {root}{others}; expected files such as "
+            f".jpg, .png, .webp or .tif, at any depth."
+        )
+    ask.refuse("a folder of images", labels="column")
+    return read_folder(root, found, ask.labels)
+
+
+def _list_glob(pattern: Path, ask: _Ask) -> Listing:
+    still = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    base = Path(*still)
+    paths = sorted(base.glob(str(pattern.relative_to(base))))
+    if not paths:
+        raise DataError(f"No file matches {pattern}; expected Parquet files.")
+    return _list_parquet(paths, ask, str(pattern))
+
+
+def _list_parquet(paths: list[Path], ask: _Ask, source: str) -> Listing:
+    from coview.data.parquet import Columns, read_parquet
+
+    ask.refuse("Parquet files", labels="folders", columns=False)
+    for path in paths:
+        if not path.exists():
+            raise _missing(path, path)
+        if path.suffix.lower() != ".parquet":
+            raise DataError(f"{path} is not a Parquet file; lists and patterns are for Parquet.")
+    image, label = ask.columns
+    return read_parquet(
+        paths, labels=ask.labels, columns=Columns(image=image, label=label), source=source
+    )
+
+
+def _not_a_source(path: Path) -> str:
+    if path.suffix.lower() in ENDINGS:
+        return f"{path} is one image; give the folder that holds your images."
+    if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"):
+        return f"{path} is an archive; unpack it and give the folder."
+    return f"{path} is a file; expected a folder of images or Parquet (.parquet)."
+
+
+def _missing(source: str | Path, path: Path) -> Exception:
+    """The error for a path that is not there: with the nearest thing that is."""
+    if "://" in str(source):
+        return DataError(f"{source} is an address; download it and give the folder or file.")
+    near = nearest(path.name, _names_in(path.parent))
+    if str(source) == path.name and not path.suffix:
+        known = [*KNOWN_SETS, *SCENES]
+        if near is None or nearest(path.name, [near, *known]) != near:
+            return UnknownName("folder, file or data set", path.name, known)
+    elif not path.parent.is_dir():
+        parent = nearest(path.parent.name, _names_in(path.parent.parent))
+        hint = f" Did you mean {path.parent.with_name(parent) / path.name}?" if parent else ""
+        return DataError(f"There is no {path}: there is no folder {path.parent}.{hint}")
+    hint = f" Did you mean {path.with_name(near)}?" if near else ""
+    return DataError(f"There is no folder or file {path}.{hint}")
+
+
+def _names_in(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]

@@ -1,0 +1,205 @@
+"""Listing -> ImageStore: decode once, in the order of the listing whatever the threads do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import DamagedFile, DataError, InvalidValue
+from coview.core.files import digest
+from coview.core.images import ImageStore
+from coview.core.progress import progress
+from coview.data.decode import Decoded, DecodeSpec, decode, strict_pillow
+from coview.data.listing import Content, Listing, Rejected, stamp_of
+from coview.data.pixels import FORMAT, Filled, PixelWriter, load
+
+CEILING = 0.01
+"""The share of unusable images above which a data set is refused."""
+
+_CHUNK_IMAGES, _CHUNK_BYTES = 64, 1 << 18
+_EARLY = 100
+
+Chunk = list[tuple[int, Content]]
+Result = list[tuple[int, Decoded | Rejected]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """Where decoded pixels may go and what is tolerated.
+
+    memory_share: the share of this machine's memory that may be filled before a file in ``cache``
+    is used instead. workers: decoding threads; None: one per available core, at most eight.
+    """
+
+    memory_share: float
+    cache: Path
+    allow_broken: bool
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.memory_share <= 1:
+            raise InvalidValue(f"memory_share is {self.memory_share}; expected 0 to 1.")
+        if self.workers is not None and self.workers < 1:
+            raise InvalidValue(f"workers is {self.workers}; expected at least 1.")
+
+
+def build(
+    listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, keeping: Keeping
+) -> ImageStore:
+    """The store of the given rows of ``listing``, in that order, without the unusable ones.
+
+    Raises DataError where more than 1 % cannot be used (unless allowed), or none can.
+    """
+    folder = keeping.cache / "stores" / _key(listing, rows, spec)
+    filled = _kept(folder)
+    if filled is None:
+        filled = _fill(listing, rows, spec, keeping, folder)
+    _check_broken(listing, filled.rejected, len(rows), keeping.allow_broken)
+    return _store(listing, filled)
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, or of the container that holds this process."""
+    physical = 8 << 30  # where the system does not tell
+    if hasattr(os, "sysconf"):
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return physical
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _key(listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec) -> str:
+    return stamp_of([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
+
+
+def _kept(folder: Path) -> Filled | None:
+    """The store that an earlier open left, or None where there is no whole one."""
+    if not folder.is_dir():
+        return None
+    try:
+        return load(folder)
+    except (DamagedFile, OSError, KeyError, ValueError):
+        return None
+
+
+def _fill(
+    listing: Listing,
+    rows: npt.NDArray[np.int64],
+    spec: DecodeSpec,
+    keeping: Keeping,
+    folder: Path,
+) -> Filled:
+    budget = int(memory_bytes() * keeping.memory_share)
+    kept: list[tuple[int, int, int, int]] = []
+    rejected: list[tuple[int, str]] = []
+    workers = keeping.workers or min(available_cores(), 8)
+    with (
+        PixelWriter(budget, folder) as writer,
+        progress("Decoding", len(rows)) as advance,
+        contextlib.closing(_decode_all(listing, rows, spec, workers)) as results,
+    ):
+        for result in results:
+            for row, image in result:
+                if isinstance(image, Rejected):
+                    rejected.append((row, image.reason))
+                else:
+                    kept.append((row, writer.append(image.pixels), image.height, image.width))
+            advance(len(result))
+            if len(rejected) > _EARLY:  # A hopeless source need not be read to its end.
+                _check_broken(listing, rejected, len(rows), keeping.allow_broken)
+        if not kept:
+            raise DataError(f"No image in {listing.source} can be used: {_few(listing, rejected)}.")
+        columns = np.array(kept, dtype=np.int64)
+        return writer.finish(
+            rows=columns[:, 0].copy(),
+            starts=columns[:, 1].copy(),
+            heights=columns[:, 2].astype(np.int32),
+            widths=columns[:, 3].astype(np.int32),
+            rejected=tuple(rejected),
+        )
+
+
+def _decode_all(
+    listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, workers: int
+) -> Generator[Result]:
+    """The results of all rows in order; a bounded number of images is under way."""
+    waiting: deque[Future[Result]] = deque()
+    with strict_pillow(), ThreadPoolExecutor(workers, "coview-decode") as pool:
+        try:
+            for chunk in _chunks(listing, rows):
+                waiting.append(pool.submit(_decode_chunk, chunk, spec))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _decode_chunk(chunk: Chunk, spec: DecodeSpec) -> Result:
+    return [(row, decode(content, spec)) for row, content in chunk]
+
+
+def _chunks(listing: Listing, rows: npt.NDArray[np.int64]) -> Iterator[Chunk]:
+    """Many small images or one large image at a time: threads cost more than a tiny image."""
+    chunk: Chunk = []
+    held = 0
+    for row, (content, size) in zip(rows.tolist(), listing.contents(rows), strict=True):
+        chunk.append((row, content))
+        held += size
+        if len(chunk) == _CHUNK_IMAGES or held >= _CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _check_broken(
+    listing: Listing,
+    rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]],
+    total: int,
+    allow_broken: bool,
+) -> None:
+    if allow_broken or len(rejected) <= CEILING * total:
+        return
+    raise DataError(
+        f"At least {len(rejected):,} of {total:,} images in {listing.source} cannot be used, more "
+        f"than {CEILING:.0%}: {_few(listing, rejected)}; mend or remove them, or go on without "
+        "them with --allow-broken (allow_broken=True)."
+    )
+
+
+def _few(listing: Listing, rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]]) -> str:
+    shown = [f"{listing.names[row]} ({reason})" for row, reason in rejected[:3]]
+    return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
+
+
+def _store(listing: Listing, filled: Filled) -> ImageStore:
+    rows = filled.rows
+    return ImageStore(
+        pixels=filled.pixels,
+        starts=filled.starts,
+        heights=filled.heights,
+        widths=filled.widths,
+        ids=listing.ids[rows],
+        names=[listing.names[row] for row in rows.tolist()],
+        labels=None if listing.labels is None else listing.labels[rows],
+        class_names=listing.class_names,
+        source=listing.source,
+        quarantine=tuple((listing.names[row], reason) for row, reason in filled.rejected),
+    )

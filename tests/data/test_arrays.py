@@ -1,0 +1,142 @@
+"""Images that are in memory already."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from image_files import picture
+
+from coview.core.errors import DataError, InvalidValue
+from coview.core.images import store_from_arrays
+from coview.data import open_images
+
+COLOUR = np.stack([picture(8, 6, seed) for seed in range(4)])
+
+
+def test_arrays_of_colour_images_are_kept() -> None:
+    store = open_images(COLOUR)
+    assert store.names == [f"arrays#{row}" for row in range(4)]
+    assert store.labels is None
+    np.testing.assert_array_equal(np.stack([store.image(row) for row in range(4)]), COLOUR)
+
+
+def test_arrays_of_grey_images_get_three_channels() -> None:
+    store = open_images(COLOUR[..., 1])
+    np.testing.assert_array_equal(store.image(2), np.stack([COLOUR[2, ..., 1]] * 3, axis=-1))
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_arrays_in_a_list_may_differ_in_size(kind: type) -> None:
+    images = kind([picture(5, 7), picture(9, 3), picture(4, 4)[..., 0]])
+    store = open_images(images)
+    assert store.heights.tolist() == [5, 9, 4]
+    np.testing.assert_array_equal(store.image(1), images[1])
+
+
+def test_arrays_two_images_in_a_tuple_are_not_labels() -> None:
+    assert len(open_images((picture(5, 7), picture(5, 7)))) == 2
+
+
+@pytest.mark.parametrize("images", [COLOUR, list(COLOUR), COLOUR[..., 0]], ids=str)
+def test_arrays_with_labels_keep_them(images: object) -> None:
+    store = open_images((images, np.array([2, 0, -1, 0])))
+    assert store.labels.tolist() == [2, 0, -1, 0]
+    assert store.labels.dtype == np.int64
+    assert store.class_names == ("0", "1", "2")
+
+
+def test_arrays_with_names_as_labels_number_them() -> None:
+    store = open_images((COLOUR, ["eel", "cat", "eel", "dog"]))
+    assert store.class_names == ("cat", "dog", "eel")
+    assert store.labels.tolist() == [2, 0, 2, 1]
+
+
+def test_arrays_that_are_not_contiguous_are_read_right() -> None:
+    flipped = COLOUR[:, ::-1, ::2]
+    np.testing.assert_array_equal(open_images(flipped).image(3), flipped[3])
+
+
+def test_arrays_are_resized_to_the_short_side() -> None:
+    store = open_images(np.stack([picture(40, 60)] * 2), short_side=20)
+    assert (store.heights[0], store.widths[0]) == (20, 30)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int64])
+def test_arrays_of_another_type_are_refused(dtype: type) -> None:
+    with pytest.raises(InvalidValue, match=f"Image 0 is of type {np.dtype(dtype)}.*white="):
+        open_images(COLOUR.astype(dtype))
+
+
+def test_arrays_of_booleans_are_refused_even_with_white() -> None:
+    with pytest.raises(InvalidValue, match="of type bool"):
+        open_images(COLOUR > 3, white=1.0)
+
+
+def test_arrays_of_16_bits_are_scaled_by_the_stated_white() -> None:
+    ramp = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
+    image = open_images(ramp, white=65535).image(0)
+    np.testing.assert_array_equal(image[..., 0], np.rint(ramp[0] / 257))
+
+
+def test_arrays_of_floats_are_scaled_by_the_stated_white() -> None:
+    images = COLOUR.astype(np.float32) / 255
+    np.testing.assert_array_equal(open_images(images, white=1.0).image(1), COLOUR[1])
+
+
+def test_arrays_above_the_stated_white_are_not_clipped() -> None:
+    with pytest.raises(DataError, match="outside 0 to white = 1"):
+        open_images(COLOUR.astype(np.float32), white=1.0)
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 6, 2), (4, 8, 6, 4), (4, 8), (8,), (2, 2, 8, 6, 3)])
+def test_arrays_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidValue, match=r"Image 0 has the shape .*expected uint8 of shape"):
+        open_images(np.zeros(shape, np.uint8))
+
+
+def test_arrays_with_channels_first_get_a_hint() -> None:
+    with pytest.raises(InvalidValue, match=r"images\.transpose\(0, 2, 3, 1\)"):
+        open_images(COLOUR.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("images", [np.zeros((0, 8, 8, 3), np.uint8), []], ids=["array", "list"])
+def test_arrays_without_images_are_refused(images: object) -> None:
+    with pytest.raises(InvalidValue, match="no images"):
+        open_images(images)
+
+
+def test_arrays_with_an_image_without_pixels_are_refused() -> None:
+    with pytest.raises(InvalidValue, match="Image 1 has the shape"):
+        open_images([COLOUR[0], np.zeros((0, 5, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("source", [None, 17, {"images": 1}], ids=str)
+def test_arrays_something_else_is_refused(source: object) -> None:
+    with pytest.raises(InvalidValue, match="expected"):
+        open_images(source)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1], [0.5, 1, 2, 3], [[0], [1], [2], [3]], [0, 1, 2, -2]], ids=str
+)
+def test_arrays_with_labels_that_do_not_fit_are_refused(labels: object) -> None:
+    with pytest.raises(InvalidValue, match="label"):
+        open_images((COLOUR, np.array(labels)))
+
+
+def test_store_as_source_is_returned_as_it_is() -> None:
+    store = store_from_arrays(COLOUR)
+    assert open_images(store) is store
+
+
+def test_store_as_source_can_be_resized_and_limited() -> None:
+    store = store_from_arrays(
+        [picture(30, 40, seed) for seed in range(5)],
+        labels=np.arange(5),
+        class_names=tuple("abcde"),
+    )
+    smaller = open_images(store, short_side=15, limit=3)
+    assert smaller.heights.tolist() == [15] * 3
+    assert [int(name.split("#")[1]) for name in smaller.names] == smaller.labels.tolist()
+    assert set(smaller.ids) < set(store.ids)
+    assert smaller.class_names == tuple("abcde")

@@ -1,0 +1,219 @@
+"""A folder of images of any nesting: what is read, what is not, and which labels it gives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import encoded, picture, write_images
+
+from coview.core.errors import DataError, InvalidValue
+from coview.core.images import image_id
+from coview.data import open_images
+
+
+def test_folder_of_any_nesting_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    names = ["b/c/d/e.png", "a.png", "b/a.PNG", "z.png", "b.png"]
+    write_images(tmp_path, names)
+    store = open_images(tmp_path)
+    assert store.names == sorted(names)
+    for row, name in enumerate(store.names):
+        np.testing.assert_array_equal(store.image(row), picture(seed=names.index(name)))
+
+
+def test_folder_ids_come_from_the_relative_names(tmp_path: Path) -> None:
+    write_images(tmp_path / "one", ["x/a.png", "b.png"])
+    write_images(tmp_path / "two", ["b.png", "c.png", "x/a.png"])
+    one, two = open_images(tmp_path / "one"), open_images(str(tmp_path / "two"))
+    assert one.ids.tolist() == [image_id("b.png"), image_id("x/a.png")]
+    assert set(one.ids) < set(two.ids)
+
+
+def test_folder_ignores_and_counts_stray_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
+    for stray in ("notes.txt", "labels.csv", "deep/model.bin", "noending"):
+        (tmp_path / stray).parent.mkdir(exist_ok=True)
+        (tmp_path / stray).write_text("stray")
+    store = open_images(tmp_path)
+    assert len(store) == 2
+    assert store.quarantine == ()
+    assert capsys.readouterr().out.count("4 files in") == 1
+
+
+def test_folder_skips_hidden_files_and_folders(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png", ".b.png", ".trash/c.png", "x/.hidden/d.png", "x/._e.png"])
+    assert open_images(tmp_path).names == ["a.png"]
+
+
+def test_folder_survives_loops_of_links(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a/one.png", "b/two.png"])
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "across").symlink_to(tmp_path / "a")
+    assert open_images(tmp_path).names == ["a/one.png", "b/two.png"]
+
+
+def test_folder_follows_links_that_lead_outside(tmp_path: Path) -> None:
+    write_images(tmp_path / "elsewhere", ["one.png"])
+    write_images(tmp_path / "root", ["a.png"])
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "single.png").symlink_to(tmp_path / "elsewhere" / "one.png")
+    assert open_images(tmp_path / "root").names == ["a.png", "link/one.png", "single.png"]
+
+
+def test_folder_dangling_link_goes_to_quarantine(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    store = open_images(tmp_path, allow_broken=True)
+    assert store.quarantine == (("gone.png", "No such file or directory"),)
+
+
+def test_folder_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    write_images(tmp_path, ["a.png"])
+    os.mkfifo(tmp_path / "pipe.png")
+    assert open_images(tmp_path).names == ["a.png"]
+
+
+def test_folder_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        (tmp_path / name).write_bytes(encoded(picture()))
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system wants UTF-8 names")
+    assert open_images(tmp_path).ids.tolist() == [image_id(name)]
+
+
+# --- labels ---
+
+
+def test_folder_has_no_labels_unless_asked(tmp_path: Path) -> None:
+    write_images(tmp_path, ["cat/1.png", "dog/1.png"])
+    store = open_images(tmp_path)
+    assert store.labels is None
+    assert store.class_names == ()
+
+
+@pytest.mark.parametrize("labels", ["folders", "auto"])
+def test_folder_labels_are_the_first_level(tmp_path: Path, labels: str) -> None:
+    write_images(tmp_path, ["dog/old/1.png", "cat/1.png", "dog/2.png"])
+    store = open_images(tmp_path, labels=labels)
+    assert store.class_names == ("cat", "dog")
+    assert store.labels.tolist() == [0, 1, 1]
+
+
+def test_folder_labels_without_sub_folders_is_a_sentence(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(DataError, match="has no sub-folders to take them from"):
+        open_images(tmp_path, labels="folders")
+    assert open_images(tmp_path, labels="auto").labels is None
+
+
+def test_folder_image_beside_the_classes_is_unlabelled(tmp_path: Path) -> None:
+    write_images(tmp_path, ["cat/1.png", "dog/1.png", "loose.png"])
+    assert open_images(tmp_path, labels="folders").labels.tolist() == [0, 1, -1]
+    assert open_images(tmp_path, labels="auto").labels is None
+
+
+def test_folder_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/cat/1.png", "val/cat/1.png"])
+    with pytest.raises(DataError, match="parts of a data set, not classes; open one of them"):
+        open_images(tmp_path, labels="folders")
+    assert open_images(tmp_path, labels="auto").labels is None
+
+
+def test_folder_has_no_label_column(tmp_path: Path) -> None:
+    write_images(tmp_path, ["cat/1.png"])
+    with pytest.raises(InvalidValue, match="use 'folders' or 'auto'"):
+        open_images(tmp_path, labels="column")
+    with pytest.raises(InvalidValue, match="mean nothing for a folder of images"):
+        open_images(tmp_path, label_column="y")
+
+
+# --- mistakes ---
+
+
+def test_folder_empty_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There are no images in the folder .* no other files"):
+        open_images(tmp_path)
+
+
+def test_folder_of_strays_only_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.csv").write_text("b")
+    with pytest.raises(DataError, match="only 2 other files"):
+        open_images(tmp_path)
+
+
+def test_folder_unreadable_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path, ["a.png", "locked/b.png"])
+    scandir = os.scandir
+
+    def locked(folder: Path) -> object:
+        if Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(DataError, match=r"locked cannot be read \(Permission denied\)"):
+        open_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG"])
+def test_folder_one_image_in_place_of_it_is_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(encoded(picture()))
+    with pytest.raises(DataError, match="is one image; give the folder"):
+        open_images(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("a.zip", "unpack it"), ("a.txt", "expected a folder of images or Parquet")]
+)
+def test_folder_other_file_in_place_of_it_is_a_sentence(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match=words):
+        open_images(tmp_path / name)
+
+
+def test_folder_without_a_name_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="The source is empty"):
+        open_images("")
+
+
+def test_folder_missing_offers_the_nearest_sibling(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"Did you mean .*photos\?"):
+        open_images(tmp_path / "photo")
+
+
+def test_folder_missing_parent_is_named(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"no folder .*photo\. Did you mean .*photos/train\?"):
+        open_images(tmp_path / "photo" / "train")
+
+
+def test_folder_address_is_a_sentence() -> None:
+    with pytest.raises(DataError, match="is an address; download it"):
+        open_images("https://example.org/images.zip")
+
+
+def test_folder_missing_without_anything_near_offers_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        open_images(tmp_path / "photos")
+    assert "Did you mean" not in str(caught.value)
+
+
+@pytest.mark.data
+def test_folder_of_real_photographs(shared_data: Path) -> None:
+    store = open_images(shared_data / "photos" / "val", labels="folders", short_side=64)
+    assert len(store) == 341
+    assert len(store.class_names) == 10
+    assert np.minimum(store.heights, store.widths).max() == 64
+    assert store.quarantine == ()
