@@ -1,0 +1,110 @@
+"""Drawing: numbers of views as a table, one row a view, keyed and never streamed.
+
+The uniforms of a row are those of ``core.keys.uniforms`` in Domain.VIEWS, four to a block:
+
+    block 0       flip, jitter or not, grey, blur or not
+    block 1       brightness, contrast, saturation, hue
+    block 2       order of the jitter, sigma, solarise, (unused)
+    block 3 + a   attempt a of the crop: area, ratio, top, left
+
+Every number has its place, so none depends on how many others were drawn.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import InvalidValue
+from coview.core.keys import Domain, key_words
+from coview.views.plan import ViewSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Table = npt.NDArray[np.void]
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+ROW = np.dtype(
+    [
+        ("top", np.int32),
+        ("left", np.int32),
+        ("height", np.int32),
+        ("width", np.int32),
+        ("flip", np.int32),
+        ("order", np.int32, (4,)),
+        ("factor", np.float32, (4,)),
+        ("grey", np.int32),
+        ("sigma", np.float32),
+        ("solarise", np.int32),
+    ]
+)
+"""One view. The crop in source pixels; ``order`` lists the jitter's operations (-1: none) and
+``factor`` is indexed by operation (brightness, contrast, saturation, hue in turns); sigma in
+pixels of the view, 0 without blur; flip, grey and solarise are 0 or 1."""
+
+
+def draw(
+    spec: ViewSpec,
+    ids: npt.NDArray[np.int64],
+    heights: npt.NDArray[np.int32],
+    widths: npt.NDArray[np.int32],
+    *,
+    seed: int,
+    epoch: int,
+    slot: int,
+) -> Table:
+    """The numbers of one view of each image: structured array [N] with the fields of ROW.
+
+    A row is a pure function of (spec, seed, epoch, slot, id, height, width). Shapes: ids int64
+    [N]; heights, widths int32 [N]. Raises InvalidValue for a seed, epoch or slot out of range.
+    """
+    for name, value, limit in (
+        ("seed", seed, 2**63),
+        ("epoch", epoch, 2**32),
+        ("slot", slot, 2**16),
+    ):
+        if not 0 <= value < limit:
+            raise InvalidValue(f"{name} is {value}; give a whole number from 0 to {limit - 1}.")
+    table = np.zeros(len(ids), dtype=ROW)
+    low, high = key_words(seed, Domain.VIEWS)
+    key = (np.uint32(low), np.uint32(high))
+    counter = (np.uint32(slot << 16), np.uint32(epoch))
+    words = np.ascontiguousarray(ids, dtype=np.int64).view(np.uint64)
+    sizes = (np.ascontiguousarray(heights, np.int32), np.ascontiguousarray(widths, np.int32))
+    _fill()(table, words, *sizes, key, counter, crop_numbers(spec), chances(spec), ranges(spec))
+    return table
+
+
+@lru_cache(maxsize=1)
+def _fill() -> Callable[..., Any]:
+    from coview.views.philox import fill
+
+    return fill
+
+
+def crop_numbers(spec: ViewSpec) -> npt.NDArray[np.float64]:
+    """Bounds of area, ratio and log ratio, or an empty array for the central square."""
+    if spec.crop is None:
+        return np.zeros(0)
+    return np.array([*spec.crop.area, *spec.crop.ratio, *np.log(spec.crop.ratio)])
+
+
+def chances(spec: ViewSpec) -> npt.NDArray[np.float32]:
+    """Probabilities of flip, jitter, grey, blur and solarise."""
+    jitter = spec.jitter.probability if spec.jitter else 0.0
+    blur = spec.blur.probability if spec.blur else 0.0
+    return np.array([spec.flip, jitter, spec.grey, blur, spec.solarise], dtype=np.float32)
+
+
+def ranges(spec: ViewSpec) -> npt.NDArray[np.float64]:
+    """Low and high of brightness, contrast, saturation, hue and sigma: [5, 2]."""
+    jitter = spec.jitter
+    strengths = (jitter.brightness, jitter.contrast, jitter.saturation) if jitter else (0, 0, 0)
+    hue = jitter.hue if jitter else 0.0
+    factors = [(max(0.0, 1 - x), 1.0 + x) for x in strengths]
+    return np.array([*factors, (-hue, hue), spec.blur.sigma if spec.blur else (0.0, 0.0)])

@@ -1,0 +1,207 @@
+"""The specification of rendering: every operation as batched torch arithmetic, on any device.
+
+Crop + antialiased resize + flip is one pair of weight matrices per view, blur another pair;
+colour is pointwise but for the mean that contrast turns about. Formulas are those of
+torchvision.transforms.v2.functional on float images.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from coview.core.images import ImageStore
+from coview.views.draw import CONTRAST, HUE, SATURATION, Table
+from coview.views.plan import Blur, ViewSpec
+
+GREY = (0.2989, 0.587, 0.114)
+CHUNK_PIXELS = 1 << 23
+
+
+def render_reference(
+    store: ImageStore,
+    rows: npt.NDArray[np.int64],
+    table: Table,
+    spec: ViewSpec,
+    *,
+    device: torch.device | str | None = None,
+    pixels: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Row k of ``table`` rendered from image ``rows[k]``: float32 [B, 3, S, S] on ``device``.
+
+    Values in [0, 1] before mean and std. ``pixels`` is an optional copy of ``store.pixels`` on the
+    device; without it the crops are gathered on the host and moved there.
+    """
+    device = torch.device(device or "cpu")
+    bounds = _chunks(table)
+    parts = [
+        _render(store, rows[a:b], table[a:b], spec, device, pixels) for a, b in pairwise(bounds)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0, 3, spec.size, spec.size, device=device)
+
+
+def _render(
+    store: ImageStore,
+    rows: npt.NDArray[np.int64],
+    table: Table,
+    spec: ViewSpec,
+    device: torch.device,
+    pixels: torch.Tensor | None,
+) -> torch.Tensor:
+    crops = gather(store, rows, table, device, pixels)
+    views = resize(crops, table, spec)
+    views = jitter(views, table)
+    views = torch.where(_column(table["grey"] == 1, views), grey_image(views), views)
+    if spec.blur is not None:
+        views = blur(views, table["sigma"], spec.blur)
+    solarised = torch.where(views >= spec.threshold, 1 - views, views)
+    views = torch.where(_column(table["solarise"] == 1, views), solarised, views)
+    if spec.mean is not None and spec.std is not None:
+        mean, std = (views.new_tensor(triple)[:, None, None] for triple in (spec.mean, spec.std))
+        views = (views - mean) / std
+    return views.contiguous()
+
+
+def _chunks(table: Table) -> list[int]:
+    """Bounds of pieces whose padded crops stay within CHUNK_PIXELS (or hold one row)."""
+    bounds, height, width = [0], 0, 0
+    for row, (h, w) in enumerate(table[["height", "width"]].tolist()):
+        height, width = max(height, h), max(width, w)
+        if row > bounds[-1] and height * width * (row + 1 - bounds[-1]) > CHUNK_PIXELS:
+            bounds.append(row)
+            height, width = h, w
+    return [*bounds, len(table)] if len(table) else bounds
+
+
+def _column(values: npt.NDArray[np.generic], like: torch.Tensor) -> torch.Tensor:
+    """One number a view as [B, 1, 1, 1] beside the images ``like``."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)[:, None, None, None]
+
+
+def gather(
+    store: ImageStore,
+    rows: npt.NDArray[np.int64],
+    table: Table,
+    device: torch.device,
+    pixels: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The crops, padded to a common size: float32 [B, 3, H, W] in [0, 1]; padding is arbitrary."""
+    where = torch.device("cpu") if pixels is None else pixels.device
+
+    def along(start: str, length: str) -> tuple[torch.Tensor, torch.Tensor]:
+        offset = torch.from_numpy(table[start].astype(np.int64)).to(where)
+        extent = torch.from_numpy(table[length].astype(np.int64)).to(where)
+        steps = torch.arange(int(table[length].max()), device=where)
+        return offset, torch.minimum(steps, extent[:, None] - 1)
+
+    top, y = along("top", "height")
+    left, x = along("left", "width")
+    starts = torch.from_numpy(store.starts[rows]).to(where)
+    strides = torch.from_numpy(store.widths[rows].astype(np.int64)).to(where)
+    corner = starts + top * strides + left
+    index = (corner[:, None] + y * strides[:, None])[:, :, None] + x[:, None, :]
+    crops = torch.from_numpy(store.pixels[index.numpy()]) if pixels is None else pixels[index]
+    return crops.to(device)[..., :3].permute(0, 3, 1, 2).to(torch.float32) / 255
+
+
+def resize(crops: torch.Tensor, table: Table, spec: ViewSpec) -> torch.Tensor:
+    """Antialiased resize and flip of padded crops: [B, 3, H, W] -> [B, 3, S, S] in [0, 1]."""
+    cubic = spec.interpolation == "bicubic"
+    down = axis_weights(table["height"], crops.shape[2], spec.size, cubic).to(crops.device)
+    across = axis_weights(table["width"], crops.shape[3], spec.size, cubic).to(crops.device)
+    flip = torch.from_numpy(table["flip"] == 1).to(crops.device)[:, None, None]
+    across = torch.where(flip, across.flip(1), across)
+    views = down[:, None] @ crops @ across.transpose(1, 2)[:, None]
+    return views.clamp(0, 1)
+
+
+def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: bool) -> torch.Tensor:
+    """Weights of ``out`` positions over the first ``sizes[b]`` of ``padded``: [B, out, padded].
+
+    The antialiased filters of torch.nn.functional.interpolate: a triangle, or Keys' cubic with
+    a = -0.5, stretched by the scale where the image shrinks.
+    """
+    size = torch.from_numpy(sizes.astype(np.float64))[:, None, None]
+    scale = size / out
+    centre = scale * (torch.arange(out, dtype=torch.float64)[:, None] + 0.5)
+    position = torch.arange(padded, dtype=torch.float64) + 0.5
+    x = ((position - centre) / scale.clamp(min=1)).abs()
+    if cubic:
+        near = (1.5 * x - 2.5) * x * x + 1
+        far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+    else:
+        weights = (1 - x).clamp(min=0)
+    weights = weights * (position < size)
+    return (weights / weights.sum(dim=2, keepdim=True)).to(torch.float32)
+
+
+def grey_image(images: torch.Tensor) -> torch.Tensor:
+    """Luma of [B, 3, H, W] as [B, 1, H, W], weights of ITU-R BT.601."""
+    red, green, blue = images.unbind(dim=1)
+    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue)[:, None]
+
+
+def jitter(images: torch.Tensor, table: Table) -> torch.Tensor:
+    """The colour jitter of every view in its own order.
+
+    Brightness, contrast and saturation are one affine form, p x + q grey(x) + m mean(grey(x)).
+    """
+    for step in range(4):
+        operation = table["order"][:, step]
+        factor = np.take_along_axis(table["factor"], np.maximum(operation, 0)[:, None], 1)[:, 0]
+        plain = (operation < 0) | (operation == HUE)
+        p = np.where(plain, np.float32(1), factor)
+        q = np.where(operation == SATURATION, 1 - factor, np.float32(0))
+        m = np.where(operation == CONTRAST, 1 - factor, np.float32(0))
+        grey = grey_image(images)
+        mean = grey.mean(dim=(2, 3), keepdim=True)
+        mixed = _column(p, images) * images + _column(q, images) * grey + _column(m, images) * mean
+        images = mixed.clamp(0, 1)
+        turned = torch.from_numpy(np.flatnonzero(operation == HUE)).to(images.device)
+        if len(turned):
+            shift = torch.from_numpy(factor).to(images.device)[turned][:, None, None]
+            images = images.index_copy(0, turned, turn_hue(images[turned], shift))
+    return images
+
+
+def turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Images [B, 3, H, W] with the hue of HSV moved by ``turns`` [B, 1, 1] (1 = full circle)."""
+    red, green, blue = images.unbind(dim=1)
+    value, least = images.amax(dim=1), images.amin(dim=1)
+    chroma = value - least
+    safe = torch.where(chroma == 0, torch.ones_like(chroma), chroma)
+    in_red, in_green = (green - blue) / safe, 2 + (blue - red) / safe
+    sector = torch.where(
+        value == red, in_red, torch.where(value == green, in_green, 4 + (red - green) / safe)
+    )
+    sector = torch.remainder(sector + 6 * turns, 6)
+    shares = ((sector - 3).abs() - 1, 2 - (sector - 2).abs(), 2 - (sector - 4).abs())
+    return torch.stack([least + chroma * share.clamp(0, 1) for share in shares], dim=1)
+
+
+def blur(images: torch.Tensor, sigmas: npt.NDArray[np.float32], spec: Blur) -> torch.Tensor:
+    """Gaussian blur of the views whose sigma is above 0, as a banded matrix on either side."""
+    blurred = np.flatnonzero(sigmas > 0)
+    if len(blurred) == 0:
+        return images
+    size = images.shape[2]
+    matrix = blur_matrix(sigmas[blurred], spec.radius(size), size).to(images.device)[:, None]
+    rows = torch.from_numpy(blurred).to(images.device)
+    return images.index_copy(0, rows, matrix @ images[rows] @ matrix.transpose(2, 3))
+
+
+def blur_matrix(sigmas: npt.NDArray[np.float32], radius: int, size: int) -> torch.Tensor:
+    """One axis of the blur with reflected borders: [B, size, size]; rows sum to 1."""
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / torch.from_numpy(sigmas).double()[:, None]) ** 2)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    source = (torch.arange(size)[:, None] + offsets.long()).abs()
+    source = torch.where(source > size - 1, 2 * (size - 1) - source, source)
+    matrix = torch.zeros(len(sigmas), size, size, dtype=torch.float64)
+    index = source.expand(len(sigmas), -1, -1)
+    matrix.scatter_add_(2, index, weights[:, None, :].expand(-1, size, -1))
+    return matrix.to(torch.float32)

@@ -1,0 +1,69 @@
+"""The contact sheet: right views in the right places, right words about them."""
+
+import numpy as np
+import pytest
+from photographs import LARGE, SMALL, all_rows, photographs
+from PIL import Image
+
+from coview.core.errors import InvalidValue
+from coview.views import ViewPlan, ViewSpec, contact_sheet, draw, identity, simclr, views_of
+from coview.views.contact import CAPTION, CELL, FRAME, GAP, MARGIN, describe, levels, overlap
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "share"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1.0),
+        ((0, 0, 10, 10), (0, 5, 10, 10), 1 / 3),
+        ((0, 0, 10, 10), (0, 10, 10, 10), 0.0),
+        ((0, 0, 10, 10), (20, 20, 5, 5), 0.0),
+        ((0, 0, 10, 10), (2, 2, 5, 5), 0.25),
+    ],
+)
+def test_overlap_is_intersection_over_union(first, second, share):
+    assert overlap(first, second) == pytest.approx(share)
+    assert overlap(second, first) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("size", "shapes"), [(32, SMALL[:3]), (224, LARGE)], ids=["32", "224"])
+def test_sheet_has_a_line_for_each_image_and_a_column_for_each_view(tmp_path, size, shapes):
+    store = photographs(shapes)
+    contact_sheet(store, all_rows(store), simclr(size), tmp_path / "views.png", seed=0)
+    with Image.open(tmp_path / "views.png") as sheet:
+        assert sheet.width == 2 * MARGIN + 3 * (CELL + GAP) - GAP
+        assert sheet.height == 2 * MARGIN + len(shapes) * (CELL + GAP + CAPTION) - GAP
+
+
+def test_sheet_shows_the_views_that_training_would_see(tmp_path):
+    size = CELL - 2 * FRAME
+    store, plan = photographs([(300, 260)]), simclr(size)
+    contact_sheet(store, np.array([0]), plan, tmp_path / "views.png", seed=4)
+    with Image.open(tmp_path / "views.png") as image:
+        sheet = np.asarray(image)
+    views = views_of(store, np.array([0]), plan, seed=4, epoch=0)
+    for slot, view in enumerate(views):
+        top, left = MARGIN + FRAME, MARGIN + (1 + slot) * (CELL + GAP) + FRAME
+        shown = sheet[top : top + size, left : left + size]
+        assert np.array_equal(shown, levels(view.numpy(), plan.views[slot])[0])
+
+
+def test_levels_undo_the_normalisation():
+    store = photographs([(16, 16)])
+    spec = identity(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    (view,) = views_of(store, np.array([0]), ViewPlan(views=(spec,)), seed=0, epoch=0)
+    assert np.array_equal(levels(view.numpy(), spec)[0], store.image(0))
+
+
+def test_caption_names_the_operations_that_were_drawn():
+    ids, side = np.array([3]), np.array([32], np.int32)
+    table = draw(ViewSpec(size=32), ids, side, side, seed=0, epoch=0, slot=0)
+    assert describe(table, 0) == "crop only"
+    table["flip"], table["grey"], table["sigma"], table["solarise"] = 1, 1, 1.25, 1
+    table["order"] = (2, 1, 0, 3)
+    assert describe(table, 0) == "flip, colour, grey, blur 1.2, solarise"
+
+
+def test_sheet_refuses_no_images(tmp_path):
+    store = photographs(SMALL)
+    with pytest.raises(InvalidValue, match="at least one image"):
+        contact_sheet(store, np.array([], np.int64), simclr(32), tmp_path / "views.png", seed=0)
