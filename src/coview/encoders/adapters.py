@@ -1,0 +1,91 @@
+"""Networks of torchvision and timm as encoders: built without their classifier, never downloaded.
+
+Trained values come from a file that the user names (see ``load_weights``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coview.core.errors import InvalidValue, MissingExtra, UnknownName
+from coview.core.keys import Domain, stream_seed
+from coview.encoders.residual import Encoder
+
+
+class Adapted(Encoder):
+    """A network of another library; ``classifier`` is the path of the layer that was taken off."""
+
+    def __init__(self, model: nn.Module, features: int, classifier: str) -> None:
+        super().__init__()
+        self.model, self.features, self.classifier = model, features, classifier
+
+    @property
+    def network(self) -> nn.Module:
+        return self.model
+
+    def forward(self, images: Tensor) -> Tensor:
+        h: Tensor = self.model(images)
+        return h
+
+
+def build_torchvision(name: str, seed: int) -> Adapted:
+    """torchvision's classification model ``name``; h is what its last linear layer received.
+
+    Raises UnknownName, or InvalidValue for a network without such a layer or with several outputs.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UnknownName("torchvision model", name, known)
+    if name in ("googlenet", "inception_v3"):
+        raise InvalidValue(
+            f"torchvision's {name} gives several outputs while training; choose another network."
+        )
+    with seeded(seed):
+        model = models.get_model(name, weights=None)
+    linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InvalidValue(
+            f"torchvision's {name} ends in no linear layer, so its features are not defined; "
+            "choose another network."
+        )
+    features = int(model.get_submodule(linear[-1]).in_features)
+    model.set_submodule(linear[-1], nn.Identity())
+    return Adapted(model, features, linear[-1])
+
+
+def build_timm(name: str, seed: int) -> Adapted:
+    """timm's model ``name`` with num_classes=0. Raises UnknownName; MissingExtra without timm."""
+    timm = require_timm(f"The encoder timm:{name}")
+    known = timm.list_models()
+    # A name with a scheme ("hf-hub:...") would make timm reach for the network.
+    if name.split(".")[0] not in known or ":" in name:
+        raise UnknownName("timm model", name, known)
+    with seeded(seed):
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+    classifier = model.default_cfg.get("classifier") or ""
+    features = int(getattr(model, "head_hidden_size", model.num_features))
+    return Adapted(model, features, classifier if isinstance(classifier, str) else "")
+
+
+def require_timm(purpose: str) -> Any:
+    """The module timm, or MissingExtra."""
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtra("timm", "timm", purpose) from error
+    return timm
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run foreign initialisation on a generator of its own; the global one is put back after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(stream_seed(seed, Domain.INIT, "encoder"))
+        yield

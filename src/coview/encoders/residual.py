@@ -1,0 +1,233 @@
+"""The residual networks of SimCLR and SimCLRv2: images -> features h.
+
+This file needs torch alone: an exported encoder carries a copy of it, so that the weights can be
+loaded without Coview. SPDX-License-Identifier: Apache-2.0
+
+Sources: He et al., "Deep residual learning" (2016), with the stride on the 3x3 convolution;
+He et al., "Bag of tricks" (2019), the ResNet-D stem and shortcut; Li et al., "Selective kernel
+networks" (2019), in the form of SimCLRv2 (Chen et al., 2020, section 2 and its released code).
+Parameter names are torchvision's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from coview.encoders.spec import EncoderSpec
+
+BASIC = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
+
+
+class Encoder(nn.Module):
+    """Images [B, 3, H, W], floating -> h [B, features]."""
+
+    features: int
+    spec: EncoderSpec
+
+    @property
+    def network(self) -> nn.Module:
+        """The module whose state-dict keys are those of the library that the network is from."""
+        return self
+
+
+class ResNet(Encoder):
+    """A residual network without classifier; h is the mean over places of the last group.
+
+    depth: 10, 18, 34, 50, 101, 152 or 200. width multiplies every channel count. stem: "large" is
+    7x7/2 and a max-pool (ImageNet), "small" is 3x3/1 without pooling (32-pixel images), "medium"
+    is 3x3/2 without pooling: a quarter of the small stem's cost, for CPUs and 64-pixel images.
+    selective_kernels: SimCLRv2's units with the ResNet-D stem and shortcut (depth 50 and more).
+    projection_in_first_group: a 1x1 shortcut in group 1 of basic blocks too (official SimCLR).
+    tf_padding: the max-pool pads as TensorFlow's "SAME" does, for weights trained there.
+    """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        width: float = 1.0,
+        stem: str = "large",
+        selective_kernels: bool = False,
+        projection_in_first_group: bool = False,
+        tf_padding: bool = False,
+    ) -> None:
+        super().__init__()
+        base = base_channels(width)
+        self.conv1 = stem_convolution(base, stem, deep=selective_kernels)
+        self.bn1 = nn.BatchNorm2d(base)
+        self.maxpool = stem_pool(stem, tf_padding)
+        counts = BASIC[depth] if depth in BASIC else BOTTLENECK[depth]
+        wide = base
+        for group, count in enumerate(counts):
+            inner = base << group
+            blocks: list[BasicBlock | Bottleneck] = []
+            for number in range(count):
+                stride = 2 if group > 0 and number == 0 else 1
+                project = number == 0 and (group > 0 or projection_in_first_group)
+                if depth in BASIC:
+                    blocks.append(BasicBlock(wide, inner, stride, project))
+                else:
+                    blocks.append(Bottleneck(wide, inner, stride, selective_kernels))
+                wide = blocks[-1].channels
+            self.add_module(f"layer{group + 1}", nn.Sequential(*blocks))
+        self.features = wide
+
+    def forward(self, images: Tensor) -> Tensor:
+        x: Tensor = self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+        for group in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = group(x)
+        return x.mean((2, 3))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: [B, C, H, W] -> [B, channels, H/stride, W/stride]."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, project: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        self.conv1 = conv(channels_in, channels, 3, stride)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = shortcut(channels_in, channels, stride) if project else None
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = self.bn2(self.conv2(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (or selective kernels), 1x1 to four times the channels, beside a shortcut."""
+
+    def __init__(self, channels_in: int, inner: int, stride: int, selective: bool) -> None:
+        super().__init__()
+        self.channels = 4 * inner
+        self.conv1 = conv(channels_in, inner, 1)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = SelectiveKernels(inner, stride) if selective else conv(inner, inner, 3, stride)
+        self.bn2 = None if selective else nn.BatchNorm2d(inner)
+        self.conv3 = conv(inner, self.channels, 1)
+        self.bn3 = nn.BatchNorm2d(self.channels)
+        project = stride > 1 or channels_in != self.channels
+        self.downsample = (
+            shortcut(channels_in, self.channels, stride, pooled=selective) if project else None
+        )
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        if self.bn2 is not None:
+            y = F.relu(self.bn2(y), inplace=True)
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
+
+
+class SelectiveKernels(nn.Module):
+    """Two streams of 3x3 features, mixed per image and channel by their own global mean.
+
+    a, b = ReLU(BN(conv x));  u = mean over places of (a + b);  s = W2 ReLU(BN(W1 u));
+    y = softmax over the two streams of s, times (a, b).
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        squeezed = max(channels // 16, 32)
+        self.conv = conv(channels, 2 * channels, 3, stride)
+        self.bn = nn.BatchNorm2d(2 * channels)
+        self.squeeze = conv(channels, squeezed, 1)
+        self.squeeze_bn = nn.BatchNorm2d(squeezed)
+        self.select = conv(squeezed, 2 * channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = F.relu(self.bn(self.conv(x)), inplace=True).chunk(2, dim=1)
+        u = (a + b).mean((2, 3), keepdim=True)
+        score_a, score_b = self.select(F.relu(self.squeeze_bn(self.squeeze(u)))).chunk(2, dim=1)
+        # A softmax over two is the sigmoid of their difference.
+        return torch.lerp(b, a, torch.sigmoid(score_a - score_b))
+
+
+class ShortcutPool(nn.Module):
+    """The 2x2 mean before a ResNet-D shortcut, as SimCLRv2 pads it: size n -> ceil(n / stride).
+
+    Stride 2 pads one row and column of zeros at the end (which matters at odd sizes only) and
+    counts them; stride 1 leaves what lies outside the image out of the mean.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 2:
+            return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, 2)
+        # Repeating the last row and column gives the mean of what exists, and unlike
+        # replication padding it has a deterministic gradient on every device.
+        x = torch.cat([x, x[:, :, -1:]], dim=2)
+        return F.avg_pool2d(torch.cat([x, x[..., -1:]], dim=3), 2, 1)
+
+
+class SamePool(nn.Module):
+    """3x3/2 max-pool with TensorFlow's "SAME" padding: at even sizes after the end only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, left = x.shape[2] % 2, x.shape[3] % 2
+        return F.max_pool2d(F.pad(x, (left, 1, top, 1), value=-torch.inf), 3, 2)
+
+
+def base_channels(width: float) -> int:
+    """Channels after the stem: 64 times the width, rounded, at least 1."""
+    return max(1, round(64 * width))
+
+
+def conv(channels_in: int, channels: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False)
+
+
+def stem_convolution(base: int, stem: str, *, deep: bool) -> nn.Module:
+    """To ``base`` channels; a deep (ResNet-D) large stem is three 3x3 convolutions."""
+    if stem != "large":
+        return conv(3, base, 3, 2 if stem == "medium" else 1)
+    if not deep:
+        return conv(3, base, 7, 2)
+    half = max(1, base // 2)
+    return nn.Sequential(
+        conv(3, half, 3, 2), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+        conv(half, half, 3), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+        conv(half, base, 3),
+    )  # fmt: skip
+
+
+def stem_pool(stem: str, tf_padding: bool) -> nn.Module:
+    if stem != "large":
+        return nn.Identity()
+    return SamePool() if tf_padding else nn.MaxPool2d(3, 2, padding=1)
+
+
+def shortcut(channels_in: int, channels: int, stride: int, pooled: bool = False) -> nn.Sequential:
+    """A 1x1 convolution and BatchNorm; ``pooled`` takes the stride in a 2x2 mean before it."""
+    if pooled:
+        return nn.Sequential(
+            ShortcutPool(stride), conv(channels_in, channels, 1), nn.BatchNorm2d(channels)
+        )
+    return nn.Sequential(conv(channels_in, channels, 1, stride), nn.BatchNorm2d(channels))

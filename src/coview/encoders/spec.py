@@ -1,0 +1,192 @@
+"""An encoder as a value: what a recipe holds, and what a file records."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from coview.core.errors import InvalidValue
+from coview.core.values import decode, encode
+from coview.encoders.adapters import build_timm, build_torchvision
+from coview.encoders.initialise import initialise
+from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet
+
+CHOICES = {
+    "kind": ("resnet", "torchvision", "timm"),
+    "depth": (*BASIC, *BOTTLENECK),
+    "stem": ("large", "medium", "small"),
+    "init": ("fan-out", "fan-in"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """Which network turns images into features.
+
+    kind "resnet": our own, described by the fields from ``depth`` on (see ``ResNet`` and
+    ``initialise``). kind "torchvision" or "timm": the library's model ``name``, randomly
+    initialised and without its classifier; the other fields must keep their defaults.
+    Raises InvalidValue for a value outside its range or for fields that contradict each other.
+    """
+
+    kind: str = "resnet"
+    name: str | None = None
+    depth: int = 50
+    width: float = 1.0
+    stem: str = "large"
+    selective_kernels: bool = False
+    projection_in_first_group: bool = False
+    tf_padding: bool = False
+    zero_init: bool = True
+    init: str = "fan-out"
+
+    def __post_init__(self) -> None:
+        for field, allowed in CHOICES.items():
+            value = getattr(self, field)
+            if value not in allowed:
+                raise InvalidValue(
+                    f"EncoderSpec has {field}={value!r}; expected one of "
+                    f"{', '.join(map(repr, allowed))}."
+                )
+        if self.kind == "resnet":
+            self._check_resnet()
+        else:
+            self._check_library()
+
+    def _check_resnet(self) -> None:
+        if self.name is not None:
+            raise InvalidValue(
+                f"EncoderSpec(kind='resnet') is described by its depth, not by a name; "
+                f"got name={self.name!r}: leave it out or set kind='torchvision' or 'timm'."
+            )
+        if not (isinstance(self.width, (int, float)) and 0 < self.width <= 64):
+            raise InvalidValue(
+                f"EncoderSpec has width={self.width!r}; expected a number above 0, at most 64."
+            )
+        if self.selective_kernels and self.depth in BASIC:
+            raise InvalidValue(
+                f"Selective kernels replace the 3x3 convolution of bottleneck blocks, which "
+                f"ResNet-{self.depth} has not: use depth 50, 101, 152 or 200."
+            )
+        if self.projection_in_first_group and self.depth in BOTTLENECK:
+            raise InvalidValue(
+                f"ResNet-{self.depth} always has a projection in its first group; "
+                "projection_in_first_group is a choice at depths 18 and 34 only."
+            )
+        if self.tf_padding and self.stem != "large":
+            raise InvalidValue(
+                "tf_padding concerns the max-pool of the large stem; the others have none."
+            )
+
+    def _check_library(self) -> None:
+        if not self.name:
+            raise InvalidValue(f"EncoderSpec(kind={self.kind!r}) needs the name of a model.")
+        for field in dataclasses.fields(self)[2:]:
+            if getattr(self, field.name) != field.default:
+                raise InvalidValue(
+                    f"EncoderSpec(kind={self.kind!r}) takes {self.name!r} as the library builds "
+                    f"it; {field.name}={getattr(self, field.name)!r} has no effect: leave it out."
+                )
+
+    def build(self, seed: int = 0) -> Encoder:
+        """The encoder with its first values; the same seed gives the same bytes.
+
+        Raises UnknownName for a model that the library does not have, MissingExtra without timm.
+        """
+        encoder: Encoder
+        if self.kind == "resnet":
+            encoder = self.outline().to_empty(device="cpu")
+            assert isinstance(encoder, ResNet)
+            initialise(encoder, seed=seed, init=self.init, zero_init=self.zero_init)
+            return encoder
+        return self._library_model(seed)
+
+    def outline(self) -> Encoder:
+        """The encoder without values, on the meta device: for counting and for loading into."""
+        with torch.device("meta"):
+            if self.kind != "resnet":
+                return self._library_model(0)
+            encoder = ResNet(**self.architecture())
+        encoder.spec = self
+        return encoder
+
+    def _library_model(self, seed: int) -> Encoder:
+        builder = build_timm if self.kind == "timm" else build_torchvision
+        encoder = builder(str(self.name), seed)
+        encoder.spec = self
+        return encoder
+
+    def architecture(self) -> dict[str, Any]:
+        """What decides the network but for its first values: the arguments of ``ResNet``."""
+        if self.kind != "resnet":
+            return {"name": self.name}
+        names = ("depth", "width", "stem", "selective_kernels")
+        more = ("projection_in_first_group", "tf_padding")
+        return {name: getattr(self, name) for name in (*names, *more)}
+
+    def label(self) -> str:
+        """For a reader: "ResNet-18 width 1/4, small stem"."""
+        if self.kind != "resnet":
+            return f"{self.name} ({self.kind})"
+        said = {
+            f"{self.stem} stem": self.stem != "large",
+            "selective kernels": self.selective_kernels,
+            "projection in group 1": self.projection_in_first_group,
+            "TensorFlow padding": self.tf_padding,
+            "no zero initialisation": not self.zero_init,
+            "fan-in initialisation": self.init == "fan-in",
+        }
+        head = f"ResNet-{self.depth}"
+        head += "" if self.width == 1 else f" width {width_text(self.width)}"
+        return ", ".join([head, *(text for text, holds in said.items() if holds)])
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form; :meth:`from_json` gives an equal value back."""
+        data: dict[str, Any] = encode(self)
+        return data
+
+    @staticmethod
+    def from_json(data: Any) -> EncoderSpec:
+        """The specification that ``to_json`` wrote. An unknown key raises UnknownName."""
+        spec = decode(data, [EncoderSpec])
+        if not isinstance(spec, EncoderSpec):
+            raise InvalidValue(f"An encoder specification is a JSON object; got {data!r}.")
+        return spec
+
+
+def resnet(
+    depth: int,
+    *,
+    width: float = 1.0,
+    selective_kernels: bool = False,
+    stem: str = "large",
+    projection_in_first_group: bool = False,
+    tf_padding: bool = False,
+    zero_init: bool = True,
+    init: str = "fan-out",
+    seed: int = 0,
+) -> Encoder:
+    """A residual network, images [B, 3, H, W] -> h [B, features]; see ``ResNet``, ``initialise``.
+
+    The defaults are torchvision's network (its state dict loads strictly, but for ``fc``) with
+    zero-initialised residual branches. Raises InvalidValue as :class:`EncoderSpec` does.
+    """
+    spec = EncoderSpec(
+        depth=depth, width=width, stem=stem, selective_kernels=selective_kernels,
+        projection_in_first_group=projection_in_first_group, tf_padding=tf_padding,
+        zero_init=zero_init, init=init,
+    )  # fmt: skip
+    return spec.build(seed)
+
+
+def width_text(width: float) -> str:
+    """0.25 -> "1/4", 2.0 -> "2", 0.3 -> "0.3"."""
+    ratio = Fraction(width).limit_denominator(64)
+    if ratio.numerator == 1 and ratio.denominator > 1 and math.isclose(float(ratio), width):
+        return str(ratio)
+    return f"{width:g}"
