@@ -1,0 +1,131 @@
+"""A projection head as a value.
+
+Heads of the literature, for features of width d (parameters not named keep their defaults):
+
+    SimCLR (v1; v2: layers=3)     HeadSpec()
+    SupCon, ImageNet              HeadSpec(layers=1, batch_norm="none", normalise_input=True)
+    SupContrast, MoCo v2, LoGo    HeadSpec(batch_norm="none", bias="all", init="torch")
+    SimSiam projector             HeadSpec(layers=3, output=2048, last_affine="none", init="torch")
+    SimSiam predictor             HeadSpec(hidden=512, output=2048, batch_norm="hidden",
+                                           bias="last", init="torch")
+    BYOL projector, predictor     HeadSpec(hidden=4096, output=256, batch_norm="hidden",
+                                           bias="hidden", init="torch")
+
+SimSiam's code has a frozen bias before the last BatchNorm, which subtracts it again; it is left
+out here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from coview.core.errors import InvalidValue
+from coview.core.values import decode, encode
+from coview.heads.head import Head, dense_layer
+
+CHOICES = {
+    "batch_norm": ("all", "hidden", "none"),
+    "bias": ("all", "hidden", "last", "none"),
+    "last_affine": ("scale", "both", "none"),
+    "init": ("normal", "torch"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """Features h -> embedding z by ``layers`` dense layers with ReLU between them.
+
+    The defaults are official SimCLR's head: two layers without bias, each followed by BatchNorm,
+    the last of which scales but does not shift (SimCLR, appendix; released ``model_util``).
+
+    layers: 0 gives z = h. hidden: width of the middle layers, None for that of h.
+    output: width of z. batch_norm: after "all" layers, the "hidden" ones or "none". bias: which
+    dense layers have one. last_affine: of a BatchNorm after the last layer, "scale", "both"
+    (scale and shift) or "none". normalise_input: h is scaled to unit length first.
+    init: "normal" draws weights from N(0, 0.01^2) with biases 0; "torch" as torch.nn.Linear.
+    """
+
+    layers: int = 2
+    hidden: int | None = None
+    output: int = 128
+    batch_norm: str = "all"
+    bias: str = "none"
+    last_affine: str = "scale"
+    normalise_input: bool = False
+    init: str = "normal"
+
+    def __post_init__(self) -> None:
+        for field, allowed in CHOICES.items():
+            if getattr(self, field) not in allowed:
+                raise InvalidValue(
+                    f"HeadSpec has {field}={getattr(self, field)!r}; expected one of "
+                    f"{', '.join(map(repr, allowed))}."
+                )
+        for field, least in (("layers", 0), ("hidden", 1), ("output", 1)):
+            value = getattr(self, field)
+            if not (
+                (isinstance(value, int) and value >= least) or (field == "hidden" and value is None)
+            ):
+                raise InvalidValue(
+                    f"HeadSpec has {field}={value!r}; expected a whole number of at least {least}."
+                )
+
+    def widths(self, in_features: int) -> tuple[int, ...]:
+        """The width of every tap: h, each middle layer, z."""
+        if self.layers == 0:
+            return (in_features,)
+        return (in_features, *[self.hidden or in_features] * (self.layers - 1), self.output)
+
+    def build(self, in_features: int, seed: int = 0) -> Head:
+        """The head for features of that width; the same seed gives the same bytes."""
+        head = self.outline(in_features).to_empty(device="cpu")
+        head.initialise(self.init, seed)
+        return head
+
+    def outline(self, in_features: int) -> Head:
+        """The head without values, on the meta device: for counting and for loading into."""
+        widths = self.widths(in_features)
+        with torch.device("meta"):
+            layers = [
+                self._layer(widths[k], widths[k + 1], last=k == self.layers - 1)
+                for k in range(self.layers)
+            ]
+            return Head(layers, widths, self.normalise_input)
+
+    def _layer(self, wide_in: int, wide_out: int, *, last: bool) -> nn.Sequential:
+        place = "last" if last else "hidden"
+        normed = self.batch_norm == "all" or (self.batch_norm == "hidden" and not last)
+        affine = self.last_affine if last else "both"
+        return dense_layer(
+            wide_in,
+            wide_out,
+            bias=self.bias in ("all", place),
+            affine=affine if normed else None,
+            relu=not last,
+        )
+
+    def label(self) -> str:
+        """For a reader: "2 layers to 128, BatchNorm"."""
+        if self.layers == 0:
+            return "no head"
+        kind = "linear" if self.layers == 1 else f"{self.layers} layers"
+        hidden = f" of {self.hidden}" if self.hidden and self.layers > 1 else ""
+        norm = {"all": ", BatchNorm", "hidden": ", BatchNorm inside", "none": ""}[self.batch_norm]
+        return f"{kind}{hidden} to {self.output}{norm}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form; :meth:`from_json` gives an equal value back."""
+        data: dict[str, Any] = encode(self)
+        return data
+
+    @staticmethod
+    def from_json(data: Any) -> HeadSpec:
+        """The specification that ``to_json`` wrote. An unknown key raises UnknownName."""
+        spec = decode(data, [HeadSpec])
+        if not isinstance(spec, HeadSpec):
+            raise InvalidValue(f"A head specification is a JSON object; got {data!r}.")
+        return spec
