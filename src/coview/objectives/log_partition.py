@@ -1,0 +1,160 @@
+"""The one quadratic computation of the set objectives, in linear memory.
+
+For unit rows Z [M, D] and S = Z Z^T / tau,
+
+    lse_i = log sum_{j != i} w_ij exp(S_ij)          P_ij = w_ij exp(S_ij - lse_i)
+    dL/dZ = (diag(g) P + P^T diag(g)) Z / tau        for g_i = dL/dlse_i
+
+S is visited in square tiles, and since S is symmetric only those on and above the diagonal; the
+backward pass computes the tiles again, so no more than Z, lse and single tiles are ever held.
+A row is anchor and key at once, hence the transposed term. Together with the linear positive terms
+that autograd differentiates, this gives ((P - T) + (P - T)^T) Z / (tau M) of every objective that
+compares a softmax with row-stochastic targets T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from coview.core.errors import InvalidValue
+
+PairLogWeights = Callable[[slice, slice], Tensor]
+"""(anchor rows, key rows) -> log w [anchors, keys]; -inf leaves a pair out."""
+
+# 1024 x 1024 floats lie in a third-level cache. Smaller tiles are up to a tenth faster on an idle
+# machine, but their many short operations wait for each other where loader threads want the cores.
+# A GPU wants few large products instead.
+CPU_TILE, DEVICE_TILE = 1024, 4096
+# Unit rows bound the logits by 1 / tau: up to exp(40) = 2e17, sums and quotients of plain
+# exponentials stay far inside the range of float32 and no row maximum is needed.
+PLAIN_EXPONENTIAL_LIMIT = 40.0
+
+
+def log_partition(
+    rows: Tensor,
+    temperature: float,
+    *,
+    log_weights: PairLogWeights | None = None,
+    tile: int | None = None,
+) -> Tensor:
+    """log sum_{j != i} w_ij exp(z_i . z_j / tau) for every row i, w = 1 unless given.
+
+    Shapes: rows [M, D] of unit length, float32 or float64 -> [M]; -inf for a row without any key.
+    Differentiable once in ``rows``. Memory O(M D + tile^2), forward and backward.
+    """
+    size = tile or (CPU_TILE if rows.device.type == "cpu" else DEVICE_TILE)
+    result: Tensor = _LogPartition.apply(rows, temperature, log_weights, size)
+    return result
+
+
+class _LogPartition(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        rows: Tensor,
+        temperature: float,
+        log_weights: PairLogWeights | None,
+        size: int,
+    ) -> Tensor:
+        logits = _Logits(rows, temperature, size)
+        if log_weights is None and 1 / temperature <= PLAIN_EXPONENTIAL_LIMIT:
+            lse = _plain_partition(logits)
+        else:
+            lse = _guarded_partition(logits, log_weights)
+        ctx.save_for_backward(rows, lse)
+        ctx.setting = (temperature, log_weights, size)  # type: ignore[attr-defined]
+        return lse
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, upstream: Tensor
+    ) -> tuple[Tensor, None, None, None]:
+        if torch.is_grad_enabled():
+            raise InvalidValue(
+                "The contrastive objectives have first derivatives only; "
+                "call backward without create_graph=True."
+            )
+        rows, lse = ctx.saved_tensors  # type: ignore[attr-defined]
+        temperature, log_weights, size = ctx.setting  # type: ignore[attr-defined]
+        logits = _Logits(rows, temperature, size)
+        # A row without keys has lse = -inf and P = 0, not exp(-inf + inf).
+        lse = lse.masked_fill(lse == -torch.inf, torch.inf)
+        gradient = torch.zeros_like(rows)
+        for a, b, weights in _pair_gradients(logits, log_weights, lse, upstream):
+            gradient[a].addmm_(weights, rows[b])
+            if a != b:
+                gradient[b].addmm_(weights.T, rows[a])
+        return gradient.div_(temperature), None, None, None
+
+
+def _plain_partition(logits: _Logits) -> Tensor:
+    total = logits.rows.new_zeros(len(logits.rows))
+    for a, b, tile in logits:
+        exponentials = tile.exp_()
+        total[a] += exponentials.sum(1)
+        if a != b:
+            total[b] += exponentials.sum(0)
+    return total.log_()
+
+
+def _guarded_partition(logits: _Logits, log_weights: PairLogWeights | None) -> Tensor:
+    lse = logits.rows.new_full((len(logits.rows),), -torch.inf)
+    for a, b, tile in logits:
+        forth, back = _weighted(tile, a, b, log_weights)
+        lse[a] = torch.logaddexp(lse[a], forth.logsumexp(1))
+        if a != b:
+            lse[b] = torch.logaddexp(lse[b], back.logsumexp(0))
+    return lse
+
+
+def _pair_gradients(
+    logits: _Logits, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Tiles of diag(g) P + P^T diag(g)."""
+    plain = log_weights is None and 1 / logits.temperature <= PLAIN_EXPONENTIAL_LIMIT
+    share = upstream * torch.exp(-lse) if plain else upstream
+    for a, b, tile in logits:
+        if plain:  # exp(S_ij - lse_i) g_i + exp(S_ij - lse_j) g_j with one exponential
+            yield a, b, tile.exp_().mul_(share[a, None] + share[b])
+        else:
+            forth, back = _weighted(tile, a, b, log_weights)
+            anchors = torch.exp(forth - lse[a, None]).mul_(share[a, None])
+            yield a, b, anchors.addcmul_(torch.exp(back - lse[b]), share[None, b])
+
+
+def _weighted(
+    tile: Tensor, a: slice, b: slice, log_weights: PairLogWeights | None
+) -> tuple[Tensor, Tensor]:
+    """Logits with the weight of b as key of a, and with the weight of a as key of b."""
+    if log_weights is None:
+        return tile, tile
+    return tile + log_weights(a, b), tile + log_weights(b, a).T
+
+
+class _Logits:
+    """Iterates over the tiles (a, b, S[a, b]), b >= a, with -inf on the diagonal of S.
+
+    All tiles share one buffer: a tile is gone once the next is asked for.
+    """
+
+    def __init__(self, rows: Tensor, temperature: float, size: int) -> None:
+        self.rows, self.temperature, self.size = rows, temperature, size
+
+    def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
+        count = len(self.rows)
+        size = min(self.size, count)
+        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        buffer = self.rows.new_empty(size * size)
+        for first, a in enumerate(parts):
+            for b in parts[first:]:
+                height, width = a.stop - a.start, b.stop - b.start
+                tile = buffer[: height * width].view(height, width)
+                torch.addmm(
+                    tile, self.rows[a], self.rows[b].T, beta=0, alpha=1 / self.temperature, out=tile
+                )
+                if a == b:
+                    tile.fill_diagonal_(-torch.inf)
+                yield a, b, tile
