@@ -1,0 +1,31 @@
+"""Methods by name: a file of this room that defines a function of its own name is a method."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from coview.core.errors import UnknownName
+from coview.methods.method import Method
+
+
+def names() -> tuple[str, ...]:
+    """The names of all methods, in alphabetical order."""
+    return tuple(sorted(_functions()))
+
+
+def named(name: str) -> Callable[..., Method]:
+    """The function that makes the method ``name``. Raises UnknownName."""
+    functions = _functions()
+    if name not in functions:
+        raise UnknownName("method", name, functions)
+    return functions[name]
+
+
+def _functions() -> dict[str, Callable[..., Method]]:
+    package = __package__ or ""
+    stems = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    found = {stem: getattr(import_module(f"{package}.{stem}"), stem, None) for stem in stems}
+    return {stem: function for stem, function in found.items() if callable(function)}

@@ -1,0 +1,170 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from coview.core.batches import Batch
+from coview.core.errors import InvalidValue
+from coview.encoders import resnet
+from coview.heads import HeadSpec
+from coview.methods import Learner, simclr, supcon
+from coview.objectives import nt_xent
+from coview.views import ViewPlan, identity
+
+
+class Mean(nn.Module):
+    """The mean colour through BatchNorm: an encoder that takes any size."""
+
+    features = 3
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, images):
+        return self.norm(images.mean(dim=(2, 3)))
+
+
+def batch(*sizes, images=4, labels=None, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    views = tuple(torch.rand(images, 3, size, size, generator=generator) for size in sizes)
+    return Batch(step=0, epoch=0, views=views, ids=torch.arange(images), labels=labels)
+
+
+def tiny(method=None, **changes):
+    method = replace(method or simclr(8, head=HeadSpec(output=16)), **changes)
+    return Learner(method, resnet(18, width=0.0625, stem="small"))
+
+
+def bits(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_learner_loss_changes_no_bit_of_state():
+    learner = tiny()
+    before = bits(learner)
+    learner.loss(batch(8, 8), 0)["NTXent"].backward()
+    assert same(before, bits(learner))
+
+
+def test_learner_loss_that_raises_changes_no_bit_of_state():
+    learner = tiny(supcon(8, head=HeadSpec(output=16)))
+    before = bits(learner)
+    with pytest.raises(InvalidValue, match="labels"):
+        learner.loss(batch(8, 8), 0)
+    learner.head = nn.Linear(1, 1)  # fails in the middle of the forward pass
+    with pytest.raises(RuntimeError):
+        learner.loss(batch(8, 8), 0)
+    assert same({n: t for n, t in before.items() if n.startswith("encoder")}, bits(learner))
+
+
+@pytest.mark.parametrize("batch_norm", ["joint", "per view"])
+def test_learner_after_step_takes_over_what_batch_norm_saw(batch_norm):
+    learner = tiny(batch_norm=batch_norm)
+    reference = copy.deepcopy(learner)
+    views = batch(8, 8)
+    for _ in range(3):
+        learner.loss(views, 0)
+        learner.after_step(0)
+        if batch_norm == "joint":
+            reference.head(reference.encoder(torch.cat(views.views)))
+        else:
+            for view in views.views:
+                reference.head(reference.encoder(view))
+    assert same(bits(reference), bits(learner))
+
+
+def test_learner_after_step_moves_the_statistics_once_for_each_loss():
+    learner = tiny()
+    learner.loss(batch(8, 8), 0)
+    learner.after_step(0)
+    moved = bits(learner)
+    learner.after_step(1)
+    assert same(moved, bits(learner))
+    assert learner.encoder.state_dict()["bn1.num_batches_tracked"] == 1
+
+
+@pytest.mark.parametrize("batch_norm", ["joint", "per view"])
+def test_learner_loss_is_that_of_a_plain_forward_pass(batch_norm):
+    learner = tiny(batch_norm=batch_norm)
+    views = batch(8, 8)
+    loss = learner.loss(views, 0)["NTXent"]
+    gradient = torch.autograd.grad(loss, list(learner.parameters()))
+    project = nn.Sequential(learner.encoder, learner.head)
+    if batch_norm == "joint":
+        z = project(torch.cat(views.views)).chunk(2)
+    else:
+        z = [project(view) for view in views.views]
+    plain = nt_xent(z, temperature=0.5)
+    assert torch.equal(loss, plain)
+    for ours, theirs in zip(
+        gradient, torch.autograd.grad(plain, list(learner.parameters())), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_learner_batch_norm_grouping_changes_the_loss():
+    views = batch(8, 8)
+    views = replace(views, views=(views.views[0], views.views[1] * 3 + 1))
+    joint = tiny(batch_norm="joint").loss(views, 0)["NTXent"]
+    assert not torch.equal(joint, tiny(batch_norm="per view").loss(views, 0)["NTXent"])
+
+
+def test_learner_views_of_different_sizes_are_grouped_by_size():
+    plan = ViewPlan(views=(identity(8), identity(4), identity(8)))
+    method = replace(simclr(8, head=HeadSpec(layers=0)), views=plan)
+    learner, views = Learner(method, Mean()), batch(8, 4, 8)
+    means = [view.mean(dim=(2, 3)) for view in views.views]
+    large = nn.functional.batch_norm(torch.cat([means[0], means[2]]), None, None, training=True)
+    small = nn.functional.batch_norm(means[1], None, None, training=True)
+    expected = nt_xent([large[:4], small, large[4:]], temperature=0.5)
+    torch.testing.assert_close(learner.loss(views, 0)["NTXent"], expected)
+
+
+def test_learner_batch_with_other_views_is_refused():
+    with pytest.raises(InvalidValue, match="3 views"):
+        tiny().loss(batch(8, 8, 8), 5)
+
+
+def test_learner_embed_leaves_modes_and_state_as_they_were():
+    learner = tiny().train()
+    learner.encoder.bn1.eval()
+    before, modes = bits(learner), [module.training for module in learner.modules()]
+    h, z = learner.embed(torch.rand(5, 3, 8, 8))
+    assert (h.shape, z.shape) == ((5, learner.encoder.features), (5, 16))
+    assert not h.requires_grad
+    assert [module.training for module in learner.modules()] == modes
+    assert same(before, bits(learner))
+
+
+def test_learner_embed_does_not_depend_on_the_rest_of_the_batch():
+    learner = tiny()
+    images = torch.rand(4, 3, 8, 8)
+    alone = torch.cat([learner.embed(image[None])[1] for image in images])
+    torch.testing.assert_close(learner.embed(images)[1], alone)
+
+
+def test_learner_head_seed_decides_the_first_values():
+    encoder = resnet(18, width=0.0625)
+    one, two, other = (Learner(simclr(8), encoder, head_seed=seed) for seed in (1, 1, 2))
+    assert same(bits(one.head), bits(two.head))
+    assert not same(bits(one.head), bits(other.head))
+
+
+def test_learner_chance_counts_every_row():
+    assert tiny().chance(8) == pytest.approx(float(torch.tensor(15.0).log()))
+
+
+def test_learner_labels_reach_the_objective():
+    learner = tiny(supcon(8, head=HeadSpec(output=16)))
+    losses = [
+        float(learner.loss(batch(8, 8, labels=torch.tensor(labels)), 0)["SupCon"].detach())
+        for labels in ([0, 1, 2, 3], [0, 0, 1, 1])
+    ]
+    assert losses[0] != losses[1]
