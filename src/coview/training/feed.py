@@ -1,0 +1,123 @@
+"""Which images each step sees, rendered ahead in background threads."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from coview.core.batches import Batch
+from coview.core.errors import InvalidValue
+from coview.core.keys import Domain, permutation
+from coview.training.schedules import steps_per_epoch
+
+Rows = npt.NDArray[np.int64]
+Render = Callable[[Rows, Rows, int], tuple[Tensor, ...]]
+
+ROWS_NAMED = 8  # of a batch that failed; all of them would hide the message
+
+
+class Feed:
+    """The batches of steps ``start_step`` .. ``total_steps`` - 1, in keyed order.
+
+    Step s is batch s % steps_per_epoch of epoch s // steps_per_epoch; each epoch is a permutation
+    keyed by (seed, epoch, id) whose last short batch is dropped. So the position in the data is
+    the step and nothing else, whatever the number of workers.
+
+    ``render(rows, ids, epoch)`` gives the views of the images in those rows, V x [B, 3, H, W]; with
+    workers it is called from that many threads at once. At most ``workers`` + 1 batches wait; with
+    0 workers each is rendered when it is asked for. ``pin`` copies them to page-locked memory, from
+    which a CUDA device reads while the host goes on.
+
+    ids int64 [N]; labels int64 [N] with -1 where unknown, or None. Raises InvalidValue.
+    """
+
+    def __init__(
+        self,
+        ids: Rows,
+        labels: Rows | None,
+        render: Render,
+        *,
+        batch_size: int,
+        seed: int,
+        total_steps: int,
+        start_step: int = 0,
+        workers: int = 0,
+        pin: bool = False,
+    ) -> None:
+        if workers < 0:
+            raise InvalidValue(f"The feed has {workers} workers; give 0 or more.")
+        if labels is not None and len(labels) != len(ids):
+            raise InvalidValue(f"There are {len(labels)} labels for {len(ids)} images.")
+        self.ids, self.labels, self.render = ids, labels, render
+        self.batch_size, self.seed = batch_size, seed
+        self.steps_per_epoch = steps_per_epoch(len(ids), batch_size)
+        self.total_steps, self.start_step = total_steps, start_step
+        self.workers, self.pin = workers, pin
+        self.seconds_waited = 0.0
+        self._order: tuple[int, Rows] = (-1, ids[:0])
+
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """The batches in order. Closing the iterator stops the threads.
+
+        An error of ``render`` comes out at its step, with a note that names the rows.
+        """
+        batches = self._inline() if self.workers == 0 else self._ahead()
+        with contextlib.closing(batches):
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                self.seconds_waited += time.perf_counter() - asked
+                if batch is None:
+                    return
+                yield batch
+
+    def _inline(self) -> Generator[Batch, None, None]:
+        for step in range(self.start_step, self.total_steps):
+            yield self._batch(step, self.rows(step))
+
+    def _ahead(self) -> Generator[Batch, None, None]:
+        steps = iter(range(self.start_step, self.total_steps))
+        pool = ThreadPoolExecutor(self.workers, "coview-feed")
+        try:
+            waiting: deque[Future[Batch]] = deque()
+            for step in islice(steps, self.workers + 1):
+                waiting.append(pool.submit(self._batch, step, self.rows(step)))
+            while waiting:
+                batch = waiting.popleft().result()
+                for step in islice(steps, 1):
+                    waiting.append(pool.submit(self._batch, step, self.rows(step)))
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def rows(self, step: int) -> Rows:
+        """The rows of the images of a step, int64 [B]."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, permutation(self.seed, Domain.ORDER, self.ids, epoch=epoch)
+        return self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+
+    def _batch(self, step: int, rows: Rows) -> Batch:
+        epoch = step // self.steps_per_epoch
+        try:
+            views = self.render(rows, self.ids[rows], epoch)
+        except Exception as error:
+            named = ", ".join(map(str, rows[:ROWS_NAMED]))
+            more = "" if len(rows) <= ROWS_NAMED else f" and {len(rows) - ROWS_NAMED} more"
+            error.add_note(f"while rendering step {step} of epoch {epoch}: rows {named}{more}")
+            raise
+        labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
+        ids = torch.from_numpy(self.ids[rows])
+        if self.pin:
+            views, ids = tuple(view.pin_memory() for view in views), ids.pin_memory()
+            labels = None if labels is None else labels.pin_memory()
+        return Batch(step=step, epoch=epoch, views=views, ids=ids, labels=labels)

@@ -1,0 +1,161 @@
+"""The training loop: batch -> step -> record -> checkpoint, until the end or asked to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from coview.core.errors import StorageError
+from coview.core.progress import progress, say
+from coview.training.feed import Feed
+from coview.training.precision import Precision
+from coview.training.schedules import Rates
+from coview.training.step import Step, seed_step, take_step
+from coview.training.task import Task
+from coview.training.telemetry import Telemetry
+
+PATIENCE = 10
+SAVE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """``step`` steps are done and saved; ``stopped`` before its time for ``reason``, else ""."""
+
+    step: int
+    stopped: bool
+    reason: str
+
+
+def train(
+    task: Task,
+    feed: Feed,
+    *,
+    optimiser: torch.optim.Optimizer,
+    learning_rates: Rates | Sequence[float],
+    precision: Precision,
+    telemetry: Telemetry,
+    save: Callable[[int], object],
+    save_seconds: float = SAVE_SECONDS,
+    on_epoch: Callable[[int], object] | None = None,
+    on_report: Callable[[Mapping[str, Any]], object] | None = None,
+    stop: Callable[[], str] = str,
+    patience: int = PATIENCE,
+) -> Outcome:
+    """Train ``task`` on every batch of ``feed``; steps count from 0, ``step`` below is steps done.
+
+    learning_rates: of every step of the whole run. on_epoch(step): after each whole epoch and after
+    the last step, before the checkpoint, so that a resumed run neither repeats nor misses it.
+    on_report(row): with each line of kind "step". save(step): every ``save_seconds``, at the end
+    and before stopping; where it raises StorageError, training goes on and the record says so.
+    stop(): asked after each step; a reason in words stops, "" goes on.
+
+    A step whose loss or gradient is not finite is refused: nothing has moved but the step counter,
+    and the record names its images. ``patience`` such steps in a row stop the run.
+    """
+    task.train()
+    pace, refused, saved = Pace(feed), 0, time.monotonic()
+    images = (feed.total_steps - feed.start_step) * feed.batch_size
+    with (
+        _own_generators(precision.device),
+        progress("Training", images) as advance,
+        closing(iter(feed)) as batches,
+    ):
+        for batch in batches:
+            seed_step(feed.seed, batch.step, precision.device)
+            rate, done = float(learning_rates[batch.step]), batch.step + 1
+            step = take_step(task, batch, optimiser, rate, precision)
+            pace.lap(len(batch))
+            refused = 0 if step.accepted else refused + 1
+            if not step.accepted:
+                telemetry.write("refused", done, ids=batch.ids.tolist(), reason=step.fault)
+            elif telemetry.due(done):
+                row = _report(telemetry, step, rate, done, pace)
+                if on_report is not None:
+                    on_report(row)
+            last = done == feed.total_steps
+            if on_epoch is not None and (last or done % feed.steps_per_epoch == 0):
+                on_epoch(done)
+            reason = stop() or (_gave_up(refused, step) if refused == patience else "")
+            if reason:
+                telemetry.write("event", done, text=reason)
+            if reason or last or time.monotonic() - saved >= save_seconds:
+                _save(save, done, telemetry)
+                saved = time.monotonic()
+            advance(len(batch), telemetry.note())
+            if reason:
+                return Outcome(step=done, stopped=True, reason=reason)
+            pace.start()
+    return Outcome(step=feed.total_steps, stopped=False, reason="")
+
+
+class Pace:
+    """Images, seconds and waiting since the last report; only time spent in steps counts."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.begin()
+
+    def begin(self) -> None:
+        """A new report."""
+        self.images, self.seconds, self._waited = 0, 0.0, self.feed.seconds_waited
+        self.start()
+
+    def start(self) -> None:
+        """A step begins."""
+        self._started = time.perf_counter()
+
+    def lap(self, images: int) -> None:
+        """The step has ended."""
+        self.images += images
+        self.seconds += time.perf_counter() - self._started
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent waiting for the feed."""
+        return self.feed.seconds_waited - self._waited
+
+
+def _report(telemetry: Telemetry, step: Step, rate: float, done: int, pace: Pace) -> dict[str, Any]:
+    seconds = max(pace.seconds, 1e-9)
+    terms = {name: float(term) for name, term in step.terms.items()}
+    row = telemetry.write(
+        "step",
+        done,
+        epoch=done / pace.feed.steps_per_epoch,
+        loss=step.loss,
+        **({"terms": terms} if len(terms) > 1 else {}),
+        learning_rate=rate,
+        gradient_norm=float(step.gradient_norm),
+        images_per_second=pace.images / seconds,
+        wait_share=min(1.0, pace.waited / seconds),
+        seconds=telemetry.seconds + pace.seconds,
+    )
+    pace.begin()
+    return row
+
+
+def _save(save: Callable[[int], object], step: int, telemetry: Telemetry) -> None:
+    try:
+        save(step)
+    except StorageError as error:
+        text = f"The checkpoint of step {step} is missing: {error}"
+        telemetry.write("event", step, text=text)
+        say(text)
+
+
+def _gave_up(refused: int, step: Step) -> str:
+    return (
+        f"{refused} steps in a row were refused, the last because {step.fault}; the network is as "
+        "it was before them. Lower the learning rate, or raise the temperature."
+    )
+
+
+def _own_generators(device: torch.device) -> Any:
+    """Torch's generators are seeded at each step; afterwards they are as the caller had them."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

@@ -1,0 +1,80 @@
+"""Learning rates as arrays of the step: nothing to step, nothing to save."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import InvalidValue, UnknownName
+
+Rates = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSpec:
+    """A linear warm-up, then "cosine" down to ``final`` of the peak, or "constant".
+
+    Range: warmup_epochs >= 0, fractions allowed; final in [0, 1], with "cosine" only.
+    Raises InvalidValue or UnknownName.
+    """
+
+    kind: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 10.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cosine", "constant"):
+            raise UnknownName("schedule", str(self.kind), ("constant", "cosine"))
+        if not 0 <= self.warmup_epochs < math.inf:
+            raise InvalidValue(
+                f"The warm-up is {self.warmup_epochs} epochs; expected a number from 0 up."
+            )
+        if not 0 <= self.final <= 1 or (self.kind == "constant" and self.final != 0):
+            raise InvalidValue(
+                f"The schedule's final share of the peak is {self.final}; expected a number from "
+                "0 to 1, and none where the schedule is constant."
+            )
+
+    def rates(self, peak: float, *, total_steps: int, steps_per_epoch: int) -> Rates:
+        """The learning rate of every step, float64 [total_steps].
+
+        Raises InvalidValue where the warm-up is not shorter than the run.
+        """
+        warmup_steps = round(self.warmup_epochs * steps_per_epoch)
+        if warmup_steps >= total_steps:
+            raise InvalidValue(
+                f"The warm-up of {self.warmup_epochs:g} epochs ({warmup_steps} steps) is not "
+                f"shorter than the run of {total_steps} steps; give a shorter warm-up or more "
+                "epochs."
+            )
+        final = 1.0 if self.kind == "constant" else self.final
+        return warmup_cosine(peak, total_steps, warmup_steps, final=final)
+
+
+def warmup_cosine(peak: float, total: int, warmup: int, *, final: float = 0.0) -> Rates:
+    """rate(s) = peak s / warmup for s < warmup; then, with t = (s - warmup) / (total - warmup),
+
+        rate(s) = peak (final + (1 - final) (1 + cos(pi t)) / 2)
+
+    So step 0 of a warm-up has rate 0, and the last step's t is one step short of 1.
+    Source: ``model_util`` of SimCLR's released code.
+    """
+    steps = np.arange(total, dtype=np.float64)
+    progress = (steps - warmup) / (total - warmup)
+    cosine = final + (1 - final) * 0.5 * (1 + np.cos(np.pi * progress))
+    rates: Rates = peak * np.where(steps < warmup, steps / max(warmup, 1), cosine)
+    return rates
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches in an epoch; the last short one is dropped. Raises InvalidValue for none."""
+    if not 0 < batch_size <= images:
+        raise InvalidValue(
+            f"A batch of {batch_size} images cannot be drawn from {images}; "
+            f"give a batch of 1 to {images}."
+        )
+    return images // batch_size

@@ -1,0 +1,106 @@
+"""One training step: loss, gradients, one question to the device, and only then movement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from coview.core.batches import Batch
+from coview.core.errors import InvalidValue
+from coview.core.keys import Domain, stream_seed
+from coview.training.precision import Precision
+from coview.training.task import Task
+
+ALLOCATOR_SAYS = ("not enough memory", "can't allocate memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """What one step came to. ``terms`` and ``gradient_norm`` are scalars, still on the device."""
+
+    accepted: bool
+    terms: dict[str, Tensor]
+    gradient_norm: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The sum of the terms."""
+        return float(total_of(self.terms))
+
+    @property
+    def fault(self) -> str:
+        """Which number was not finite, as a ledger entry."""
+        if self.accepted:
+            return ""
+        for name, term in self.terms.items():
+            if not torch.isfinite(term):
+                return f"the loss {name} is {float(term)}"
+        return f"the gradient norm is {float(self.gradient_norm)}"
+
+
+def take_step(
+    task: Task,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    learning_rate: float,
+    precision: Precision,
+) -> Step:
+    """Move the task by one batch, or leave it bit for bit as it is where a number is not finite.
+
+    Raises InvalidValue where the batch does not fit into memory; the task is unmoved then, too.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate
+    with memory_sentence(len(batch), precision.device):
+        terms, norm = gradients(task, precision.place(batch), optimiser, precision)
+        # The step's only wait for the device.
+        accepted = bool(torch.isfinite(total_of(terms).detach() + norm))
+        if accepted:
+            optimiser.step()
+            task.after_step(batch.step)
+    optimiser.zero_grad(set_to_none=True)
+    detached = {name: term.detach() for name, term in terms.items()}
+    return Step(accepted=accepted, terms=detached, gradient_norm=norm)
+
+
+def gradients(
+    task: Task, batch: Batch, optimiser: torch.optim.Optimizer, precision: Precision
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The loss terms of a batch, and the norm of the gradient that is now in the parameters."""
+    with precision.autocast():
+        terms = task.loss(batch, batch.step)
+    total_of(terms).backward()  # type: ignore[no-untyped-call]
+    parameters = (p for group in optimiser.param_groups for p in group["params"])
+    return terms, torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def total_of(terms: dict[str, Tensor]) -> Tensor:
+    """The sum of the terms of a loss."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def seed_step(seed: int, step: int, device: torch.device) -> None:
+    """Make torch's own generators (dropout, stochastic depth) a function of (seed, step)."""
+    word = stream_seed(seed, Domain.STEP, str(step))
+    torch.default_generator.manual_seed(word)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(word)
+
+
+@contextmanager
+def memory_sentence(images: int, device: torch.device) -> Iterator[None]:
+    """Turn the allocator's refusal into one sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        refused = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not refused and not any(words in str(error) for words in ALLOCATOR_SAYS):
+            raise
+        raise InvalidValue(
+            f"A batch of {images} images does not fit into the memory of {device}; "
+            f"give --batch {max(2, images // 2)}, smaller images, or a smaller encoder."
+        ) from error

@@ -1,0 +1,274 @@
+import numpy as np
+import pytest
+import tiny_run
+import torch
+from torch import nn
+
+from coview.core.errors import InvalidValue, StorageError
+from coview.core.files import read_lines
+from coview.training import (
+    Feed,
+    OptimiserSpec,
+    Telemetry,
+    choose_precision,
+    collect,
+    take_step,
+    train,
+)
+from coview.training.step import seed_step
+
+CPU = torch.device("cpu")
+
+
+class Line(nn.Module):
+    """Fits a number to the mean of a one-pixel view; ``faults`` spoils steps in chosen ways."""
+
+    def __init__(self, faults=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.dropout = nn.Dropout(0.5)
+        self.register_buffer("accepted", torch.zeros(()))
+        self.faults, self.seen = faults or {}, []
+
+    def loss(self, batch, step):
+        self.seen.append(step)
+        fault = self.faults.get(step)
+        if fault == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        if fault == "host memory":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        if fault == "defect":
+            raise RuntimeError("shapes differ")
+        drawn = self.dropout(torch.ones(4)).sum()
+        error = (self.weight - batch.views[0].mean()).square()
+        terms = {"error": error + drawn * self.weight * 0.01, "size": self.weight.abs() * 0.1}
+        if fault == "nan loss":
+            terms["error"] = terms["error"] * float("nan")
+        elif fault == "inf gradient":
+            terms["error"] = error + (self.weight - self.weight.detach()).sqrt()
+        return terms
+
+    def after_step(self, step):
+        self.accepted += 1
+
+    def embed(self, images):
+        raise NotImplementedError
+
+
+def feed(total_steps=12, start_step=0, workers=0):
+    ids = np.arange(20, dtype=np.int64)
+
+    def render(rows, ids, epoch):
+        return (torch.from_numpy(rows).float()[:, None, None, None] / 20,)
+
+    return Feed(
+        ids, None, render, batch_size=4, seed=1, total_steps=total_steps,
+        start_step=start_step, workers=workers,
+    )  # fmt: skip
+
+
+def run(tmp_path, task, batches=None, *, optimiser="sgd", **changes):
+    batches = batches or feed()
+    rule = OptimiserSpec(name=optimiser, learning_rate=0.1, weight_decay=0.01).build(task)
+    telemetry = Telemetry(tmp_path / "metrics.jsonl", chance=1.0, every=4)
+    saved = []
+    settings = {
+        "optimiser": rule, "learning_rates": [0.1] * 100, "telemetry": telemetry,
+        "precision": choose_precision("fp32", CPU), "save": saved.append, **changes,
+    }  # fmt: skip
+    outcome = train(task, batches, **settings)
+    return outcome, read_lines(tmp_path / "metrics.jsonl"), saved
+
+
+def kinds(rows, kind):
+    return [row for row in rows if row["kind"] == kind]
+
+
+def test_loop_takes_every_step_once_and_saves_at_the_end(tmp_path):
+    task = Line()
+    outcome, rows, saved = run(tmp_path, task)
+    assert (outcome.step, outcome.stopped, outcome.reason) == (12, False, "")
+    assert task.seen == list(range(12))
+    assert task.accepted == 12
+    assert saved == [12]
+    assert [row["step"] for row in kinds(rows, "step")] == [4, 8, 12]
+
+
+def test_loop_report_has_every_figure(tmp_path):
+    reports = []
+    _, rows, _ = run(tmp_path, Line(), on_report=reports.append, learning_rates=np.arange(12) / 10)
+    row = rows[-1]
+    assert reports == rows
+    assert row["learning_rate"] == pytest.approx(1.1)
+    assert row["epoch"] == pytest.approx(12 / 5)
+    assert row["loss"] == pytest.approx(sum(row["terms"].values()))
+    assert row["images_per_second"] > 0
+    assert 0 <= row["wait_share"] <= 1
+    assert row["gradient_norm"] > 0
+    assert rows[0]["seconds"] < rows[1]["seconds"] < rows[2]["seconds"]
+
+
+def test_loop_learning_rate_of_zero_moves_nothing_but_what_counts_steps(tmp_path):
+    task = Line()
+    run(tmp_path, task, learning_rates=[0.0] * 12)
+    assert task.weight == 1
+    assert task.accepted == 12
+
+
+def test_loop_calls_each_epoch_and_the_last_step_before_saving(tmp_path):
+    calls = []
+    run(
+        tmp_path, Line(), save_seconds=0.0,
+        on_epoch=lambda step: calls.append(("epoch", step)),
+        save=lambda step: calls.append(("save", step)),
+    )  # fmt: skip
+    epochs = [step for what, step in calls if what == "epoch"]
+    assert epochs == [5, 10, 12]
+    for step in epochs:
+        assert calls.index(("epoch", step)) < calls.index(("save", step))
+    assert [step for what, step in calls if what == "save"] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("fault", ["nan loss", "inf gradient"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "lars"])
+def test_loop_refused_step_has_never_been(tmp_path, fault, optimiser):
+    """Parameters, buffers and moments of a run with a bad step, and of one without that batch."""
+    task, skipping = Line({6: fault}), Line()
+    states = []
+    for learner, batches in ((task, feed()), (skipping, feed())):
+        rule = OptimiserSpec(name=optimiser, learning_rate=0.1).build(learner)
+        precision = choose_precision("fp32", CPU)
+        for batch in batches:
+            seed_step(1, batch.step, CPU)
+            before = collect(learner, rule)
+            if learner is skipping and batch.step == 6:
+                continue
+            step = take_step(learner, batch, rule, 0.1, precision)
+            after = collect(learner, rule)
+            same = before.keys() == after.keys() and all(
+                torch.equal(before[name], after[name]) for name in before
+            )
+            assert step.accepted is not same
+        states.append(collect(learner, rule))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert task.accepted == 11
+
+
+def test_loop_refused_step_of_a_real_learner_is_invisible():
+    learner, batches, settings = tiny_run.build("nowhere-at-all")
+    rule = settings["optimiser"]
+    for batch in batches:
+        if batch.step == 2:
+            before = collect(learner, rule)
+            batch.views[0][0, 0, 0, 0] = float("nan")
+            step = take_step(learner, batch, rule, 0.1, settings["precision"])
+            assert not step.accepted
+            assert step.fault.startswith("the loss NTXent is nan")
+            after = collect(learner, rule)
+            assert all(torch.equal(before[name], after[name]) for name in before)
+            return
+        assert take_step(learner, batch, rule, 0.1, settings["precision"]).accepted
+
+
+def test_loop_records_the_images_of_a_refused_step(tmp_path):
+    _, rows, _ = run(tmp_path, Line({3: "nan loss", 8: "inf gradient"}))
+    refused = kinds(rows, "refused")
+    expected = {batch.step: batch.ids.tolist() for batch in feed()}
+    assert [(row["step"], row["ids"]) for row in refused] == [(4, expected[3]), (9, expected[8])]
+    assert refused[0]["reason"] == "the loss error is nan"
+    assert refused[1]["reason"] == "the gradient norm is inf"
+    assert [row["step"] for row in kinds(rows, "step")] == [8, 12]  # step 4 had nothing to report
+
+
+def test_loop_stops_after_refused_steps_in_a_row(tmp_path):
+    task = Line(dict.fromkeys(range(5, 12), "nan loss"))
+    outcome, rows, saved = run(tmp_path, task, patience=3)
+    assert (outcome.step, outcome.stopped) == (8, True)
+    assert "3 steps in a row were refused" in outcome.reason
+    assert saved == [8]
+    assert kinds(rows, "event")[0]["text"] == outcome.reason
+
+
+def test_loop_refused_steps_apart_do_not_stop_it(tmp_path):
+    outcome, _, _ = run(tmp_path, Line(dict.fromkeys((2, 4, 6, 8), "nan loss")), patience=2)
+    assert not outcome.stopped
+
+
+def test_loop_asked_to_stop_saves_and_leaves(tmp_path):
+    task = Line()
+    outcome, rows, saved = run(tmp_path, task, stop=lambda: "enough" if len(task.seen) == 7 else "")
+    assert (outcome.step, outcome.stopped, outcome.reason) == (7, True, "enough")
+    assert saved == [7]
+    assert kinds(rows, "event") == [{"kind": "event", "step": 7, "text": "enough"}]
+
+
+def test_loop_goes_on_where_a_checkpoint_cannot_be_written(tmp_path, capsys):
+    def refuse(step):
+        raise StorageError("Could not write it: No space left on device.")
+
+    outcome, rows, _ = run(tmp_path, Line(), save=refuse)
+    assert not outcome.stopped
+    (event,) = kinds(rows, "event")
+    assert "No space left" in event["text"]
+    assert "No space left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", ["memory", "host memory"])
+def test_loop_batch_that_does_not_fit_is_one_sentence(tmp_path, fault):
+    with pytest.raises(InvalidValue, match=r"4 images does not fit .* give --batch 2"):
+        run(tmp_path, Line({1: fault}))
+
+
+def test_loop_other_errors_keep_their_kind(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(tmp_path, Line({1: "defect"}))
+
+
+def test_loop_randomness_inside_the_network_is_a_function_of_the_step():
+    """Dropout of steps 6 to 11 is the same whether steps 0 to 5 came before or not."""
+
+    def losses(batches):
+        task, found = Line(), {}
+        for batch in batches:
+            seed_step(batches.seed, batch.step, CPU)
+            found[batch.step] = float(task.loss(batch, batch.step)["error"].detach())
+        return found
+
+    whole, later = losses(feed()), losses(feed(start_step=6))
+    assert {step: whole[step] for step in later} == later
+
+
+def test_loop_seeds_every_step(tmp_path):
+    """The same run twice, whatever the caller's generator says, with dropout in the network."""
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        task = Line()
+        run(tmp_path, task)
+        weights.append(task.weight.item())
+    assert weights[0] == weights[1]
+
+
+def test_loop_leaves_the_callers_generator_alone(tmp_path):
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    run(tmp_path, Line())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_loop_with_bf16_learns_and_keeps_float32_weights(tmp_path):
+    learner, batches, settings = tiny_run.build(tmp_path, total_steps=6)
+    settings["precision"] = choose_precision("bf16", CPU)
+    outcome = train(learner, batches, **settings)
+    assert outcome.step == 6
+    assert {p.dtype for p in learner.parameters()} == {torch.float32}
+    assert kinds(read_lines(tmp_path / "metrics.jsonl"), "refused") == []
+
+
+def test_loop_lowers_the_loss(tmp_path):
+    """Small, but the whole of it: 60 steps on noise end below where they began."""
+    learner, batches, settings = tiny_run.build(tmp_path, total_steps=60)
+    train(learner, batches, **settings)
+    rows = kinds(read_lines(tmp_path / "metrics.jsonl"), "step")
+    assert np.mean([row["loss"] for row in rows[-4:]]) < rows[0]["loss"] - 0.1

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.training import choose_device, choose_precision
+from coview.training.precision import computes_in_bf16
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision_auto_follows_the_hardware(monkeypatch, fast):
+    monkeypatch.setattr("coview.training.precision.computes_in_bf16", lambda device: fast)
+    assert choose_precision("auto", CPU).format == ("bf16" if fast else "fp32")
+
+
+@pytest.mark.parametrize(("amx", "avx512"), [(True, False), (False, True), (False, False)])
+def test_precision_knows_cpus_that_compute_in_bf16(monkeypatch, amx, avx512):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    assert computes_in_bf16(CPU) is (amx or avx512)
+
+
+@pytest.mark.parametrize(("capability", "fast"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_precision_knows_cuda_devices_that_compute_in_bf16(monkeypatch, capability, fast):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert computes_in_bf16(torch.device("cuda", 0)) is fast
+
+
+@pytest.mark.parametrize(("asked", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_precision_is_that_of_matrix_products(asked, dtype):
+    with choose_precision(asked, CPU).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_precision_unknown_is_refused():
+    with pytest.raises(UnknownName, match="bf16"):
+        choose_precision("bf61", CPU)
+
+
+def test_precision_lays_weights_out_channels_last_and_activations_follow():
+    module = choose_precision("fp32", CPU).prepare(torch.nn.Conv2d(3, 4, 3))
+    assert module.weight.is_contiguous(memory_format=torch.channels_last)
+    assert module(torch.rand(2, 3, 5, 5)).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("channels", "stride", "kernel", "sound"),
+    [(4, 2, 1, False), (15, 2, 1, False), (16, 2, 1, True), (4, 1, 1, True), (4, 2, 3, True)],
+)
+def test_precision_keeps_thin_strided_shortcuts_out_of_channels_last(
+    channels, stride, kernel, sound
+):
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, channels, 3), torch.nn.Conv2d(channels, 8, kernel, stride)
+    )
+    module = choose_precision("fp32", CPU).prepare(layers)
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last) is sound
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_device_auto_is_cuda_where_there_is_one(monkeypatch, available):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert choose_device().type == ("cuda" if available else "cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:77", "tpu", "vulkan"])
+def test_device_that_is_absent_is_refused(name):
+    with pytest.raises(InvalidValue, match=name):
+        choose_device(name)

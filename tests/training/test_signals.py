@@ -1,0 +1,67 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from coview.training import StopSignals
+
+STUBBORN = """
+import time
+from coview.training.signals import StopSignals
+with StopSignals() as signals:
+    print("ready", flush=True)
+    while True:
+        if signals():
+            print(signals(), flush=True)
+            break
+        time.sleep(0.01)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [(signal.SIGINT, "stopped by Ctrl-C", 130), (signal.SIGTERM, "stopped by SIGTERM", 143)],
+)
+def test_signal_only_sets_the_flag(number, words, code, capfd):
+    with StopSignals() as signals:
+        assert (signals(), signals.exit_code) == ("", 0)
+        os.kill(os.getpid(), number)
+        assert (signals(), signals.exit_code) == (words, code)
+    assert "the state is saved" in capfd.readouterr().err
+
+
+def test_signal_handlers_are_put_back():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(ValueError, match="out"), StopSignals():
+        raise ValueError("out")
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_signals_in_another_thread_change_nothing():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work():
+        with StopSignals() as signals:
+            seen.append((signals(), signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [("", before)]
+
+
+def test_signal_twice_leaves_at_once():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "stopped by SIGTERM\n"
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "checkpoint from before is intact" in complaint
