@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from toy_images import blobs
+
+from coview.core.errors import DataError, InvalidValue
+from coview.evaluation import ProbeSpec, linear_probe
+from coview.evaluation.linear import Standardisation, fit
+
+QUICK = ProbeSpec(epochs=15, batch=64)
+
+
+def test_linear_probe_learns_separable_classes():
+    rows, labels, ids = blobs(400, 4, 16, spread=0.5)
+    test, truth, _ = blobs(200, 4, 16, seed=1, spread=0.5)
+    assert linear_probe(rows, labels, ids, QUICK).accuracy(test, truth) > 0.98
+
+
+def test_linear_probe_of_noise_is_near_chance():
+    generator = torch.Generator().manual_seed(0)
+    rows, test = (torch.randn(n, 8, generator=generator) for n in (400, 400))
+    labels, truth = (torch.randint(4, (400,), generator=generator) for _ in range(2))
+    accuracy = linear_probe(rows, labels, torch.arange(400), QUICK).accuracy(test, truth)
+    assert accuracy == pytest.approx(0.25, abs=0.1)
+
+
+@pytest.mark.parametrize("place", [0, 5, 11])
+def test_fit_of_one_setting_alone_equals_it_among_many(place):
+    rows, labels, ids = blobs(150, 3, 6, dtype=torch.float64)
+    settings = ProbeSpec(learning_rates=(0.3, 1.0, 3.0, 10.0)).settings
+    together = fit(rows, labels, ids.numpy(), 3, settings, QUICK)
+    alone = fit(rows, labels, ids.numpy(), 3, (settings[place],), QUICK)
+    for many, one in zip(together, alone, strict=True):
+        assert torch.allclose(many[place], one[0], rtol=1e-10, atol=1e-12)
+
+
+def test_fit_equals_the_optimiser_of_torch():
+    rows, labels, ids = blobs(96, 3, 5, dtype=torch.float64)
+    spec = ProbeSpec(epochs=4, batch=96)
+    weights, bias = fit(rows, labels, ids.numpy(), 3, ((0.7, 0.01),), spec)
+    layer = torch.nn.Linear(5, 3, dtype=torch.float64)
+    torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+    groups = [
+        {"params": [layer.weight], "weight_decay": 0.01},
+        {"params": [layer.bias], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.SGD(groups, lr=0.7, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 4)
+    for _ in range(4):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(layer(rows), labels).backward()
+        optimiser.step(), schedule.step()
+    assert torch.allclose(weights[0], layer.weight.T, atol=1e-12)
+    assert torch.allclose(bias[0], layer.bias, atol=1e-12)
+
+
+def test_fit_agrees_with_convex_logistic_regression():
+    rows, labels, ids = blobs(300, 3, 4, spread=1.5, dtype=torch.float64)
+    test, truth, _ = blobs(500, 3, 4, seed=1, spread=1.5, dtype=torch.float64)
+    scale, decay = Standardisation.of(rows), 1e-3
+    x, hot = scale(rows).numpy(), np.eye(3)[labels.numpy()]
+
+    def objective(flat):
+        w, b = flat[:12].reshape(4, 3), flat[12:]
+        logits = x @ w + b
+        logits -= logits.max(1, keepdims=True)
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        value = -np.log((p * hot).sum(1)).mean() + decay / 2 * (w**2).sum()
+        gradient = x.T @ (p - hot) / len(x) + decay * w
+        return value, np.concatenate([gradient.ravel(), (p - hot).mean(0)])
+
+    best = minimize(objective, np.zeros(15), jac=True, method="L-BFGS-B").x
+    spec = ProbeSpec(epochs=300, batch=300)
+    weights, bias = fit(scale(rows), labels, ids.numpy(), 3, ((3.0, decay),), spec)
+    assert np.allclose(weights[0].numpy(), best[:12].reshape(4, 3), atol=0.02)
+    ours = (scale(test) @ weights[0] + bias[0]).argmax(1)
+    theirs = torch.from_numpy((scale(test).numpy() @ best[:12].reshape(4, 3) + best[12:]).argmax(1))
+    assert (ours == truth).double().mean() == pytest.approx(
+        float((theirs == truth).double().mean()), abs=0.005
+    )
+
+
+def test_fit_a_diverging_setting_leaves_the_others_alone():
+    rows, labels, ids = blobs(100, 3, 5, dtype=torch.float64)
+    mad = fit(rows * 1e3, labels, ids.numpy(), 3, ((1e300, 0.1), (1e-6, 0.0)), QUICK)[0]
+    alone = fit(rows * 1e3, labels, ids.numpy(), 3, ((1e-6, 0.0),), QUICK)[0]
+    assert not mad[0].isfinite().all()
+    assert torch.allclose(mad[1], alone[0], rtol=1e-8)
+
+
+def test_linear_probe_never_chooses_a_diverged_setting():
+    rows, labels, ids = blobs(200, 3, 5)
+    spec = ProbeSpec(learning_rates=(1e38, 1.0), weight_decays=(0.1,), epochs=5)
+    probe = linear_probe(rows, labels, ids, spec)
+    assert probe.setting == (1.0, 0.1)
+    assert probe.validation[0] == -1
+
+
+def test_linear_probe_takes_the_best_validation_setting_and_refits_on_all():
+    rows, labels, ids = blobs(200, 3, 5, spread=2.0, dtype=torch.float64)
+    probe = linear_probe(rows, labels, ids, QUICK)
+    settings = QUICK.settings
+    assert probe.validation[settings.index(probe.setting)] == max(probe.validation)
+    scale = Standardisation.of(rows)
+    weights, bias = fit(scale(rows), labels, ids.numpy(), 3, (probe.setting,), QUICK)
+    assert torch.allclose(probe.weights, weights[0])
+    assert torch.allclose(probe.bias, bias[0])
+
+
+def test_linear_probe_does_not_depend_on_the_order_of_images():
+    rows, labels, ids = blobs(200, 3, 5, spread=2.0, dtype=torch.float64)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(3))
+    one = linear_probe(rows, labels, ids, QUICK)
+    two = linear_probe(rows[order], labels[order], ids[order], QUICK)
+    assert one.setting == two.setting
+    assert torch.allclose(one.weights, two.weights, rtol=1e-8, atol=1e-10)
+
+
+def test_linear_probe_scale_and_offset_of_features_do_not_matter():
+    rows, labels, ids = blobs(200, 3, 5, dtype=torch.float64)
+    moved = rows * torch.tensor([1e-3, 1.0, 50.0, 1e4, 7.0]) + 3
+    one, two = (linear_probe(x, labels, ids, QUICK) for x in (rows, moved))
+    assert torch.allclose(one.weights, two.weights, atol=1e-6)
+
+
+def test_linear_probe_constant_dimension_counts_for_nothing():
+    rows, labels, ids = blobs(100, 3, 5)
+    rows[:, 2] = 4.2
+    probe = linear_probe(rows, labels, ids, QUICK)
+    assert torch.equal(probe.weights[2], torch.zeros(3))
+    before = probe.predict(rows)
+    rows[:, 2] = 1e6
+    assert torch.equal(probe.predict(rows), before)
+
+
+def test_standardisation_rows_have_mean_squared_length_one():
+    rows, _, _ = blobs(500, 3, 40)
+    assert Standardisation.of(rows)(rows).square().sum(1).mean().item() == pytest.approx(
+        1, abs=1e-4
+    )
+
+
+def test_linear_probe_labels_may_have_gaps():
+    rows, labels, ids = blobs(200, 3, 8, spread=0.3)
+    named = torch.tensor([-7, 40, 1000])[labels]
+    assert linear_probe(rows, named, ids, QUICK).accuracy(rows, named) > 0.98
+
+
+def test_linear_probe_refuses_a_single_class():
+    with pytest.raises(DataError, match="2 classes"):
+        linear_probe(torch.randn(9, 3), torch.ones(9, dtype=torch.int64), torch.arange(9))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"learning_rates": ()},
+        {"learning_rates": (0.0,)},
+        {"weight_decays": (-1.0,)},
+        {"momentum": 1.0},
+        {"epochs": 0},
+        {"batch": 0},
+        {"validation": 1.0},
+    ],
+)
+def test_probe_spec_refuses_what_cannot_be_trained(fields):
+    with pytest.raises(InvalidValue, match="probe needs"):
+        ProbeSpec(**fields)
