@@ -1,0 +1,6 @@
+"""Reads the files of runs and draws them; never imports torch."""
+
+from coview.reports.page import write_report
+from coview.reports.records import Record, read_record
+
+__all__ = ["Record", "read_record", "write_report"]

@@ -1,0 +1,294 @@
+"""Line charts as inline SVG; colours come from the style sheet, so one drawing does for all."""
+
+from __future__ import annotations
+
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from coview.reports.markup import Markup, tag
+from coview.reports.numerals import NARROW, cosine, count, decimal
+from coview.reports.records import Series
+
+Format = Callable[[float], str]
+
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
+POINTS = 240
+SHADES = ("first", "second", "third")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Line:
+    """One curve. A ``noisy`` one is drawn pale, with its moving mean on top."""
+
+    name: str
+    points: Series
+    noisy: bool = False
+    dots: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A horizontal dashed line with its name: chance, floor, the untrained network."""
+
+    name: str
+    height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chart:
+    """A titled chart; ``note`` says in a few words how to read it."""
+
+    title: str
+    lines: list[Line]
+    levels: tuple[Level, ...] = ()
+    note: str = ""
+    unit: str = ""
+    across: str = "epoch"
+    format: Format = decimal
+    wide: bool = False
+    from_zero: bool = False
+
+    @property
+    def drawable(self) -> bool:
+        """Whether there is at least one point to show."""
+        return any(line.points[0] for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The plane of one drawing: data ranges and pixel size."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: int
+    height: int
+
+    def across(self, x: float) -> float:
+        """Pixels from the left."""
+        share = (x - self.x[0]) / (self.x[1] - self.x[0])
+        return round(LEFT + share * (self.width - LEFT - RIGHT), 1)
+
+    def down(self, y: float) -> float:
+        """Pixels from the top."""
+        share = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 1)
+
+
+def chart_figure(chart: Chart) -> Markup:
+    """The chart with title, last value, legend and note; a wide one also in a narrow drawing."""
+    drawings = [draw(chart, 330, 200)]
+    if chart.wide:
+        drawings = [
+            tag("div", draw(chart, 690, 480), class_="only-wide"),
+            tag("div", drawings[0], class_="only-narrow"),
+        ]
+    head = tag(
+        "figcaption",
+        tag("span", chart.title, class_="chart-title"),
+        tag("span", _summary(chart), class_="chart-value"),
+        tag("span", chart.note, class_="chart-note") if chart.note else None,
+        _legend(chart),
+    )
+    return tag("figure", head, drawings, class_="chart wide" if chart.wide else "chart")
+
+
+def draw(chart: Chart, width: int, height: int) -> Markup:
+    """The bare SVG, ``width`` by ``height`` units; hovering values are in its ``data-points``."""
+    frame = _frame(chart, width, height)
+    thinned = [thin(line.points) for line in chart.lines]
+    body = [
+        _grid(frame, chart),
+        [_level(frame, level, chart) for level in chart.levels],
+        [
+            _curve(frame, line, points, shade)
+            for line, points, shade in zip(chart.lines, thinned, SHADES, strict=False)
+        ],
+        tag("g", class_="cursor"),
+    ]
+    return tag(
+        "svg",
+        body,
+        viewBox=f"0 0 {width} {height}",
+        role="img",
+        aria_label=description(chart),
+        tabindex=0,
+        class_="plot",
+        data_points=json.dumps(_hover(frame, chart, thinned), separators=(",", ":")),
+    )
+
+
+def description(chart: Chart) -> str:
+    """What a reader who does not see the chart is told."""
+    parts = []
+    for line in chart.lines:
+        xs, ys = line.points
+        if xs:
+            parts.append(
+                f"{line.name} from {chart.format(ys[0])} to {chart.format(ys[-1])}{chart.unit} "
+                f"between {chart.across} {decimal(xs[0])} and {decimal(xs[-1])}"
+            )
+    parts += [f"{level.name} {chart.format(level.height)}{chart.unit}" for level in chart.levels]
+    return f"{chart.title}: " + "; ".join(parts) + "."
+
+
+def thin(points: Series, most: int = POINTS) -> Series:
+    """At most ``most`` points: means of equal runs; the first and the last point are kept."""
+    xs, ys = points
+    if len(xs) <= most:
+        return points
+    edges = [1 + round(i * (len(xs) - 2) / (most - 2)) for i in range(most - 1)]
+    spans = list(pairwise(edges))
+    means = [[sum(row[a:b]) / (b - a) for a, b in spans] for row in (xs, ys)]
+    return [xs[0], *means[0], xs[-1]], [ys[0], *means[1], ys[-1]]
+
+
+def smooth(values: list[float], reach: int = 6) -> list[float]:
+    """Mean of each value and up to ``reach`` neighbours on both sides, fewer near the ends."""
+    means = []
+    for i in range(len(values)):
+        left, right = min(reach, max(i, 2)), min(reach, max(len(values) - 1 - i, 2))
+        side = min(left, right)
+        window = values[max(i - side, 0) : i + side + 1]
+        means.append(sum(window) / len(window))
+    return means
+
+
+def recent(values: list[float]) -> float:
+    """Where a noisy curve has arrived: the mean of its last twentieth, of 10 values at most."""
+    last = values[-min(10, max(1, len(values) // 20)) :]
+    return sum(last) / len(last)
+
+
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.75)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def _frame(chart: Chart, width: int, height: int) -> Frame:
+    xs = [0.0, *(x for line in chart.lines for x in line.points[0])]
+    ys = [y for line in chart.lines for y in line.points[1]]
+    ys += [level.height for level in chart.levels] + ([0.0] if chart.from_zero else [])
+    return Frame(x=_range(xs, 0), y=_range(ys, 0.06), width=width, height=height)
+
+
+def _range(values: list[float], margin: float) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if high - low < 1e-9 * max(1, abs(high)):
+        reach = abs(high) * 0.1 or 0.5
+        return low - reach, high + reach
+    space = margin * (high - low)
+    return (low if low == 0 else low - space), high + space
+
+
+def _grid(frame: Frame, chart: Chart) -> Markup:
+    right, bottom = frame.width - RIGHT, frame.height - BOTTOM
+    marks: list[Markup] = []
+    heights = ticks(*frame.y, 4)
+    for y, text in zip(heights, tick_texts(heights, chart.format), strict=True):
+        down = frame.down(y)
+        marks.append(tag("line", x1=LEFT, x2=right, y1=down, y2=down, class_="grid"))
+        marks.append(tag("text", text, x=LEFT - 8, y=down + 4, class_="tick end"))
+    places = ticks(*frame.x, max(4, frame.width // 110))
+    for x, text in zip(places, tick_texts(places, decimal), strict=True):
+        marks.append(tag("text", text, x=frame.across(x), y=bottom + 17, class_="tick middle"))
+    marks.append(tag("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))
+    middle = (LEFT + right) / 2
+    marks.append(tag("text", chart.across, x=middle, y=frame.height - 4, class_="tick middle"))
+    if chart.unit:
+        marks.append(tag("text", chart.unit.strip(), x=LEFT, y=TOP - 2, class_="tick"))
+    return tag("g", marks, aria_hidden="true")
+
+
+def tick_texts(values: list[float], form: Format) -> list[str]:
+    """Labels of one axis, all with the same number of decimals."""
+    if form not in (decimal, count, cosine):
+        return [form(value).replace(f".0{NARROW}", NARROW) for value in values]
+    gap = abs(values[1] - values[0]) if len(values) > 1 else abs(values[0]) or 1
+    if gap < 1e-5:
+        return [decimal(value) for value in values]
+    digits = max(0, -math.floor(math.log10(gap) + 1e-9))
+    return [f"{value + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for value in values]
+
+
+def _level(frame: Frame, level: Level, chart: Chart) -> Markup:
+    down, right = frame.down(level.height), frame.width - RIGHT
+    text = f"{level.name} {chart.format(level.height)}"
+    above = down - 5 if down > TOP + 14 else down + 14
+    return tag(
+        "g",
+        tag("line", x1=LEFT, x2=right, y1=down, y2=down, class_="level"),
+        tag("text", text, x=right, y=above, class_="level-name end"),
+        aria_hidden="true",
+    )
+
+
+def _curve(frame: Frame, line: Line, points: Series, shade: str) -> Markup | None:
+    xs, ys = points
+    if not xs:
+        return None
+    pieces = []
+    if line.noisy and len(xs) > 20:
+        pieces.append(_path(frame, xs, ys, f"curve pale {shade}"))
+        pieces.append(_path(frame, xs, smooth(ys), f"curve {shade}"))
+    else:
+        pieces.append(_path(frame, xs, ys, f"curve {shade}"))
+    if len(xs) == 1 or (line.dots and len(xs) <= 60):
+        places = zip(xs, ys, strict=True)
+        pieces += [
+            tag("circle", cx=frame.across(x), cy=frame.down(y), r=2.6, class_=f"dot {shade}")
+            for x, y in places
+        ]
+    return tag("g", pieces)
+
+
+def _path(frame: Frame, xs: list[float], ys: list[float], class_: str) -> Markup:
+    places = (f"{frame.across(x):g} {frame.down(y):g}" for x, y in zip(xs, ys, strict=True))
+    return tag("path", d="M" + "L".join(places), class_=class_)
+
+
+def _hover(frame: Frame, chart: Chart, thinned: list[Series]) -> list[list[float | str]]:
+    """One row per place on the x axis: pixels across, heights of the points, and the text."""
+    rows: list[list[float | str]] = []
+    main = max(thinned, key=lambda points: len(points[0]))
+    for x in main[0]:
+        texts, heights = [f"{chart.across} {decimal(x)}"], []
+        for line, (xs, ys) in zip(chart.lines, thinned, strict=True):
+            if xs:
+                y = ys[_nearest(xs, x)]
+                heights.append(frame.down(y))
+                texts.append(f"{line.name} {chart.format(y)}{chart.unit}")
+        rows.append([frame.across(x), "\n".join(texts), *heights])
+    return rows
+
+
+def _nearest(xs: list[float], x: float) -> int:
+    right = min(bisect_left(xs, x), len(xs) - 1)
+    left = max(right - 1, 0)
+    return left if x - xs[left] <= xs[right] - x else right
+
+
+def _summary(chart: Chart) -> str:
+    ends = []
+    for line in chart.lines[:2]:
+        if line.points[1]:
+            ys = line.points[1]
+            ends.append(chart.format(recent(ys) if line.noisy else ys[-1]))
+    return " · ".join(ends) + chart.unit
+
+
+def _legend(chart: Chart) -> Markup | None:
+    if len(chart.lines) < 2:
+        return None
+    entries = [
+        tag("span", tag("i", class_=f"swatch {shade}"), line.name)
+        for line, shade in zip(chart.lines, SHADES, strict=False)
+    ]
+    return tag("span", entries, class_="legend")

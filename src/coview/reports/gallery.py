@@ -1,0 +1,235 @@
+"""Pictures of a run: neighbours, the map of the embedding, and pairs that are hardest to match."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.reports.markup import Child, Markup, script_data, tag
+from coview.reports.numerals import cosine, count
+from coview.reports.pictures import Pixels, image_uri, sheet
+from coview.reports.records import Record
+
+MAP_POINTS, QUERIES, NEIGHBOURS, PAIRS, GROUPS = 2000, 16, 10, 24, 21
+LARGEST_SHEET, LARGEST_THUMBNAIL = 2_500_000, 64
+SIDE, MARGIN, RADIUS = 600, 18, 4.0
+COLOURS = 7
+
+
+def neighbour_rows(record: Record) -> Markup | None:
+    """Some images with their nearest neighbours and cosines; None where there are none."""
+    gallery = record.gallery
+    if not _has(gallery, "thumbnails", "query_rows", "neighbour_rows", "neighbour_cosines"):
+        return None
+    rows = zip(
+        gallery["query_rows"], gallery["neighbour_rows"], gallery["neighbour_cosines"], strict=False
+    )
+    shown = [_neighbours(record, *row) for row in list(rows)[:QUERIES]]
+    return tag("div", shown, class_="neighbours") if any(shown) else None
+
+
+def hardest_pairs(record: Record) -> Markup | None:
+    """Two views of one image whose embeddings agree least; None where there are none."""
+    gallery = record.gallery
+    if not _has(gallery, "pair_views", "pair_cosines", "pair_names"):
+        return None
+    pairs = zip(gallery["pair_views"], gallery["pair_cosines"], gallery["pair_names"], strict=False)
+    shown = [
+        tag(
+            "figure",
+            [_picture(view, f"view {i + 1} of {_text(name)}") for i, view in enumerate(views)],
+            tag("figcaption", tag("span", cosine(agreement), class_="cosine"), _name(name)),
+            class_="pair",
+        )
+        for views, agreement, name in list(pairs)[:PAIRS]
+    ]
+    return tag("div", shown, class_="pairs") if shown else None
+
+
+def embedding_map(record: Record) -> Markup | None:
+    """The map with its legend; thumbnails appear on hover, touch and with the arrow keys."""
+    places, thumbnails = record.gallery.get("map"), record.gallery.get("thumbnails")
+    if places is None or thumbnails is None or places.shape[1:] != (2,):
+        return None
+    number = min(len(places), len(thumbnails), MAP_POINTS)
+    pixels = np.nan_to_num(np.clip(places[:number].astype(float), 0, 1), nan=0.5)
+    points = np.round(MARGIN + pixels * (SIDE - 2 * MARGIN), 1)
+    groups, titles = group_labels(_labels(record, number), record.class_names)
+    drawing = tag(
+        "svg",
+        [_dots(points[groups == group], group) for group in range(len(titles))],
+        tag("g", class_="cursor"),
+        viewBox=f"0 0 {SIDE} {SIDE}",
+        role="application",
+        aria_label=f"Map of {count(number)} images; the arrow keys walk from image to image",
+        tabindex=0,
+        id="map",
+    )
+    data = {
+        "points": points.tolist(),
+        "groups": groups.tolist(),
+        "titles": titles,
+        "names": [_text(name) for name in _names(record, number)],
+        **_sheet(thumbnails[:number]),
+    }
+    frame = tag("div", drawing, tag("canvas", id="map-pictures", hidden=True), class_="map-frame")
+    side = tag("div", _switch(), _legend(groups, titles), class_="map-side")
+    return tag("div", frame, side, script_data("map-data", data), class_="map")
+
+
+def group_labels(
+    labels: npt.NDArray[np.int64], class_names: list[str]
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Group of every image and the groups' titles.
+
+    The most frequent classes have a group each, in order of class; the others share the last but
+    one, and images without a label the last.
+    """
+    sizes = Counter(int(label) for label in labels if label >= 0)
+    kept = sorted(label for label, _ in sizes.most_common(GROUPS))
+    titles = [class_names[k] if k < len(class_names) else f"class {k}" for k in kept]
+    groups = np.full(len(labels), -1, dtype=np.int64)
+    for group, label in enumerate(kept):
+        groups[labels == label] = group
+    rest = (groups < 0) & (labels >= 0)
+    if rest.any():
+        groups[rest] = len(titles)
+        titles.append(f"{count(len(sizes) - len(kept))} other classes")
+    if (groups < 0).any():
+        groups[groups < 0] = len(titles)
+        titles.append("without a label" if titles else "images")
+    return groups, titles
+
+
+def shape_path(group: int, x: float, y: float) -> str:
+    """The mark of a group as a path: discs, then squares, then triangles for each colour."""
+    r = RADIUS
+    if group // COLOURS == 0:
+        return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z"
+    if group // COLOURS == 1:
+        return f"M{x - r:g} {y - r:g}h{2 * r:g}v{2 * r:g}h{-2 * r:g}z"
+    return f"M{x:g} {y - 1.2 * r:g}l{1.15 * r:g} {2 * r:g}h{-2.3 * r:g}z"
+
+
+def _neighbours(
+    record: Record, query: int, rows: npt.NDArray[Any], cosines: npt.NDArray[Any]
+) -> Markup | None:
+    thumbnails = record.gallery["thumbnails"]
+    if not 0 <= query < len(thumbnails):
+        return None
+    labels, names = _labels(record, len(thumbnails)), _names(record, len(thumbnails))
+    found = [
+        _neighbour(thumbnails[row], names[row], float(near), _same(labels, query, row))
+        for row, near in list(zip(rows, cosines, strict=False))[:NEIGHBOURS]
+        if 0 <= row < len(thumbnails)
+    ]
+    title = _class_name(record, int(labels[query]))
+    caption = tag("figcaption", title or _name(names[query]), class_="query-name")
+    picture = _picture(thumbnails[query], f"query {_text(names[query])}")
+    return tag(
+        "div",
+        tag("figure", picture, caption, class_="query"),
+        tag("ol", found),
+        class_="row",
+    )
+
+
+def _neighbour(pixels: Pixels, name: Any, near: float, same: bool | None) -> Markup:
+    kind = {True: "same", False: "different", None: None}[same]
+    said = {True: ", same class", False: ", another class", None: ""}[same]
+    return tag(
+        "li",
+        tag(
+            "figure",
+            _picture(pixels, f"{_text(name)}, cosine {cosine(near)}{said}"),
+            tag("figcaption", cosine(near), class_="cosine"),
+        ),
+        class_=kind,
+    )
+
+
+def _same(labels: npt.NDArray[np.int64], query: int, row: int) -> bool | None:
+    if labels[query] < 0 or labels[row] < 0:
+        return None
+    return bool(labels[query] == labels[row])
+
+
+def _dots(points: npt.NDArray[Any], group: int) -> Markup:
+    path = "".join(shape_path(group, x, y) for x, y in points)
+    return tag("path", d=path, class_=f"points c{group % COLOURS}", data_group=group)
+
+
+def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
+    if len(titles) < 2:
+        return None
+    sizes = np.bincount(groups, minlength=len(titles))
+    entries: list[Child] = []
+    for group, title in enumerate(titles):
+        mark = tag("path", d=shape_path(group, 8, 8), class_=f"c{group % COLOURS}")
+        icon = tag("svg", mark, viewBox="0 0 16 16", class_="mark", aria_hidden="true")
+        size = tag("span", count(sizes[group]), class_="muted")
+        button = tag(
+            "button", icon, tag("bdi", title), size,
+            type="button", aria_pressed="false", data_group=group,
+        )  # fmt: skip
+        entries.append(tag("li", button))
+    return tag("ul", entries, class_="classes", aria_label="Classes: press to single one out")
+
+
+def _switch() -> Markup:
+    return tag(
+        "button", "Show pictures", type="button", id="map-switch", aria_pressed="false",
+        class_="switch",
+    )  # fmt: skip
+
+
+def _sheet(thumbnails: Pixels) -> dict[str, Any]:
+    """All thumbnails as one picture, coarser where it would be too large otherwise."""
+    first = max(1, thumbnails.shape[1] // LARGEST_THUMBNAIL)
+    for step in (first, 2 * first, 4 * first):
+        coarse = thumbnails[:, ::step, ::step]
+        pixels, columns = sheet(coarse)
+        uri = image_uri(pixels, quality=75)
+        if len(uri) <= LARGEST_SHEET:
+            break
+    return {"sheet": uri, "columns": columns, "size": int(coarse.shape[1])}
+
+
+def _picture(pixels: Pixels, text: str) -> Markup:
+    height, width = pixels.shape[:2]
+    return tag(
+        "img", src=image_uri(pixels), alt=text, title=text, width=width, height=height,
+    )  # fmt: skip
+
+
+def _has(gallery: dict[str, npt.NDArray[Any]], *names: str) -> bool:
+    return all(name in gallery and len(gallery[name]) for name in names)
+
+
+def _labels(record: Record, number: int) -> npt.NDArray[np.int64]:
+    labels = record.gallery.get("labels")
+    if labels is None or len(labels) < number:
+        return np.full(number, -1, dtype=np.int64)
+    return labels[:number].astype(np.int64)
+
+
+def _names(record: Record, number: int) -> list[Any]:
+    names = record.gallery.get("names")
+    if names is None or len(names) < number:
+        return [f"image {row}" for row in range(number)]
+    return list(names[:number])
+
+
+def _class_name(record: Record, label: int) -> str | None:
+    return record.class_names[label] if 0 <= label < len(record.class_names) else None
+
+
+def _name(name: Any) -> Markup:
+    return tag("bdi", _text(name), class_="file", title=_text(name))
+
+
+def _text(name: Any) -> str:
+    return str(name)

@@ -1,0 +1,60 @@
+"""Pixels as data URIs: single images and one sheet of thumbnails for the map."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+LARGEST_PNG = 1_500_000
+
+
+def image_uri(pixels: Pixels, *, quality: int = 90) -> str:
+    """uint8 [H, W, 3] as a JPEG data URI."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8))
+    picture.save(stream, "JPEG", quality=quality, subsampling=0)
+    return data_uri(stream.getvalue(), "image/jpeg")
+
+
+def sheet(thumbnails: Pixels) -> tuple[Pixels, int]:
+    """Thumbnails [n, t, t, 3] side by side on one sheet, and how many are in a row."""
+    number, size = thumbnails.shape[:2]
+    columns = max(1, math.ceil(math.sqrt(number)))
+    rows = math.ceil(number / columns)
+    padded = np.zeros((rows * columns, size, size, 3), dtype=np.uint8)
+    padded[:number] = thumbnails
+    grid = padded.reshape(rows, columns, size, size, 3).swapaxes(1, 2)
+    return grid.reshape(rows * size, columns * size, 3), columns
+
+
+def picture_uri(content: bytes) -> tuple[str, int, int] | None:
+    """A PNG file as a data URI with width and height; None where it is no picture.
+
+    Pictures above 1.5 MB are written again as JPEG, so that the report stays small.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            picture.load()
+            width, height = picture.size
+            pixels: npt.NDArray[Any] = np.asarray(picture.convert("RGB"))
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    if len(content) <= LARGEST_PNG:
+        return data_uri(content, "image/png"), width, height
+    return image_uri(pixels, quality=85), width, height
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """The bytes as a URI that needs no file and no network."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,110 @@
+"""Lists and tables of a run: recipe, environment, files that were left out, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from coview.reports.markup import Child, Markup, tag
+from coview.reports.numerals import count, value
+
+LONGEST = 200
+
+
+def facts(entries: list[tuple[str, Child]]) -> Markup:
+    """Names and values side by side."""
+    pairs: list[Child] = [(tag("dt", name), tag("dd", text)) for name, text in entries]
+    return tag("dl", pairs, class_="facts")
+
+
+def objects(found: dict[str, Any]) -> Markup:
+    """A flat JSON object as names and values."""
+    return facts([(key.replace("_", " "), value(item)) for key, item in found.items()])
+
+
+def recipe_table(recipe: dict[str, Any]) -> Markup:
+    """The nested values of a recipe as one table, indented like their nesting."""
+    rows = [
+        tag(
+            "tr",
+            tag("th", name, scope="row", style=f"padding-left:{1.25 * depth:g}rem"),
+            tag("td", text),
+            class_="group" if nested else None,
+        )
+        for depth, name, text, nested in recipe_rows(recipe)
+    ]
+    return tag("div", tag("table", tag("tbody", rows), class_="recipe"), class_="scroll")
+
+
+def recipe_rows(node: dict[str, Any], depth: int = 0) -> Iterator[tuple[int, str, str, bool]]:
+    """(depth, name, text, has parts) of every value; equal list items are told once."""
+    for key, item in node.items():
+        name = key.replace("_", " ")
+        if key == "type":
+            continue
+        if isinstance(item, dict):
+            yield depth, name, str(item.get("type", "")), True
+            yield from recipe_rows(item, depth + 1)
+        elif isinstance(item, list) and any(isinstance(entry, dict) for entry in item):
+            yield from _list_rows(name, item, depth)
+        else:
+            yield depth, name, value(item), False
+
+
+def cut_table(heads: tuple[str, ...], rows: list[tuple[Child, ...]], most: int = LONGEST) -> Markup:
+    """A table of at most ``most`` rows that says how many more there are."""
+    head = tag("tr", [tag("th", name, scope="col") for name in heads])
+    body = [tag("tr", [tag("td", cell) for cell in row]) for row in rows[:most]]
+    table = tag("div", tag("table", tag("thead", head), tag("tbody", body)), class_="scroll")
+    if len(rows) <= most:
+        return table
+    rest = f"{count(len(rows) - most)} more of {count(len(rows))} are not shown."
+    return tag("div", table, tag("p", rest, class_="note"))
+
+
+def quarantine_table(lines: list[dict[str, Any]]) -> Markup:
+    """Files that could not be used, with the reason."""
+    rows: list[tuple[Child, ...]] = [
+        (tag("bdi", str(line.get("file", "?")), class_="file"), str(line.get("reason", "")))
+        for line in lines
+    ]
+    return cut_table(("file", "reason"), rows)
+
+
+def event_table(events: list[dict[str, Any]], refused: list[dict[str, Any]]) -> Markup:
+    """What happened on the way, in order of step; refused steps with the images in them."""
+    found = [(line, str(line.get("text", "")), "") for line in events]
+    found += [(line, f"Refused: {line.get('reason', '')}", _ids(line)) for line in refused]
+    found.sort(key=lambda entry: _step(entry[0]))
+    rows: list[tuple[Child, ...]] = [
+        (count(_step(line)), text, tag("span", ids, class_="muted")) for line, text, ids in found
+    ]
+    return cut_table(("step", "what", "images"), rows)
+
+
+def _list_rows(name: str, items: list[Any], depth: int) -> Iterator[tuple[int, str, str, bool]]:
+    start = 0
+    while start < len(items):
+        stop = start + 1
+        while stop < len(items) and items[stop] == items[start]:
+            stop += 1
+        place = f"{start + 1}" if stop == start + 1 else f"{start + 1} to {stop}"
+        title = f"{name} {place}"
+        if isinstance(items[start], dict):
+            yield depth, title, str(items[start].get("type", "")), True
+            yield from recipe_rows(items[start], depth + 1)
+        else:
+            yield depth, title, value(items[start]), False
+        start = stop
+
+
+def _ids(line: dict[str, Any]) -> str:
+    ids = line.get("ids")
+    ids = ids if isinstance(ids, list) else []
+    text = ", ".join(str(entry) for entry in ids[:8])
+    return text + (f" and {count(len(ids) - 8)} more" if len(ids) > 8 else "")
+
+
+def _step(line: dict[str, Any]) -> float:
+    step = line.get("step")
+    return step if isinstance(step, int | float) and not isinstance(step, bool) else 0

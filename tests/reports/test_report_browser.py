@@ -1,0 +1,178 @@
+"""The report in a real browser: silent, self-contained, and alive under mouse and keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from headless_browser import Browser, Page, find_browser, started
+from report_run import make_run
+
+from coview.reports import write_report
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_run(tmp_path_factory.mktemp("runs") / "run", images=120))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with started() as found:
+        yield found
+
+
+def edited(report: Path, folder: Path, before: str, after: str) -> Path:
+    text = report.read_text("utf-8")
+    assert before in text
+    path = folder / "report.html"
+    path.write_text(text.replace(before, after, 1), "utf-8")
+    return path
+
+
+def tip(page: Page) -> str | None:
+    return page.run("(t => t.hidden ? null : t.textContent)(document.getElementById('tip'))")
+
+
+def point_at(page: Page, selector: str, across: float, down: float) -> None:
+    x, y = page.run(
+        f"(() => {{ const e = document.querySelector('{selector}');"
+        "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+        "const b = e.getBoundingClientRect();"
+        f"return [b.x + b.width * {across}, b.y + b.height * {down}]; }})()"
+    )
+    page.point(x, y)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_report_opens_without_errors_or_requests(
+    browser: Browser, report: Path, width: int, dark: bool
+) -> None:
+    with browser.opened(report, width=width, dark=dark) as page:
+        assert page.errors == []
+        assert page.requests == [report.resolve().as_uri()]
+        assert page.run("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        paper = page.run("getComputedStyle(document.body).backgroundColor")
+        assert paper == ("rgb(20, 22, 26)" if dark else "rgb(247, 247, 244)")
+
+
+def test_report_policy_forbids_a_foreign_picture(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    picture = '<main><img src="http://127.0.0.1:9/x.png" alt="x">'
+    with browser.opened(edited(report, tmp_path, "<main>", picture)) as page:
+        assert any("Content Security Policy" in error for error in page.errors)
+
+
+def test_a_request_would_be_noticed(browser: Browser, report: Path, tmp_path: Path) -> None:
+    free = edited(report, tmp_path, 'http-equiv="Content-Security-Policy"', 'name="policy"')
+    picture = '<main><img src="http://127.0.0.1:9/x.png" alt="x">'
+    with browser.opened(edited(free, tmp_path, "<main>", picture)) as page:
+        assert "http://127.0.0.1:9/x.png" in page.requests
+
+
+def test_an_injected_script_does_not_run_and_is_noticed(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    script = "<main><script>window.injected = 1</script><b onclick='window.injected = 1'>x</b>"
+    with browser.opened(edited(report, tmp_path, "<main>", script)) as page:
+        page.run("document.querySelector('main > b').click()")
+        assert page.run("window.injected") is None
+        assert any("Content Security Policy" in error for error in page.errors)
+
+
+@pytest.mark.parametrize("fault", ["console.error('broken')", "null.x"])
+def test_an_error_would_be_noticed(
+    browser: Browser, report: Path, tmp_path: Path, fault: str
+) -> None:
+    free = edited(report, tmp_path, 'http-equiv="Content-Security-Policy"', 'name="policy"')
+    with browser.opened(
+        edited(free, tmp_path, "<main>", f"<main><script>{fault}</script>")
+    ) as page:
+        assert len(page.errors) == 1
+
+
+def test_chart_tells_values_under_the_mouse_and_the_arrow_keys(
+    browser: Browser, report: Path
+) -> None:
+    with browser.opened(report) as page:
+        point_at(page, ".only-wide .plot", 0.5, 0.5)
+        epoch, loss = (tip(page) or "").split("\n")
+        assert epoch.startswith("epoch 1") or epoch.startswith("epoch 2")
+        assert loss.startswith("loss 5.")
+        page.point(2, 2)
+        assert tip(page) is None
+        page.run("document.querySelector('.only-wide .plot').focus()")
+        page.press("End")
+        assert (tip(page) or "").startswith("epoch 40.0\nloss 5.")
+        page.press("ArrowLeft")
+        assert (tip(page) or "").startswith("epoch 39")
+        page.press("Escape")
+        assert tip(page) is None
+        assert page.errors == []
+
+
+def test_map_shows_the_image_under_the_mouse(browser: Browser, report: Path) -> None:
+    with browser.opened(report) as page:
+        x, y, name = page.run(
+            "(d => [d.points[7][0] / 600, d.points[7][1] / 600, d.names[7]])"
+            "(JSON.parse(document.getElementById('map-data').textContent))"
+        )
+        point_at(page, "#map", x, y)
+        assert (tip(page) or "").endswith(name)
+        painted = page.run(
+            "(c => new Set(c.getContext('2d').getImageData(0, 0, 128, 128).data).size)"
+            "(document.querySelector('#tip canvas'))"
+        )
+        assert painted > 20
+
+
+def test_map_walks_with_the_arrow_keys(browser: Browser, report: Path) -> None:
+    with browser.opened(report) as page:
+        page.run("document.getElementById('map').focus()")
+        seen = []
+        for key in ("Home", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+            page.press(key)
+            seen.append(tip(page))
+        assert all(seen)
+        assert len(set(seen)) >= 4
+
+
+def test_map_singles_out_a_class(browser: Browser, report: Path) -> None:
+    with browser.opened(report) as page:
+        page.run("document.querySelector('.classes button[data-group=\"2\"]').click()")
+        assert page.run("document.querySelectorAll('#map .dimmed').length") == 5
+        page.run("document.getElementById('map').focus()")
+        for key in ("Home", "ArrowRight", "ArrowUp"):
+            page.press(key)
+            assert (tip(page) or "").startswith("cross\n")
+        page.run("document.querySelector('.classes button[data-group=\"2\"]').click()")
+        assert page.run("document.querySelectorAll('#map .dimmed').length") == 0
+
+
+def test_map_can_show_pictures_for_marks(browser: Browser, report: Path) -> None:
+    painted = (
+        "(c => c.hidden ? 0 : c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+        ".filter(v => v > 0).length)(document.getElementById('map-pictures'))"
+    )
+    with browser.opened(report) as page:
+        assert page.run(painted) == 0
+        page.run("document.getElementById('map-switch').click()")
+        assert page.run(painted) > 10_000
+        page.run("document.getElementById('map-switch').click()")
+        assert page.run(painted) == 0
+
+
+def test_report_policy_forbids_a_request_by_script(browser: Browser, report: Path) -> None:
+    with browser.opened(report) as page:
+        answer = page.run("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')")
+        assert answer == "refused"
+        assert any("Content Security Policy" in error for error in page.errors)

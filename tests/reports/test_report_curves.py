@@ -1,0 +1,186 @@
+"""Charts: scales, ticks, thinning and what a reader is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from report_run import make_run
+
+from coview.reports.curves import Chart, Level, Line, chart_figure, draw, smooth, thin, ticks
+from coview.reports.figures import health_charts, knn_chart, loss_chart
+from coview.reports.numerals import percent
+from coview.reports.records import Record, read_record
+
+
+def chart(**changes: object) -> Chart:
+    settings: dict[str, object] = {
+        "title": "Loss",
+        "lines": [Line(name="loss", points=([0.0, 1.0, 2.0], [4.0, 2.0, 3.0]))],
+        **changes,
+    }
+    return Chart(**settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    return read_record(make_run(tmp_path_factory.mktemp("runs") / "run", images=20))
+
+
+def test_curve_goes_through_its_points() -> None:
+    root = ElementTree.fromstring(draw(chart(), 330, 200))
+    path = next(e.get("d") for e in root.iter("path"))
+    places = np.array([pair.split() for pair in path[1:].split("L")], dtype=float)
+    x, y = places.T
+    assert np.allclose(np.diff(x), x[1] - x[0], atol=0.2)
+    assert y[0] < y[2] < y[1]
+    assert (y[2] - y[0]) / (y[1] - y[0]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_level_lies_where_its_value_is() -> None:
+    root = ElementTree.fromstring(draw(chart(levels=(Level(name="chance", height=3.0),)), 330, 200))
+    path = next(e.get("d") for e in root.iter("path"))
+    last = float(path.split("L")[-1].split()[1])
+    level = next(e for e in root.iter("line") if e.get("class") == "level")
+    assert float(level.get("y1", "")) == pytest.approx(last)
+    assert any(e.text == "chance 3.00" for e in root.iter("text"))
+
+
+def test_levels_are_always_inside_the_frame() -> None:
+    levels = (Level(name="chance", height=90.0), Level(name="floor", height=-50.0))
+    root = ElementTree.fromstring(draw(chart(levels=levels), 330, 200))
+    heights = [float(e.get("y1", "")) for e in root.iter("line") if e.get("class") == "level"]
+    assert all(12 <= height <= 162 for height in heights)
+
+
+def test_hover_tells_the_values_in_words() -> None:
+    root = ElementTree.fromstring(draw(chart(), 330, 200))
+    rows = json.loads(root.get("data-points", ""))
+    assert [row[1] for row in rows] == [
+        "epoch 0\nloss 4.00", "epoch 1.00\nloss 2.00", "epoch 2.00\nloss 3.00"]  # fmt: skip
+
+
+def test_hover_of_two_lines_takes_the_nearest_point() -> None:
+    second = Line(name="held out", points=([0.0, 1.9], [8.0, 9.0]))
+    drawing = draw(chart(lines=[*chart().lines, second]), 330, 200)
+    rows = json.loads(ElementTree.fromstring(drawing).get("data-points", ""))
+    assert [row[1].split("held out ")[1] for row in rows] == ["8.00", "9.00", "9.00"]
+
+
+def test_two_lines_have_a_legend() -> None:
+    second = Line(name="held out", points=([0.0], [8.0]))
+    assert 'class="legend"' in chart_figure(chart(lines=[*chart().lines, second]))
+    assert 'class="legend"' not in chart_figure(chart())
+
+
+def test_description_holds_first_and_last_value() -> None:
+    words = ElementTree.fromstring(draw(chart(format=percent), 330, 200)).get("aria-label", "")
+    assert re.sub(r"\s", " ", words) == (
+        "Loss: loss from 400.0 % to 300.0 % between epoch 0 and 2.00."
+    )
+
+
+@pytest.mark.parametrize("values", [([1.0], [2.0]), ([0.0, 1.0], [5.0, 5.0]), ([0.0], [0.0]),
+                                    ([0.0, 1e9], [1e-12, 1e12])])  # fmt: skip
+def test_draw_takes_flat_and_extreme_data(values: tuple[list[float], list[float]]) -> None:
+    drawing = draw(chart(lines=[Line(name="loss", points=values, dots=True)]), 330, 200)
+    assert "nan" not in drawing
+    assert "inf" not in drawing
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "about", "wanted"),
+    [(0, 10, 5, [0, 2, 4, 6, 8, 10]), (4.8, 7.1, 4, [5, 5.5, 6, 6.5, 7]),
+     (-0.3, 0.3, 3, [-0.2, 0, 0.2]),
+     (0, 3e-4, 3, [0, 1e-4, 2e-4, 3e-4])],
+)  # fmt: skip
+def test_ticks_are_round(low: float, high: float, about: int, wanted: list[float]) -> None:
+    assert ticks(low, high, about) == pytest.approx(wanted)
+
+
+def test_ticks_stay_inside(record: Record) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        low, size = rng.normal(0, 100), 10 ** rng.uniform(-6, 6)
+        found = ticks(low, low + size, 4)
+        assert 2 <= len(found) <= 8
+        assert low - 1e-6 * size <= found[0] <= found[-1] <= low + size * (1 + 1e-6)
+
+
+def test_thin_keeps_ends_and_means() -> None:
+    xs, ys = [float(i) for i in range(10_001)], [float(i % 2) for i in range(10_001)]
+    thin_xs, thin_ys = thin((xs, ys), 100)
+    assert len(thin_xs) == len(thin_ys) == 100
+    assert (thin_xs[0], thin_xs[-1]) == (0, 10_000)
+    assert thin_xs == sorted(thin_xs)
+    assert np.mean(thin_ys[1:-1]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_thin_leaves_short_curves_alone() -> None:
+    points = ([0.0, 1.0], [2.0, 3.0])
+    assert thin(points, 2) == points
+
+
+def test_smooth_keeps_straight_lines_inside() -> None:
+    values = [3.0 * i for i in range(50)]
+    assert smooth(values)[2:-2] == pytest.approx(values[2:-2])
+
+
+def test_smooth_reduces_noise() -> None:
+    values = np.random.default_rng(0).normal(0, 1, 500).tolist()
+    assert np.std(smooth(values)) < 0.4
+
+
+def test_loss_chart_has_chance_and_floor(record: Record) -> None:
+    found = loss_chart(record)
+    assert [(level.name, round(level.height, 2)) for level in found.levels] == [
+        ("chance", 6.93), ("floor", 4.95)]  # fmt: skip
+
+
+def test_every_health_chart_has_the_untrained_value(record: Record) -> None:
+    start = record.health[0]["figures"]
+    charts = health_charts(record)
+    assert {chart.title for chart in charts} >= {"View retrieval", "Alignment", "Held-out loss"}
+    assert len(charts) == 11
+    for found in charts:
+        assert [level.name for level in found.levels] == ["untrained"]
+        assert found.levels[0].height == found.lines[0].points[1][0]
+        assert found.levels[0].height in start.values()
+
+
+def test_health_without_a_start_has_no_untrained_line(record: Record, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    folder = make_run(tmp_path_factory.mktemp("runs") / "late", images=20)
+    path = folder / "metrics.jsonl"
+    kept = [line for line in path.read_text().splitlines() if '"step": 0' not in line]
+    path.write_text("\n".join(kept))
+    late = read_record(folder)
+    assert all(chart.levels == () for chart in [*health_charts(late), knn_chart(late)])
+
+
+def test_steps_written_twice_count_once(tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    folder = make_run(tmp_path_factory.mktemp("runs") / "twice", images=20)
+    with (folder / "metrics.jsonl").open("a") as stream:
+        stream.write(json.dumps({"kind": "step", "step": 500, "epoch": 20.0, "loss": 1.25}) + "\n")
+    steps = read_record(folder).steps
+    assert [line["step"] for line in steps] == list(range(5, 1001, 5))
+    assert next(line["loss"] for line in steps if line["step"] == 500) == 1.25
+
+
+def test_figures_that_no_training_changes_are_told_in_words(record: Record) -> None:
+    notes = {chart.title: chart.note.replace("\u202f", " ") for chart in health_charts(record)}
+    assert notes["View retrieval"].endswith(
+        "colours alone match 10.2 %, tiny pictures alone 16.1 %"
+    )
+    assert notes["Effective rank of h"] == "directions that the features use; of 256"
+    assert notes["Held-out loss"].endswith("chance 7.85, floor 5.88")
+
+
+def test_an_unknown_health_figure_gets_a_chart_of_its_own(tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+    folder = make_run(tmp_path_factory.mktemp("runs") / "new", images=20)
+    with (folder / "metrics.jsonl").open("a") as stream:
+        line = {"kind": "health", "step": 1000, "epoch": 40, "figures": {"neighbour_churn": 0.2}}
+        stream.write(json.dumps(line) + "\n")
+    assert "Neighbour churn" in [chart.title for chart in health_charts(read_record(folder))]

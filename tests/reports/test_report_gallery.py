@@ -1,0 +1,105 @@
+"""Thumbnails, the sheet of the map and the groups of its legend."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_run import make_run
+
+from coview.reports import write_report
+from coview.reports.gallery import GROUPS, group_labels, shape_path
+from coview.reports.pictures import image_uri, picture_uri, sheet
+
+
+def decoded(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+@pytest.mark.parametrize("number", [1, 2, 9, 10, 17])
+def test_sheet_holds_every_thumbnail_in_its_place(number: int) -> None:
+    thumbnails = np.random.default_rng(0).integers(0, 256, (number, 5, 5, 3), dtype=np.uint8)
+    pixels, columns = sheet(thumbnails)
+    for i in range(number):
+        row, column = divmod(i, columns)
+        cell = pixels[row * 5 : row * 5 + 5, column * 5 : column * 5 + 5]
+        assert (cell == thumbnails[i]).all()
+
+
+def test_image_uri_keeps_the_picture() -> None:
+    pixels = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
+    found = decoded(image_uri(pixels))
+    assert found.shape == pixels.shape
+    assert np.abs(found.astype(int) - pixels).mean() < 3
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_picture_uri_keeps_a_small_png_as_it_is() -> None:
+    content = png(np.zeros((4, 6, 3), dtype=np.uint8))
+    uri, width, height = picture_uri(content) or ("", 0, 0)
+    assert base64.b64decode(uri.split(",")[1]) == content
+    assert (width, height) == (6, 4)
+
+
+def test_picture_uri_shrinks_a_large_png() -> None:
+    content = png(np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8))
+    uri, width, height = picture_uri(content) or ("", 0, 0)
+    assert uri.startswith("data:image/jpeg")
+    assert len(uri) < len(content)
+    assert (width, height) == (900, 900)
+
+
+def test_picture_uri_refuses_what_is_no_picture() -> None:
+    assert picture_uri(b"<svg onload=alert(1)>") is None
+    assert picture_uri(png(np.zeros((64, 64, 3), dtype=np.uint8))[:60]) is None
+
+
+def test_group_labels_follow_the_classes() -> None:
+    groups, titles = group_labels(np.array([2, 0, 2, -1]), ["cat", "dog", "owl"])
+    assert titles == ["cat", "owl", "without a label"]
+    assert groups.tolist() == [1, 0, 1, 2]
+
+
+def test_group_labels_keep_the_frequent_classes() -> None:
+    labels = np.repeat(np.arange(40), np.arange(40, 0, -1))
+    groups, titles = group_labels(labels, [])
+    assert titles == [*(f"class {k}" for k in range(GROUPS)), f"{40 - GROUPS} other classes"]
+    assert (groups == np.minimum(labels, GROUPS)).all()
+
+
+def test_group_labels_without_any_label_are_one_group() -> None:
+    groups, titles = group_labels(np.full(3, -1), [])
+    assert groups.tolist() == [0, 0, 0]
+    assert titles == ["images"]
+
+
+def test_shape_path_differs_where_the_colour_repeats() -> None:
+    commands = {"".join(c for c in shape_path(g, 9, 9) if c.isalpha()) for g in (0, 7, 14)}
+    assert len(commands) == 3
+
+
+def test_report_of_a_large_gallery_stays_small_and_says_what_it_cut(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, images=30)
+    path = folder / "report" / "gallery.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    noise = np.random.default_rng(0).integers(0, 256, (2500, 64, 64, 3), dtype=np.uint8)
+    arrays |= {
+        "thumbnails": noise,
+        "names": np.array([f"image-{i}.jpg" for i in range(2500)]),
+        "labels": np.arange(2500) % 6,
+        "map": np.random.default_rng(0).uniform(0, 1, (2500, 2)).astype(np.float32),
+    }
+    np.savez(path, **arrays)
+    report = write_report(folder)
+    assert report.stat().st_size < 5_000_000
+    assert "2,000 of 2,500 images" in report.read_text("utf-8")
