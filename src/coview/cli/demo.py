@@ -1,0 +1,28 @@
+"""coview demo"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coview.cli.options import option, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """A complete first run on built-in images: learn, judge, report. About 3 minutes on 2 cores."""
+
+    out: Path = option("the run's folder", Path("runs/demo"))
+    seed: int = option("of everything", 0)
+
+
+def run(words: Sequence[str]) -> int:
+    options = parse(Demo, "demo", words)
+    from coview.cli.outcome import exit_code
+    from coview.cli.tables import evaluation_table
+    from coview.runs import demo
+
+    finished = demo(out=options.out, seed=options.seed)
+    evaluation_table(finished.evaluations)
+    return exit_code(finished)

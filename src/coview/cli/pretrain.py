@@ -1,0 +1,71 @@
+"""coview pretrain DATA"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from coview.cli.options import argument, option, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Learn a representation of images without labels, say whether it worked, leave an encoder
+    and a report. What is not said is chosen for this data and this machine."""
+
+    data: str = argument(
+        "a folder of images (any nesting), Parquet file(s) or a folder of them, a torchvision data "
+        "set by name, or scenes (the built-in set)"
+    )
+    out: Path | None = option("the run's folder (default: runs/NAME of the data)")
+    recipe: str = option("a recipe by name, or a method: simclr, supcon", "simclr")
+    budget: str | None = option("time for training, as 30m or 2h: chooses what fits into it")
+    dry_run: bool = option("print the plan and the estimate, train nothing", False)
+
+    size: int | None = option("side of the views in pixels", group="what is learned")
+    encoder: str | None = option("as resnet18, resnet50, resnet18/4", group="what is learned")
+    weights: Path | None = option(
+        "start from these weights: an encoder folder, a run, or safetensors",
+        group="what is learned",
+    )
+    temperature: float | None = option("of the loss", group="what is learned")
+    strength: float | None = option("of the colour jitter, SimCLR's s", group="what is learned")
+
+    epochs: float | None = option("passes over the images", group="how it is trained")
+    batch: int | None = option("images in a step", group="how it is trained")
+    optimiser: str | None = option("sgd, adamw or lars", group="how it is trained")
+    learning_rate: float | None = option(
+        "the peak, not scaled by the batch", group="how it is trained"
+    )
+    warmup_epochs: float | None = option("epochs of linear warm-up", group="how it is trained")
+    weight_decay: float | None = option("of kernels", group="how it is trained")
+    seed: int | None = option("of weights, order and views", group="how it is trained")
+
+    labels: str = option(
+        "where labels come from: auto, none, folders, column. Self-supervised methods use them "
+        "only to show kNN accuracy on the way",
+        "auto",
+        group="the data",
+    )
+    short_side: int | None = option("keep images at this short side", group="the data")
+    limit: int | None = option("use only so many images", group="the data")
+    download: bool = option("allow a torchvision data set to be fetched", False, group="the data")
+    allow_broken: bool = option(
+        "go on with more than 1 %% of broken files", False, group="the data"
+    )
+    memory_share: float = option(
+        "share of RAM for decoded images; beyond it they lie on disk", 0.25, group="the data"
+    )
+
+    device: str = option("auto, cpu or cuda", "auto", group="the machine")
+    precision: str | None = option("auto, bf16 or fp32", group="the machine")
+    workers: int | None = option("threads that render views ahead", group="the machine")
+
+
+def run(words: Sequence[str]) -> int:
+    options = parse(Pretrain, "pretrain", list(words))
+    from coview.cli.outcome import exit_code
+    from coview.runs import pretrain
+
+    return exit_code(pretrain(**asdict(options)))

@@ -1,0 +1,31 @@
+"""coview recipes [NAME]"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coview.cli.options import argument, parse
+from coview.core.progress import say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipes:
+    """List the recipes, or print one: its numbers, where they come from, what it reached."""
+
+    name: str | None = argument("one recipe", optional=True)
+
+
+def run(words: Sequence[str]) -> int:
+    options = parse(Recipes, "recipes", words)
+    from coview.core.values import encode
+    from coview.recipes import RECIPES, recipe
+
+    if options.name is None:
+        for name, make in RECIPES.items():
+            say(f"{name:<18}{(make.__doc__ or '').splitlines()[0]}")
+    else:
+        say((recipe(options.name), RECIPES[options.name])[1].__doc__ or "")
+        say(json.dumps(encode(recipe(options.name)), indent=2))
+    return 0

@@ -1,0 +1,35 @@
+"""coview views DATA"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coview.cli.options import argument, option, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Draw a contact sheet: images, the views made of them, and where the two crops overlap."""
+
+    data: str = argument("the images")
+    out: Path = option("the picture to write", Path("views.png"))
+    recipe: str = option("whose views", "simclr")
+    size: int | None = option("side of the views in pixels")
+    strength: float | None = option("of the colour jitter, SimCLR's s")
+    images: int = option("how many", 8)
+    seed: int = option("which images and which views", 0)
+
+
+def run(words: Sequence[str]) -> int:
+    options = parse(Views, "views", words)
+    from coview.core.progress import say
+    from coview.runs import draw_views
+
+    draw_views(
+        options.data, options.out, recipe=options.recipe, size=options.size,
+        strength=options.strength, images=options.images, seed=options.seed,
+    )  # fmt: skip
+    say(f"Contact sheet: {options.out}")
+    return 0

@@ -1,0 +1,50 @@
+"""Recipes for a CPU, and for the built-in demonstration; their numbers are our own measurements."""
+
+from __future__ import annotations
+
+from coview.encoders import EncoderSpec
+from coview.heads import HeadSpec
+from coview.methods import simclr
+from coview.recipes.recipe import Recipe
+from coview.training import OptimiserSpec, ScheduleSpec
+from coview.views import simclr as simclr_views
+
+
+def simclr_cpu() -> Recipe:
+    """SimCLR at 32 px on two CPU cores: a quarter-width ResNet-18, half an hour for CIFAR-10."""
+    return Recipe(
+        name="simclr-cpu",
+        method=simclr(
+            32,
+            views=simclr_views(32, area=(0.2, 1.0)),
+            temperature=0.2,
+            head=HeadSpec(hidden=256, output=64),
+        ),
+        encoder=EncoderSpec(depth=18, width=0.25, stem="small"),
+        optimiser=OptimiserSpec(
+            name="adamw", learning_rate=2e-3, scaling="none", weight_decay=1e-4
+        ),
+        schedule=ScheduleSpec(warmup_epochs=1),
+        batch_size=256,
+        epochs=8,
+    )
+
+
+def simclr_demo() -> Recipe:
+    """SimCLR on the built-in scenes in about two minutes on two cores."""
+    return Recipe(
+        name="simclr-demo",
+        method=simclr(
+            32,
+            views=simclr_views(32, area=(0.2, 1.0)),
+            temperature=0.2,
+            head=HeadSpec(hidden=256, output=64),
+        ),
+        encoder=EncoderSpec(depth=18, width=0.25, stem="small"),
+        optimiser=OptimiserSpec(
+            name="adamw", learning_rate=2e-3, scaling="none", weight_decay=1e-4
+        ),
+        schedule=ScheduleSpec(warmup_epochs=0.5),
+        batch_size=256,
+        epochs=4,
+    )

@@ -1,0 +1,65 @@
+"""What suits the data and the device where the user names only a method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coview.core.errors import UnknownName
+from coview.methods import Method, simclr, supcon
+from coview.recipes.cpu import simclr_cpu
+from coview.recipes.recipe import Recipe, change
+from coview.recipes.simclr import simclr_cifar, simclr_photos
+from coview.views import simclr as simclr_views
+
+METHODS = ("simclr", "supcon")
+SMALL_SIDE = 40  # pixels; up to here images are trained at their own size
+CPU_SIDES = (96, 64, 48)
+LADDERS: dict[str, tuple[tuple[str, int], ...]] = {
+    "cpu": (
+        ("resnet18-small", 32), ("resnet18", 128), ("resnet18/2", 96), ("resnet18/4-small", 32),
+        ("resnet18/4", 96), ("resnet18/4", 64),
+    ),
+    "cuda": (("resnet50", 224), ("resnet18", 128), ("resnet18-small", 32)),
+}  # fmt: skip
+"""(encoder, size) from the most to the least demanding, from which a budget chooses."""
+FEWEST_STEPS_PER_EPOCH = 4
+
+
+def fitting(method: str, *, side: int, images: int, device: str) -> Recipe:
+    """The recipe for ``images`` images whose shorter side is about ``side`` pixels.
+
+    ``device`` is "cpu" or "cuda". Raises UnknownName for a method that has no fitting recipe.
+    """
+    if method not in METHODS:
+        raise UnknownName("method", method, METHODS)
+    if device == "cpu":
+        size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
+        base = change(simclr_cpu(), size=size)
+        base = replace(base, name=f"{method}-fitting", epochs=_cpu_epochs(images))
+    else:
+        base = simclr_cifar() if side <= SMALL_SIDE else simclr_photos()
+        base = replace(base, name=f"{method}-fitting", epochs=200)
+    base = replace(base, method=_method(method, base), batch_size=batch_for(images, base))
+    return base
+
+
+def batch_for(images: int, recipe: Recipe) -> int:
+    """The recipe's batch, or the power of two that gives at least four steps an epoch."""
+    batch = recipe.batch_size
+    while batch > 8 and images // batch < FEWEST_STEPS_PER_EPOCH:
+        batch //= 2
+    return batch
+
+
+def _method(name: str, base: Recipe) -> Method:
+    size = base.image_size
+    views = base.method.views if size <= SMALL_SIDE else simclr_views(size)
+    if name == "supcon":
+        return supcon(size, views=views, head=base.method.head)
+    objective = base.method.objective
+    return simclr(size, views=views, temperature=objective.temperature, head=base.method.head)
+
+
+def _cpu_epochs(images: int) -> float:
+    """About two million views, the order of what a small network needs and a CPU can do."""
+    return max(8.0, min(200.0, round(1_000_000 / max(images, 1))))

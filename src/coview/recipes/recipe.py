@@ -1,0 +1,150 @@
+"""The complete description of a run, as one frozen value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.encoders import EncoderSpec, encoder_named
+from coview.heads import HeadSpec
+from coview.methods import Method, NTXent, SupCon
+from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training.optimisers import NAMES
+from coview.training.schedules import Rates
+from coview.views import Blur, Crop, Jitter, ViewPlan, ViewSpec
+
+VALUES: tuple[type, ...] = (
+    EncoderSpec, HeadSpec, Method, NTXent, SupCon, OptimiserSpec, ScheduleSpec,
+    Blur, Crop, Jitter, ViewPlan, ViewSpec,
+)  # fmt: skip
+"""The classes of which recipes are built, beside Recipe itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run but the data, the machine and the seed of chance.
+
+    Range: batch_size >= 2 images; epochs > 0, fractions allowed; seed 0 .. 2^63 - 1.
+    ``precision`` is "auto" (bf16 where the hardware has it), "bf16" or "fp32".
+    """
+
+    name: str
+    method: Method
+    encoder: EncoderSpec
+    optimiser: OptimiserSpec
+    schedule: ScheduleSpec
+    batch_size: int
+    epochs: float
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epochs) and self.epochs > 0):
+            raise InvalidValue(f"--epochs is {self.epochs:g}; expected a number above 0.")
+        if self.batch_size < 2:
+            raise InvalidValue(
+                f"--batch is {self.batch_size}; a contrastive batch needs at least 2 images."
+            )
+        if not 0 <= self.seed < 2**63:
+            raise InvalidValue(f"--seed is {self.seed}; expected 0 or a positive whole number.")
+        if self.precision not in {"auto", "bf16", "fp32"}:
+            raise UnknownName("precision", self.precision, ("auto", "bf16", "fp32"))
+
+    @property
+    def image_size(self) -> int:
+        """The side of the first view, in pixels."""
+        return self.method.views.views[0].size
+
+    def total_steps(self, images: int) -> int:
+        """Optimiser steps on ``images`` training images; the last short batch is dropped."""
+        return max(1, round(self.epochs * (images // self.batch_size)))
+
+    def rates(self, images: int) -> Rates:
+        """The learning rate of every step on ``images`` training images, float64 [total_steps]."""
+        return self.schedule.rates(
+            self.optimiser.peak(self.batch_size),
+            total_steps=self.total_steps(images),
+            steps_per_epoch=images // self.batch_size,
+        )
+
+
+def change(
+    recipe: Recipe,
+    *,
+    encoder: str | None = None,
+    size: int | None = None,
+    batch: int | None = None,
+    epochs: float | None = None,
+    learning_rate: float | None = None,
+    warmup_epochs: float | None = None,
+    weight_decay: float | None = None,
+    optimiser: str | None = None,
+    temperature: float | None = None,
+    strength: float | None = None,
+    seed: int | None = None,
+    precision: str | None = None,
+) -> Recipe:
+    """``recipe`` with the given settings in place of its own; None keeps what is there.
+
+    ``learning_rate`` is the peak itself: it replaces the base and its scaling with the batch.
+    Raises InvalidValue or UnknownName.
+    """
+    recipe = _with(recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision)
+    if encoder is not None:
+        recipe = replace(recipe, encoder=encoder_named(encoder))
+    if warmup_epochs is None and epochs is not None:
+        # A shortened run keeps its warm-up to a tenth rather than spending itself on it.
+        warmup_epochs = min(recipe.schedule.warmup_epochs, epochs / 10)
+    recipe = replace(recipe, schedule=_with(recipe.schedule, warmup_epochs=warmup_epochs))
+    recipe = replace(
+        recipe, optimiser=_optimiser(recipe.optimiser, optimiser, learning_rate, weight_decay)
+    )
+    return replace(recipe, method=_method(recipe.method, size, strength, temperature))
+
+
+def _optimiser(
+    spec: OptimiserSpec, name: str | None, learning_rate: float | None, weight_decay: float | None
+) -> OptimiserSpec:
+    if name is not None and name != spec.name:
+        if learning_rate is None:
+            raise InvalidValue(
+                f"--optimiser {name} replaces {spec.name}, whose learning rate does not carry "
+                "over; give --learning-rate as well."
+            )
+        if name not in NAMES:
+            raise UnknownName("optimiser", name, NAMES)
+        spec = OptimiserSpec(
+            name=cast(Any, name), learning_rate=learning_rate, scaling="none"
+        )  # fmt: skip
+    if learning_rate is not None:
+        spec = replace(spec, learning_rate=learning_rate, scaling="none")
+    changed: OptimiserSpec = _with(spec, weight_decay=weight_decay)
+    return changed
+
+
+def _method(
+    method: Method, size: int | None, strength: float | None, temperature: float | None
+) -> Method:
+    if temperature is not None:
+        objective = _with(method.objective, temperature=temperature)
+        method = replace(method, objective=objective)
+    views = [_view(view, size, strength) for view in method.views.views]
+    return replace(method, views=ViewPlan(views=tuple(views)))
+
+
+def _view(view: ViewSpec, size: int | None, strength: float | None) -> ViewSpec:
+    if strength is not None and view.jitter is not None:
+        # The colour strength s of SimCLR, appendix A: 0.8 s, 0.8 s, 0.8 s, 0.2 s.
+        jitter = replace(
+            view.jitter, brightness=0.8 * strength, contrast=0.8 * strength,
+            saturation=0.8 * strength, hue=min(0.5, 0.2 * strength),
+        )  # fmt: skip
+        view = replace(view, jitter=jitter)
+    changed: ViewSpec = _with(view, size=size)
+    return changed
+
+
+def _with(value: Any, **changes: Any) -> Any:
+    return replace(value, **{name: to for name, to in changes.items() if to is not None})

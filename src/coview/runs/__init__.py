@@ -1,0 +1,19 @@
+"""Whole runs: assemble, train, judge, use. The one room that knows all the others."""
+
+from coview.runs.demo import demo
+from coview.runs.run import Run
+from coview.runs.start import pretrain, resume
+from coview.runs.use import (
+    doctor,
+    draw_views,
+    embed,
+    embedding_file,
+    evaluate,
+    export,
+    load,
+)  # fmt: skip
+
+__all__ = [
+    "Run", "demo", "doctor", "draw_views", "embed", "embedding_file", "evaluate", "export", "load",
+    "pretrain", "resume",
+]  # fmt: skip

@@ -1,0 +1,353 @@
+"""Is this data usable? What a look at the images says before any training, each with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import DataError
+from coview.core.images import ImageStore
+from coview.core.keys import Domain, permutation
+from coview.runs.duplicates import exact_groups, near_pairs
+from coview.training.verdict import Option
+
+FEWEST_IMAGES = 2_000
+FEWEST_STEPS = 5_000
+BATCH = 256  # for the count of steps; a recipe may say otherwise
+SAMPLE = 4_096  # images compared in pairs or looked at for colour
+VIEWED = 512  # images of which views are rendered
+GREY_LEVELS = 8  # JPEG of a grey image leaves colour differences below this
+SMALL_SIDE = 64  # images shorter than this are judged, and trained, at 32 px
+SHORTCUT = 0.5  # share of views that colours alone may match
+BROKEN_SHARE = 0.01
+NEAR_SHARE = 0.01
+UNBALANCED = 10.0
+ELONGATED = 3.0
+SIZES = (32, 64, 128, 256, 512, 1024)
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing seen: ``level`` is "good", "note" or "problem"; ``fix`` is "" where all is well."""
+
+    name: str
+    level: str
+    sentence: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport:
+    """All findings on a source of images, and the numbers behind them."""
+
+    source: str
+    findings: tuple[Finding, ...]
+    figures: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where there is a problem, else 0."""
+        return int(any(finding.level == "problem" for finding in self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of source, findings and figures."""
+        findings = [
+            {"name": f.name, "level": f.level, "sentence": f.sentence, "fix": f.fix}
+            for f in self.findings
+        ]
+        return {"source": self.source, "findings": findings, "figures": self.figures}
+
+    def render_text(self) -> str:
+        """Sentences for a terminal: problems first, then notes, then what is good."""
+        problems = sum(finding.level == "problem" for finding in self.findings)
+        head = f"{problems} problem{'s' * (problems != 1)}" if problems else "No problem found"
+        lines = [f"{self.source}: {head}.", ""]
+        for level in ("problem", "note", "good"):
+            for finding in self.findings:
+                if finding.level == level:
+                    lines.append(f"{level:<8} {finding.sentence}")
+                    lines += [f"{'':<8} -> {finding.fix}"] if finding.fix else []
+        return "\n".join(lines)
+
+
+def doctor_data(store: ImageStore, *, seed: int = 0) -> DataReport:
+    """Everything that can be said about ``store`` without training.
+
+    Exact copies are looked for among all images; pairs, colours and views in keyed samples of
+    4,096 and 512, whose size each sentence gives. Raises DataError for a store without images.
+    """
+    if len(store) == 0:
+        raise DataError(f"{store.source or 'The source'} holds no image that can be read.")
+    order = permutation(seed, Domain.HEALTH, store.ids, epoch=0)
+    look = Look(store=store, sample=np.sort(order[:SAMPLE]), seed=seed, figures={})
+    findings = [found for check in CHECKS if (found := check(look)) is not None]
+    return DataReport(
+        source=store.source or "images", findings=tuple(findings), figures=look.figures
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a check may look at, and where it leaves its numbers."""
+
+    store: ImageStore
+    sample: Rows
+    seed: int
+    figures: dict[str, Any]
+
+    @property
+    def short_side(self) -> int:
+        """Median of the shorter sides, in pixels."""
+        return int(np.median(np.minimum(self.store.heights, self.store.widths)))
+
+
+Check = Callable[[Look], Finding | None]
+
+
+def count(look: Look) -> Finding:
+    """Images, and the steps that they give."""
+    images = look.figures["images"] = len(look.store)
+    steps = look.figures["steps_per_epoch"] = images // BATCH
+    batch = f"{steps:,} step{'s' * (steps != 1)} of {BATCH} images an epoch"
+    if images < FEWEST_IMAGES:
+        return Finding(
+            name="count",
+            level="problem",
+            sentence=f"{images:,} images ({batch}) are too few to learn a representation from "
+            f"scratch; about {FEWEST_IMAGES:,} are the least.",
+            fix="Use the frozen features of a pretrained encoder, or add images; unlabelled ones "
+            "serve as well.",
+        )
+    epochs = look.figures["epochs_needed"] = -(-FEWEST_STEPS // steps)
+    return Finding(
+        name="count",
+        level="good",
+        sentence=f"{images:,} images: {batch}, so {epochs:,} epochs for the {FEWEST_STEPS:,} steps "
+        "that a representation usually needs.",
+    )
+
+
+def broken(look: Look) -> Finding | None:
+    """Files that could not be read."""
+    files = look.store.quarantine
+    look.figures["broken"] = len(files)
+    if not files:
+        return None
+    share = len(files) / (len(files) + len(look.store))
+    shown = "; ".join(f"{name}: {reason}" for name, reason in files[:3])
+    return Finding(
+        name="broken",
+        level="problem" if share > BROKEN_SHARE else "note",
+        sentence=f"{len(files):,} files ({share:.1%}) could not be read and are left out ({shown}"
+        f"{'; ...' if len(files) > 3 else ''}).",
+        fix="Copy them again from their source, or delete them.",
+    )
+
+
+def sizes(look: Look) -> Finding:
+    """The shorter sides, and shapes of which a square crop shows little."""
+    heights, widths = look.store.heights, look.store.widths
+    short = np.minimum(heights, widths)
+    counts = np.histogram(short, bins=[0, *SIZES, np.iinfo(np.int32).max])[0]
+    labels = [f"< {SIZES[0]}", *(f"{a} .. {b - 1}" for a, b in pairwise(SIZES))]
+    labels.append(f">= {SIZES[-1]}")
+    look.figures["short_sides"] = {
+        label: int(n) for label, n in zip(labels, counts, strict=True) if n
+    }
+    long_share = float(np.mean(np.maximum(heights, widths) > ELONGATED * short))
+    look.figures["elongated"] = long_share
+    table = ", ".join(f"{label} px: {n:,}" for label, n in look.figures["short_sides"].items())
+    sentence = f"Short sides are {short.min()} to {short.max()} px, median {look.short_side} "
+    sentence += f"({table})."
+    if long_share > 0.05:
+        return Finding(
+            name="sizes",
+            level="note",
+            sentence=f"{sentence} {long_share:.0%} are more than three times as long as wide.",
+            fix="Cut long images into squares first: one crop shows a small part of them.",
+        )
+    return Finding(name="sizes", level="good", sentence=sentence)
+
+
+def grey(look: Look) -> Finding:
+    """Images without colour, which the colour half of the augmentation does not change."""
+    flags = [is_grey(look.store.image(int(row))) for row in look.sample]
+    share = look.figures["grey"] = float(np.mean(flags))
+    sentence = f"{share:.0%} of {_sampled(look)} are grey."
+    if share < 0.05:
+        return Finding(name="grey", level="good", sentence=sentence)
+    if share > 0.95:
+        fix = "Saturation and hue do nothing here: rely on crops, brightness and contrast."
+    else:
+        fix = "Grey or coloured is a cue in itself: keep the random greyscale of the views on."
+    return Finding(name="grey", level="note", sentence=sentence, fix=fix)
+
+
+def is_grey(image: npt.NDArray[np.uint8]) -> bool:
+    """Whether the channels of 99 % of the pixels differ by less than 8 of 256 levels."""
+    pixels = image.reshape(-1, 3)
+    pixels = pixels[:: max(1, len(pixels) // 4096)].astype(np.int16)
+    return bool(np.mean(np.ptp(pixels, axis=1) < GREY_LEVELS) >= 0.99)
+
+
+def copies(look: Look) -> Finding:
+    """Exact copies, which are false negatives and leak between held-out parts."""
+    groups = exact_groups(look.store)
+    extra = look.figures["exact_copies"] = sum(len(rows) - 1 for rows in groups)
+    if not groups:
+        return Finding(name="copies", level="good", sentence="No image is there twice.")
+    share, names, labels = extra / len(look.store), look.store.names, look.store.labels
+    disagree = 0 if labels is None else sum(len(set(labels[rows])) > 1 for rows in groups)
+    look.figures["copies_with_other_labels"] = disagree
+    doubt = f", {disagree:,} of them under different labels" if disagree else ""
+    shown = ", ".join(f"{names[rows[0]]} = {names[rows[1]]}" for rows in groups[:3])
+    return Finding(
+        name="copies",
+        level="problem" if share > NEAR_SHARE or disagree else "note",
+        sentence=f"{extra:,} images ({share:.1%}) are exact copies of others, in {len(groups):,} "
+        f"groups{doubt} ({shown}): each copy is a wrong negative of the others.",
+        fix="Keep one of each group.",
+    )
+
+
+def near_copies(look: Look) -> Finding:
+    """Re-encoded, resized or brightened copies within the sample."""
+    pairs = near_pairs(look.store, look.sample)
+    same = {(a, b) for group in _exact_within(look) for a in group for b in group if a < b}
+    pairs = [pair for pair in pairs if pair not in same]
+    look.figures["near_pairs"] = len(pairs)
+    touched = len({row for pair in pairs for row in pair})
+    if not pairs:
+        return Finding(
+            name="near copies",
+            level="good",
+            sentence=f"No near copies among {_sampled(look)}, every pair compared.",
+        )
+    names = look.store.names
+    shown = ", ".join(f"{names[a]} ~ {names[b]}" for a, b in pairs[:3])
+    return Finding(
+        name="near copies",
+        level="problem" if touched / len(look.sample) > NEAR_SHARE else "note",
+        sentence=f"{touched:,} of {_sampled(look)} look almost like another ({shown}).",
+        fix="Keep one of each burst or series, or accept that they act as wrong negatives.",
+    )
+
+
+def classes(look: Look) -> Finding | None:
+    """The balance of the labels, where there are any."""
+    labels = look.store.labels
+    if labels is None or not (labels >= 0).any():
+        return None
+    known, counts = np.unique(labels[labels >= 0], return_counts=True)
+    named = look.store.class_names
+    names = [named[int(k)] if int(k) < len(named) else str(int(k)) for k in known]
+    look.figures["classes"] = dict(zip(names, (int(n) for n in counts), strict=True))
+    look.figures["unlabelled"] = int((labels < 0).sum())
+    largest, smallest = int(counts.argmax()), int(counts.argmin())
+    sentence = (
+        f"{len(known):,} classes, from {counts[smallest]:,} ({names[smallest]}) to "
+        f"{counts[largest]:,} images ({names[largest]}); {(labels < 0).sum():,} images have no "
+        "label."
+    )
+    if counts[smallest] < 2:
+        return Finding(
+            name="classes",
+            level="problem",
+            sentence=f"{sentence} {(counts < 2).sum():,} classes have one image only.",
+            fix="Merge or drop them: they have neither a positive nor a place in a test set.",
+        )
+    if counts[largest] > UNBALANCED * counts[smallest]:
+        return Finding(
+            name="classes",
+            level="note",
+            sentence=sentence,
+            fix="Read accuracy per class: one number would be that of the large classes.",
+        )
+    return Finding(name="classes", level="good", sentence=sentence)
+
+
+def colour_shortcut(look: Look) -> Finding:
+    """Whether colours alone would match the views of SimCLR."""
+    import torch
+
+    from coview.training.cues import colour_retrieval
+    from coview.views import simclr, views_of
+
+    rows = permutation(look.seed, Domain.HEALTH, look.store.ids, epoch=1)[:VIEWED]
+    size = 32 if look.short_side < SMALL_SIDE else 96
+    first, second = views_of(look.store, rows, simclr(size), seed=look.seed, epoch=0)
+    score = look.figures["colour_retrieval"] = colour_retrieval(
+        torch.as_tensor(first), torch.as_tensor(second)
+    )
+    sentence = (
+        f"Colour histograms alone match {score:.0%} of two SimCLR views among {len(rows):,} images "
+        f"(chance {1 / len(rows):.1%})."
+    )
+    if score < SHORTCUT:
+        return Finding(name="colour shortcut", level="good", sentence=sentence)
+    return Finding(
+        name="colour shortcut",
+        level="problem",
+        sentence=f"{sentence} A network could learn colours and nothing else.",
+        fix=f"Make the colour jitter stronger: {Option.STRENGTH} 1.5.",
+    )
+
+
+def proposal(look: Look) -> Finding:
+    """What ``coview pretrain`` would choose for these images here, and the steps that it makes."""
+    import torch
+
+    from coview.recipes import fitting
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = len(look.store)
+    chosen = fitting("simclr", side=look.short_side, images=images, device=device)
+    steps = chosen.total_steps(images)
+    look.figures["recipe"] = {
+        "name": "simclr", "device": device, "size": chosen.image_size, "batch": chosen.batch_size,
+        "epochs": chosen.epochs, "steps": steps,
+    }  # fmt: skip
+    sentence = (
+        f"Recipe that fits on this machine's {device}: --recipe simclr, with views of "
+        f"{chosen.image_size} px, batch {chosen.batch_size}, {chosen.epochs:g} epochs: "
+        f"{steps:,} steps."
+    )
+    if steps >= FEWEST_STEPS:
+        return Finding(name="recipe", level="good", sentence=sentence)
+    epochs = chosen.epochs * FEWEST_STEPS / steps
+    return Finding(
+        name="recipe",
+        level="note",
+        sentence=f"{sentence} A good representation usually takes {FEWEST_STEPS:,} or more.",
+        fix=f"Where time allows: {Option.EPOCHS} {epochs:.0f}.",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    count,
+    broken,
+    sizes,
+    grey,
+    copies,
+    near_copies,
+    classes,
+    colour_shortcut,
+    proposal,
+)
+
+
+def _exact_within(look: Look) -> list[list[int]]:
+    part = look.store.subset(look.sample)
+    return [[int(look.sample[i]) for i in group] for group in exact_groups(part)]
+
+
+def _sampled(look: Look) -> str:
+    every = len(look.sample) == len(look.store)
+    return f"all {len(look.sample):,} images" if every else f"{len(look.sample):,} sampled images"

@@ -1,0 +1,68 @@
+"""The images of a run: how they were opened, and which of them are held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import RunError, UnknownName
+from coview.core.images import ImageStore
+from coview.data import LABELS, open_images, require_images, split_held_out
+
+# Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
+SHORT_SIDE = 256
+FEWEST_IMAGES = 32
+HELD_OUT_SHARE, FEWEST_HELD_OUT, MOST_HELD_OUT = 0.02, 128, 1024
+MOST_HELD_OUT_SHARE = 0.2
+
+Rows = npt.NDArray[np.int64]
+
+
+def short_side_for(source: Any, size: int | None, asked: int | None) -> int | None:
+    """The short side at which images are kept: as asked, else 256 px or 1.15 times the views.
+
+    The scenes are drawn at the size of the views, 32 px unless told otherwise.
+    """
+    if asked is not None:
+        return asked
+    if isinstance(source, str) and source.startswith("scenes"):
+        return size
+    return max(SHORT_SIDE, round(1.15 * (size or 0)))
+
+
+def open_for(source: Any, *, labels: str, needs_labels: bool = False, **options: Any) -> ImageStore:
+    """``source`` with labels as asked: "auto" takes them where they are plain.
+
+    The sub-folders of a folder are taken for labels only where ``needs_labels`` or asked for.
+    """
+    if labels not in {*LABELS, "none"}:
+        raise UnknownName("place of labels", labels, (*LABELS, "none"))
+    is_folder = isinstance(source, (str, Path)) and Path(source).is_dir()
+    if labels == "auto" and is_folder and not any(Path(source).rglob("*.parquet")):
+        asked = "folders" if needs_labels else None
+    else:
+        asked = None if labels == "none" else labels
+    return open_images(source, labels=asked, **options)
+
+
+def hold_out(store: ImageStore, seed: int) -> tuple[Rows, Rows]:
+    """(training rows, held-out rows): about 2 % and 128 to 1,024 images, never above a fifth.
+
+    Raises DataError where there are too few images for anything.
+    """
+    require_images(store, FEWEST_IMAGES, "training")
+    wanted = min(max(HELD_OUT_SHARE * len(store), FEWEST_HELD_OUT), MOST_HELD_OUT)
+    share = min(wanted / len(store), MOST_HELD_OUT_SHARE)
+    return split_held_out(store, share, seed)
+
+
+def check_same(store: ImageStore, fingerprint: str, source: str) -> None:
+    """Raise RunError where the images are not those that the run began with."""
+    if store.fingerprint != fingerprint:
+        raise RunError(
+            f"The images of {source} have changed since the run began, so it cannot go on exactly. "
+            "Bring them back, or start a new run from this encoder with --weights."
+        )

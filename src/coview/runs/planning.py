@@ -1,0 +1,168 @@
+"""What will be trained, how long it takes here, and why: said before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from coview.core.errors import InvalidValue
+from coview.core.images import ImageStore
+from coview.core.machine import duration
+from coview.recipes import METHODS, Recipe, batch_for, change, fitting, recipe
+from coview.runs.speed import views_per_second
+
+# Of the budget: rendering, reports and the noise of the machine take the rest.
+TRAINING_SHARE = 0.85
+# Passes over the data that a candidate must be able to make to be preferred over a smaller one.
+WANTED_EPOCHS = 20
+MOST_EPOCHS = 400
+# A run beyond this is announced together with what would fit.
+LONG_SECONDS = 3 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A recipe for this data and this machine, with its reasons and its estimate."""
+
+    recipe: Recipe
+    reasons: tuple[str, ...]
+    views_per_second: float
+    seconds: float
+
+
+def make_plan(
+    store: ImageStore,
+    name: str,
+    *,
+    device: torch.device,
+    budget: float | None,
+    changes: dict[str, object],
+) -> Plan:
+    """The recipe ``name`` (or the one that fits, for a method's name) with the user's changes.
+
+    ``store`` holds the training images, ``budget`` seconds. Measures a few steps. Raises
+    InvalidValue where the batch does not fit the images, UnknownName for an unknown recipe.
+    """
+    side = int(np.median(np.minimum(store.heights, store.widths)))
+    fixed = name not in METHODS
+    base = (
+        recipe(name) if fixed else fitting(name, side=side, images=len(store), device=device.type)
+    )
+    base = change(base, **changes)  # type: ignore[arg-type]
+    if changes.get("batch") is None:
+        base = replace(base, batch_size=batch_for(len(store), base))
+    check_batch(base, len(store))
+    if budget is None:
+        return _without_budget(base, store, side, device, fixed=fixed)
+    return _within(base, store, side, device, budget, changes, fixed=fixed)
+
+
+def check_batch(recipe: Recipe, images: int) -> None:
+    """Raise InvalidValue where a batch cannot be drawn from the training images."""
+    if recipe.batch_size > images:
+        raise InvalidValue(
+            f"--batch {recipe.batch_size:,} does not fit: {images:,} images are left for training "
+            f"after holding some out; use --batch {images} or fewer."
+        )
+
+
+def _without_budget(
+    recipe: Recipe, store: ImageStore, side: int, device: torch.device, *, fixed: bool
+) -> Plan:
+    rate = views_per_second(recipe, device, most_images=len(store))
+    seconds = _views(recipe, len(store)) / rate
+    why = "as the recipe says" if fixed else f"suits images of {side} px on the {device.type}"
+    reasons = [
+        f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.",
+        *_about_the_run(recipe, store, rate, seconds),
+    ]
+    if seconds > LONG_SECONDS:
+        reasons.append(
+            f"That is long. --budget 30m or --budget 2h chooses a network, a size and epochs that "
+            f"fit; --epochs {max(1, round(recipe.epochs * LONG_SECONDS / seconds))} of this one "
+            f"takes {duration(LONG_SECONDS)}."
+        )
+    return Plan(recipe=recipe, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
+
+
+def _within(
+    base: Recipe,
+    store: ImageStore,
+    side: int,
+    device: torch.device,
+    budget: float,
+    changes: dict[str, object],
+    *,
+    fixed: bool,
+) -> Plan:
+    views = budget * TRAINING_SHARE
+    tried: list[str] = []
+    for candidate in [base] if fixed else _candidates(base, side, device, changes):
+        rate = views_per_second(candidate, device, most_images=len(store))
+        epochs = views * rate / _views(replace(candidate, epochs=1), len(store))
+        name = f"{candidate.encoder.label()} at {candidate.image_size} px"
+        if epochs >= WANTED_EPOCHS:
+            break
+        tried.append(f"{name} would make {epochs:.1f} epochs")
+    if changes.get("epochs") is not None:
+        epochs = candidate.epochs
+    epochs = min(epochs, MOST_EPOCHS)
+    least = 2 * candidate.batch_size / len(store)
+    if epochs < least:
+        raise InvalidValue(
+            f"{duration(budget)} is too short here for even two steps of {name}; give a longer "
+            "--budget, or a smaller --batch or --encoder."
+        )
+    chosen = change(candidate, epochs=round(epochs, 2))
+    if changes.get("warmup_epochs") is not None:
+        chosen = replace(chosen, schedule=candidate.schedule)
+    seconds = _views(chosen, len(store)) / rate
+    reasons = [
+        f"{name}: the largest of the candidates that makes {WANTED_EPOCHS} epochs in "
+        f"{duration(budget)}."
+        if epochs >= WANTED_EPOCHS
+        else f"{name}: the fastest candidate; {duration(budget)} is short for "
+        f"{len(store):,} images.",
+        *(f"Passed over: {text}." for text in tried if not text.startswith(name)),
+        *_about_the_run(chosen, store, rate, seconds),
+    ]
+    return Plan(recipe=chosen, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
+
+
+def _candidates(
+    base: Recipe, side: int, device: torch.device, changes: dict[str, object]
+) -> Iterator[Recipe]:
+    """From the most to the least demanding; what the user has set stays."""
+    from coview.recipes.fitting import LADDERS
+
+    for encoder, size in LADDERS[device.type]:
+        if size > max(side, 32) and size > 32:
+            continue
+        candidate = base
+        if changes.get("size") is None:
+            candidate = change(candidate, size=min(size, max(side, 32)) if side <= 40 else size)
+        if changes.get("encoder") is None:
+            candidate = change(candidate, encoder=encoder)
+        yield candidate
+
+
+def _about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float) -> Iterator[str]:
+    images = len(store)
+    steps = recipe.total_steps(images)
+    yield (
+        f"Batch {recipe.batch_size}, {recipe.epochs:g} epochs of {images:,} images: "
+        f"{steps:,} steps."
+    )
+    yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
+    if images < 2000 or steps < 1000:
+        yield (
+            "This is little for training from scratch: expect a modest encoder, and compare it "
+            "with existing weights (--weights)."
+        )
+
+
+def _views(recipe: Recipe, images: int) -> float:
+    return recipe.total_steps(images) * recipe.batch_size * len(recipe.method.views.views)

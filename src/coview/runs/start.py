@@ -1,0 +1,172 @@
+"""From images to a trained, judged and usable encoder: the main job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import RunError
+from coview.core.images import ImageStore
+from coview.core.machine import parse_duration
+from coview.core.progress import say
+from coview.methods import named
+from coview.recipes import METHODS, RECIPES
+from coview.recipes import recipe as recipe_named
+from coview.runs.describe import describe, write_description, write_quarantine
+from coview.runs.gallery import write_contact_sheet
+from coview.runs.images import check_same, hold_out, open_for, short_side_for
+from coview.runs.network import build
+from coview.runs.planning import Plan, make_plan
+from coview.runs.run import Run
+from coview.runs.session import feed_of, go
+from coview.training import choose_device, choose_precision
+
+Data = str | Path | ImageStore | npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
+
+
+def pretrain(
+    data: Any,
+    *,
+    recipe: str = "simclr",
+    out: str | Path | None = None,
+    budget: str | None = None,
+    dry_run: bool = False,
+    size: int | None = None,
+    encoder: str | None = None,
+    weights: str | Path | None = None,
+    temperature: float | None = None,
+    strength: float | None = None,
+    epochs: float | None = None,
+    batch: int | None = None,
+    optimiser: str | None = None,
+    learning_rate: float | None = None,
+    warmup_epochs: float | None = None,
+    weight_decay: float | None = None,
+    seed: int | None = None,
+    labels: str = "auto",
+    short_side: int | None = None,
+    limit: int | None = None,
+    download: bool = False,
+    allow_broken: bool = False,
+    memory_share: float = 0.25,
+    device: str = "auto",
+    precision: str | None = None,
+    workers: int | None = None,
+) -> Run | None:
+    """Learn a representation of ``data`` and return the run; None for a ``dry_run``.
+
+    ``data``: a folder, Parquet file(s), a data set's name, "scenes", uint8 arrays [N, H, W, 3], a
+    list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a recipe's
+    name, or a method's ("simclr", "supcon"), for which everything else is chosen to suit data and
+    device. The other arguments are the options of ``coview pretrain``; None keeps what the recipe
+    says. Raises the errors of coview.core.errors for whatever a caller can mend.
+    """
+    changes: dict[str, object] = {
+        "size": size, "encoder": encoder, "temperature": temperature, "strength": strength,
+        "epochs": epochs, "batch": batch, "optimiser": optimiser, "learning_rate": learning_rate,
+        "warmup_epochs": warmup_epochs, "weight_decay": weight_decay, "seed": seed,
+        "precision": precision,
+    }  # fmt: skip
+    seconds = None if budget is None else parse_duration(budget)
+    folder = new_folder(out, data)
+    on = choose_device(device)
+    opened: dict[str, Any] = {
+        "labels": labels, "needs_labels": _needs_labels(recipe), "limit": limit,
+        "short_side": short_side_for(data, size, short_side),
+        "allow_broken": allow_broken, "memory_share": memory_share,
+    }  # fmt: skip
+    store = open_for(data, download=download, **opened)
+    plan, training_images = plan_for(store, recipe, on, seconds, changes)
+    for sentence in plan.reasons:
+        say(sentence)
+    if dry_run:
+        return None
+
+    learner = build(plan.recipe, None if weights is None else str(weights))
+    written = choose_precision(plan.recipe.precision, on)
+    feed_of(plan.recipe, store, written)  # refuses what cannot be trained before a folder is made
+    plan.recipe.rates(training_images)
+    content = describe(
+        plan, store, learner, opened=opened, training_images=training_images,
+        device=on, precision=written.format, weights=None if weights is None else str(weights),
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_quarantine(folder, store)
+    write_contact_sheet(folder, store, plan.recipe.method.views, seed=plan.recipe.seed)
+    write_description(folder, content)
+    return go(Run(folder), store, device=on, workers=workers)
+
+
+def resume(
+    run: str | Path,
+    *,
+    data: Any = None,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Run:
+    """Go on with a run where it stopped; the result is the one that it would have had.
+
+    ``data``: where the images are now; by default where they were. Raises RunError where the run
+    has ended or the images are not the same.
+    """
+    found = Run.open(run)
+    if found.verdict is not None:
+        raise RunError(
+            f"{found.path} has ended: {found.verdict['sentence']} To train on from its encoder, "
+            f"start a new run with --weights {found.path}."
+        )
+    about = found.description["data"]
+    source = about["source"] if data is None else data
+    store = open_for(source, **about["opened"])
+    check_same(store, about["fingerprint"], str(source))
+    return go(found, store, device=choose_device(device), workers=workers)
+
+
+def plan_for(
+    store: ImageStore,
+    recipe: str,
+    device: Any,
+    budget: float | None,
+    changes: dict[str, object],
+) -> tuple[Plan, int]:
+    """The plan, and how many of the images it trains on."""
+    seed = changes["seed"] if isinstance(changes["seed"], int) else 0
+    rows, held_out = hold_out(store, seed)
+    plan = make_plan(store.subset(rows), recipe, device=device, budget=budget, changes=changes)
+    say(f"{len(held_out):,} images are held out to judge the run; {len(rows):,} are trained on.")
+    return plan, len(rows)
+
+
+def new_folder(out: str | Path | None, data: Any) -> Path:
+    """Where the run will be: a folder that is absent or empty. Raises RunError."""
+    folder = Path(out) if out is not None else Path("runs") / _name_of(data)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        is_run = (folder / "run.json").exists()
+        raise RunError(
+            f"{folder} exists already. "
+            + (f"Go on with it by coview resume {folder}, or choose" if is_run else "Choose")
+            + " another folder with --out."
+        )
+    return folder
+
+
+def _name_of(data: Any) -> str:
+    if isinstance(data, (str, Path)):
+        return Path(str(data).replace(":", "-").replace("*", "")).resolve().stem or "images"
+    return "arrays"
+
+
+def _needs_labels(recipe: str) -> bool:
+    """Whether the method learns from labels; an unknown name is refused before data is opened."""
+    if recipe in METHODS:
+        return named(recipe)(32).objective.needs_labels
+    if recipe not in RECIPES:
+        # Let the error offer methods as well as recipes.
+        from coview.core.errors import UnknownName
+
+        raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
+    return recipe_named(recipe).method.objective.needs_labels

@@ -1,0 +1,217 @@
+"""A trained run in use: judge, embed, load, export, look at views, ask the doctor."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from coview.core.errors import InvalidValue, RunError, UnknownName
+from coview.core.files import write_bytes
+from coview.core.keys import Domain, permutation
+from coview.core.progress import say
+from coview.data import relabel
+from coview.encoders import export_to, load_encoder
+from coview.encoders.weights import export_folder, read_config
+from coview.evaluation import compare, evaluate_knn, evaluate_linear, extract
+from coview.recipes import METHODS, RECIPES, change, fitting
+from coview.recipes import recipe as recipe_named
+from coview.reports import write_report
+from coview.runs.doctor_data import doctor_data
+from coview.runs.doctor_run import doctor_run
+from coview.runs.images import open_for, short_side_for
+from coview.runs.network import build, trained
+from coview.runs.run import Run
+from coview.runs.watch import plain_view
+from coview.training import choose_device
+from coview.views import contact_sheet, identity
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PROTOCOLS: dict[str, Callable[..., dict[str, Any]]] = {
+    "knn": evaluate_knn,
+    "linear": evaluate_linear,
+}
+
+
+def evaluate(
+    run: str | Path,
+    data: Any,
+    *,
+    test: Any = None,
+    protocols: Sequence[str] = ("knn", "linear"),
+    labels: str = "auto",
+    device: str = "auto",
+    limit: int | None = None,
+    download: bool = False,
+    allow_broken: bool = False,
+) -> list[dict[str, Any]]:
+    """Judge the run's encoder on labelled images; writes evaluation/*.json and the report anew.
+
+    Neighbours and probe training come from ``data``; what is judged is ``test``, or a fifth of
+    ``data``, chosen by image id. Returns one result a protocol, each beside the untrained encoder
+    and raw pixels. Raises DataError without labels, UnknownName for a protocol.
+    """
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UnknownName("protocol", name, PROTOCOLS)
+    if isinstance(data, str) and not data:
+        raise InvalidValue("--data is missing: give labelled images to judge the encoder on.")
+    found = Run.open(run)
+    on = choose_device(device)
+    opened = found.description["data"]["opened"]
+    options = {
+        "labels": labels, "needs_labels": True, "limit": limit, "download": download,
+        "allow_broken": allow_broken, "short_side": opened["short_side"],
+        "memory_share": opened["memory_share"],
+    }  # fmt: skip
+    train = open_for(data, **options)
+    judged = None if test is None else open_for(test, **{**options, "split": "test"})
+    if judged is not None:
+        judged = relabel(judged, train.class_names)
+    now, before = trained(found).to(on), build(found.recipe).to(on)
+    comparison = compare(
+        now.encoder, now.head, train, judged, untrained=(before.encoder, before.head),
+        view=plain_view(found.recipe), device=on, seed=found.recipe.seed,
+    )  # fmt: skip
+    folder = found.path / "evaluation"
+    results = [PROTOCOLS[name](comparison, folder=folder) for name in protocols]
+    write_report(found.path)
+    return results
+
+
+def load(path: str | Path) -> torch.nn.Module:
+    """The trained encoder of a run or of an exported folder: images [B, 3, H, W] in [0, 1] -> h.
+
+    In evaluation mode; ``.features`` is the width of h. The weights' hash is verified.
+    """
+    return load_encoder(export_folder(Path(path)))
+
+
+def embed(
+    run: str | Path,
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    taps: Sequence[str] = ("h",),
+    labels: str = "auto",
+    device: str = "auto",
+    limit: int | None = None,
+    allow_broken: bool = False,
+) -> pa.Table:
+    """A table of ``data`` with the columns id, name, label (-1 unknown) and one vector a tap.
+
+    "h" is the encoder's output, "z" the head's; an exported encoder has no head and so only "h".
+    Written as Parquet to ``out`` where given. Rows are in the order of the images' names.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    on = choose_device(device)
+    encoder, head, view = _network(Path(run))
+    store = open_for(
+        data,
+        labels=labels,
+        limit=limit,
+        allow_broken=allow_broken,
+        short_side=short_side_for(data, view.size, None),
+    )
+    found = extract(
+        encoder.to(on), None if head is None else head.to(on), store, view, device=on, taps=taps,
+        label="Embedding",
+    )  # fmt: skip
+    columns: dict[str, Any] = {
+        "id": pa.array(store.ids),
+        "name": pa.array(list(store.names)),
+        "label": pa.array([-1] * len(store) if store.labels is None else store.labels),
+    }
+    for tap in taps:
+        values = found.taps[tap].contiguous()
+        flat = pa.array(values.numpy().reshape(-1))
+        columns[tap] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    about = {"coview.run": str(run), "coview.class_names": json.dumps(list(store.class_names))}
+    table = pa.table(columns).replace_schema_metadata(about)
+    if out is not None:
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        write_bytes(Path(out), sink.getvalue())
+    return table
+
+
+def embedding_file(run: str | Path, data: str | Path) -> Path:
+    """Where ``coview embed`` writes unless told otherwise."""
+    name = Path(str(data).replace(":", "-")).resolve().stem or "images"
+    return Path(run) / "embeddings" / f"{name}.parquet"
+
+
+def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
+    """Write the encoder for torchvision, timm, ONNX or as safetensors; read back and compared."""
+    ending = "onnx" if to == "onnx" else "safetensors"
+    path = Path(out) if out is not None else Path(run) / "exports" / f"{to}.{ending}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return export_to(run, to, path)
+
+
+def draw_views(
+    data: Any,
+    out: str | Path,
+    *,
+    recipe: str = "simclr",
+    size: int | None = None,
+    strength: float | None = None,
+    images: int = 8,
+    seed: int = 0,
+) -> Path:
+    """Write a contact sheet of ``images`` images of ``data`` and of the recipe's views of them."""
+    if images < 1:
+        raise InvalidValue(f"--images is {images}; expected at least 1.")
+    side = short_side_for(data, size, None)
+    store = open_for(data, labels="none", short_side=side, limit=images, seed=seed)
+    if recipe in METHODS:
+        side = int(min(store.heights.min(), store.widths.min()))
+        chosen = fitting(recipe, side=side, images=len(store), device="cpu")
+    elif recipe in RECIPES:
+        chosen = recipe_named(recipe)
+    else:
+        raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
+    chosen = change(chosen, size=size, strength=strength)
+    rows = permutation(seed, Domain.HEALTH, store.ids, epoch=2)[:images]
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(store, rows, chosen.method.views, Path(out), seed=seed)
+    return Path(out)
+
+
+def doctor(subject: Any, *, labels: str = "auto", limit: int | None = None) -> int:
+    """Print what is wrong with a run or with images and what to do; returns the exit code."""
+    if isinstance(subject, (str, Path)) and (Path(subject) / "run.json").is_file():
+        report: Any = doctor_run(subject)
+    else:
+        store = open_for(
+            subject,
+            labels=labels,
+            limit=limit,
+            short_side=short_side_for(subject, None, None),
+            allow_broken=True,
+        )
+        report = doctor_data(store)
+    say(report.render_text())
+    return int(report.exit_code)
+
+
+def _network(path: Path) -> tuple[torch.nn.Module, torch.nn.Module | None, Any]:
+    """(encoder, head or None, the view that it wants) of a run or of an exported encoder."""
+    if (path / "run.json").is_file():
+        run = Run.open(path)
+        learner = trained(run)
+        return learner.encoder, learner.head, plain_view(run.recipe)
+    if not path.exists():
+        raise RunError(f"There is no run or exported encoder {path}.")
+    config = read_config(export_folder(path))
+    # The loaded encoder normalises by itself, so the view stays in [0, 1].
+    return load(path), None, replace(identity(int(config["image_size"])))

@@ -1,0 +1,109 @@
+"""What is looked at during a run: health figures, and neighbours where there are labels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from coview.core.images import ImageStore
+from coview.core.keys import Domain, permutation
+from coview.core.progress import say
+from coview.evaluation import online_knn
+from coview.methods import Learner
+from coview.recipes import Recipe
+from coview.training import Telemetry
+from coview.training.health import HealthFigures, measure
+from coview.views import ViewPlan, ViewSpec, identity, views_of
+
+MOST_IMAGES = 512
+# A run of very many short epochs is looked at this often, not more.
+MOST_HEALTH_REPORTS, MOST_KNN_REPORTS = 100, 20
+KNN_K = 10
+
+
+class Watch:
+    """Looks at ``learner`` after epochs and writes "health" and "knn" lines.
+
+    The sample is fixed: at most 512 held-out images as they are, and two views of each, drawn once.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        recipe: Recipe,
+        training: ImageStore,
+        held_out: ImageStore,
+        telemetry: Telemetry,
+    ) -> None:
+        rows = permutation(recipe.seed, Domain.HEALTH, held_out.ids, epoch=0)[:MOST_IMAGES]
+        self.learner, self.recipe, self.telemetry = learner, recipe, telemetry
+        self.training, self.held_out = training, held_out
+        self.plain = plain_view(recipe)
+        plan = recipe.method.views
+        self.images = views_of(
+            held_out, rows, ViewPlan(views=(self.plain,)), seed=recipe.seed, epoch=0
+        )[0]
+        first, second = views_of(
+            held_out, rows, ViewPlan(views=plan.views[:2]), seed=recipe.seed, epoch=0
+        )
+        self.views = (first, second)
+        labels = None if held_out.labels is None else held_out.labels[rows]
+        self.labels = None if labels is None else torch.from_numpy(labels)
+        steps_per_epoch = len(training) // recipe.batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.total_steps = recipe.total_steps(len(training))
+        epochs = math.ceil(self.total_steps / steps_per_epoch)
+        self.health_every = math.ceil(epochs / MOST_HEALTH_REPORTS)
+        self.knn_every = math.ceil(epochs / MOST_KNN_REPORTS)
+
+    def __call__(self, step: int) -> None:
+        """After ``step`` steps, at the end of an epoch or of the run; step 0 is the untrained."""
+        epoch, last = step // self.steps_per_epoch, step == self.total_steps
+        if last or epoch % self.health_every == 0:
+            self._health(step)
+        if self.labelled and (last or epoch % self.knn_every == 0):
+            self._knn(step)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels on both sides to vote with."""
+        sides = (self.training.labels, self.held_out.labels)
+        return all(labels is not None and bool((labels >= 0).any()) for labels in sides)
+
+    def _health(self, step: int) -> HealthFigures:
+        figures = measure(self.learner.embed, self.images, self.views, self._objective,
+                          groups=self._groups())  # fmt: skip
+        self.telemetry.write(
+            "health", step, epoch=step / self.steps_per_epoch, figures=figures.to_json()
+        )
+        return figures
+
+    def _knn(self, step: int) -> None:
+        device = next(self.learner.parameters()).device
+        accuracy = online_knn(
+            self.learner.encoder, self.training, self.held_out, self.plain,
+            seed=self.recipe.seed, device=device,
+        )  # fmt: skip
+        self.telemetry.write(
+            "knn", step, epoch=step / self.steps_per_epoch, k=KNN_K, accuracy=accuracy, tap="h"
+        )
+
+    def _objective(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return self.recipe.method.objective([first, second], self.labels)
+
+    def _groups(self) -> torch.Tensor | None:
+        return self.labels if self.recipe.method.objective.needs_labels else None
+
+    def say_start(self) -> None:
+        """One line about what is held out."""
+        say(
+            f"{len(self.held_out):,} images are held out to judge the run; "
+            f"{len(self.training):,} are trained on."
+        )
+
+
+def plain_view(recipe: Recipe) -> ViewSpec:
+    """The view without augmentation in which the recipe's network is judged."""
+    first = recipe.method.views.views[0]
+    return identity(first.size, mean=first.mean, std=first.std)

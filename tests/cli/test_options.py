@@ -1,0 +1,58 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from coview.cli.options import argument, option, parse
+from coview.core.errors import InvalidValue, UnknownName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An example verb."""
+
+    data: str = argument("the images")
+    learning_rate: float | None = option("the peak")
+    epochs: int = option("passes", 10)
+    out: Path | None = option("where to")
+    download: bool = option("allow", False)
+
+
+def test_values_are_typed():
+    found = parse(Example, "try", ["x", "--learning-rate", "3e-1", "--out", "a/b", "--download"])
+    assert found == Example(data="x", learning_rate=0.3, out=Path("a/b"), download=True)
+
+
+def test_defaults_hold_where_nothing_is_said():
+    assert parse(Example, "try", ["x"]) == Example(data="x", epochs=10)
+
+
+def test_wrong_type_is_one_sentence_naming_option_and_value():
+    with pytest.raises(InvalidValue) as caught:
+        parse(Example, "try", ["x", "--learning-rate", "abc"])
+    assert str(caught.value).startswith("--learning-rate was given 'abc'; expected a number.")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_option_gets_the_nearest():
+    with pytest.raises(UnknownName, match="--learning-rate"):
+        parse(Example, "try", ["x", "--lerning-rate", "3"])
+
+
+def test_missing_argument_is_one_sentence():
+    with pytest.raises(InvalidValue, match="DATA"):
+        parse(Example, "try", [])
+
+
+def test_abbreviations_are_not_guessed():
+    with pytest.raises((UnknownName, InvalidValue)):
+        parse(Example, "try", ["x", "--epo", "3"])
+
+
+def test_help_lists_every_option(capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(Example, "try", ["--help"])
+    text = capsys.readouterr().out
+    assert left.value.code == 0
+    assert "--learning-rate" in text
+    assert "the peak" in text
