@@ -157,7 +157,22 @@ def test_health_without_a_start_has_no_untrained_line(record: Record, tmp_path_f
     kept = [line for line in path.read_text().splitlines() if '"step": 0' not in line]
     path.write_text("\n".join(kept))
     late = read_record(folder)
-    assert all(chart.levels == () for chart in [*health_charts(late), knn_chart(late)])
+    assert all(chart.levels == () for chart in health_charts(late))
+    assert [level.name for level in knn_chart(late).levels] == ["chance"]
+
+
+def test_knn_chart_has_the_untrained_value_and_chance(record: Record) -> None:
+    untrained, chance = knn_chart(record).levels
+    assert untrained.height == record.knn[0]["accuracy"]
+    assert (chance.name, chance.height) == ("chance", 1 / len(record.class_names))
+
+
+def test_names_of_two_levels_stand_on_different_sides(record: Record) -> None:
+    names = re.findall(
+        r'<text x="([\d.]+)"[^>]*class="level-name', draw(loss_chart(record), 330, 200)
+    )
+    assert len(names) == 2
+    assert names[0] != names[1]
 
 
 def test_steps_written_twice_count_once(tmp_path_factory) -> None:  # type: ignore[no-untyped-def]

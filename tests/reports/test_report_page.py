@@ -272,7 +272,7 @@ def test_report_refuses_what_is_not_a_run(tmp_path: Path, broken: str) -> None:
         folder.mkdir()
     if broken in ("list", "cut"):
         (folder / "run.json").write_text({"list": "[]", "cut": '{"name": '}[broken])
-    with pytest.raises(RunError, match="is not a"):
+    with pytest.raises(RunError, match="is no"):
         write_report(folder)
 
 

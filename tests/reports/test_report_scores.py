@@ -10,7 +10,7 @@ import pytest
 from report_run import make_run
 
 from coview.reports import Record, read_record
-from coview.reports.scores import evaluation_tables, headline_scores, standard
+from coview.reports.scores import evaluation_tables, headline_scores, setting_text, standard
 
 
 @pytest.fixture
@@ -71,3 +71,21 @@ def test_evaluation_table_shows_every_result_and_its_gain(folder: Path) -> None:
 def test_evaluation_without_results_says_so(folder: Path) -> None:
     (table, *_) = evaluation_tables(evaluation(folder, "knn.json", results=None))
     assert "No results in this file." in table
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ({"k": 20, "temperature": 0.07, "k_used": 20}, "k 20, temperature 0.07"),
+        ({"k": 200, "temperature": None, "k_used": 80}, "k 200, plain vote, all 80 images"),
+        ({"trained": {"learning_rate": 30.0, "weight_decay": 1e-4, "validation_accuracy": 0.571},
+          "pixels": {"learning_rate": 1.0}},
+         "learning rate 30, weight decay 0.0001, validation 57.1\u202f%"),
+        ({"fraction": None}, "fraction none"),
+        ({}, "\u2013"),
+    ],
+)  # fmt: skip
+def test_settings_of_every_protocol_are_told_in_words(
+    setting: dict[str, object], text: str
+) -> None:
+    assert setting_text({"tap": "h", "setting": setting}) == text

@@ -1,7 +1,8 @@
 """The command ``coview``: finds the verb, runs it, turns a user's mistake into one sentence.
 
-Exit codes: 0 done; 1 the verdict or a check is bad; 2 a mistake in what was asked; 75 stopped by a
-signal with everything saved (start again with ``coview resume``); 130 interrupted.
+Exit codes: 0 done; 1 the images are not fit for training (doctor); 2 a mistake in what was asked;
+3 to 7 the run ended in a bad verdict, one code each; 75 stopped by a signal with everything saved
+(start again with ``coview resume``); 130 interrupted.
 """
 
 from __future__ import annotations

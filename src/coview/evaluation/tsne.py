@@ -68,5 +68,6 @@ def _gradient(places: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
 
 
 def _unit_square(places: torch.Tensor) -> torch.Tensor:
+    """One scale for both axes, so that distances stay distances; the shorter one is centred."""
     low, high = places.amin(0), places.amax(0)
-    return (places - low) / (high - low).max().clamp_min(1e-12)
+    return (places - (low + high) / 2) / (high - low).max().clamp_min(1e-12) + 0.5

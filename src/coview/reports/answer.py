@@ -107,7 +107,9 @@ def _state(record: Record) -> str:
         state = f"stopped or running: step {count(last)} of {count(total)} ({share})"
     else:
         state = f"finished after {count(last)} steps"
-    return " · ".join(filter(None, ["Coview run", created, state]))
+    recipe = record.run.get("name")
+    made_by = f"Coview run of {recipe}" if recipe else "Coview run"
+    return " · ".join(filter(None, [made_by, created, state]))
 
 
 def _key_numbers(record: Record) -> Markup:

@@ -102,7 +102,7 @@ def draw(chart: Chart, width: int, height: int) -> Markup:
     thinned = [thin(line.points) for line in chart.lines]
     body = [
         _grid(frame, chart),
-        [_level(frame, level, chart) for level in chart.levels],
+        [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
         [
             _curve(frame, line, points, shade)
             for line, points, shade in zip(chart.lines, thinned, SHADES, strict=False)
@@ -218,14 +218,17 @@ def tick_texts(values: list[float], form: Format) -> list[str]:
     return [f"{value + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for value in values]
 
 
-def _level(frame: Frame, level: Level, chart: Chart) -> Markup:
+def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
+    """A dashed line; its name is at the right (side 0) or the left, so that two never meet."""
     down, right = frame.down(level.height), frame.width - RIGHT
     text = f"{level.name} {chart.format(level.height)}"
     above = down - 5 if down > TOP + 14 else down + 14
     return tag(
         "g",
         tag("line", x1=LEFT, x2=right, y1=down, y2=down, class_="level"),
-        tag("text", text, x=right, y=above, class_="level-name end"),
+        tag("text", text, x=LEFT + 4, y=above, class_="level-name")
+        if side
+        else tag("text", text, x=right, y=above, class_="level-name end"),
         aria_hidden="true",
     )
 

@@ -59,11 +59,15 @@ def loss_chart(record: Record) -> Chart:
 def knn_chart(record: Record) -> Chart:
     """Accuracy of nearest neighbours, measured while training."""
     last = record.knn[-1] if record.knn else {}
+    classes = len(record.class_names)
     return Chart(
         title="kNN while training",
         note=f"accuracy with {last.get('k', '?')} neighbours on held-out images",
         lines=[Line(name="kNN", points=along(record, record.knn, "accuracy"), dots=True)],
-        levels=_untrained(number(record.knn[0].get("accuracy")) if _starts(record.knn) else None),
+        levels=(
+            *_untrained(number(record.knn[0].get("accuracy")) if _starts(record.knn) else None),
+            *((Level(name="chance", height=1 / classes),) if classes else ()),
+        ),
         across=axis(record),
         format=percent,
     )

@@ -214,7 +214,8 @@ def _making(record: Record) -> Child:
 
 def _recipe(recipe: dict[str, Any], hash_: Any) -> Markup:
     name = tag("p", "Hash ", tag("code", str(hash_)), class_="note") if hash_ else None
-    return join([tables.recipe_table(recipe), name])
+    values = tag("details", tag("summary", "Every value"), tables.recipe_table(recipe))
+    return join([name, values])
 
 
 def _made_by(record: Record) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from coview.core.errors import CoviewError, RunError
 from coview.core.files import read_json, read_lines
+from coview.core.run_folder import run_folder
 
 Series = tuple[list[float], list[float]]
 
@@ -58,8 +60,8 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The name that the run was given, else that of its folder."""
-        return str(self.run.get("name") or self.folder.resolve().name)
+        """The name of the run: that of its folder."""
+        return self.folder.resolve().name
 
     @property
     def class_names(self) -> list[str]:
@@ -91,7 +93,7 @@ def read_record(folder: Path) -> Record:
     )
 
 
-def part(value: dict[str, Any], key: str) -> dict[str, Any]:
+def part(value: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The object under ``key``, or an empty one where there is none."""
     found = value.get(key)
     return found if isinstance(found, dict) else {}
@@ -112,11 +114,7 @@ def series(lines: list[dict[str, Any]], key: str, *, axis: str = "epoch") -> Ser
 
 
 def _description(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    if not path.is_file():
-        raise RunError(
-            f"{folder} is not a run: it has no run.json. Give the folder that a training wrote."
-        )
+    path = run_folder(folder) / "run.json"
     try:
         run = read_json(path)
     except (CoviewError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,25 @@ def standard(results: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
-def setting_text(row: dict[str, Any]) -> str:
-    """{"k": 20, "temperature": 0.07} -> "k 20, temperature 0.07"."""
-    return value(part(row, "setting")) if row.get("setting") else MISSING
+def setting_text(row: Mapping[str, Any]) -> str:
+    """{"k": 20, "temperature": None, "k_used": 20} -> "k 20, plain vote".
+
+    Of a linear probe, whose three probes have a setting each, that of the trained encoder.
+    """
+    setting = part(row, "setting")
+    setting = part(setting, "trained") or setting
+    return ", ".join(filter(None, (_said(key, setting) for key in setting))) or MISSING
+
+
+def _said(key: str, setting: dict[str, Any]) -> str:
+    found = setting[key]
+    if key == "temperature" and found is None:
+        return "plain vote"
+    if key == "k_used":
+        return "" if found == setting.get("k") else f"all {value(found)} images"
+    if key == "validation_accuracy" and number(found) is not None:
+        return f"validation {percent(found)}"
+    return f"{key.replace('_', ' ')} {value(found)}"
 
 
 def results_of(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
