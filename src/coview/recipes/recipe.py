@@ -108,13 +108,13 @@ def _optimiser(
     spec: OptimiserSpec, name: str | None, learning_rate: float | None, weight_decay: float | None
 ) -> OptimiserSpec:
     if name is not None and name != spec.name:
+        if name not in NAMES:
+            raise UnknownName("optimiser", name, NAMES)
         if learning_rate is None:
             raise InvalidValue(
                 f"--optimiser {name} replaces {spec.name}, whose learning rate does not carry "
                 "over; give --learning-rate as well."
             )
-        if name not in NAMES:
-            raise UnknownName("optimiser", name, NAMES)
         spec = OptimiserSpec(
             name=cast(Any, name), learning_rate=learning_rate, scaling="none"
         )  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from coview.core.errors import RunError
 from coview.core.files import read_json, read_lines
+from coview.core.run_folder import run_folder
 from coview.training.health import HealthFigures
 from coview.training.verdict import EXIT_CODES, Option, verdict
 
@@ -104,11 +104,7 @@ def doctor_run(folder: str | Path) -> RunReport:
     metrics.jsonl, so that a run that was killed or still runs is judged as well. Raises RunError
     where ``folder`` is not a run, DamagedFile where its run.json is not readable.
     """
-    folder = Path(folder)
-    if not (folder / "run.json").is_file():
-        raise RunError(
-            f"{folder} is not a run: it has no run.json. Give a folder that coview pretrain wrote."
-        )
+    folder = run_folder(folder)
     run = dict(read_json(folder / "run.json"))
     lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, dict)]
     history = health_history(lines)

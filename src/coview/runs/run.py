@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import RunError, nearest
+from coview.core.errors import RunError
 from coview.core.files import read_json, read_lines
+from coview.core.run_folder import run_folder
 from coview.core.values import decode
 from coview.recipes import VALUES, Recipe
 
@@ -23,17 +24,7 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """The run in ``path``. Raises RunError where there is none, naming a near one."""
-        folder = Path(path)
-        if (folder / "run.json").is_file():
-            return cls(folder)
-        if not folder.exists():
-            siblings = [p.name for p in folder.parent.glob("*") if (p / "run.json").is_file()]
-            near = nearest(folder.name, siblings)
-            hint = f" Did you mean {folder.parent / near}?" if near else ""
-            raise RunError(f"There is no run folder {folder}.{hint}")
-        raise RunError(
-            f"{folder} is not a run: it has no run.json. A run is what coview pretrain writes."
-        )
+        return cls(run_folder(path))
 
     @cached_property
     def description(self) -> dict[str, Any]:

@@ -154,7 +154,6 @@ def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
     """Write the encoder for torchvision, timm, ONNX or as safetensors; read back and compared."""
     ending = "onnx" if to == "onnx" else "safetensors"
     path = Path(out) if out is not None else Path(run) / "exports" / f"{to}.{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
     return export_to(run, to, path)
 
 

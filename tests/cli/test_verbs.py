@@ -1,0 +1,194 @@
+"""The command line as a user types it: one tiny run of a folder, then every verb on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import coview
+from coview.cli import main
+from coview.cli.main import VERBS
+
+SMALL = ("--size", "8", "--encoder", "resnet18/8-small", "--batch", "32", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 PNG files in three class folders that differ by the brightest corner; two are broken."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    generator = np.random.default_rng(0)
+    for i in range(150):
+        pixels = generator.integers(0, 200, (3, 3, 3), dtype=np.uint8)
+        pixels[i % 3, i % 3] = 255
+        path = folder / "abc"[i % 3] / f"{i:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.repeat(4, axis=0).repeat(4, axis=1)).save(path)
+    (folder / "a" / "empty.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "photos"
+    assert main(["pretrain", str(photos), "--out", str(out), "--epochs", "2", *SMALL]) == 0
+    return out
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    return Path(shutil.copytree(run, tmp_path / "photos"))
+
+
+def test_pretrain_ends_in_a_report_that_names_the_broken_file(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert "empty.png" in page
+    assert "Too early" in page
+
+
+def test_evaluate_prints_every_setting_and_writes_one_file_a_protocol(
+    copy: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(copy), "--data", str(photos)]) == 0
+    text = capsys.readouterr().out
+    assert "knn on h" in text
+    assert "plain vote" in text
+    assert "linear on z" in text
+    assert "learning rate" in text
+    for protocol in ("knn", "linear"):
+        found = json.loads((copy / "evaluation" / f"{protocol}.json").read_text())
+        assert found["card"]
+        assert found["data"]["train"]["fingerprint"] != found["data"]["test"]["fingerprint"]
+        assert found["data"]["images_in_both_parts"] == 0
+        for row in found["results"]:
+            assert all(0 <= row[name] <= 1 for name in ("accuracy", "untrained", "pixels"))
+    assert "plain vote" in (copy / "report.html").read_text()
+
+
+def test_evaluate_takes_a_test_part_and_one_protocol(copy: Path, photos: Path) -> None:
+    words = ["--data", str(photos), "--test", str(photos), "--protocols", "knn"]
+    assert main(["evaluate", str(copy), *words]) == 0
+    found = json.loads((copy / "evaluation" / "knn.json").read_text())
+    by_k = {row["setting"]["k"]: row for row in found["results"] if row["tap"] == "h"}
+    assert by_k[1]["pixels"] == 1.0  # each image is its own neighbour
+    assert found["data"]["images_in_both_parts"] == 150
+    assert not (copy / "evaluation" / "linear.json").exists()
+
+
+def test_embed_writes_parquet_with_names_and_vectors(copy: Path, photos: Path) -> None:
+    assert main(["embed", str(copy), str(photos), "--taps", "h,z"]) == 0
+    table = pq.read_table(copy / "embeddings" / "photos.parquet")
+    assert table.column_names == ["id", "name", "label", "h", "z"]
+    assert table.num_rows == 150
+    assert len(set(table["name"].to_pylist())) == 150
+
+
+def test_export_gives_the_tensors_of_the_encoder(copy: Path) -> None:
+    assert main(["export", str(copy)]) == 0
+    exported = safetensors.torch.load_file(copy / "exports" / "safetensors.safetensors")
+    kept = safetensors.torch.load_file(copy / "encoder" / "model.safetensors")
+    assert exported.keys() == kept.keys()
+    assert all(torch.equal(exported[name], kept[name]) for name in kept)
+
+
+def test_export_refuses_a_library_without_this_network(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new" / "encoder.safetensors"
+    assert main(["export", str(run), "--to", "torchvision", "--out", str(target)]) == 2
+    assert "torchvision has no ResNet-18 width 1/8" in capsys.readouterr().err
+    assert not target.parent.exists()
+
+
+def test_report_is_written_again(copy: Path) -> None:
+    before = (copy / "report.html").read_bytes()
+    (copy / "report.html").unlink()
+    assert main(["report", str(copy)]) == 0
+    assert (copy / "report.html").read_bytes() == before
+
+
+def test_doctor_judges_the_run_and_the_images(
+    run: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", str(run)]) == 0
+    assert "untrained" in capsys.readouterr().out
+    assert main(["doctor", str(photos)]) in (0, 1)
+    assert "empty.png" in capsys.readouterr().out
+
+
+def test_views_writes_a_picture(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheets" / "views.png"
+    assert main(["views", str(photos), "--out", str(out), "--images", "3"]) == 0
+    with Image.open(out) as picture:
+        assert picture.width > 100
+
+
+def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    assert "simclr-cpu" in capsys.readouterr().out
+    assert main(["recipes", "simclr-cpu"]) == 0
+    assert '"temperature"' in capsys.readouterr().out
+
+
+def test_python_does_what_the_command_does(copy: Path, photos: Path) -> None:
+    results = coview.evaluate(copy, photos, protocols=["knn"])
+    assert [result["protocol"] for result in results] == ["knn"]
+    encoder = coview.load(copy)
+    assert encoder(torch.rand(2, 3, 8, 8)).shape == (2, encoder.features)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([verb, "--help"])
+    assert left.value.code == 0
+    assert f"coview {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["pretrian", "x"], "Did you mean 'pretrain'?"),
+        (["pretrain", "PHOTOS", "--recipe", "simcrl"], "Did you mean 'simclr'?"),
+        (["pretrain", "scnes"], "Did you mean 'scenes'?"),
+        (["pretrain", "PHOTOS", "--bacth", "9"], "Did you mean '--batch'?"),
+        (["pretrain", "PHOTOS", "--optimiser", "adamv"], "Did you mean 'adamw'?"),
+        (["pretrain", "PHOTOS", "--learning-rate", "abc"], "--learning-rate was given 'abc'"),
+        (["pretrain", "PHOTOS", "--epochs", "0"], "--epochs is 0"),
+        (["pretrain", "PHOTOS", "--batch", "4096"], "--batch 4,096 does not fit"),
+        (["pretrain", "PHOTOS", "--workers", "-1"], "-1 workers"),
+        (["pretrain", "PHOTOS", "--out", "RUN"], "exists already"),
+        (["evaluate", "RUN", "--data", "PHOTOS", "--protocols", "kmn"], "Did you mean 'knn'?"),
+        (["evaluate", "RUN"], "--data"),
+        (["evaluate", "RUNN", "--data", "PHOTOS"], "Did you mean"),
+        (["embed", "RUN", "PHOTOS", "--taps", "q"], "There is no feature tap 'q'"),
+        (["export", "RUN", "--to", "torchvison"], "Did you mean 'torchvision'?"),
+        (["report", "RUNN"], "Did you mean"),
+        (["doctor", "RUNN"], "RUNN"),
+        (["recipes", "simclr-cpx"], "Did you mean 'simclr-cpu'?"),
+        (["views", "PHOTOS", "--images", "0"], "--images is 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(
+    words: list[str], sentence: str, run: Path, photos: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    names = {"PHOTOS": str(photos), "RUN": str(run), "RUNN": f"{run}x"}
+    words = [names.get(word, word) for word in words]
+    sentence = names.get(sentence, sentence)
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(f"coview {words[0]}: ")
+    assert sentence in error
+    assert "\n" not in error
+    assert list(tmp_path.iterdir()) == []
