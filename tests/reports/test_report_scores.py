@@ -89,3 +89,8 @@ def test_settings_of_every_protocol_are_told_in_words(
     setting: dict[str, object], text: str
 ) -> None:
     assert setting_text({"tap": "h", "setting": setting}) == text
+
+
+def test_chance_of_unbalanced_classes_is_the_largest_of_them(folder: Path) -> None:
+    data = {"classes": 6, "largest_class_share": 0.4}
+    assert headline_scores(evaluation(folder, "knn.json", data=data))[0].chance == 0.4

@@ -127,7 +127,10 @@ def _checked_taps(taps: Sequence[str] | None, head: nn.Module | None) -> tuple[s
         if tap not in TAPS:
             raise UnknownName("feature tap", tap, TAPS)
     if "z" in taps and head is None:
-        raise InvalidValue("The tap 'z' is the output of a head; give the head, or ask for 'h'.")
+        raise InvalidValue(
+            "The tap 'z' is the output of a head and there is none here (an exported encoder has "
+            "none); give the run that has one, or ask for 'h'."
+        )
     return tuple(taps)
 
 

@@ -15,7 +15,11 @@ TITLES = {"knn": "kNN accuracy", "linear": "Linear accuracy"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One accuracy with the two it has to beat; shares in [0, 1]."""
+    """One accuracy with what it has to beat; shares in [0, 1].
+
+    ``chance`` is what naming the largest class every time reaches: with unbalanced classes more
+    than an even guess.
+    """
 
     title: str
     note: str
@@ -102,14 +106,16 @@ def _evaluated(record: Record, protocol: str) -> Score | None:
         if evaluation.get("protocol") != protocol or not rows:
             continue
         row = standard(rows)
-        classes = number(part(evaluation, "data").get("classes")) or len(record.class_names)
+        data = part(evaluation, "data")
+        classes = number(data.get("classes")) or len(record.class_names)
+        even = 1 / classes if classes else None
         return Score(
             title=TITLES[protocol],
             note=f"on {row.get('tap', 'h')}, {setting_text(row)}",
             trained=float(row["accuracy"]),
             untrained=number(row.get("untrained")),
             pixels=number(row.get("pixels")),
-            chance=1 / classes if classes else None,
+            chance=number(data.get("largest_class_share")) or even,
         )
     return None
 
