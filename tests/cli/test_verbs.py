@@ -60,6 +60,7 @@ def test_evaluate_prints_every_setting_and_writes_one_file_a_protocol(
 ) -> None:
     assert main(["evaluate", str(copy), "--data", str(photos)]) == 0
     text = capsys.readouterr().out
+    assert "Accuracy on 30 test images" in text
     assert "knn on h" in text
     assert "plain vote" in text
     assert "linear on z" in text

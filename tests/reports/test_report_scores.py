@@ -94,3 +94,9 @@ def test_settings_of_every_protocol_are_told_in_words(
 def test_chance_of_unbalanced_classes_is_the_largest_of_them(folder: Path) -> None:
     data = {"classes": 6, "largest_class_share": 0.4}
     assert headline_scores(evaluation(folder, "knn.json", data=data))[0].chance == 0.4
+
+
+def test_headline_says_how_many_images_were_judged(folder: Path) -> None:
+    record = evaluation(folder, "knn.json", results=[result("h", 20, 0.6)],
+                        data={"test": {"images": 2000}})  # fmt: skip
+    assert headline_scores(record)[0].note == "on h, k 20; 2,000 test images"

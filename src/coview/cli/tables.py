@@ -14,7 +14,10 @@ def evaluation_table(results: Iterable[Mapping[str, Any]]) -> None:
 
     from coview.reports.scores import setting_text
 
-    table = Table(title="Accuracy on the test part", title_justify="left", box=box.SIMPLE_HEAD)
+    results = list(results)
+    images = {result["data"]["test"]["images"] for result in results}
+    title = f"Accuracy on {' and '.join(f'{number:,}' for number in sorted(images))} test images"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("protocol", "setting"):
         table.add_column(name)
     for name in ("trained", "untrained", "raw pixels"):

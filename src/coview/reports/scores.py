@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coview.reports.markup import Child, Markup, tag
-from coview.reports.numerals import MINUS, MISSING, percent, value
+from coview.reports.numerals import MINUS, MISSING, count, percent, value
 from coview.reports.records import Record, number, part
 
 TITLES = {"knn": "kNN accuracy", "linear": "Linear accuracy"}
@@ -111,13 +111,18 @@ def _evaluated(record: Record, protocol: str) -> Score | None:
         even = 1 / classes if classes else None
         return Score(
             title=TITLES[protocol],
-            note=f"on {row.get('tap', 'h')}, {setting_text(row)}",
+            note=f"on {row.get('tap', 'h')}, {setting_text(row)}{_tested(data)}",
             trained=float(row["accuracy"]),
             untrained=number(row.get("untrained")),
             pixels=number(row.get("pixels")),
             chance=number(data.get("largest_class_share")) or even,
         )
     return None
+
+
+def _tested(data: dict[str, Any]) -> str:
+    images = number(part(data, "test").get("images"))
+    return "" if images is None else f"; {count(images)} test images"
 
 
 def _online(record: Record) -> Score | None:
