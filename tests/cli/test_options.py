@@ -56,3 +56,4 @@ def test_help_lists_every_option(capsys):
     assert left.value.code == 0
     assert "--learning-rate" in text
     assert "the peak" in text
+    assert text.count("options:") == 1

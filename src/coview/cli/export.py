@@ -15,7 +15,7 @@ class Export:
 
     run: str = argument("a run's folder, or an exported encoder's")
     to: str = option("torchvision, timm, onnx or safetensors", "safetensors")
-    out: Path | None = option("the file (default: beside the encoder)")
+    out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors or .onnx)")
 
 
 def run(words: Sequence[str]) -> int:

@@ -60,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
     types_of = typing.get_type_hints(kind)
-    groups: dict[str, Any] = {}
+    groups: dict[str, Any] = {"options": parser}
     names = ["--help"]
     for field in dataclasses.fields(kind):
         meta = field.metadata
@@ -73,7 +73,9 @@ def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
             continue
         flag = meta["name"] or "--" + field.name.replace("_", "-")
         names.append(flag)
-        group = groups.setdefault(meta["group"], parser.add_argument_group(meta["group"]))
+        if meta["group"] not in groups:
+            groups[meta["group"]] = parser.add_argument_group(meta["group"])
+        group = groups[meta["group"]]
         plain = _plain(types_of[field.name])
         if plain is bool:
             group.add_argument(flag, dest=field.name, action="store_true", help=meta["help"])
