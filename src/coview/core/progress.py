@@ -6,10 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from coview.core.machine import duration
 
 Advance = Callable[..., None]
+
+_shown = ContextVar("_shown", default=False)
+"""Whether a display is on. Work inside other work (kNN inside training) shows none of its own."""
 
 
 def say(text: str = "") -> None:
@@ -21,19 +25,24 @@ def say(text: str = "") -> None:
 def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
     """A bar for long work; yields ``advance(count=1, note="")``.
 
-    On a terminal it shows rate and remaining time. Elsewhere it prints a plain line at most every
-    ten seconds and one at the end of work that took longer than two seconds.
+    On a terminal it shows rate and remaining time, and the note on a line below. Elsewhere it
+    prints a plain line at most every ten seconds and one at the end of work that took longer than
+    two seconds. Inside another ``progress`` it shows nothing.
     """
-    if sys.stdout.isatty():
-        with _bar(label, total, unit) as advance:
+    if _shown.get():
+        yield lambda count=1, note="": None
+        return
+    token = _shown.set(True)
+    try:
+        with (_bar if sys.stdout.isatty() else _lines)(label, total, unit) as advance:
             yield advance
-    else:
-        with _lines(label, total, unit) as advance:
-            yield advance
+    finally:
+        _shown.reset(token)
 
 
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+    from rich.console import RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -41,25 +50,34 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         TextColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Noted(Progress):
+        note = ""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            if self.note:
+                yield Text(self.note, style="dim")
 
     start = time.monotonic()
     done = 0
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns) as bar:
-        task = bar.add_task(label, total=total, rate="", note="")
+    with Noted(*columns) as bar:
+        task = bar.add_task(label, total=total, rate="")
 
         def advance(count: int = 1, note: str = "") -> None:
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s", note=note)
+            bar.note = note
+            bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
 
         yield advance
 
