@@ -56,3 +56,22 @@ def test_nan_is_refused_rather_than_written_as_invalid_json(tmp_path):
 def test_digest_tells_one_bit():
     assert digest(b"\x00") != digest(b"\x01")
     assert len(digest(b"")) == 32
+
+
+def test_a_line_that_the_disk_takes_in_part_is_taken_back(tmp_path):
+    """Past the process's limit on file sizes a write is short, as on a full disk."""
+    import resource
+    import signal
+
+    path = tmp_path / "x.jsonl"
+    append_line(path, {"a": 1})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(StorageError):
+            append_line(path, {"b": "much longer than five bytes"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -50,14 +51,24 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Append one JSON line. A line cut off by a crash is skipped by :func:`read_lines`."""
-    with storage_errors(path), path.open("a+b") as stream:
-        # A crash may have left half a line: start on a new one rather than glue onto it.
-        if stream.tell() > 0:
-            stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-        stream.write((json.dumps(value, allow_nan=False) + "\n").encode())
+    """Append one JSON line, or nothing where the disk takes only a part of it.
+
+    A line cut off by a crash is skipped by :func:`read_lines`.
+    """
+    line = (json.dumps(value, allow_nan=False) + "\n").encode()
+    with storage_errors(path), path.open("a+b", buffering=0) as stream:
+        end = stream.seek(0, os.SEEK_END)
+        if end > 0:
+            # A crash may have left half a line: start on a new one rather than glue onto it.
+            stream.seek(end - 1)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        try:
+            if stream.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with contextlib.suppress(OSError):
+                stream.truncate(end)
+            raise
 
 
 def read_lines(path: Path) -> list[Any]:
