@@ -184,6 +184,7 @@ def test_loop_stops_after_refused_steps_in_a_row(tmp_path):
     task = Line(dict.fromkeys(range(5, 12), "nan loss"))
     outcome, rows, saved = run(tmp_path, task, patience=3)
     assert (outcome.step, outcome.stopped) == (8, True)
+    assert outcome.diverged
     assert "3 steps in a row were refused" in outcome.reason
     assert saved == [8]
     assert kinds(rows, "event")[0]["text"] == outcome.reason
@@ -198,6 +199,7 @@ def test_loop_asked_to_stop_saves_and_leaves(tmp_path):
     task = Line()
     outcome, rows, saved = run(tmp_path, task, stop=lambda: "enough" if len(task.seen) == 7 else "")
     assert (outcome.step, outcome.stopped, outcome.reason) == (7, True, "enough")
+    assert not outcome.diverged
     assert saved == [7]
     assert kinds(rows, "event") == [{"kind": "event", "step": 7, "text": "enough"}]
 
@@ -206,11 +208,24 @@ def test_loop_goes_on_where_a_checkpoint_cannot_be_written(tmp_path, capsys):
     def refuse(step):
         raise StorageError("Could not write it: No space left on device.")
 
-    outcome, rows, _ = run(tmp_path, Line(), save=refuse)
+    tries = iter([refuse, refuse, print, print])
+    outcome, rows, _ = run(
+        tmp_path, Line(), batches=feed(total_steps=4), save=lambda s: next(tries)(s), save_seconds=0
+    )
     assert not outcome.stopped
-    (event,) = kinds(rows, "event")
-    assert "No space left" in event["text"]
+    events = kinds(rows, "event")
+    assert [event["step"] for event in events] == [1, 2]
+    assert "No space left" in events[0]["text"]
     assert "No space left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop", ["", "enough"])
+def test_loop_never_ends_as_if_saved_where_the_disk_refuses(tmp_path, stop):
+    def refuse(step):
+        raise StorageError("Could not write it: No space left on device.")
+
+    with pytest.raises(StorageError, match="No space left"):
+        run(tmp_path, Line(), save=refuse, stop=lambda: stop)
 
 
 @pytest.mark.parametrize("fault", ["memory", "host memory"])

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from coview.core.errors import InvalidValue
 from coview.training.health import HealthFigures, measure
-from coview.training.verdict import EXIT_CODES, Option, Verdict, verdict
+from coview.training.verdict import EXIT_CODES, Option, Verdict, diverged, verdict
 
 SIDE, STEPS, HELD_OUT = 16, 210, 128
 TEMPERATURE = 0.2
@@ -318,6 +318,26 @@ def test_verdict_of_embeddings_that_are_not_finite_is_collapsed() -> None:
     found = judged(UNTRAINED, figures(loss=math.nan, spread=math.nan), planned=250)
     assert (found.verdict, found.exit_code) == ("collapsed", 4)
     assert Option.LEARNING_RATE in found.remedy
+
+
+def test_verdict_of_parameters_that_ran_away_for_nothing_is_diverged() -> None:
+    # As measured at a learning rate of 1,000: more loss than unrelated embeddings have.
+    far = figures(loss=6.1, spread=0.9, rank_h=3.5, retrieval=0.015)
+    for planned, history in ((250, {0: UNTRAINED, 250: far}), (40, {0: UNTRAINED, 40: far})):
+        options = {"steps_done": planned, "steps_planned": planned, "parameter_change": 7000.0}
+        found = verdict(history, **options)
+        assert_says(found, "collapsed", 4, "Diverged: ", Option.LEARNING_RATE)
+        assert "7,000 times" in found.sentence
+        assert not verdict(history, **{**options, "parameter_change": 9.0}).sentence.startswith("D")
+        # Weights that BatchNorm makes scale-free may grow far while the network learns.
+        history = {**history, planned: figures()}
+        assert verdict(history, **options).verdict in {"learning", "too early"}
+
+
+def test_verdict_of_a_run_that_was_given_up_says_why() -> None:
+    found = diverged("10 steps in a row were refused", 12)
+    assert (found.verdict, found.exit_code, found.step) == ("collapsed", 4, 12)
+    assert "10 steps in a row were refused" in found.sentence
 
 
 def test_verdict_ignores_reports_after_the_step_it_is_asked_for(healthy: Outcome) -> None:

@@ -94,10 +94,9 @@ def main(folder):
             on_report=lambda row: print(row["step"], flush=True), **settings,
         )  # fmt: skip
     print("stopped" if outcome.stopped else "ended", outcome.step, flush=True)
-    return signals.exit_code
 
 
 if __name__ == "__main__":
     import sys
 
-    sys.exit(main(sys.argv[1]))
+    main(sys.argv[1])

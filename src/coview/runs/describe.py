@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 import coview
-from coview.core.files import append_line, write_json
+from coview.core.files import write_json, write_text
 from coview.core.images import ImageStore
 from coview.core.machine import cores, cpu_name, memory_bytes
 from coview.core.values import encode, fingerprint
@@ -30,7 +31,7 @@ def describe(
     precision: str,
     weights: str | None,
 ) -> dict[str, Any]:
-    """The content of run.json. ``opened`` are the arguments that opened ``store``."""
+    """The content of run.json. ``opened`` are the arguments that open ``store`` again."""
     recipe = plan.recipe
     objective = learner.method.objective
     width = learner.head.widths[-1]
@@ -87,8 +88,9 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 
 def write_quarantine(folder: Path, store: ImageStore) -> None:
     """One line of quarantine.jsonl for each image that could not be used."""
-    for name, reason in store.quarantine:
-        append_line(folder / "quarantine.jsonl", {"file": name, "reason": reason})
+    if store.quarantine:
+        lines = [json.dumps({"file": name, "reason": why}) for name, why in store.quarantine]
+        write_text(folder / "quarantine.jsonl", "\n".join(lines) + "\n")
 
 
 def write_description(folder: Path, content: dict[str, Any]) -> None:

@@ -8,26 +8,32 @@ from coview.core.files import write_json
 from coview.core.images import ImageStore
 from coview.core.progress import say
 from coview.encoders import export_encoder
+from coview.encoders.export import example_images
 from coview.methods import Learner
 from coview.reports import write_report
 from coview.runs.doctor_run import health_history, supervised_classes
 from coview.runs.gallery import write_gallery
-from coview.runs.network import build
 from coview.runs.run import Run
 from coview.runs.watch import plain_view
 from coview.training.verdict import Verdict, verdict
 
+UNSOUND = "none is written, its features are not finite numbers; the checkpoints are kept."
 
-def finish(run: Run, learner: Learner, store: ImageStore) -> None:
-    """Write verdict.json, encoder/, report/ and report.html, and say how it went."""
+
+def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> None:
+    """Write encoder/, report/, verdict.json and report.html, and say how it went.
+
+    verdict.json says that the run has ended, so it comes after what a resumed run would redo.
+    """
     recipe = run.recipe
-    found = judge(run, learner)
+    sound = answers(run, learner)
+    if sound:
+        export(run, learner)
+        write_gallery(
+            run.path, learner.embed, store,
+            plan=recipe.method.views, plain=plain_view(recipe), seed=recipe.seed,
+        )  # fmt: skip
     write_json(run.path / "verdict.json", found.to_json())
-    export(run, learner)
-    write_gallery(
-        run.path, learner.embed, store,
-        plan=recipe.method.views, plain=plain_view(recipe), seed=recipe.seed,
-    )  # fmt: skip
     say()
     say(found.sentence)
     for cause in found.causes:
@@ -36,40 +42,42 @@ def finish(run: Run, learner: Learner, store: ImageStore) -> None:
         say(f"  What to do: {found.remedy}")
     say()
     say(f"Report:   {write_report(run.path)}")
+    if not sound:
+        say(f"Encoder:  {UNSOUND}")
+        return
     say(f"Encoder:  {run.path / 'encoder'} (encoder/README.md says how to load it anywhere)")
     say(f"Judge it: coview evaluate {run.path} --data LABELLED")
 
 
 def leave(run: Run, learner: Learner, reason: str) -> None:
     """Export what there is and say how to go on; the checkpoint is written already."""
-    export(run, learner)
+    if answers(run, learner):
+        export(run, learner)
+    else:
+        say(f"Encoder:  {UNSOUND}")
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")
     say(f"Go on exactly with: coview resume {run.path}")
 
 
-def judge(run: Run, learner: Learner) -> Verdict:
-    """The verdict on the whole run, from its record and its parameters."""
+def judge(run: Run) -> Verdict:
+    """The verdict on the whole run, from its record."""
     total = run.description["total_steps"]
+    metrics = run.metrics
+    changes = [row["parameter_change"] for row in metrics if row["kind"] == "health"]
     return verdict(
-        health_history(run.metrics),
+        health_history(metrics),
         steps_done=total,
         steps_planned=total,
-        parameter_change=parameter_change(run, learner),
+        parameter_change=changes[-1],
         classes=supervised_classes(run.description),
     )
 
 
-@torch.no_grad()
-def parameter_change(run: Run, learner: Learner) -> float:
-    """|now - start| / |start| over all trained parameters."""
-    start = dict(build(run.recipe, run.description["weights"]).named_parameters())
-    moved = length = 0.0
-    for name, parameter in learner.named_parameters():
-        before = start[name].double()
-        moved += float((parameter.detach().cpu().double() - before).square().sum())
-        length += float(before.square().sum())
-    return float((moved / max(length, 1e-300)) ** 0.5)
+def answers(run: Run, learner: Learner) -> bool:
+    """Whether the encoder gives finite features."""
+    h, _ = learner.embed(example_images(run.recipe.image_size))
+    return bool(torch.isfinite(h).all())
 
 
 def export(run: Run, learner: Learner) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 
-from coview.core.errors import DataError
+from coview.core.errors import DataError, RunError, StorageError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import say
 from coview.methods import Learner
 from coview.recipes import Recipe
-from coview.runs.finish import finish, leave
+from coview.runs.describe import write_quarantine
+from coview.runs.finish import finish, judge, leave
+from coview.runs.gallery import write_contact_sheet
 from coview.runs.images import hold_out
 from coview.runs.network import build
 from coview.runs.run import Run
@@ -29,6 +32,7 @@ from coview.training import (
     train,
 )  # fmt: skip
 from coview.training.feed import Render, Rows
+from coview.training.verdict import diverged
 from coview.views import views_of
 
 REPORTS = 300
@@ -37,27 +41,41 @@ REPORTS = 300
 def go(run: Run, store: ImageStore, *, device: torch.device, workers: int | None = None) -> Run:
     """Train ``run`` on ``store`` from its last checkpoint, or from the start; returns the run.
 
-    Ctrl-C and SIGTERM save and leave. At the end come the verdict, the export and the report.
+    Ctrl-C and SIGTERM save and leave. At the end come the export, the verdict and the report.
+    Raises RunError where the disk refuses what has to be saved.
     """
+    try:
+        return _go(run, store, device, workers)
+    except StorageError as error:
+        raise RunError(f"{error} Then go on with: coview resume {run.path}") from error
+
+
+def _go(run: Run, store: ImageStore, device: torch.device, workers: int | None) -> Run:
     recipe = run.recipe
     train_rows, held_rows = hold_out(store, recipe.seed)
     training, held_out = store.subset(train_rows), store.subset(held_rows)
-    precision = choose_precision(recipe.precision, device)
-    learner = build(recipe, run.description["weights"])
+    # As the run began: "auto" may mean something else on the machine that it goes on.
+    precision = choose_precision(run.description["environment"]["precision"], device)
+    untrained = build(recipe, run.description["weights"])
+    learner = copy.deepcopy(untrained)
     precision.prepare(learner)
     optimiser = recipe.optimiser.build(learner)
     checkpoints = Checkpoints(run.path / "checkpoints")
 
     start = _restored(checkpoints, learner, optimiser)
+    if start == 0 and (run.path / "metrics.jsonl").exists():
+        say("There is no checkpoint yet, so the run begins anew.")
     total = recipe.total_steps(len(training))
     telemetry = Telemetry(
         run.path / "metrics.jsonl", chance=run.description["chance"],
         every=max(1, math.ceil(total / REPORTS)), step=start,
     )  # fmt: skip
-    watch = Watch(learner, recipe, training, held_out, telemetry)
-    if start == 0:
-        watch(0)
+    watch = Watch(learner, untrained, recipe, training, held_out, telemetry)
     with StopSignals() as signals:
+        if start == 0:
+            write_quarantine(run.path, store)
+            write_contact_sheet(run.path, store, recipe.method.views, seed=recipe.seed)
+            watch(0)
         outcome = train(
             learner,
             feed_of(recipe, training, precision, start=start, workers=workers),
@@ -69,10 +87,13 @@ def go(run: Run, store: ImageStore, *, device: torch.device, workers: int | None
             on_epoch=watch,
             stop=signals,
         )
-    if outcome.stopped:
+    if outcome.diverged:
+        watch.health(outcome.step)
+        finish(run, learner, store, diverged(outcome.reason, outcome.step))
+    elif outcome.stopped:
         leave(run, learner, outcome.reason)
     else:
-        finish(run, learner, store)
+        finish(run, learner, store, judge(run))
     return run
 
 

@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import RunError
+from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import parse_duration
 from coview.core.progress import say
+from coview.data.sources import SCENES
+from coview.data.torchvision_sets import KNOWN_SETS
 from coview.methods import named
 from coview.recipes import METHODS, RECIPES
 from coview.recipes import recipe as recipe_named
-from coview.runs.describe import describe, write_description, write_quarantine
-from coview.runs.gallery import write_contact_sheet
+from coview.runs.describe import describe, write_description
 from coview.runs.images import check_same, hold_out, open_for, short_side_for
 from coview.runs.network import build
 from coview.runs.planning import Plan, make_plan
 from coview.runs.run import Run
 from coview.runs.session import feed_of, go
 from coview.training import choose_device, choose_precision
+from coview.training.verdict import EXIT_CODES
 
 Data = str | Path | ImageStore | npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
 
@@ -75,28 +77,27 @@ def pretrain(
     folder = new_folder(out, data)
     on = choose_device(device)
     opened: dict[str, Any] = {
-        "labels": labels, "needs_labels": _needs_labels(recipe), "limit": limit,
-        "short_side": short_side_for(data, size, short_side),
+        "source": place_of(data), "labels": labels, "needs_labels": _needs_labels(recipe),
+        "limit": limit, "short_side": short_side_for(data, size, short_side),
         "allow_broken": allow_broken, "memory_share": memory_share,
     }  # fmt: skip
-    store = open_for(data, download=download, **opened)
+    store = open_for(**{**opened, "source": data}, download=download)
     plan, training_images = plan_for(store, recipe, on, seconds, changes)
     for sentence in plan.reasons:
         say(sentence)
     if dry_run:
         return None
 
-    learner = build(plan.recipe, None if weights is None else str(weights))
+    begun_from = None if weights is None else str(Path(weights).expanduser().absolute())
+    learner = build(plan.recipe, begun_from)
     written = choose_precision(plan.recipe.precision, on)
-    feed_of(plan.recipe, store, written)  # refuses what cannot be trained before a folder is made
+    # Refuses what cannot be trained before a folder is made.
+    feed_of(plan.recipe, store, written, workers=workers)
     plan.recipe.rates(training_images)
     content = describe(
         plan, store, learner, opened=opened, training_images=training_images,
-        device=on, precision=written.format, weights=None if weights is None else str(weights),
+        device=on, precision=written.format, weights=begun_from,
     )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    write_quarantine(folder, store)
-    write_contact_sheet(folder, store, plan.recipe.method.views, seed=plan.recipe.seed)
     write_description(folder, content)
     return go(Run(folder), store, device=on, workers=workers)
 
@@ -115,15 +116,43 @@ def resume(
     """
     found = Run.open(run)
     if found.verdict is not None:
+        onward = f" To train on from its encoder, start a new run with --weights {found.path}."
+        good = EXIT_CODES[found.verdict["verdict"]] == 0
         raise RunError(
-            f"{found.path} has ended: {found.verdict['sentence']} To train on from its encoder, "
-            f"start a new run with --weights {found.path}."
+            f"{found.path} has ended: {found.verdict['sentence']}{onward if good else ''}"
         )
+    on = choose_device(device)
     about = found.description["data"]
-    source = about["source"] if data is None else data
-    store = open_for(source, **about["opened"])
-    check_same(store, about["fingerprint"], str(source))
-    return go(found, store, device=choose_device(device), workers=workers)
+    store = _opened_again(found, about["opened"], data)
+    check_same(store, about["fingerprint"], store.source)
+    return go(found, store, device=on, workers=workers)
+
+
+def place_of(data: Any) -> str | list[str] | None:
+    """What opens ``data`` from any working folder; None for arrays, which only the caller has."""
+    if isinstance(data, str) and (data in SCENES or data in KNOWN_SETS):
+        return data
+    if isinstance(data, (str, Path)):
+        return str(Path(data).expanduser().absolute())
+    if isinstance(data, (list, tuple)) and all(isinstance(item, (str, Path)) for item in data):
+        return [str(Path(item).expanduser().absolute()) for item in data]
+    return None
+
+
+def _opened_again(run: Run, opened: dict[str, Any], data: Any) -> ImageStore:
+    if data is not None:
+        return open_for(**{**opened, "source": data})
+    if opened["source"] is None:
+        raise RunError(
+            f"The images of {run.path} were arrays in memory; give the same ones again: "
+            f"coview.resume({str(run.path)!r}, data=...)."
+        )
+    try:
+        return open_for(**opened)
+    except (DataError, UnknownName) as error:
+        raise RunError(
+            f"{error} If the images have moved, say where they are by --data."
+        ) from error
 
 
 def plan_for(
@@ -165,8 +194,5 @@ def _needs_labels(recipe: str) -> bool:
     if recipe in METHODS:
         return named(recipe)(32).objective.needs_labels
     if recipe not in RECIPES:
-        # Let the error offer methods as well as recipes.
-        from coview.core.errors import UnknownName
-
         raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
     return recipe_named(recipe).method.objective.needs_labels

@@ -8,12 +8,11 @@ import torch
 
 from coview.core.images import ImageStore
 from coview.core.keys import Domain, permutation
-from coview.core.progress import say
 from coview.evaluation import online_knn
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.training import Telemetry
-from coview.training.health import HealthFigures, measure
+from coview.training.health import measure
 from coview.views import ViewPlan, ViewSpec, identity, views_of
 
 MOST_IMAGES = 512
@@ -25,12 +24,15 @@ KNN_K = 10
 class Watch:
     """Looks at ``learner`` after epochs and writes "health" and "knn" lines.
 
+    ``untrained`` is the network before the first step, on the CPU.
+
     The sample is fixed: at most 512 held-out images as they are, and two views of each, drawn once.
     """
 
     def __init__(
         self,
         learner: Learner,
+        untrained: Learner,
         recipe: Recipe,
         training: ImageStore,
         held_out: ImageStore,
@@ -38,6 +40,7 @@ class Watch:
     ) -> None:
         rows = permutation(recipe.seed, Domain.HEALTH, held_out.ids, epoch=0)[:MOST_IMAGES]
         self.learner, self.recipe, self.telemetry = learner, recipe, telemetry
+        self.untrained = untrained
         self.training, self.held_out = training, held_out
         self.plain = plain_view(recipe)
         plan = recipe.method.views
@@ -61,7 +64,7 @@ class Watch:
         """After ``step`` steps, at the end of an epoch or of the run; step 0 is the untrained."""
         epoch, last = step // self.steps_per_epoch, step == self.total_steps
         if last or epoch % self.health_every == 0:
-            self._health(step)
+            self.health(step)
         if self.labelled and (last or epoch % self.knn_every == 0):
             self._knn(step)
 
@@ -71,15 +74,19 @@ class Watch:
         sides = (self.training.labels, self.held_out.labels)
         return all(labels is not None and bool((labels >= 0).any()) for labels in sides)
 
-    def _health(self, step: int) -> HealthFigures:
+    def health(self, step: int) -> None:
+        """Measure after ``step`` steps and write a line."""
         figures = measure(self.learner.embed, self.images, self.views, self._objective,
                           groups=self._groups())  # fmt: skip
         self.telemetry.write(
-            "health", step, epoch=step / self.steps_per_epoch, figures=figures.to_json()
-        )
-        return figures
+            "health", step, epoch=step / self.steps_per_epoch, figures=figures.to_json(),
+            parameter_change=parameter_change(self.untrained, self.learner),
+        )  # fmt: skip
 
     def _knn(self, step: int) -> None:
+        h, _ = self.learner.embed(self.images)
+        if not torch.isfinite(h).all():  # diverged: there are no neighbours, and health says so
+            return
         device = next(self.learner.parameters()).device
         accuracy = online_knn(
             self.learner.encoder, self.training, self.held_out, self.plain,
@@ -95,12 +102,17 @@ class Watch:
     def _groups(self) -> torch.Tensor | None:
         return self.labels if self.recipe.method.objective.needs_labels else None
 
-    def say_start(self) -> None:
-        """One line about what is held out."""
-        say(
-            f"{len(self.held_out):,} images are held out to judge the run; "
-            f"{len(self.training):,} are trained on."
-        )
+
+@torch.no_grad()
+def parameter_change(before: Learner, now: Learner) -> float:
+    """|now - before| / |before| over all parameters."""
+    then = dict(before.named_parameters())
+    moved = length = 0.0
+    for name, parameter in now.named_parameters():
+        start = then[name].double()
+        moved += float((parameter.cpu().double() - start).square().sum())
+        length += float(start.square().sum())
+    return math.sqrt(moved / max(length, 1e-300))
 
 
 def plain_view(recipe: Recipe) -> ViewSpec:

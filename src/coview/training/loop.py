@@ -25,11 +25,15 @@ SAVE_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``step`` steps are done and saved; ``stopped`` before its time for ``reason``, else ""."""
+    """``step`` steps are done and saved; ``stopped`` before its time for ``reason``, else "".
+
+    ``diverged``: the reason is that too many steps in a row were refused, so going on is no use.
+    """
 
     step: int
     stopped: bool
     reason: str
+    diverged: bool = False
 
 
 def train(
@@ -52,7 +56,8 @@ def train(
     learning_rates: of every step of the whole run. on_epoch(step): after each whole epoch and after
     the last step, before the checkpoint, so that a resumed run neither repeats nor misses it.
     on_report(row): with each line of kind "step". save(step): every ``save_seconds``, at the end
-    and before stopping; where it raises StorageError, training goes on and the record says so.
+    and before stopping. Where it raises StorageError in the middle, training goes on and the record
+    says so; at the end, and before stopping, the error comes out: nothing must seem to be saved.
     stop(): asked after each step; a reason in words stops, "" goes on.
 
     A step whose loss or gradient is not finite is refused: nothing has moved but the step counter,
@@ -81,15 +86,16 @@ def train(
             last = done == feed.total_steps
             if on_epoch is not None and (last or done % feed.steps_per_epoch == 0):
                 on_epoch(done)
-            reason = stop() or (_gave_up(refused, step) if refused == patience else "")
+            diverged = refused == patience
+            reason = _gave_up(refused, step) if diverged else stop()
             if reason:
                 telemetry.write("event", done, text=reason)
             if reason or last or time.monotonic() - saved >= save_seconds:
-                _save(save, done, telemetry)
+                _save(save, done, telemetry, needed=bool(reason) or last)
                 saved = time.monotonic()
             advance(len(batch), telemetry.note())
             if reason:
-                return Outcome(step=done, stopped=True, reason=reason)
+                return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
             pace.start()
     return Outcome(step=feed.total_steps, stopped=False, reason="")
 
@@ -140,10 +146,13 @@ def _report(telemetry: Telemetry, step: Step, rate: float, done: int, pace: Pace
     return row
 
 
-def _save(save: Callable[[int], object], step: int, telemetry: Telemetry) -> None:
+def _save(save: Callable[[int], object], step: int, telemetry: Telemetry, *, needed: bool) -> None:
     try:
+        telemetry.sync()  # a checkpoint must not outlive the record of the steps before it
         save(step)
     except StorageError as error:
+        if needed:
+            raise
         text = f"The checkpoint of step {step} is missing: {error}"
         telemetry.write("event", step, text=text)
         say(text)
@@ -152,7 +161,7 @@ def _save(save: Callable[[int], object], step: int, telemetry: Telemetry) -> Non
 def _gave_up(refused: int, step: Step) -> str:
     return (
         f"{refused} steps in a row were refused, the last because {step.fault}; the network is as "
-        "it was before them. Lower the learning rate, or raise the temperature."
+        "it was before them"
     )
 
 

@@ -1,8 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks training to save and leave, the second leaves at once.
 
-Either way the process's exit code is the shell's for that signal, 130 for Ctrl-C (SIGINT) and 143
-for SIGTERM, so that a script can tell "stopped, go on with coview resume" from 0, done. After a
-second signal the last checkpoint from before is whole, and what came after it is lost.
+After a second signal the exit code is the shell's for it, 130 for Ctrl-C (SIGINT) and 143 for
+SIGTERM; the last checkpoint from before is whole, and what came after it is lost.
 """
 
 from __future__ import annotations
@@ -44,11 +43,6 @@ class StopSignals:
     def __call__(self) -> str:
         """Why to stop, in words; "" as long as nobody has asked."""
         return "" if self.asked is None else f"stopped by {NAMES[signal.Signals(self.asked)]}"
-
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number, as shells have it; 0 as long as nobody has asked."""
-        return 0 if self.asked is None else 128 + self.asked
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ class Telemetry:
             append_line(self.path, self._unwritten[0])
             del self._unwritten[0]
 
+    def sync(self) -> None:
+        """Make all lines durable. Raises StorageError where the disk refuses."""
+        self._catch_up()
+        with storage_errors(self.path):
+            if self.path.exists():
+                with self.path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+
     def note(self) -> str:
         """The figures for a person: "loss 5.103 (chance 6.931), kNN 41.0 %"."""
         loss = [] if self._loss is None else [f"loss {self._loss:.3f} (chance {self.chance:.3f})"]
@@ -73,12 +82,13 @@ class Telemetry:
 def truncate(path: Path, step: int) -> list[dict[str, Any]]:
     """Drop every line of a later step than ``step``, in one atomic replacement; what is left.
 
-    A run at step 0 begins anew, with the line of the untrained network: nothing is left.
+    So is a line that a crash has cut off. A run at step 0 begins anew, with the line of the
+    untrained network: nothing is left.
     """
-    rows = read_lines(path)
-    kept = [row for row in rows if 0 < step >= row["step"]]
-    if len(kept) < len(rows):
-        write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
+    kept = [row for row in read_lines(path) if 0 < step >= row["step"]]
+    content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept)
+    if path.exists() and path.read_bytes() != content.encode():
+        write_text(path, content)
     return kept
 
 

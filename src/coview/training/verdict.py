@@ -4,7 +4,7 @@
     learning               0       better than the untrained network
     too early              0       fewer than 200 steps, or improving long before the plan's end
     chance                 3       embeddings differ, but views do not find each other
-    collapsed              4       every image has the same embedding
+    collapsed              4       every image has the same embedding, or the network diverged
     partly collapsed       5       few of the directions are used
     unchanged              6       no better than the untrained network
     shortcut               7       views match without looking at what is shown
@@ -61,6 +61,9 @@ RANK_SHARE = 0.5  # of the highest rank so far, the untrained network's included
 RANK_REPORTS = 3  # reports over which the rank has to fall
 LONE_RANK = 1.5  # one direction gives 1.0, two equal ones 2.0
 SAME_PARAMETERS = 1e-6  # |change| / |parameters|; one float32 rounding is 6e-8
+# The same, and nothing gained. Runs of 40 to 240 steps at usual rates came to 0.2 .. 0.4, at a rate
+# of 1,000 to 3,000 (AdamW) and 7,000 (SGD).
+RAN_AWAY = 100.0
 GAINED_ERRORS = 2.0  # standard errors of a share of n images
 # Share of the way from chance to floor that counts although views match no more often: a diverging
 # run got 0.13 from spreading its embeddings alone, a healthy one 0.42.
@@ -182,6 +185,31 @@ def not_finite(case: Case) -> Verdict | None:
         "Diverged: the network's embeddings of the held-out images are no longer finite numbers.",
         "The learning rate is too high, or its warm-up too short.",
         remedy=f"Start again with a third of the {Option.LEARNING_RATE}.",
+    )
+
+
+def ran_away(case: Case) -> Verdict | None:
+    """Parameters far from where they began, for nothing."""
+    change = case.parameter_change
+    if change is None or len(case.reports) < 2 or not change >= RAN_AWAY or _has_gained(case):
+        return None
+    return case.says(
+        "collapsed",
+        f"Diverged: the parameters have moved by {change:,.0f} times their length and the network "
+        f"does no better than untrained: {_retrieval(case)}; {_loss(case)}.",
+        "The learning rate is too high, or its warm-up too short.",
+        remedy=f"Start again with a tenth of the {Option.LEARNING_RATE}, or the recipe's own.",
+    )
+
+
+def diverged(reason: str, step: int) -> Verdict:
+    """The verdict on a run that was given up after ``step`` steps for ``reason``."""
+    return Verdict(
+        verdict="collapsed",
+        sentence=f"Diverged and given up at step {step:,}: {reason}.",
+        causes=("The learning rate is too high, or its warm-up too short.",),
+        remedy=f"Start again with a tenth of the {Option.LEARNING_RATE}, or the recipe's own.",
+        step=step,
     )
 
 
@@ -311,9 +339,7 @@ def improving_early(case: Case) -> Verdict | None:
 
 def nothing_gained(case: Case) -> Verdict | None:
     """No better than the untrained network, whatever the parameters did."""
-    before, now = case.untrained, case.now
-    step = GAINED_POSITION_CLASSES if case.classes else GAINED_POSITION
-    if _matches_more(before, now) or now.position - before.position > step:
+    if _has_gained(case):
         return None
     return case.says(
         "unchanged",
@@ -338,8 +364,9 @@ def learning(case: Case) -> Verdict:
 
 
 RULES: tuple[Rule, ...] = (
-    too_few_steps,
     not_finite,
+    ran_away,
+    too_few_steps,
     same_parameters,
     same_embedding,
     same_views,
@@ -354,6 +381,12 @@ RULES: tuple[Rule, ...] = (
 
 def _unmatched(figures: HealthFigures) -> bool:
     return figures.retrieval * figures.images <= UNMATCHED_HITS
+
+
+def _has_gained(case: Case) -> bool:
+    before, now = case.untrained, case.now
+    step = GAINED_POSITION_CLASSES if case.classes else GAINED_POSITION
+    return _matches_more(before, now) or now.position - before.position > step
 
 
 def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:

@@ -1,0 +1,187 @@
+"""Runs that are stopped, refused by the disk, or diverge: nothing is lost and nothing is hidden."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import coview
+from coview.cli import main
+from coview.core.errors import RunError, StorageError
+from coview.training import Checkpoints, StopSignals
+
+WORDS = [
+    "--size", "8", "--encoder", "resnet18/8-small", "--batch", "32", "--epochs", "2",
+    "--device", "cpu",
+]  # fmt: skip
+SCENES = ["pretrain", "scenes", "--limit", "120", *WORDS]
+CLOCK = {"images_per_second", "wait_share", "seconds"}
+
+
+def record(run):
+    """metrics.jsonl without what depends on the clock or on having stopped."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows
+            if row["kind"] != "event"]  # fmt: skip
+
+
+def weights(run):
+    return (run / "encoder" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Runs a command that is stopped after its first step."""
+
+    def run(words):
+        with monkeypatch.context() as patch:
+            patch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
+            assert main(words) == 75
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    assert main([*SCENES, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos" / "all"
+    folder.mkdir(parents=True)
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 255, (10, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def test_scenes_go_on_by_the_command_alone(straight, stopped, tmp_path, capsys):
+    stopped([*SCENES, "--out", str(tmp_path / "run")])
+    assert f"coview resume {tmp_path / 'run'}" in capsys.readouterr().out
+    assert main(["resume", str(tmp_path / "run"), "--workers", "0"]) == 0
+    assert weights(tmp_path / "run") == weights(straight)
+    assert record(tmp_path / "run") == record(straight)
+
+
+def test_a_run_without_a_checkpoint_begins_anew(straight, stopped, tmp_path, capsys):
+    stopped([*SCENES, "--out", str(tmp_path / "run")])
+    for path in (tmp_path / "run" / "checkpoints" / "step-00000001").iterdir():
+        path.unlink()
+    (tmp_path / "run" / "checkpoints" / "step-00000001").rmdir()
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert "begins anew" in capsys.readouterr().out
+    assert record(tmp_path / "run") == record(straight)
+
+
+def test_a_relative_folder_is_found_from_another_place(photos, stopped, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    stopped(["pretrain", "photos", *WORDS, "--out", str(tmp_path / "run")])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["resume", str(tmp_path / "run")]) == 0
+
+
+def test_moved_images_are_asked_for_and_found(photos, stopped, tmp_path, capsys):
+    run = tmp_path / "run"
+    stopped(["pretrain", str(photos), *WORDS, "--out", str(run)])
+    photos.rename(tmp_path / "moved")
+    assert main(["resume", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "--data" in said
+    assert said.count("\n") == 1
+    assert main(["resume", str(run), "--data", str(tmp_path / "moved")]) == 0
+
+
+def test_arrays_are_asked_for_again(monkeypatch, tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
+    run = coview.pretrain(
+        images, out=tmp_path / "run", size=8, encoder="resnet18/8-small", batch=16, epochs=1,
+        device="cpu",
+    )  # fmt: skip
+    with pytest.raises(RunError, match="arrays in memory"):
+        coview.resume(run.path)
+
+
+def test_a_full_disk_at_the_end_leaves_a_run_that_goes_on(straight, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("coview.training.checkpoints.write_durably", full)
+        assert main([*SCENES, "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr()
+    assert "No space left" in said.err
+    assert f"coview resume {tmp_path / 'run'}" in said.err
+    assert "saved" not in said.out
+    assert not (tmp_path / "run" / "verdict.json").exists()
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert weights(tmp_path / "run") == weights(straight)
+
+
+def test_a_full_disk_at_the_export_leaves_a_run_that_goes_on(straight, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise StorageError("No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("coview.encoders.export.write_json", full)
+        assert main([*SCENES, "--out", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run" / "verdict.json").exists()
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert weights(tmp_path / "run") == weights(straight)
+    assert record(tmp_path / "run") == record(straight)
+
+
+def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    stopped([*SCENES, "--out", str(run), "--precision", "fp32"])
+    description = json.loads((run / "run.json").read_text())
+    description["recipe"]["precision"] = "auto"
+    (run / "run.json").write_text(json.dumps(description))
+    monkeypatch.setattr("coview.training.precision.computes_in_bf16", lambda device: True)
+    asked = []
+    choose = coview.training.precision.choose_precision
+    monkeypatch.setattr(
+        "coview.runs.session.choose_precision",
+        lambda *words: asked.append(choose(*words)) or asked[-1],
+    )
+    assert main(["resume", str(run)]) == 0
+    assert [precision.format for precision in asked] == ["fp32"]
+
+
+def test_a_diverged_run_is_given_up_and_says_so(tmp_path, capsys):
+    run = tmp_path / "run"
+    wild = ["--optimiser", "sgd", "--learning-rate", "1e25", "--epochs", "8"]
+    assert main([*SCENES, *wild, "--out", str(run)]) == 4
+    said = capsys.readouterr().out
+    assert "Diverged" in said
+    assert "--learning-rate" in said
+    assert "none is written" in said
+    assert not (run / "encoder").exists()
+    assert (run / "report.html").exists()
+    assert Checkpoints(run / "checkpoints").load_latest() is not None
+    assert main(["doctor", str(run)]) == 4
+    assert main(["resume", str(run)]) == 2
+    assert "--weights" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rate", "epochs", "code", "words"),
+    [
+        ("1000", "4", 4, "Diverged: the parameters have moved"),
+        ("1e-12", "17", 6, "Nothing has changed"),
+    ],
+)
+def test_a_learning_rate_out_of_range_gets_its_verdict(tmp_path, capsys, rate, epochs, code, words):
+    run = tmp_path / "run"
+    options = ["--learning-rate", rate, "--batch", "8", "--epochs", epochs]
+    assert main([*SCENES, *options, "--out", str(run)]) == code
+    assert words in capsys.readouterr().out
+    (run / "verdict.json").unlink()  # as if it had been killed at the very end
+    assert main(["doctor", str(run)]) == code
+    assert words in capsys.readouterr().out
