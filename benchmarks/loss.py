@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from pathlib import Path
 
 import torch
 
-from coview.core.machine import cpu_name, memory_bytes
+from coview.core.machine import memory_bytes
+from setting import setting
 
 WIDTH, TEMPERATURE = 128, 0.5
 Loss = Callable[[list[torch.Tensor]], torch.Tensor]
@@ -108,13 +108,6 @@ def row(images: int, repeats: int, threads: int) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def commit() -> str:
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small batches, three repeats")
@@ -125,15 +118,10 @@ def main() -> None:
     if given.measure:
         return measure(given.measure[0], int(given.measure[1]))
 
-    from importlib.metadata import version
-
     print(
         f"NT-Xent forward and backward, 2 views, width {WIDTH}, float32, {given.threads} threads."
     )
-    print(
-        f"{cpu_name()}, {memory_bytes() / 2**30:.0f} GiB, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, lightly {version('lightly')}, commit {commit()}.\n"
-    )
+    print(f"{setting()}.\n")
     print("| images | ours s | lightly s | time ratio | ours MB | lightly MB | memory ratio |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for images in (256, 1024) if given.quick else (256, 1024, 4096, 16384):

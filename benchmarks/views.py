@@ -16,9 +16,7 @@ import argparse
 import io
 import itertools
 import os
-import platform
 import statistics
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
@@ -32,8 +30,8 @@ import torch
 from PIL import Image
 
 from coview.core.images import ImageStore, store_from_arrays
-from coview.core.machine import cores, cpu_name, memory_bytes
 from coview.views import ViewPlan, simclr, views_of
+from setting import setting
 
 Turn = Callable[[], int]
 """Makes some views and tells how many."""
@@ -254,20 +252,6 @@ def jpeg_contenders(images: list[Image.Image]) -> dict[str, Turn]:
     return turns
 
 
-def fingerprint() -> str:
-    import numba
-
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    memory = memory_bytes() / 2**30
-    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    return (
-        f"{cpu_name()}, {cores()} cores, {memory:.0f} GiB; Python {platform.python_version()}, "
-        f"torch {torch.__version__}, numba {numba.__version__}; commit {commit or 'unknown'}; "
-        f"load before the run {load}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds: does it run")
@@ -276,7 +260,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     rounds, count, seconds = (3, 16, 0.05) if options.quick else (11, 64, 0.4)
-    print(f"SimCLR views: {fingerprint()}")
+    print(f"SimCLR views: {setting()}")
     for title, (size, shape, batch) in CASES.items():
         images = pictures(shape, 1024 if size <= 32 else count, options.photos)
         slow = 64 if size <= 32 else 4

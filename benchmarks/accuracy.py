@@ -1,0 +1,86 @@
+"""What a run reaches, and in what time: the demo, and CIFAR-10 without labels on a CPU.
+
+    python benchmarks/accuracy.py demo
+    python benchmarks/accuracy.py cifar TRAIN TEST [--recipe simclr-cpu] [--seed 0]
+
+Each is the command that a user would type, timed from its start to its end. TRAIN and TEST are
+anything that `coview pretrain` takes, with labels for the evaluation; training never sees them.
+The weights are those at the end of training; nothing is chosen by the test part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from setting import setting
+
+
+def timed(*words: str) -> float:
+    """Run coview; its output goes to the error stream. Returns the seconds."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "coview", *words], check=False, stdout=sys.stderr)
+    return time.perf_counter() - start
+
+
+def accuracies(run: Path) -> None:
+    """The table of kNN (k = 10 and 20, votes weighted) and linear accuracy on h."""
+    print("\n| | trained | untrained | raw pixels |\n|---|---:|---:|---:|")
+    for protocol in ("knn", "linear"):
+        result = json.loads((run / "evaluation" / f"{protocol}.json").read_text())
+        for row in result["results"]:
+            setting_ = row["setting"]
+            if row["tap"] != "h" or setting_.get("k", 10) not in (10, 20):
+                continue
+            if protocol == "knn" and setting_["temperature"] is None:
+                continue
+            name = f"kNN, k = {setting_['k']}" if protocol == "knn" else "linear probe"
+            values = (row["accuracy"], row["untrained"], row["pixels"])
+            print(f"| {name} | " + " | ".join(f"{100 * v:.1f} %" for v in values) + " |")
+    about = json.loads((run / "run.json").read_text())
+    verdict = json.loads((run / "verdict.json").read_text())
+    print(f"\n{about['encoder']}, {about['epochs']:g} epochs, {about['total_steps']:,} steps. ")
+    print(f"Verdict: {verdict['sentence']}")
+
+
+def demo(folder: Path) -> None:
+    seconds = timed("demo", "--out", str(folder / "demo"))
+    print(f"coview demo: {seconds:.0f} s, evaluation and report included")
+    accuracies(folder / "demo")
+
+
+def cifar(folder: Path, train: str, test: str, recipe: str, seed: int) -> None:
+    run = folder / "cifar"
+    words = ["pretrain", train, "--recipe", recipe, "--seed", str(seed), "--out", str(run)]
+    seconds = timed(*words)
+    judged = timed("evaluate", str(run), "--data", train, "--test", test)
+    print(f"coview pretrain, {recipe}, seed {seed}: {seconds / 60:.1f} min from start to report;")
+    print(f"coview evaluate: {judged / 60:.1f} min")
+    accuracies(run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("demo", "cifar"))
+    parser.add_argument("train", nargs="?")
+    parser.add_argument("test", nargs="?")
+    parser.add_argument("--recipe", default="simclr-cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if given.what == "cifar" and given.test is None:
+        parser.error("cifar needs TRAIN and TEST")
+    print(f"{given.what}: {setting()}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        if given.what == "demo":
+            demo(Path(folder))
+        else:
+            cifar(Path(folder), given.train, given.test, given.recipe, given.seed)
+
+
+if __name__ == "__main__":
+    main()
