@@ -164,7 +164,7 @@ def test_scenes_source_names_the_split(train: ImageStore, test: ImageStore) -> N
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [
-        ("position", -0.5, 0.5), ("scale", 0.7, 1.05), ("rotation", 0, 2 * np.pi),
+        ("position", -0.5, 0.5), ("scale", 0.7, 1.05), ("rotation", -np.pi / 8, np.pi / 8),
         ("phase", -0.5, 0.5), ("light_direction", 0, 2 * np.pi), ("brightness", 0.85, 1.1),
         ("hue", 0, 1),
     ],

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from coview.core.errors import UnknownName
 from coview.recipes.cpu import simclr_cpu, simclr_demo
-from coview.recipes.fitting import METHODS, batch_for, fitting
+from coview.recipes.fitting import METHODS, batch_for, fitting, ladder
 from coview.recipes.recipe import VALUES, Recipe, change
 from coview.recipes.simclr import simclr_cifar, simclr_imagenet, simclr_photos
 from coview.recipes.supcon import supcon_cifar, supcon_cpu
 
 __all__ = [
-    "METHODS", "RECIPES", "VALUES", "Recipe", "batch_for", "change", "fitting", "recipe",
+    "METHODS", "RECIPES", "VALUES", "Recipe", "batch_for", "change", "fitting", "ladder", "recipe",
 ]  # fmt: skip
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

@@ -14,14 +14,19 @@ from coview.views import simclr as simclr_views
 METHODS = ("simclr", "supcon")
 SMALL_SIDE = 40  # pixels; up to here images are trained at their own size
 CPU_SIDES = (96, 64, 48)
-LADDERS: dict[str, tuple[tuple[str, int], ...]] = {
-    "cpu": (
-        ("resnet18-small", 32), ("resnet18", 128), ("resnet18/2", 96), ("resnet18/4-small", 32),
-        ("resnet18/4", 96), ("resnet18/4", 64),
+CPU_LARGE_ENCODER = "resnet18/4"  # at 96 px 680 views/s on two cores without bf16
+LADDERS: dict[tuple[str, str], tuple[tuple[str, int], ...]] = {
+    ("cpu", "small"): (
+        ("resnet18-small", 32), ("resnet18/2-medium", 32), ("resnet10/2-medium", 32),
+        ("resnet10/4-medium", 32),
     ),
-    "cuda": (("resnet50", 224), ("resnet18", 128), ("resnet18-small", 32)),
+    ("cpu", "large"): (
+        ("resnet18", 128), ("resnet18/2", 96), ("resnet18/4", 96), ("resnet18/4", 64),
+    ),
+    ("cuda", "small"): (("resnet18-small", 32),),
+    ("cuda", "large"): (("resnet50", 224), ("resnet18", 128)),
 }  # fmt: skip
-"""(encoder, size) from the most to the least demanding, from which a budget chooses."""
+"""(encoder, size) for small images and for larger ones, from the most to the least demanding."""
 FEWEST_STEPS_PER_EPOCH = 4
 
 
@@ -35,12 +40,20 @@ def fitting(method: str, *, side: int, images: int, device: str) -> Recipe:
     if device == "cpu":
         size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
         base = change(simclr_cpu(), size=size)
+        if size > SMALL_SIDE:
+            base = change(base, encoder=CPU_LARGE_ENCODER)
         base = replace(base, name=f"{method}-fitting", epochs=_cpu_epochs(images))
     else:
         base = simclr_cifar() if side <= SMALL_SIDE else simclr_photos()
         base = replace(base, name=f"{method}-fitting", epochs=200)
     base = replace(base, method=_method(method, base), batch_size=batch_for(images, base))
     return base
+
+
+def ladder(device: str, side: int) -> tuple[tuple[str, int], ...]:
+    """The (encoder, size) from which a budget chooses, for images of about ``side`` pixels."""
+    steps = LADDERS[device, "small" if side <= SMALL_SIDE else "large"]
+    return tuple((encoder, min(size, max(side, 32))) for encoder, size in steps)
 
 
 def batch_for(images: int, recipe: Recipe) -> int:

@@ -11,13 +11,13 @@ import torch
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.core.machine import duration
-from coview.recipes import METHODS, Recipe, batch_for, change, fitting, recipe
+from coview.recipes import METHODS, Recipe, batch_for, change, fitting, ladder, recipe
 from coview.runs.speed import views_per_second
 
 # Of the budget: rendering, reports and the noise of the machine take the rest.
 TRAINING_SHARE = 0.85
 # Passes over the data that a candidate must be able to make to be preferred over a smaller one.
-WANTED_EPOCHS = 20
+WANTED_EPOCHS = 15
 MOST_EPOCHS = 400
 # A run beyond this is announced together with what would fit.
 LONG_SECONDS = 3 * 3600.0
@@ -47,6 +47,8 @@ def make_plan(
     InvalidValue where the batch does not fit the images, UnknownName for an unknown recipe.
     """
     side = int(np.median(np.minimum(store.heights, store.widths)))
+    if isinstance(size := changes.get("size"), int):
+        side = min(side, size)
     fixed = name not in METHODS
     base = (
         recipe(name) if fixed else fitting(name, side=side, images=len(store), device=device.type)
@@ -136,17 +138,12 @@ def _candidates(
     base: Recipe, side: int, device: torch.device, changes: dict[str, object]
 ) -> Iterator[Recipe]:
     """From the most to the least demanding; what the user has set stays."""
-    from coview.recipes.fitting import LADDERS
-
-    for encoder, size in LADDERS[device.type]:
-        if size > max(side, 32) and size > 32:
-            continue
-        candidate = base
-        if changes.get("size") is None:
-            candidate = change(candidate, size=min(size, max(side, 32)) if side <= 40 else size)
-        if changes.get("encoder") is None:
-            candidate = change(candidate, encoder=encoder)
-        yield candidate
+    for encoder, size in ladder(device.type, side):
+        yield change(
+            base,
+            size=size if changes.get("size") is None else None,
+            encoder=encoder if changes.get("encoder") is None else None,
+        )
 
 
 def _about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float) -> Iterator[str]:

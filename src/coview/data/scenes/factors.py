@@ -23,8 +23,8 @@ class SceneFactors:
     """The factors of N scenes; the frame spans -1 .. 1 in both axes, y points down.
 
     Shapes and ranges: kind int64 [N] in 0 .. 9 (the label); position float32 [N, 2], the centre
-    of the object, in -0.45 .. 0.45; scale [N] in 0.7 .. 1.05, its radius; rotation [N] in radians,
-    0 .. 2 pi; phase [N, 2] in -0.5 .. 0.5, the shift of the pattern on the object (times the
+    of the object, in -0.5 .. 0.5; scale [N] in 0.7 .. 1.05, its radius; rotation [N] in radians,
+    -pi/8 .. pi/8; phase [N, 2] in -0.5 .. 0.5, the shift of the pattern on the object (times the
     drift of its kind); light_direction [N] in radians, 0 .. 2 pi; brightness [N] in 0.85 .. 1.1;
     hue [N, 3] in 0 .. 1 (surface, marks, background), independent of the kind; tone [N, 3], the
     luma of the same three in 0 .. 1; background [N, 4]: the direction (radians, 0 .. 2 pi),
@@ -116,7 +116,7 @@ class _Draws:
             kind=self.kinds(),
             position=self.uniform(1, 2, -0.5, 0.5),
             scale=self.uniform(2, 1, 0.7, 1.05)[:, 0],
-            rotation=self.uniform(3, 1, 0, 2 * np.pi)[:, 0],
+            rotation=self.uniform(3, 1, -np.pi / 8, np.pi / 8)[:, 0],
             phase=self.uniform(9, 2, -0.5, 0.5),
             light_direction=self.uniform(4, 2, 0, 2 * np.pi)[:, 0],
             brightness=self.uniform(4, 2, 0.85, 1.1)[:, 1],
