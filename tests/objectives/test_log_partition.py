@@ -118,6 +118,28 @@ def test_log_partition_no_tensor_ever_has_rows_times_rows(name, monkeypatch):
     assert large == 2048 * 4  # the rows themselves, 500 times less than rows x rows
 
 
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result the host needs: on a GPU it would wait for each."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += any(func.name().split("::")[1].startswith(name) for name in self.NAMES)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_log_partition_no_loss_ever_makes_the_host_wait(name):
+    views = [view.requires_grad_() for view in random_views(2, 12, 4, dtype=torch.float32)]
+    with Waits() as waits:
+        LOSSES[name](views).backward()
+    assert waits.count == 0
+    with Waits() as waits:
+        bool(views[0][0, 0] > 0)
+    assert waits.count == 1
+
+
 @pytest.mark.parametrize("form", ["out", "in"])
 def test_log_partition_weights_cost_no_more_than_the_weights(form, monkeypatch):
     monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", 64)

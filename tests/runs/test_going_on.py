@@ -78,6 +78,22 @@ def test_a_run_without_a_checkpoint_begins_anew(straight, stopped, tmp_path, cap
     assert record(tmp_path / "run") == record(straight)
 
 
+@pytest.mark.parametrize("place", ["session.write_contact_sheet", "finish.write_gallery"])
+def test_ctrl_c_outside_the_steps_leaves_a_run_that_goes_on(
+    straight, tmp_path, monkeypatch, capsys, place
+):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"coview.runs.{place}", interrupt)
+        assert main([*SCENES, "--out", str(tmp_path / "run")]) == 130
+    assert f"coview resume {tmp_path / 'run'}" in capsys.readouterr().out
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert weights(tmp_path / "run") == weights(straight)
+    assert record(tmp_path / "run") == record(straight)
+
+
 def test_a_relative_folder_is_found_from_another_place(photos, stopped, tmp_path, monkeypatch):
     monkeypatch.chdir(photos.parent)
     stopped(["pretrain", "photos", *WORDS, "--out", str(tmp_path / "run")])

@@ -3,6 +3,7 @@ import pytest
 import tiny_run
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from coview.core.errors import InvalidValue, StorageError
 from coview.core.files import read_lines
@@ -168,6 +169,25 @@ def test_loop_refused_step_of_a_real_learner_is_invisible():
             assert all(torch.equal(before[name], after[name]) for name in before)
             return
         assert take_step(learner, batch, rule, 0.1, settings["precision"]).accepted
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks for the value of a tensor."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.name().startswith("aten::_local_scalar_dense")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "lars"])
+def test_loop_step_waits_for_the_device_once(tmp_path, optimiser):
+    learner, batches, settings = tiny_run.build(tmp_path, optimiser=optimiser)
+    batch = next(iter(batches))
+    with Waits() as waits:
+        take_step(learner, batch, settings["optimiser"], 0.1, settings["precision"])
+    assert waits.count == 1
 
 
 def test_loop_records_the_images_of_a_refused_step(tmp_path):

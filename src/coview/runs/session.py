@@ -48,6 +48,9 @@ def go(run: Run, store: ImageStore, *, device: torch.device, workers: int | None
         return _go(run, store, device, workers)
     except StorageError as error:
         raise RunError(f"{error} Then go on with: coview resume {run.path}") from error
+    except KeyboardInterrupt:  # before the first step, or after the last
+        say(f"Go on with: coview resume {run.path}")
+        raise
 
 
 def _go(run: Run, store: ImageStore, device: torch.device, workers: int | None) -> Run:

@@ -54,7 +54,7 @@ class Feed:
         pin: bool = False,
     ) -> None:
         if workers < 0:
-            raise InvalidValue(f"The feed has {workers} workers; give 0 or more.")
+            raise InvalidValue(f"--workers is {workers}; expected 0 or more.")
         if labels is not None and len(labels) != len(ids):
             raise InvalidValue(f"There are {len(labels)} labels for {len(ids)} images.")
         self.ids, self.labels, self.render = ids, labels, render
