@@ -166,7 +166,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["pretrain", "PHOTOS", "--learning-rate", "abc"], "--learning-rate was given 'abc'"),
         (["pretrain", "PHOTOS", "--epochs", "0"], "--epochs is 0"),
         (["pretrain", "PHOTOS", "--batch", "4096"], "--batch 4,096 does not fit"),
-        (["pretrain", "PHOTOS", "--workers", "-1"], "-1 workers"),
+        (["pretrain", "PHOTOS", "--workers", "-1"], "--workers is -1"),
         (["pretrain", "PHOTOS", "--out", "RUN"], "exists already"),
         (["evaluate", "RUN", "--data", "PHOTOS", "--protocols", "kmn"], "Did you mean 'knn'?"),
         (["evaluate", "RUN"], "--data"),
