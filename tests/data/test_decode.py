@@ -293,10 +293,31 @@ def test_decode_ignores_a_lenient_pillow(monkeypatch: pytest.MonkeyPatch) -> Non
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True
 
 
-def test_decode_finds_missing_picture_data_behind_an_end_marker() -> None:
-    pytest.importorskip("simplejpeg")
-    content = encoded(picture(80, 80), "JPEG", quality=95)
-    assert "damaged" in reason(content[: len(content) // 2] + b"\xff\xd9")
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_decode_finds_missing_picture_data_behind_an_end_marker(
+    decoder: str, mode: str, options: dict[str, object], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(picture(80, 80)).convert(mode)
+    content = encoded(image, "JPEG", quality=95, exif=exif, **options)
+    start = content.index(b"\xff\xda")  # of the first scan
+    cut = start + (len(content) - start) // (20 if "progressive" in options else 2)
+    assert "truncated" in reason(content[:cut] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("short_side", [None, 13])
+def test_decode_keeps_a_whole_jpeg_that_ends_in_mid_grey(
+    decoder: str, short_side: int | None
+) -> None:
+    image = picture(81, 101)
+    image[40:] = 128
+    spec = DecodeSpec(short_side=short_side)
+    assert (shown(encoded(image, "JPEG", quality=95), spec)[-1] == 128).all()
 
 
 def test_decode_empty_file_is_rejected() -> None:

@@ -14,8 +14,8 @@ What becomes of each kind of image:
     anything else                 rejected, with the reason
 
 An image cut off in the middle is rejected, and so is a JPEG, WebP or AVIF whose end is nothing but
-zeros (a copy that was interrupted). What Pillow cannot tell: a JPEG cut off and closed by an end
-marker, and single wrong bits; with the extra ``jpeg`` (simplejpeg, strict) most of these are found.
+zeros (a copy that was interrupted), or a JPEG that was cut off and closed by an end marker. What
+Pillow cannot tell: single wrong bits; with the extra ``jpeg`` (simplejpeg, strict) most are found.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ _DRAFT_FROM = 4
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ENTROPY_CODED = {"JPEG", "MPO", "WEBP", "AVIF"}
 _EMPTY_END = bytes(64)
+_MORE_DATA = bytes(range(1, 255))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +101,8 @@ def decode(content: Content, spec: DecodeSpec) -> Decoded | Rejected:
         return Rejected(str(error))
     except UnidentifiedImageError:
         return Rejected("not an image, or of a format that cannot be read")
-    except Image.DecompressionBombError as error:
-        return Rejected(f"absurdly large image ({str(error).split(',')[0]})")
+    except Image.DecompressionBombError:
+        return Rejected(f"absurdly large image (more than {MAX_PIXELS:,} pixels)")
     except MemoryError:
         return Rejected("not enough memory to decode it")
     except OSError as error:
@@ -128,6 +129,7 @@ def _decode(content: Any, spec: DecodeSpec) -> Decoded:
         return _finish(_from_array(content, spec), spec)
     if callable(content):
         with content() as image:
+            _load(image, spec)
             return _finish(_rgb(image, spec), spec)
     if isinstance(content, Path):
         with content.open("rb") as stream:
@@ -147,6 +149,9 @@ def _from_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
     with Image.open(stream, formats=_formats()) as image:
         if image.format in _ENTROPY_CODED:
             _check_end(stream)
+        _load(image, spec)
+        if image.format == "JPEG":
+            _check_corner(image, stream, spec)
         return _finish(_rgb(image, spec), spec)
 
 
@@ -164,6 +169,24 @@ def _check_end(stream: BinaryIO) -> None:
         if stream.read() == _EMPTY_END and not _padded_jpeg(stream):
             raise _Unusable("truncated: its end is empty")
     stream.seek(place)
+
+
+def _check_corner(image: Image.Image, stream: BinaryIO, spec: DecodeSpec) -> None:
+    """Refuse a JPEG whose data end before its picture does: libjpeg paints the rest mid-grey.
+
+    A grey corner may be genuine. Then more data before the end marker would change nothing; where
+    some are missing, the decoder takes them for the picture's.
+    """
+    corner = image.crop((max(image.width - 8, 0), max(image.height - 8, 0), *image.size))
+    bands = (band.getextrema() for band in corner.split())
+    if any(extrema not in ((127, 127), (128, 128)) for extrema in bands):
+        return
+    stream.seek(0)
+    head, mark, tail = stream.read().rpartition(b"\xff\xd9")
+    with Image.open(io.BytesIO(head + _MORE_DATA + mark + tail), formats=("JPEG",)) as longer:
+        _load(longer, spec)
+        if longer.tobytes() != image.tobytes():
+            raise _Unusable("truncated: the rest of the picture would be grey")
 
 
 def _padded_jpeg(stream: BinaryIO) -> bool:
@@ -221,8 +244,8 @@ def _shrink(image: Image.Image, spec: DecodeSpec) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _rgb(image: Image.Image, spec: DecodeSpec) -> Image.Image:
-    """A freshly opened image, upright, in mode RGB and at full or draft size."""
+def _load(image: Image.Image, spec: DecodeSpec) -> None:
+    """Decode a freshly opened image, at full or draft size."""
     _check_size(*image.size, spec)
     if image.mode not in _PLAIN | _TRANSPARENT.keys() | _WIDE:
         raise _Unusable(f"pixels of mode {image.mode} are not supported")
@@ -230,6 +253,10 @@ def _rgb(image: Image.Image, spec: DecodeSpec) -> Image.Image:
     if draft is not None and image.format in ("JPEG", "MPO"):
         image.draft(None, draft)
     image.load()
+
+
+def _rgb(image: Image.Image, spec: DecodeSpec) -> Image.Image:
+    """A loaded image, upright and in mode RGB."""
     # Unreadable metadata do not make a bad picture; it is then taken as upright.
     with contextlib.suppress(SyntaxError, struct.error):
         if image.getexif().get(_ORIENTATION, 1) != 1:

@@ -37,7 +37,7 @@ def header(content: bytes) -> tuple[int, int] | None:
 def decode(content: bytes) -> npt.NDArray[np.uint8] | None:
     """The pixels, uint8 [H, W, 4] (R, G, B, unused); None where Pillow is needed.
 
-    Raises ValueError where libjpeg notices that picture data are missing or wrong.
+    Raises OSError, as Pillow does, where libjpeg notices that picture data are missing or wrong.
     """
     import simplejpeg
 
@@ -49,5 +49,5 @@ def decode(content: bytes) -> npt.NDArray[np.uint8] | None:
         # Stray bytes between two segments are common and harmless: the picture is whole.
         if "extraneous bytes" in str(error):
             return None
-        raise
+        raise OSError(str(error)) from error
     return pixels
