@@ -137,7 +137,7 @@ def test_parquet_folder_of_splits_gives_the_one_asked_for(
 def test_parquet_beside_images_is_ambiguous(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2))
     write_images(tmp_path, ["readme.png"])
-    with pytest.raises(DataError, match="holds both 1 images and 1 Parquet files"):
+    with pytest.raises(DataError, match="holds both 1 image and 1 Parquet file;"):
         open_images(tmp_path)
 
 

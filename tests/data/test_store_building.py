@@ -90,7 +90,7 @@ def test_store_stops_above_one_percent_broken(tmp_path: Path, broken: int, accep
     if accepted:
         assert len(open_images(tmp_path)) == 99
     else:
-        with pytest.raises(DataError, match=r"2 of 100 .*000\.png \(empty file\).*--allow-broken"):
+        with pytest.raises(DataError, match=r"^2 of 100 .*000\.png \(empty file\).*--allow-broken"):
             open_images(tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_store_stops_early_on_a_hopeless_source(tmp_path: Path) -> None:
     images = [picture(2, 2)] * 3000
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_room, "decode", broken)
-        with pytest.raises(DataError, match="of 3,000 images"):
+        with pytest.raises(DataError, match=r"^At least \d+ of 3,000 images"):
             open_images(images, workers=1)
     assert len(decoded) < 1000
 
@@ -149,6 +149,26 @@ def test_store_moves_to_disk_when_memory_is_used_up(
     whole = open_images(tmp_path / "images", memory_share=0.4, cache=tmp_path / "other")
     assert kept(tmp_path / "other") == []
     assert_same(half, whole)
+
+
+def test_store_on_disk_says_where_and_memory_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "images", NAMES)
+    open_images(tmp_path / "images", cache=tmp_path / "cache")
+    assert capsys.readouterr().out == ""
+    open_images(tmp_path / "images", cache=tmp_path / "cache", memory_share=0)
+    (folder,) = kept(tmp_path / "cache")
+    assert f"are kept in {folder}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("short_side", "said"), [(11, True), (13, False), (None, False)])
+def test_store_says_the_short_side_that_larger_images_are_kept_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], short_side: int | None, said: bool
+) -> None:
+    write_images(tmp_path, NAMES[:3], height=12, width=16)
+    open_images(tmp_path, short_side=short_side)
+    assert (f"are kept at {short_side} px" in capsys.readouterr().out) == said
 
 
 def test_store_on_disk_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

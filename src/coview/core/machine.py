@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
+
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def cores() -> int:
@@ -15,11 +18,13 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """RAM of the machine, or 8 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
+    """RAM of the machine, or of the container around this process; 8 GiB where nothing says."""
+    physical = 8 << 30
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(ValueError, OSError):
+        return min(physical, int(_CONTAINER_LIMIT.read_text()))
+    return physical
 
 
 def cpu_name() -> str:

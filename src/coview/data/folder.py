@@ -68,7 +68,7 @@ def read_folder(root: Path, found: Found, labels: str | None) -> Listing:
     sub-folders). Images beside the class folders get the label -1.
     """
     if found.stray:
-        say(f"{found.stray:,} files in {root} that are not images were ignored.")
+        say(f"Ignored {counted(found.stray, 'file')} in {root} without the ending of an image.")
     names = sorted(found.images)
     stats = [found.images[name] for name in names]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
@@ -90,6 +90,11 @@ def read_folder(root: Path, found: Found, labels: str | None) -> Listing:
         labels=np.array([numbers.get(f, -1) for f in first], np.int64) if classes else None,
         class_names=classes,
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """``number`` and the noun, as "1 file" or "2 files"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

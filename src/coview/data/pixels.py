@@ -31,9 +31,10 @@ _GROWTH = 1.25
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Filled:
-    """The pixels of the usable rows of a listing, and what was rejected.
+    """The pixels of the usable rows of a listing, what was rejected, and the folder they lie in.
 
-    Shapes: pixels uint8 [P, 4]; rows, starts int64 [N]; heights, widths int32 [N].
+    ``folder`` is None for pixels in memory. Shapes: pixels uint8 [P, 4]; rows, starts int64 [N];
+    heights, widths int32 [N].
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -42,6 +43,7 @@ class Filled:
     heights: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
     rejected: tuple[tuple[int, str], ...]
+    folder: Path | None = None
 
 
 class PixelWriter:
@@ -134,7 +136,7 @@ def load(folder: Path) -> Filled:
     # Copy-on-write rather than read-only: torch and numba treat it like any other array.
     mapped = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c").reshape(-1, 4)
     rejected = tuple((int(row), str(reason)) for row, reason in about["rejected"])
-    return Filled(pixels=mapped.view(np.ndarray), rejected=rejected, **parts)
+    return Filled(pixels=mapped.view(np.ndarray), rejected=rejected, folder=folder, **parts)
 
 
 def _write_index(folder: Path, size: int, parts: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from coview.core.images import ImageStore, cache_folder
 from coview.core.progress import say
 from coview.data.arrays import read_arrays, read_store
 from coview.data.decode import MAX_PIXELS, DecodeSpec
-from coview.data.folder import ENDINGS, read_folder, scan
+from coview.data.folder import ENDINGS, counted, read_folder, scan
 from coview.data.listing import Listing, choose
 from coview.data.store import Keeping, build
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
@@ -197,18 +197,22 @@ def _list_folder(root: Path, ask: _Ask) -> Listing:
     found = scan(root)
     if found.images and found.parquet:
         raise DataError(
-            f"{root} holds both {len(found.images):,} images and {len(found.parquet):,} Parquet "
-            f"files; name the one you mean, such as '{root / found.parquet[0]}'."
+            f"{root} holds both {counted(len(found.images), 'image')} and "
+            f"{counted(len(found.parquet), 'Parquet file')}; name the one you mean, such as "
+            f"'{root / found.parquet[0]}'."
         )
     if found.parquet:
         from coview.data.parquet import of_split
 
         names = of_split(sorted(found.parquet), ask.split)
         if len(names) < len(found.parquet):
-            say(f"Reading the {ask.split} part of {root}: {', '.join(names[:3])} ...")
+            say(
+                f"Reading the {ask.split} part of {root}, {len(names):,} of "
+                f"{len(found.parquet):,} Parquet files: {_listed(names)}."
+            )
         return _list_parquet([root / name for name in names], ask, str(root))
     if not found.images:
-        others = f", only {found.stray:,} other files" if found.stray else " and no other files"
+        others = f", only {counted(found.stray, 'other file')}" if found.stray else ""
         raise DataError(
             f"There are no images in the folder {root}{others}; expected files such as "
             f".jpg, .png, .webp or .tif, at any depth."
@@ -264,6 +268,10 @@ def _missing(source: str | Path, path: Path) -> Exception:
         return DataError(f"There is no {path}: there is no folder {path.parent}.{hint}")
     hint = f" Did you mean {path.with_name(near)}?" if near else ""
     return DataError(f"There is no folder or file {path}.{hint}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,8 @@ import numpy.typing as npt
 from coview.core.errors import DamagedFile, DataError, InvalidValue
 from coview.core.files import digest
 from coview.core.images import ImageStore
-from coview.core.progress import progress
+from coview.core.machine import cores, memory_bytes
+from coview.core.progress import progress, say
 from coview.data.decode import Decoded, DecodeSpec, decode, strict_pillow
 from coview.data.listing import Content, Listing, Rejected, stamp_of
 from coview.data.pixels import FORMAT, Filled, PixelWriter, load
@@ -63,24 +63,8 @@ def build(
     if filled is None:
         filled = _fill(listing, rows, spec, keeping, folder)
     _check_broken(listing, filled.rejected, len(rows), keeping.allow_broken)
+    _say_what_is_kept(filled, spec)
     return _store(listing, filled)
-
-
-def memory_bytes() -> int:
-    """The memory of this machine, or of the container that holds this process."""
-    physical = 8 << 30  # where the system does not tell
-    if hasattr(os, "sysconf"):
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):
-        return min(physical, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return physical
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _key(listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec) -> str:
@@ -107,7 +91,7 @@ def _fill(
     budget = int(memory_bytes() * keeping.memory_share)
     kept: list[tuple[int, int, int, int]] = []
     rejected: list[tuple[int, str]] = []
-    workers = keeping.workers or min(available_cores(), 8)
+    workers = keeping.workers or min(cores(), 8)
     with (
         PixelWriter(budget, folder) as writer,
         progress("Decoding", len(rows)) as advance,
@@ -121,7 +105,7 @@ def _fill(
                     kept.append((row, writer.append(image.pixels), image.height, image.width))
             advance(len(result))
             if len(rejected) > _EARLY:  # A hopeless source need not be read to its end.
-                _check_broken(listing, rejected, len(rows), keeping.allow_broken)
+                _check_broken(listing, rejected, len(rows), keeping.allow_broken, sofar="At least ")
         if not kept:
             raise DataError(f"No image in {listing.source} can be used: {_few(listing, rejected)}.")
         columns = np.array(kept, dtype=np.int64)
@@ -174,19 +158,29 @@ def _check_broken(
     rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]],
     total: int,
     allow_broken: bool,
+    sofar: str = "",
 ) -> None:
     if allow_broken or len(rejected) <= CEILING * total:
         return
     raise DataError(
-        f"At least {len(rejected):,} of {total:,} images in {listing.source} cannot be used, more "
-        f"than {CEILING:.0%}: {_few(listing, rejected)}; mend or remove them, or go on without "
-        "them with --allow-broken (allow_broken=True)."
+        f"{sofar}{len(rejected):,} of {total:,} images in {listing.source} cannot be used, more "
+        f"than {CEILING:.0%}: {_few(listing, rejected)}; mend or remove them (coview doctor lists "
+        "them), or go on without them with --allow-broken (allow_broken=True)."
     )
 
 
 def _few(listing: Listing, rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]]) -> str:
     shown = [f"{listing.names[row]} ({reason})" for row, reason in rejected[:3]]
     return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
+
+
+def _say_what_is_kept(filled: Filled, spec: DecodeSpec) -> None:
+    side = np.minimum(filled.heights, filled.widths).max()
+    if spec.short_side is not None and side >= spec.short_side:
+        say(f"Images of a short side above {spec.short_side} px are kept at {spec.short_side} px.")
+    if filled.folder is not None:
+        size = f"{filled.pixels.nbytes / 1e6:,.0f} MB"
+        say(f"The decoded images, {size}, are kept in {filled.folder} and reused.")
 
 
 def _store(listing: Listing, filled: Filled) -> ImageStore:

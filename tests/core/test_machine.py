@@ -1,0 +1,18 @@
+"""Facts about the machine."""
+
+from pathlib import Path
+
+import pytest
+
+from coview.core import machine
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("1048576\n", 1 << 20), ("max\n", None)])
+def test_memory_is_the_containers_where_it_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int | None
+) -> None:
+    monkeypatch.setattr(machine, "_CONTAINER_LIMIT", tmp_path / "absent")
+    physical = machine.memory_bytes()
+    (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(machine, "_CONTAINER_LIMIT", tmp_path / "memory.max")
+    assert machine.memory_bytes() == (expected or physical)
