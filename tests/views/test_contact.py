@@ -7,7 +7,19 @@ from PIL import Image
 
 from coview.core.errors import InvalidValue
 from coview.views import ViewPlan, ViewSpec, contact_sheet, draw, identity, simclr, views_of
-from coview.views.contact import CAPTION, CELL, FRAME, GAP, MARGIN, describe, levels, overlap
+from coview.views.contact import (
+    CAPTION,
+    CELL,
+    FRAME,
+    GAP,
+    HEADING,
+    LEGEND,
+    MARGIN,
+    describe,
+    levels,
+    mark_crops,
+    overlap,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +43,8 @@ def test_sheet_has_a_line_for_each_image_and_a_column_for_each_view(tmp_path, si
     contact_sheet(store, all_rows(store), simclr(size), tmp_path / "views.png", seed=0)
     with Image.open(tmp_path / "views.png") as sheet:
         assert sheet.width == 2 * MARGIN + 3 * (CELL + GAP) - GAP
-        assert sheet.height == 2 * MARGIN + len(shapes) * (CELL + GAP + CAPTION) - GAP
+        lines = len(shapes) * (CELL + GAP + CAPTION) - GAP
+        assert sheet.height == 2 * MARGIN + HEADING + lines + LEGEND
 
 
 def test_sheet_shows_the_views_that_training_would_see(tmp_path):
@@ -42,9 +55,24 @@ def test_sheet_shows_the_views_that_training_would_see(tmp_path):
         sheet = np.asarray(image)
     views = views_of(store, np.array([0]), plan, seed=4, epoch=0)
     for slot, view in enumerate(views):
-        top, left = MARGIN + FRAME, MARGIN + (1 + slot) * (CELL + GAP) + FRAME
+        top, left = MARGIN + HEADING + FRAME, MARGIN + (1 + slot) * (CELL + GAP) + FRAME
         shown = sheet[top : top + size, left : left + size]
         assert np.array_equal(shown, levels(view.numpy(), plan.views[slot])[0])
+
+
+def test_original_is_whole_in_both_crops_pale_in_one_and_paler_outside():
+    image = np.zeros((CELL, CELL, 3), np.uint8)
+    marked = np.asarray(mark_crops(image, [(0, 0, 120, 120), (60, 60, 120, 120)]))[..., 0]
+    both, first, second, none = marked[90, 90], marked[30, 30], marked[150, 150], marked[200, 20]
+    assert both == 0
+    assert 0 < first == second < none
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (32, 32), (400, 300)])
+def test_original_of_any_shape_fits_its_cell(shape):
+    height, width = shape
+    picture = mark_crops(np.zeros((*shape, 3), np.uint8), [(0, 0, height, width)])
+    assert max(picture.size) == CELL
 
 
 def test_levels_undo_the_normalisation():

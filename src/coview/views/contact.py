@@ -17,10 +17,12 @@ from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.render import render
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFont
 
 CELL, GAP, CAPTION, MARGIN, FRAME = 216, 18, 26, 28, 4
-INK, FAINT, PAPER, SHARED = (34, 34, 38), (120, 120, 128), (255, 255, 255), (255, 221, 87)
+HEADING, LEGEND = 26, 24
+INK, FAINT, PAPER = (34, 34, 38), (110, 110, 118), (255, 255, 255)
+IN_ONE, IN_NONE = 0.55, 0.2  # how much of the image shows through where not both crops see it
 SLOTS = ((222, 94, 20), (31, 119, 180), (56, 142, 60), (142, 68, 173))
 
 Box = tuple[int, int, int, int]
@@ -32,9 +34,9 @@ def contact_sheet(
 ) -> None:
     """Write a PNG with one line per image: the original with its crops, then every view.
 
-    Views are those of epoch 0. What no crop covers is faded, what the first two share is tinted
-    and told as intersection over union; under each view stands what was done to it. Raises
-    InvalidValue without images.
+    Views are those of epoch 0. What the first two crops share keeps its colours and is told as
+    intersection over union; what one of them sees is paler, the rest paler still. Under each view
+    stands what was done to it. Raises InvalidValue without images.
     """
     from PIL import Image
 
@@ -52,20 +54,47 @@ def contact_sheet(
     ]
     step = CELL + GAP
     width = 2 * MARGIN + (1 + len(views)) * step - GAP
-    height = 2 * MARGIN + len(rows) * (step + CAPTION) - GAP
+    height = 2 * MARGIN + HEADING + len(rows) * (step + CAPTION) - GAP + LEGEND
     sheet = Image.new("RGB", (width, height), PAPER)
+    write_words(sheet, len(views))
     for line, row in enumerate(rows):
-        top = MARGIN + line * (step + CAPTION)
+        top = MARGIN + HEADING + line * (step + CAPTION)
         boxes = [box_of(table, line) for table in tables]
         original = mark_crops(store.image(int(row)), boxes)
         place(sheet, original, MARGIN, top, overlap_text(boxes), None)
         for slot, (table, pictures) in enumerate(zip(tables, views, strict=True)):
             left = MARGIN + (1 + slot) * step
-            text, colour = describe(table, line), SLOTS[slot % len(SLOTS)]
-            place(sheet, Image.fromarray(pictures[line]), left, top, text, colour)
+            place(sheet, Image.fromarray(pictures[line]), left, top, describe(table, line), slot)
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
     write_bytes(Path(path), stream.getvalue())
+
+
+def write_words(sheet: Image.Image, views: int) -> None:
+    """The heading of each column, and below all how to read the first one."""
+    from PIL import ImageDraw
+
+    pen = ImageDraw.Draw(sheet)
+    crops = "image and its crop" if views == 1 else "image and its crops"
+    for column, text in enumerate([crops, *(f"view {slot + 1}" for slot in range(views))]):
+        centre = MARGIN + column * (CELL + GAP) + CELL / 2
+        colour = INK if column == 0 else colour_of(column - 1)
+        pen.text((centre, MARGIN - 4), text, fill=colour, font=font(15), anchor="ma")
+    if views > 1:
+        both = "both crops" if views == 2 else "crops 1 and 2"
+        text = f"Full colour: seen by {both}. Per cent: their shared part of all that they see."
+        at = (sheet.width / 2, sheet.height - MARGIN + 6)
+        pen.text(at, text, fill=FAINT, font=font(13), anchor="ms")
+
+
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def colour_of(slot: int) -> tuple[int, int, int]:
+    return SLOTS[slot % len(SLOTS)]
 
 
 def overlap(first: Box, second: Box) -> float:
@@ -109,26 +138,34 @@ def box_of(table: Table, line: int) -> Box:
 
 
 def mark_crops(image: Pixels, boxes: list[Box]) -> Image.Image:
-    """The image within a cell: crops outlined, the rest faded, the shared part tinted."""
+    """The image within a cell: crops outlined, and paler the fewer of the first two see it."""
     from PIL import Image, ImageDraw
 
+    small = fitted(Image.fromarray(np.ascontiguousarray(image)), CELL)
     scale = CELL / max(image.shape[:2])
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    small = np.array(Image.fromarray(np.ascontiguousarray(image)).resize((width, height)))
     scaled = [_scaled(box, scale) for box in boxes]
-    covered = np.zeros((height, width, 1), bool)
+    shown = np.full((small.height, small.width, 1), IN_NONE)
     for box in scaled:
-        covered[_window(box)] = True
-    marked = np.where(covered, small, small // 3 + 170)
-    if len(scaled) > 1:
-        window = _window(intersection(scaled[0], scaled[1]))
-        marked[window] = (0.72 * marked[window] + 0.28 * np.array(SHARED)).astype(np.uint8)
-    picture = Image.fromarray(marked.astype(np.uint8))
+        shown[_window(box)] = IN_ONE
+    shared = scaled[0] if len(scaled) == 1 else intersection(scaled[0], scaled[1])
+    shown[_window(shared)] = 1.0
+    picture = Image.fromarray((shown * small + (1 - shown) * 255).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     for slot, (top, left, tall, wide) in enumerate(scaled):
         corners = (left, top, max(left + wide - 1, left), max(top + tall - 1, top))
-        pen.rectangle(corners, outline=SLOTS[slot % len(SLOTS)], width=3)
+        pen.rectangle(corners, outline=colour_of(slot), width=3)
     return picture
+
+
+def fitted(picture: Image.Image, side: int) -> Image.Image:
+    """The picture with its longer side of ``side`` pixels."""
+    from PIL import Image
+
+    scale = side / max(picture.size)
+    # Few pixels are shown as they are; many are averaged.
+    how = Image.Resampling.NEAREST if scale > 1.5 else Image.Resampling.LANCZOS
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    return picture if scale == 1 else picture.resize((width, height), how)
 
 
 def _scaled(box: Box, scale: float) -> Box:
@@ -142,31 +179,18 @@ def _window(box: Box) -> tuple[slice, slice]:
 
 
 def place(
-    sheet: Image.Image,
-    picture: Image.Image,
-    left: int,
-    top: int,
-    text: str,
-    frame: tuple[int, int, int] | None,
+    sheet: Image.Image, picture: Image.Image, left: int, top: int, text: str, slot: int | None
 ) -> None:
     """Put a picture, scaled to fit, into a cell with its caption; a view is framed by its slot."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import ImageDraw
 
-    inside = CELL - (2 * FRAME if frame else 0)
-    scale = inside / max(picture.size)
-    if scale != 1:
-        # Few pixels are shown as they are; many are averaged.
-        how = Image.Resampling.NEAREST if scale > 1.5 else Image.Resampling.LANCZOS
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, how)
     pen = ImageDraw.Draw(sheet)
-    if frame:
-        pen.rectangle((left, top, left + CELL - 1, top + CELL - 1), fill=frame)
-    corner = (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2)
-    sheet.paste(picture, corner)
-    colour = FAINT if frame else INK
-    font = ImageFont.load_default(13)
-    pen.text((left + CELL / 2, top + CELL + 6), text, fill=colour, font=font, anchor="ma")
+    if slot is not None:
+        pen.rectangle((left, top, left + CELL - 1, top + CELL - 1), fill=colour_of(slot))
+    picture = fitted(picture, CELL if slot is None else CELL - 2 * FRAME)
+    sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
+    colour = INK if slot is None else FAINT
+    pen.text((left + CELL / 2, top + CELL + 6), text, fill=colour, font=font(13), anchor="ma")
 
 
 def levels(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:
