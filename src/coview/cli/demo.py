@@ -24,5 +24,6 @@ def run(words: Sequence[str]) -> int:
     from coview.runs import demo
 
     finished = demo(out=options.out, seed=options.seed)
-    evaluation_table(finished.evaluations)
+    if not finished.is_stopped:
+        evaluation_table(finished.evaluations)
     return exit_code(finished)
