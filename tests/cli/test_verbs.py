@@ -133,6 +133,13 @@ def test_views_writes_a_picture(photos: Path, tmp_path: Path) -> None:
         assert picture.width > 100
 
 
+def test_views_leaves_out_the_broken_however_many_they_are(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    shutil.copytree(photos / "a", folder, ignore=lambda _, names: sorted(names)[3:-1])
+    assert sorted(path.name for path in folder.iterdir())[-1] == "empty.png"
+    assert main(["views", str(folder), "--out", str(tmp_path / "views.png")]) == 0
+
+
 def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     assert "simclr-cpu" in capsys.readouterr().out
@@ -177,6 +184,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["doctor", "RUNN"], "RUNN"),
         (["recipes", "simclr-cpx"], "Did you mean 'simclr-cpu'?"),
         (["views", "PHOTOS", "--images", "0"], "--images is 0"),
+        (["views", "PHOTOS", "--out", "views.gif"], "--out is views.gif"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(

@@ -62,7 +62,7 @@ def test_broken_counts_the_files_left_out() -> None:
     assert found is not None
     assert found.level == "note"
     assert "2 files (0.7%)" in found.sentence
-    assert "a.jpg: truncated" in found.sentence
+    assert "  a.jpg: truncated\n  b.jpg: not an image" in doctor_data(two).render_text()
     many = replace(store, quarantine=tuple((f"{i}.jpg", "truncated") for i in range(4)))
     worse = room.broken(look_at(many))
     assert worse is not None
@@ -110,7 +110,7 @@ def test_copies_finds_equal_pixels_and_not_equal_bytes_of_other_shape() -> None:
     found = room.copies(look)
     assert look.figures["exact_copies"] == 3
     assert found.level == "problem"
-    assert "3 images (25.0%)" in found.sentence
+    assert "3 surplus copies (25.0%) in 2 groups" in found.sentence
     assert "2.png = 8.png" in found.sentence
     assert room.copies(look_at(pictures(8))).level == "good"
 
@@ -259,6 +259,12 @@ def test_doctor_data_asks_every_check_and_says_each_finding_with_its_fix() -> No
         assert bool(finding.fix) == (finding.level != "good")
     assert report.exit_code == 1
     assert doctor_data(store).to_json() == report.to_json()
+
+
+def test_doctor_data_of_a_sample_does_not_judge_the_number_of_images() -> None:
+    names = {finding.name for finding in doctor_data(pictures(40), sampled=True).findings}
+    assert not names & {"count", "recipe"}
+    assert "sizes" in names
 
 
 def test_data_report_without_a_problem_exits_with_zero() -> None:

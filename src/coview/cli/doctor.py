@@ -16,10 +16,13 @@ class Doctor:
     subject: str = argument("a run's folder, or images as for pretrain")
     labels: str = option("where labels come from: auto, none, folders, column", "auto")
     limit: int | None = option("look at only so many images")
+    download: bool = option("allow a torchvision data set to be fetched", False)
 
 
 def run(words: Sequence[str]) -> int:
     options = parse(Doctor, "doctor", words)
     from coview.runs import doctor
 
-    return doctor(options.subject, labels=options.labels, limit=options.limit)
+    return doctor(
+        options.subject, labels=options.labels, limit=options.limit, download=options.download
+    )

@@ -14,12 +14,13 @@ class Views:
     """Draw a contact sheet: images, the views made of them, and where the two crops overlap."""
 
     data: str = argument("the images")
-    out: Path = option("the picture to write", Path("views.png"))
+    out: Path = option("the PNG to write", Path("views.png"))
     recipe: str = option("whose views", "simclr")
     size: int | None = option("side of the views in pixels")
     strength: float | None = option("of the colour jitter, SimCLR's s")
     images: int = option("how many", 8)
     seed: int = option("which images and which views", 0)
+    download: bool = option("allow a torchvision data set to be fetched", False)
 
 
 def run(words: Sequence[str]) -> int:
@@ -30,6 +31,7 @@ def run(words: Sequence[str]) -> int:
     draw_views(
         options.data, options.out, recipe=options.recipe, size=options.size,
         strength=options.strength, images=options.images, seed=options.seed,
+        download=options.download,
     )  # fmt: skip
     say(f"Contact sheet: {options.out}")
     return 0

@@ -45,11 +45,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataReport:
-    """All findings on a source of images, and the numbers behind them."""
+    """All findings on a source of images, the numbers behind them, and every broken file."""
 
     source: str
     findings: tuple[Finding, ...]
     figures: dict[str, Any]
+    broken: tuple[tuple[str, str], ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -57,15 +58,19 @@ class DataReport:
         return int(any(finding.level == "problem" for finding in self.findings))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of source, findings and figures."""
+        """A JSON object of source, findings, figures and broken files."""
         findings = [
             {"name": f.name, "level": f.level, "sentence": f.sentence, "fix": f.fix}
             for f in self.findings
         ]
-        return {"source": self.source, "findings": findings, "figures": self.figures}
+        broken = [{"name": name, "reason": reason} for name, reason in self.broken]
+        return {
+            "source": self.source, "findings": findings, "figures": self.figures, "broken": broken
+        }  # fmt: skip
 
     def render_text(self) -> str:
-        """Sentences for a terminal: problems first, then notes, then what is good."""
+        """Sentences for a terminal: problems first, then notes, then what is good; broken files
+        one a line below."""
         problems = sum(finding.level == "problem" for finding in self.findings)
         head = f"{problems} problem{'s' * (problems != 1)}" if problems else "No problem found"
         lines = [f"{self.source}: {head}.", ""]
@@ -74,12 +79,15 @@ class DataReport:
                 if finding.level == level:
                     lines.append(f"{level:<8} {finding.sentence}")
                     lines += [f"{'':<8} -> {finding.fix}"] if finding.fix else []
+        if self.broken:
+            lines += ["", "Left out:", *(f"  {name}: {reason}" for name, reason in self.broken)]
         return "\n".join(lines)
 
 
-def doctor_data(store: ImageStore, *, seed: int = 0) -> DataReport:
+def doctor_data(store: ImageStore, *, seed: int = 0, sampled: bool = False) -> DataReport:
     """Everything that can be said about ``store`` without training.
 
+    ``sampled``: the store holds some images of a source only, so their number says nothing.
     Exact copies are looked for among all images; pairs, colours and views in keyed samples of
     4,096 and 512, whose size each sentence gives. Raises DataError for a store without images.
     """
@@ -87,9 +95,13 @@ def doctor_data(store: ImageStore, *, seed: int = 0) -> DataReport:
         raise DataError(f"{store.source or 'The source'} holds no image that can be read.")
     order = permutation(seed, Domain.HEALTH, store.ids, epoch=0)
     look = Look(store=store, sample=np.sort(order[:SAMPLE]), seed=seed, figures={})
-    findings = [found for check in CHECKS if (found := check(look)) is not None]
+    checks = [check for check in CHECKS if not (sampled and check in OF_THE_WHOLE)]
+    findings = [found for check in checks if (found := check(look)) is not None]
     return DataReport(
-        source=store.source or "images", findings=tuple(findings), figures=look.figures
+        source=store.source or "images",
+        findings=tuple(findings),
+        figures=look.figures,
+        broken=store.quarantine,
     )
 
 
@@ -141,12 +153,10 @@ def broken(look: Look) -> Finding | None:
     if not files:
         return None
     share = len(files) / (len(files) + len(look.store))
-    shown = "; ".join(f"{name}: {reason}" for name, reason in files[:3])
     return Finding(
         name="broken",
         level="problem" if share > BROKEN_SHARE else "note",
-        sentence=f"{len(files):,} files ({share:.1%}) could not be read and are left out ({shown}"
-        f"{'; ...' if len(files) > 3 else ''}).",
+        sentence=f"{_several(len(files), 'file')} ({share:.1%}) could not be used, listed below.",
         fix="Copy them again from their source, or delete them.",
     )
 
@@ -211,8 +221,9 @@ def copies(look: Look) -> Finding:
     return Finding(
         name="copies",
         level="problem" if share > NEAR_SHARE or disagree else "note",
-        sentence=f"{extra:,} images ({share:.1%}) are exact copies of others, in {len(groups):,} "
-        f"groups{doubt} ({shown}): each copy is a wrong negative of the others.",
+        sentence=f"{_several(extra, 'surplus copy', 'surplus copies')} ({share:.1%}) in "
+        f"{_several(len(groups), 'group')} of equal images{doubt} ({shown}): each copy is a wrong "
+        "negative of the others.",
         fix="Keep one of each group.",
     )
 
@@ -341,11 +352,17 @@ CHECKS: tuple[Check, ...] = (
     colour_shortcut,
     proposal,
 )
+OF_THE_WHOLE = (count, proposal)
 
 
 def _exact_within(look: Look) -> list[list[int]]:
     part = look.store.subset(look.sample)
     return [[int(look.sample[i]) for i in group] for group in exact_groups(part)]
+
+
+def _several(number: int, one: str, more: str = "") -> str:
+    """A number and its noun, in the plural where it is not 1."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def _sampled(look: Look) -> str:

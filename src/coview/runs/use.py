@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from coview.core.errors import InvalidValue, RunError, UnknownName
@@ -166,27 +167,37 @@ def draw_views(
     strength: float | None = None,
     images: int = 8,
     seed: int = 0,
+    download: bool = False,
 ) -> Path:
-    """Write a contact sheet of ``images`` images of ``data`` and of the recipe's views of them."""
+    """Write a PNG of ``images`` images of ``data`` and of the views that the recipe makes of them.
+
+    Broken files among those drawn are left out. Raises InvalidValue and UnknownName.
+    """
     if images < 1:
         raise InvalidValue(f"--images is {images}; expected at least 1.")
-    side = short_side_for(data, size, None)
-    store = open_for(data, labels="none", short_side=side, limit=images, seed=seed)
-    if recipe in METHODS:
-        side = int(min(store.heights.min(), store.widths.min()))
-        chosen = fitting(recipe, side=side, images=len(store), device="cpu")
-    elif recipe in RECIPES:
-        chosen = recipe_named(recipe)
-    else:
+    if Path(out).suffix.lower() != ".png":
+        raise InvalidValue(f"--out is {out}; expected a name that ends in .png.")
+    if recipe not in (*RECIPES, *METHODS):
         raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
+    store = open_for(
+        data, labels="none", short_side=short_side_for(data, size, None), limit=images, seed=seed,
+        allow_broken=True, download=download,
+    )  # fmt: skip
+    if recipe in METHODS:
+        side = int(np.median(np.minimum(store.heights, store.widths)))
+        device = choose_device("auto").type
+        chosen = fitting(recipe, side=side, images=len(store), device=device)
+    else:
+        chosen = recipe_named(recipe)
     chosen = change(chosen, size=size, strength=strength)
-    rows = permutation(seed, Domain.HEALTH, store.ids, epoch=2)[:images]
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    rows = permutation(seed, Domain.HEALTH, store.ids, epoch=2)
     contact_sheet(store, rows, chosen.method.views, Path(out), seed=seed)
     return Path(out)
 
 
-def doctor(subject: Any, *, labels: str = "auto", limit: int | None = None) -> int:
+def doctor(
+    subject: Any, *, labels: str = "auto", limit: int | None = None, download: bool = False
+) -> int:
     """Print what is wrong with a run or with images and what to do; returns the exit code."""
     if isinstance(subject, (str, Path)) and (Path(subject) / "run.json").is_file():
         report: Any = doctor_run(subject)
@@ -197,8 +208,10 @@ def doctor(subject: Any, *, labels: str = "auto", limit: int | None = None) -> i
             limit=limit,
             short_side=short_side_for(subject, None, None),
             allow_broken=True,
+            download=download,
         )
-        report = doctor_data(store)
+        found = len(store) + len(store.quarantine)
+        report = doctor_data(store, sampled=limit is not None and found >= limit)
     say(report.render_text())
     return int(report.exit_code)
 
