@@ -81,6 +81,14 @@ def test_sizes_counts_short_sides_and_long_shapes() -> None:
     assert room.sizes(look_at(store.subset(np.arange(8)))).level == "good"
 
 
+def test_sizes_of_equal_images_and_of_those_that_were_made_smaller() -> None:
+    store = store_from_arrays([np.zeros((40, side, 3), np.uint8) for side in (50, 60)])
+    assert room.sizes(look_at(store)).sentence == "All short sides are 40 px."
+    shrunk = doctor_data(store, kept_at=40)
+    assert "All short sides are 40 px or more." in shrunk.render_text()
+    assert shrunk.figures["short_sides"] == {">= 32": 2}
+
+
 def test_is_grey_allows_what_jpeg_leaves_of_grey() -> None:
     levels = picture(0)[..., :1].repeat(3, axis=2)
     noise = np.random.default_rng(0).integers(0, 7, levels.shape)
@@ -190,8 +198,11 @@ def test_classes_tells_the_balance() -> None:
     found = room.classes(look)
     assert found is not None
     assert look.figures["classes"] == {"cat": 12, "dog": 5, "owl": 2}
-    assert "from 2 (owl) to 12 images (cat); 1 images have no label" in found.sentence
+    assert "from 2 (owl) to 12 images (cat). Without a label: 1 image." in found.sentence
     assert found.level == "good"
+    even = room.classes(look_at(replace(store, labels=np.repeat([0, 1], 10))))
+    assert even is not None
+    assert even.sentence == "2 classes, of 10 images each."
     lonely = replace(store, labels=np.repeat([0, 1, 2], [12, 7, 1]))
     alone = room.classes(look_at(lonely))
     assert alone is not None

@@ -84,17 +84,20 @@ class DataReport:
         return "\n".join(lines)
 
 
-def doctor_data(store: ImageStore, *, seed: int = 0, sampled: bool = False) -> DataReport:
+def doctor_data(
+    store: ImageStore, *, seed: int = 0, sampled: bool = False, kept_at: int | None = None
+) -> DataReport:
     """Everything that can be said about ``store`` without training.
 
     ``sampled``: the store holds some images of a source only, so their number says nothing.
+    ``kept_at``: larger images were resized to this short side, so there it means "or more".
     Exact copies are looked for among all images; pairs, colours and views in keyed samples of
     4,096 and 512, whose size each sentence gives. Raises DataError for a store without images.
     """
     if len(store) == 0:
         raise DataError(f"{store.source or 'The source'} holds no image that can be read.")
     order = permutation(seed, Domain.HEALTH, store.ids, epoch=0)
-    look = Look(store=store, sample=np.sort(order[:SAMPLE]), seed=seed, figures={})
+    look = Look(store=store, sample=np.sort(order[:SAMPLE]), seed=seed, figures={}, kept_at=kept_at)
     checks = [check for check in CHECKS if not (sampled and check in OF_THE_WHOLE)]
     findings = [found for check in checks if (found := check(look)) is not None]
     return DataReport(
@@ -113,6 +116,7 @@ class Look:
     sample: Rows
     seed: int
     figures: dict[str, Any]
+    kept_at: int | None = None
 
     @property
     def short_side(self) -> int:
@@ -165,17 +169,20 @@ def sizes(look: Look) -> Finding:
     """The shorter sides, and shapes of which a square crop shows little."""
     heights, widths = look.store.heights, look.store.widths
     short = np.minimum(heights, widths)
-    counts = np.histogram(short, bins=[0, *SIZES, np.iinfo(np.int32).max])[0]
-    labels = [f"< {SIZES[0]}", *(f"{a} .. {b - 1}" for a, b in pairwise(SIZES))]
-    labels.append(f">= {SIZES[-1]}")
+    bounds = [side for side in SIZES if look.kept_at is None or side <= look.kept_at]
+    counts = np.histogram(short, bins=[0, *bounds, np.iinfo(np.int32).max])[0]
+    labels = [f"< {bounds[0]}", *(f"{a} .. {b - 1}" for a, b in pairwise(bounds))]
+    labels.append(f">= {bounds[-1]}")
     look.figures["short_sides"] = {
         label: int(n) for label, n in zip(labels, counts, strict=True) if n
     }
     long_share = float(np.mean(np.maximum(heights, widths) > ELONGATED * short))
     look.figures["elongated"] = long_share
-    table = ", ".join(f"{label} px: {n:,}" for label, n in look.figures["short_sides"].items())
-    sentence = f"Short sides are {short.min()} to {short.max()} px, median {look.short_side} "
-    sentence += f"({table})."
+    most = f"{short.max()} px" + " or more" * (short.max() == look.kept_at)
+    sentence = f"All short sides are {most}."
+    if short.min() < short.max():
+        table = ", ".join(f"{label} px: {n:,}" for label, n in look.figures["short_sides"].items())
+        sentence = f"Short sides are {short.min()} to {most}, median {look.short_side} ({table})."
     if long_share > 0.05:
         return Finding(
             name="sizes",
@@ -262,11 +269,15 @@ def classes(look: Look) -> Finding | None:
     look.figures["classes"] = dict(zip(names, (int(n) for n in counts), strict=True))
     look.figures["unlabelled"] = int((labels < 0).sum())
     largest, smallest = int(counts.argmax()), int(counts.argmin())
-    sentence = (
-        f"{len(known):,} classes, from {counts[smallest]:,} ({names[smallest]}) to "
-        f"{counts[largest]:,} images ({names[largest]}); {(labels < 0).sum():,} images have no "
-        "label."
-    )
+    span = f"of {_several(int(counts[largest]), 'image')} each"
+    if counts[smallest] < counts[largest]:
+        span = (
+            f"from {counts[smallest]:,} ({names[smallest]}) to {counts[largest]:,} images "
+            f"({names[largest]})"
+        )
+    sentence = f"{_several(len(known), 'class', 'classes')}, {span}."
+    if look.figures["unlabelled"]:
+        sentence += f" Without a label: {_several(look.figures['unlabelled'], 'image')}."
     if counts[smallest] < 2:
         return Finding(
             name="classes",

@@ -202,16 +202,13 @@ def doctor(
     if isinstance(subject, (str, Path)) and (Path(subject) / "run.json").is_file():
         report: Any = doctor_run(subject)
     else:
+        side = short_side_for(subject, None, None)
         store = open_for(
-            subject,
-            labels=labels,
-            limit=limit,
-            short_side=short_side_for(subject, None, None),
-            allow_broken=True,
+            subject, labels=labels, limit=limit, short_side=side, allow_broken=True,
             download=download,
-        )
+        )  # fmt: skip
         found = len(store) + len(store.quarantine)
-        report = doctor_data(store, sampled=limit is not None and found >= limit)
+        report = doctor_data(store, sampled=limit is not None and found >= limit, kept_at=side)
     say(report.render_text())
     return int(report.exit_code)
 
