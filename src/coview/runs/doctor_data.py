@@ -178,7 +178,7 @@ def sizes(look: Look) -> Finding:
     }
     long_share = float(np.mean(np.maximum(heights, widths) > ELONGATED * short))
     look.figures["elongated"] = long_share
-    most = f"{short.max()} px" + " or more" * (short.max() == look.kept_at)
+    most = f"{short.max()} px{' or more' if short.max() == look.kept_at else ''}"
     sentence = f"All short sides are {most}."
     if short.min() < short.max():
         table = ", ".join(f"{label} px: {n:,}" for label, n in look.figures["short_sides"].items())
