@@ -31,6 +31,17 @@ def test_folder_ids_come_from_the_relative_names(tmp_path: Path) -> None:
     assert set(one.ids) < set(two.ids)
 
 
+def test_folder_names_that_are_not_utf8_can_be_written_and_keep_their_id(tmp_path: Path) -> None:
+    content = encoded(picture())
+    try:
+        (tmp_path / os.fsdecode(b"\xe9t\xe9.png")).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    store = open_images(tmp_path)
+    assert store.names[0].encode() == rb"\udce9t\udce9.png"
+    assert store.ids[0] == image_id(os.fsdecode(b"\xe9t\xe9.png"))
+
+
 def test_folder_ignores_and_counts_stray_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,6 +51,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000
 _ENTROPY_CODED = {"JPEG", "MPO", "WEBP", "AVIF"}
 _EMPTY_END = bytes(64)
 _MORE_DATA = bytes(range(1, 255))
+_SAY_WHITE = "open_images(..., white=...) in Python says which value is white"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +294,7 @@ def _white(image: Image.Image, spec: DecodeSpec) -> float:
     if image.mode == "I" and image.format in ("PNG", "PPM"):
         return 65535.0
     kind = "floating-point" if image.mode == "F" else "32-bit integer"
-    raise _Unusable(f"{kind} pixels without a stated range; say which value is white")
+    raise _Unusable(f"{kind} pixels without a stated range; {_SAY_WHITE}")
 
 
 def _from_array(
@@ -309,7 +310,7 @@ def _from_array(
 
 def _levels(array: npt.NDArray[Any], white: float | None) -> npt.NDArray[np.uint8]:
     if white is None:
-        raise _Unusable(f"{array.dtype} pixels without a stated range; say which value is white")
+        raise _Unusable(f"{array.dtype} pixels without a stated range; {_SAY_WHITE}")
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= white):
         raise _Unusable(f"values from {low:g} to {high:g} lie outside 0 to white = {white:g}")

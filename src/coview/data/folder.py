@@ -83,7 +83,8 @@ def read_folder(root: Path, found: Found, labels: str | None) -> Listing:
     first = [name.partition("/")[0] if "/" in name else "" for name in names]
     return Listing(
         source=str(root),
-        names=names,
+        # Names that are not UTF-8 are written out as escapes: every file of a run can hold them.
+        names=[name.encode("utf-8", "backslashreplace").decode() for name in names],
         contents=contents,
         stamp=stamp_of(["folder", str(root.resolve()), *facts]),
         ids=ids_of(names),
