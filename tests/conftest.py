@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from coview.cli.main import share_cores
+
+share_cores()  # before any test imports torch
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -8,6 +8,7 @@ Exit codes: 0 done; 1 the images are not fit for training (doctor); 2 a mistake 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -57,7 +58,14 @@ def help_text() -> str:
     )
 
 
+def share_cores() -> None:
+    """Keep OpenMP's threads from spinning while they wait (docs/decisions/0005); before torch."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 def _run(verb: str, words: list[str]) -> int:
+    share_cores()
     try:
         if verb not in VERBS:
             raise UnknownName("command", verb, VERBS)

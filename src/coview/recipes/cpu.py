@@ -49,5 +49,5 @@ def simclr_demo() -> Recipe:
         ),
         schedule=ScheduleSpec(warmup_epochs=0.5),
         batch_size=128,
-        epochs=14,
+        epochs=20,
     )
