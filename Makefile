@@ -29,7 +29,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (installs them; takes over an hour)
+bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (installs them; takes about half an hour)
 	$(BIN)/python -m pip install --quiet --editable ".[dev,peers,jpeg]"
 	$(BIN)/python benchmarks/all.py
 
