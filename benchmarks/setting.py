@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 
 from coview.core.machine import cores, cpu_name, memory_bytes
+from coview.training.precision import computes_in_bf16
 
 PEERS = ("torchvision", "numba", "lightly", "kornia")
 
 
 def setting() -> str:
     """One line: processor, cores, memory, bf16, versions, commit, date and load."""
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    fast = computes_in_bf16(torch.device("cpu"))
     memory = memory_bytes() / 2**30
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     return (

@@ -26,6 +26,7 @@ def run(words: Sequence[str]) -> int:
         for name, make in RECIPES.items():
             say(f"{name:<18}{(make.__doc__ or '').splitlines()[0]}")
     else:
-        say((recipe(options.name), RECIPES[options.name])[1].__doc__ or "")
-        say(json.dumps(encode(recipe(options.name)), indent=2))
+        chosen = recipe(options.name)
+        say(RECIPES[options.name].__doc__ or "")
+        say(json.dumps(encode(chosen), indent=2))
     return 0

@@ -15,6 +15,7 @@ import coview
 from coview.core.files import write_json, write_text
 from coview.core.images import ImageStore
 from coview.core.machine import cores, cpu_name, memory_bytes
+from coview.core.run_folder import DESCRIPTION
 from coview.core.values import encode, fingerprint
 from coview.methods import Learner
 from coview.runs.planning import Plan
@@ -95,7 +96,7 @@ def write_quarantine(folder: Path, store: ImageStore) -> None:
 
 def write_description(folder: Path, content: dict[str, Any]) -> None:
     """run.json; the folder is a run from here on."""
-    write_json(folder / "run.json", content)
+    write_json(folder / DESCRIPTION, content)
 
 
 def now() -> str:
