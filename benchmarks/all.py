@@ -15,17 +15,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "docs" / "benchmarks" / "results"
-QUICK: dict[str, list[str]] = {
-    "views": ["views.py", "--quick"],
-    "loss": ["loss.py", "--quick"],
-    "training": ["training.py", "--quick"],
-}
 FULL: dict[str, list[str]] = {
     "views": ["views.py"],
     "loss": ["loss.py"],
     "training": ["training.py"],
     "demo": ["accuracy.py", "demo"],
 }
+QUICK = {name: [*FULL[name], "--quick"] for name in ("views", "loss", "training")}
 
 
 def main() -> int:

@@ -21,16 +21,14 @@ T = TypeVar("T")
 KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
-def option(text: str, default: Any = None, *, name: str = "", group: str = "options") -> Any:
+def option(text: str, default: Any = None, *, group: str = "options") -> Any:
     """An option of the dataclass: its help text, its default, its group in the help."""
-    return dataclasses.field(default=default, metadata={"help": text, "name": name, "group": group})
+    return dataclasses.field(default=default, metadata={"help": text, "group": group})
 
 
-def argument(text: str, *, many: bool = False, optional: bool = False) -> Any:
-    """A positional argument: its help text. ``many`` takes one or more words into a tuple."""
-    metadata = {"help": text, "positional": True, "many": many, "optional": optional}
-    if many:
-        return dataclasses.field(default=(), metadata=metadata)
+def argument(text: str, *, optional: bool = False) -> Any:
+    """A positional argument: its help text."""
+    metadata = {"help": text, "positional": True, "optional": optional}
     return dataclasses.field(default=None, metadata=metadata)
 
 
@@ -65,13 +63,13 @@ def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
     for field in dataclasses.fields(kind):
         meta = field.metadata
         if meta.get("positional"):
-            count = "+" if meta["many"] else ("?" if meta["optional"] else None)
+            count = "?" if meta["optional"] else None
             parser.add_argument(
                 field.name, metavar=field.name.upper(), nargs=count, help=meta["help"],
                 type=_reader(_plain(types_of[field.name])),
             )  # fmt: skip
             continue
-        flag = meta["name"] or "--" + field.name.replace("_", "-")
+        flag = "--" + field.name.replace("_", "-")
         names.append(flag)
         if meta["group"] not in groups:
             groups[meta["group"]] = parser.add_argument_group(meta["group"])
@@ -92,11 +90,9 @@ def _help(text: str, field: dataclasses.Field[Any]) -> str:
 
 
 def _plain(annotation: Any) -> type:
-    """``int`` of ``int | None``, ``str`` of ``tuple[str, ...]``; other types as they are."""
+    """``int`` of ``int | None``; other types as they are."""
     if isinstance(annotation, types.UnionType):
         annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
-    if typing.get_origin(annotation) is tuple:
-        annotation = typing.get_args(annotation)[0]
     return typing.cast(type, annotation)
 
 
