@@ -1,7 +1,7 @@
 """What a run reaches, and in what time: the demo, and CIFAR-10 without labels on a CPU.
 
     python benchmarks/accuracy.py demo
-    python benchmarks/accuracy.py cifar TRAIN TEST [--recipe simclr-cpu] [--seed 0]
+    python benchmarks/accuracy.py cifar TRAIN TEST [--recipe simclr-cpu] [--budget 30m] [--seed 0]
 
 Each is the command that a user would type, timed from its start to its end. TRAIN and TEST are
 anything that `coview pretrain` takes, with labels for the evaluation; training never sees them.
@@ -22,9 +22,12 @@ from setting import setting
 
 
 def timed(*words: str) -> float:
-    """Run coview; its output goes to the error stream. Returns the seconds."""
+    """Run coview; its output goes to the error stream. Returns the seconds.
+
+    Raises CalledProcessError where the command fails.
+    """
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "coview", *words], check=False, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "coview", *words], check=True, stdout=sys.stderr)
     return time.perf_counter() - start
 
 
@@ -54,12 +57,12 @@ def demo(folder: Path) -> None:
     accuracies(folder / "demo")
 
 
-def cifar(folder: Path, train: str, test: str, recipe: str, seed: int) -> None:
+def cifar(folder: Path, given: argparse.Namespace) -> None:
     run = folder / "cifar"
-    words = ["pretrain", train, "--recipe", recipe, "--seed", str(seed), "--out", str(run)]
-    seconds = timed(*words)
-    judged = timed("evaluate", str(run), "--data", train, "--test", test)
-    print(f"coview pretrain, {recipe}, seed {seed}: {seconds / 60:.1f} min from start to report;")
+    words = [f"--recipe={given.recipe}", f"--budget={given.budget}", f"--seed={given.seed}"]
+    seconds = timed("pretrain", given.train, "--out", str(run), *words)
+    judged = timed("evaluate", str(run), "--data", given.train, "--test", given.test)
+    print(f"coview pretrain {' '.join(words)}: {seconds / 60:.1f} min from start to report;")
     print(f"coview evaluate: {judged / 60:.1f} min")
     accuracies(run)
 
@@ -70,16 +73,18 @@ def main() -> None:
     parser.add_argument("train", nargs="?")
     parser.add_argument("test", nargs="?")
     parser.add_argument("--recipe", default="simclr-cpu")
+    parser.add_argument("--budget", default="30m")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a new folder for the run, to look at")
     given = parser.parse_args()
     if given.what == "cifar" and given.test is None:
         parser.error("cifar needs TRAIN and TEST")
     print(f"{given.what}: {setting()}\n")
     with tempfile.TemporaryDirectory() as folder:
         if given.what == "demo":
-            demo(Path(folder))
+            demo(given.keep or Path(folder))
         else:
-            cifar(Path(folder), given.train, given.test, given.recipe, given.seed)
+            cifar(given.keep or Path(folder), given)
 
 
 if __name__ == "__main__":

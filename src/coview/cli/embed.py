@@ -20,6 +20,7 @@ class Embed:
     labels: str = option("where labels come from: auto, none, folders, column", "auto")
     device: str = option("auto, cpu or cuda", "auto")
     limit: int | None = option("use only so many images")
+    download: bool = option("allow a torchvision data set to be fetched", False)
     allow_broken: bool = option("go on with more than 1 %% of broken files", False)
 
 
@@ -32,7 +33,8 @@ def run(words: Sequence[str]) -> int:
     out = options.out or embedding_file(options.run, options.data)
     table = embed(
         options.run, options.data, out=out, taps=taps, labels=options.labels,
-        device=options.device, limit=options.limit, allow_broken=options.allow_broken,
+        device=options.device, limit=options.limit, download=options.download,
+        allow_broken=options.allow_broken,
     )  # fmt: skip
     say(f"{table.num_rows:,} images as vectors: {out}")
     return 0

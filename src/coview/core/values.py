@@ -10,10 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.files import digest
+
+Value = TypeVar("Value")
 
 
 def encode(value: Any) -> Any:
@@ -50,6 +52,17 @@ def decode(data: Any, known: Iterable[type]) -> Any:
         return classes[name](**{key: build(item) for key, item in node.items() if key != "type"})
 
     return build(data)
+
+
+def decode_one(data: Any, kind: type[Value]) -> Value:
+    """The value of class ``kind`` whose JSON form is ``data``.
+
+    Raises InvalidValue where ``data`` is no such object, UnknownName for a field not known.
+    """
+    value = decode(data, [kind])
+    if not isinstance(value, kind):
+        raise InvalidValue(f"A {kind.__name__} is written as a JSON object; got {data!r}.")
+    return value
 
 
 def fingerprint(value: Any) -> str:

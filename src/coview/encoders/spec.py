@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from coview.core.errors import InvalidValue
-from coview.core.values import decode, encode
+from coview.core.values import decode_one, encode
 from coview.encoders.adapters import build_timm, build_torchvision
 from coview.encoders.initialise import initialise
 from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet
@@ -153,10 +153,7 @@ class EncoderSpec:
     @staticmethod
     def from_json(data: Any) -> EncoderSpec:
         """The specification that ``to_json`` wrote. An unknown key raises UnknownName."""
-        spec = decode(data, [EncoderSpec])
-        if not isinstance(spec, EncoderSpec):
-            raise InvalidValue(f"An encoder specification is a JSON object; got {data!r}.")
-        return spec
+        return decode_one(data, EncoderSpec)
 
 
 def resnet(

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from coview.core.errors import InvalidValue
-from coview.core.values import decode, encode
+from coview.core.values import decode_one, encode
 from coview.heads.head import Head, dense_layer
 
 CHOICES = {
@@ -125,7 +125,4 @@ class HeadSpec:
     @staticmethod
     def from_json(data: Any) -> HeadSpec:
         """The specification that ``to_json`` wrote. An unknown key raises UnknownName."""
-        spec = decode(data, [HeadSpec])
-        if not isinstance(spec, HeadSpec):
-            raise InvalidValue(f"A head specification is a JSON object; got {data!r}.")
-        return spec
+        return decode_one(data, HeadSpec)

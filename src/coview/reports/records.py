@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from coview.core.errors import CoviewError, RunError
 from coview.core.files import read_json, read_lines
-from coview.core.run_folder import run_folder
+from coview.core.run_folder import DESCRIPTION, run_folder
 
 Series = tuple[list[float], list[float]]
 
@@ -114,7 +114,7 @@ def series(lines: list[dict[str, Any]], key: str, *, axis: str = "epoch") -> Ser
 
 
 def _description(folder: Path) -> dict[str, Any]:
-    path = run_folder(folder) / "run.json"
+    path = run_folder(folder) / DESCRIPTION
     try:
         run = read_json(path)
     except (CoviewError, OSError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from coview.core.files import read_json, read_lines
-from coview.core.run_folder import run_folder
+from coview.core.run_folder import DESCRIPTION, run_folder
 from coview.training.health import HealthFigures
 from coview.training.verdict import EXIT_CODES, Option, verdict
 
@@ -105,7 +105,7 @@ def doctor_run(folder: str | Path) -> RunReport:
     where ``folder`` is not a run, DamagedFile where its run.json is not readable.
     """
     folder = run_folder(folder)
-    run = dict(read_json(folder / "run.json"))
+    run = dict(read_json(folder / DESCRIPTION))
     lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, dict)]
     history = health_history(lines)
     step = max((int(line.get("step", 0)) for line in lines), default=0)

@@ -14,8 +14,10 @@ from coview.core.machine import duration
 from coview.recipes import METHODS, Recipe, batch_for, change, fitting, ladder, recipe
 from coview.runs.speed import views_per_second
 
-# Of the budget: rendering, reports and the noise of the machine take the rest.
-TRAINING_SHARE = 0.85
+# Of the budget: rendering, health figures and the noise of the machine take the rest,
+TRAINING_SHARE = 0.9
+# and these seconds opening the data, judging and writing the report.
+SECONDS_BESIDE = 15.0
 # Passes over the data that a candidate must be able to make to be preferred over a smaller one.
 WANTED_EPOCHS = 15
 MOST_EPOCHS = 400
@@ -100,11 +102,11 @@ def _within(
     *,
     fixed: bool,
 ) -> Plan:
-    views = budget * TRAINING_SHARE
+    seconds = TRAINING_SHARE * max(budget - SECONDS_BESIDE, 0.0)
     tried: list[str] = []
     for candidate in [base] if fixed else _candidates(base, side, device, changes):
         rate = views_per_second(candidate, device, most_images=len(store))
-        epochs = views * rate / _views(replace(candidate, epochs=1), len(store))
+        epochs = seconds * rate / _views(replace(candidate, epochs=1), len(store))
         name = f"{candidate.encoder.label()} at {candidate.image_size} px"
         if epochs >= WANTED_EPOCHS:
             break
@@ -122,12 +124,14 @@ def _within(
     if changes.get("warmup_epochs") is not None:
         chosen = replace(chosen, schedule=candidate.schedule)
     seconds = _views(chosen, len(store)) / rate
+    if fixed:
+        why = "as the recipe says, with the epochs that fit"
+    elif epochs >= WANTED_EPOCHS:
+        why = f"the largest of the candidates that makes {WANTED_EPOCHS} epochs"
+    else:
+        why = f"the fastest candidate, and a short time for {len(store):,} images"
     reasons = [
-        f"{name}: the largest of the candidates that makes {WANTED_EPOCHS} epochs in "
-        f"{duration(budget)}."
-        if epochs >= WANTED_EPOCHS
-        else f"{name}: the fastest candidate; {duration(budget)} is short for "
-        f"{len(store):,} images.",
+        f"{name}: {why} in {duration(budget)}.",
         *(f"Passed over: {text}." for text in tried if not text.startswith(name)),
         *_about_the_run(chosen, store, rate, seconds),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from coview.core.errors import RunError
 from coview.core.files import read_json, read_lines
-from coview.core.run_folder import run_folder
+from coview.core.run_folder import DESCRIPTION, run_folder
 from coview.core.values import decode
 from coview.recipes import VALUES, Recipe
 
@@ -29,7 +29,7 @@ class Run:
     @cached_property
     def description(self) -> dict[str, Any]:
         """run.json."""
-        return dict(read_json(self.path / "run.json"))
+        return dict(read_json(self.path / DESCRIPTION))
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -11,6 +11,7 @@ from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.network import build
 from coview.training.precision import Precision, choose_precision
+from coview.training.step import memory_sentence
 
 SMALLEST, ENOUGH_SECONDS, STEPS = 8, 0.4, 2
 
@@ -20,7 +21,7 @@ def views_per_second(recipe: Recipe, device: torch.device, *, most_images: int) 
 
     Tries batches of 8, 32, 128 ... images until a step takes long enough to be trusted or the
     recipe's batch is reached, so that a network far too large for this machine costs one small
-    step.
+    step. Raises InvalidValue where a batch does not fit into memory.
     Rendering is not counted: it runs beside the step and takes a few per cent of it.
     """
     precision = choose_precision(recipe.precision, device)
@@ -30,7 +31,8 @@ def views_per_second(recipe: Recipe, device: torch.device, *, most_images: int) 
     while True:
         images = max(2, min(images, recipe.batch_size, most_images))
         batch = precision.place(_batch(recipe, images))
-        seconds = min(_step(learner, batch, precision) for _ in range(STEPS))
+        with memory_sentence(images, device):
+            seconds = min(_step(learner, batch, precision) for _ in range(STEPS))
         rate = images * len(batch.views) / seconds
         if seconds > ENOUGH_SECONDS or images in (recipe.batch_size, most_images):
             return rate

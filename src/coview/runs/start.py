@@ -13,6 +13,7 @@ from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import parse_duration
 from coview.core.progress import say
+from coview.core.run_folder import DESCRIPTION
 from coview.data.sources import SCENES
 from coview.data.torchvision_sets import KNOWN_SETS
 from coview.methods import named
@@ -174,7 +175,7 @@ def new_folder(out: str | Path | None, data: Any) -> Path:
     """Where the run will be: a folder that is absent or empty. Raises RunError."""
     folder = Path(out) if out is not None else Path("runs") / _name_of(data)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        is_run = (folder / "run.json").exists()
+        is_run = (folder / DESCRIPTION).exists()
         raise RunError(
             f"{folder} exists already. "
             + (f"Go on with it by coview resume {folder}, or choose" if is_run else "Choose")

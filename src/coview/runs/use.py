@@ -16,6 +16,7 @@ from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.files import write_bytes
 from coview.core.keys import Domain, permutation
 from coview.core.progress import say
+from coview.core.run_folder import DESCRIPTION
 from coview.data import relabel
 from coview.encoders import export_to, load_encoder
 from coview.encoders.weights import export_folder, read_config
@@ -104,6 +105,7 @@ def embed(
     labels: str = "auto",
     device: str = "auto",
     limit: int | None = None,
+    download: bool = False,
     allow_broken: bool = False,
 ) -> pa.Table:
     """A table of ``data`` with the columns id, name, label (-1 unknown) and one vector a tap.
@@ -117,12 +119,9 @@ def embed(
     on = choose_device(device)
     encoder, head, view = _network(Path(run))
     store = open_for(
-        data,
-        labels=labels,
-        limit=limit,
-        allow_broken=allow_broken,
+        data, labels=labels, limit=limit, download=download, allow_broken=allow_broken,
         short_side=short_side_for(data, view.size, None),
-    )
+    )  # fmt: skip
     found = extract(
         encoder.to(on), None if head is None else head.to(on), store, view, device=on, taps=taps,
         label="Embedding",
@@ -199,7 +198,7 @@ def doctor(
     subject: Any, *, labels: str = "auto", limit: int | None = None, download: bool = False
 ) -> int:
     """Print what is wrong with a run or with images and what to do; returns the exit code."""
-    if isinstance(subject, (str, Path)) and (Path(subject) / "run.json").is_file():
+    if isinstance(subject, (str, Path)) and (Path(subject) / DESCRIPTION).is_file():
         report: Any = doctor_run(subject)
     else:
         side = short_side_for(subject, None, None)
@@ -215,7 +214,7 @@ def doctor(
 
 def _network(path: Path) -> tuple[torch.nn.Module, torch.nn.Module | None, Any]:
     """(encoder, head or None, the view that it wants) of a run or of an exported encoder."""
-    if (path / "run.json").is_file():
+    if (path / DESCRIPTION).is_file():
         run = Run.open(path)
         learner = trained(run)
         return learner.encoder, learner.head, plain_view(run.recipe)
