@@ -19,7 +19,10 @@ class Pretrain:
         "set by name, or scenes (the built-in set)"
     )
     out: Path | None = option("the run's folder (default: runs/NAME of the data)")
-    recipe: str = option("a recipe by name, or a method: simclr, supcon", "simclr")
+    recipe: str = option(
+        "a recipe by name, or a method: simclr, simclr-v2, supcon, moco, byol, simsiam, supervised",
+        "simclr",
+    )
     budget: str | None = option("time for training, as 30m or 2h: chooses what fits into it")
     dry_run: bool = option("print the plan and the estimate, train nothing", False)
 
@@ -32,8 +35,25 @@ class Pretrain:
     temperature: float | None = option("of the loss", group="what is learned")
     strength: float | None = option("of the colour jitter, SimCLR's s", group="what is learned")
 
+    local_crops: int | None = option(
+        "add so many small crops, which are drawn to the two large ones (multi-crop)",
+        group="what is learned",
+    )
+    affinity: str | None = option(
+        "of local crops, LoGo's second game: learned, cosine or none", group="what is learned"
+    )
+
     epochs: float | None = option("passes over the images", group="how it is trained")
     batch: int | None = option("images in a step", group="how it is trained")
+    micro_batch: int | None = option(
+        "images that go through the network at a time; the loss is still the whole batch's",
+        group="how it is trained",
+    )
+    checkpoint_blocks: bool = option(
+        "keep less for the backward pass and compute it again: exact, about a third slower",
+        False,
+        group="how it is trained",
+    )
     optimiser: str | None = option("sgd, adamw or lars", group="how it is trained")
     learning_rate: float | None = option(
         "the peak, not scaled by the batch", group="how it is trained"

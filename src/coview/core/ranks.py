@@ -67,11 +67,19 @@ class Ranks:
         summed: Tensor = _Total.apply(values, self)
         return summed
 
+    def share(self, count: int) -> float:
+        """world * count / total count: what a mean over ``count`` local rows is multiplied by, so
+        that its mean over the ranks is the mean over all rows. 1 where all counts are equal."""
+        return 1.0 if self.alone else self.world * count / sum(self.sizes(count))
+
     def first(self, values: Tensor) -> Tensor:
         """Rank 0's tensor, on every rank; ``values`` is overwritten and returned."""
         if not self.alone:
-            dist.broadcast(values, src=dist.get_global_rank(self.group, 0) if self.group else 0,
-                           group=self.group)
+            dist.broadcast(
+                values,
+                src=dist.get_global_rank(self.group, 0) if self.group else 0,
+                group=self.group,
+            )
         return values
 
     def _fast(self) -> bool:

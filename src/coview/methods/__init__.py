@@ -1,20 +1,40 @@
 """What is compared with what: a method is a value, and one learner runs any such value."""
 
+from coview.methods.affinity import (
+    CosineAffinity,
+    Critic,
+    FixedWeight,
+    GradientRatio,
+    Repulsion,
+)
+from coview.methods.byol import byol
+from coview.methods.crops import logo, multi_crop
 from coview.methods.learner import Learner
+from coview.methods.memory import Queue
 from coview.methods.method import Method
-from coview.methods.objectives import NTXent, Objective, SupCon
+from coview.methods.moco import moco
+from coview.methods.pair_objectives import (
+    InfoNCE,
+    NegativeCosine,
+    Negatives,
+    PairObjective,
+    SquaredDistance,
+)
+from coview.methods.pairing import Pair
+from coview.methods.passes import Passes
 from coview.methods.registry import named, names
+from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
 from coview.methods.simclr import simclr
+from coview.methods.simclr_v2 import simclr_v2
+from coview.methods.simsiam import simsiam
 from coview.methods.supcon import supcon
+from coview.methods.supervised import supervised
+from coview.methods.target import Ema, Shared, Stop
 
 __all__ = [
-    "Learner",
-    "Method",
-    "NTXent",
-    "Objective",
-    "SupCon",
-    "named",
-    "names",
-    "simclr",
-    "supcon",
-]
+    "CosineAffinity", "Critic", "CrossEntropy", "Ema", "FixedWeight", "GradientRatio", "InfoNCE",
+    "Learner", "Method", "NTXent", "NegativeCosine", "Negatives", "Pair", "PairObjective", "Passes",
+    "Queue", "Repulsion", "SetObjective", "Shared", "SquaredDistance", "Stop", "SupCon", "byol",
+    "logo", "moco", "multi_crop", "named", "names", "simclr", "simclr_v2", "simsiam", "supcon",
+    "supervised",
+]  # fmt: skip

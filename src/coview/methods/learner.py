@@ -7,74 +7,172 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
+from coview.core.ranks import ALONE, Ranks
 from coview.encoders import Encoder
+from coview.methods.affinity import Critic
+from coview.methods.comparison import Comparison
+from coview.methods.critic import Player
+from coview.methods.following import Follower
+from coview.methods.memory import KeyQueue
 from coview.methods.method import Method
+from coview.methods.pair_objectives import PairObjective
+from coview.methods.passes import (
+    WHOLE,
+    Network,
+    Outputs,
+    Passes,
+    checkpoint_blocks,
+    grouped,
+    norms_of,
+    run,
+)
+from coview.methods.target import SHARED, Ema
 
 
 class Learner(nn.Module):
     """The task of learning ``encoder`` by ``method``.
 
-    ``loss`` changes nothing: parameters and buffers (BatchNorm's running statistics) are the same
-    bits after it as before, whether it returns or raises. ``after_step`` takes over what the last
-    ``loss`` saw of the statistics. So a step that is refused in between has never been.
+    ``loss`` changes nothing: parameters and buffers (BatchNorm's running statistics, the queue, the
+    critic) are the same bits after it as before, whether it returns or raises. ``after_step`` takes
+    over what the last ``loss`` has prepared. So a step that is refused in between has never been.
+
+    ``passes`` says how a batch goes through the network where it is too large for memory,
+    ``total_steps`` how long the run is, for a momentum that grows along it, and ``ranks`` who else
+    holds a part of each batch.
     """
 
-    def __init__(self, method: Method, encoder: Encoder, *, head_seed: int = 0) -> None:
+    def __init__(
+        self,
+        method: Method,
+        encoder: Encoder,
+        *,
+        head_seed: int = 0,
+        total_steps: int | None = None,
+        passes: Passes = WHOLE,
+        ranks: Ranks = ALONE,
+    ) -> None:
         super().__init__()
-        self.method = method
+        self.method, self.passes, self.ranks = method, passes, ranks
+        self.total_steps = total_steps
         self.encoder = encoder
         self.head = method.head.build(encoder.features, head_seed)
+        width = self.head.widths[-1]
+        # Another seed than the head's, so that no layer repeats one of its.
+        self.predictor = method.predictor and method.predictor.build(width, head_seed + 1)
+        self.follower = (
+            Follower(self.encoder, self.head) if isinstance(method.target, Ema) else None
+        )
+        self.queue = method.memory and KeyQueue(method.memory.length, width, head_seed)
+        repulsion = method.repulsion
+        self.player = (
+            Player(repulsion.affinity, width, head_seed)
+            if repulsion is not None and isinstance(repulsion.affinity, Critic)
+            else None
+        )
+        if passes.blocks:
+            checkpoint_blocks(self.encoder)
         self._staged: list[Tensor] = []
+        self._comparison: Comparison | None = None
+
+    def train(self, mode: bool = True) -> Learner:
+        super().train(mode)
+        if self.method.batch_norm == "frozen":
+            for norm in norms_of(self):
+                norm.eval()
+        return self
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """The terms of the loss by name, scalars; their sum is what is minimised.
 
         Raises InvalidValue where the batch has another number of views than the method.
         """
-        if len(batch.views) != len(self.method.views.views):
+        method = self.method
+        if len(batch.views) != len(method.views.views):
             raise InvalidValue(
                 f"The batch of step {step} has {len(batch.views)} views of each image; "
-                f"{self.method.name} was told to expect {len(self.method.views.views)}."
+                f"{method.name} was told to expect {len(method.views.views)}."
             )
         with self._staging():
-            embeddings = self._embeddings(batch.views)
-        return {
-            type(self.method.objective).__name__: self.method.objective(embeddings, batch.labels)
-        }
+            trained = norms_of(self.encoder, self.head, self.predictor)
+            asked = self._through(self._online, trained, batch.views, method.online, step)
+            answered = self._answers(asked, batch.views, step)
+        name = type(method.objective).__name__
+        if not isinstance(method.objective, PairObjective):
+            embeddings = [asked[slot][0] for slot in method.online]
+            return {name: method.objective(embeddings, batch.labels, self.ranks)}
+        self._comparison = Comparison(
+            method, asked, answered, batch.ids, step,
+            queue=self.queue, player=self.player, ranks=self.ranks,
+        )  # fmt: skip
+        return self._comparison.terms(self._trained())
 
     def after_step(self, step: int) -> None:
-        """Take over the statistics that the last ``loss`` has seen."""
+        """Take over what the last ``loss`` has prepared: statistics, average, queue, critic."""
         if self._staged:
-            write(self._staged, self.buffers())
-        self._staged = []
+            write(self._staged, self._statistics())
+        if self.follower is not None and isinstance(self.method.target, Ema):
+            momentum = self.method.target.momentum(step, self.total_steps)
+            self.follower.follow(self.encoder, self.head, momentum)
+        if self._comparison is not None:
+            self._comparison.settle()
+        self._staged, self._comparison = [], None
 
-    def _embeddings(self, views: tuple[Tensor, ...]) -> list[Tensor]:
-        """z of every view, V x [B, D]: each through its own pass, or those of one size together."""
-        if self.method.batch_norm == "per view":
-            return [self._project(view) for view in views]
-        embeddings: dict[int, Tensor] = {}
-        for size in dict.fromkeys(view.shape[-2:] for view in views):
-            slots = [slot for slot, view in enumerate(views) if view.shape[-2:] == size]
-            together = self._project(torch.cat([views[slot] for slot in slots]))
-            embeddings |= zip(slots, together.chunk(len(slots)), strict=True)
-        return [embeddings[slot] for slot in range(len(views))]
+    def _answers(
+        self, asked: dict[int, Outputs], views: tuple[Tensor, ...], step: int
+    ) -> dict[int, Tensor]:
+        """The keys of every slot that answers, [B, D], with a gradient where they are shared."""
+        slots = self.method.keys
+        if self.follower is not None:
+            with torch.no_grad():
+                found = self._through(self.follower, norms_of(self.follower), views, slots, step)
+            return {slot: key for slot, (key,) in found.items()}
+        flows = self.method.target == SHARED
+        return {slot: asked[slot][0] if flows else asked[slot][0].detach() for slot in slots}
 
-    def _project(self, images: Tensor) -> Tensor:
+    def _through(
+        self,
+        network: Network,
+        norms: list[_BatchNorm],
+        views: tuple[Tensor, ...],
+        slots: Sequence[int],
+        step: int,
+    ) -> dict[int, Outputs]:
+        method, micro_batch = self.method, self.passes.micro_batch
+        rounds = grouped(
+            views, slots,
+            apart=method.batch_norm in ("per view", "groups"),
+            group=method.norm_group or micro_batch,
+            step=step,
+        )  # fmt: skip
+        again = micro_batch is not None and torch.is_grad_enabled()
+        return run(network, norms, views, rounds, again=again)
+
+    def _online(self, images: Tensor) -> Outputs:
+        """z, and what asks with it where a predictor does."""
         z: Tensor = self.head(self.encoder(images))
-        return z
+        return (z,) if self.predictor is None else (z, self.predictor(z))
+
+    def _trained(self) -> list[nn.Parameter]:
+        """What a gradient ratio measures: encoder and head."""
+        return [*self.encoder.parameters(), *self.head.parameters()]
+
+    def _statistics(self) -> list[Tensor]:
+        """What a forward pass moves: BatchNorm's buffers, those of the follower too."""
+        return [buffer for norm in norms_of(self) for buffer in norm.buffers()]
 
     @contextmanager
     def _staging(self) -> Iterator[None]:
-        """Buffers move inside the block, for each pass to see; then they are put back."""
-        before = copies(self.buffers())
+        """Statistics move inside the block, for each pass to see; then they are put back."""
+        before = copies(self._statistics())
         try:
             yield
-            self._staged = copies(self.buffers())
+            self._staged = copies(self._statistics())
         finally:
-            write(before, self.buffers())
+            write(before, self._statistics())
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +187,7 @@ class Learner(nn.Module):
 
     def chance(self, batch_size: int) -> float:
         """The loss at which nothing has been learned, for batches of so many images."""
-        return self.method.objective.chance(batch_size, views=len(self.method.views.views))
+        return self.method.chance(batch_size)
 
 
 @contextmanager

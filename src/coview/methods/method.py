@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.heads import HeadSpec
-from coview.methods.objectives import Objective
+from coview.methods.affinity import Repulsion
+from coview.methods.memory import Queue
+from coview.methods.pair_objectives import InfoNCE, PairObjective
+from coview.methods.pairing import BOTH_WAYS, Pairing, keys, queries
+from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
+from coview.methods.target import SHARED, Ema, Target
 from coview.views import ViewPlan
 
-BatchNormGroups = Literal["joint", "per view"]
+BATCH_NORM = ("joint", "per view", "groups", "frozen")
+YARDSTICK_TEMPERATURE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,17 +23,21 @@ class Method:
     """Everything that tells one method from another, as one value of plain values.
 
     ``views`` says which views of an image there are, ``head`` what the objective sees of the
-    features, ``objective`` how all embeddings of a batch are compared, set against set, with
-    gradients through every one of them. ``batch_norm`` says which images share statistics: all
-    views of one size ("joint", one forward pass, as in official SimCLR) or each view's alone
-    ("per view", one pass each, which also moves the running statistics once for each).
-    ``dataclasses.replace`` makes an ablation; equality, hash and printing are those of the value.
+    features. A set objective compares all embeddings of a batch, with gradients through every one
+    of them. A pair objective compares queries with keys: ``pairing`` says which view asks which,
+    ``target`` where keys come from, ``predictor`` what stands between the head and a query,
+    ``memory`` which earlier keys are negatives. ``repulsion`` is LoGo's second game, between local
+    views.
 
-    How it grows: a method that needs a predictor, a target other than the shared network (a
-    stopped or averaged copy), a memory of keys, a pairing other than set against set, or further
-    players, brings that field with its default here, and its state into ``Learner.after_step``,
-    which runs once for each accepted step and is where all state moves. A method that does not
-    fit implements the training room's ``Task`` itself.
+    ``batch_norm`` says which images share statistics: all views of one size ("joint", one forward
+    pass, as in official SimCLR), each view's alone ("per view", one pass each, which also moves the
+    running statistics once for each), ``norm_group`` images of each view, drawn anew at each step
+    ("groups", what several devices do without synchronisation), or none: the running statistics
+    are used and stay as they are ("frozen"). With several processes "joint" and "per view" span
+    them all unless ``synchronised`` is off.
+
+    ``dataclasses.replace`` makes an ablation; equality, hash and printing are those of the value.
+    A method that does not fit implements the training room's ``Task`` itself.
 
     Raises InvalidValue or UnknownName.
     """
@@ -36,13 +45,127 @@ class Method:
     name: str
     views: ViewPlan
     head: HeadSpec
-    objective: Objective
-    batch_norm: BatchNormGroups = "joint"
+    objective: SetObjective | PairObjective
+    predictor: HeadSpec | None = None
+    target: Target = SHARED
+    memory: Queue | None = None
+    pairing: Pairing = BOTH_WAYS
+    repulsion: Repulsion | None = None
+    batch_norm: str = "joint"
+    norm_group: int | None = None
+    synchronised: bool = True
 
     def __post_init__(self) -> None:
-        if self.batch_norm not in ("joint", "per view"):
-            raise UnknownName("BatchNorm grouping", str(self.batch_norm), ("joint", "per view"))
+        if self.batch_norm not in BATCH_NORM:
+            raise UnknownName("BatchNorm grouping", str(self.batch_norm), BATCH_NORM)
+        if (self.batch_norm == "groups") != (self.norm_group is not None):
+            raise InvalidValue("norm_group is the number of images that batch_norm='groups' takes.")
+        if self.norm_group is not None and self.norm_group < 2:
+            raise InvalidValue(f"norm_group is {self.norm_group}; BatchNorm needs at least 2.")
         if len(self.views.views) < 2:
             raise InvalidValue(
                 f"The method {self.name!r} compares views of one image; give it at least two."
             )
+        self._check_objective()
+        self._check_slots()
+
+    def _check_objective(self) -> None:
+        if isinstance(self.objective, PairObjective):
+            if self.memory is not None and not self.objective.takes_negatives:
+                raise InvalidValue(
+                    f"{type(self.objective).__name__} has no negatives, so a queue of keys "
+                    "means nothing to it."
+                )
+            return
+        used = {
+            "predictor": self.predictor is not None,
+            "target": self.target != SHARED,
+            "memory": self.memory is not None,
+            "pairing": self.pairing != BOTH_WAYS,
+            "repulsion": self.repulsion is not None,
+        }
+        for field, given in used.items():
+            if given:
+                raise InvalidValue(
+                    f"{type(self.objective).__name__} compares all embeddings of a batch, so that "
+                    f"{field} means nothing to it; leave it out or take a pair objective."
+                )
+
+    def _check_slots(self) -> None:
+        slots = {slot for pair in self.pairing for slot in (pair.query, pair.key)}
+        if self.repulsion is not None:
+            slots |= set(self.repulsion.views)
+        if self.pairs_views and (not self.pairing or max(slots) >= len(self.views.views)):
+            raise InvalidValue(
+                f"The method {self.name!r} pairs the views {sorted(slots)}, but its plan has "
+                f"{len(self.views.views)} of them, counted from 0."
+            )
+
+    @property
+    def pairs_views(self) -> bool:
+        """Whether the objective is one of pairs."""
+        return isinstance(self.objective, PairObjective)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a batch without labels cannot be learned from."""
+        return isinstance(self.objective, SetObjective) and self.objective.needs_labels
+
+    @property
+    def queries(self) -> tuple[int, ...]:
+        """The slots whose embeddings ask; of a set objective all."""
+        return queries(self.pairing) if self.pairs_views else tuple(range(len(self.views.views)))
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """The slots whose embeddings answer; of a set objective none."""
+        return keys(self.pairing) if self.pairs_views else ()
+
+    @property
+    def online(self) -> tuple[int, ...]:
+        """The slots that go through the network that is trained."""
+        slots = set(self.queries) | (set() if isinstance(self.target, Ema) else set(self.keys))
+        return tuple(sorted(slots | set(self.repulsion.views if self.repulsion else ())))
+
+    def negatives(self, batch_size: int) -> int:
+        """How many negatives each query of a pair objective has; 0 for a set objective."""
+        if not isinstance(self.objective, PairObjective):
+            return 0
+        batch = len(self.keys) * (batch_size - 1) if self.objective.uses_batch else 0
+        return batch + (self.memory.length if self.memory else 0)
+
+    def chance(self, batch_size: int) -> float:
+        """The loss at which nothing has been learned, for batches of so many images.
+
+        The affinity of local views is left out: its weight is small.
+        """
+        if isinstance(self.objective, SetObjective):
+            return self.objective.chance(batch_size, views=len(self.views.views))
+        return self._weights * self.objective.chance(self.negatives(batch_size))
+
+    def floor(self, batch_size: int, width: int, *, classes: int | None = None) -> float:
+        """About the lowest loss in practice, for embeddings of ``width`` numbers."""
+        if isinstance(self.objective, SetObjective):
+            views = len(self.views.views)
+            return self.objective.floor(batch_size, width, views=views, classes=classes)
+        return self._weights * self.objective.floor(self.negatives(batch_size), width)
+
+    @property
+    def _weights(self) -> float:
+        return sum(pair.weight for pair in self.pairing)
+
+    @property
+    def yardstick(self) -> SetObjective:
+        """The set objective by which health figures of two views are measured.
+
+        The method's own where it is one; SupCon for cross-entropy. A pair objective without
+        negatives cannot tell learning from collapse, so that NT-Xent judges instead, at the
+        method's temperature or at 0.2.
+        """
+        if isinstance(self.objective, CrossEntropy):
+            return SupCon(temperature=YARDSTICK_TEMPERATURE)
+        if isinstance(self.objective, SetObjective):
+            return self.objective
+        if isinstance(self.objective, InfoNCE):
+            return NTXent(temperature=self.objective.temperature)
+        return NTXent(temperature=YARDSTICK_TEMPERATURE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coview.heads import HeadSpec
 from coview.methods.method import Method
-from coview.methods.objectives import NTXent
+from coview.methods.set_objectives import NTXent
 from coview.views import ViewPlan
 from coview.views import simclr as simclr_views
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coview.core.errors import UnknownName
-from coview.methods import Method, simclr, supcon
-from coview.recipes.cpu import simclr_cpu
+from coview.methods import named
+from coview.recipes.catalogue import recipe
 from coview.recipes.recipe import Recipe, change
-from coview.recipes.simclr import simclr_cifar, simclr_photos
-from coview.views import simclr as simclr_views
 
-METHODS = ("simclr", "supcon")
+METHODS = ("byol", "moco", "simclr", "simclr-v2", "simsiam", "supcon", "supervised")
 SMALL_SIDE = 40  # pixels; up to here images are trained at their own size
 CPU_SIDES = (96, 64, 48)
 CPU_LARGE_ENCODER = "resnet18/4"  # at 96 px 680 views/s on two cores without bf16
@@ -39,15 +37,17 @@ def fitting(method: str, *, side: int, images: int, device: str) -> Recipe:
         raise UnknownName("method", method, METHODS)
     if device == "cpu":
         size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
-        base = change(simclr_cpu(), size=size)
+        base = change(recipe(f"{method}-cpu"), size=size)
         if size > SMALL_SIDE:
-            base = change(base, encoder=CPU_LARGE_ENCODER)
-        base = replace(base, name=f"{method}-fitting", epochs=_cpu_epochs(images))
+            base = change(_with_views(base, method, size), encoder=CPU_LARGE_ENCODER)
+        base = replace(base, epochs=_cpu_epochs(images))
+    elif side <= SMALL_SIDE:
+        base = replace(recipe(f"{method}-cifar"), epochs=200)
     else:
-        base = simclr_cifar() if side <= SMALL_SIDE else simclr_photos()
-        base = replace(base, name=f"{method}-fitting", epochs=200)
-    base = replace(base, method=_method(method, base), batch_size=batch_for(images, base))
-    return base
+        base = recipe("simclr-photos" if method == "simclr" else f"{method}-imagenet")
+        base = replace(base, epochs=200, batch_size=256)
+    base = replace(base, name=f"{method}-fitting")
+    return replace(base, batch_size=batch_for(images, base))
 
 
 def ladder(device: str, side: int) -> tuple[tuple[str, int], ...]:
@@ -64,13 +64,10 @@ def batch_for(images: int, recipe: Recipe) -> int:
     return batch
 
 
-def _method(name: str, base: Recipe) -> Method:
-    size = base.image_size
-    views = base.method.views if size <= SMALL_SIDE else simclr_views(size)
-    if name == "supcon":
-        return supcon(size, views=views, head=base.method.head)
-    objective = base.method.objective
-    return simclr(size, views=views, temperature=objective.temperature, head=base.method.head)
+def _with_views(base: Recipe, method: str, size: int) -> Recipe:
+    """``base`` with the method's own views of larger images, blur and full colours included."""
+    views = named(method.replace("-", "_"))(size).views
+    return replace(base, method=replace(base.method, views=views))
 
 
 def _cpu_epochs(images: int) -> float:

@@ -9,17 +9,42 @@ from typing import Any, cast
 from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders import EncoderSpec, encoder_named
 from coview.heads import HeadSpec
-from coview.methods import Method, NTXent, SupCon
+from coview.methods import (
+    CosineAffinity,
+    Critic,
+    CrossEntropy,
+    Ema,
+    FixedWeight,
+    GradientRatio,
+    Method,
+    Pair,
+    PairObjective,
+    Passes,
+    Queue,
+    Repulsion,
+    SetObjective,
+    Shared,
+    Stop,
+    logo,
+    multi_crop,
+)
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.training.optimisers import NAMES
 from coview.training.schedules import Rates
 from coview.views import Blur, Crop, Jitter, ViewPlan, ViewSpec
 
+VIEW_VALUES: tuple[type, ...] = (Blur, Crop, Jitter, ViewPlan, ViewSpec)
+
 VALUES: tuple[type, ...] = (
-    EncoderSpec, HeadSpec, Method, NTXent, SupCon, OptimiserSpec, ScheduleSpec,
-    Blur, Crop, Jitter, ViewPlan, ViewSpec,
+    EncoderSpec, HeadSpec, Method, OptimiserSpec, ScheduleSpec, Passes,
+    Pair, Shared, Stop, Ema, Queue, Repulsion, CosineAffinity, Critic, FixedWeight, GradientRatio,
+    *VIEW_VALUES,
 )  # fmt: skip
-"""The classes of which recipes are built, beside Recipe itself."""
+
+
+def known_values() -> tuple[type, ...]:
+    """The classes of which a recipe is built, with every objective that has been defined."""
+    return (*VALUES, Recipe, *SetObjective.__subclasses__(), *PairObjective.__subclasses__())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +52,8 @@ class Recipe:
     """Everything that decides a run but the data, the machine and the seed of chance.
 
     Range: batch_size >= 2 images; epochs > 0, fractions allowed; seed 0 .. 2^63 - 1.
-    ``precision`` is "auto" (bf16 where the hardware has it), "bf16" or "fp32".
+    ``precision`` is "auto" (bf16 where the hardware has it), "bf16" or "fp32"; ``passes`` says how
+    a batch goes through the network where it is too large for memory.
     """
 
     name: str
@@ -39,6 +65,7 @@ class Recipe:
     epochs: float
     seed: int = 0
     precision: str = "auto"
+    passes: Passes = Passes()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs > 0):
@@ -85,6 +112,10 @@ def change(
     strength: float | None = None,
     seed: int | None = None,
     precision: str | None = None,
+    micro_batch: int | None = None,
+    checkpoint_blocks: bool | None = None,
+    local_crops: int | None = None,
+    affinity: str | None = None,
 ) -> Recipe:
     """``recipe`` with the given settings in place of its own; None keeps what is there.
 
@@ -92,6 +123,8 @@ def change(
     Raises InvalidValue or UnknownName.
     """
     recipe = _with(recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision)
+    passes = _with(recipe.passes, micro_batch=micro_batch, blocks=checkpoint_blocks)
+    recipe = replace(recipe, passes=passes)
     if encoder is not None:
         recipe = replace(recipe, encoder=encoder_named(encoder))
     if warmup_epochs is None and epochs is not None:
@@ -101,7 +134,14 @@ def change(
     recipe = replace(
         recipe, optimiser=_optimiser(recipe.optimiser, optimiser, learning_rate, weight_decay)
     )
-    return replace(recipe, method=_method(recipe.method, size, strength, temperature))
+    method = _method(recipe.method, size, strength, temperature)
+    return replace(recipe, method=_with_crops(method, local_crops, affinity))
+
+
+def _with_crops(method: Method, count: int | None, affinity: str | None) -> Method:
+    if affinity is not None:
+        return logo(method, locals=count or 2, affinity=cast(Any, affinity))
+    return method if count is None else multi_crop(method, locals=count)
 
 
 def _optimiser(
@@ -128,10 +168,28 @@ def _method(
     method: Method, size: int | None, strength: float | None, temperature: float | None
 ) -> Method:
     if temperature is not None:
+        if not hasattr(method.objective, "temperature"):
+            raise InvalidValue(
+                f"--temperature means nothing to {method.name}: its objective has none."
+            )
         objective = _with(method.objective, temperature=temperature)
         method = replace(method, objective=objective)
-    views = [_view(view, size, strength) for view in method.views.views]
+    first = method.views.views[0].size
+    views = [
+        # Local views keep their share of the global size.
+        _view(view, size and max(1, round(size * view.size / first)), strength)
+        for view in method.views.views
+    ]
     return replace(method, views=ViewPlan(views=tuple(views)))
+
+
+def for_classes(recipe: Recipe, classes: int) -> Recipe:
+    """``recipe`` with as many logits as there are classes, where its method has logits."""
+    if not isinstance(recipe.method.objective, CrossEntropy):
+        return recipe
+    head = replace(recipe.method.head, output=classes)
+    objective = replace(recipe.method.objective, classes=classes)
+    return replace(recipe, method=replace(recipe.method, head=head, objective=objective))
 
 
 def _view(view: ViewSpec, size: int | None, strength: float | None) -> ViewSpec:

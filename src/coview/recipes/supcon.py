@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
 from coview.methods import supcon
-from coview.recipes.cpu import simclr_cpu
 from coview.recipes.recipe import Recipe
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.views import preset
@@ -38,11 +35,26 @@ def supcon_cifar() -> Recipe:
     )
 
 
-def supcon_cpu() -> Recipe:
-    """SupCon on a CPU: the network, views and optimiser of simclr-cpu with labels as positives."""
-    base = simclr_cpu()
-    return replace(
-        base,
-        name="supcon-cpu",
-        method=supcon(base.image_size, views=base.method.views, head=base.method.head),
+def supcon_imagenet() -> Recipe:
+    """SupCon for ImageNet at 224 px: ResNet-50, batch 6,144, LARS, one linear layer for a head."""
+    return Recipe(
+        name="supcon-imagenet",
+        method=supcon(
+            224,
+            temperature=0.1,
+            # The authors' code: one dense layer without bias on the encoder's unit-length output.
+            head=HeadSpec(layers=1, batch_norm="none", normalise_input=True),
+        ),
+        encoder=EncoderSpec(depth=50),
+        optimiser=OptimiserSpec(
+            # The authors' code: 0.4 x batch / 256 on a loss that it multiplies by the temperature;
+            # LARS does not see a factor of the loss, but for BatchNorm's parameters.
+            name="lars",
+            learning_rate=0.4,
+            scaling="linear",
+            weight_decay=1e-3,
+        ),
+        schedule=ScheduleSpec(warmup_epochs=5),
+        batch_size=6144,
+        epochs=350,
     )

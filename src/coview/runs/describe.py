@@ -34,7 +34,7 @@ def describe(
 ) -> dict[str, Any]:
     """The content of run.json. ``opened`` are the arguments that open ``store`` again."""
     recipe = plan.recipe
-    objective = learner.method.objective
+    method = learner.method
     width = learner.head.widths[-1]
     return {
         "coview": coview.__version__,
@@ -57,9 +57,9 @@ def describe(
         "environment": environment(device, precision),
         "plan": list(plan.reasons),
         "chance": learner.chance(recipe.batch_size),
-        "floor": objective.floor(
-            recipe.batch_size, width, views=len(recipe.method.views.views),
-            classes=len(store.class_names) or None if objective.needs_labels else None,
+        "floor": method.floor(
+            recipe.batch_size, width,
+            classes=len(store.class_names) or None if method.needs_labels else None,
         ),
         "steps_per_epoch": training_images // recipe.batch_size,
         "total_steps": recipe.total_steps(training_images),

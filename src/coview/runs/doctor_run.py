@@ -148,7 +148,7 @@ def supervised_classes(run: dict[str, Any]) -> int:
     """Number of classes that the run's objective draws together; 0 where it uses no labels."""
     method = run.get("recipe", {}).get("method", {})
     objective = method.get("objective", {}) if isinstance(method, dict) else {}
-    supervised = isinstance(objective, dict) and objective.get("type") == "SupCon"
+    supervised = isinstance(objective, dict) and objective.get("type") in ("SupCon", "CrossEntropy")
     return len(run.get("data", {}).get("class_names", [])) if supervised else 0
 
 

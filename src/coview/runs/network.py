@@ -12,7 +12,7 @@ from coview.training import Checkpoints
 from coview.training.state import TASK
 
 
-def build(recipe: Recipe, weights: str | None = None) -> Learner:
+def build(recipe: Recipe, weights: str | None = None, *, total_steps: int | None = None) -> Learner:
     """The learner of ``recipe`` before the first step; the same seed gives the same bytes.
 
     ``weights`` replace the encoder's first values: an encoder folder, a run, or safetensors.
@@ -20,7 +20,10 @@ def build(recipe: Recipe, weights: str | None = None) -> Learner:
     encoder = recipe.encoder.build(seed=recipe.seed)
     if weights is not None:
         load_weights(encoder, weights)
-    return Learner(recipe.method, encoder, head_seed=recipe.seed)
+    return Learner(
+        recipe.method, encoder, head_seed=recipe.seed, total_steps=total_steps,
+        passes=recipe.passes,
+    )  # fmt: skip
 
 
 def trained(run: Run) -> Learner:

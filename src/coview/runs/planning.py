@@ -11,7 +11,17 @@ import torch
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.core.machine import duration
-from coview.recipes import METHODS, Recipe, batch_for, change, fitting, ladder, recipe
+from coview.recipes import (
+    METHODS,
+    Recipe,
+    batch_for,
+    change,
+    fitting,
+    for_classes,
+    ladder,
+    recipe,
+)
+from coview.runs.memory import exactness, fitting_passes
 from coview.runs.speed import views_per_second
 
 # Of the budget: rendering, health figures and the noise of the machine take the rest,
@@ -37,30 +47,34 @@ class Plan:
 
 def make_plan(
     store: ImageStore,
-    name: str,
+    asked: str | Recipe,
     *,
     device: torch.device,
     budget: float | None,
     changes: dict[str, object],
 ) -> Plan:
-    """The recipe ``name`` (or the one that fits, for a method's name) with the user's changes.
+    """The recipe ``asked`` for (or the one that fits, for a method's name) with the user's changes.
 
-    ``store`` holds the training images, ``budget`` seconds. Measures a few steps. Raises
-    InvalidValue where the batch does not fit the images, UnknownName for an unknown recipe.
+    ``store`` holds the training images, ``budget`` seconds. Measures a few steps, and how much of a
+    batch fits into memory. Raises InvalidValue where the batch does not fit the images, UnknownName
+    for an unknown recipe.
     """
     side = int(np.median(np.minimum(store.heights, store.widths)))
     if isinstance(size := changes.get("size"), int):
         side = min(side, size)
-    fixed = name not in METHODS
-    base = (
-        recipe(name) if fixed else fitting(name, side=side, images=len(store), device=device.type)
-    )
-    base = change(base, **changes)  # type: ignore[arg-type]
+    fixed = isinstance(asked, Recipe) or asked not in METHODS
+    if isinstance(asked, Recipe):
+        base = asked
+    elif fixed:
+        base = recipe(asked)
+    else:
+        base = fitting(asked, side=side, images=len(store), device=device.type)
+    base = for_classes(change(base, **changes), len(store.class_names))  # type: ignore[arg-type]
     if changes.get("batch") is None:
         base = replace(base, batch_size=batch_for(len(store), base))
     check_batch(base, len(store))
     if budget is None:
-        return _without_budget(base, store, side, device, fixed=fixed)
+        return _without_budget(base, store, device, fixed=fixed)
     return _within(base, store, side, device, budget, changes, fixed=fixed)
 
 
@@ -74,13 +88,15 @@ def check_batch(recipe: Recipe, images: int) -> None:
 
 
 def _without_budget(
-    recipe: Recipe, store: ImageStore, side: int, device: torch.device, *, fixed: bool
+    recipe: Recipe, store: ImageStore, device: torch.device, *, fixed: bool
 ) -> Plan:
+    recipe, fits = in_memory(recipe, device)
     rate = views_per_second(recipe, device, most_images=len(store))
     seconds = _views(recipe, len(store)) / rate
-    why = "as the recipe says" if fixed else f"suits images of {side} px on the {device.type}"
+    why = "as the recipe says" if fixed else f"suits these images on the {device.type}"
     reasons = [
         f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.",
+        *fits,
         *_about_the_run(recipe, store, rate, seconds),
     ]
     if seconds > LONG_SECONDS:
@@ -105,6 +121,7 @@ def _within(
     seconds = TRAINING_SHARE * max(budget - SECONDS_BESIDE, 0.0)
     tried: list[str] = []
     for candidate in [base] if fixed else _candidates(base, side, device, changes):
+        candidate, fits = in_memory(candidate, device)
         rate = views_per_second(candidate, device, most_images=len(store))
         epochs = seconds * rate / _views(replace(candidate, epochs=1), len(store))
         name = f"{candidate.encoder.label()} at {candidate.image_size} px"
@@ -132,10 +149,19 @@ def _within(
         why = f"the fastest candidate, and a short time for {len(store):,} images"
     reasons = [
         f"{name}: {why} in {duration(budget)}.",
+        *fits,
         *(f"Passed over: {text}." for text in tried if not text.startswith(name)),
         *_about_the_run(chosen, store, rate, seconds),
     ]
     return Plan(recipe=chosen, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
+
+
+def in_memory(recipe: Recipe, device: torch.device) -> tuple[Recipe, list[str]]:
+    """The recipe with passes that fit into memory, and what there is to say of them."""
+    passes, sentence = fitting_passes(recipe, device)
+    if not sentence and passes.micro_batch is not None:
+        sentence = f"As asked: {exactness(recipe, passes.micro_batch)}"
+    return replace(recipe, passes=passes), [sentence] if sentence else []
 
 
 def _candidates(

@@ -12,7 +12,7 @@ from coview.core.errors import RunError
 from coview.core.files import read_json, read_lines
 from coview.core.run_folder import DESCRIPTION, run_folder
 from coview.core.values import decode
-from coview.recipes import VALUES, Recipe
+from coview.recipes import Recipe, known_values
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe that made the run."""
-        value = decode(self.description["recipe"], (*VALUES, Recipe))
+        value = decode(self.description["recipe"], known_values())
         assert isinstance(value, Recipe)
         return value
 

@@ -59,7 +59,9 @@ def _go(run: Run, store: ImageStore, device: torch.device, workers: int | None) 
     training, held_out = store.subset(train_rows), store.subset(held_rows)
     # As the run began: "auto" may mean something else on the machine that it goes on.
     precision = choose_precision(run.description["environment"]["precision"], device)
-    untrained = build(recipe, run.description["weights"])
+    untrained = build(
+        recipe, run.description["weights"], total_steps=run.description["total_steps"]
+    )
     learner = copy.deepcopy(untrained)
     precision.prepare(learner)
     optimiser = recipe.optimiser.build(learner)
@@ -111,15 +113,15 @@ def feed_of(
     """The batches of the run; on a CPU one thread renders beside the step, else up to eight."""
     if workers is None:
         workers = 1 if precision.device.type == "cpu" else max(1, min(8, cores() - 1))
-    objective = recipe.method.objective
-    if objective.needs_labels and training.labels is None:
+    supervised = recipe.method.needs_labels
+    if supervised and training.labels is None:
         raise DataError(
             f"{recipe.method.name} learns from labels and these images have none; put each class "
             "into a folder of its own and give --labels folders, or learn without them by simclr."
         )
     return Feed(
         training.ids,
-        training.labels if objective.needs_labels else None,
+        training.labels if supervised else None,
         renderer(recipe, training),
         batch_size=recipe.batch_size,
         seed=recipe.seed,

@@ -17,7 +17,7 @@ from coview.core.run_folder import DESCRIPTION
 from coview.data.sources import SCENES
 from coview.data.torchvision_sets import KNOWN_SETS
 from coview.methods import named
-from coview.recipes import METHODS, RECIPES
+from coview.recipes import METHODS, RECIPES, Recipe
 from coview.recipes import recipe as recipe_named
 from coview.runs.describe import describe, write_description
 from coview.runs.images import check_same, hold_out, open_for, short_side_for
@@ -34,7 +34,7 @@ Data = str | Path | ImageStore | npt.NDArray[np.uint8] | Sequence[npt.NDArray[np
 def pretrain(
     data: Any,
     *,
-    recipe: str = "simclr",
+    recipe: str | Recipe = "simclr",
     out: str | Path | None = None,
     budget: str | None = None,
     dry_run: bool = False,
@@ -43,8 +43,12 @@ def pretrain(
     weights: str | Path | None = None,
     temperature: float | None = None,
     strength: float | None = None,
+    local_crops: int | None = None,
+    affinity: str | None = None,
     epochs: float | None = None,
     batch: int | None = None,
+    micro_batch: int | None = None,
+    checkpoint_blocks: bool = False,
     optimiser: str | None = None,
     learning_rate: float | None = None,
     warmup_epochs: float | None = None,
@@ -63,16 +67,17 @@ def pretrain(
     """Learn a representation of ``data`` and return the run; None for a ``dry_run``.
 
     ``data``: a folder, Parquet file(s), a data set's name, "scenes", uint8 arrays [N, H, W, 3], a
-    list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a recipe's
-    name, or a method's ("simclr", "supcon"), for which everything else is chosen to suit data and
-    device. The other arguments are the options of ``coview pretrain``; None keeps what the recipe
+    list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a Recipe, one
+    by name, or a method's name ("simclr", "byol"), for which everything else is chosen to suit data
+    and device. The other arguments are the options of ``coview pretrain``; None keeps what the recipe
     says. Raises the errors of coview.core.errors for whatever a caller can mend.
     """
     changes: dict[str, object] = {
         "size": size, "encoder": encoder, "temperature": temperature, "strength": strength,
         "epochs": epochs, "batch": batch, "optimiser": optimiser, "learning_rate": learning_rate,
         "warmup_epochs": warmup_epochs, "weight_decay": weight_decay, "seed": seed,
-        "precision": precision,
+        "precision": precision, "local_crops": local_crops, "affinity": affinity,
+        "micro_batch": micro_batch, "checkpoint_blocks": checkpoint_blocks or None,
     }  # fmt: skip
     seconds = None if budget is None else parse_duration(budget)
     folder = new_folder(out, data)
@@ -158,7 +163,7 @@ def _opened_again(run: Run, opened: dict[str, Any], data: Any) -> ImageStore:
 
 def plan_for(
     store: ImageStore,
-    recipe: str,
+    recipe: str | Recipe,
     device: Any,
     budget: float | None,
     changes: dict[str, object],
@@ -190,10 +195,12 @@ def _name_of(data: Any) -> str:
     return "arrays"
 
 
-def _needs_labels(recipe: str) -> bool:
+def _needs_labels(recipe: str | Recipe) -> bool:
     """Whether the method learns from labels; an unknown name is refused before data is opened."""
+    if isinstance(recipe, Recipe):
+        return recipe.method.needs_labels
     if recipe in METHODS:
-        return named(recipe)(32).objective.needs_labels
+        return named(recipe.replace("-", "_"))(32).needs_labels
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
-    return recipe_named(recipe).method.objective.needs_labels
+    return recipe_named(recipe).method.needs_labels

@@ -97,18 +97,20 @@ class Watch:
         )
 
     def _objective(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return self.recipe.method.objective([first, second], self.labels)
+        return self.recipe.method.yardstick([first, second], self.labels)
 
     def _groups(self) -> torch.Tensor | None:
-        return self.labels if self.recipe.method.objective.needs_labels else None
+        return self.labels if self.recipe.method.needs_labels else None
 
 
 @torch.no_grad()
 def parameter_change(before: Learner, now: Learner) -> float:
-    """|now - before| / |before| over all parameters."""
+    """|now - before| / |before| over all parameters that are trained."""
     then = dict(before.named_parameters())
     moved = length = 0.0
     for name, parameter in now.named_parameters():
+        if not parameter.requires_grad:
+            continue
         start = then[name].double()
         moved += float((parameter.cpu().double() - start).square().sum())
         length += float(start.square().sum())

@@ -1,0 +1,91 @@
+"""Multi-crop: small local views that are compared with the global ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coview.core.errors import InvalidValue
+from coview.methods.method import Method
+from coview.methods.pair_objectives import InfoNCE
+from coview.methods.pairing import Pair, Pairing
+from coview.methods.set_objectives import NTXent
+from coview.views import ViewPlan
+
+GLOBALS = (0, 1)
+
+
+def multi_crop(
+    method: Method,
+    *,
+    locals: int = 2,
+    local_size: int | None = None,
+    r_g: float = 0.4,
+    r_l: float = 0.4,
+) -> Method:
+    """``method`` with ``locals`` small crops beside its two global ones.
+
+    For NT-Xent and SupCon every other crop of an image is a positive and all crops of others are
+    negatives (Caron et al., SwAV, 2020, appendix A.8, of SimCLR). For pair objectives every local
+    crop asks the key of each global one, of which no gradient flows back; local crops are never
+    keys. See ``with_local_views`` for the crops. Raises InvalidValue.
+    """
+    plan = with_local_views(method.views, locals, local_size, r_g, r_l)
+    name = f"multi_crop-{method.name}"
+    if not method.pairs_views:
+        return replace(method, name=name, views=plan)
+    pairing = method.pairing + local_to_global(locals)
+    return replace(method, name=name, views=plan, pairing=pairing)
+
+
+def with_local_views(
+    plan: ViewPlan, count: int, size: int | None, r_g: float, r_l: float
+) -> ViewPlan:
+    """The first two views of ``plan`` with crops of area r_g to 1, and ``count`` local ones.
+
+    A local view is the first global one with a crop of area 0.05 to r_l at ``size`` pixels (None:
+    3/7 of the global size, 96 of 224; from 32 px down the same size). Source of the areas: Zhang et
+    al., LoGo, 2022, the released commands. Raises InvalidValue.
+    """
+    if len(plan.views) != 2:
+        raise InvalidValue(
+            f"Local views are added to two global ones; this plan has {len(plan.views)} views."
+        )
+    if count < 1 or not (0.05 < r_l <= 1 and 0 < r_g <= 1):
+        raise InvalidValue(
+            f"There are {count} local views with r_l {r_l} and r_g {r_g}; expected at least 1, r_l "
+            "above 0.05 and both up to 1."
+        )
+    first = plan.views[0]
+    if any(view.crop is None for view in plan.views):
+        raise InvalidValue("Local views need random crops; this plan takes the centre of images.")
+    side = size or (first.size if first.size <= 32 else max(32, round(first.size * 3 / 7)))
+    wide = tuple(
+        replace(view, crop=replace(view.crop, area=(r_g, 1.0)))  # type: ignore[type-var]
+        for view in plan.views
+    )
+    local = replace(first, size=side, crop=replace(first.crop, area=(0.05, r_l)))  # type: ignore[type-var]
+    return ViewPlan(views=(*wide, *[local] * count))
+
+
+def local_to_global(count: int) -> Pairing:
+    """Every local view asks every global one: equation 4 of LoGo, a sum of 2 ``count`` terms."""
+    return tuple(Pair(len(GLOBALS) + k, key, stop=True) for k in range(count) for key in GLOBALS)
+
+
+def in_pairs(method: Method) -> Method:
+    """The same method with a pair objective: NT-Xent of two views is InfoNCE in both directions,
+    with the keys of all other images of the batch as negatives and gradients through everything.
+
+    Raises InvalidValue for an objective that has no such form.
+    """
+    if method.pairs_views:
+        return method
+    objective = method.objective
+    if not isinstance(objective, NTXent) or objective.decoupled:
+        raise InvalidValue(
+            f"{type(objective).__name__} compares sets and has no form in pairs of views; "
+            "take simclr, moco, byol or simsiam."
+        )
+    return replace(
+        method, objective=InfoNCE(temperature=objective.temperature, batch_negatives=True)
+    )

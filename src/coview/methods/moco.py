@@ -1,0 +1,57 @@
+"""MoCo: a query finds its key among the keys of a queue."""
+
+from __future__ import annotations
+
+from coview.core.errors import UnknownName
+from coview.heads import HeadSpec
+from coview.methods.memory import Queue
+from coview.methods.method import Method
+from coview.methods.pair_objectives import InfoNCE
+from coview.methods.pairing import BOTH_WAYS, ONE_WAY
+from coview.methods.target import Ema
+from coview.views import ViewPlan, preset
+
+VERSIONS = (1, 2)
+
+
+def moco(
+    size: int,
+    *,
+    version: int = 2,
+    symmetric: bool = False,
+    temperature: float | None = None,
+    momentum: float = 0.999,
+    queue: int = 65_536,
+    norm_group: int | None = 32,
+    views: ViewPlan | None = None,
+    head: HeadSpec | None = None,
+) -> Method:
+    """q = g(f(view 1)), k = g'(f'(view 2)) with f', g' the moving average of f, g:
+
+        loss = -log [ exp(q . k / tau) / ( exp(q . k / tau) + sum over the queue exp(q . k_j / tau) ) ]
+
+    ``version`` 1 has a linear head, tau 0.07 and MoCo v1's views; 2 a head of two layers, tau 0.2
+    and blur. ``symmetric``: the mean of both directions, against one state of the queue. Keys of
+    the query's own image are no negatives, which the papers do not ask for. ``norm_group`` images
+    share BatchNorm statistics, with keys in other groups than their queries, as the papers' 8
+    devices of 32 images and their shuffle do; None gives each view's statistics to the whole batch.
+    ``views`` and ``head`` replace the paper's.
+
+    Sources: He et al., "Momentum contrast for unsupervised visual representation learning", CVPR
+    2020, algorithm 1; Chen et al., "Improved baselines with momentum contrastive learning", 2020.
+    """  # noqa: E501
+    if version not in VERSIONS:
+        raise UnknownName("version of MoCo", str(version), [str(v) for v in VERSIONS])
+    first = version == 1
+    policy = "moco_v1" if first else "moco_v2" if size > 32 else "moco_small"
+    return Method(
+        name="moco",
+        views=views or preset(policy, size),
+        head=head or HeadSpec(layers=version, batch_norm="none", bias="all", init="torch"),
+        objective=InfoNCE(temperature=temperature or (0.07 if first else 0.2)),
+        target=Ema(start=momentum, end=momentum),
+        memory=Queue(length=queue),
+        pairing=BOTH_WAYS if symmetric else ONE_WAY,
+        batch_norm="groups" if norm_group else "per view",
+        norm_group=norm_group,
+    )

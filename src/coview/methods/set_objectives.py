@@ -1,0 +1,181 @@
+"""The set objectives of methods as values: which function, with which numbers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.core.ranks import ALONE, Ranks
+from coview.objectives import chance, cross_entropy, decoupled_nt_xent, nt_xent, sup_con
+
+
+class SetObjective(ABC):
+    """All embeddings of a batch -> one number to minimise. Subclasses are frozen dataclasses."""
+
+    __slots__ = ()
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a batch without labels cannot be learned from."""
+        return False
+
+    @abstractmethod
+    def __call__(
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+    ) -> Tensor:
+        """The loss, a scalar: this rank's share of the mean over all ranks (core.ranks).
+
+        Shapes: views V x [B, D]; labels int64 [B] with -1 where unknown, or None.
+        """
+
+    @abstractmethod
+    def chance(self, batch_size: int, *, views: int = 2) -> float:
+        """The loss of equal embeddings, which nothing has been learned from."""
+
+    @abstractmethod
+    def floor(
+        self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
+    ) -> float:
+        """About the lowest loss in practice, for embeddings of ``width`` numbers.
+
+        Positives are equal, the rest spread at random. ``classes`` counts the equally frequent
+        labels, None where each image is alone with its views.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NTXent(SetObjective):
+    """NT-Xent at a temperature > 0 (SimCLR, equation 1); labels are not looked at.
+
+    ``decoupled``: without the positive in the denominator (Yeh et al. 2022, equation 6).
+    """
+
+    temperature: float
+    decoupled: bool = False
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    def __call__(
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+    ) -> Tensor:
+        function = decoupled_nt_xent if self.decoupled else nt_xent
+        return function(views, temperature=self.temperature, ranks=ranks)
+
+    def chance(self, batch_size: int, *, views: int = 2) -> float:
+        """ln(V B - 1); decoupled, ln(V B - V)."""
+        return chance(views * (batch_size - 1) + 1 if self.decoupled else views * batch_size)
+
+    def floor(
+        self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
+    ) -> float:
+        """See :func:`aligned_loss`; ``classes`` does not matter to NT-Xent."""
+        rows = views * batch_size
+        if self.decoupled:
+            return aligned_loss(rows - views + 1, 0, width, self.temperature)
+        return aligned_loss(rows, views - 1, width, self.temperature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupCon(SetObjective):
+    """SupCon at a temperature > 0 (Khosla et al., equation 2 for "out", 3 for "in")."""
+
+    temperature: float
+    form: Literal["out", "in"] = "out"
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.form not in ("out", "in"):
+            raise UnknownName("form of the SupCon loss", str(self.form), ("out", "in"))
+
+    @property
+    def needs_labels(self) -> bool:
+        return True
+
+    def __call__(
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+    ) -> Tensor:
+        return sup_con(
+            views, require(labels, "SupCon"), temperature=self.temperature, form=self.form,
+            ranks=ranks,
+        )  # fmt: skip
+
+    def chance(self, batch_size: int, *, views: int = 2) -> float:
+        """ln(V B - 1), whatever the labels are."""
+        return chance(views * batch_size)
+
+    def floor(
+        self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
+    ) -> float:
+        """See :func:`aligned_loss`, with V B / classes - 1 positives of each row."""
+        rows = views * batch_size
+        positives = views - 1 if classes is None else rows / classes - 1
+        return aligned_loss(rows, max(positives, views - 1), width, self.temperature)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossEntropy(SetObjective):
+    """Softmax cross-entropy of logits [B, classes], the mean over views: the supervised baseline.
+
+    The head gives the logits, so its output is ``classes`` wide.
+    """
+
+    classes: int
+
+    @property
+    def needs_labels(self) -> bool:
+        return True
+
+    def __call__(
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+    ) -> Tensor:
+        known = require(labels, "Cross-entropy")
+        losses = [cross_entropy(logits, known) for logits in views]
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total / len(views) * ranks.share(int((known >= 0).sum()) if ranks.world > 1 else 1)
+
+    def chance(self, batch_size: int, *, views: int = 2) -> float:
+        """ln(classes)."""
+        return math.log(self.classes)
+
+    def floor(
+        self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
+    ) -> float:
+        """0."""
+        return 0.0
+
+
+def require(labels: Tensor | None, who: str) -> Tensor:
+    """The labels. Raises InvalidValue where there are none."""
+    if labels is None:
+        raise InvalidValue(
+            f"{who} learns from labels and these images have none; "
+            "give labels, or learn without them by simclr."
+        )
+    return labels
+
+
+def aligned_loss(rows: int, positives: float, width: int, temperature: float) -> float:
+    """ln(P + N exp(-1/tau + 1/(2 D tau^2))): P equal positives, N other rows at random, width D.
+
+    The cosine of random unit rows has variance 1/D; its exponential's mean is taken to second
+    order. Never above chance, ln(P + N).
+    """
+    spread = -1 / temperature + 1 / (2 * width * temperature**2)
+    return math.log(positives + (rows - 1 - positives) * math.exp(min(spread, 0.0)))
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises InvalidValue unless the temperature is a finite number above 0."""
+    if not 0 < temperature < math.inf:
+        raise InvalidValue(
+            f"The temperature is {temperature}; give a number above 0 (usual: 0.05 to 1)."
+        )

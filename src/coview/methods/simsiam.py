@@ -1,0 +1,42 @@
+"""SimSiam: predict the other view's embedding, taken as a constant; no negatives, no average."""
+
+from __future__ import annotations
+
+from coview.heads import HeadSpec
+from coview.methods.method import Method
+from coview.methods.pair_objectives import NegativeCosine
+from coview.methods.target import Stop
+from coview.views import ViewPlan, preset
+
+
+def simsiam(
+    size: int,
+    *,
+    views: ViewPlan | None = None,
+    head: HeadSpec | None = None,
+    predictor: HeadSpec | None = None,
+) -> Method:
+    """z = g(f(view)), p = q(z):
+
+        loss = - 1/2 cos(p_1, stop(z_2)) - 1/2 cos(p_2, stop(z_1))
+
+    The head has three layers to 2,048 at 224 px, two at 32 px (appendix D), with BatchNorm after
+    the last, the predictor a bottleneck of a quarter. ``views``, ``head`` and ``predictor`` replace
+    the paper's. Each view has BatchNorm statistics of its own.
+
+    Source: Chen and He, "Exploring simple Siamese representation learning", CVPR 2021, algorithm 1.
+    """
+    small = size <= 32
+    head = head or HeadSpec(layers=2 if small else 3, output=2048, last_affine="none", init="torch")
+    return Method(
+        name="simsiam",
+        views=views or preset("moco_small" if small else "moco_v2", size),
+        head=head,
+        predictor=predictor or HeadSpec(
+            hidden=max(1, head.output // 4), output=head.output, batch_norm="hidden", bias="last",
+            init="torch",
+        ),
+        objective=NegativeCosine(),
+        target=Stop(),
+        batch_norm="per view",
+    )  # fmt: skip

@@ -1,0 +1,213 @@
+"""Micro-batches and blocks that are run again: the gradient of the whole batch, in less memory."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from small import SIZE, Pixels, batch, methods, plan
+from torch import nn
+
+from coview.core.errors import InvalidValue
+from coview.encoders import resnet
+from coview.heads import HeadSpec
+from coview.methods import Learner, Passes, logo, simclr
+from coview.methods.passes import grouped, norms_of, run
+from coview.views import Crop, ViewPlan, ViewSpec
+
+IMAGES = 11
+CROPPED = ViewPlan(views=(ViewSpec(size=SIZE, crop=Crop()),) * 2)
+
+
+def without_norm(method):
+    """The method with heads that know nothing of the other images of a batch."""
+    plain = {"batch_norm": "none", "bias": "all", "init": "torch"}
+    changes = {"head": replace(method.head, **plain)}
+    if method.predictor is not None:
+        changes["predictor"] = replace(method.predictor, **plain)
+    return replace(method, **changes)
+
+
+def every_method():
+    found = {name: without_norm(method) for name, method in methods().items()}
+    for name in ("simclr", "moco", "byol", "simsiam"):
+        base = replace(found[name], views=CROPPED)
+        found[f"logo-{name}"] = logo(base, weight=0.3)
+    found["logo-ratio"] = logo(replace(found["moco"], views=CROPPED), gradient_ratio=0.2)
+    return found
+
+
+def gradients(method, micro_batch, **options):
+    found = Learner(
+        method, Pixels(norm=False), total_steps=4, passes=Passes(micro_batch=micro_batch), **options
+    ).double()
+    views = batch(IMAGES, [v.size for v in method.views.views], dtype=torch.float64)
+    terms = found.loss(views, 0)
+    sum(terms.values()).backward()
+    grads = {n: p.grad for n, p in found.named_parameters() if p.grad is not None}
+    return {name: float(term) for name, term in terms.items()}, grads, found
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3, 8])
+@pytest.mark.parametrize("name", sorted(every_method()))
+def test_micro_batches_give_the_gradient_of_the_whole_batch(name, chunks):
+    method = every_method()[name]
+    whole, expected, before = gradients(method, None)
+    terms, found, after = gradients(method, -(-IMAGES // chunks))
+    assert terms == pytest.approx(whole, rel=1e-12)
+    assert found.keys() == expected.keys()
+    for parameter, gradient in expected.items():
+        torch.testing.assert_close(found[parameter], gradient, rtol=1e-9, atol=1e-12)
+    before.after_step(0)
+    after.after_step(0)
+    for ours, theirs in zip(after.state_dict().items(), before.state_dict().items(), strict=True):
+        assert ours[0] == theirs[0]
+        torch.testing.assert_close(ours[1], theirs[1], rtol=1e-9, atol=1e-12)
+
+
+def test_micro_batches_with_batch_norm_are_the_gradient_of_that_grouping():
+    method = methods()["simsiam"]
+    found = Learner(method, Pixels(), passes=Passes(micro_batch=4)).double()
+    views = batch(IMAGES, dtype=torch.float64)
+    found.loss(views, 3)["NegativeCosine"].backward()
+
+    plain = Learner(method, Pixels()).double()
+    z, p = {}, {}
+    for slot in (0, 1):
+        (passes,) = grouped(views.views, [slot], apart=True, group=4, step=3)
+        assert [len(rows) for ((_, rows),) in passes] == [4, 4, 3]
+        z[slot], p[slot] = torch.zeros(2, IMAGES, 8, dtype=torch.float64).unbind()
+        for ((_, rows),) in passes:
+            part = plain.head(plain.encoder(views.views[slot][rows]))
+            z[slot] = z[slot].index_copy(0, rows, part)
+            p[slot] = p[slot].index_copy(0, rows, plain.predictor(part))
+    loss = method.objective(p[0], z[1].detach(), views.ids, None) / 2
+    loss = loss + method.objective(p[1], z[0].detach(), views.ids, None) / 2
+    loss.backward()
+    for ours, theirs in zip(found.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_micro_batches_put_the_views_of_an_image_into_different_parts():
+    views = batch(64).views
+    (first,) = grouped(views, [0], apart=True, group=8, step=0)
+    (second,) = grouped(views, [1], apart=True, group=8, step=0)
+    together = sum(
+        len(set(a[0][1].tolist()) & set(b[0][1].tolist()))
+        for a, b in zip(first, second, strict=True)
+    )
+    assert together < 24  # of 64 images; 8 are expected, and all of them without a permutation
+    (other,) = grouped(views, [1], apart=True, group=8, step=1)
+    assert not torch.equal(second[0][0][1], other[0][0][1])
+
+
+def test_micro_batches_move_statistics_once_to_the_mean_of_the_parts():
+    norm = nn.BatchNorm1d(3)
+    rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    rounds = grouped([rows], [0], apart=True, group=4, step=0)
+    run(lambda x: (norm(x),), [norm], [rows], rounds, again=False)
+    parts = rows.split(4)
+    torch.testing.assert_close(
+        norm.running_mean, 0.1 * torch.stack([part.mean(0) for part in parts]).mean(0)
+    )
+    torch.testing.assert_close(
+        norm.running_var, 0.9 + 0.1 * torch.stack([part.var(0) for part in parts]).mean(0)
+    )
+    assert norm.num_batches_tracked == 1
+
+
+def test_micro_batches_replay_dropout():
+    encoder = nn.Sequential(Pixels(norm=False), nn.Dropout(0.5))
+    encoder.features = 10
+    method = without_norm(methods()["simclr"])
+    grads = []
+    for _ in range(2):
+        found = Learner(method, copy.deepcopy(encoder), passes=Passes(micro_batch=4)).double()
+        torch.manual_seed(5)
+        loss = found.loss(batch(dtype=torch.float64), 0)["NTXent"]
+        loss.backward()
+        grads.append(found.encoder[0].dense.weight.grad)
+    assert torch.equal(*grads)
+    # The loss is a function of what the masks let through: a small step along its gradient, under
+    # the same masks, lowers it by the gradient's square. Other masks in backward would not.
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter -= 1e-6 * parameter.grad
+    squares = sum(float(p.grad.square().sum()) for p in found.parameters())
+    torch.manual_seed(5)
+    lower = found.loss(batch(dtype=torch.float64), 0)["NTXent"]
+    assert float(loss - lower) == pytest.approx(1e-6 * squares, rel=1e-3)
+
+
+@pytest.mark.parametrize("depth", [10, 50])
+def test_blocks_run_again_are_exact_with_batch_norm(depth):
+    method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
+    plain = Learner(method, resnet(depth, width=0.0625, stem="small"))
+    again = Learner(method, resnet(depth, width=0.0625, stem="small"), passes=Passes(blocks=True))
+    views = batch(8, (16, 16))
+    for step in range(2):
+        losses = []
+        for found in (plain, again):
+            loss = found.loss(views, step)["NTXent"]
+            loss.backward()
+            found.after_step(step)
+            losses.append(loss.detach())
+        assert torch.equal(*losses)
+    for ours, theirs in zip(again.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    assert again.state_dict().keys() == plain.state_dict().keys()
+    for ours, theirs in zip(again.state_dict().values(), plain.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_blocks_run_again_survive_a_copy():
+    method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
+    found = Learner(method, resnet(10, width=0.0625, stem="small"), passes=Passes(blocks=True))
+    twin = copy.deepcopy(found)
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter.zero_()
+    loss = twin.loss(batch(8, (16, 16)), 0)["NTXent"]
+    loss.backward()
+    assert all(p.grad is not None for p in twin.parameters())
+    assert all(p.grad is None for p in found.parameters())
+
+
+def test_blocks_of_an_unknown_encoder_are_refused():
+    with pytest.raises(InvalidValue, match="micro-batch"):
+        Learner(methods()["simclr"], Pixels(), passes=Passes(blocks=True))
+
+
+def test_micro_batch_of_one_is_refused():
+    with pytest.raises(InvalidValue, match="at least 2"):
+        Passes(micro_batch=1)
+
+
+def test_backward_of_a_refused_step_leaves_the_statistics():
+    found = Learner(methods()["simclr"], Pixels(), passes=Passes(micro_batch=3))
+    before = [buffer.clone() for norm in norms_of(found) for buffer in norm.buffers()]
+    found.loss(batch(), 0)["NTXent"].backward()
+    after = [buffer for norm in norms_of(found) for buffer in norm.buffers()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_frozen_batch_norm_uses_the_running_statistics_and_keeps_them():
+    method = replace(methods()["simclr"], batch_norm="frozen")
+    found = Learner(method, Pixels()).train()
+    before = {name: value.clone() for name, value in found.state_dict().items()}
+    views = batch()
+    loss = found.loss(views, 0)["NTXent"]
+    found.after_step(0)
+    z = [found.embed(view)[1] for view in views.views]
+    torch.testing.assert_close(loss, method.objective(z, None))
+    assert all(torch.equal(before[n], v) for n, v in found.state_dict().items())
+
+
+def test_groups_share_statistics_within_themselves_alone():
+    method = replace(methods()["simclr"], batch_norm="groups", norm_group=3)
+    found = Learner(method, Pixels())
+    views = batch(6)
+    z = found._through(found._online, norms_of(found), views.views, [0, 1], 0)
+    first = copy.deepcopy(nn.Sequential(found.encoder, found.head))(views.views[0][:3])
+    torch.testing.assert_close(z[0][0][:3], first)
+    assert found.loss(views, 0)["NTXent"].requires_grad
