@@ -9,6 +9,8 @@ from coview.recipes.recipe import Recipe
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.views import preset
 
+SMALL_HEAD = HeadSpec(hidden=1024, output=256, batch_norm="hidden", bias="hidden", init="torch")
+
 
 def byol_imagenet() -> Recipe:
     """BYOL for ImageNet at 224 px: ResNet-50, batch 4,096, LARS (the released 300 epochs)."""
@@ -34,12 +36,8 @@ def byol_cifar() -> Recipe:
             32,
             momentum=(0.99, 0.99),
             views=preset("moco_small", 32),
-            head=HeadSpec(
-                hidden=1024, output=256, batch_norm="hidden", bias="hidden", init="torch"
-            ),
-            predictor=HeadSpec(
-                hidden=1024, output=256, batch_norm="hidden", bias="hidden", init="torch"
-            ),
+            head=SMALL_HEAD,
+            predictor=SMALL_HEAD,
         ),
         encoder=EncoderSpec(depth=18, stem="small"),
         optimiser=OptimiserSpec(

@@ -28,7 +28,7 @@ def logo_moco_code() -> Recipe:
 
 
 def logo_simsiam_imagenet() -> Recipe:
-    """SimSiam-LoGo for ImageNet at 224 px: two crops of 96 px, lambda 1e-4 on sums (the paper's)."""
+    """SimSiam-LoGo for ImageNet at 224 px: two crops of 96 px, lambda 1e-4 on sums."""
     return over(simsiam_imagenet())
 
 

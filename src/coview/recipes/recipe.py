@@ -28,6 +28,7 @@ from coview.methods import (
     logo,
     multi_crop,
 )
+from coview.methods.passes import WHOLE
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.training.optimisers import NAMES
 from coview.training.schedules import Rates
@@ -65,7 +66,7 @@ class Recipe:
     epochs: float
     seed: int = 0
     precision: str = "auto"
-    passes: Passes = Passes()
+    passes: Passes = WHOLE
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs > 0):

@@ -69,8 +69,8 @@ def pretrain(
     ``data``: a folder, Parquet file(s), a data set's name, "scenes", uint8 arrays [N, H, W, 3], a
     list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a Recipe, one
     by name, or a method's name ("simclr", "byol"), for which everything else is chosen to suit data
-    and device. The other arguments are the options of ``coview pretrain``; None keeps what the recipe
-    says. Raises the errors of coview.core.errors for whatever a caller can mend.
+    and device. The other arguments are the options of ``coview pretrain``; None keeps what the
+    recipe says. Raises the errors of coview.core.errors for whatever a caller can mend.
     """
     changes: dict[str, object] = {
         "size": size, "encoder": encoder, "temperature": temperature, "strength": strength,
