@@ -25,6 +25,11 @@ class SetObjective(ABC):
         """Whether a batch without labels cannot be learned from."""
         return False
 
+    @property
+    def sees_directions(self) -> bool:
+        """Whether embeddings count by their direction alone, whatever their length."""
+        return True
+
     @abstractmethod
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
@@ -131,6 +136,10 @@ class CrossEntropy(SetObjective):
     @property
     def needs_labels(self) -> bool:
         return True
+
+    @property
+    def sees_directions(self) -> bool:
+        return False
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE

@@ -1,0 +1,21 @@
+"""How a contract is run: all its checks, and then one error with all that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Subject = TypeVar("Subject")
+Check = Callable[[Subject], None]
+
+
+def run(checks: Iterable[Check[Subject]], subject: Subject) -> None:
+    """Raise AssertionError with the name and the first words of every check that fails."""
+    failed = []
+    for check in checks:
+        try:
+            check(subject)
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            failed.append(f"{check.__name__}: {reason}")
+    assert not failed, f"{len(failed)} checks failed:\n  " + "\n  ".join(failed)
