@@ -45,6 +45,7 @@ def moved(method, **options):
 
 
 def cosine(a, b):
+    a, b = a.detach(), b.detach()
     return float((a @ b) / (a.norm() * b.norm()))
 
 

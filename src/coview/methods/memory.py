@@ -48,7 +48,7 @@ class KeyQueue(nn.Module):
     def push(self, keys: Tensor, ids: Tensor) -> None:
         """Replace the oldest rows by ``keys`` [N, D], of images ``ids`` [N]; the last K of them."""
         length = len(self.rows)
-        new, owners = normalize(keys.float(), dim=1)[-length:], ids[-length:]
+        new, owners = normalize(keys.to(self.rows.dtype), dim=1)[-length:], ids[-length:]
         places = (self.place + torch.arange(len(new), device=self.place.device)) % length
         self.rows[places] = new
         self.ids[places] = owners

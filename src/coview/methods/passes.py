@@ -14,7 +14,7 @@ could be told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -130,23 +130,31 @@ def _in_order(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
 
 def _again(network: Network, norms: Sequence[_BatchNorm], images: Tensor) -> Outputs:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), held(norms)
+        return nullcontext(), Held(norms)
 
     found: Outputs = checkpoint(network, images, use_reentrant=False, context_fn=contexts)
     return found
 
 
-@contextmanager
-def held(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Inside, BatchNorm in training mode computes as ever but its running statistics stay."""
-    tracked = [norm.track_running_stats for norm in norms]
-    for norm in norms:
-        norm.track_running_stats = norm.track_running_stats and not norm.training
-    try:
-        yield
-    finally:
-        for norm, was in zip(norms, tracked, strict=True):
-            norm.track_running_stats = was
+class Held(AbstractContextManager[None]):
+    """Inside, BatchNorm computes as ever, but its running statistics stay as they were.
+
+    May be entered again, as often as the backward pass runs.
+    """
+
+    def __init__(self, norms: Sequence[_BatchNorm]) -> None:
+        self.norms = norms
+        self._kept: list[dict[str, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        # Copies rather than none at all: what autograd saves must be as many tensors as before.
+        self._kept = [dict(norm._buffers) for norm in self.norms]
+        for norm, buffers in zip(self.norms, self._kept, strict=True):
+            norm._buffers.update({n: b if b is None else b.clone() for n, b in buffers.items()})
+
+    def __exit__(self, *error: object) -> None:
+        for norm, buffers in zip(self.norms, self._kept, strict=True):
+            norm._buffers.update(buffers)
 
 
 def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pass]:
@@ -211,7 +219,7 @@ def _block_again(forward: Callable[..., Tensor], norms: list[_BatchNorm], x: Ten
         return forward(x)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), held(norms)
+        return nullcontext(), Held(norms)
 
     found: Tensor = checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
     return found

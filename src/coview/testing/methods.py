@@ -102,7 +102,7 @@ def trained(found: Learner, steps: int, rate: float = 0.03) -> list[float]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         found.after_step(step)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses
 
 
@@ -129,7 +129,7 @@ def is_finite_at_the_start(method: Method) -> None:
     """For batches of 2, 3 and 8 images."""
     for images in (2, 3, 8):
         value = total(learner(small(method)), batch(method, images))
-        assert torch.isfinite(value), f"{float(value)} for {images} images"
+        assert torch.isfinite(value), f"{value.detach()} for {images} images"
 
 
 def reaches_every_trained_parameter(method: Method) -> None:
@@ -275,9 +275,9 @@ def micro_batches_count_statistics_once(method: Method) -> None:
 def bf16_is_near(method: Method) -> None:
     """Under autocast to bf16 the loss is that of float32 within 5 %."""
     found = learner(small(method))
-    exact = float(total(found, batch(method)))
+    exact = float(total(found, batch(method)).detach())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = float(total(found, batch(method)))
+        rounded = float(total(found, batch(method)).detach())
     assert math.isclose(exact, rounded, rel_tol=0.05, abs_tol=0.05), f"{rounded} for {exact}"
 
 
@@ -331,7 +331,7 @@ def _finite_step(method: Method, views: Batch) -> None:
     found = learner(small(method))
     value = total(found, views)
     value.backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(value), f"the loss is {float(value)}"
+    assert torch.isfinite(value), f"the loss is {value.detach()}"
     assert _gradients_are_finite(found)
 
 

@@ -184,7 +184,7 @@ def _finite(
     first, second = first.clone().requires_grad_(), second.clone().requires_grad_()
     found = value(objective, first, second, labels)
     found.backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(found), f"the value is {float(found)}"
+    assert torch.isfinite(found), f"the value is {found.detach()}"
     for rows in (first, second):
         assert rows.grad is None or bool(torch.isfinite(rows.grad).all())
 

@@ -1,0 +1,173 @@
+"""The public contracts over everything that is registered, and over what a user might bring."""
+
+import math
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from coview.encoders import EncoderSpec
+from coview.methods import (
+    CrossEntropy,
+    InfoNCE,
+    NegativeCosine,
+    NTXent,
+    SetObjective,
+    SquaredDistance,
+    SupCon,
+    logo,
+    multi_crop,
+    named,
+    names,
+    simclr,
+)
+from coview.recipes import RECIPES, recipe
+from coview.testing import (
+    ENCODER_CHECKS,
+    METHOD_CHECKS,
+    OBJECTIVE_CHECKS,
+    VIEW_CHECKS,
+    check_encoder,
+    check_method,
+    check_objective,
+    check_view,
+)
+from coview.testing.methods import Colours
+from coview.views import identity
+
+LOGO_OVER = ("simclr", "moco", "byol", "simsiam")
+# Of the CPU recipes, whose heads are narrow: the checks are of the method, not of its widths.
+METHODS = {name: recipe(f"{name.replace('_', '-')}-cpu").method for name in names()}
+METHODS |= {f"logo-{name}": logo(METHODS[name]) for name in LOGO_OVER}
+METHODS |= {
+    "logo-cosine": logo(METHODS["moco"], affinity="cosine"),
+    "logo-ratio": logo(METHODS["simsiam"], gradient_ratio=0.015),
+    "logo-literal": logo(METHODS["byol"], terms="mean", critic=None, locals=3),
+    "multi_crop-simclr": multi_crop(METHODS["simclr"]),
+    "multi_crop-supcon": multi_crop(METHODS["supcon"]),
+    "multi_crop-moco": multi_crop(METHODS["moco"]),
+    "simclr-per-view": replace(METHODS["simclr"], batch_norm="per view"),
+    "decoupled": replace(METHODS["simclr"], objective=NTXent(temperature=0.2, decoupled=True)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debiased(SetObjective):
+    """A user's own objective: NT-Xent whose negatives are corrected for hidden positives.
+
+    Chuang et al., "Debiased contrastive learning", NeurIPS 2020, equation 8, with the share
+    ``prior`` of an image's negatives that are of its own class.
+    """
+
+    temperature: float
+    prior: float
+
+    def __call__(self, views, labels, ranks=None):
+        z = torch.nn.functional.normalize(torch.cat(list(views)).float(), dim=1, eps=1e-6)
+        if views[0].dtype == torch.float64:
+            z = torch.nn.functional.normalize(torch.cat(list(views)), dim=1, eps=1e-12)
+        with torch.autocast("cpu", enabled=False):
+            count, images = len(z), len(views[0])
+            same = torch.eye(images, dtype=torch.bool).repeat(2, 2)
+            weights = (z @ z.T / self.temperature).exp()
+            own = weights.masked_fill(torch.eye(count, dtype=torch.bool) | ~same, 0).sum(1)
+            others = weights.masked_fill(same, 0).sum(1)
+            negatives = count - 2
+            estimate = (others / negatives - self.prior * own) / (1 - self.prior)
+            least = torch.exp(torch.tensor(-1 / self.temperature, dtype=z.dtype))
+            return (own + negatives * estimate.clamp_min(least)).log().sub(own.log()).mean()
+
+    def chance(self, batch_size, *, views=2):
+        return math.log(views * batch_size - 1)
+
+    def floor(self, batch_size, width, *, views=2, classes=None):
+        return 0.0
+
+
+METHODS["a user's own"] = replace(
+    METHODS["simclr"], name="debiased", objective=Debiased(temperature=0.5, prior=0.1)
+)
+
+OBJECTIVES = {
+    "NTXent": NTXent(temperature=0.3),
+    "NTXent-decoupled": NTXent(temperature=0.3, decoupled=True),
+    "SupCon-out": SupCon(temperature=0.3),
+    "SupCon-in": SupCon(temperature=0.3, form="in"),
+    "CrossEntropy": CrossEntropy(classes=6),
+    "InfoNCE": InfoNCE(temperature=0.3),
+    "NegativeCosine": NegativeCosine(),
+    "SquaredDistance": SquaredDistance(),
+    "a user's own": Debiased(temperature=0.5, prior=0.1),
+}
+
+ENCODERS = {
+    "resnet10/8-small": EncoderSpec(depth=10, width=0.125, stem="small"),
+    "resnet18/8-medium": EncoderSpec(depth=18, width=0.125, stem="medium"),
+    "resnet50/8": EncoderSpec(depth=50, width=0.125),
+    "resnet50/8-sk": EncoderSpec(depth=50, width=0.125, selective_kernels=True),
+    "torchvision-mobilenet": EncoderSpec(kind="torchvision", name="mobilenet_v3_small"),
+    "a user's own": Colours(),
+}
+
+
+def views():
+    """Every different view of every recipe, at a size that is quick."""
+    found = {}
+    for name, make in RECIPES.items():
+        for view in make().method.views.views:
+            small = replace(view, size=min(view.size, 40))
+            found.setdefault(small, name)
+    return {name: view for view, name in found.items()} | {"identity": identity(24)}
+
+
+VIEWS = views()
+
+
+def names_of(checks):
+    return [check.__name__ for check in checks]
+
+
+@pytest.mark.parametrize("check", METHOD_CHECKS, ids=names_of(METHOD_CHECKS))
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_method_contract(name, check):
+    check(METHODS[name])
+
+
+@pytest.mark.parametrize("check", OBJECTIVE_CHECKS, ids=names_of(OBJECTIVE_CHECKS))
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_objective_contract(name, check):
+    check(OBJECTIVES[name])
+
+
+@pytest.mark.parametrize("check", ENCODER_CHECKS, ids=names_of(ENCODER_CHECKS))
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_encoder_contract(name, check):
+    check(ENCODERS[name])
+
+
+@pytest.mark.parametrize("check", VIEW_CHECKS, ids=names_of(VIEW_CHECKS))
+@pytest.mark.parametrize("name", sorted(VIEWS))
+def test_view_contract(name, check):
+    check(VIEWS[name])
+
+
+def test_contract_says_everything_that_fails():
+    class Broken(Colours):
+        def forward(self, images):
+            return super().forward(images) * torch.nan
+
+    with pytest.raises(AssertionError, match="gives_one_row_an_image") as error:
+        check_encoder(Broken())
+    assert "tells_images_apart" not in str(error.value)
+    assert "bf16_is_near" in str(error.value)
+
+
+def test_contract_that_is_kept_is_silent():
+    check_view(identity(16))
+    check_objective(NegativeCosine())
+    check_method(simclr(8))
+
+
+def test_every_registered_method_has_a_contract():
+    assert set(names()) <= set(METHODS)
+    assert all(callable(named(name)) for name in names())
