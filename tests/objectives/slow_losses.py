@@ -68,3 +68,106 @@ def same_label(labels):
 def mean(values):
     values = list(values)
     return math.fsum(values) / len(values)
+
+
+def sharing(marks):
+    """Weights between images: 1 where they have a mark in common; without any only with itself."""
+    return [
+        [
+            float(a == b or any(x and y for x, y in zip(m, n, strict=True)))
+            for b, n in enumerate(marks)
+        ]
+        for a, m in enumerate(marks)
+    ]
+
+
+def slow_capped_sup_con_rows(views, shares, cap, temperature, form):
+    """Loss of every row with positives: own other views first, then rows in order, up to the cap."""
+    s, images = cosines(views), len(views[0])
+    result = {}
+    for i in range(len(s)):
+        positives = [p for p in range(len(s)) if p != i and shares[i % images][p % images]]
+        own = [p for p in positives if p % images == i % images]
+        kept = own + [p for p in positives if p not in own][: max(cap - len(own), 0)]
+        if not kept:
+            continue
+        candidates = [k for k in range(len(s)) if k != i and (k in kept or k not in positives)]
+        total = math.fsum(math.exp(s[i][k] / temperature) for k in candidates)
+        ratios = [math.exp(s[i][p] / temperature) / total for p in kept]
+        if form == "out":
+            result[i] = -mean(math.log(ratio) for ratio in ratios)
+        else:
+            result[i] = -math.log(mean(ratios))
+    return result
+
+
+def slow_decoupled_rows(views, temperature):
+    s, images = cosines(views), len(views[0])
+    result = []
+    for i in range(len(s)):
+        siblings = [p for p in range(len(s)) if p != i and p % images == i % images]
+        negatives = [k for k in range(len(s)) if k % images != i % images]
+        total = math.fsum(math.exp(s[i][k] / temperature) for k in negatives)
+        result.append(math.log(total) - mean(s[i][p] for p in siblings) / temperature)
+    return result
+
+
+def between(rows, others):
+    return [[float(a @ b / (a.norm() * b.norm())) for b in others.double()] for a in rows.double()]
+
+
+def softplus(x):
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+
+def slow_logistic(u, v, temperature, mining=None, reduction="mean"):
+    """One direction, anchors u and candidates v; the mean over the anchors."""
+    losses = []
+    for i, row in enumerate(between(u, v)):
+        negatives = [s for j, s in enumerate(row) if j != i]
+        if mining:
+            negatives = [max(below)] if (below := [s for s in negatives if s < row[i]]) else []
+        terms = [softplus(s / temperature) for s in negatives]
+        total = math.fsum(terms) / (max(len(terms), 1) if reduction == "mean" else 1)
+        losses.append(softplus(-row[i] / temperature) + total)
+    return mean(losses)
+
+
+def slow_triplet(u, v, margin, mining=None, reduction="mean"):
+    """One direction, anchors u and candidates v; the mean over the anchors."""
+    losses = []
+    for i, row in enumerate(between(u, v)):
+        negatives = [s for j, s in enumerate(row) if j != i]
+        if mining:
+            within = [s for s in negatives if row[i] - margin < s < row[i]]
+            negatives = [max(within)] if within else []
+        terms = [max(s - row[i] + margin, 0) for s in negatives]
+        losses.append(math.fsum(terms) / (max(len(terms), 1) if reduction == "mean" else 1))
+    return mean(losses)
+
+
+def over_pairs(views, loss):
+    """The mean of a one-direction loss over all ordered pairs of views."""
+    pairs = [(a, b) for a in range(len(views)) for b in range(len(views)) if a != b]
+    return mean(loss(views[a], views[b]) for a, b in pairs)
+
+
+def slow_info_nce(query, key, negatives, temperature, ids=None, negative_ids=None):
+    """Negatives None: the other queries' keys, with their ids."""
+    losses = []
+    for i, row in enumerate(between(query, key)):
+        if negatives is None:
+            crowd = [(s, ids[j] if ids else -1) for j, s in enumerate(row) if j != i]
+        else:
+            row_of = between(query[i : i + 1], negatives)[0]
+            crowd = list(zip(row_of, negative_ids or [-1] * len(row_of), strict=True))
+        left = [s for s, name in crowd if ids is None or name == -1 or name != ids[i]]
+        total = math.fsum(math.exp(s / temperature) for s in [row[i], *left])
+        losses.append(math.log(total) - row[i] / temperature)
+    return mean(losses)
+
+
+def softmax(numbers):
+    top = max(numbers)
+    exponentials = [math.exp(x - top) for x in numbers]
+    return [e / math.fsum(exponentials) for e in exponentials]

@@ -2,7 +2,15 @@ import math
 
 import pytest
 import torch
-from slow_losses import example, mean, random_views, same_label, slow_sup_con_rows
+from slow_losses import (
+    example,
+    mean,
+    random_views,
+    same_label,
+    sharing,
+    slow_capped_sup_con_rows,
+    slow_sup_con_rows,
+)
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.objectives import nt_xent, positive_counts, sup_con
@@ -273,3 +281,108 @@ def test_sup_con_refuses_weights_that_are_no_weights(weights):
 def test_sup_con_unknown_form_offers_the_known():
     with pytest.raises(UnknownName, match="out"):
         sup_con(example(), Y, temperature=0.1, form="outside")
+
+
+MARKS = torch.tensor(
+    [[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 1, 1]]
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("views", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
+def test_sup_con_marks_equal_the_loop(views, form, dtype):
+    given = random_views(views, 6, 5)
+    expected = by_loop(given, sharing(MARKS.tolist()), 0.2, form)
+    loss = sup_con(given, MARKS.to(dtype), temperature=0.2, form=form)
+    assert loss.item() == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sup_con_marks_of_one_label_each_are_the_labels(form):
+    labels = torch.tensor([0, 1, 0, 2, 2, -1])
+    one_hot = labels[:, None] == torch.arange(3)
+    given = [view.requires_grad_() for view in random_views(2, 6, 5)]
+    one = sup_con(given, labels, temperature=0.1, form=form)
+    two = sup_con(given, one_hot, temperature=0.1, form=form)
+    assert one.item() == pytest.approx(two.item(), rel=1e-12)
+    for a, b in zip(torch.autograd.grad(one, given), torch.autograd.grad(two, given), strict=True):
+        assert torch.allclose(a, b, atol=1e-13)
+
+
+def test_sup_con_without_any_mark_is_nt_xent():
+    given = random_views(2, 6, 5)
+    loss = sup_con(given, torch.zeros(6, 4, dtype=torch.bool), temperature=0.1)
+    assert loss.item() == pytest.approx(nt_xent(given, temperature=0.1).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("views", [1, 2, 3])
+@pytest.mark.parametrize("cap", [1, 2, 3, 4, 5, 7, 100])
+@pytest.mark.parametrize("labels", [[0, 1, 0, 0, 1, 0], [4, -1, 4, -1, 4, 4], [5] * 6, "marks"])
+@pytest.mark.parametrize("tile", [4, 1024])
+def test_sup_con_capped_equals_the_loop(views, cap, labels, form, tile, monkeypatch):
+    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", tile)
+    given = random_views(views, 6, 5)
+    if labels == "marks":
+        shares, given_labels = sharing(MARKS.tolist()), MARKS
+    else:
+        shares, given_labels = same_label(labels), torch.tensor(labels)
+    expected = slow_capped_sup_con_rows(given, shares, cap, 0.2, form)
+    loss = sup_con(given, given_labels, temperature=0.2, form=form, positives_cap=cap)
+    assert loss.item() == pytest.approx(mean(expected.values()), rel=1e-11)
+
+
+def test_sup_con_capped_at_the_own_view_is_decoupled_from_the_class():
+    """Of 4 rows of one class in 2 views, a cap of 1 leaves the sibling and other classes."""
+    given = random_views(2, 4, 5)
+    labels = torch.tensor([0, 0, 1, 1])
+    rows = torch.cat(given)
+    z = rows / rows.norm(dim=1, keepdim=True)
+    s = (z @ z.T / 0.5).exp()
+    losses = []
+    for i in range(8):
+        others = [k for k in range(8) if labels[k % 4] != labels[i % 4]]
+        sibling = (i + 4) % 8
+        losses.append(-math.log(s[i, sibling] / (s[i, sibling] + s[i, others].sum())))
+    loss = sup_con(given, labels, temperature=0.5, positives_cap=1)
+    assert loss.item() == pytest.approx(mean(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("labels", [Y, torch.tensor([[1, 0], [1, 1], [0, 1]])])
+def test_sup_con_beyond_every_positive_a_cap_changes_nothing(form, labels):
+    one = sup_con(example(), labels, temperature=0.1, form=form)
+    two = sup_con(example(), labels, temperature=0.1, form=form, positives_cap=5)
+    assert one.item() == pytest.approx(two.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("labels", [torch.tensor([0, 0, 1, 0]), MARKS[:4]])
+@pytest.mark.parametrize("cap", [None, 1, 2, 3])
+def test_sup_con_gradcheck_with_marks_and_caps(form, labels, cap):
+    given = [view.requires_grad_() for view in random_views(2, 4, 3)]
+    assert torch.autograd.gradcheck(
+        lambda *v: sup_con(v, labels, temperature=0.2, form=form, positives_cap=cap), given
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cap", [None, 2])
+def test_sup_con_marks_without_any_positive_are_zero_with_zero_gradient(form, cap):
+    view = random_views(1, 3, 4)[0].requires_grad_()
+    loss = sup_con([view], torch.eye(3), temperature=0.1, form=form, positives_cap=cap)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(view.grad, torch.zeros_like(view))
+
+
+@pytest.mark.parametrize("cap", [0, -1, 1.5, True])
+def test_sup_con_refuses_a_cap_that_is_none(cap):
+    with pytest.raises(InvalidValue, match="positives_cap"):
+        sup_con(example(), Y, temperature=0.1, positives_cap=cap)
+
+
+def test_sup_con_refuses_a_cap_on_weights():
+    with pytest.raises(InvalidValue, match="positives_cap"):
+        sup_con(example(), weights=torch.eye(3), temperature=0.1, positives_cap=2)

@@ -14,20 +14,18 @@ compares a softmax with row-stochastic targets T.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from coview.core.errors import InvalidValue
+from coview.objectives.tiles import (
+    PairLogWeights,
+    refuse_second_derivative,
+    slices,
+    tile_size,
+)
 
-PairLogWeights = Callable[[slice, slice], Tensor]
-"""(anchor rows, key rows) -> log w [anchors, keys]; -inf leaves a pair out."""
-
-# 1024 x 1024 floats lie in a third-level cache. Smaller tiles are up to a tenth faster on an idle
-# machine, but their many short operations wait for each other where loader threads want the cores.
-# A GPU wants few large products instead.
-CPU_TILE, DEVICE_TILE = 1024, 4096
 # Unit rows bound the logits by 1 / tau: up to exp(40) = 2e17, sums and quotients of plain
 # exponentials stay far inside the range of float32 and no row maximum is needed.
 PLAIN_EXPONENTIAL_LIMIT = 40.0
@@ -45,9 +43,13 @@ def log_partition(
     Shapes: rows [M, D] of unit length, float32 or float64 -> [M]; -inf for a row without any key.
     Differentiable once in ``rows``. Memory O(M D + tile^2), forward and backward.
     """
-    size = tile or (CPU_TILE if rows.device.type == "cpu" else DEVICE_TILE)
-    result: Tensor = _LogPartition.apply(rows, temperature, log_weights, size)
+    result: Tensor = _LogPartition.apply(rows, temperature, log_weights, tile_size(rows, tile))
     return result
+
+
+def is_plain(temperature: float, log_weights: PairLogWeights | None) -> bool:
+    """Whether exponentials of the logits of unit rows may be summed without a row maximum."""
+    return log_weights is None and 1 / temperature <= PLAIN_EXPONENTIAL_LIMIT
 
 
 class _LogPartition(torch.autograd.Function):
@@ -60,7 +62,7 @@ class _LogPartition(torch.autograd.Function):
         size: int,
     ) -> Tensor:
         logits = _Logits(rows, temperature, size)
-        if log_weights is None and 1 / temperature <= PLAIN_EXPONENTIAL_LIMIT:
+        if is_plain(temperature, log_weights):
             lse = _plain_partition(logits)
         else:
             lse = _guarded_partition(logits, log_weights)
@@ -72,11 +74,7 @@ class _LogPartition(torch.autograd.Function):
     def backward(
         ctx: torch.autograd.function.FunctionCtx, upstream: Tensor
     ) -> tuple[Tensor, None, None, None]:
-        if torch.is_grad_enabled():
-            raise InvalidValue(
-                "The contrastive objectives have first derivatives only; "
-                "call backward without create_graph=True."
-            )
+        refuse_second_derivative()
         rows, lse = ctx.saved_tensors  # type: ignore[attr-defined]
         temperature, log_weights, size = ctx.setting  # type: ignore[attr-defined]
         logits = _Logits(rows, temperature, size)
@@ -114,7 +112,7 @@ def _pair_gradients(
     logits: _Logits, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Tiles of diag(g) P + P^T diag(g)."""
-    plain = log_weights is None and 1 / logits.temperature <= PLAIN_EXPONENTIAL_LIMIT
+    plain = is_plain(logits.temperature, log_weights)
     share = upstream * torch.exp(-lse) if plain else upstream
     for a, b, tile in logits:
         if plain:  # exp(S_ij - lse_i) g_i + exp(S_ij - lse_j) g_j with one exponential
@@ -146,7 +144,7 @@ class _Logits:
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
         count = len(self.rows)
         size = min(self.size, count)
-        parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        parts = slices(count, size)
         buffer = self.rows.new_empty(size * size)
         for first, a in enumerate(parts):
             for b in parts[first:]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from coview.core.errors import InvalidValue
-from coview.objectives.log_partition import log_partition
-from coview.objectives.rows import check_temperature, unit_rows
+from coview.core.ranks import ALONE, Ranks
+from coview.objectives.gathered import Gathered
+from coview.objectives.rows import check_temperature, check_two_views
 
 
-def nt_xent(views: Sequence[Tensor], *, temperature: float) -> Tensor:
+def nt_xent(views: Sequence[Tensor], *, temperature: float, ranks: Ranks = ALONE) -> Tensor:
     """NT-Xent: the mean over all rows i, with p the other view of the same image, of
 
         l_i = -log [ exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) ]
@@ -25,16 +25,15 @@ def nt_xent(views: Sequence[Tensor], *, temperature: float) -> Tensor:
     An image that occurs twice in the batch counts as a negative of itself; give its id to
     ``sup_con`` as label to make it a positive. Memory O(V B D). Raises InvalidValue.
 
+    With ``ranks`` the views are this rank's images and the candidates those of all ranks; the mean
+    of the ranks' values is the loss of the whole batch.
+
     Source: Chen et al., "A simple framework for contrastive learning of visual representations",
     ICML 2020, equation 1 and algorithm 1.
     """
     check_temperature(temperature)
-    rows = unit_rows(views)
-    if len(views) < 2:
-        raise InvalidValue("NT-Xent compares views of one image; it needs at least two, got one.")
-    with torch.autocast(rows.device.type, enabled=False):
-        by_view = rows.view(len(views), -1, rows.shape[1])
-        siblings = (by_view.sum(0) - by_view).flatten(0, 1) / (len(views) - 1)
-        attraction = (rows * siblings).sum(1) / temperature
-        per_row = log_partition(rows, temperature) - attraction
-        return per_row.mean()
+    check_two_views(views, "NT-Xent")
+    batch = Gathered.of(views, ranks)
+    with torch.autocast(batch.anchors.device.type, enabled=False):
+        attraction = (batch.anchors * batch.siblings()).sum(1) / temperature
+        return batch.mean(batch.log_partition(temperature) - attraction)

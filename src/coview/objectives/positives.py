@@ -1,6 +1,7 @@
 """Which rows are positives of which: the row-stochastic targets T, without ever holding T.
 
-Rows are view-major (row v * B + b is view v of image b). A row is never its own positive.
+Rows are view-major (row v * B + b is view v of image b). A row is never its own positive. Over
+several ranks T has this rank's anchors for rows and the candidates of all ranks for columns.
 """
 
 from __future__ import annotations
@@ -11,20 +12,27 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
+from coview.objectives.gathered import Gathered
+from coview.objectives.tiles import PairLogWeights
 
 UNLABELLED = -1
 
 
 class Positives(Protocol):
-    """The targets T [M, M] of M = V * B rows, zero on the diagonal, rows summing to 1 or 0."""
+    """The targets T [A, M], A anchors and M = V * B candidates, rows summing to 1 or 0."""
 
     @property
     def exist(self) -> Tensor:
-        """bool [M]: whether the row has a positive at all."""
+        """bool [A]: whether the anchor has a positive at all."""
         ...
 
-    def average(self, rows: Tensor) -> Tensor:
-        """T Z: the weighted mean of every row's positives, zero where there are none. [M, D]."""
+    @property
+    def log_candidates(self) -> PairLogWeights | None:
+        """-inf where a pair is no part of the denominator; None where all pairs are."""
+        ...
+
+    def average(self, candidates: Tensor) -> Tensor:
+        """T Z: the weighted mean of every anchor's positives, zero where there are none. [A, D]."""
         ...
 
     def log_targets(self, anchors: slice, keys: slice) -> Tensor:
@@ -35,53 +43,65 @@ class Positives(Protocol):
 class SameLabel:
     """Positives are all other rows of the same label; an unlabelled image is alone with its views.
 
-    T_ij = 1 / #P(i) on P(i) = {j != i: y_j = y_i}.
+    T_ij = 1 / #P(i) on P(i) = {j != i: y_j = y_i}. The labels [B] are those of all ranks.
     """
 
-    def __init__(self, labels: Tensor, views: int, dtype: torch.dtype) -> None:
-        self.group = group_indices(labels).repeat(views)
-        self.count = positive_counts(labels, views).to(dtype)
+    log_candidates: PairLogWeights | None = None
+
+    def __init__(self, labels: Tensor, batch: Gathered) -> None:
+        self.batch = batch
+        self.group = group_indices(labels).repeat(batch.views)
+        count = positive_counts(labels, batch.views).to(batch.anchors.dtype)
+        self.count, self.anchor_group = batch.of_anchors(count), batch.of_anchors(self.group)
 
     @property
     def exist(self) -> Tensor:
         return self.count > 0
 
-    def average(self, rows: Tensor) -> Tensor:
-        sums = torch.zeros_like(rows).index_add(0, self.group, rows)
-        return (sums[self.group] - rows) / self.count.clamp_min(1)[:, None]
+    def average(self, candidates: Tensor) -> Tensor:
+        sums = torch.zeros_like(candidates).index_add(0, self.group, candidates)
+        others = sums[self.anchor_group] - self.batch.anchors
+        return others / self.count.clamp_min(1)[:, None]
 
     def log_targets(self, anchors: slice, keys: slice) -> Tensor:
         shares = -self.count[anchors].clamp_min(1).log()[:, None]
-        return shares.where(self.group[anchors, None] == self.group[keys], -torch.inf)
+        return shares.where(self.anchor_group[anchors, None] == self.group[keys], -torch.inf)
 
 
 class Weighted:
-    """Positives weighted by the images' pairwise weights w [B, B] >= 0.
+    """Positives weighted by the pairwise weights w [b, B] >= 0 of this rank's images with all.
 
     T_ij = w_ab / sum over the other rows, for rows i != j of images a and b. So the diagonal w_aa
     is the weight of each other view of the image itself.
     """
 
-    def __init__(self, weights: Tensor, views: int, dtype: torch.dtype) -> None:
-        weights = weights.detach().to(dtype)
-        own = weights.diagonal().clone()
-        others = weights.clone().fill_diagonal_(0)
-        total = views * others.sum(1) + (views - 1) * own
+    log_candidates: PairLogWeights | None = None
+
+    def __init__(self, weights: Tensor, batch: Gathered) -> None:
+        others = weights.detach().to(batch.anchors.dtype, copy=True)
+        itself = others[:, batch.here].diagonal()
+        own = itself.clone()
+        itself.zero_()
+        total = batch.views * others.sum(1) + (batch.views - 1) * own
         total_or_one = total.where(total > 0, 1)
-        self.views, self.images = views, len(weights)
-        self.exist = (total > 0).repeat(views)
+        self.batch = batch
+        self.exist = (total > 0).repeat(batch.views)
         self.own = own / total_or_one
         self.others = others / total_or_one[:, None]
 
-    def average(self, rows: Tensor) -> Tensor:
-        by_view = rows.view(self.views, self.images, -1)
-        sums = by_view.sum(0)
-        return (self.others @ sums + self.own[:, None] * (sums - by_view)).flatten(0, 1)
+    def average(self, candidates: Tensor) -> Tensor:
+        batch, width = self.batch, candidates.shape[1]
+        sums = candidates.view(batch.views, -1, width).sum(0)
+        mine = batch.anchors.view(batch.views, -1, width)
+        siblings = sums[batch.here] - mine
+        return (self.others @ sums + self.own[:, None] * siblings).flatten(0, 1)
 
     def log_targets(self, anchors: slice, keys: slice) -> Tensor:
-        places = torch.arange(self.views * self.images, device=self.own.device) % self.images
-        a, b = places[anchors, None], places[keys]
-        return torch.where(a == b, self.own[a], self.others[a, b]).log_()
+        mine = self.batch.anchor_images()[anchors, None]
+        images = torch.arange(self.batch.images, device=mine.device)
+        theirs = images.repeat(self.batch.views)[keys]
+        row = mine - self.batch.here.start
+        return torch.where(mine == theirs, self.own[row], self.others[row, theirs]).log_()
 
 
 def group_indices(labels: Tensor) -> Tensor:
@@ -106,19 +126,25 @@ def positive_counts(labels: Tensor, views: int) -> Tensor:
 
 
 def check_labels(labels: Tensor, images: int) -> None:
-    """Raises InvalidValue unless labels are one integer for each image."""
-    if labels.shape != (images,) or labels.is_floating_point() or labels.is_complex():
+    """Raises InvalidValue unless labels are an integer for each image, or a row of marks.
+
+    Marks [B, C] say which of C >= 2 labels an image has; a single column would be a list of
+    labels that has the wrong shape.
+    """
+    one_each = labels.shape == (images,) and not labels.is_floating_point()
+    marks = labels.ndim == 2 and len(labels) == images and labels.shape[1] >= 2
+    if labels.is_complex() or not (one_each or marks):
         raise InvalidValue(
             f"The labels are {labels.dtype} {tuple(labels.shape)}; expected one integer for each "
-            f"of the {images} images, -1 where unknown."
+            f"of the {images} images, -1 where unknown, or marks [{images}, classes]."
         )
 
 
-def check_weights(weights: Tensor, images: int) -> None:
+def check_weights(weights: Tensor, here: int, images: int) -> None:
     """Raises InvalidValue unless weights are a finite non-negative matrix between the images."""
-    if weights.shape != (images, images):
+    if weights.shape != (here, images):
         raise InvalidValue(
-            f"The weights have shape {tuple(weights.shape)}; expected [{images}, {images}], "
+            f"The weights have shape {tuple(weights.shape)}; expected [{here}, {images}], "
             "one weight for each pair of images."
         )
     if not bool(((weights >= 0) & (weights < torch.inf)).all()):

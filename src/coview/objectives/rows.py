@@ -13,18 +13,30 @@ from coview.core.errors import InvalidValue
 ZERO = 1e-12
 
 
-def unit_rows(views: Sequence[Tensor]) -> Tensor:
+def unit_rows(views: Sequence[Tensor], *, may_be_empty: bool = False) -> Tensor:
     """All views below each other with rows of length 1, in float32 (float64 stays float64).
 
     Shapes: views V x [B, D] of any floating type -> [V * B, D], view-major: row v * B + b is view
-    v of image b. A row without an entry above 1e-12 counts as zero: it stays near zero, and its
-    gradient is finite. NaN stays NaN. Raises InvalidValue for other shapes or types.
-
-    A distributed caller gathers here, between the unit rows and the objective's equation.
+    v of image b. Raises InvalidValue for other shapes or types, and for B = 0 unless it may be
+    (one rank of several may have no image). For the rows see :func:`normalised`.
     """
-    _check(views)
-    wide = any(view.dtype == torch.float64 for view in views)
-    rows = torch.cat([view.to(torch.float64 if wide else torch.float32) for view in views])
+    _check(views, may_be_empty)
+    kind = working_type(*views)
+    return normalised(torch.cat([view.to(kind) for view in views]))
+
+
+def working_type(*tensors: Tensor) -> torch.dtype:
+    """float64 where any of them is, float32 otherwise."""
+    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return torch.float64 if wide else torch.float32
+
+
+def normalised(rows: Tensor) -> Tensor:
+    """The rows divided by their length.
+
+    Shapes: [M, D] -> [M, D], float32 or float64. A row without an entry above 1e-12 counts as
+    zero: it stays near zero, and its gradient is finite. NaN stays NaN.
+    """
     size = rows.detach().abs().amax(dim=1, keepdim=True)
     # Direction does not depend on size. Dividing by the largest entry first keeps the squares in
     # range and puts the norm at 1 or above for every row but the zero ones, which the clamp spares.
@@ -41,13 +53,37 @@ def check_temperature(temperature: float) -> None:
         )
 
 
-def _check(views: Sequence[Tensor]) -> None:
+def check_two_views(views: Sequence[Tensor], objective: str) -> None:
+    """Raises InvalidValue unless there are at least two views to compare."""
+    if len(views) < 2:
+        raise InvalidValue(
+            f"{objective} compares views of one image; it needs at least two, got {len(views)}."
+        )
+
+
+def check_rows(rows: Tensor, name: str, shape: tuple[int | None, int | None]) -> None:
+    """Raises InvalidValue unless ``rows`` are floating [count, width]; None allows any number."""
+    wrong = rows.ndim != 2 or any(
+        want is not None and have != want for have, want in zip(rows.shape, shape, strict=True)
+    )
+    if wrong:
+        wanted = ", ".join(
+            free if want is None else str(want)
+            for free, want in zip(("rows", "width"), shape, strict=True)
+        )
+        raise InvalidValue(f"The {name} has shape {tuple(rows.shape)}; expected [{wanted}].")
+    if not rows.is_floating_point():
+        raise InvalidValue(f"The {name} holds {rows.dtype}; embeddings are floating numbers.")
+
+
+def _check(views: Sequence[Tensor], may_be_empty: bool) -> None:
     if not isinstance(views, (list, tuple)) or len(views) == 0:
         raise InvalidValue(
             "The objective takes a list of views, one tensor [images, width] for each: [z1, z2]."
         )
     for view in views:
-        if view.ndim != 2 or view.shape != views[0].shape or 0 in view.shape:
+        empty = view.ndim == 2 and (view.shape[1] == 0 or (len(view) == 0 and not may_be_empty))
+        if view.ndim != 2 or view.shape != views[0].shape or empty:
             shapes = ", ".join(str(tuple(v.shape)) for v in views)
             raise InvalidValue(
                 f"The views have shapes {shapes}; every view must be [images, width], "

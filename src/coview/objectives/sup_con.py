@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.objectives.log_partition import log_partition
+from coview.core.ranks import ALONE, Ranks
+from coview.objectives.gathered import Gathered
 from coview.objectives.positives import (
     Positives,
     SameLabel,
@@ -17,7 +18,8 @@ from coview.objectives.positives import (
     check_labels,
     check_weights,
 )
-from coview.objectives.rows import check_temperature, unit_rows
+from coview.objectives.rows import check_temperature
+from coview.objectives.shared_labels import SharedLabels
 
 
 def sup_con(
@@ -27,6 +29,8 @@ def sup_con(
     weights: Tensor | None = None,
     temperature: float,
     form: Literal["out", "in"] = "out",
+    positives_cap: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """SupCon: the mean, over all rows i that have positives P(i), of
 
@@ -38,46 +42,69 @@ def sup_con(
     out of the mean but stay in the denominators; without any row that has some, the loss is 0 with
     zero gradient. ``positive_counts`` tells how many there are.
 
+    Images with several labels have marks [B, C] for labels, above 0 where image b has label c:
+    images that share a label are positives of each other, and one without a mark is unlabelled.
+
+    ``positives_cap`` >= 1 keeps at most so many positives of a row: its own other views, always,
+    then rows of other images in the order of the batch, first views first. What is not kept leaves
+    the numerator and the denominator.
+
     Instead of labels, ``weights`` w [B, B] >= 0 between images replace 1/#P(i) by
     w_ab / (sum over all other rows), where the diagonal w_aa weighs each other view of image a
     itself; no gradient reaches them. w_ab = [y_a = y_b] equals the labels y.
 
     Shapes: views V x [B, D], V >= 1, any floating type; rows are normalised here; labels integer
-    [B] -> scalar in float32 (float64 for float64). The mean is unscaled: the authors' code reports
+    [B] or marks [B, C], C >= 2 -> scalar in float32 (float64 for float64). The mean is unscaled: the authors' code reports
     tau times this, a widespread port tau / 0.07 times. "in" never exceeds "out" and trains worse
-    (67.4 against 78.7 % in the paper). Memory O(V B D), plus O(B^2) for weights only.
+    (67.4 against 78.7 % in the paper). Memory O(V B D), plus O(B C) for marks, O(B^2) for weights.
     Raises InvalidValue, UnknownName.
 
-    Source: Khosla et al., "Supervised contrastive learning", NeurIPS 2020, equations 2 and 3.
+    With ``ranks`` the views and labels are this rank's b images, the candidates those of all ranks,
+    and ``weights`` are this rank's rows against all ranks' images [b, B]; the mean of the ranks'
+    values is the loss of the whole batch.
+
+    Source: Khosla et al., "Supervised contrastive learning", NeurIPS 2020, equations 2 and 3; the
+    cap from its supplement, table 5.
     """  # noqa: E501
     check_temperature(temperature)
     if form not in ("out", "in"):
         raise UnknownName("form of the SupCon loss", str(form), ("out", "in"))
-    rows = unit_rows(views)
-    positives = _positives(labels, weights, len(views), len(views[0]), rows.dtype)
-    with torch.autocast(rows.device.type, enabled=False):
+    batch = Gathered.of(views, ranks)
+    with torch.autocast(batch.anchors.device.type, enabled=False):
+        positives = _positives(labels, weights, positives_cap, batch)
         if form == "out":
-            attraction = (rows * positives.average(rows)).sum(1) / temperature
+            average = positives.average(batch.candidates)
+            attraction = (batch.anchors * average).sum(1) / temperature
         else:
-            attraction = log_partition(rows, temperature, log_weights=positives.log_targets)
-        return _mean_of(log_partition(rows, temperature) - attraction, positives.exist)
+            attraction = batch.log_partition(temperature, positives.log_targets)
+        repulsion = batch.log_partition(temperature, positives.log_candidates)
+        return batch.mean_of(repulsion - attraction, positives.exist)
 
 
 def _positives(
-    labels: Tensor | None, weights: Tensor | None, views: int, images: int, dtype: torch.dtype
+    labels: Tensor | None, weights: Tensor | None, cap: int | None, batch: Gathered
 ) -> Positives:
     if (labels is None) == (weights is None):
         raise InvalidValue(
             "SupCon takes either labels or weights, one of the two; without both use nt_xent."
         )
+    _check_cap(cap, weights)
+    here = batch.here.stop - batch.here.start
     if weights is not None:
-        check_weights(weights, images)
-        return Weighted(weights, views, dtype)
+        check_weights(weights, here, batch.images)
+        return Weighted(weights, batch)
     assert labels is not None
-    check_labels(labels, images)
-    return SameLabel(labels, views, dtype)
+    check_labels(labels, here)
+    everyones = batch.ranks.gather(labels, batch.sizes)
+    if labels.ndim == 2 or cap is not None:
+        return SharedLabels(everyones, cap, batch)
+    return SameLabel(everyones, batch)
 
 
-def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
-    """The mean of the chosen values; 0 where none is chosen."""
-    return values.where(chosen, 0).sum() / chosen.sum().clamp_min(1)
+def _check_cap(cap: int | None, weights: Tensor | None) -> None:
+    if cap is None:
+        return
+    if weights is not None:
+        raise InvalidValue("positives_cap counts positives by label; weights have none to count.")
+    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
+        raise InvalidValue(f"positives_cap is {cap!r}; give a whole number from 1 on, or None.")

@@ -1,0 +1,118 @@
+"""The log partition between two sets of rows: anchors on one side, candidates on the other.
+
+For unit rows A [A, D] and C [C, D] and S = A C^T / tau,
+
+    lse_i = log sum_j w_ij exp(S_ij)        P_ij = w_ij exp(S_ij - lse_i)
+    dL/dA = diag(g) P C / tau               dL/dC = (diag(g) P)^T A / tau      for g_i = dL/dlse_i
+
+The sibling of ``log_partition`` for keys that are not the anchors themselves: a queue, another
+network's keys, the rows of all ranks. S is visited in tiles and computed again going backward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coview.core.errors import InvalidValue
+from coview.objectives.log_partition import is_plain
+from coview.objectives.tiles import (
+    PairLogWeights,
+    Rectangles,
+    refuse_second_derivative,
+    tile_size,
+)
+
+
+def log_partition_between(
+    anchors: Tensor,
+    candidates: Tensor,
+    temperature: float,
+    *,
+    own: Tensor | None = None,
+    log_weights: PairLogWeights | None = None,
+    tile: int | None = None,
+) -> Tensor:
+    """log sum_j w_ij exp(a_i . c_j / tau) for every anchor i, w = 1 unless given.
+
+    ``own`` names for every anchor one candidate that is left out, such as the anchor itself.
+    ``log_weights`` (anchor slice, candidate slice) -> log w; -inf leaves a pair out.
+
+    Shapes: anchors [A, D] and candidates [C, D] of unit length, both float32 or both float64, own
+    int64 [A] -> [A]; -inf for an anchor without any candidate. Differentiable once, in both; the
+    work for a side that needs no gradient is left away. Memory O((A + C) D + tile^2), forward and
+    backward. Raises InvalidValue where widths or types differ.
+    """
+    if anchors.shape[1:] != candidates.shape[1:] or anchors.dtype != candidates.dtype:
+        raise InvalidValue(
+            f"The anchors are {anchors.dtype} {tuple(anchors.shape)}, the candidates "
+            f"{candidates.dtype} {tuple(candidates.shape)}; they must have one type and width."
+        )
+    size = tile_size(anchors, tile)
+    result: Tensor = _LogPartitionBetween.apply(
+        anchors, candidates, temperature, own, log_weights, size
+    )
+    return result
+
+
+class _LogPartitionBetween(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchors: Tensor,
+        candidates: Tensor,
+        temperature: float,
+        own: Tensor | None,
+        log_weights: PairLogWeights | None,
+        size: int,
+    ) -> Tensor:
+        logits = Rectangles(anchors, candidates, 1 / temperature, own, size)
+        if is_plain(temperature, log_weights):
+            lse = _plain_partition(logits)
+        else:
+            lse = _guarded_partition(logits, log_weights)
+        ctx.save_for_backward(anchors, candidates, own, lse)
+        ctx.setting = (temperature, log_weights, size)
+        return lse
+
+    @staticmethod
+    def backward(
+        ctx: Any, upstream: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        refuse_second_derivative()
+        anchors, candidates, own, lse = ctx.saved_tensors
+        temperature, log_weights, size = ctx.setting
+        to_anchors = torch.zeros_like(anchors) if ctx.needs_input_grad[0] else None
+        to_candidates = torch.zeros_like(candidates) if ctx.needs_input_grad[1] else None
+        # An anchor without candidates has lse = -inf and P = 0, not exp(-inf + inf).
+        lse = lse.masked_fill(lse == -torch.inf, torch.inf)
+        plain = is_plain(temperature, log_weights)
+        share = upstream * torch.exp(-lse) if plain else upstream
+        for a, c, tile in Rectangles(anchors, candidates, 1 / temperature, own, size):
+            if not plain:
+                tile.sub_(lse[a, None])
+            if log_weights is not None:
+                tile.add_(log_weights(a, c))
+            weights = tile.exp_().mul_(share[a, None])
+            if to_anchors is not None:
+                to_anchors[a].addmm_(weights, candidates[c], alpha=1 / temperature)
+            if to_candidates is not None:
+                to_candidates[c].addmm_(weights.T, anchors[a], alpha=1 / temperature)
+        return to_anchors, to_candidates, None, None, None, None
+
+
+def _plain_partition(logits: Rectangles) -> Tensor:
+    total = logits.anchors.new_zeros(len(logits.anchors))
+    for a, _, tile in logits:
+        total[a] += tile.exp_().sum(1)
+    return total.log_()
+
+
+def _guarded_partition(logits: Rectangles, log_weights: PairLogWeights | None) -> Tensor:
+    lse = logits.anchors.new_full((len(logits.anchors),), -torch.inf)
+    for a, c, tile in logits:
+        weighted = tile if log_weights is None else tile.add_(log_weights(a, c))
+        lse[a] = torch.logaddexp(lse[a], weighted.logsumexp(1))
+    return lse

@@ -1,0 +1,75 @@
+"""The logistic loss that SimCLR compares with NT-Xent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from coview.core.ranks import ALONE, Ranks
+from coview.objectives.rows import check_temperature
+from coview.objectives.view_pairs import (
+    Mining,
+    Reduction,
+    ViewPair,
+    check_choices,
+    mean_over_view_pairs,
+)
+
+
+def nt_logistic(
+    views: Sequence[Tensor],
+    *,
+    temperature: float,
+    mining: Mining = None,
+    reduction: Reduction = "mean",
+    ranks: Ranks = ALONE,
+) -> Tensor:
+    """NT-Logistic: the mean, over all anchors u_i of one view against another view v, of
+
+        l_i = -log sigma(u_i . v_i / tau) - mean_{j != i} log sigma(-u_i . v_j / tau)
+
+    over both directions, and over all ordered pairs of views where there are more than two.
+    Negatives come from the other view only, as in the paper's comparison. Its text leaves three
+    things open, chosen here: ``reduction`` over an anchor's negatives is their mean (or "sum");
+    ``mining`` "semi-hard" keeps of them the largest u_i . v_j below u_i . v_i, there being no
+    margin; an anchor without any keeps its positive term and stays in the mean.
+
+    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalised here -> scalar in
+    float32 (float64 for float64). Equal embeddings give log(1 + e^(-1/tau)) + log(1 + e^(1/tau)),
+    and the first term alone with mining. Memory O(V^2 B + V B D), and O(V^2 B D) with mining: all
+    pairs of rows are visited in tiles, going backward again. ``ranks`` as in ``nt_xent``.
+    Raises InvalidValue, UnknownName.
+
+    Source: Chen et al., "A simple framework for contrastive learning of visual representations",
+    ICML 2020, table 2 and appendix B.10.
+    """
+    check_temperature(temperature)
+    check_choices(mining, reduction)
+
+    def per_anchor(pair: ViewPair) -> Tensor:
+        attraction = -F.logsigmoid(pair.positives / temperature)
+        if mining == "semi-hard":
+            closest, found = pair.semi_hard(margin=None)
+            return attraction - F.logsigmoid(-closest / temperature).where(found, 0)
+        no_shift = pair.positives.detach() * 0
+        total = pair.sum_over_negatives(_Logistic(temperature), no_shift)
+        return attraction + (total / max(pair.num_negatives, 1) if reduction == "mean" else total)
+
+    return mean_over_view_pairs(views, ranks, "NT-Logistic", per_anchor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Logistic:
+    """log(1 + exp(s / tau)), with slope sigma(s / tau) / tau."""
+
+    temperature: float
+
+    def value(self, numbers: Tensor) -> Tensor:
+        # Beyond the threshold softplus(x) is x; its default of 20 would lose 2e-9.
+        return F.softplus(numbers.div_(self.temperature), threshold=40)
+
+    def slope(self, numbers: Tensor) -> Tensor:
+        return numbers.div_(self.temperature).sigmoid_().div_(self.temperature)
