@@ -13,11 +13,22 @@ from coview.methods import Method, NTXent, SupCon
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.training.optimisers import NAMES
 from coview.training.schedules import Rates
-from coview.views import Blur, Crop, Jitter, ViewPlan, ViewSpec
+from coview.views import (
+    AutoAugment,
+    Blur,
+    Crop,
+    Cutout,
+    Jitter,
+    Noise,
+    QuarterTurns,
+    RandAugment,
+    ViewPlan,
+    ViewSpec,
+)
 
 VALUES: tuple[type, ...] = (
     EncoderSpec, HeadSpec, Method, NTXent, SupCon, OptimiserSpec, ScheduleSpec,
-    Blur, Crop, Jitter, ViewPlan, ViewSpec,
+    AutoAugment, Blur, Crop, Cutout, Jitter, Noise, QuarterTurns, RandAugment, ViewPlan, ViewSpec,
 )  # fmt: skip
 """The classes of which recipes are built, beside Recipe itself."""
 
