@@ -12,7 +12,6 @@ from coview.recipes import known_values
 from coview.views import ViewPlan, identity
 
 
-
 @pytest.mark.parametrize("name", names())
 def test_method_value_survives_json(name):
     method = named(name)(32)

@@ -6,7 +6,19 @@ from photographs import LARGE, SMALL, all_rows, photographs
 from PIL import Image
 
 from coview.core.errors import InvalidValue
-from coview.views import ViewPlan, ViewSpec, contact_sheet, draw, identity, simclr, views_of
+from coview.views import (
+    RandAugment,
+    ViewPlan,
+    ViewSpec,
+    auto_augmented,
+    composition,
+    contact_sheet,
+    draw,
+    identity,
+    logo,
+    simclr,
+    views_of,
+)
 from coview.views.contact import (
     CAPTION,
     CELL,
@@ -14,11 +26,18 @@ from coview.views.contact import (
     GAP,
     HEADING,
     LEGEND,
+    LINE,
     MARGIN,
+    TEXT,
+    colour_of,
     describe,
+    font,
+    headings,
     levels,
     mark_crops,
     overlap,
+    shown_sides,
+    wrapped,
 )
 
 
@@ -89,6 +108,63 @@ def test_caption_names_the_operations_that_were_drawn():
     table["flip"], table["grey"], table["sigma"], table["solarise"] = 1, 1, 1.25, 1
     table["order"] = (2, 1, 0, 3)
     assert describe(table, 0) == "flip, colour, grey, blur 1.2, solarise"
+
+
+def test_caption_names_the_further_operations_in_their_order():
+    plan, side = composition(32, "noise", "cutout", "rotate", "sobel"), np.array([32], np.int32)
+    table = draw(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
+    table["turns"], table["noise"] = 3, 0.125
+    assert describe(table, 0) == "turn 270, Sobel, noise 0.12, cutout"
+    (table["turns"], table["sobel"], table["noise"], table["cut_height"]) = (0, 0, 0, 0)
+    assert describe(table, 0) == "crop only"
+
+
+def test_caption_names_drawn_augmentations_with_their_strength():
+    plan, side = auto_augmented(32, RandAugment()), np.array([32], np.int32)
+    table = draw(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
+    table["flip"], table["operation"][0, :3] = 1, (5, 0, 13)
+    table["magnitude"][0, :3] = (-9.0, 0.0, 0.0)
+    assert describe(table, 0) == "flip, Rotate -9, Equalize"
+
+
+def test_long_captions_are_broken_to_fit_their_cell():
+    text = "flip, TranslateX -0.13, AutoContrast, colour, grey, blur 1.2, turn 270, cutout"
+    lines = wrapped(text).splitlines()
+    assert len(lines) > 1
+    assert " ".join(lines) == text
+    assert all(font(TEXT).getlength(line) <= CELL for line in lines)
+    assert wrapped("crop only") == "crop only"
+
+
+def test_sheet_leaves_room_for_broken_captions(tmp_path):
+    store = photographs(SMALL[:2])
+    plan = composition(32, "crop", "noise", "cutout", "rotate", "sobel", "colour")
+    contact_sheet(store, all_rows(store), plan, tmp_path / "views.png", seed=0)
+    with Image.open(tmp_path / "views.png") as sheet:
+        one_line = 2 * MARGIN + HEADING + 2 * (CELL + GAP + CAPTION) - GAP + LEGEND
+        assert sheet.height == one_line + 2 * LINE
+
+
+def test_smaller_views_are_shown_smaller_in_the_middle_of_their_cells(tmp_path):
+    store, plan = photographs([(300, 260)]), logo(224, 96, locals=3)
+    assert shown_sides(plan) == [208, 208, 89, 89, 89]
+    assert headings(plan)[2:4] == ["view 2, 224 px", "view 3, 96 px"]
+    contact_sheet(store, np.array([0]), plan, tmp_path / "views.png", seed=4)
+    with Image.open(tmp_path / "views.png") as image:
+        sheet = np.asarray(image)
+    middle = MARGIN + HEADING + CELL // 2
+    line = sheet[middle, MARGIN + 3 * (CELL + GAP) :][:CELL]
+    own = (line == colour_of(2)).all(axis=1)
+    assert np.flatnonzero(own).min() == (CELL - 89 - 2 * FRAME) // 2
+    assert (line[: np.flatnonzero(own).min()] == 255).all()
+
+
+def test_every_slot_of_ten_has_its_own_colour():
+    assert len({colour_of(slot) for slot in range(10)}) == 10
+
+
+def test_equal_sizes_are_not_told():
+    assert headings(simclr(32)) == ["image and its crops", "view 1", "view 2"]
 
 
 def test_sheet_refuses_no_images(tmp_path):

@@ -5,12 +5,18 @@ import pytest
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.values import decode, encode
 from coview.views import (
+    AutoAugment,
     Blur,
     Crop,
+    Cutout,
     Jitter,
+    Noise,
+    QuarterTurns,
+    RandAugment,
     ViewPlan,
     ViewSpec,
     identity,
+    moco_v1,
     preset,
     simclr,
 )
@@ -38,6 +44,49 @@ from coview.views import (
         (lambda: ViewSpec(size=32, mean=(0, 0), std=(1, 1, 1)), "three numbers"),
         (lambda: ViewSpec(size=8, blur=Blur(taps=17)), "at most 15"),
         (lambda: ViewPlan(views=()), "at least one"),
+        (lambda: ViewSpec(size=32, sobel=1.1), "ViewSpec.sobel"),
+        (lambda: Cutout(probability=-1), "Cutout.probability"),
+        (lambda: Cutout(height=(0.0, 0.5)), "Cutout.height"),
+        (lambda: Cutout(width=(0.5, 1.5)), "Cutout.width"),
+        (lambda: Cutout(fill=2), "Cutout.fill"),
+        (lambda: Noise(probability=2), "Noise.probability"),
+        (lambda: Noise(sigma=(0.0, 0.1)), "Noise.sigma"),
+        (lambda: QuarterTurns(probability=2), "QuarterTurns.probability"),
+        (lambda: QuarterTurns(turns=()), "QuarterTurns.turns"),
+        (lambda: QuarterTurns(turns=(1, 4)), "0, 1, 2 and 3"),
+        (lambda: QuarterTurns(turns=(1, 1)), "each once"),
+        (lambda: AutoAugment(policy="svhn"), "'imagenet' or 'cifar10'"),
+        (lambda: RandAugment(operations=0), "RandAugment.operations"),
+        (lambda: RandAugment(operations=9), "give 1 to 8"),
+        (lambda: RandAugment(bins=1), "RandAugment.bins"),
+        (lambda: RandAugment(magnitude=31), "0 to 30"),
+        (lambda: ViewSpec(size=32, crop_slot=0), "without a crop"),
+        (
+            lambda: ViewSpec(size=32, crop=Crop(), second_crop=Crop(interpolation="bicubic")),
+            "resized once",
+        ),
+        (lambda: ViewPlan(views=(ViewSpec(size=32, crop=Crop(), crop_slot=0),)), "another slot"),
+        (
+            lambda: ViewPlan(
+                views=(ViewSpec(size=32, crop=Crop()), ViewSpec(size=32, crop=Crop(), crop_slot=2))
+            ),
+            "another slot, 0 to 1",
+        ),
+        (
+            lambda: ViewPlan(
+                views=(
+                    ViewSpec(size=32, crop=Crop(area=(0.5, 1.0))),
+                    ViewSpec(size=32, crop=Crop(), crop_slot=0),
+                )
+            ),
+            "draws another",
+        ),
+        (
+            lambda: ViewPlan(
+                views=tuple(ViewSpec(size=32, crop=Crop(), crop_slot=1 - k) for k in range(2))
+            ),
+            "draws another",
+        ),
     ],
 )
 def test_plan_refuses_what_cannot_be_drawn(make, sentence):
@@ -48,6 +97,35 @@ def test_plan_refuses_what_cannot_be_drawn(make, sentence):
 def test_plan_survives_json():
     plan = simclr(64, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     assert decode(encode(plan), [ViewPlan, ViewSpec, Crop, Jitter, Blur]) == plan
+
+
+@pytest.mark.parametrize("augment", [AutoAugment(policy="cifar10"), RandAugment(operations=3)])
+def test_plan_with_every_operation_survives_json(augment):
+    view = ViewSpec(
+        size=32, crop=Crop(), second_crop=Crop(), augment=augment, sobel=0.5, noise=Noise(),
+        turn=QuarterTurns(turns=(1, 2)), cutout=Cutout(width=(0.1, 0.2)),
+    )  # fmt: skip
+    plan = ViewPlan(views=(view, ViewSpec(size=8, crop=Crop(), crop_slot=0)))
+    kinds = [ViewPlan, ViewSpec, Crop, Cutout, Noise, QuarterTurns, AutoAugment, RandAugment]
+    assert decode(encode(plan), kinds) == plan
+    assert hash(plan) == hash(decode(encode(plan), kinds))
+
+
+@pytest.mark.parametrize(
+    ("changes", "staged"),
+    [
+        ({}, False),
+        ({"second_crop": Crop()}, False),
+        ({"sobel": 0.1}, True),
+        ({"augment": RandAugment()}, True),
+        ({"turn": QuarterTurns()}, True),
+        ({"noise": Noise()}, True),
+        ({"cutout": Cutout()}, True),
+    ],
+)
+def test_view_is_staged_only_for_what_the_kernel_lacks(changes, staged):
+    assert ViewSpec(size=32, crop=Crop(), **changes).staged is staged
+    assert not any(view.staged for view in simclr(224).views)
 
 
 @pytest.mark.parametrize("size", [16, 32])
@@ -95,6 +173,19 @@ def test_byol_treats_its_two_views_differently():
     assert first.jitter == Jitter(
         probability=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1
     )
+
+
+def test_moco_v1_always_jitters_all_four_by_two_fifths_and_never_blurs():
+    jitter = Jitter(probability=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4)
+    view = ViewSpec(size=224, crop=Crop(area=(0.2, 1.0)), flip=0.5, jitter=jitter, grey=0.2)
+    assert moco_v1(224).views == (view, view)
+    assert preset("moco_v1", 224) == moco_v1(224)
+
+
+def test_moco_of_small_images_is_its_cifar_policy():
+    jitter = Jitter(probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+    view = ViewSpec(size=32, crop=Crop(area=(0.08, 1.0)), flip=0.5, jitter=jitter, grey=0.2)
+    assert preset("moco_small", 32).views == (view, view)
 
 
 @pytest.mark.parametrize("name", ["moco_v2", "supcon_small"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from coview.core.images import ImageStore
+from coview.core.keys import philox
 from coview.views import Table, ViewSpec
 
 JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
@@ -31,9 +34,56 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
         view = tv.gaussian_blur(view, [taps, taps], [float(row["sigma"])] * 2)
     if row["solarise"]:
         view = tv.solarize(view, spec.threshold)
+    if spec.staged:
+        view = finished(view, row, spec)
     if spec.mean is not None:
         view = tv.normalize(view, list(spec.mean), list(spec.std))
     return view
+
+
+def finished(view: torch.Tensor, row: np.void, spec: ViewSpec) -> torch.Tensor:
+    """The staged operations after solarise; plain loops where torchvision has none."""
+    if row["turns"]:
+        view = torch.from_numpy(np.rot90(view.numpy(), row["turns"], (1, 2)).copy())
+    if row["sobel"]:
+        view = torch.from_numpy(slow_sobel(view.double().numpy())).float()
+    if row["noise"] > 0:
+        noise = slow_normals(row["noise_key"], view.numel()).reshape(view.shape)
+        view = (view + float(row["noise"]) * torch.from_numpy(noise).float()).clamp(0, 1)
+    if row["cut_height"]:
+        place = [int(row[f"cut_{name}"]) for name in ("top", "left", "height", "width")]
+        view = tv.erase(view, *place, v=torch.tensor(spec.cutout.fill))
+    return view
+
+
+def slow_sobel(view: np.ndarray) -> np.ndarray:
+    """Sobel's gradient magnitude over its largest value, pixel by pixel in float64."""
+    grey = 0.2989 * view[0] + 0.587 * view[1] + 0.114 * view[2]
+    side, out = len(grey), np.zeros_like(view)
+    weights = {-1: 1.0, 0: 2.0, 1: 1.0}
+    for y in range(side):
+        for x in range(side):
+            slope_x = slope_y = 0.0
+            for dy in (-1, 0, 1):
+                for dx in (-1, 0, 1):
+                    value = grey[min(max(y + dy, 0), side - 1), min(max(x + dx, 0), side - 1)]
+                    slope_x += dx * weights[dy] * value
+                    slope_y += dy * weights[dx] * value
+            out[:, y, x] = (slope_x**2 + slope_y**2) ** 0.5 / 20**0.5
+    return out
+
+
+def slow_normals(key: np.ndarray, count: int) -> np.ndarray:
+    """The keyed noise one number at a time, from the Philox of core and an exact quantile."""
+    normal, numbers = NormalDist(), []
+    counter = np.zeros(((count + 7) // 8, 4), np.uint64)
+    counter[:, 0] = np.arange(len(counter))
+    words = philox(counter, (int(key[0]), int(key[1]))).tolist()
+    for n in range(count):
+        word = words[n // 8][n % 8 // 2]
+        half = word & 0xFFFF if n % 2 == 0 else word >> 16
+        numbers.append(normal.inv_cdf((half + 0.5) / 65536))
+    return np.array(numbers)
 
 
 def torchvision_views(

@@ -32,14 +32,23 @@ from coview.methods.passes import WHOLE
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.training.optimisers import NAMES
 from coview.training.schedules import Rates
-from coview.views import Blur, Crop, Jitter, ViewPlan, ViewSpec
-
-VIEW_VALUES: tuple[type, ...] = (Blur, Crop, Jitter, ViewPlan, ViewSpec)
+from coview.views import (
+    AutoAugment,
+    Blur,
+    Crop,
+    Cutout,
+    Jitter,
+    Noise,
+    QuarterTurns,
+    RandAugment,
+    ViewPlan,
+    ViewSpec,
+)
 
 VALUES: tuple[type, ...] = (
     EncoderSpec, HeadSpec, Method, OptimiserSpec, ScheduleSpec, Passes,
     Pair, Shared, Stop, Ema, Queue, Repulsion, CosineAffinity, Critic, FixedWeight, GradientRatio,
-    *VIEW_VALUES,
+    AutoAugment, Blur, Crop, Cutout, Jitter, Noise, QuarterTurns, RandAugment, ViewPlan, ViewSpec,
 )  # fmt: skip
 
 

@@ -22,7 +22,9 @@ def check_objective(objective: Objective) -> None:
     run(OBJECTIVE_CHECKS, objective)
 
 
-def value(objective: Objective, first: Tensor, second: Tensor, labels: Tensor | None = None) -> Tensor:
+def value(
+    objective: Objective, first: Tensor, second: Tensor, labels: Tensor | None = None
+) -> Tensor:
     """The objective on two views of the same images, with five negatives where it takes any."""
     if labels is None:
         labels = torch.arange(len(first)) % 3

@@ -33,7 +33,9 @@ def store() -> ImageStore:
     )
 
 
-def rendered(view: ViewSpec, *, rows: list[int] | None = None, epoch: int = 0, slot: int = 0) -> torch.Tensor:
+def rendered(
+    view: ViewSpec, *, rows: list[int] | None = None, epoch: int = 0, slot: int = 0
+) -> torch.Tensor:
     """The view of the images in those rows, as slot ``slot`` of a plan."""
     plan = ViewPlan(views=(view,) * (slot + 1))
     chosen = np.arange(len(SIZES)) if rows is None else np.array(rows)
@@ -93,9 +95,7 @@ def fast_rendering_is_the_specification(view: ViewSpec) -> None:
     """The kernel and the batched arithmetic of the reference differ by less than 1e-3."""
     images = store()
     rows = np.arange(len(SIZES))
-    table = draw(
-        view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0
-    )
+    table = draw(view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0)
     expected = render_reference(images, rows, table, view)
     torch.testing.assert_close(rendered(view), expected, atol=1e-3, rtol=0)
 

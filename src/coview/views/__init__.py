@@ -1,24 +1,43 @@
 """Images and keys to views: a table of drawn numbers, and a pure rendering of it."""
 
+from coview.views.compositions import STUDIED, asymmetric, auto_augmented, composition
 from coview.views.contact import contact_sheet
-from coview.views.draw import Table, draw
+from coview.views.draw import draw
+from coview.views.multi_crop import MULTI_CROPS, MultiCrop, logo, multi_crop, multi_crop_preset
+from coview.views.operations import AutoAugment, Cutout, Noise, QuarterTurns, RandAugment
 from coview.views.plan import Blur, Crop, Jitter, ViewPlan, ViewSpec
-from coview.views.presets import POLICIES, Policy, identity, plan_of, preset, simclr
+from coview.views.presets import POLICIES, Policy, identity, moco_v1, plan_of, preset, simclr
 from coview.views.reference import render_reference
 from coview.views.render import render, views_of
+from coview.views.table import Table
 
 __all__ = [
+    "MULTI_CROPS",
     "POLICIES",
+    "STUDIED",
+    "AutoAugment",
     "Blur",
     "Crop",
+    "Cutout",
     "Jitter",
+    "MultiCrop",
+    "Noise",
     "Policy",
+    "QuarterTurns",
+    "RandAugment",
     "Table",
     "ViewPlan",
     "ViewSpec",
+    "asymmetric",
+    "auto_augmented",
+    "composition",
     "contact_sheet",
     "draw",
     "identity",
+    "logo",
+    "moco_v1",
+    "multi_crop",
+    "multi_crop_preset",
     "plan_of",
     "preset",
     "render",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +13,24 @@ import numpy.typing as npt
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
 from coview.core.images import ImageStore
-from coview.views.draw import Table, draw
+from coview.views.auto_augment import OPERATIONS
+from coview.views.draw import draw
 from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.render import render
+from coview.views.table import STAGED_ROW, Table
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
 CELL, GAP, CAPTION, MARGIN, FRAME = 216, 18, 26, 28, 4
 HEADING, LEGEND = 26, 24
+TEXT, LINE = 13, 17  # size of captions in points, and how far their lines are apart
 INK, FAINT, PAPER = (34, 34, 38), (110, 110, 118), (255, 255, 255)
 IN_ONE, IN_NONE = 0.55, 0.2  # how much of the image shows through where not both crops see it
-SLOTS = ((222, 94, 20), (31, 119, 180), (56, 142, 60), (142, 68, 173))
+SLOTS = (
+    (222, 94, 20), (31, 119, 180), (56, 142, 60), (142, 68, 173), (183, 149, 11),
+    (0, 131, 143), (194, 24, 91), (109, 76, 65), (84, 110, 122), (104, 159, 56),
+)  # fmt: skip
 
 Box = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
@@ -34,9 +41,10 @@ def contact_sheet(
 ) -> None:
     """Write a PNG with one line per image: the original with its crops, then every view.
 
-    Views are those of epoch 0. What the first two crops share keeps its colours and is told as
-    intersection over union; what one of them sees is paler, the rest paler still. Under each view
-    stands what was done to it. Raises InvalidValue without images.
+    Views are those of epoch 0; where sizes differ, a smaller view is shown smaller. What the first
+    two crops share keeps its colours and is told as intersection over union; what one of them sees
+    is paler, the rest paler still. Under each view stands what was done to it. Raises InvalidValue
+    without images.
     """
     from PIL import Image
 
@@ -52,31 +60,51 @@ def contact_sheet(
         levels(render(store, rows, table, spec).numpy(), spec)
         for table, spec in zip(tables, plan.views, strict=True)
     ]
+    captions = [[wrapped(describe(table, line)) for table in tables] for line in range(len(rows))]
+    longest = max(len(text.splitlines()) for line in captions for text in line)
+    below = CAPTION + (longest - 1) * LINE
     step = CELL + GAP
     width = 2 * MARGIN + (1 + len(views)) * step - GAP
-    height = 2 * MARGIN + HEADING + len(rows) * (step + CAPTION) - GAP + LEGEND
+    height = 2 * MARGIN + HEADING + len(rows) * (step + below) - GAP + LEGEND
     sheet = Image.new("RGB", (width, height), PAPER)
-    write_words(sheet, len(views))
+    write_words(sheet, plan)
+    sides = shown_sides(plan)
     for line, row in enumerate(rows):
-        top = MARGIN + HEADING + line * (step + CAPTION)
+        top = MARGIN + HEADING + line * (step + below)
         boxes = [box_of(table, line) for table in tables]
         original = mark_crops(store.image(int(row)), boxes)
-        place(sheet, original, MARGIN, top, overlap_text(boxes), None)
-        for slot, (table, pictures) in enumerate(zip(tables, views, strict=True)):
+        place(sheet, original, MARGIN, top, overlap_text(boxes))
+        for slot, pictures in enumerate(views):
             left = MARGIN + (1 + slot) * step
-            place(sheet, Image.fromarray(pictures[line]), left, top, describe(table, line), slot)
+            picture = framed(Image.fromarray(pictures[line]), sides[slot], colour_of(slot))
+            place(sheet, picture, left, top, captions[line][slot], FAINT)
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
     write_bytes(Path(path), stream.getvalue())
 
 
-def write_words(sheet: Image.Image, views: int) -> None:
+def shown_sides(plan: ViewPlan) -> list[int]:
+    """Side of each view on the sheet: the largest fills its cell, the others keep proportion."""
+    largest = max(spec.size for spec in plan.views)
+    room = CELL - 2 * FRAME
+    return [max(1, round(room * spec.size / largest)) for spec in plan.views]
+
+
+def headings(plan: ViewPlan) -> list[str]:
+    """The words above the columns; sizes are told where they differ."""
+    crops = "image and its crop" if len(plan.views) == 1 else "image and its crops"
+    names = [f"view {slot + 1}" for slot in range(len(plan.views))]
+    if len({spec.size for spec in plan.views}) > 1:
+        names = [f"{name}, {spec.size} px" for name, spec in zip(names, plan.views, strict=True)]
+    return [crops, *names]
+
+
+def write_words(sheet: Image.Image, plan: ViewPlan) -> None:
     """The heading of each column, and below all how to read the first one."""
     from PIL import ImageDraw
 
-    pen = ImageDraw.Draw(sheet)
-    crops = "image and its crop" if views == 1 else "image and its crops"
-    for column, text in enumerate([crops, *(f"view {slot + 1}" for slot in range(views))]):
+    pen, views = ImageDraw.Draw(sheet), len(plan.views)
+    for column, text in enumerate(headings(plan)):
         centre = MARGIN + column * (CELL + GAP) + CELL / 2
         colour = INK if column == 0 else colour_of(column - 1)
         pen.text((centre, MARGIN - 4), text, fill=colour, font=font(15), anchor="ma")
@@ -84,9 +112,10 @@ def write_words(sheet: Image.Image, views: int) -> None:
         both = "both crops" if views == 2 else "crops 1 and 2"
         text = f"Full colour: seen by {both}. Per cent: their shared part of all that they see."
         at = (sheet.width / 2, sheet.height - MARGIN + 6)
-        pen.text(at, text, fill=FAINT, font=font(13), anchor="ms")
+        pen.text(at, text, fill=FAINT, font=font(TEXT), anchor="ms")
 
 
+@lru_cache(maxsize=4)
 def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
@@ -120,16 +149,49 @@ def overlap_text(boxes: list[Box]) -> str:
 
 
 def describe(table: Table, line: int) -> str:
-    """The operations of a drawn row in words."""
+    """The operations of a drawn row in words, in the order in which they run."""
     row = table[line]
-    words = (
+    words = [
         ("flip", row["flip"] == 1),
+        *((name, True) for name in augmentations(row)),
         ("colour", row["order"][0] >= 0),
         ("grey", row["grey"] == 1),
         (f"blur {row['sigma']:.1f}", row["sigma"] > 0),
         ("solarise", row["solarise"] == 1),
-    )
+    ]
+    if table.dtype == STAGED_ROW:
+        words += [
+            (f"turn {90 * row['turns']}", row["turns"] > 0),
+            ("Sobel", row["sobel"] == 1),
+            (f"noise {row['noise']:.2f}", row["noise"] > 0),
+            ("cutout", row["cut_height"] > 0),
+        ]
     return ", ".join(word for word, applied in words if applied) or "crop only"
+
+
+def augmentations(row: np.void) -> list[str]:
+    """What AutoAugment or RandAugment does to the view, with strengths where they have one."""
+    if row.dtype != STAGED_ROW:
+        return []
+    drawn = zip(row["operation"].tolist(), row["magnitude"].tolist(), strict=True)
+    return [
+        f"{OPERATIONS[number]} {magnitude:.2g}" if magnitude else OPERATIONS[number]
+        for number, magnitude in drawn
+        if number > 0
+    ]
+
+
+def wrapped(text: str) -> str:
+    """A caption broken after commas into lines that fit a cell."""
+    lines = [""]
+    for word in text.split(", "):
+        longer = f"{lines[-1]}, {word}" if lines[-1] else word
+        if lines[-1] and font(TEXT).getlength(longer) > CELL:
+            lines[-1] += ","
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def box_of(table: Table, line: int) -> Box:
@@ -178,19 +240,31 @@ def _window(box: Box) -> tuple[slice, slice]:
     return slice(box[0], box[0] + box[2]), slice(box[1], box[1] + box[3])
 
 
+def framed(picture: Image.Image, side: int, colour: tuple[int, int, int]) -> Image.Image:
+    """A view of ``side`` pixels within a frame in its slot's colour."""
+    from PIL import Image
+
+    whole = side + 2 * FRAME
+    frame = Image.new("RGB", (whole, whole), colour)
+    frame.paste(fitted(picture, side), (FRAME, FRAME))
+    return frame
+
+
 def place(
-    sheet: Image.Image, picture: Image.Image, left: int, top: int, text: str, slot: int | None
+    sheet: Image.Image,
+    picture: Image.Image,
+    left: int,
+    top: int,
+    text: str,
+    colour: tuple[int, int, int] = INK,
 ) -> None:
-    """Put a picture, scaled to fit, into a cell with its caption; a view is framed by its slot."""
+    """Put a picture into the middle of a cell, and its caption below."""
     from PIL import ImageDraw
 
-    pen = ImageDraw.Draw(sheet)
-    if slot is not None:
-        pen.rectangle((left, top, left + CELL - 1, top + CELL - 1), fill=colour_of(slot))
-    picture = fitted(picture, CELL if slot is None else CELL - 2 * FRAME)
     sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
-    colour = INK if slot is None else FAINT
-    pen.text((left + CELL / 2, top + CELL + 6), text, fill=colour, font=font(13), anchor="ma")
+    at = (left + CELL / 2, top + CELL + 6)
+    pen = ImageDraw.Draw(sheet)
+    pen.text(at, text, fill=colour, font=font(TEXT), anchor="ma", align="center", spacing=3)
 
 
 def levels(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:

@@ -2,10 +2,12 @@
 
 The uniforms of a row are those of ``core.keys.uniforms`` in Domain.VIEWS, four to a block:
 
-    block 0       flip, jitter or not, grey, blur or not
-    block 1       brightness, contrast, saturation, hue
-    block 2       order of the jitter, sigma, solarise, (unused)
-    block 3 + a   attempt a of the crop: area, ratio, top, left
+    block 0        flip, jitter or not, grey, blur or not
+    block 1        brightness, contrast, saturation, hue
+    block 2        order of the jitter, sigma, solarise, (unused)
+    block 3 + a    attempt a of the crop: area, ratio, top, left
+    block 16 ...   operations beyond the fused kernel's: draw_staged.py
+    block 67 + a   attempt a of the second crop
 
 Every number has its place, so none depends on how many others were drawn.
 """
@@ -20,32 +22,15 @@ import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
 from coview.core.keys import Domain, key_words
-from coview.views.plan import ViewSpec
+from coview.views.draw_staged import draw_staged
+from coview.views.plan import Crop, ViewSpec
+from coview.views.table import BOX, ROW, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Table = npt.NDArray[np.void]
-
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-
-ROW = np.dtype(
-    [
-        ("top", np.int32),
-        ("left", np.int32),
-        ("height", np.int32),
-        ("width", np.int32),
-        ("flip", np.int32),
-        ("order", np.int32, (4,)),
-        ("factor", np.float32, (4,)),
-        ("grey", np.int32),
-        ("sigma", np.float32),
-        ("solarise", np.int32),
-    ]
-)
-"""One view. The crop in source pixels; ``order`` lists the jitter's operations (-1: none) and
-``factor`` is indexed by operation (brightness, contrast, saturation, hue in turns); sigma in
-pixels of the view, 0 without blur; flip, grey and solarise are 0 or 1."""
+SECOND_CROP = 64
+"""How many blocks after the first crop's the attempts of the second lie."""
 
 
 def draw(
@@ -60,8 +45,9 @@ def draw(
 ) -> Table:
     """The numbers of one view of each image: structured array [N] with the fields of ROW.
 
-    A row is a pure function of (spec, seed, epoch, slot, id, height, width). Shapes: ids int64
-    [N]; heights, widths int32 [N]. Raises InvalidValue for a seed, epoch or slot out of range.
+    A view with operations beyond the fused kernel's has the fields of STAGED_ROW. A row is a pure
+    function of (spec, seed, epoch, slot, id, height, width). Shapes: ids int64 [N]; heights,
+    widths int32 [N]. Raises InvalidValue for a seed, epoch or slot out of range.
     """
     for name, value, limit in (
         ("seed", seed, 2**63),
@@ -70,13 +56,33 @@ def draw(
     ):
         if not 0 <= value < limit:
             raise InvalidValue(f"{name} is {value}; give a whole number from 0 to {limit - 1}.")
-    table = np.zeros(len(ids), dtype=ROW)
     low, high = key_words(seed, Domain.VIEWS)
     key = (np.uint32(low), np.uint32(high))
-    counter = (np.uint32(slot << 16), np.uint32(epoch))
     words = np.ascontiguousarray(ids, dtype=np.int64).view(np.uint64)
     sizes = (np.ascontiguousarray(heights, np.int32), np.ascontiguousarray(widths, np.int32))
-    _fill()(table, words, *sizes, key, counter, crop_numbers(spec), chances(spec), ranges(spec))
+
+    def filled(first: int, sizes: tuple[Any, Any], crop: Crop | None) -> Table:
+        """The rows whose block 0 is block ``first`` of the whole counter."""
+        table = np.zeros(len(words), dtype=ROW)
+        counter = (np.uint32(first), np.uint32(epoch))
+        numbers = (crop_numbers(crop), chances(spec), ranges(spec))
+        _fill()(table, words, *sizes, key, counter, *numbers)
+        return table
+
+    table = filled(slot << 16, sizes, spec.crop)
+    if spec.crop_slot is not None:
+        shared = filled(spec.crop_slot << 16, sizes, spec.crop)
+        for name in BOX:
+            table[name] = shared[name]
+    if spec.second_crop is not None:
+        within = (table["height"].copy(), table["width"].copy())
+        second = filled((slot << 16) + SECOND_CROP, within, spec.second_crop)
+        second["top"] += table["top"]
+        second["left"] += table["left"]
+        for name in BOX:
+            table[name] = second[name]
+    if spec.staged:
+        return draw_staged(table, spec, ids, seed=seed, epoch=epoch, slot=slot)
     return table
 
 
@@ -87,11 +93,11 @@ def _fill() -> Callable[..., Any]:
     return fill
 
 
-def crop_numbers(spec: ViewSpec) -> npt.NDArray[np.float64]:
+def crop_numbers(crop: Crop | None) -> npt.NDArray[np.float64]:
     """Bounds of area, ratio and log ratio, or an empty array for the central square."""
-    if spec.crop is None:
+    if crop is None:
         return np.zeros(0)
-    return np.array([*spec.crop.area, *spec.crop.ratio, *np.log(spec.crop.ratio)])
+    return np.array([*crop.area, *crop.ratio, *np.log(crop.ratio)])
 
 
 def chances(spec: ViewSpec) -> npt.NDArray[np.float32]:

@@ -1,7 +1,14 @@
 """What a view is: frozen values, without images and without randomness.
 
-The operations of a view always run in this order: crop, resize, flip, colour jitter, grey, blur,
-solarise, normalise. So colour can never meet normalised numbers.
+The operations of a view always run in this order:
+
+    crop, second crop, resize, flip      where the view looks
+    AutoAugment or RandAugment           on the view rounded to 8 bits
+    colour jitter, grey, blur, solarise
+    quarter turns, Sobel, noise, cutout
+    normalise
+
+So colour can never meet normalised numbers, and what is cut out stays flat.
 """
 
 from __future__ import annotations
@@ -11,24 +18,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coview.core.errors import InvalidValue
+from coview.views.bounds import interval, probability, require
+from coview.views.operations import AutoAugment, Cutout, Noise, QuarterTurns, RandAugment
 
 Interpolation = Literal["bilinear", "bicubic"]
 Triple = tuple[float, float, float]
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise InvalidValue(sentence)
-
-
-def _probability(where: str, value: float) -> None:
-    _require(0 <= value <= 1, f"{where} is {value}; it is a probability, so give 0 to 1.")
-
-
-def _range(where: str, bounds: tuple[float, float], low: float, high: float) -> None:
-    fits = len(bounds) == 2 and low < bounds[0] <= bounds[1] <= high
-    limit = f"above {low:g}" if math.isinf(high) else f"above {low:g} and up to {high:g}"
-    _require(fits, f"{where} is {bounds}; give a smaller and a larger number {limit}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +38,10 @@ class Crop:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        _range("Crop.area", self.area, 0.0, 1.0)
-        _range("Crop.ratio", self.ratio, 0.0, math.inf)
+        interval("Crop.area", self.area, 0.0, 1.0)
+        interval("Crop.ratio", self.ratio, 0.0, math.inf)
         known = ("bilinear", "bicubic")
-        _require(
+        require(
             self.interpolation in known,
             f"Crop.interpolation is {self.interpolation!r}; give 'bilinear' or 'bicubic'.",
         )
@@ -68,13 +62,13 @@ class Jitter:
     hue: float = 0.2
 
     def __post_init__(self) -> None:
-        _probability("Jitter.probability", self.probability)
+        probability("Jitter.probability", self.probability)
         for name in ("brightness", "contrast", "saturation"):
             value = getattr(self, name)
-            _require(
+            require(
                 0 <= value < math.inf, f"Jitter.{name} is {value}; give a finite number from 0."
             )
-        _require(0 <= self.hue <= 0.5, f"Jitter.hue is {self.hue}; it counts turns: give 0 to 0.5.")
+        require(0 <= self.hue <= 0.5, f"Jitter.hue is {self.hue}; it counts turns: give 0 to 0.5.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +84,9 @@ class Blur:
     taps: int | None = None
 
     def __post_init__(self) -> None:
-        _probability("Blur.probability", self.probability)
-        _range("Blur.sigma", self.sigma, 0.0, math.inf)
-        _require(
+        probability("Blur.probability", self.probability)
+        interval("Blur.sigma", self.sigma, 0.0, math.inf)
+        require(
             self.taps is None or (self.taps > 0 and self.taps % 2 == 1),
             f"Blur.taps is {self.taps}; give an odd number, or None to follow the size and sigma.",
         )
@@ -108,9 +102,13 @@ class Blur:
 class ViewSpec:
     """One view: ``size`` pixels square, float32 in [0, 1] (before ``mean`` and ``std``, if any).
 
-    ``crop`` None takes the central square, the same every time. ``flip``, ``grey`` and
-    ``solarise`` are probabilities; solarise inverts values from ``threshold`` up. Raises
-    InvalidValue for what cannot be drawn or rendered.
+    ``crop`` None takes the central square, the same every time. ``second_crop`` is drawn within
+    the first (so its area is a share of the first's); the image is resized once, from the second.
+    ``crop_slot`` takes the first crop as another slot of the plan draws it, so that both views
+    look at the same place. ``flip``, ``grey``, ``solarise`` and ``sobel`` are probabilities;
+    solarise inverts values from ``threshold`` up; Sobel puts the gradient's magnitude of the grey
+    image, over its largest possible value, into all channels. Raises InvalidValue for what cannot
+    be drawn or rendered.
     """
 
     size: int
@@ -123,24 +121,31 @@ class ViewSpec:
     threshold: float = 0.5
     mean: Triple | None = None
     std: Triple | None = None
+    second_crop: Crop | None = None
+    crop_slot: int | None = None
+    augment: AutoAugment | RandAugment | None = None
+    turn: QuarterTurns | None = None
+    sobel: float = 0.0
+    noise: Noise | None = None
+    cutout: Cutout | None = None
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             isinstance(self.size, int) and 1 <= self.size <= 4096,
             f"ViewSpec.size is {self.size!r}; give the side in whole pixels, 1 to 4096.",
         )
-        for name in ("flip", "grey", "solarise", "threshold"):
-            _probability(f"ViewSpec.{name}", getattr(self, name))
-        _require(
+        for name in ("flip", "grey", "solarise", "threshold", "sobel"):
+            probability(f"ViewSpec.{name}", getattr(self, name))
+        require(
             (self.mean is None) == (self.std is None),
             "ViewSpec has only one of mean and std; give both, or neither for views in [0, 1].",
         )
         for name, triple in (("mean", self.mean), ("std", self.std)):
-            _require(
+            require(
                 triple is None or len(triple) == 3,
                 f"ViewSpec.{name} is {triple}; give three numbers, one each for red, green, blue.",
             )
-        _require(
+        require(
             self.std is None or min(self.std) > 0, f"ViewSpec.std is {self.std}; give numbers > 0."
         )
         if self.blur is not None and self.blur.radius(self.size) >= self.size:
@@ -148,6 +153,24 @@ class ViewSpec:
                 f"Blur.taps is {self.blur.taps}, too long to reflect in {self.size} pixels; "
                 f"give at most {2 * self.size - 1}."
             )
+        self._check_crops()
+
+    def _check_crops(self) -> None:
+        require(
+            self.crop_slot is None or self.crop is not None,
+            "ViewSpec.crop_slot is given without a crop; give the crop that both slots draw.",
+        )
+        require(
+            self.second_crop is None or self.second_crop.interpolation == self.interpolation,
+            "The second crop's interpolation is not the first's, but the image is resized once; "
+            f"give {self.interpolation!r} to both.",
+        )
+
+    @property
+    def staged(self) -> bool:
+        """Whether the view has an operation beyond those of the fused kernel."""
+        beyond = (self.augment, self.turn, self.noise, self.cutout)
+        return self.sobel > 0 or any(operation is not None for operation in beyond)
 
     @property
     def interpolation(self) -> Interpolation:
@@ -162,4 +185,21 @@ class ViewPlan:
     views: tuple[ViewSpec, ...]
 
     def __post_init__(self) -> None:
-        _require(len(self.views) > 0, "ViewPlan.views is empty; give at least one ViewSpec.")
+        require(len(self.views) > 0, "ViewPlan.views is empty; give at least one ViewSpec.")
+        for slot, view in enumerate(self.views):
+            self._check_shared_crop(slot, view)
+
+    def _check_shared_crop(self, slot: int, view: ViewSpec) -> None:
+        other = view.crop_slot
+        if other is None:
+            return
+        last = len(self.views) - 1
+        require(
+            0 <= other <= last and other != slot,
+            f"View {slot} takes the crop of slot {other}; give another slot, 0 to {last}.",
+        )
+        require(
+            self.views[other].crop_slot is None and self.views[other].crop == view.crop,
+            f"View {slot} takes the crop of slot {other}, which draws another; "
+            "give both the same Crop, and crop_slot to one of them.",
+        )

@@ -36,10 +36,20 @@ POLICIES: dict[str, Policy] = {
         blur=(0.0, 0.0), solarise=(0.0, 0.0),
         source="Chen et al. 2020, SimCLR, appendix B.9; strength 0.5 and no blur for CIFAR-10",
     ),
+    "moco_v1": Policy(
+        area=(0.2, 1.0), colour=(0.4, 0.4, 0.4, 0.4), grey=0.2, jitter=1.0,
+        blur=(0.0, 0.0), solarise=(0.0, 0.0),
+        source="He et al. 2020, MoCo, published training script; its grey comes before the jitter",
+    ),
     "moco_v2": Policy(
         area=(0.2, 1.0), colour=(0.4, 0.4, 0.4, 0.1), grey=0.2,
         blur=(0.5, 0.5), solarise=(0.0, 0.0),
         source="Chen et al. 2020, MoCo v2, published training script; SimSiam uses the same",
+    ),
+    "moco_small": Policy(
+        area=(0.08, 1.0), colour=(0.4, 0.4, 0.4, 0.1), grey=0.2,
+        blur=(0.0, 0.0), solarise=(0.0, 0.0),
+        source="Chen et al. 2020, MoCo v2, its published CIFAR-10 notebook; no blur",
     ),
     "byol": Policy(
         area=(0.08, 1.0), colour=(0.4, 0.4, 0.2, 0.1), grey=0.2,
@@ -52,6 +62,14 @@ POLICIES: dict[str, Policy] = {
         source="Khosla et al. 2020, SupCon, CIFAR recipe of the PyTorch re-implementation",
     ),
 }  # fmt: skip
+
+
+def moco_v1(size: int, *, mean: Triple | None = None, std: Triple | None = None) -> ViewPlan:
+    """MoCo's first policy: jitter of 0.4 in all four, always, and no blur (He et al. 2020).
+
+    Grey follows the jitter here and precedes it in MoCo's script.
+    """
+    return plan_of(POLICIES["moco_v1"], size, mean=mean, std=std)
 
 
 def simclr(

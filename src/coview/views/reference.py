@@ -14,10 +14,12 @@ import numpy.typing as npt
 import torch
 
 from coview.core.images import ImageStore
-from coview.views.draw import CONTRAST, HUE, SATURATION, Table
+from coview.views.auto_augment import augmented
+from coview.views.finishing import finish
+from coview.views.grey import grey_image
 from coview.views.plan import Blur, ViewSpec
+from coview.views.table import CONTRAST, HUE, SATURATION, Table, check_rows
 
-GREY = (0.2989, 0.587, 0.114)
 CHUNK_PIXELS = 1 << 23
 
 
@@ -33,8 +35,10 @@ def render_reference(
     """Row k of ``table`` rendered from image ``rows[k]``: float32 [B, 3, S, S] on ``device``.
 
     Values in [0, 1] before mean and std. ``pixels`` is an optional copy of ``store.pixels`` on the
-    device; without it the crops are gathered on the host and moved there.
+    device; without it the crops are gathered on the host and moved there. Raises InvalidValue for
+    a table of other rows or of another kind of view.
     """
+    check_rows(table, len(rows), staged=spec.staged)
     device = torch.device(device or "cpu")
     bounds = _chunks(table)
     parts = [
@@ -53,16 +57,15 @@ def _render(
 ) -> torch.Tensor:
     crops = gather(store, rows, table, device, pixels)
     views = resize(crops, table, spec)
+    if spec.augment is not None:
+        views = augmented(views, table).to(torch.float32) / 255
     views = jitter(views, table)
     views = torch.where(_column(table["grey"] == 1, views), grey_image(views), views)
     if spec.blur is not None:
         views = blur(views, table["sigma"], spec.blur)
     solarised = torch.where(views >= spec.threshold, 1 - views, views)
     views = torch.where(_column(table["solarise"] == 1, views), solarised, views)
-    if spec.mean is not None and spec.std is not None:
-        mean, std = (views.new_tensor(triple)[:, None, None] for triple in (spec.mean, spec.std))
-        views = (views - mean) / std
-    return views.contiguous()
+    return finish(views, table, spec).contiguous()
 
 
 def _chunks(table: Table) -> list[int]:
@@ -137,12 +140,6 @@ def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: boo
         weights = (1 - x).clamp(min=0)
     weights = weights * (position < size)
     return (weights / weights.sum(dim=2, keepdim=True)).to(torch.float32)
-
-
-def grey_image(images: torch.Tensor) -> torch.Tensor:
-    """Luma of [B, 3, H, W] as [B, 1, H, W], weights of ITU-R BT.601."""
-    red, green, blue = images.unbind(dim=1)
-    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue)[:, None]
 
 
 def jitter(images: torch.Tensor, table: Table) -> torch.Tensor:

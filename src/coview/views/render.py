@@ -1,9 +1,15 @@
-"""Views of a batch: draw, then render on the CPU's kernel or on a device."""
+"""Views of a batch: draw, then render on the CPU's kernel or on a device.
+
+The fused kernel has crop, resize, flip, jitter, grey, blur, solarise and normalisation. A view with
+anything else is rendered in stages: the kernel does what it has and torch the rest, by the very
+functions of the specification. ``render`` alone chooses.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -13,9 +19,12 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
-from coview.views.draw import ROW, Table, draw
+from coview.views.auto_augment import augmented
+from coview.views.draw import draw
+from coview.views.finishing import finish
 from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.reference import render_reference
+from coview.views.table import STAGED_ROW, Table, check_rows, fused_part
 
 CHUNKS_PER_THREAD = 4
 
@@ -29,16 +38,21 @@ def render(
     threads: int = 1,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Row k of ``table`` rendered from image ``rows[k]``, by the fused CPU kernel.
+    """Row k of ``table`` rendered from image ``rows[k]``, by the fused CPU kernel or in stages.
 
     Returns float32 [B, 3, S, S], contiguous, in [0, 1] before mean and std; written into ``out``
     where given. A view does not depend on ``threads`` nor on its neighbours. Raises InvalidValue.
     """
     shape = (len(rows), 3, spec.size, spec.size)
-    _check_table(store, rows, table)
+    check_rows(table, len(rows), staged=spec.staged)
+    _check_crops(store, rows, table)
     if threads < 1:
         raise InvalidValue(f"threads is {threads}; give 1 or more.")
     out = torch.empty(shape) if out is None else _checked(out, shape)
+    if spec.staged:
+        return out.copy_(_in_stages(store, rows, table, spec, threads))
+    if table.dtype == STAGED_ROW:
+        table = fused_part(table)  # another kind of row would compile the kernel anew
     flat = out.numpy().reshape(len(rows), 3, spec.size**2)
     starts = store.starts[rows]
     widths = store.widths[rows].astype(np.int64)
@@ -90,13 +104,54 @@ def views_of(
     return tuple(views)
 
 
-def _check_table(store: ImageStore, rows: npt.NDArray[np.int64], table: Table) -> None:
+def _in_stages(
+    store: ImageStore,
+    rows: npt.NDArray[np.int64],
+    table: Table,
+    spec: ViewSpec,
+    threads: int,
+) -> torch.Tensor:
+    """A view with operations that the kernel lacks: the kernel around or before torch's part."""
+    known = replace(
+        spec, augment=None, turn=None, sobel=0.0, noise=None, cutout=None, mean=None, std=None
+    )
+    numbers = fused_part(table)
+    if spec.augment is not None:
+        crops = render(store, rows, _crop_only(numbers), known, threads=threads)
+        store = _store_of(augmented(crops, table), store.ids[rows])
+        rows, numbers = np.arange(len(rows)), _without_crop(numbers, spec.size)
+    return finish(render(store, rows, numbers, known, threads=threads), table, spec)
+
+
+def _crop_only(numbers: Table) -> Table:
+    """The rows with nothing after the flip."""
+    plain = numbers.copy()
+    plain["order"], plain["grey"], plain["sigma"], plain["solarise"] = -1, 0, 0, 0
+    return plain
+
+
+def _without_crop(numbers: Table, size: int) -> Table:
+    """The rows for images that are views already: whole, and not turned over again."""
+    rest = numbers.copy()
+    rest["top"], rest["left"], rest["height"], rest["width"], rest["flip"] = 0, 0, size, size, 0
+    return rest
+
+
+def _store_of(views: torch.Tensor, ids: npt.NDArray[np.int64]) -> ImageStore:
+    """uint8 views [B, 3, S, S] as a store, for a second pass through the kernel."""
+    count, side = len(views), views.shape[2]
+    pixels = np.zeros((count * side * side, 4), np.uint8)
+    pixels[:, :3] = views.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
+    sides = np.full(count, side, np.int32)
+    starts = np.arange(count, dtype=np.int64) * side * side
+    names = [str(k) for k in range(count)]
+    return ImageStore(
+        pixels=pixels, starts=starts, heights=sides, widths=sides, ids=ids, names=names
+    )
+
+
+def _check_crops(store: ImageStore, rows: npt.NDArray[np.int64], table: Table) -> None:
     """The kernel reads without looking, so the crops must lie within their images."""
-    if table.dtype != ROW or len(table) != len(rows):
-        raise InvalidValue(
-            f"render got {len(table)} drawn rows for {len(rows)} images; "
-            "give the table that draw made for them."
-        )
     inside = (table["top"] >= 0) & (table["left"] >= 0)
     inside &= (table["height"] > 0) & (table["top"] + table["height"] <= store.heights[rows])
     inside &= (table["width"] > 0) & (table["left"] + table["width"] <= store.widths[rows])

@@ -10,8 +10,11 @@ from coview.methods.pair_objectives import InfoNCE
 from coview.methods.pairing import Pair, Pairing
 from coview.methods.set_objectives import NTXent
 from coview.views import ViewPlan
+from coview.views import multi_crop as crops
+from coview.views.presets import SMALL
 
 GLOBALS = (0, 1)
+SMALLEST_AREA = 0.05
 
 
 def multi_crop(
@@ -40,31 +43,27 @@ def multi_crop(
 def with_local_views(
     plan: ViewPlan, count: int, size: int | None, r_g: float, r_l: float
 ) -> ViewPlan:
-    """The first two views of ``plan`` with crops of area r_g to 1, and ``count`` local ones.
+    """The two views of ``plan`` with crops of area r_g to 1, and ``count`` local ones.
 
     A local view is the first global one with a crop of area 0.05 to r_l at ``size`` pixels (None:
-    3/7 of the global size, 96 of 224; from 32 px down the same size). Source of the areas: Zhang et
+    3/7 of the global size, 96 of 224; up to 32 px the global size). Source of the areas: Zhang et
     al., LoGo, 2022, the released commands. Raises InvalidValue.
     """
-    if len(plan.views) != 2:
+    if len(plan.views) != len(GLOBALS):
         raise InvalidValue(
             f"Local views are added to two global ones; this plan has {len(plan.views)} views."
         )
-    if count < 1 or not (0.05 < r_l <= 1 and 0 < r_g <= 1):
-        raise InvalidValue(
-            f"There are {count} local views with r_l {r_l} and r_g {r_g}; expected at least 1, r_l "
-            "above 0.05 and both up to 1."
-        )
-    first = plan.views[0]
-    if any(view.crop is None for view in plan.views):
-        raise InvalidValue("Local views need random crops; this plan takes the centre of images.")
-    side = size or (first.size if first.size <= 32 else max(32, round(first.size * 3 / 7)))
-    wide = tuple(
-        replace(view, crop=replace(view.crop, area=(r_g, 1.0)))  # type: ignore[type-var]
-        for view in plan.views
+    if count < 1:
+        raise InvalidValue(f"There are {count} local views; expected at least 1.")
+    side = plan.views[0].size
+    return crops(
+        plan,
+        global_size=side,
+        local_size=size or (side if side <= SMALL else max(1, round(side * 3 / 7))),
+        locals=count,
+        global_area=(r_g, 1.0),
+        local_area=(SMALLEST_AREA, r_l),
     )
-    local = replace(first, size=side, crop=replace(first.crop, area=(0.05, r_l)))  # type: ignore[type-var]
-    return ViewPlan(views=(*wide, *[local] * count))
 
 
 def local_to_global(count: int) -> Pairing:

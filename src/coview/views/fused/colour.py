@@ -8,8 +8,8 @@ so each operation is its own loop.
 
 from __future__ import annotations
 
-from coview.views.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION
 from coview.views.fused.compiler import FOUR, ONE, SIX, THREE, TWO, U0, U1, U2, ZERO, F, inner
+from coview.views.table import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 RED, GREEN, BLUE = F(0.2989), F(0.587), F(0.114)
 TINY = F(1e-30)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from coview.core.files import digest
-from coview.views.draw import CONTRAST
 from coview.views.fused.colour import (
     contrast,
     contrast_step,
@@ -21,6 +20,7 @@ from coview.views.fused.colour import (
 from coview.views.fused.compiler import ONE, U0, ZERO, F, U, inner, outer
 from coview.views.fused.gaussian import blur_plane, blur_weights
 from coview.views.fused.resample import across, axis_taps, axis_weights, down
+from coview.views.table import CONTRAST
 
 BLOCK = 1024
 """Pixels of a block: three planes of it, twelve kilobytes, stay in the first-level cache."""

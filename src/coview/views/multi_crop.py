@@ -1,0 +1,150 @@
+"""Global and local crops of one image: the numbers of published methods, and plans made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.views.plan import Blur, Crop, Interpolation, Triple, ViewPlan, ViewSpec
+from coview.views.presets import POLICIES, SMALL, plan_of
+
+Area = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiCrop:
+    """The crops of one published method: sizes in pixels, areas as shares of the image.
+
+    ``policy`` names its colour in POLICIES; ``local_blur`` and ``local_solarise`` are
+    probabilities of the local views, None as the first global view's.
+    """
+
+    global_size: int
+    local_size: int
+    locals: int
+    global_area: Area
+    local_area: Area
+    policy: str
+    source: str
+    local_blur: float | None = None
+    local_solarise: float | None = None
+    interpolation: Interpolation = "bilinear"
+
+
+MULTI_CROPS: dict[str, MultiCrop] = {
+    "swav": MultiCrop(
+        global_size=224, global_area=(0.14, 1.0), locals=6, local_size=96, local_area=(0.05, 0.14),
+        policy="simclr",
+        source="Caron et al. 2020, SwAV, published script; six local crops; SimCLR's colour",
+    ),
+    "dino": MultiCrop(
+        global_size=224, global_area=(0.4, 1.0), locals=8, local_size=96, local_area=(0.05, 0.4),
+        policy="byol", local_blur=0.5, local_solarise=0.0, interpolation="bicubic",
+        source="Caron et al. 2021, DINO, published script; BYOL's colour, blur 1 / 0.1 / 0.5",
+    ),
+    "logo": MultiCrop(
+        global_size=224, global_area=(0.4, 1.0), locals=2, local_size=96, local_area=(0.05, 0.4),
+        policy="moco_v2",
+        source="Zhang et al. 2022, LoGo, published code; r_g = r_l = 0.4; MoCo v2's colour",
+    ),
+    "logo_small": MultiCrop(
+        global_size=32, global_area=(0.4, 1.0), locals=2, local_size=32, local_area=(0.05, 0.4),
+        policy="moco_small",
+        source="Zhang et al. 2022, LoGo, published code for CIFAR; equal sizes, no blur",
+    ),
+    "swav_small": MultiCrop(
+        global_size=32, global_area=(0.2, 1.0), locals=6, local_size=18, local_area=(0.08, 0.5),
+        policy="simclr_small",
+        source="SwAV for CIFAR in the solo-learn library; sizes and areas only, colour is SimCLR's",
+    ),
+}  # fmt: skip
+
+
+def multi_crop(
+    plan: ViewPlan,
+    *,
+    global_size: int,
+    local_size: int,
+    locals: int = 2,
+    global_area: Area,
+    local_area: Area,
+    local: ViewSpec | None = None,
+) -> ViewPlan:
+    """Two global views, then ``locals`` local ones, with the operations of ``plan`` (SwAV, 3.2).
+
+    The first two views of ``plan`` become the global ones, at ``global_size`` pixels and crops of
+    ``global_area``; a plan of one view gives both. Local views are ``local``, or else the first
+    view, at ``local_size`` pixels and ``local_area``. Raises InvalidValue for views without a
+    random crop and for numbers out of range.
+    """
+    if locals < 0:
+        raise InvalidValue(f"locals is {locals}; give the number of local views, 0 or more.")
+    first, second = plan.views[0], plan.views[min(1, len(plan.views) - 1)]
+    small = _cropped(first if local is None else local, local_size, local_area)
+    large = tuple(_cropped(view, global_size, global_area) for view in (first, second))
+    return ViewPlan(views=(*large, *[small] * locals))
+
+
+def _cropped(view: ViewSpec, size: int, area: Area) -> ViewSpec:
+    if view.crop is None:
+        raise InvalidValue("A view of the plan takes no random crop; give it a Crop to be resized.")
+    return replace(view, size=size, crop=replace(view.crop, area=area))
+
+
+def multi_crop_preset(
+    name: str, *, locals: int | None = None, mean: Triple | None = None, std: Triple | None = None
+) -> ViewPlan:
+    """The plan of a published method by its name in MULTI_CROPS, with its own number of local
+    views or ``locals``. Raises UnknownName.
+    """
+    if name not in MULTI_CROPS:
+        raise UnknownName("multi-crop", name, MULTI_CROPS)
+    crops = MULTI_CROPS[name]
+    plan = plan_of(POLICIES[crops.policy], crops.global_size, mean=mean, std=std)
+    crop = Crop(interpolation=crops.interpolation)
+    plan = ViewPlan(views=tuple(replace(view, crop=crop) for view in plan.views))
+    local = plan.views[0]
+    if crops.local_blur is not None:
+        local = replace(local, blur=Blur(probability=crops.local_blur))
+    if crops.local_solarise is not None:
+        local = replace(local, solarise=crops.local_solarise)
+    return multi_crop(
+        plan,
+        global_size=crops.global_size,
+        local_size=crops.local_size,
+        locals=crops.locals if locals is None else locals,
+        global_area=crops.global_area,
+        local_area=crops.local_area,
+        local=local,
+    )
+
+
+def logo(
+    size: int,
+    local_size: int | None = None,
+    *,
+    r_g: float = 0.4,
+    r_l: float = 0.4,
+    locals: int = 2,
+    mean: Triple | None = None,
+    std: Triple | None = None,
+) -> ViewPlan:
+    """LoGo's crops: global areas in (r_g, 1), local ones in (0.05, r_l) (LoGo, section 4).
+
+    ``local_size`` None takes LoGo's sizes: ``size`` itself up to 32 pixels, else 3/7 of it (96 of
+    224). The operations are MoCo v2's, without blur up to 32 pixels; LoGo's code blurs before the
+    colour jitter, this after it. Raises InvalidValue for numbers out of range.
+    """
+    if not 0.05 <= r_l <= 1:
+        raise InvalidValue(f"r_l is {r_l}; local areas begin at 0.05, so give 0.05 to 1.")
+    if local_size is None:
+        local_size = size if size <= SMALL else max(1, round(size * 96 / 224))
+    policy = POLICIES["moco_small" if size <= SMALL else "moco_v2"]
+    return multi_crop(
+        plan_of(policy, size, mean=mean, std=std),
+        global_size=size,
+        local_size=local_size,
+        locals=locals,
+        global_area=(r_g, 1.0),
+        local_area=(0.05, r_l),
+    )
