@@ -384,7 +384,8 @@ def evaluation_moves_nothing(method: Method) -> None:
     h, z = found.embed(batch(method).views[0])
     assert not changed(before, found)
     assert [part.training for part in found.modules()] == modes
-    assert not (h.requires_grad or z.requires_grad)
+    assert not h.requires_grad
+    assert not z.requires_grad
 
 
 def evaluation_sees_one_image_at_a_time(method: Method) -> None:
@@ -399,7 +400,8 @@ def chance_lies_above_the_floor(method: Method) -> None:
     """Both finite, for several sizes of batch."""
     for size in (2, 64, 4096):
         chance, floor = method.chance(size), method.floor(size, 128)
-        assert math.isfinite(chance) and math.isfinite(floor)
+        assert math.isfinite(chance)
+        assert math.isfinite(floor)
         assert floor <= chance
 
 
