@@ -144,4 +144,5 @@ class Comparison:
             (torch.zeros_like(p) if g is None else g).reshape(-1).float()
             for p, g in zip(wanted, found, strict=True)
         ])  # fmt: skip
-        return torch.linalg.vector_norm(self.ranks.total(flat) / self.ranks.world)
+        norm: Tensor = torch.linalg.vector_norm(self.ranks.total(flat) / self.ranks.world)
+        return norm

@@ -27,5 +27,6 @@ class Follower(nn.Module):
     @torch.no_grad()
     def follow(self, encoder: nn.Module, head: nn.Module, momentum: float) -> None:
         """xi <- momentum xi + (1 - momentum) theta, once, for every parameter."""
-        theirs = [*encoder.parameters(), *head.parameters()]
-        torch._foreach_lerp_(list(self.parameters()), theirs, 1 - momentum)
+        mine: list[Tensor] = list(self.parameters())
+        theirs: list[Tensor] = [*encoder.parameters(), *head.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)

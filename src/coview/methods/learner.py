@@ -62,11 +62,15 @@ class Learner(nn.Module):
         self.head = method.head.build(encoder.features, head_seed)
         width = self.head.widths[-1]
         # Another seed than the head's, so that no layer repeats one of its.
-        self.predictor = method.predictor and method.predictor.build(width, head_seed + 1)
+        self.predictor = (
+            None if method.predictor is None else method.predictor.build(width, head_seed + 1)
+        )
         self.follower = (
             Follower(self.encoder, self.head) if isinstance(method.target, Ema) else None
         )
-        self.queue = method.memory and KeyQueue(method.memory.length, width, head_seed)
+        self.queue = (
+            None if method.memory is None else KeyQueue(method.memory.length, width, head_seed)
+        )
         repulsion = method.repulsion
         self.player = (
             Player(repulsion.affinity, width, head_seed)

@@ -107,7 +107,7 @@ def run(
             images = torch.cat([_rows(views[slot], rows) for slot, rows in single])
             outputs = _again(network, norms, images) if again else network(images)
             counts = [len(views[slot]) if rows is None else len(rows) for slot, rows in single]
-            split = zip(*(output.split(counts) for output in outputs), strict=True)
+            split = zip(*(torch.split(output, counts) for output in outputs), strict=True)
             for (slot, rows), part in zip(single, split, strict=True):
                 found.setdefault(slot, []).append((rows, part))
     return {slot: _in_order(parts) for slot, parts in found.items()}
@@ -202,7 +202,7 @@ def checkpoint_blocks(encoder: nn.Module) -> int:
             "leave checkpointing at none, or give --micro-batch."
         )
     for block in blocks:
-        block.forward = partial(_block_again, block.forward, norms_of(block))  # type: ignore[method-assign]
+        block.forward = partial(_block_again, block.forward, norms_of(block))
     return len(blocks)
 
 

@@ -159,7 +159,8 @@ def identical_rows_are_finite(objective: Objective) -> None:
 def one_class_is_finite(objective: Objective) -> None:
     """Value and gradient where all labels are equal, and where all are unknown."""
     for label in (0, -1):
-        _finite(objective, *(rows.float() for rows in pair()), torch.full((IMAGES,), label))
+        first, second = (rows.float() for rows in pair())
+        _finite(objective, first, second, torch.full((IMAGES,), label))
 
 
 def half_precision_is_near(objective: Objective) -> None:
