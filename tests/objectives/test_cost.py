@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from every_objective import at
+from every_objective import AT_TEMPERATURE, at
 from slow_losses import random_views
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from coview.objectives import sup_con
 
-TILE, WIDTH = 64, 4
+TILE, WIDTH = 32, 4
+FEW, MANY = 64, 256
 
 
 class Sizes(TorchDispatchMode):
@@ -60,32 +61,34 @@ def kept_for_backward(loss, images):
     return sum(size for size, _ in kept.values())
 
 
-LOSSES = at(0.5) | {f"{name}, low temperature": loss for name, loss in at(0.01).items()}
+LOSSES = at(0.5) | {f"{name}, low temperature": at(0.01)[name] for name in AT_TEMPERATURE}
 
 
 # N13, N24: quadratic and cubic memory.
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_tensor_ever_has_rows_times_rows(name, monkeypatch):
     monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
-    small, large = (largest_tensor(LOSSES[name], images) for images in (256, 1024))
+    small, large = (largest_tensor(LOSSES[name], images) for images in (FEW, MANY))
     assert small <= 2 * TILE * TILE  # whole numbers of 8 bytes count twice
-    assert large <= 2 * max(TILE * TILE, 2048 * WIDTH)  # 250 times less than rows x rows
+    assert large <= 2 * max(TILE * TILE, 2 * MANY * WIDTH)  # 64 times less than rows x rows
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_kept_for_the_backward_pass_grows_with_the_rows(name, monkeypatch):
     monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
-    small, large = (kept_for_backward(LOSSES[name], images) for images in (256, 1024))
+    small, large = (kept_for_backward(LOSSES[name], images) for images in (FEW, MANY))
     assert large < 4.5 * small
-    assert large < 12 * 2048 * WIDTH
+    assert large < 12 * 2 * MANY * WIDTH
 
 
 @pytest.mark.parametrize("form", ["out", "in"])
 def test_weights_cost_no_more_than_the_weights(form, monkeypatch):
     monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
-    weights = torch.ones(256, 256)
-    largest = largest_tensor(lambda v: sup_con(v, weights=weights, temperature=0.5, form=form), 256)
-    assert largest <= 256 * 256
+    weights = torch.ones(MANY, MANY)
+    largest = largest_tensor(
+        lambda v: sup_con(v, weights=weights, temperature=0.5, form=form), MANY
+    )
+    assert largest <= MANY * MANY
 
 
 # N16: masks built on the CPU, boolean indexing.

@@ -56,8 +56,8 @@ class SharedLabels:
 
     def _log_candidates(self, anchors: slice, keys: slice) -> Tensor:
         surplus = self._share(self.mine[anchors], self.image[keys])
-        surplus &= ~self._kept(anchors, keys)
-        surplus &= self.mine_row[anchors, None] != self.row[keys]
+        surplus &= self.row[keys] >= self.limit[anchors, None]
+        surplus &= self.mine[anchors, None] != self.image[keys]
         return torch.zeros_like(surplus, dtype=self.count.dtype).masked_fill_(surplus, -torch.inf)
 
     def _kept(self, anchors: slice, keys: slice) -> Tensor:
