@@ -104,8 +104,8 @@ PAIRS = {
         TranslateY 0.7 9, AutoContrast 0.9
     """),
 }
-"""The learned policies: AutoAugment, appendix (tables of CIFAR-10 and ImageNet), in torchvision's
-reading. Name, probability and level; one pair a line."""
+"""The learned policies of AutoAugment (Cubuk et al. 2019) with the numbers that torchvision has.
+Name, probability and level; one pair a line."""
 
 
 def number_of(name: str) -> int:

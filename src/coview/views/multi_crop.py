@@ -40,7 +40,7 @@ MULTI_CROPS: dict[str, MultiCrop] = {
     "dino": MultiCrop(
         global_size=224, global_area=(0.4, 1.0), locals=8, local_size=96, local_area=(0.05, 0.4),
         policy="byol", local_blur=0.5, local_solarise=0.0, interpolation="bicubic",
-        source="Caron et al. 2021, DINO, published script; BYOL's colour, blur 1 / 0.1 / 0.5",
+        source="Caron et al. 2021, DINO; eight local crops; BYOL's colour, blur 1 / 0.1 / 0.5",
     ),
     "logo": MultiCrop(
         global_size=224, global_area=(0.4, 1.0), locals=2, local_size=96, local_area=(0.05, 0.4),
@@ -129,7 +129,7 @@ def logo(
     mean: Triple | None = None,
     std: Triple | None = None,
 ) -> ViewPlan:
-    """LoGo's crops: global areas in (r_g, 1), local ones in (0.05, r_l) (LoGo, section 4).
+    """LoGo's crops: global areas in (r_g, 1), local ones in (0.05, r_l) (Zhang et al. 2022, LoGo).
 
     ``local_size`` None takes LoGo's sizes: ``size`` itself up to 32 pixels, else 3/7 of it (96 of
     224). The operations are MoCo v2's, without blur up to 32 pixels; LoGo's code blurs before the

@@ -49,7 +49,7 @@ POLICIES: dict[str, Policy] = {
     "moco_small": Policy(
         area=(0.08, 1.0), colour=(0.4, 0.4, 0.4, 0.1), grey=0.2,
         blur=(0.0, 0.0), solarise=(0.0, 0.0),
-        source="Chen et al. 2020, MoCo v2, its published CIFAR-10 notebook; no blur",
+        source="MoCo's published CIFAR-10 notebook; no blur",
     ),
     "byol": Policy(
         area=(0.08, 1.0), colour=(0.4, 0.4, 0.2, 0.1), grey=0.2,
