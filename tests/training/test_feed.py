@@ -7,7 +7,9 @@ import torch
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.keys import Domain, permutation
+from coview.core.ranks import Ranks
 from coview.training import Feed
+from coview.training.feed import shares
 
 IDS = np.arange(100, 123, dtype=np.int64) * 7919
 
@@ -159,3 +161,66 @@ def test_feed_that_cannot_be_is_refused(wrong):
 def test_feed_labels_of_another_length_are_refused():
     with pytest.raises(InvalidValue, match="2 labels for 23 images"):
         feed(labels=np.zeros(2, dtype=np.int64))
+
+
+def of_world(world, **changes):
+    return [list(feed(ranks=Ranks(rank=rank, world=world), **changes)) for rank in range(world)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_feed_of_several_ranks_gives_the_batch_of_one_in_parts(world, workers):
+    labels = np.arange(23, dtype=np.int64) * 2
+    whole = list(feed(labels=labels, workers=workers))
+    parts = of_world(world, labels=labels, workers=workers)
+    for step, batch in enumerate(whole):
+        shared = [rank[step] for rank in parts]
+        for slot, view in enumerate(batch.views):
+            assert torch.equal(torch.cat([part.views[slot] for part in shared]), view)
+        assert torch.equal(torch.cat([part.ids for part in shared]), batch.ids)
+        assert torch.equal(torch.cat([part.labels for part in shared]), batch.labels)
+        assert {part.sizes for part in shared} == {tuple(map(len, shared))}
+        assert {(part.step, part.epoch) for part in shared} == {(batch.step, batch.epoch)}
+    assert {batch.sizes for batch in whole} == {()}
+
+
+def test_feed_goes_on_with_another_number_of_ranks_as_if_never_stopped():
+    def joined(parts):
+        return [
+            (step[0].step, torch.cat([part.views[0].flatten() for part in step]).tolist())
+            for step in zip(*parts, strict=True)
+        ]
+
+    whole = joined([list(feed())])
+    assert whole == [
+        *joined(of_world(4, total_steps=5)),
+        *joined(of_world(3, start_step=5, total_steps=9)),
+        *joined(of_world(1, start_step=9)),
+    ]
+
+
+def test_feed_rank_renders_its_own_images_only():
+    seen_rows = []
+
+    def noting(rows, ids, epoch):
+        seen_rows.append(len(rows))
+        return render(rows, ids, epoch)
+
+    list(feed(render=noting, ranks=Ranks(rank=2, world=3), total_steps=2))
+    assert seen_rows == [1, 1]
+
+
+def test_shares_differ_by_at_most_one_and_the_first_are_larger():
+    assert shares(10, 4) == (3, 3, 2, 2)
+    assert shares(8, 4) == (2, 2, 2, 2)
+    assert shares(4, 4) == (1, 1, 1, 1)
+
+
+def test_feed_batch_smaller_than_the_world_is_refused():
+    with pytest.raises(InvalidValue, match="4 images cannot be shared by 5 processes"):
+        feed(ranks=Ranks(rank=0, world=5))
+
+
+def test_batch_keeps_its_sizes_on_a_device():
+    (batch,) = feed(ranks=Ranks(rank=0, world=3), total_steps=1)
+    assert batch.to(torch.device("meta")).sizes == (2, 1, 1)

@@ -13,6 +13,8 @@ class Batch:
 
     Shapes: views V x float32 [B, 3, H, W] (slots may differ in size); ids int64 [B];
     labels int64 [B] with -1 where unknown, or None.
+    sizes: the B of every process where several share the images of a step, in the order of ranks;
+    empty where this is all of them.
     """
 
     step: int
@@ -20,6 +22,7 @@ class Batch:
     views: tuple[torch.Tensor, ...]
     ids: torch.Tensor
     labels: torch.Tensor | None = None
+    sizes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -34,4 +37,5 @@ class Batch:
             views=tuple(view.to(device, non_blocking=True) for view in self.views),
             ids=self.ids.to(device, non_blocking=True),
             labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
+            sizes=self.sizes,
         )

@@ -7,6 +7,7 @@
     +-- RunError         a run folder that exists, is missing, or is not one
     +-- DamagedFile      a file of ours whose content does not match its hash
     +-- StorageError     the disk or the file system refused
+    +-- ProcessLost      another process of the run has ended
     +-- MissingExtra     an optional package is needed for what was asked
 
 The command line prints the sentence of any of these without a traceback and exits with 2.
@@ -54,6 +55,10 @@ class DamagedFile(CoviewError):
 
 class StorageError(CoviewError):
     """The disk or the file system refused a write."""
+
+
+class ProcessLost(CoviewError):
+    """Another process of the run has ended, so that this one cannot go on."""
 
 
 class MissingExtra(CoviewError, ImportError):

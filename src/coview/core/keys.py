@@ -36,6 +36,8 @@ class Domain(IntEnum):
     PROBE = 6
     SCENES = 7
     STEP = 8
+    CLASSES = 9
+    CLASS_BATCHES = 10
 
 
 def philox(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:

@@ -4,20 +4,35 @@
 so that no caller asks whether it is alone.
 
 The convention of all losses: rank r returns a number L_r whose mean over the ranks is the loss of
-the whole batch. A gather's backward sums over the ranks what they say of each other's rows; the
-mean over the ranks of the parameters' gradients is then the gradient of the whole batch's loss,
-which is what DistributedDataParallel takes as well.
+the whole batch. The backward of a gather, or of a total, sums over the ranks what they say of each
+other's rows; the mean over the ranks of the parameters' gradients is then the gradient of the
+whole batch's loss, which is what DistributedDataParallel takes as well.
+
+Every call is collective, and so is the backward of ``gather`` and ``total``: all ranks make the
+same calls in the same order, or they wait for each other for ever. A rank without rows takes part
+as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def _called(name: str, before: str) -> Callable[..., Any]:
+    """A function that torch 2.14 has renamed: before there is the old name only, now it warns."""
+    found: Callable[..., Any] = getattr(dist, name, None) or getattr(dist, before)
+    return found
+
+
+_all_gather = _called("all_gather_single", "all_gather_into_tensor")
+_reduce_scatter = _called("reduce_scatter_single", "reduce_scatter_tensor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +53,25 @@ class Ranks:
         """Whether there is nobody to talk to."""
         return self.world == 1
 
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0, the one that prints and writes files."""
+        return self.rank == 0
+
     def sizes(self, count: int) -> tuple[int, ...]:
         """The ``count`` that each rank gives, in the order of ranks."""
         if self.alone:
             return (count,)
-        device = torch.device("cuda") if self._fast() else torch.device("cpu")
-        counts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.world)]
-        dist.all_gather(counts, torch.tensor([count], device=device), group=self.group)
-        return tuple(int(count) for count in counts)
+        counts = self._integers([0] * self.world)
+        _all_gather(counts, self._integers([count]), group=self.group)
+        return tuple(counts.tolist())
 
     def gather(self, rows: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
         """The rows of all ranks below each other, in the order of ranks. Differentiable.
 
         Shapes: [b, ...] -> [B, ...], B the sum of the ranks' b, which may differ. ``sizes`` are
-        those b where they are known; otherwise the ranks tell each other, which waits for the
-        device. The gradient of a row is summed over all ranks (a reduce-scatter).
+        those b where they are known; otherwise the ranks tell each other. The gradient of a row is
+        summed over all ranks (a reduce-scatter).
         """
         if self.alone:
             return rows
@@ -61,7 +80,10 @@ class Ranks:
         return gathered
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all ranks of a tensor of one shape. Differentiable."""
+        """The sum over all ranks of a tensor of one shape. Differentiable.
+
+        All ranks get the same bits. The gradient is summed over all ranks as well.
+        """
         if self.alone:
             return values
         summed: Tensor = _Total.apply(values, self)
@@ -72,18 +94,60 @@ class Ranks:
         that its mean over the ranks is the mean over all rows. 1 where all counts are equal."""
         return 1.0 if self.alone else self.world * count / sum(self.sizes(count))
 
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all ranks of a floating tensor of one shape. Differentiable."""
+        return values if self.alone else self.total(values) / self.world
+
     def first(self, values: Tensor) -> Tensor:
         """Rank 0's tensor, on every rank; ``values`` is overwritten and returned."""
         if not self.alone:
-            dist.broadcast(
-                values,
-                src=dist.get_global_rank(self.group, 0) if self.group else 0,
-                group=self.group,
-            )
+            with torch.no_grad():
+                sent = values.detach().contiguous()
+                dist.broadcast(sent, group_src=0, group=self.group)
+                if sent.data_ptr() != values.data_ptr():
+                    values.copy_(sent)
         return values
 
-    def _fast(self) -> bool:
-        return dist.get_backend(self.group) == "nccl"
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` holds on at least one rank."""
+        return flag if self.alone else any(self.sizes(int(flag)))
+
+    def all(self, flag: bool) -> bool:
+        """Whether ``flag`` holds on every rank."""
+        return flag if self.alone else all(self.sizes(int(flag)))
+
+    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+        """For each of the ``flags``, as many on every rank, whether it holds on at least one."""
+        if self.alone:
+            return list(flags)
+        found = self._integers([int(flag) for flag in flags])
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
+        return [bool(flag) for flag in found.tolist()]
+
+    def texts(self, text: str) -> tuple[str, ...]:
+        """The ``text`` that each rank gives, in the order of ranks."""
+        if self.alone:
+            return (text,)
+        letters = self._integers(list(text.encode()))
+        sizes = self.sizes(len(letters))
+        parts = torch.split(self.gather(letters, sizes), list(sizes))
+        return tuple(bytes(part.tolist()).decode() for part in parts)
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.sizes(0)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
+        return self  # a copy of a network talks to the same processes
+
+    def _integers(self, values: list[int]) -> Tensor:
+        """A tensor to be exchanged: on the CPU where the group speaks there.
+
+        There the exchange does not make the host wait for the device.
+        """
+        group: Any = self.group or dist.group.WORLD
+        on_cpu = torch.device("cpu") in group._device_types
+        return torch.tensor(values, dtype=torch.int64, device="cpu" if on_cpu else "cuda")
 
 
 ALONE = Ranks()
@@ -94,25 +158,24 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, ranks: Ranks, sizes: tuple[int, ...]) -> Tensor:
         ctx.setting = (ranks, sizes)
         most = max(sizes)
-        padded = rows.new_zeros((most, *rows.shape[1:]))
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded, group=ranks.group)
+        gathered = rows.new_empty((len(sizes) * most, *rows.shape[1:]))
+        if gathered.numel() == 0:
+            return gathered
+        _all_gather(gathered, padded(rows, most), group=ranks.group)
+        if len(set(sizes)) == 1:
+            return gathered
+        parts = torch.split(gathered, most)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
+    @once_differentiable  # of the second derivative the other ranks would know nothing
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         ranks, sizes = ctx.setting
         most, own = max(sizes), sizes[ranks.rank]
-        padded = upstream.new_zeros((len(sizes), most, *upstream.shape[1:]))
-        for rank, part in enumerate(upstream.split(sizes)):
-            padded[rank, : len(part)] = part
-        if ranks._fast():
-            mine = torch.empty_like(padded[0])
-            dist.reduce_scatter_tensor(mine, padded.flatten(0, 1), group=ranks.group)
-        else:  # gloo has no reduce-scatter
-            dist.all_reduce(padded, group=ranks.group)
-            mine = padded[ranks.rank]
+        mine = upstream.new_empty((most, *upstream.shape[1:]))
+        if upstream.numel() > 0:
+            whole = torch.cat([padded(part, most) for part in torch.split(upstream, list(sizes))])
+            _reduce_scatter(mine, whole, group=ranks.group)
         return mine[:own], None, None
 
 
@@ -120,12 +183,26 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
-        summed = values.clone()
-        dist.all_reduce(summed, group=ranks.group)
-        return summed
+        return summed(values, ranks)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        summed = upstream.clone()
-        dist.all_reduce(summed, group=ctx.ranks.group)
-        return summed, None
+        return summed(upstream, ctx.ranks), None
+
+
+def summed(values: Tensor, ranks: Ranks) -> Tensor:
+    """A new tensor with the sum over the ranks; whatever the layout, elements meet their like."""
+    result = values.clone(memory_format=torch.contiguous_format)
+    if result.numel() > 0:
+        dist.all_reduce(result, group=ranks.group)
+    return result
+
+
+def padded(rows: Tensor, count: int) -> Tensor:
+    """``rows`` in one piece of memory, with zeros below up to ``count``."""
+    if len(rows) == count:
+        return rows.contiguous()
+    result = rows.new_zeros((count, *rows.shape[1:]))
+    result[: len(rows)] = rows
+    return result

@@ -18,12 +18,12 @@ def initialise(network: ResNet, *, seed: int, init: str, zero_init: bool) -> Non
 
     init: "fan-out" draws convolutions from N(0, 2 / fan_out) (He et al., 2015; torchvision's);
     "fan-in" from a normal of variance 1 / fan_in cut off at two deviations (official SimCLR).
-    zero_init: the last BatchNorm of every residual branch starts at scale 0, so that each block
+    zero_init: the last norm of every residual branch starts at scale 0, so that each block
     starts as the identity (Goyal et al., 2017, section 5.1). The global generator stays untouched.
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, Domain.INIT, "encoder"))
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
             module.reset_parameters()
         elif isinstance(module, nn.Conv2d):
             draw(module.weight, init, generator)

@@ -2,8 +2,8 @@
 
 ``resnet<depth>[x<width> | /<divisor>]`` followed by any of ``-small`` (3x3 stem for
 32-pixel images), ``-medium`` (3x3 stem of stride 2), ``+sk`` (selective kernels, SimCLRv2),
-``+projection`` (projection shortcut in group 1 of basic blocks, official SimCLR) and ``+tf``
-(TensorFlow's pooling padding); or
+``+projection`` (projection shortcut in group 1 of basic blocks, official SimCLR), ``+tf``
+(TensorFlow's pooling padding) and ``+gn`` (GroupNorm with standardised weights); or
 ``torchvision:<model>`` and ``timm:<model>``. Examples: ``resnet18``, ``resnet18/4-small``,
 ``resnet50x2``, ``resnet152x3+sk``, ``timm:vit_small_patch16_224``.
 """
@@ -20,7 +20,7 @@ from coview.encoders.spec import EncoderSpec
 DEPTHS = (*BASIC, *BOTTLENECK)
 SHORT = re.compile(
     r"resnet(?P<depth>\d+)(?:x(?P<times>\d+(?:\.\d+)?)|/(?P<part>\d+))?"
-    r"(?P<marks>(?:-small|-medium|\+sk|\+projection|\+tf)*)"
+    r"(?P<marks>(?:-small|-medium|\+sk|\+projection|\+tf|\+gn)*)"
 )
 MARKS: dict[str, dict[str, Any]] = {
     "-small": {"stem": "small"},
@@ -28,6 +28,7 @@ MARKS: dict[str, dict[str, Any]] = {
     "+sk": {"selective_kernels": True},
     "+projection": {"projection_in_first_group": True},
     "+tf": {"tf_padding": True},
+    "+gn": {"norm": "group"},
 }
 
 

@@ -5,7 +5,8 @@ loaded without Coview. SPDX-License-Identifier: Apache-2.0
 
 Sources: He et al., "Deep residual learning" (2016), with the stride on the 3x3 convolution;
 He et al., "Bag of tricks" (2019), the ResNet-D stem and shortcut; Li et al., "Selective kernel
-networks" (2019), in the form of SimCLRv2 (Chen et al., 2020, section 2 and its released code).
+networks" (2019), in the form of SimCLRv2 (Chen et al., 2020, section 2 and its released code);
+Wu and He, "Group normalization" (2018); Qiao et al., "Weight standardization" (2019), section 2.2.
 Parameter names are torchvision's.
 """
 
@@ -19,6 +20,8 @@ from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from coview.encoders.spec import EncoderSpec
+
+Norm = nn.BatchNorm2d | nn.GroupNorm
 
 BASIC = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
@@ -45,6 +48,8 @@ class ResNet(Encoder):
     selective_kernels: SimCLRv2's units with the ResNet-D stem and shortcut (depth 50 and more).
     projection_in_first_group: a 1x1 shortcut in group 1 of basic blocks too (official SimCLR).
     tf_padding: the max-pool pads as TensorFlow's "SAME" does, for weights trained there.
+    norm: "batch", or "group": GroupNorm after convolutions with standardised weights, by which no
+    image depends on the others of its batch. The names of the layers are the same (bn1, ...).
     """
 
     layer1: nn.Sequential
@@ -61,11 +66,12 @@ class ResNet(Encoder):
         selective_kernels: bool = False,
         projection_in_first_group: bool = False,
         tf_padding: bool = False,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         base = base_channels(width)
-        self.conv1 = stem_convolution(base, stem, deep=selective_kernels)
-        self.bn1 = nn.BatchNorm2d(base)
+        self.conv1 = stem_convolution(base, stem, norm, deep=selective_kernels)
+        self.bn1 = norm_layer(base, norm)
         self.maxpool = stem_pool(stem, tf_padding)
         counts = BASIC[depth] if depth in BASIC else BOTTLENECK[depth]
         wide = base
@@ -76,9 +82,9 @@ class ResNet(Encoder):
                 stride = 2 if group > 0 and number == 0 else 1
                 project = number == 0 and (group > 0 or projection_in_first_group)
                 if depth in BASIC:
-                    blocks.append(BasicBlock(wide, inner, stride, project))
+                    blocks.append(BasicBlock(wide, inner, stride, project, norm))
                 else:
-                    blocks.append(Bottleneck(wide, inner, stride, selective_kernels))
+                    blocks.append(Bottleneck(wide, inner, stride, selective_kernels, norm))
                 wide = blocks[-1].channels
             self.add_module(f"layer{group + 1}", nn.Sequential(*blocks))
         self.features = wide
@@ -93,17 +99,19 @@ class ResNet(Encoder):
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut: [B, C, H, W] -> [B, channels, H/stride, W/stride]."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int, project: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, stride: int, project: bool, norm: str = "batch"
+    ) -> None:
         super().__init__()
         self.channels = channels
-        self.conv1 = conv(channels_in, channels, 3, stride)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv(channels, channels, 3)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = shortcut(channels_in, channels, stride) if project else None
+        self.conv1 = conv(channels_in, channels, 3, stride, norm)
+        self.bn1 = norm_layer(channels, norm)
+        self.conv2 = conv(channels, channels, 3, 1, norm)
+        self.bn2 = norm_layer(channels, norm)
+        self.downsample = shortcut(channels_in, channels, stride, norm) if project else None
 
     @property
-    def last_norm(self) -> nn.BatchNorm2d:
+    def last_norm(self) -> Norm:
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,22 +124,28 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 (or selective kernels), 1x1 to four times the channels, beside a shortcut."""
 
-    def __init__(self, channels_in: int, inner: int, stride: int, selective: bool) -> None:
+    def __init__(
+        self, channels_in: int, inner: int, stride: int, selective: bool, norm: str = "batch"
+    ) -> None:
         super().__init__()
         self.channels = 4 * inner
-        self.conv1 = conv(channels_in, inner, 1)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = SelectiveKernels(inner, stride) if selective else conv(inner, inner, 3, stride)
-        self.bn2 = None if selective else nn.BatchNorm2d(inner)
-        self.conv3 = conv(inner, self.channels, 1)
-        self.bn3 = nn.BatchNorm2d(self.channels)
+        self.conv1 = conv(channels_in, inner, 1, 1, norm)
+        self.bn1 = norm_layer(inner, norm)
+        self.conv2 = (
+            SelectiveKernels(inner, stride, norm) if selective
+            else conv(inner, inner, 3, stride, norm)
+        )  # fmt: skip
+        self.bn2 = None if selective else norm_layer(inner, norm)
+        self.conv3 = conv(inner, self.channels, 1, 1, norm)
+        self.bn3 = norm_layer(self.channels, norm)
         project = stride > 1 or channels_in != self.channels
         self.downsample = (
-            shortcut(channels_in, self.channels, stride, pooled=selective) if project else None
-        )
+            shortcut(channels_in, self.channels, stride, norm, pooled=selective)
+            if project else None
+        )  # fmt: skip
 
     @property
-    def last_norm(self) -> nn.BatchNorm2d:
+    def last_norm(self) -> Norm:
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,14 +164,15 @@ class SelectiveKernels(nn.Module):
     y = softmax over the two streams of s, times (a, b).
     """
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, norm: str = "batch") -> None:
         super().__init__()
         squeezed = max(channels // 16, 32)
-        self.conv = conv(channels, 2 * channels, 3, stride)
-        self.bn = nn.BatchNorm2d(2 * channels)
-        self.squeeze = conv(channels, squeezed, 1)
-        self.squeeze_bn = nn.BatchNorm2d(squeezed)
-        self.select = conv(squeezed, 2 * channels, 1)
+        self.conv = conv(channels, 2 * channels, 3, stride, norm)
+        self.bn = norm_layer(2 * channels, norm)
+        self.squeeze = conv(channels, squeezed, 1, 1, norm)
+        # One place a channel: small groups would have next to nothing to take a variance of.
+        self.squeeze_bn = norm_layer(squeezed, norm, most_groups=1)
+        self.select = conv(squeezed, 2 * channels, 1)  # no norm follows: its scale is its own
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = F.relu(self.bn(self.conv(x)), inplace=True).chunk(2, dim=1)
@@ -200,21 +215,50 @@ def base_channels(width: float) -> int:
     return max(1, round(64 * width))
 
 
-def conv(channels_in: int, channels: int, size: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False)
+def conv(
+    channels_in: int, channels: int, size: int, stride: int = 1, norm: str = "batch"
+) -> nn.Conv2d:
+    """A convolution without bias, with standardised weights where GroupNorm follows it."""
+    kind = StandardisedConv2d if norm == "group" else nn.Conv2d
+    return kind(channels_in, channels, size, stride, padding=size // 2, bias=False)
 
 
-def stem_convolution(base: int, stem: str, *, deep: bool) -> nn.Module:
+def norm_layer(channels: int, norm: str, most_groups: int = 32) -> Norm:
+    """BatchNorm; or GroupNorm in 32 groups, or the most that divide the channels.
+
+    A group has at least two channels (where there are two): of one alone, at a single place, a
+    norm would leave nothing.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    most = max(1, min(most_groups, channels // 2))
+    return nn.GroupNorm(max(n for n in range(1, most + 1) if channels % n == 0), channels)
+
+
+class StandardisedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean 0 and variance 1 over their own weights when applied.
+
+    W' = (W - mean) / sqrt(variance + 1e-10), for each output channel over (inputs, height, width).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
+        standard = (self.weight - mean) * torch.rsqrt(variance + 1e-10)
+        y: Tensor = self._conv_forward(x, standard, None)
+        return y
+
+
+def stem_convolution(base: int, stem: str, norm: str = "batch", *, deep: bool) -> nn.Module:
     """To ``base`` channels; a deep (ResNet-D) large stem is three 3x3 convolutions."""
     if stem != "large":
-        return conv(3, base, 3, 2 if stem == "medium" else 1)
+        return conv(3, base, 3, 2 if stem == "medium" else 1, norm)
     if not deep:
-        return conv(3, base, 7, 2)
+        return conv(3, base, 7, 2, norm)
     half = max(1, base // 2)
     return nn.Sequential(
-        conv(3, half, 3, 2), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
-        conv(half, half, 3), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
-        conv(half, base, 3),
+        conv(3, half, 3, 2, norm), norm_layer(half, norm), nn.ReLU(inplace=True),
+        conv(half, half, 3, 1, norm), norm_layer(half, norm), nn.ReLU(inplace=True),
+        conv(half, base, 3, 1, norm),
     )  # fmt: skip
 
 
@@ -224,10 +268,10 @@ def stem_pool(stem: str, tf_padding: bool) -> nn.Module:
     return SamePool() if tf_padding else nn.MaxPool2d(3, 2, padding=1)
 
 
-def shortcut(channels_in: int, channels: int, stride: int, pooled: bool = False) -> nn.Sequential:
-    """A 1x1 convolution and BatchNorm; ``pooled`` takes the stride in a 2x2 mean before it."""
-    if pooled:
-        return nn.Sequential(
-            ShortcutPool(stride), conv(channels_in, channels, 1), nn.BatchNorm2d(channels)
-        )
-    return nn.Sequential(conv(channels_in, channels, 1, stride), nn.BatchNorm2d(channels))
+def shortcut(
+    channels_in: int, channels: int, stride: int, norm: str = "batch", *, pooled: bool = False
+) -> nn.Sequential:
+    """A 1x1 convolution and its norm; ``pooled`` takes the stride in a 2x2 mean before it."""
+    before = [ShortcutPool(stride)] if pooled else []
+    project = conv(channels_in, channels, 1, 1 if pooled else stride, norm)
+    return nn.Sequential(*before, project, norm_layer(channels, norm))

@@ -14,14 +14,17 @@ from coview.core.errors import InvalidValue
 from coview.core.values import decode_one, encode
 from coview.encoders.adapters import build_timm, build_torchvision
 from coview.encoders.initialise import initialise
-from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet
+from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet, base_channels
 
 CHOICES = {
     "kind": ("resnet", "torchvision", "timm"),
     "depth": (*BASIC, *BOTTLENECK),
     "stem": ("large", "medium", "small"),
     "init": ("fan-out", "fan-in"),
+    "norm": ("batch", "group"),
 }
+
+LEAST_GROUPED = 4  # channels; a 1x1 filter over fewer would be little but a sign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class EncoderSpec:
     tf_padding: bool = False
     zero_init: bool = True
     init: str = "fan-out"
+    norm: str = "batch"
 
     def __post_init__(self) -> None:
         for field, allowed in CHOICES.items():
@@ -77,6 +81,12 @@ class EncoderSpec:
             raise InvalidValue(
                 f"ResNet-{self.depth} always has a projection in its first group; "
                 "projection_in_first_group is a choice at depths 18 and 34 only."
+            )
+        if self.norm == "group" and base_channels(self.width) < LEAST_GROUPED:
+            raise InvalidValue(
+                f"EncoderSpec has norm='group' and width={self.width!r}, which leaves "
+                f"{base_channels(self.width)} channels after the stem: too few to standardise "
+                f"weights over; give a width of at least 1/{64 // LEAST_GROUPED}."
             )
         if self.tf_padding and self.stem != "large":
             raise InvalidValue(
@@ -126,7 +136,7 @@ class EncoderSpec:
         if self.kind != "resnet":
             return {"name": self.name}
         names = ("depth", "width", "stem", "selective_kernels")
-        more = ("projection_in_first_group", "tf_padding")
+        more = ("projection_in_first_group", "tf_padding", "norm")
         return {name: getattr(self, name) for name in (*names, *more)}
 
     def label(self) -> str:
@@ -138,6 +148,7 @@ class EncoderSpec:
             "selective kernels": self.selective_kernels,
             "projection in group 1": self.projection_in_first_group,
             "TensorFlow padding": self.tf_padding,
+            "GroupNorm with standardised weights": self.norm == "group",
             "no zero initialisation": not self.zero_init,
             "fan-in initialisation": self.init == "fan-in",
         }
@@ -166,6 +177,7 @@ def resnet(
     tf_padding: bool = False,
     zero_init: bool = True,
     init: str = "fan-out",
+    norm: str = "batch",
     seed: int = 0,
 ) -> Encoder:
     """A residual network, images [B, 3, H, W] -> h [B, features]; see ``ResNet``, ``initialise``.
@@ -176,7 +188,7 @@ def resnet(
     spec = EncoderSpec(
         depth=depth, width=width, stem=stem, selective_kernels=selective_kernels,
         projection_in_first_group=projection_in_first_group, tf_padding=tf_padding,
-        zero_init=zero_init, init=init,
+        zero_init=zero_init, init=init, norm=norm,
     )  # fmt: skip
     return spec.build(seed)
 

@@ -65,6 +65,7 @@ def standard(spec: EncoderSpec) -> bool:
         and not spec.selective_kernels
         and not (spec.projection_in_first_group and spec.depth in BASIC)
         and not spec.tf_padding
+        and spec.norm == "batch"
         and spec.depth != 10
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
@@ -145,11 +146,8 @@ class CrossEntropy(SetObjective):
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
     ) -> Tensor:
         known = require(labels, "Cross-entropy")
-        losses = [cross_entropy(logits, known) for logits in views]
-        total = losses[0]
-        for loss in losses[1:]:
-            total = total + loss
-        return total / len(views) * ranks.share(int((known >= 0).sum()) if ranks.world > 1 else 1)
+        losses = [cross_entropy(logits, known, ranks=ranks) for logits in views]
+        return torch.stack(losses).mean()
 
     def chance(self, batch_size: int, *, views: int = 2) -> float:
         """ln(classes)."""

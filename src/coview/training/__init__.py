@@ -1,7 +1,19 @@
-"""The step, optimisers, schedules, precision, checkpoints, health; knows no method by name."""
+"""The step, optimisers, schedules, precision, distribution, checkpoints, health.
+
+Knows no method by name.
+"""
 
 from coview.training.checkpoints import Checkpoint, Checkpoints
-from coview.training.feed import Feed
+from coview.training.class_order import ClassOrder
+from coview.training.distribution import (
+    agreed_reason,
+    average_gradients,
+    copy_first,
+    joined,
+    own_device,
+    same_everywhere,
+)
+from coview.training.feed import Feed, KeyedOrder, Order
 from coview.training.lars import Lars
 from coview.training.loop import Outcome, train
 from coview.training.optimisers import OptimiserSpec
@@ -16,9 +28,12 @@ from coview.training.telemetry import Telemetry
 __all__ = [
     "Checkpoint",
     "Checkpoints",
+    "ClassOrder",
     "Feed",
+    "KeyedOrder",
     "Lars",
     "OptimiserSpec",
+    "Order",
     "Outcome",
     "Precision",
     "ScheduleSpec",
@@ -26,10 +41,16 @@ __all__ = [
     "StopSignals",
     "Task",
     "Telemetry",
+    "agreed_reason",
+    "average_gradients",
     "choose_device",
     "choose_precision",
     "collect",
+    "copy_first",
+    "joined",
+    "own_device",
     "restore",
+    "same_everywhere",
     "steps_per_epoch",
     "take_step",
     "train",

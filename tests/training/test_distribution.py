@@ -1,0 +1,420 @@
+"""Processes that agree, and that end together: gloo here, torchrun for real below."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from coview.core.errors import InvalidValue
+from coview.core.ranks import ALONE
+from coview.training import distribution
+from coview.training.distribution import (
+    agreed_reason,
+    average_gradients,
+    buckets,
+    copy_first,
+    joined,
+    own_device,
+    same_everywhere,
+)
+from coview.training.heartbeat import Heartbeat
+from processes import together
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+def with_gradients(rank):
+    found = network()
+    generator = torch.Generator().manual_seed(rank)
+    for parameter in found.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    return found
+
+
+def check_gradients_become_their_mean_whatever_their_layout(ranks):
+    mine = with_gradients(ranks.rank)
+    if ranks.leads:
+        mine.to(memory_format=torch.channels_last)
+        grad = mine[0].weight.grad
+        mine[0].weight.grad = grad.contiguous(memory_format=torch.channels_last)
+    average_gradients(mine.parameters(), ranks)
+    everyone = [with_gradients(rank) for rank in range(ranks.world)]
+    for place, parameter in enumerate(mine.parameters()):
+        expected = sum(list(one.parameters())[place].grad for one in everyone) / ranks.world
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-6, atol=1e-6)
+        rows = ranks.gather(parameter.grad.contiguous()[None])
+        assert all(torch.equal(row, parameter.grad) for row in rows)
+
+
+def check_parameter_without_a_gradient_on_some_or_all_ranks(ranks):
+    mine = with_gradients(ranks.rank)
+    mine[0].weight.grad = None
+    if not ranks.leads:
+        mine[3].bias.grad = None
+    average_gradients(mine.parameters(), ranks)
+    assert mine[0].weight.grad is None
+    torch.testing.assert_close(mine[3].bias.grad, with_gradients(0)[3].bias.grad / ranks.world)
+
+
+def check_one_reduction_takes_all_small_gradients(ranks):
+    mine, calls = with_gradients(ranks.rank), []
+    original = distribution.dist.all_reduce
+
+    def counted(tensor, **options):
+        calls.append(tensor.dtype)
+        return original(tensor, **options)
+
+    distribution.dist.all_reduce = counted
+    try:
+        average_gradients(mine.parameters(), ranks)
+    finally:
+        distribution.dist.all_reduce = original
+    assert calls == [torch.int64, torch.float32]  # who has gradients; the gradients
+
+
+def check_mean_gradient_is_that_of_the_whole_batch(ranks):
+    """The convention of the losses: the mean over ranks of L_r is the loss of all images."""
+    images = torch.randn(3 * ranks.world, 3, 3, 3, generator=torch.Generator().manual_seed(5))
+    whole, mine = network().double().eval(), network().double().eval()
+    whole(images.double()).square().mean().backward()
+    mine(images.double().chunk(ranks.world)[ranks.rank]).square().mean().backward()
+    average_gradients(mine.parameters(), ranks)
+    for one, other in zip(mine.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-12, atol=1e-14)
+
+
+def check_different_networks_are_named(ranks):
+    same_everywhere(network(), ranks)
+    mine = network()
+    if ranks.rank == ranks.world - 1:
+        mine[1].running_var[2] += 1e-6
+    with pytest.raises(InvalidValue, match=rf"0 and {ranks.world - 1} differ in 1\.running_var"):
+        same_everywhere(mine, ranks)
+
+
+def check_copy_of_rank_0_is_the_same_everywhere(ranks):
+    mine, first = network(ranks.rank), network(0)
+    mine.to(memory_format=torch.channels_last if ranks.leads else torch.contiguous_format)
+    mine[1].num_batches_tracked += ranks.rank
+    kept = dict(mine.named_parameters())
+    copy_first(mine, ranks)
+    same_everywhere(mine, ranks)
+    for name, tensor in mine.state_dict().items():
+        assert torch.equal(tensor, first.state_dict()[name])
+    assert all(kept[name] is parameter for name, parameter in mine.named_parameters())
+
+
+def check_reason_is_the_first_that_any_rank_has(ranks):
+    assert agreed_reason("", ranks) == ""
+    last = ranks.rank == ranks.world - 1
+    assert agreed_reason("stopped by Ctrl-C" if last else "", ranks) == "stopped by Ctrl-C"
+    assert agreed_reason(f"rank {ranks.rank}", ranks) == "rank 0"
+
+
+CHECKS = [check for name, check in sorted(globals().items()) if name.startswith("check_")]
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def faults(request):
+    return together(request.param, CHECKS)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_processes(check, faults):
+    assert "\n".join(faults[check.__name__]).strip() == ""
+
+
+def test_alone_changes_nothing():
+    mine = with_gradients(0)
+    before = copy.deepcopy([parameter.grad for parameter in mine.parameters()])
+    average_gradients(mine.parameters(), ALONE)
+    copy_first(mine, ALONE)
+    same_everywhere(mine, ALONE)
+    assert all(torch.equal(p.grad, b) for p, b in zip(mine.parameters(), before, strict=True))
+    assert agreed_reason("why", ALONE) == "why"
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined(torch.device("cpu")) as ranks:
+        assert ranks is ALONE
+    assert own_device("cpu") == torch.device("cpu")
+
+
+def test_half_an_environment_of_torchrun_is_refused(monkeypatch):
+    for name in distribution.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with (
+        pytest.raises(InvalidValue, match="MASTER_ADDR, MASTER_PORT is not set"),
+        joined(torch.device("cpu")),
+    ):
+        pass
+
+
+def test_buckets_hold_one_type_each_in_order_up_to_the_limit():
+    tensors = [torch.zeros(n, dtype=t) for n, t in
+               ((4, torch.float32), (2, torch.int64), (3, torch.float32), (9, torch.float32))]  # fmt: skip
+    found = [[len(tensor) for tensor in bucket] for bucket in buckets(tensors, limit=28)]
+    assert found == [[4, 3], [9], [2]]
+    assert list(buckets([])) == []
+
+
+class Store:
+    """A key-value store in this process."""
+
+    def __init__(self):
+        self.numbers, self.words, self.gone = {}, {}, False
+
+    def add(self, key, count):
+        if self.gone:
+            raise RuntimeError("gone")
+        self.numbers[key] = self.numbers.get(key, 0) + count
+        return self.numbers[key]
+
+    def check(self, keys):
+        return all(key in self.words for key in keys)
+
+    def get(self, key):
+        return self.words[key].encode()
+
+    def compare_set(self, key, expected, value):
+        assert expected == ""
+        self.words.setdefault(key, value)
+
+
+def beating(store, *ranks, world=3, patience=0.5):
+    said = {rank: [] for rank in ranks}
+    found = [
+        Heartbeat(store, rank, world, every=0.05, patience=patience, leave=said[rank].append)
+        for rank in ranks
+    ]
+    for one in found:
+        one.start()
+    return found, said
+
+
+def test_heartbeats_of_the_living_disturb_nobody():
+    found, said = beating(Store(), 0, 1, 2)
+    time.sleep(1)
+    for one in found:
+        one.part()
+        one.stop()
+    assert said == {0: [], 1: [], 2: []}
+
+
+def test_process_that_is_not_heard_of_ends_all_and_is_named_once():
+    found, said = beating(Store(), 0, 1, 2)
+    time.sleep(0.2)
+    found[1].stop()  # as if killed
+    time.sleep(1.5)
+    sentences = [*said[0], *said[2]]
+    assert len(sentences) == 2
+    assert sorted(sentences)[0] == ""
+    assert "Process 1 has given no sign" in max(sentences)
+    assert said[1] == []
+
+
+def test_error_that_one_process_tells_ends_the_others_at_once():
+    found, said = beating(Store(), 0, 1, 2, patience=60)
+    found[2].part()
+    found[2].tell("Process 2 has ended: no space left")
+    found[0].tell("Process 0 has ended: connection closed")
+    time.sleep(0.5)
+    assert said[2] == []
+    assert "Process 2 has ended: no space left" in max(*said[0], *said[1])
+    found[2].stop()
+
+
+def test_store_that_is_gone_ends_the_process():
+    store = Store()
+    _, said = beating(store, 0, patience=60)
+    store.gone = True
+    time.sleep(0.5)
+    (sentence,) = said[0]
+    assert "met at is gone" in sentence
+
+
+# From here on: torchrun.
+
+PREAMBLE = """
+import functools, os, signal, sys, time
+from pathlib import Path
+import torch
+from coview.core.errors import CoviewError
+from coview.training import StopSignals, distribution
+from coview.training.distribution import agreed_reason, joined
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+me = os.environ["RANK"]
+(folder / f"pid.{me}").write_text(str(os.getpid()))
+"""
+
+
+def environment():
+    known = {
+        name: value for name, value in os.environ.items() if name not in distribution.VARIABLES
+    }
+    source = str(Path(distribution.__file__).parents[2])
+    return {**known, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+
+
+def start(folder, body):
+    """Two processes under torchrun."""
+    script = folder / "script.py"
+    script.write_text(PREAMBLE + textwrap.dedent(body))
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         str(script), str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+
+
+def wait_for(path, seconds=90):
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} was never written"
+        time.sleep(0.05)
+    return path
+
+
+def living(folder):
+    pids = [int(path.read_text()) for path in folder.glob("pid.*")]
+    return [pid for pid in pids if Path(f"/proc/{pid}/stat").exists()]
+
+
+def test_torchrun_processes_meet_agree_and_only_the_first_prints(tmp_path):
+    process = start(
+        tmp_path,
+        """
+        with joined(torch.device("cpu")) as ranks:
+            print(f"hello from {ranks.rank} of {ranks.world}")
+            total = ranks.total(torch.tensor(ranks.rank + 1.0))
+            (folder / f"total.{me}").write_text(str(float(total)))
+        (folder / f"after.{me}").write_text(str(torch.distributed.is_initialized()))
+        """,
+    )
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert said == "hello from 0 of 2\n"
+    assert [(tmp_path / f"total.{r}").read_text() for r in (0, 1)] == ["3.0", "3.0"]
+    assert [(tmp_path / f"after.{r}").read_text() for r in (0, 1)] == ["False", "False"]
+
+
+def test_torchrun_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
+    process = start(
+        tmp_path,
+        """
+        with joined(torch.device("cpu")) as ranks, StopSignals() as stop:
+            for step in range(10_000):
+                ranks.total(torch.ones(1000))
+                (folder / f"going.{me}").touch()
+                reason = agreed_reason(stop(), ranks)
+                if reason:
+                    (folder / f"ended.{me}").write_text(f"{step} {reason}")
+                    break
+                time.sleep(0.01)
+        """,
+    )
+    wait_for(tmp_path / "going.1")
+    os.kill(int((tmp_path / "pid.1").read_text()), signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    first, second = ((tmp_path / f"ended.{rank}").read_text() for rank in (0, 1))
+    assert first == second
+    assert first.endswith("stopped by SIGTERM")
+
+
+EXCHANGING = """
+    stop = StopSignals().__enter__()
+    try:
+        with joined(torch.device("cpu")) as ranks:
+            while True:
+                ranks.total(torch.ones(1000))
+                (folder / f"going.{me}").touch()
+    except CoviewError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_torchrun_killed_process_ends_the_run_with_a_sentence(tmp_path, victim):
+    process = start(tmp_path, EXCHANGING)
+    wait_for(tmp_path / "going.0")
+    wait_for(tmp_path / "going.1")
+    os.kill(int((tmp_path / f"pid.{victim}").read_text()), signal.SIGKILL)
+    killed = time.monotonic()
+    _, errors = process.communicate(timeout=120)
+    seconds = time.monotonic() - killed
+    assert process.returncode != 0
+    assert seconds < 30, errors
+    assert living(tmp_path) == []
+    assert "Another process of this run has ended" in errors or "has ended: " in errors
+    print(f"all gone {seconds:.1f} s after the kill")
+
+
+def pair(folder, body):
+    """Two processes without an agent that would end the second, as on two machines."""
+    script = folder / "script.py"
+    script.write_text(PREAMBLE + textwrap.dedent(body))
+    port = str(20_000 + os.getpid() % 20_000)
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, text=True,
+            env={**environment(), **shared, "RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+
+
+def test_process_that_hears_nothing_leaves_when_the_other_is_killed(tmp_path):
+    first, second = pair(
+        tmp_path,
+        """
+        Beat = distribution.Heartbeat
+        distribution.Heartbeat = functools.partial(Beat, every=0.2, patience=3.0)
+        with joined(torch.device("cpu")) as ranks:
+            (folder / f"going.{me}").touch()
+            time.sleep(600)  # as one that waits for a GPU
+        """,
+    )
+    for rank in (0, 1):
+        wait_for(tmp_path / f"going.{rank}")
+    second.kill()
+    killed = time.monotonic()
+    _, errors = first.communicate(timeout=60)
+    second.communicate()
+    assert time.monotonic() - killed < 10
+    assert first.returncode == 1
+    assert "Process 1 has given no sign for 3 s" in errors
+
+
+def test_error_of_one_process_ends_the_other_and_is_told(tmp_path):
+    first, second = pair(
+        tmp_path,
+        """
+        with joined(torch.device("cpu")) as ranks:
+            if ranks.rank == 1:
+                raise CoviewError("Image 7 cannot be read.")
+            time.sleep(600)
+        """,
+    )
+    _, errors = first.communicate(timeout=60)
+    _, others = second.communicate(timeout=60)
+    assert first.returncode == 1
+    assert "Process 1 has ended: Image 7 cannot be read." in errors
+    assert "CoviewError: Image 7 cannot be read." in others
