@@ -9,7 +9,7 @@ from torch import nn
 from coview.core.errors import InvalidValue
 from coview.core.ranks import ALONE, Ranks
 from coview.encoders import encoder_named, resnet
-from coview.encoders.batch_norm import set_batch_norm, statistics_held
+from coview.encoders.batch_norm import StatisticsHeld, batch_norms, set_batch_norm
 from coview.heads import HeadSpec
 from processes import together
 
@@ -111,11 +111,11 @@ def check_whole_network_equals_one_process(ranks):
 
 
 def check_groups_of_all_processes_equal_those_of_one(ranks):
-    for groups in (ranks.world, 2 * ranks.world):
+    for group in (4, 2):
         whole = noise(4 * ranks.world, 3, 2, 2).requires_grad_()
         one, shared = layer(), layer()
-        set_batch_norm(one, groups=groups)
-        set_batch_norm(shared, ranks=ranks, groups=groups)
+        set_batch_norm(one, group=group)
+        set_batch_norm(shared, ranks=ranks, group=group)
         expected = one(whole)
         x = whole.detach().chunk(ranks.world)[ranks.rank].clone().requires_grad_()
         y = shared(x)
@@ -131,7 +131,7 @@ def check_held_statistics_stay(ranks):
     set_batch_norm(norm, ranks=ranks)
     before = copy.deepcopy(norm.state_dict())
     x = noise(2, 3, 2, 2, seed=ranks.rank)
-    with statistics_held(norm):
+    with StatisticsHeld(batch_norms(norm)):
         held = norm(x)
     for name, value in norm.state_dict().items():
         assert torch.equal(value, before[name])
@@ -181,7 +181,7 @@ def test_processes(check, faults):
 def test_groups_equal_a_loop_over_them(groups, momentum):
     norm = layer(momentum=momentum)
     before = copy.deepcopy(norm)
-    set_batch_norm(norm, groups=groups)
+    set_batch_norm(norm, group=12 // groups)
     x = (noise(12, 3, 2, 4) * 2 + 1).requires_grad_()
     slow = x.detach().clone().requires_grad_()
     parts, means, variances = [], [], []
@@ -209,7 +209,7 @@ def test_groups_equal_a_loop_over_them(groups, momentum):
 
 def test_one_group_is_torchs_own_layer():
     norm, reference = layer(), layer()
-    set_batch_norm(norm, groups=2)
+    set_batch_norm(norm, group=2)
     set_batch_norm(norm)
     assert type(norm) is nn.BatchNorm2d
     x = noise(4, 3, 2, 2)
@@ -230,12 +230,12 @@ def test_frozen_layer_uses_and_keeps_its_running_statistics():
     assert_same_state(norm, layer())
 
 
-@pytest.mark.parametrize("choice", [{}, {"groups": 2}])
+@pytest.mark.parametrize("choice", [{}, {"group": 2}])
 def test_held_statistics_neither_move_nor_change_the_output(choice):
     norm = layer()
     set_batch_norm(norm, **choice)
     x = noise(4, 3, 2, 2)
-    with statistics_held(norm):
+    with StatisticsHeld(batch_norms(norm)):
         held = norm(x)
     assert_same_state(norm, layer())
     assert torch.equal(held, norm(x))
@@ -243,10 +243,11 @@ def test_held_statistics_neither_move_nor_change_the_output(choice):
 
 
 def test_held_statistics_come_back_after_an_error():
-    norm = nn.Sequential(layer(), layer(track_running_stats=False))
-    with pytest.raises(RuntimeError, match="stop"), statistics_held(norm):
+    norm = layer()
+    before = dict(norm.named_buffers())
+    with pytest.raises(RuntimeError, match="stop"), StatisticsHeld([norm]):
         raise RuntimeError("stop")
-    assert [part.track_running_stats for part in norm] == [True, False]
+    assert all(before[name] is buffer for name, buffer in norm.named_buffers())
 
 
 NETWORKS = {
@@ -265,7 +266,7 @@ def test_networks_keep_their_names_parameters_and_modes(name):
             module.p = 0.0
     names, held = list(network.state_dict()), dict(network.named_parameters())
     reference = copy.deepcopy(network)
-    set_batch_norm(network, groups=2)
+    set_batch_norm(network, group=2)
     assert list(network.state_dict()) == names
     assert all(held[key] is value for key, value in network.named_parameters())
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
@@ -296,27 +297,21 @@ class Peculiar(nn.BatchNorm2d):
 def test_layer_of_another_forward_is_refused_and_nothing_changes(kind):
     network = nn.Sequential(layer(), kind(3))
     with pytest.raises(InvalidValue, match=f"layer 1 is a {kind.__name__}"):
-        set_batch_norm(network, groups=2)
+        set_batch_norm(network, group=2)
     assert type(network[0]) is nn.BatchNorm2d
 
 
-@pytest.mark.parametrize(
-    ("choice", "words"),
-    [
-        ({"groups": 0}, "0 groups"),
-        ({"groups": 3, "ranks": Ranks(rank=0, world=2)}, "multiple of 2"),
-    ],
-)
-def test_groups_that_do_not_fit_are_refused(choice, words):
-    with pytest.raises(InvalidValue, match=words):
-        set_batch_norm(layer(), **choice)
+def test_group_of_one_row_is_refused():
+    with pytest.raises(InvalidValue, match="at least 2"):
+        set_batch_norm(layer(), group=1)
 
 
-def test_batch_that_does_not_split_is_refused():
-    norm = layer()
-    set_batch_norm(norm, groups=3)
-    with pytest.raises(InvalidValue, match="4 rows cannot be split into 3"):
-        norm(noise(4, 3, 2, 2))
+def test_batch_that_is_no_multiple_has_groups_of_nearly_equal_size():
+    norm, reference = layer(), layer()
+    set_batch_norm(norm, group=3)
+    x = noise(7, 3, 2, 2)
+    expected = torch.cat([reference(part) for part in x.split((4, 3))])
+    torch.testing.assert_close(norm(x), expected, **EXACT)
 
 
 def test_frozen_layer_without_statistics_is_refused():

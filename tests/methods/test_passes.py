@@ -10,9 +10,10 @@ from torch import nn
 
 from coview.core.errors import InvalidValue
 from coview.encoders import resnet
+from coview.encoders.batch_norm import batch_norms
 from coview.heads import HeadSpec
 from coview.methods import Learner, Passes, logo, simclr
-from coview.methods.passes import grouped, norms_of, run
+from coview.methods.passes import grouped, run
 from coview.views import Crop, ViewPlan, ViewSpec
 
 IMAGES = 11
@@ -74,7 +75,7 @@ def test_micro_batches_with_batch_norm_are_the_gradient_of_that_grouping():
     plain = Learner(method, Pixels()).double()
     z, p = {}, {}
     for slot in (0, 1):
-        (passes,) = grouped(views.views, [slot], apart=True, group=4, step=3)
+        (passes,) = grouped(views.views, [slot], apart=True, part=4, mixed=False, step=3)
         assert [len(rows) for ((_, rows),) in passes] == [4, 4, 3]
         z[slot], p[slot] = torch.zeros(2, IMAGES, 8, dtype=torch.float64).unbind()
         for ((_, rows),) in passes:
@@ -90,21 +91,21 @@ def test_micro_batches_with_batch_norm_are_the_gradient_of_that_grouping():
 
 def test_micro_batches_put_the_views_of_an_image_into_different_parts():
     views = batch(64).views
-    (first,) = grouped(views, [0], apart=True, group=8, step=0)
-    (second,) = grouped(views, [1], apart=True, group=8, step=0)
+    (first,) = grouped(views, [0], apart=True, part=8, mixed=False, step=0)
+    (second,) = grouped(views, [1], apart=True, part=8, mixed=False, step=0)
     together = sum(
         len(set(a[0][1].tolist()) & set(b[0][1].tolist()))
         for a, b in zip(first, second, strict=True)
     )
     assert together < 24  # of 64 images; 8 are expected, and all of them without a permutation
-    (other,) = grouped(views, [1], apart=True, group=8, step=1)
+    (other,) = grouped(views, [1], apart=True, part=8, mixed=False, step=1)
     assert not torch.equal(second[0][0][1], other[0][0][1])
 
 
 def test_micro_batches_move_statistics_once_to_the_mean_of_the_parts():
     norm = nn.BatchNorm1d(3)
     rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-    rounds = grouped([rows], [0], apart=True, group=4, step=0)
+    rounds = grouped([rows], [0], apart=True, part=4, mixed=False, step=0)
     run(lambda x: (norm(x),), [norm], [rows], rounds, again=False)
     parts = rows.split(4)
     torch.testing.assert_close(
@@ -185,9 +186,9 @@ def test_micro_batch_of_one_is_refused():
 
 def test_backward_of_a_refused_step_leaves_the_statistics():
     found = Learner(methods()["simclr"], Pixels(), passes=Passes(micro_batch=3))
-    before = [buffer.clone() for norm in norms_of(found) for buffer in norm.buffers()]
+    before = [buffer.clone() for norm in batch_norms(found) for buffer in norm.buffers()]
     found.loss(batch(), 0)["NTXent"].backward()
-    after = [buffer for norm in norms_of(found) for buffer in norm.buffers()]
+    after = [buffer for norm in batch_norms(found) for buffer in norm.buffers()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
@@ -207,7 +208,17 @@ def test_groups_share_statistics_within_themselves_alone():
     method = replace(methods()["simclr"], batch_norm="groups", norm_group=3)
     found = Learner(method, Pixels())
     views = batch(6)
-    z = found._through(found._online, norms_of(found), views.views, [0, 1], 0)
-    first = copy.deepcopy(nn.Sequential(found.encoder, found.head))(views.views[0][:3])
+    z = found._through(found._online, batch_norms(found), views, [0, 1], 0)
+    plain = Learner(methods()["simclr"], Pixels())
+    plain.load_state_dict(found.state_dict())
+    first = nn.Sequential(plain.encoder, plain.head)(views.views[0][:3])
     torch.testing.assert_close(z[0][0][:3], first)
-    assert found.loss(views, 0)["NTXent"].requires_grad
+    whole = nn.Sequential(plain.encoder, plain.head)(views.views[0])
+    assert not torch.allclose(z[0][0], whole)
+
+
+def test_groups_of_keys_are_other_images_than_those_of_queries():
+    (passes,) = grouped(batch(64).views, [1], apart=True, part=None, mixed=True, step=0)
+    ((_, rows),) = passes[0]
+    assert sorted(rows.tolist()) == list(range(64))
+    assert int((rows // 8 == torch.arange(64) // 8).sum()) < 24  # 8 are expected by chance

@@ -45,6 +45,10 @@ class Pretrain:
 
     epochs: float | None = option("passes over the images", group="how it is trained")
     batch: int | None = option("images in a step", group="how it is trained")
+    classes_per_batch: int | None = option(
+        "make every batch of so many classes, equally many images of each",
+        group="how it is trained",
+    )
     micro_batch: int | None = option(
         "images that go through the network at a time; the loss is still the whole batch's",
         group="how it is trained",

@@ -11,8 +11,8 @@ LeVeque, "Updating formulae ..." (1979), equation 2.1, for those of a union of p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -34,51 +34,45 @@ class Grouping:
     """Which rows share statistics; the meaning is that of :func:`set_batch_norm`."""
 
     ranks: Ranks = ALONE
-    groups: int = 1
+    group: int | None = None
     frozen: bool = False
 
     def __post_init__(self) -> None:
-        if self.groups < 1:
-            raise InvalidValue(f"BatchNorm has {self.groups} groups; expected at least 1.")
-        if self.groups > 1 and self.groups % self.ranks.world:
-            raise InvalidValue(
-                f"BatchNorm in {self.groups} groups cannot be shared out among "
-                f"{self.ranks.world} processes; give 1 group (synchronised) or a multiple of "
-                f"{self.ranks.world}."
-            )
+        if self.group is not None and self.group < 2:
+            raise InvalidValue(f"BatchNorm has groups of {self.group} rows; expected at least 2.")
 
     @property
     def plain(self) -> bool:
         """Whether this is what torch's own layer does."""
-        return self.ranks.alone and self.groups == 1 and not self.frozen
+        return self.ranks.alone and self.group is None and not self.frozen
 
     @property
     def synchronised(self) -> bool:
-        """Whether one group spans several processes."""
-        return not self.ranks.alone and self.groups == 1
+        """Whether the statistics span several processes."""
+        return not self.ranks.alone and self.group is None
 
 
 def set_batch_norm(
-    module: nn.Module, *, ranks: Ranks = ALONE, groups: int = 1, frozen: bool = False
+    module: nn.Module, *, ranks: Ranks = ALONE, group: int | None = None, frozen: bool = False
 ) -> None:
     """Choose over which rows the BatchNorm layers of ``module`` take statistics while training.
 
-    ranks: with one group the statistics are those of all ranks' rows together (synchronised),
+    ranks: without groups the statistics are those of all ranks' rows together (synchronised),
     and so are the gradients and the running statistics; the ranks' batches may differ in size.
-    groups: the whole batch is split into so many groups of equal size, consecutive rows each,
-    with statistics of their own; a number above 1 must be a multiple of the number of ranks, each
-    of which holds its part of them. The running statistics then move once, towards the mean over
-    all groups of the groups' means and unbiased variances.
+    group: consecutive rows of each rank's batch, about so many, have statistics of their own;
+    where the batch is no multiple, groups of nearly equal size. The running statistics then move
+    once, towards the mean over all groups of the groups' means and unbiased variances.
     frozen: the running statistics are used in training as well, and stay.
 
     The default is torch's own layer. Nothing but the forward pass in training mode changes.
     Raises InvalidValue for groups that do not fit, or for a layer of another library whose forward
     pass is not known.
     """
-    grouping = Grouping(ranks=ranks, groups=groups, frozen=frozen)
+    grouping = Grouping(ranks=ranks, group=group, frozen=frozen)
     layers = {name: m for name, m in module.named_modules() if isinstance(m, _BatchNorm)}
-    for name, layer in layers.items():
-        check_known(layer, name)
+    if not grouping.plain:
+        for name, layer in layers.items():
+            check_known(layer, name)
     for layer in layers.values():
         regroup(layer, grouping)
 
@@ -94,23 +88,37 @@ def regroup(layer: Any, grouping: Grouping) -> None:
         layer.grouping = grouping
 
 
-@contextmanager
-def statistics_held(module: nn.Module) -> Iterator[None]:
-    """Inside the block a forward pass in training mode leaves the running statistics as they are.
+class StatisticsHeld(AbstractContextManager[None]):
+    """Inside, BatchNorm layers compute as ever, but their running statistics stay as they were.
 
-    It normalises by the statistics of the batch as ever; neither ``running_mean`` and
-    ``running_var`` nor ``num_batches_tracked`` moves. For a pass that is made a second time, as
-    activation checkpointing does.
+    For a pass that is made a second time, as activation checkpointing does. May be entered again,
+    as often as the backward pass runs.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    tracked = [layer.track_running_stats for layer in layers]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer, was in zip(layers, tracked, strict=True):
-            layer.track_running_stats = was
+
+    def __init__(self, layers: Sequence[_BatchNorm]) -> None:
+        self.layers = layers
+        self._kept: list[dict[str, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        # Copies rather than none at all: what autograd saves must be as many tensors as before.
+        self._kept = [dict(layer._buffers) for layer in self.layers]
+        for layer, buffers in zip(self.layers, self._kept, strict=True):
+            layer._buffers.update({n: b if b is None else b.clone() for n, b in buffers.items()})
+
+    def __exit__(self, *error: object) -> None:
+        for layer, buffers in zip(self.layers, self._kept, strict=True):
+            layer._buffers.update(buffers)
+
+
+def batch_norms(*modules: nn.Module | None) -> list[_BatchNorm]:
+    """The BatchNorm layers of the modules that there are."""
+    return [
+        layer
+        for module in modules
+        if module is not None
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm)
+    ]
 
 
 class Grouped(_BatchNorm):
@@ -172,7 +180,8 @@ def normalised(layer: Grouped, x: Tensor) -> Tensor:
             x, layer.weight, layer.bias, grouping.ranks, layer.eps
         )
     else:
-        y, mean, variance = in_groups(layer, x, grouping.groups // grouping.ranks.world)
+        assert grouping.group is not None
+        y, mean, variance = in_groups(layer, x, max(1, round(len(x) / grouping.group)))
         if moves(layer):
             both = grouping.ranks.mean(torch.stack((mean, variance)))
             mean, variance = both.unbind()
@@ -200,17 +209,12 @@ def move(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
 
 def in_groups(layer: _BatchNorm, x: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     """x normalised group by group; mean over the groups of mean and unbiased variance, [C] each."""
-    if len(x) % groups:
-        raise InvalidValue(
-            f"A batch of {len(x)} rows cannot be split into {groups} equal groups for BatchNorm; "
-            "give a batch that is a multiple of them."
-        )
     statistics = torch.zeros(
         groups, 2, x.shape[1], dtype=wide(x.dtype), device=x.device
     )  # with a momentum of 1 torch writes the group's own statistics into what it is given
     parts = [
         F.batch_norm(part, mean, variance, layer.weight, layer.bias, True, 1.0, layer.eps)
-        for part, (mean, variance) in zip(x.chunk(groups), statistics, strict=True)
+        for part, (mean, variance) in zip(x.tensor_split(groups), statistics, strict=True)
     ]
     mean, variance = statistics.mean(0)
     return torch.cat(parts), mean, variance

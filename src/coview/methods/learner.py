@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.ranks import ALONE, Ranks
 from coview.encoders import Encoder
+from coview.encoders.batch_norm import batch_norms, set_batch_norm
 from coview.methods.affinity import Critic
 from coview.methods.comparison import Comparison
 from coview.methods.critic import Player
@@ -27,7 +29,6 @@ from coview.methods.passes import (
     Passes,
     checkpoint_blocks,
     grouped,
-    norms_of,
     run,
 )
 from coview.methods.target import SHARED, Ema
@@ -77,17 +78,17 @@ class Learner(nn.Module):
             if repulsion is not None and isinstance(repulsion.affinity, Critic)
             else None
         )
+        together = method.synchronised or method.batch_norm == "groups"
+        set_batch_norm(
+            self,
+            ranks=ranks if together else ALONE,
+            group=method.norm_group,
+            frozen=method.batch_norm == "frozen",
+        )
         if passes.blocks:
             checkpoint_blocks(self.encoder)
         self._staged: list[Tensor] = []
         self._comparison: Comparison | None = None
-
-    def train(self, mode: bool = True) -> Learner:
-        super().train(mode)
-        if self.method.batch_norm == "frozen":
-            for norm in norms_of(self):
-                norm.eval()
-        return self
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """The terms of the loss by name, scalars; their sum is what is minimised.
@@ -101,9 +102,9 @@ class Learner(nn.Module):
                 f"{method.name} was told to expect {len(method.views.views)}."
             )
         with self._staging():
-            trained = norms_of(self.encoder, self.head, self.predictor)
-            asked = self._through(self._online, trained, batch.views, method.online, step)
-            answered = self._answers(asked, batch.views, step)
+            trained = batch_norms(self.encoder, self.head, self.predictor)
+            asked = self._through(self._online, trained, batch, method.online, step)
+            answered = self._answers(asked, batch, step)
         name = type(method.objective).__name__
         if not isinstance(method.objective, PairObjective):
             embeddings = [asked[slot][0] for slot in method.online]
@@ -125,14 +126,20 @@ class Learner(nn.Module):
             self._comparison.settle()
         self._staged, self._comparison = [], None
 
-    def _answers(
-        self, asked: dict[int, Outputs], views: tuple[Tensor, ...], step: int
-    ) -> dict[int, Tensor]:
+    def go_smaller(self, images: int) -> str:
+        """Halve the micro-batch, which is the batch at first; "" where it is down to two images."""
+        part = (self.passes.micro_batch or images) // 2
+        if part < 2:
+            return ""
+        self.passes = replace(self.passes, micro_batch=part)
+        return f"The batch did not fit into memory: it goes on in micro-batches of {part}."
+
+    def _answers(self, asked: dict[int, Outputs], batch: Batch, step: int) -> dict[int, Tensor]:
         """The keys of every slot that answers, [B, D], with a gradient where they are shared."""
         slots = self.method.keys
         if self.follower is not None:
             with torch.no_grad():
-                found = self._through(self.follower, norms_of(self.follower), views, slots, step)
+                found = self._through(self.follower, batch_norms(self.follower), batch, slots, step)
             return {slot: key for slot, (key,) in found.items()}
         flows = self.method.target == SHARED
         return {slot: asked[slot][0] if flows else asked[slot][0].detach() for slot in slots}
@@ -141,19 +148,21 @@ class Learner(nn.Module):
         self,
         network: Network,
         norms: list[_BatchNorm],
-        views: tuple[Tensor, ...],
+        batch: Batch,
         slots: Sequence[int],
         step: int,
     ) -> dict[int, Outputs]:
         method, micro_batch = self.method, self.passes.micro_batch
         rounds = grouped(
-            views, slots,
+            batch.views, slots,
             apart=method.batch_norm in ("per view", "groups"),
-            group=method.norm_group or micro_batch,
+            part=micro_batch,
+            mixed=method.batch_norm == "groups",
             step=step,
+            most=max(batch.sizes, default=0),
         )  # fmt: skip
         again = micro_batch is not None and torch.is_grad_enabled()
-        return run(network, norms, views, rounds, again=again)
+        return run(network, norms, batch.views, rounds, again=again)
 
     def _online(self, images: Tensor) -> Outputs:
         """z, and what asks with it where a predictor does."""
@@ -166,7 +175,7 @@ class Learner(nn.Module):
 
     def _statistics(self) -> list[Tensor]:
         """What a forward pass moves: BatchNorm's buffers, those of the follower too."""
-        return [buffer for norm in norms_of(self) for buffer in norm.buffers()]
+        return [buffer for norm in batch_norms(self) for buffer in norm.buffers()]
 
     @contextmanager
     def _staging(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from coview.core.errors import InvalidValue
 from coview.core.keys import Domain, stream_seed
+from coview.encoders.batch_norm import StatisticsHeld, batch_norms
 
 Outputs = tuple[Tensor, ...]
 Network = Callable[[Tensor], Outputs]
@@ -56,26 +57,36 @@ WHOLE = Passes()
 
 
 def grouped(
-    views: Sequence[Tensor], slots: Sequence[int], *, apart: bool, group: int | None, step: int
+    views: Sequence[Tensor],
+    slots: Sequence[int],
+    *,
+    apart: bool,
+    part: int | None,
+    mixed: bool,
+    step: int,
+    most: int = 0,
 ) -> list[list[Pass]]:
     """The passes of a step, as rounds; the passes of one round move BatchNorm's statistics once.
 
-    ``apart``: every view has passes of its own; otherwise views of one size share them. ``group``:
-    images of a view in a pass, None for all; the last groups may be one smaller.
+    ``apart``: every view has passes of its own; otherwise views of one size share them. ``part``:
+    at most so many images of a view in a pass, None for all; the last may have one fewer.
+    ``mixed``: the images of every view but the first come in an order drawn for the step, even
+    where a pass takes them all. ``most``: the largest number of images that any rank has, so that
+    all make as many passes.
     """
     if apart:
         together = [[slot] for slot in slots]
     else:
         sizes = dict.fromkeys(views[slot].shape[-2:] for slot in slots)
         together = [[s for s in slots if views[s].shape[-2:] == size] for size in sizes]
-    return [_round(views, shared, group, step) for shared in together]
-
-
-def _round(views: Sequence[Tensor], slots: list[int], group: int | None, step: int) -> list[Pass]:
     count = len(views[slots[0]])
-    if group is None or group >= count:
+    parts = 1 if part is None else -(-max(count, most) // part)
+    return [_round(count, shared, parts, mixed, step) for shared in together]
+
+
+def _round(count: int, slots: list[int], parts: int, mixed: bool, step: int) -> list[Pass]:
+    if parts == 1 and not mixed:
         return [tuple((slot, None) for slot in slots)]
-    parts = -(-count // group)
     chosen = {slot: _order(slot, count, step).tensor_split(parts) for slot in slots}
     return [tuple((slot, chosen[slot][k]) for slot in slots) for k in range(parts)]
 
@@ -130,31 +141,10 @@ def _in_order(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
 
 def _again(network: Network, norms: Sequence[_BatchNorm], images: Tensor) -> Outputs:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), Held(norms)
+        return nullcontext(), StatisticsHeld(norms)
 
     found: Outputs = checkpoint(network, images, use_reentrant=False, context_fn=contexts)
     return found
-
-
-class Held(AbstractContextManager[None]):
-    """Inside, BatchNorm computes as ever, but its running statistics stay as they were.
-
-    May be entered again, as often as the backward pass runs.
-    """
-
-    def __init__(self, norms: Sequence[_BatchNorm]) -> None:
-        self.norms = norms
-        self._kept: list[dict[str, Tensor | None]] = []
-
-    def __enter__(self) -> None:
-        # Copies rather than none at all: what autograd saves must be as many tensors as before.
-        self._kept = [dict(norm._buffers) for norm in self.norms]
-        for norm, buffers in zip(self.norms, self._kept, strict=True):
-            norm._buffers.update({n: b if b is None else b.clone() for n, b in buffers.items()})
-
-    def __exit__(self, *error: object) -> None:
-        for norm, buffers in zip(self.norms, self._kept, strict=True):
-            norm._buffers.update(buffers)
 
 
 def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pass]:
@@ -177,17 +167,6 @@ def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pa
         buffer.data.copy_(total)
 
 
-def norms_of(*modules: nn.Module | None) -> list[_BatchNorm]:
-    """The BatchNorm layers of the modules that there are."""
-    return [
-        layer
-        for module in modules
-        if module is not None
-        for layer in module.modules()
-        if isinstance(layer, _BatchNorm)
-    ]
-
-
 def checkpoint_blocks(encoder: nn.Module) -> int:
     """Keep of each residual block its input alone and run it again in backward; returns how many.
 
@@ -202,7 +181,7 @@ def checkpoint_blocks(encoder: nn.Module) -> int:
             "leave checkpointing at none, or give --micro-batch."
         )
     for block in blocks:
-        block.forward = partial(_block_again, block.forward, norms_of(block))
+        block.forward = partial(_block_again, block.forward, batch_norms(block))
     return len(blocks)
 
 
@@ -219,7 +198,7 @@ def _block_again(forward: Callable[..., Tensor], norms: list[_BatchNorm], x: Ten
         return forward(x)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), Held(norms)
+        return nullcontext(), StatisticsHeld(norms)
 
     found: Tensor = checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
     return found

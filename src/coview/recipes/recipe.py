@@ -63,7 +63,8 @@ class Recipe:
 
     Range: batch_size >= 2 images; epochs > 0, fractions allowed; seed 0 .. 2^63 - 1.
     ``precision`` is "auto" (bf16 where the hardware has it), "bf16" or "fp32"; ``passes`` says how
-    a batch goes through the network where it is too large for memory.
+    a batch goes through the network where it is too large for memory. ``classes_per_batch`` P makes
+    every batch of P classes with batch / P images each (supervised methods); None draws at random.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     passes: Passes = WHOLE
+    classes_per_batch: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epochs) and self.epochs > 0):
@@ -83,6 +85,12 @@ class Recipe:
         if self.batch_size < 2:
             raise InvalidValue(
                 f"--batch is {self.batch_size}; a contrastive batch needs at least 2 images."
+            )
+        classes = self.classes_per_batch
+        if classes is not None and (classes < 2 or self.batch_size % classes):
+            raise InvalidValue(
+                f"--classes-per-batch is {classes}; expected at least 2, of which the batch of "
+                f"{self.batch_size} is a multiple."
             )
         if not 0 <= self.seed < 2**63:
             raise InvalidValue(f"--seed is {self.seed}; expected 0 or a positive whole number.")
@@ -126,13 +134,17 @@ def change(
     checkpoint_blocks: bool | None = None,
     local_crops: int | None = None,
     affinity: str | None = None,
+    classes_per_batch: int | None = None,
 ) -> Recipe:
     """``recipe`` with the given settings in place of its own; None keeps what is there.
 
     ``learning_rate`` is the peak itself: it replaces the base and its scaling with the batch.
     Raises InvalidValue or UnknownName.
     """
-    recipe = _with(recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision)
+    recipe = _with(
+        recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision,
+        classes_per_batch=classes_per_batch,
+    )  # fmt: skip
     passes = _with(recipe.passes, micro_batch=micro_batch, blocks=checkpoint_blocks)
     recipe = replace(recipe, passes=passes)
     if encoder is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coview.core.errors import RunError
 from coview.core.progress import say
+from coview.core.ranks import ALONE, Ranks
 from coview.encoders import load_weights
 from coview.methods import Learner
 from coview.recipes import Recipe
@@ -12,7 +13,13 @@ from coview.training import Checkpoints
 from coview.training.state import TASK
 
 
-def build(recipe: Recipe, weights: str | None = None, *, total_steps: int | None = None) -> Learner:
+def build(
+    recipe: Recipe,
+    weights: str | None = None,
+    *,
+    total_steps: int | None = None,
+    ranks: Ranks = ALONE,
+) -> Learner:
     """The learner of ``recipe`` before the first step; the same seed gives the same bytes.
 
     ``weights`` replace the encoder's first values: an encoder folder, a run, or safetensors.
@@ -22,7 +29,7 @@ def build(recipe: Recipe, weights: str | None = None, *, total_steps: int | None
         load_weights(encoder, weights)
     return Learner(
         recipe.method, encoder, head_seed=recipe.seed, total_steps=total_steps,
-        passes=recipe.passes,
+        passes=recipe.passes, ranks=ranks,
     )  # fmt: skip
 
 

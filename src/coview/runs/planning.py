@@ -52,6 +52,7 @@ def make_plan(
     device: torch.device,
     budget: float | None,
     changes: dict[str, object],
+    world: int = 1,
 ) -> Plan:
     """The recipe ``asked`` for (or the one that fits, for a method's name) with the user's changes.
 
@@ -74,8 +75,8 @@ def make_plan(
         base = replace(base, batch_size=batch_for(len(store), base))
     check_batch(base, len(store))
     if budget is None:
-        return _without_budget(base, store, device, fixed=fixed)
-    return _within(base, store, side, device, budget, changes, fixed=fixed)
+        return _without_budget(base, store, device, world, fixed=fixed)
+    return _within(base, store, side, device, budget, changes, world, fixed=fixed)
 
 
 def check_batch(recipe: Recipe, images: int) -> None:
@@ -88,10 +89,10 @@ def check_batch(recipe: Recipe, images: int) -> None:
 
 
 def _without_budget(
-    recipe: Recipe, store: ImageStore, device: torch.device, *, fixed: bool
+    recipe: Recipe, store: ImageStore, device: torch.device, world: int, *, fixed: bool
 ) -> Plan:
-    recipe, fits = in_memory(recipe, device)
-    rate = views_per_second(recipe, device, most_images=len(store))
+    recipe, fits = in_memory(recipe, device, world)
+    rate = world * views_per_second(recipe, device, most_images=len(store))
     seconds = _views(recipe, len(store)) / rate
     why = "as the recipe says" if fixed else f"suits these images on the {device.type}"
     reasons = [
@@ -115,14 +116,15 @@ def _within(
     device: torch.device,
     budget: float,
     changes: dict[str, object],
+    world: int,
     *,
     fixed: bool,
 ) -> Plan:
     seconds = TRAINING_SHARE * max(budget - SECONDS_BESIDE, 0.0)
     tried: list[str] = []
     for candidate in [base] if fixed else _candidates(base, side, device, changes):
-        candidate, fits = in_memory(candidate, device)
-        rate = views_per_second(candidate, device, most_images=len(store))
+        candidate, fits = in_memory(candidate, device, world)
+        rate = world * views_per_second(candidate, device, most_images=len(store))
         epochs = seconds * rate / _views(replace(candidate, epochs=1), len(store))
         name = f"{candidate.encoder.label()} at {candidate.image_size} px"
         if epochs >= WANTED_EPOCHS:
@@ -156,9 +158,13 @@ def _within(
     return Plan(recipe=chosen, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
 
 
-def in_memory(recipe: Recipe, device: torch.device) -> tuple[Recipe, list[str]]:
-    """The recipe with passes that fit into memory, and what there is to say of them."""
-    passes, sentence = fitting_passes(recipe, device)
+def in_memory(recipe: Recipe, device: torch.device, world: int) -> tuple[Recipe, list[str]]:
+    """The recipe with passes that fit into memory, and what there is to say of them.
+
+    Each of ``world`` processes holds its part of a batch.
+    """
+    share = replace(recipe, batch_size=max(2, -(-recipe.batch_size // world)))
+    passes, sentence = fitting_passes(share, device)
     if not sentence and passes.micro_batch is not None:
         sentence = f"As asked: {exactness(recipe, passes.micro_batch)}"
     return replace(recipe, passes=passes), [sentence] if sentence else []

@@ -11,6 +11,7 @@ from coview.core.errors import DataError, RunError, StorageError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import say
+from coview.core.ranks import ALONE, Ranks
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.describe import write_quarantine
@@ -31,6 +32,8 @@ from coview.training import (
     restore,
     train,
 )  # fmt: skip
+from coview.training.class_order import ClassOrder
+from coview.training.distribution import same_everywhere
 from coview.training.feed import Render, Rows
 from coview.training.verdict import diverged
 from coview.views import views_of
@@ -38,14 +41,22 @@ from coview.views import views_of
 REPORTS = 300
 
 
-def go(run: Run, store: ImageStore, *, device: torch.device, workers: int | None = None) -> Run:
+def go(
+    run: Run,
+    store: ImageStore,
+    *,
+    device: torch.device,
+    workers: int | None = None,
+    ranks: Ranks = ALONE,
+) -> Run:
     """Train ``run`` on ``store`` from its last checkpoint, or from the start; returns the run.
 
-    Ctrl-C and SIGTERM save and leave. At the end come the export, the verdict and the report.
+    Ctrl-C and SIGTERM save and leave. At the end come the export, the verdict and the report. Of
+    several ``ranks`` all of them call this; rank 0 alone writes.
     Raises RunError where the disk refuses what has to be saved.
     """
     try:
-        return _go(run, store, device, workers)
+        return _go(run, store, device, workers, ranks)
     except StorageError as error:
         raise RunError(f"{error} Then go on with: coview resume {run.path}") from error
     except KeyboardInterrupt:  # before the first step, or after the last
@@ -53,37 +64,41 @@ def go(run: Run, store: ImageStore, *, device: torch.device, workers: int | None
         raise
 
 
-def _go(run: Run, store: ImageStore, device: torch.device, workers: int | None) -> Run:
+def _go(
+    run: Run, store: ImageStore, device: torch.device, workers: int | None, ranks: Ranks
+) -> Run:
     recipe = run.recipe
     train_rows, held_rows = hold_out(store, recipe.seed)
     training, held_out = store.subset(train_rows), store.subset(held_rows)
     # As the run began: "auto" may mean something else on the machine that it goes on.
     precision = choose_precision(run.description["environment"]["precision"], device)
     untrained = build(
-        recipe, run.description["weights"], total_steps=run.description["total_steps"]
-    )
+        recipe, run.description["weights"], total_steps=run.description["total_steps"],
+        ranks=ranks,
+    )  # fmt: skip
     learner = copy.deepcopy(untrained)
     precision.prepare(learner)
     optimiser = recipe.optimiser.build(learner)
     checkpoints = Checkpoints(run.path / "checkpoints")
 
     start = _restored(checkpoints, learner, optimiser)
+    same_everywhere(learner, ranks)
     if start == 0 and (run.path / "metrics.jsonl").exists():
         say("There is no checkpoint yet, so the run begins anew.")
     total = recipe.total_steps(len(training))
     telemetry = Telemetry(
-        run.path / "metrics.jsonl", chance=run.description["chance"],
+        run.path / "metrics.jsonl" if ranks.leads else None, chance=run.description["chance"],
         every=max(1, math.ceil(total / REPORTS)), step=start,
     )  # fmt: skip
     watch = Watch(learner, untrained, recipe, training, held_out, telemetry)
     with StopSignals() as signals:
-        if start == 0:
+        if start == 0 and ranks.leads:
             write_quarantine(run.path, store)
             write_contact_sheet(run.path, store, recipe.method.views, seed=recipe.seed)
             watch(0)
         outcome = train(
             learner,
-            feed_of(recipe, training, precision, start=start, workers=workers),
+            feed_of(recipe, training, precision, start=start, workers=workers, ranks=ranks),
             optimiser=optimiser,
             learning_rates=recipe.rates(len(training)),
             precision=precision,
@@ -91,7 +106,10 @@ def _go(run: Run, store: ImageStore, device: torch.device, workers: int | None) 
             save=lambda step: checkpoints.save(step, collect(learner, optimiser), {}),
             on_epoch=watch,
             stop=signals,
+            ranks=ranks,
         )
+    if not ranks.leads:
+        return run
     if outcome.diverged:
         watch.health(outcome.step)
         finish(run, learner, store, diverged(outcome.reason, outcome.step))
@@ -109,6 +127,7 @@ def feed_of(
     *,
     start: int = 0,
     workers: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Feed:
     """The batches of the run; on a CPU one thread renders beside the step, else up to eight."""
     if workers is None:
@@ -129,7 +148,25 @@ def feed_of(
         start_step=start,
         workers=workers,
         pin=precision.device.type == "cuda",
+        ranks=ranks,
+        order=_order(recipe, training),
     )
+
+
+def _order(recipe: Recipe, training: ImageStore) -> ClassOrder | None:
+    """Batches of as many classes as the recipe says; None for batches drawn at random."""
+    if recipe.classes_per_batch is None:
+        return None
+    if training.labels is None:
+        raise DataError(
+            "--classes-per-batch needs labels and these images have none; put each class into a "
+            "folder of its own and give --labels folders."
+        )
+    classes = recipe.classes_per_batch
+    return ClassOrder(
+        training.ids, training.labels, classes=classes, images=recipe.batch_size // classes,
+        seed=recipe.seed,
+    )  # fmt: skip
 
 
 def renderer(recipe: Recipe, store: ImageStore) -> Render:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import parse_duration
 from coview.core.progress import say
+from coview.core.ranks import ALONE, Ranks
 from coview.core.run_folder import DESCRIPTION
 from coview.data.sources import SCENES
 from coview.data.torchvision_sets import KNOWN_SETS
@@ -25,7 +27,8 @@ from coview.runs.network import build
 from coview.runs.planning import Plan, make_plan
 from coview.runs.run import Run
 from coview.runs.session import feed_of, go
-from coview.training import choose_device, choose_precision
+from coview.training import choose_precision
+from coview.training.distribution import joined, own_device
 from coview.training.verdict import EXIT_CODES
 
 Data = str | Path | ImageStore | npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
@@ -47,6 +50,7 @@ def pretrain(
     affinity: str | None = None,
     epochs: float | None = None,
     batch: int | None = None,
+    classes_per_batch: int | None = None,
     micro_batch: int | None = None,
     checkpoint_blocks: bool = False,
     optimiser: str | None = None,
@@ -77,35 +81,53 @@ def pretrain(
         "epochs": epochs, "batch": batch, "optimiser": optimiser, "learning_rate": learning_rate,
         "warmup_epochs": warmup_epochs, "weight_decay": weight_decay, "seed": seed,
         "precision": precision, "local_crops": local_crops, "affinity": affinity,
-        "micro_batch": micro_batch, "checkpoint_blocks": checkpoint_blocks or None,
+        "micro_batch": micro_batch, "classes_per_batch": classes_per_batch,
+        "checkpoint_blocks": checkpoint_blocks or None,
     }  # fmt: skip
     seconds = None if budget is None else parse_duration(budget)
     folder = new_folder(out, data)
-    on = choose_device(device)
+    on = own_device(device)
     opened: dict[str, Any] = {
         "source": place_of(data), "labels": labels, "needs_labels": _needs_labels(recipe),
         "limit": limit, "short_side": short_side_for(data, size, short_side),
         "allow_broken": allow_broken, "memory_share": memory_share,
     }  # fmt: skip
-    store = open_for(**{**opened, "source": data}, download=download)
-    plan, training_images = plan_for(store, recipe, on, seconds, changes)
-    for sentence in plan.reasons:
-        say(sentence)
-    if dry_run:
-        return None
-
     begun_from = None if weights is None else str(Path(weights).expanduser().absolute())
-    learner = build(plan.recipe, begun_from)
-    written = choose_precision(plan.recipe.precision, on)
+    with joined(on) as ranks:
+        store = open_for(**{**opened, "source": data}, download=download)
+        if ranks.leads:  # the others find its plan in the run's folder
+            plan, training_images = plan_for(store, recipe, on, seconds, changes, ranks)
+            for sentence in plan.reasons:
+                say(sentence)
+            if not dry_run:
+                prepare(folder, plan, store, on, opened, training_images, begun_from, workers)
+        ranks.barrier()
+        if dry_run:
+            return None
+        return go(Run(folder), store, device=on, workers=workers, ranks=ranks)
+
+
+def prepare(
+    folder: Path,
+    plan: Plan,
+    store: ImageStore,
+    device: torch.device,
+    opened: dict[str, Any],
+    training_images: int,
+    weights: str | None,
+    workers: int | None,
+) -> None:
+    """Make the run's folder, with the description of what is to be trained."""
+    learner = build(plan.recipe, weights)
+    written = choose_precision(plan.recipe.precision, device)
     # Refuses what cannot be trained before a folder is made.
     feed_of(plan.recipe, store, written, workers=workers)
     plan.recipe.rates(training_images)
     content = describe(
         plan, store, learner, opened=opened, training_images=training_images,
-        device=on, precision=written.format, weights=begun_from,
+        device=device, precision=written.format, weights=weights,
     )  # fmt: skip
     write_description(folder, content)
-    return go(Run(folder), store, device=on, workers=workers)
 
 
 def resume(
@@ -127,11 +149,12 @@ def resume(
         raise RunError(
             f"{found.path} has ended: {found.verdict['sentence']}{onward if good else ''}"
         )
-    on = choose_device(device)
+    on = own_device(device)
     about = found.description["data"]
-    store = _opened_again(found, about["opened"], data)
-    check_same(store, about["fingerprint"], store.source)
-    return go(found, store, device=on, workers=workers)
+    with joined(on) as ranks:
+        store = _opened_again(found, about["opened"], data)
+        check_same(store, about["fingerprint"], store.source)
+        return go(found, store, device=on, workers=workers, ranks=ranks)
 
 
 def place_of(data: Any) -> str | list[str] | None:
@@ -167,11 +190,15 @@ def plan_for(
     device: Any,
     budget: float | None,
     changes: dict[str, object],
+    ranks: Ranks = ALONE,
 ) -> tuple[Plan, int]:
-    """The plan, and how many of the images it trains on."""
+    """The plan for ``ranks`` together, and how many of the images it trains on."""
     seed = changes["seed"] if isinstance(changes["seed"], int) else 0
     rows, held_out = hold_out(store, seed)
-    plan = make_plan(store.subset(rows), recipe, device=device, budget=budget, changes=changes)
+    plan = make_plan(
+        store.subset(rows), recipe, device=device, budget=budget, changes=changes,
+        world=ranks.world,
+    )  # fmt: skip
     say(f"{len(held_out):,} images are held out to judge the run; {len(rows):,} are trained on.")
     return plan, len(rows)
 

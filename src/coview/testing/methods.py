@@ -14,9 +14,9 @@ from torch.nn.functional import normalize
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.values import decode, encode, fingerprint
+from coview.encoders.batch_norm import batch_norms
 from coview.heads import HeadSpec
 from coview.methods import Learner, Method, Passes
-from coview.methods.passes import norms_of
 from coview.recipes import known_values
 from coview.testing.contract import run
 
@@ -268,7 +268,7 @@ def micro_batches_count_statistics_once(method: Method) -> None:
         found = learner(small(method), passes=Passes(micro_batch=part))
         total(found, batch(method))
         found.after_step(0)
-        counts.append([int(norm.num_batches_tracked or 0) for norm in norms_of(found)])
+        counts.append([int(norm.num_batches_tracked or 0) for norm in batch_norms(found)])
     assert counts[0] == counts[1]
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from coview.core.errors import StorageError
 from coview.core.progress import progress, say
+from coview.core.ranks import ALONE, Ranks
+from coview.training.distribution import agreed_reason
 from coview.training.feed import Feed
 from coview.training.precision import Precision
 from coview.training.schedules import Rates
@@ -50,6 +52,7 @@ def train(
     on_report: Callable[[Mapping[str, Any]], object] | None = None,
     stop: Callable[[], str] = str,
     patience: int = PATIENCE,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train ``task`` on every batch of ``feed``; steps count from 0, ``step`` below is steps done.
 
@@ -59,6 +62,9 @@ def train(
     and before stopping. Where it raises StorageError in the middle, training goes on and the record
     says so; at the end, and before stopping, the error comes out: nothing must seem to be saved.
     stop(): asked after each step; a reason in words stops, "" goes on.
+
+    With several ``ranks`` all of them call this with the same arguments; rank 0 alone reports,
+    saves and calls back, and what is reported of the loss is that of the whole batch.
 
     A step whose loss or gradient is not finite is refused: nothing has moved but the step counter,
     and the record names its images. ``patience`` such steps in a row stop the run.
@@ -74,26 +80,30 @@ def train(
         for batch in batches:
             seed_step(feed.seed, batch.step, precision.device)
             rate, done = float(learning_rates[batch.step]), batch.step + 1
-            step = take_step(task, batch, optimiser, rate, precision)
-            pace.lap(len(batch))
+            step = take_step(task, batch, optimiser, rate, precision, ranks)
+            pace.lap(sum(batch.sizes) or len(batch))
+            if step.note:
+                telemetry.write("event", done, text=step.note)
+                say(step.note)
             refused = 0 if step.accepted else refused + 1
             if not step.accepted:
                 telemetry.write("refused", done, ids=batch.ids.tolist(), reason=step.fault)
             elif telemetry.due(done):
-                row = _report(telemetry, step, rate, done, pace)
-                if on_report is not None:
+                row = _report(telemetry, over_ranks(step, ranks), rate, done, pace)
+                if on_report is not None and ranks.leads:
                     on_report(row)
             last = done == feed.total_steps
-            if on_epoch is not None and (last or done % feed.steps_per_epoch == 0):
+            if on_epoch is not None and ranks.leads and (last or done % feed.steps_per_epoch == 0):
                 on_epoch(done)
             diverged = refused == patience
-            reason = _gave_up(refused, step) if diverged else stop()
+            reason = _gave_up(refused, step) if diverged else agreed_reason(stop(), ranks)
             if reason:
                 telemetry.write("event", done, text=reason)
-            if reason or last or time.monotonic() - saved >= save_seconds:
+            due = reason or last or time.monotonic() - saved >= save_seconds
+            if due and ranks.leads:
                 _save(save, done, telemetry, needed=bool(reason) or last)
                 saved = time.monotonic()
-            advance(len(batch), telemetry.note())
+            advance(sum(batch.sizes) or len(batch), telemetry.note())
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
             pace.start()
@@ -125,6 +135,11 @@ class Pace:
     def waited(self) -> float:
         """Seconds spent waiting for the feed."""
         return self.feed.seconds_waited - self._waited
+
+
+def over_ranks(step: Step, ranks: Ranks) -> Step:
+    """The step with the terms of the whole batch: their mean over the ranks."""
+    return replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
 
 
 def _report(telemetry: Telemetry, step: Step, rate: float, done: int, pace: Pace) -> dict[str, Any]:

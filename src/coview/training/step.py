@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,19 +12,30 @@ from torch import Tensor
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.keys import Domain, stream_seed
+from coview.core.ranks import ALONE, Ranks
+from coview.training.distribution import average_gradients
 from coview.training.precision import Precision
 from coview.training.task import Task
+
+
+class DoesNotFit(InvalidValue):
+    """A batch is too large for the memory of its device."""
+
 
 ALLOCATOR_SAYS = ("not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
-    """What one step came to. ``terms`` and ``gradient_norm`` are scalars, still on the device."""
+    """What one step came to. ``terms`` and ``gradient_norm`` are scalars, still on the device.
+
+    ``terms`` are this rank's share; ``note`` says what had to be changed to take the step at all.
+    """
 
     accepted: bool
     terms: dict[str, Tensor]
     gradient_norm: Tensor
+    note: str = ""
 
     @property
     def loss(self) -> float:
@@ -48,33 +59,63 @@ def take_step(
     optimiser: torch.optim.Optimizer,
     learning_rate: float,
     precision: Precision,
+    ranks: Ranks = ALONE,
 ) -> Step:
     """Move the task by one batch, or leave it bit for bit as it is where a number is not finite.
 
-    Raises InvalidValue where the batch does not fit into memory; the task is unmoved then, too.
+    Where the batch does not fit into memory and the task can go through its network in smaller
+    parts, the step is taken so, and its note says it. Of several ranks all take the step or none.
+    Raises InvalidValue where it does not fit at all; the task is unmoved then, too.
     """
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
-    with memory_sentence(len(batch), precision.device):
-        terms, norm = gradients(task, precision.place(batch), optimiser, precision)
-        # The step's only wait for the device.
-        accepted = bool(torch.isfinite(total_of(terms).detach() + norm))
-        if accepted:
-            optimiser.step()
-            task.after_step(batch.step)
+    try:
+        with memory_sentence(len(batch), precision.device):
+            return _attempt(task, batch, optimiser, precision, ranks)
+    except DoesNotFit:
+        optimiser.zero_grad(set_to_none=True)
+        # Other ranks wait for this one in the middle of the step: together they cannot go back.
+        note = task.go_smaller(len(batch)) if ranks.alone else ""
+        if not note:
+            raise
+    smaller = take_step(task, batch, optimiser, learning_rate, precision, ranks)
+    return replace(smaller, note=f"{note} {smaller.note}".strip())
+
+
+def _attempt(
+    task: Task,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    precision: Precision,
+    ranks: Ranks,
+) -> Step:
+    terms, norm = gradients(task, precision.place(batch), optimiser, precision, ranks)
+    # The step's only wait for the device.
+    accepted = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
+    if accepted:
+        optimiser.step()
+        task.after_step(batch.step)
     optimiser.zero_grad(set_to_none=True)
     detached = {name: term.detach() for name, term in terms.items()}
     return Step(accepted=accepted, terms=detached, gradient_norm=norm)
 
 
 def gradients(
-    task: Task, batch: Batch, optimiser: torch.optim.Optimizer, precision: Precision
+    task: Task,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    precision: Precision,
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The loss terms of a batch, and the norm of the gradient that is now in the parameters."""
+    """The loss terms of a batch, and the norm of the gradient that is now in the parameters.
+
+    The gradient is that of the whole batch: the mean over the ranks.
+    """
     with precision.autocast():
         terms = task.loss(batch, batch.step)
     total_of(terms).backward()  # type: ignore[no-untyped-call]
-    parameters = (p for group in optimiser.param_groups for p in group["params"])
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    average_gradients(parameters, ranks)
     return terms, torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
@@ -100,7 +141,7 @@ def memory_sentence(images: int, device: torch.device) -> Iterator[None]:
         refused = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if not refused and not any(words in str(error) for words in ALLOCATOR_SAYS):
             raise
-        raise InvalidValue(
+        raise DoesNotFit(
             f"A batch of {images} images does not fit into the memory of {device}; "
             f"give --batch {max(2, images // 2)}, smaller images, or a smaller encoder."
         ) from error

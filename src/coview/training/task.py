@@ -27,6 +27,12 @@ class Task(Protocol):
         """Move all other state; called after the optimiser has moved the parameters."""
         ...
 
+    def go_smaller(self, images: int) -> str:
+        """Keep less for the backward pass of batches of ``images``, if there is a way to do so
+        whose gradient is still that of the whole batch: what has changed, or "" where nothing can.
+        """
+        ...
+
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """h and z of images [B, 3, H, W], in evaluation mode, without gradients."""
         ...

@@ -20,15 +20,16 @@ class Telemetry:
     A step is reported after every ``every`` steps, counted from the run's beginning, so that a
     resumed run reports the same steps as one that never stopped. Opening the record at ``step``
     drops the lines of later steps, which the resumed run will write again; at step 0 that is all.
-    ``chance`` is the loss at which nothing has been learned.
+    ``chance`` is the loss at which nothing has been learned. ``path`` None keeps no record: that of
+    a process which is not the first of its run.
     """
 
-    def __init__(self, path: Path, *, chance: float, every: int = 10, step: int = 0) -> None:
+    def __init__(self, path: Path | None, *, chance: float, every: int = 10, step: int = 0) -> None:
         if every < 1:
             raise InvalidValue(f"A report every {every} steps cannot be; give 1 or more.")
         self.path, self.chance, self.every = path, chance, every
         self._unwritten: list[dict[str, Any]] = []
-        rows = truncate(path, step)
+        rows = [] if path is None else truncate(path, step)
         reports = [row for row in rows if row["kind"] == "step"]
         accuracies = [row["accuracy"] for row in rows if row["kind"] == "knn"]
         self.seconds: float = reports[-1]["seconds"] if reports else 0.0
@@ -58,6 +59,9 @@ class Telemetry:
         return row
 
     def _catch_up(self) -> None:
+        if self.path is None:
+            self._unwritten.clear()
+            return
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         while self._unwritten:
@@ -67,6 +71,8 @@ class Telemetry:
     def sync(self) -> None:
         """Make all lines durable. Raises StorageError where the disk refuses."""
         self._catch_up()
+        if self.path is None:
+            return
         with storage_errors(self.path):
             if self.path.exists():
                 with self.path.open("rb") as stream:
