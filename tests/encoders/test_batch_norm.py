@@ -1,10 +1,12 @@
 """Grouped and synchronised BatchNorm against torch's own layers and slow loops, in float64."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from coview.core.errors import InvalidValue
 from coview.core.ranks import ALONE, Ranks
@@ -242,11 +244,32 @@ def test_held_statistics_neither_move_nor_change_the_output(choice):
     assert norm.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("choice", [{}, {"groups": 2}])
+def test_recomputed_block_moves_its_statistics_once(choice):
+    block = nn.Sequential(nn.Conv2d(3, 3, 3, dtype=torch.float64), layer(), nn.ReLU(), layer())
+    set_batch_norm(block, **choice)
+    again = copy.deepcopy(block)
+    x, slow = (noise(4, 3, 6, 6).requires_grad_() for _ in range(2))
+    y = checkpoint(
+        block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_held(block))
+    )
+    loss_of(y).backward()
+    loss_of(again(slow)).backward()
+    assert_same_state(block, again)
+    assert block[1].num_batches_tracked == 1
+    torch.testing.assert_close(x.grad, slow.grad, **EXACT)
+    for mine, theirs in zip(block.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, **EXACT)
+
+
 def test_held_statistics_come_back_after_an_error():
     norm = nn.Sequential(layer(), layer(track_running_stats=False))
+    before = dict(norm.named_buffers())
     with pytest.raises(RuntimeError, match="stop"), statistics_held(norm):
+        norm(noise(4, 3, 2, 2))
         raise RuntimeError("stop")
-    assert [part.track_running_stats for part in norm] == [True, False]
+    assert all(before[name] is buffer for name, buffer in norm.named_buffers())
+    assert_same_state(norm[0], layer())
 
 
 NETWORKS = {

@@ -102,15 +102,21 @@ def statistics_held(module: nn.Module) -> Iterator[None]:
     ``running_var`` nor ``num_batches_tracked`` moves. For a pass that is made a second time, as
     activation checkpointing does.
     """
-    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    tracked = [layer.track_running_stats for layer in layers]
-    for layer in layers:
-        layer.track_running_stats = False
+    # The pass moves copies: without buffers it would save fewer tensors for its backward than the
+    # first pass did, which activation checkpointing takes for another computation.
+    held = [
+        (layer, name, buffer)
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm)
+        for name, buffer in layer.named_buffers(recurse=False)
+    ]
+    for layer, name, buffer in held:
+        setattr(layer, name, buffer.clone())
     try:
         yield
     finally:
-        for layer, was in zip(layers, tracked, strict=True):
-            layer.track_running_stats = was
+        for layer, name, buffer in held:
+            setattr(layer, name, buffer)
 
 
 class Grouped(_BatchNorm):
