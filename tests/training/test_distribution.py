@@ -15,7 +15,7 @@ from torch import nn
 
 from coview.core.errors import InvalidValue
 from coview.core.ranks import ALONE
-from coview.training import distribution
+from coview.training import distribution, heartbeat
 from coview.training.distribution import (
     agreed_reason,
     average_gradients,
@@ -236,6 +236,10 @@ def test_error_that_one_process_tells_ends_the_others_at_once():
     assert said[2] == []
     assert "Process 2 has ended: no space left" in max(*said[0], *said[1])
     found[2].stop()
+
+
+def test_silence_ends_a_run_within_30_seconds():
+    assert heartbeat.PATIENCE + 2 * heartbeat.EVERY < 28  # the rest is for torchrun to notice
 
 
 def test_store_that_is_gone_ends_the_process():
