@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "reports": {"core"},
     "recipes": {"core", "views", "encoders", "heads", "methods", "training"},
     "runs": {"core", *LEAVES, "methods", "training", "evaluation", "reports", "recipes"},
+    "testing": {"core", "data", "views", "encoders", "heads", "methods", "recipes"},
     "studies": {"core", *LEAVES, "methods", "training", "evaluation", "recipes", "runs"},
     "cli": {"core", *LEAVES, "methods", "training", "evaluation", "reports", "recipes", "runs"},
 }  # fmt: skip

@@ -46,7 +46,7 @@ def gradients(method, micro_batch, **options):
     terms = found.loss(views, 0)
     sum(terms.values()).backward()
     grads = {n: p.grad for n, p in found.named_parameters() if p.grad is not None}
-    return {name: float(term) for name, term in terms.items()}, grads, found
+    return {name: float(term.detach()) for name, term in terms.items()}, grads, found
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3, 8])

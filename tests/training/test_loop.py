@@ -29,7 +29,7 @@ class Line(nn.Module):
         self.weight = nn.Parameter(torch.ones(()))
         self.dropout = nn.Dropout(0.5)
         self.register_buffer("accepted", torch.zeros(()))
-        self.faults, self.seen = faults or {}, []
+        self.faults, self.seen, self.parts = faults or {}, [], 0
 
     def loss(self, batch, step):
         self.seen.append(step)
@@ -51,6 +51,14 @@ class Line(nn.Module):
 
     def after_step(self, step):
         self.accepted += 1
+
+    def go_smaller(self, images):
+        if self.parts == 0:
+            return ""
+        self.parts -= 1
+        if self.parts == 0:
+            self.faults = {}
+        return f"parts of {images // 2}"
 
     def embed(self, images):
         raise NotImplementedError
@@ -252,6 +260,21 @@ def test_loop_never_ends_as_if_saved_where_the_disk_refuses(tmp_path, stop):
 def test_loop_batch_that_does_not_fit_is_one_sentence(tmp_path, fault):
     with pytest.raises(InvalidValue, match=r"4 images does not fit .* give --batch 2"):
         run(tmp_path, Line({1: fault}))
+
+
+@pytest.mark.parametrize("fault", ["memory", "host memory"])
+def test_loop_batch_that_does_not_fit_goes_on_in_parts_at_the_same_step(tmp_path, fault):
+    task = Line({3: fault})
+    task.parts = 2
+    outcome, rows, _ = run(tmp_path, task)
+    reference = Line()
+    _, expected, _ = run(tmp_path / "whole", reference)
+    assert outcome.step == 12
+    assert task.seen == [0, 1, 2, 3, 3, *range(3, 12)]
+    assert torch.equal(task.weight, reference.weight)
+    assert [row["text"] for row in rows if row["kind"] == "event"] == ["parts of 2 parts of 2"]
+    losses = [[row["loss"] for row in each if row["kind"] == "step"] for each in (rows, expected)]
+    assert losses[0] == losses[1]
 
 
 def test_loop_other_errors_keep_their_kind(tmp_path):

@@ -141,7 +141,7 @@ class Comparison:
         wanted = [parameter for parameter in parameters if parameter.requires_grad]
         found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
         flat = torch.cat([
-            (torch.zeros_like(p) if g is None else g).reshape(-1).float()
+            (torch.zeros_like(p) if g is None else g).reshape(-1)
             for p, g in zip(wanted, found, strict=True)
         ])  # fmt: skip
         norm: Tensor = torch.linalg.vector_norm(self.ranks.total(flat) / self.ranks.world)

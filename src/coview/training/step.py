@@ -69,6 +69,7 @@ def take_step(
     """
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
+    generators = states(precision.device)
     try:
         with memory_sentence(len(batch), precision.device):
             return _attempt(task, batch, optimiser, precision, ranks)
@@ -78,6 +79,7 @@ def take_step(
         note = task.go_smaller(len(batch)) if ranks.alone else ""
         if not note:
             raise
+    put_back(generators, precision.device)
     smaller = take_step(task, batch, optimiser, learning_rate, precision, ranks)
     return replace(smaller, note=f"{note} {smaller.note}".strip())
 
@@ -130,6 +132,19 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(word)
     if device.type == "cuda":
         torch.cuda.manual_seed(word)
+
+
+def states(device: torch.device) -> list[Tensor]:
+    """Where torch's generators are."""
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *cuda]
+
+
+def put_back(generators: list[Tensor], device: torch.device) -> None:
+    """Set torch's generators to where they were."""
+    torch.set_rng_state(generators[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(generators[1], device)
 
 
 @contextmanager

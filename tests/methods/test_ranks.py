@@ -1,0 +1,118 @@
+"""Several processes compute what one would: loss, gradient and state, for every method, before any
+optimiser, which would hide a wrong scale."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small import SIZE, Pixels, batch, methods
+
+from coview.core.batches import Batch
+from coview.core.ranks import ALONE
+from coview.methods import Learner, Passes, logo, multi_crop
+from coview.training.distribution import average_gradients
+from coview.training.feed import shares
+from coview.views import Crop, ViewPlan, ViewSpec
+from processes import together
+
+IMAGES = 13
+CROPPED = ViewPlan(views=(ViewSpec(size=SIZE, crop=Crop()),) * 2)
+CLOSE = {"rtol": 1e-8, "atol": 1e-11}
+
+
+def everything():
+    found = dict(methods())
+    for name in ("simclr", "moco", "byol", "simsiam"):
+        found[f"logo-{name}"] = logo(replace(found[name], views=CROPPED), weight=0.3)
+    found["logo-ratio"] = logo(replace(found["simsiam"], views=CROPPED), gradient_ratio=0.2)
+    found["multi_crop-supcon"] = multi_crop(replace(found["supcon"], views=CROPPED))
+    found["frozen"] = replace(found["simclr"], batch_norm="frozen")
+    found["per view"] = replace(found["simclr"], batch_norm="per view")
+    return found
+
+
+def part_of(whole, ranks):
+    """What this rank has of a batch."""
+    sizes = shares(len(whole), ranks.world)
+    mine = slice(sum(sizes[: ranks.rank]), sum(sizes[: ranks.rank + 1]))
+    return Batch(
+        step=whole.step, epoch=0, views=tuple(view[mine] for view in whole.views),
+        ids=whole.ids[mine], labels=whole.labels[mine], sizes=sizes,
+    )  # fmt: skip
+
+
+def run(method, ranks, *, norm=True, micro_batch=None, steps=2):
+    """Terms of every step, and the learner after so many steps of plain gradient descent."""
+    found = Learner(
+        method, Pixels(norm=norm), total_steps=8, passes=Passes(micro_batch=micro_batch),
+        ranks=ranks,
+    ).double()  # fmt: skip
+    terms = []
+    for step in range(steps):
+        whole = batch(
+            IMAGES, [v.size for v in method.views.views], seed=step, dtype=torch.float64, step=step
+        )
+        mine = whole if ranks.alone else part_of(whole, ranks)
+        loss = found.loss(mine, step)
+        sum(loss.values()).backward()
+        moved = [p for p in found.parameters() if p.requires_grad]
+        average_gradients(moved, ranks)
+        with torch.no_grad():
+            for parameter in moved:
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+        found.after_step(step)
+        terms.append({name: ranks.mean(term.detach()) for name, term in loss.items()})
+    return terms, found
+
+
+def compare(name, method, ranks, **options):
+    expected, one = run(method, ALONE, **{**options, "micro_batch": None})
+    terms, shared = run(method, ranks, **options)
+    for ours, theirs in zip(terms, expected, strict=True):
+        for term in theirs:
+            torch.testing.assert_close(ours[term], theirs[term], **CLOSE, msg=f"{name}: {term}")
+    for key, value in one.state_dict().items():
+        torch.testing.assert_close(shared.state_dict()[key], value, **CLOSE, msg=f"{name}: {key}")
+
+
+def check_every_method_with_batch_norm(ranks):
+    for name, method in everything().items():
+        compare(name, method, ranks)
+
+
+def check_every_method_in_micro_batches_without_batch_norm(ranks):
+    plain = {"batch_norm": "none", "bias": "all", "init": "torch"}
+    for name, method in everything().items():
+        if name == "frozen":
+            continue
+        predictor = method.predictor and replace(method.predictor, **plain)
+        bare = replace(method, head=replace(method.head, **plain), predictor=predictor)
+        compare(name, bare, ranks, norm=False, micro_batch=2)
+
+
+def check_micro_batches_of_synchronised_batch_norm_end_together(ranks):
+    """Every rank makes as many passes, whatever it holds, and all hold the same afterwards."""
+    _, found = run(methods()["simclr"], ranks, micro_batch=3)
+    for key, value in found.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(ranks.mean(value), value, **CLOSE, msg=key)
+
+
+CHECKS = [check for name, check in sorted(globals().items()) if name.startswith("check_")]
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def faults(request):
+    return together(request.param, CHECKS)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_processes(check, faults):
+    assert "\n".join(faults[check.__name__]).strip() == ""
+
+
+def test_parts_of_a_batch_are_the_batch():
+    whole = batch(IMAGES)
+    parts = [part_of(whole, replace(ALONE, rank=rank, world=4)) for rank in range(4)]
+    assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)
