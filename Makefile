@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check format bench bench-quick clean
+.PHONY: demo test check format bench bench-methods bench-quick clean
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
@@ -32,6 +32,9 @@ format: $(STAMP)
 bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (installs them; takes about half an hour)
 	$(BIN)/python -m pip install --quiet --editable ".[dev,peers,jpeg]"
 	$(BIN)/python benchmarks/all.py
+
+bench-methods: $(STAMP)   ## every method on CIFAR-10 at CPU size: CIFAR=folder with train.parquet and test.parquet
+	$(BIN)/python benchmarks/methods.py $(CIFAR)/train.parquet $(CIFAR)/test.parquet
 
 bench-quick: $(STAMP)
 	$(BIN)/python benchmarks/all.py --quick

@@ -35,8 +35,11 @@ def main() -> int:
         jobs["cifar"] = ["accuracy.py", "cifar", *given.cifar]
     for name in given.only or ():
         if name not in jobs:
-            parser.error("cifar needs --cifar TRAIN TEST" if name == "cifar" and not given.quick
-                         else f"{name} has no quick form")
+            parser.error(
+                "cifar needs --cifar TRAIN TEST"
+                if name == "cifar" and not given.quick
+                else f"{name} has no quick form"
+            )
     failed = [name for name in given.only or jobs if not measured(name, jobs[name], given.quick)]
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)

@@ -1,0 +1,67 @@
+"""``coview pretrain`` under torchrun: what one process learns, two learn; and either goes on."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from coview.core.files import read_lines
+
+WORDS = [
+    "pretrain", "scenes", "--recipe=simclr-cpu", "--encoder=resnet10/8-medium", "--batch=32",
+    "--limit=200", "--epochs=2", "--warmup-epochs=0", "--precision=fp32", "--workers=0",
+]  # fmt: skip
+
+
+def coview(*words, processes=1):
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+    done = subprocess.run(
+        [*start, "coview", *words], capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def losses(folder):
+    return {
+        r["step"]: r["loss"] for r in read_lines(folder / "metrics.jsonl") if r["kind"] == "step"
+    }
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    coview(*WORDS, "--out", str(folder / "one"))
+    said = coview(*WORDS, "--out", str(folder / "two"), processes=2)
+    return folder, said
+
+
+def test_two_processes_learn_what_one_learns(runs):
+    folder, _ = runs
+    one, two = losses(folder / "one"), losses(folder / "two")
+    assert one.keys() == two.keys()
+    assert len(one) == 10
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
+
+
+def test_one_process_speaks_and_writes(runs):
+    folder, said = runs
+    assert said.count("images are held out") == 1
+    for name in ("verdict.json", "report.html", "encoder/model.safetensors"):
+        assert (folder / "two" / name).exists()
+
+
+def test_a_mistake_of_the_user_is_one_sentence(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
+         "coview", "pretrain", "scenes", "--limit", "200", "--batch", "100000", "--out",
+         str(tmp_path / "run")],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "--batch 100,000 does not fit" in done.stderr
+    assert not (tmp_path / "run").exists()
