@@ -7,7 +7,7 @@ from coview.heads import HeadSpec
 from coview.methods import supcon
 from coview.recipes.recipe import Recipe
 from coview.training import OptimiserSpec, ScheduleSpec
-from coview.views import preset
+from coview.views import AutoAugment, auto_augmented, preset
 
 
 def supcon_cifar() -> Recipe:
@@ -41,6 +41,7 @@ def supcon_imagenet() -> Recipe:
         name="supcon-imagenet",
         method=supcon(
             224,
+            views=auto_augmented(224, AutoAugment()),  # section 4.4, for ResNet-50
             temperature=0.1,
             # The authors' code: one dense layer without bias on the encoder's unit-length output.
             head=HeadSpec(layers=1, batch_norm="none", normalise_input=True),

@@ -98,6 +98,7 @@ def _without_budget(
     reasons = [
         f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.",
         *fits,
+        *_about_processes(recipe, world),
         *_about_the_run(recipe, store, rate, seconds),
     ]
     if seconds > LONG_SECONDS:
@@ -153,6 +154,7 @@ def _within(
         f"{name}: {why} in {duration(budget)}.",
         *fits,
         *(f"Passed over: {text}." for text in tried if not text.startswith(name)),
+        *_about_processes(chosen, world),
         *_about_the_run(chosen, store, rate, seconds),
     ]
     return Plan(recipe=chosen, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
@@ -180,6 +182,23 @@ def _candidates(
             size=size if changes.get("size") is None else None,
             encoder=encoder if changes.get("encoder") is None else None,
         )
+
+
+def _about_processes(recipe: Recipe, world: int) -> Iterator[str]:
+    """What several processes compute of what one would."""
+    if world == 1:
+        return
+    method = recipe.method
+    own = method.batch_norm == "groups" or not method.synchronised
+    norm = (
+        "BatchNorm takes its statistics within each process, so that they depend on their number"
+        if own and method.batch_norm != "frozen"
+        else "so are BatchNorm's statistics"
+    )
+    yield (
+        f"On {world} processes, about {recipe.batch_size / world:g} images of a batch on each: "
+        f"loss and gradient are those of the whole batch; {norm}."
+    )
 
 
 def _about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float) -> Iterator[str]:
