@@ -21,9 +21,13 @@ T = TypeVar("T")
 KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
-def option(text: str, default: Any = None, *, group: str = "options") -> Any:
-    """An option of the dataclass: its help text, its default, its group in the help."""
-    return dataclasses.field(default=default, metadata={"help": text, "group": group})
+def option(
+    text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = ()
+) -> Any:
+    """An option of the dataclass: its help text, its default, its group in the help, and other
+    spellings of it."""
+    metadata = {"help": text, "group": group, "also": also}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def argument(text: str, *, optional: bool = False) -> Any:
@@ -70,7 +74,7 @@ def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
             )  # fmt: skip
             continue
         flag = "--" + field.name.replace("_", "-")
-        names.append(flag)
+        names += [flag, *meta["also"]]
         if meta["group"] not in groups:
             groups[meta["group"]] = parser.add_argument_group(meta["group"])
         group = groups[meta["group"]]
@@ -79,7 +83,7 @@ def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
             group.add_argument(flag, dest=field.name, action="store_true", help=meta["help"])
         else:
             group.add_argument(
-                flag, dest=field.name, default=field.default, help=_help(meta["help"], field),
+                flag, *meta["also"], dest=field.name, default=field.default, help=_help(meta["help"], field),
                 metavar=KINDS[plain].split()[-1].upper(), type=_reader(plain),
             )  # fmt: skip
     return names

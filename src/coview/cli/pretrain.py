@@ -44,7 +44,9 @@ class Pretrain:
     )
 
     epochs: float | None = option("passes over the images", group="how it is trained")
-    batch: int | None = option("images in a step", group="how it is trained")
+    batch: int | None = option(
+        "images in a step", group="how it is trained", also=("--batch-size",)
+    )
     classes_per_batch: int | None = option(
         "make every batch of so many classes, equally many images of each",
         group="how it is trained",
