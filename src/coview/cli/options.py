@@ -83,7 +83,8 @@ def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
             group.add_argument(flag, dest=field.name, action="store_true", help=meta["help"])
         else:
             group.add_argument(
-                flag, *meta["also"], dest=field.name, default=field.default, help=_help(meta["help"], field),
+                flag, *meta["also"], dest=field.name, default=field.default,
+                help=_help(meta["help"], field),
                 metavar=KINDS[plain].split()[-1].upper(), type=_reader(plain),
             )  # fmt: skip
     return names
