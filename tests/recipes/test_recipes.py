@@ -1,0 +1,113 @@
+"""All recipes: whole, distinct, and with the numbers that the papers give."""
+
+from dataclasses import replace
+
+import pytest
+
+from coview.core.errors import InvalidValue
+from coview.core.values import decode, encode, fingerprint
+from coview.methods import Ema, Queue
+from coview.recipes import METHODS, RECIPES, change, fitting, for_classes, known_values, recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_named_told_and_survives_json(name):
+    found = recipe(name)
+    assert found.name == name
+    assert (RECIPES[name].__doc__ or "").endswith(".") or "\n" in (RECIPES[name].__doc__ or "")
+    assert decode(encode(found), known_values()) == found
+
+
+def test_no_two_recipes_are_the_same():
+    assert len({fingerprint(recipe(name)) for name in RECIPES}) == len(RECIPES)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("side", [28, 32, 64, 96, 256])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_fits_every_size_and_device(method, side, device):
+    found = fitting(method, side=side, images=5000, device=device)
+    assert found.name == f"{method}-fitting"
+    assert found.image_size <= (224 if device == "cuda" else 96)
+    assert found.rates(5000).max() > 0
+    if found.image_size > 32:
+        views = found.method.views.views
+        assert any(view.blur is not None or view.augment is not None for view in views)
+
+
+PAPERS = {
+    # recipe: (peak learning rate at the recipe's batch, weight decay, batch, epochs)
+    "simclr-imagenet": (4.8, 1e-6, 4096, 100),
+    "simclr-v2-imagenet": (6.4, 1e-4, 4096, 800),
+    "moco-imagenet": (0.03, 1e-4, 256, 200),
+    "byol-imagenet": (4.8, 1e-6, 4096, 300),
+    "simsiam-imagenet": (0.1, 1e-4, 512, 100),
+    "supcon-imagenet": (9.6, 1e-3, 6144, 350),
+    "simsiam-cifar": (0.06, 5e-4, 512, 800),
+    "moco-cifar": (0.06, 5e-4, 512, 200),
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_recipe_has_the_numbers_of_its_paper(name):
+    found = recipe(name)
+    rate, decay, batch, epochs = PAPERS[name]
+    assert found.optimiser.peak(found.batch_size) == pytest.approx(rate)
+    assert found.optimiser.weight_decay == decay
+    assert (found.batch_size, found.epochs) == (batch, epochs)
+
+
+def test_memories_and_averages_are_the_papers():
+    moco, v1 = recipe("moco-imagenet").method, recipe("moco-v1-imagenet").method
+    assert (moco.memory, moco.target) == (Queue(length=65_536), Ema(start=0.999, end=0.999))
+    assert (moco.objective.temperature, v1.objective.temperature) == (0.2, 0.07)
+    assert (moco.head.layers, v1.head.layers) == (2, 1)
+    assert recipe("simclr-v2-imagenet").method.memory == Queue(length=65_536)
+    assert recipe("byol-imagenet").method.target == Ema(start=0.99, end=1.0)
+
+
+HEADS = {
+    # parameters of head and predictor on a ResNet-50 (facts of the papers' code)
+    "moco-imagenet": (4_458_624, None),
+    "moco-v1-imagenet": (262_272, None),
+    "simsiam-imagenet": (12_591_104, 2_100_224),
+    "byol-imagenet": (9_449_472, 2_109_440),
+    "simclr-v2-imagenet": (76_308_608, None),
+    "supcon-imagenet": (262_144, None),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_have_the_size_of_the_papers(name):
+    method, width = recipe(name).method, recipe(name).encoder.outline().features
+
+    def count(spec, width):
+        return sum(p.numel() for p in spec.outline(width).parameters())
+
+    head, predictor = HEADS[name]
+    assert count(method.head, width) == head
+    if predictor is not None:
+        assert count(method.predictor, method.head.output) == predictor
+
+
+def test_logits_follow_the_classes_of_the_data():
+    found = for_classes(recipe("supervised-cpu"), 37)
+    assert (found.method.head.output, found.method.objective.classes) == (37, 37)
+    assert for_classes(recipe("simclr-cpu"), 37) == recipe("simclr-cpu")
+
+
+def test_temperature_of_a_method_without_one_is_refused():
+    with pytest.raises(InvalidValue, match="has none"):
+        change(recipe("byol-cpu"), temperature=0.1)
+
+
+def test_crops_are_options_of_any_recipe():
+    assert len(change(recipe("simclr-cpu"), local_crops=3).method.views.views) == 5
+    with_logo = change(recipe("byol-cpu"), affinity="learned")
+    assert with_logo == replace(recipe("logo-byol-cpu"), name="byol-cpu")
+
+
+def test_classes_per_batch_divide_the_batch():
+    assert change(recipe("supcon-cpu"), classes_per_batch=8).classes_per_batch == 8
+    with pytest.raises(InvalidValue, match="multiple"):
+        change(recipe("supcon-cpu"), classes_per_batch=7)
