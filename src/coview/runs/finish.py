@@ -50,13 +50,14 @@ def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> Non
 
 
 def leave(run: Run, learner: Learner, reason: str) -> None:
-    """Export what there is and say how to go on; the checkpoint is written already."""
+    """Export and report what there is and say how to go on; the checkpoint is written already."""
     if answers(run, learner):
         export(run, learner)
     else:
         say(f"Encoder:  {UNSOUND}")
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")
+    say(f"Report so far: {write_report(run.path)}")
     say(f"Go on exactly with: coview resume {run.path}")
 
 
