@@ -57,6 +57,15 @@ def test_resume_of_twenty_steps_gives_the_forty_straight_ones(
     assert reports(tmp_path) == reports(folder)
 
 
+@pytest.mark.parametrize("method", ["byol", "logo-moco"])
+def test_resume_of_methods_with_a_memory(straight, tmp_path, method):
+    folder, expected = straight("sgd", method)
+    for stop in (13, 20, None):
+        _, state = tiny_run.run(tmp_path, method=method, stop_after=stop)
+    assert_same(state, expected)
+    assert reports(tmp_path) == reports(folder)
+
+
 def test_resume_the_run_it_is_compared_with_learns(straight):
     """Equal bits would be no news of a run in which nothing moves."""
     _, state = straight("sgd")

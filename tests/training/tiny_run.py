@@ -8,7 +8,7 @@ import torch
 from coview.core.images import store_from_arrays
 from coview.encoders import resnet
 from coview.heads import HeadSpec
-from coview.methods import Learner, simclr, supcon
+from coview.methods import Learner, byol, logo, moco, simclr, supcon
 from coview.training import (
     Checkpoints,
     Feed,
@@ -24,6 +24,14 @@ from coview.training import (
 from coview.views import views_of
 
 BATCH, SEED = 8, 5
+HEAD = HeadSpec(output=16)
+METHODS = {
+    "simclr": lambda: simclr(8, head=HEAD),
+    "supcon": lambda: supcon(8, head=HEAD),
+    "byol": lambda: byol(8, head=HEAD, predictor=HEAD),
+    # Queue, average, critic and groups of BatchNorm, all of which have a state or a draw.
+    "logo-moco": lambda: logo(moco(8, head=HEAD, queue=24, norm_group=4, symmetric=True)),
+}
 OPTIMISERS = {
     "sgd": OptimiserSpec(name="sgd", learning_rate=0.5, weight_decay=1e-4),
     "adamw": OptimiserSpec(name="adamw", learning_rate=0.05, weight_decay=0.01),
@@ -42,8 +50,11 @@ def noise_store(images=36, size=12):
 def build(folder, *, optimiser="sgd", workers=0, total_steps=40, method="simclr", step=None):
     """Everything ``run`` needs, from the latest checkpoint in ``folder`` or from the start."""
     folder, store = Path(folder), noise_store()
-    plan = {"simclr": simclr, "supcon": supcon}[method](8, head=HeadSpec(output=16))
-    learner = Learner(plan, resnet(18, width=0.0625, stem="small", seed=SEED), head_seed=SEED)
+    plan = METHODS[method]()
+    learner = Learner(
+        plan, resnet(18, width=0.0625, stem="small", seed=SEED), head_seed=SEED,
+        total_steps=total_steps,
+    )  # fmt: skip
     precision = choose_precision("fp32", torch.device("cpu"))
     precision.prepare(learner)
     spec = OPTIMISERS[optimiser]
