@@ -8,6 +8,7 @@ import torch
 
 from coview.encoders import EncoderSpec
 from coview.methods import (
+    Critic,
     CrossEntropy,
     InfoNCE,
     NegativeCosine,
@@ -37,12 +38,17 @@ from coview.views import identity
 
 LOGO_OVER = ("simclr", "moco", "byol", "simsiam")
 # Of the CPU recipes, whose heads are narrow: the checks are of the method, not of its widths.
-METHODS = {name: recipe(f"{name.replace('_', '-')}-cpu").method for name in names()}
+METHODS = {
+    name: recipe(f"{name.replace('_', '-')}-cpu").method
+    if f"{name.replace('_', '-')}-cpu" in RECIPES
+    else named(name)(32)
+    for name in names()
+}
 METHODS |= {f"logo-{name}": logo(METHODS[name]) for name in LOGO_OVER}
 METHODS |= {
     "logo-cosine": logo(METHODS["moco"], affinity="cosine"),
     "logo-ratio": logo(METHODS["simsiam"], gradient_ratio=0.015),
-    "logo-literal": logo(METHODS["byol"], terms="mean", critic=None, locals=3),
+    "logo-literal": logo(METHODS["byol"], terms="mean", critic=Critic(loss="literal"), locals=3),
     "multi_crop-simclr": multi_crop(METHODS["simclr"]),
     "multi_crop-supcon": multi_crop(METHODS["supcon"]),
     "multi_crop-moco": multi_crop(METHODS["moco"]),
@@ -114,9 +120,8 @@ def views():
     """Every different view of every recipe, at a size that is quick."""
     found = {}
     for name, make in RECIPES.items():
-        for view in make().method.views.views:
-            small = replace(view, size=min(view.size, 40))
-            found.setdefault(small, name)
+        for slot, view in enumerate(make().method.views.views):
+            found.setdefault(replace(view, size=min(view.size, 40)), f"{name} {slot}")
     return {name: view for view, name in found.items()} | {"identity": identity(24)}
 
 

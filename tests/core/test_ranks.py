@@ -1,5 +1,8 @@
 """What processes tell each other, against one process that has everything in float64."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -107,16 +110,12 @@ def check_second_derivative_is_refused(ranks):
         gradient.sum().backward()
 
 
-def check_first_is_that_of_rank_0_in_any_layout(ranks):
-    wanted = torch.arange(24.0).view(1, 2, 3, 4)
-    for values in (
-        wanted + ranks.rank,
-        (wanted + ranks.rank).to(memory_format=torch.channels_last),
-    ):
-        assert ranks.first(values) is values
-        assert torch.equal(values, wanted)
-    parameter = torch.nn.Parameter(torch.full((2,), float(ranks.rank)))
-    assert torch.equal(ranks.first(parameter), torch.zeros(2))
+def check_rank_0_has_ended_before_the_others_begin(ranks):
+    with tempfile.TemporaryDirectory() as own:
+        place = Path(ranks.texts(own)[0]) / "left"
+        found = ranks.first_alone(lambda: place.exists() or not place.write_text("here"))
+        assert found == (not ranks.leads)
+        ranks.barrier()
 
 
 def check_sizes_flags_and_texts(ranks):
@@ -158,7 +157,6 @@ def test_alone_gives_back_what_it_was_given():
     assert ALONE.gather(rows) is rows
     assert ALONE.total(rows) is rows
     assert ALONE.mean(rows) is rows
-    assert ALONE.first(rows) is rows
     assert ALONE.sizes(3) == (3,)
     assert ALONE.texts("why") == ("why",)
     assert ALONE.any(True)

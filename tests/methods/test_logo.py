@@ -221,3 +221,24 @@ def test_unknown_affinity_offers_the_nearest():
 def test_one_local_view_cannot_repel():
     with pytest.raises(InvalidValue, match="at least two"):
         logo(base("moco"), locals=1)
+
+
+def test_options_that_would_do_nothing_are_refused():
+    with pytest.raises(InvalidValue, match="one of them"):
+        logo(base("moco"), weight=1.0, gradient_ratio=0.1)
+    with pytest.raises(InvalidValue, match="no critic"):
+        logo(base("moco"), affinity="cosine", critic=Critic())
+
+
+def test_critic_is_trained_and_judges_in_float32_under_autocast():
+    method = logo(base("simsiam"), weight=1.0)
+    plain, cast = (Learner(method, Pixels(), total_steps=8) for _ in range(2))
+    asked = {slot: (rows[0].float(),) for slot, rows in embeddings(range(4)).items()}
+    answered = {slot: asked[slot][0].detach() for slot in (0, 1)}
+    expected = compared(method, asked, answered, player=plain.player)
+    expected.affinity(method.repulsion)
+    found = compared(method, asked, answered, player=cast.player)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found.affinity(method.repulsion)
+    for name, value in expected.moved[0].items():
+        assert torch.equal(found.moved[0][name], value)

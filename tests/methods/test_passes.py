@@ -222,3 +222,29 @@ def test_groups_of_keys_are_other_images_than_those_of_queries():
     ((_, rows),) = passes[0]
     assert sorted(rows.tolist()) == list(range(64))
     assert int((rows // 8 == torch.arange(64) // 8).sum()) < 24  # 8 are expected by chance
+
+
+def test_batch_that_does_not_fit_first_has_its_blocks_run_again():
+    method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
+    found = Learner(method, resnet(10, width=0.0625, stem="small"))
+    plain = copy.deepcopy(found)
+    assert "same gradient" in found.go_smaller(8)
+    assert found.passes == Passes(blocks=True)
+    losses = [each.loss(batch(8, (16, 16)), 0)["NTXent"] for each in (found, plain)]
+    for loss in losses:
+        loss.backward()
+    assert torch.equal(*losses)
+    for ours, theirs in zip(found.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+    notes = [found.go_smaller(8) for _ in range(3)]
+    assert ["BatchNorm sees a part" in note for note in notes] == [True, True, False]
+    assert notes[2] == ""
+    assert found.passes == Passes(blocks=True, micro_batch=2)
+
+
+@pytest.mark.parametrize(("images", "part"), [(5, 2), (7, 2), (3, 2), (8, 3)])
+def test_no_part_is_a_single_image(images, part):
+    (passes,) = grouped(batch(images).views, [1], apart=True, part=part, mixed=False, step=0)
+    sizes = [images if rows is None else len(rows) for ((_, rows),) in passes]
+    assert sum(sizes) == images
+    assert min(sizes) >= 2

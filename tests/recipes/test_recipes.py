@@ -42,7 +42,7 @@ PAPERS = {
     "moco-imagenet": (0.03, 1e-4, 256, 200),
     "byol-imagenet": (4.8, 1e-6, 4096, 300),
     "simsiam-imagenet": (0.1, 1e-4, 512, 100),
-    "supcon-imagenet": (9.6, 1e-3, 6144, 350),
+    "supcon-imagenet": (9.6, 1e-2, 6144, 350),
     "simsiam-cifar": (0.06, 5e-4, 512, 800),
     "moco-cifar": (0.06, 5e-4, 512, 200),
 }

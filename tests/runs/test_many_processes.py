@@ -1,8 +1,10 @@
 """``coview pretrain`` under torchrun: what one process learns, two learn; and either goes on."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -65,3 +67,38 @@ def test_a_mistake_of_the_user_is_one_sentence(tmp_path):
     assert done.returncode != 0
     assert "--batch 100,000 does not fit" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_two_goes_on_with_one(tmp_path):
+    run = tmp_path / "run"
+    words = [word for word in WORDS if not word.startswith("--epochs")]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    started = subprocess.Popen(
+        [*start, "-m", "coview", *words, "--epochs=200", "--out", str(run)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    record = run / "metrics.jsonl"
+    for _ in range(600):
+        if record.exists() and record.read_text().count('"kind": "step"') >= 2:
+            break
+        time.sleep(0.1)
+    started.send_signal(signal.SIGTERM)
+    started.wait(60)
+    before = losses(run)
+    assert (run / "checkpoints").is_dir()
+    assert not (run / "verdict.json").exists()
+    resumed = subprocess.Popen(
+        [sys.executable, "-m", "coview", "resume", str(run), "--workers=0"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    for _ in range(600):
+        if len(losses(run)) > len(before):
+            break
+        time.sleep(0.1)
+    resumed.send_signal(signal.SIGTERM)
+    said, _ = resumed.communicate(timeout=60)
+    assert "Going on after step" in said
+    after = losses(run)
+    assert len(after) > len(before)
+    assert {step: after[step] for step in before} == before

@@ -45,13 +45,13 @@ def test_need_of_four_views_is_about_twice_that_of_two():
 
 def test_batch_that_fits_goes_whole(monkeypatch):
     with_free(monkeypatch, 1e12)
-    assert fitting_passes(small(), CPU) == (Passes(), "")
+    assert fitting_passes(small(), CPU, images=256) == (Passes(), "")
 
 
 def test_batch_that_fits_with_blocks_run_again_is_exact(monkeypatch):
     need = need_of(small(), CPU)
     with_free(monkeypatch, 256 * (need.whole + need.blocks) / 2)
-    passes, sentence = fitting_passes(small(), CPU)
+    passes, sentence = fitting_passes(small(), CPU, images=256)
     assert passes == Passes(blocks=True)
     assert "same gradient" in sentence
 
@@ -59,7 +59,7 @@ def test_batch_that_fits_with_blocks_run_again_is_exact(monkeypatch):
 def test_batch_that_is_too_large_gets_the_largest_micro_batch(monkeypatch):
     need = need_of(small(), CPU)
     with_free(monkeypatch, 40 * need.whole)
-    passes, sentence = fitting_passes(small(batch_size=4096), CPU)
+    passes, sentence = fitting_passes(small(), CPU, images=4096)
     assert passes == Passes(micro_batch=32)
     assert "BatchNorm sees 32 images" in sentence
 
@@ -67,18 +67,30 @@ def test_batch_that_is_too_large_gets_the_largest_micro_batch(monkeypatch):
 def test_memory_for_not_even_two_images_is_refused(monkeypatch):
     with_free(monkeypatch, 1000)
     with pytest.raises(InvalidValue, match="smaller --encoder"):
-        fitting_passes(small(), CPU)
+        fitting_passes(small(), CPU, images=256)
 
 
 def test_passes_that_were_asked_for_stay(monkeypatch):
     with_free(monkeypatch, 1000)
     asked = small(passes=Passes(micro_batch=7))
-    assert fitting_passes(asked, CPU) == (asked.passes, "")
+    assert fitting_passes(asked, CPU, images=256) == (asked.passes, "")
 
 
 def test_exactness_says_where_batch_norm_sees_a_part():
-    assert "BatchNorm sees 8 images" in exactness(small(), 8)
-    assert exactness(small("moco-cpu"), 8).endswith("exactly.")
+    assert "BatchNorm sees 8 images" in exactness(small(), 256, 8)
+    assert "BatchNorm sees 8 images" in exactness(small("moco-cpu"), 256, 8)
+    for micro_batch, images in ((64, 256), (128, 256)):  # whole groups of 64
+        assert exactness(small("moco-cpu"), images, micro_batch).endswith("exactly.")
+    assert "BatchNorm sees 64 images" in exactness(small("moco-cpu"), 200, 64)
+    group = replace(small(), encoder=encoder_named("resnet10/8-medium+gn"))
+    assert exactness(group, 256, 8).endswith("exactly.")
+
+
+def test_micro_batches_of_groups_are_whole_groups(monkeypatch):
+    need = need_of(small("moco-cpu"), CPU)
+    with_free(monkeypatch, 300 * need.whole)
+    passes, _ = fitting_passes(small("moco-cpu"), CPU, images=4096)
+    assert passes == Passes(micro_batch=256)
 
 
 def test_free_memory_is_some():

@@ -20,7 +20,6 @@ from coview.training.distribution import (
     agreed_reason,
     average_gradients,
     buckets,
-    copy_first,
     joined,
     own_device,
     same_everywhere,
@@ -103,18 +102,6 @@ def check_different_networks_are_named(ranks):
         same_everywhere(mine, ranks)
 
 
-def check_copy_of_rank_0_is_the_same_everywhere(ranks):
-    mine, first = network(ranks.rank), network(0)
-    mine.to(memory_format=torch.channels_last if ranks.leads else torch.contiguous_format)
-    mine[1].num_batches_tracked += ranks.rank
-    kept = dict(mine.named_parameters())
-    copy_first(mine, ranks)
-    same_everywhere(mine, ranks)
-    for name, tensor in mine.state_dict().items():
-        assert torch.equal(tensor, first.state_dict()[name])
-    assert all(kept[name] is parameter for name, parameter in mine.named_parameters())
-
-
 def check_reason_is_the_first_that_any_rank_has(ranks):
     assert agreed_reason("", ranks) == ""
     last = ranks.rank == ranks.world - 1
@@ -139,7 +126,6 @@ def test_alone_changes_nothing():
     mine = with_gradients(0)
     before = copy.deepcopy([parameter.grad for parameter in mine.parameters()])
     average_gradients(mine.parameters(), ALONE)
-    copy_first(mine, ALONE)
     same_everywhere(mine, ALONE)
     assert all(torch.equal(p.grad, b) for p, b in zip(mine.parameters(), before, strict=True))
     assert agreed_reason("why", ALONE) == "why"

@@ -23,8 +23,9 @@ def run(words: Sequence[str]) -> int:
     from coview.recipes import RECIPES, recipe
 
     if options.name is None:
+        width = max(map(len, RECIPES)) + 2
         for name, make in RECIPES.items():
-            say(f"{name:<18}{(make.__doc__ or '').splitlines()[0]}")
+            say(f"{name:<{width}}{(make.__doc__ or '').splitlines()[0]}")
     else:
         chosen = recipe(options.name)
         say(RECIPES[options.name].__doc__ or "")

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+T = TypeVar("T")
 
 
 def _called(name: str, before: str) -> Callable[..., Any]:
@@ -98,16 +100,6 @@ class Ranks:
         """The mean over all ranks of a floating tensor of one shape. Differentiable."""
         return values if self.alone else self.total(values) / self.world
 
-    def first(self, values: Tensor) -> Tensor:
-        """Rank 0's tensor, on every rank; ``values`` is overwritten and returned."""
-        if not self.alone:
-            with torch.no_grad():
-                sent = values.detach().contiguous()
-                dist.broadcast(sent, group_src=0, group=self.group)
-                if sent.data_ptr() != values.data_ptr():
-                    values.copy_(sent)
-        return values
-
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` holds on at least one rank."""
         return flag if self.alone else any(self.sizes(int(flag)))
@@ -132,6 +124,18 @@ class Ranks:
         sizes = self.sizes(len(letters))
         parts = torch.split(self.gather(letters, sizes), list(sizes))
         return tuple(bytes(part.tolist()).decode() for part in parts)
+
+    def first_alone(self, action: Callable[[], T]) -> T:
+        """What ``action`` gives on this rank; rank 0 has ended it before the others begin it, for
+        what may be left behind for them (files of a cache)."""
+        if self.alone:
+            return action()
+        if self.leads:
+            found = action()
+            self.barrier()
+            return found
+        self.barrier()
+        return action()
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""

@@ -97,6 +97,10 @@ class PixelWriter:
             self._stream.close()
             _write_index(self._temporary, 4 * self.length, parts)
             # Another process may have finished the same store meanwhile: then theirs is as good.
+            with contextlib.suppress(OSError, DamagedFile, KeyError, ValueError):
+                kept = load(self.folder)
+                shutil.rmtree(self._temporary, ignore_errors=True)
+                return kept
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self._temporary.rename(self.folder)

@@ -181,7 +181,9 @@ def normalised(layer: Grouped, x: Tensor) -> Tensor:
         )
     else:
         assert grouping.group is not None
-        y, mean, variance = in_groups(layer, x, max(1, round(len(x) / grouping.group)))
+        y, mean, variance = in_groups(
+            layer, x, max(1, min(round(len(x) / grouping.group), len(x) // 2))
+        )
         if moves(layer):
             both = grouping.ranks.mean(torch.stack((mean, variance)))
             mean, variance = both.unbind()

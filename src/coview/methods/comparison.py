@@ -69,7 +69,9 @@ class Comparison:
 
     def similarity(self) -> Tensor:
         """The weighted sum over all pairs."""
-        flowing, stopped = self._negatives(stop=False), self._negatives(stop=True)
+        negatives = {
+            stop: self._negatives(stop=stop) for stop in {pair.stop for pair in self.method.pairing}
+        }
         total = self.ids.new_zeros((), dtype=torch.float32)
         for pair in self.method.pairing:
             key = self.answered[pair.key]
@@ -77,7 +79,7 @@ class Comparison:
                 self.asked[pair.query][-1],
                 key.detach() if pair.stop else key,
                 self.ids,
-                stopped if pair.stop else flowing,
+                negatives[pair.stop],
                 self.ranks,
             )
         return total
@@ -86,14 +88,14 @@ class Comparison:
         """The mean affinity of the pairs of local views; the critic has moved before it judges."""
         local = {slot: unit(self.asked[slot][0]) for slot in repulsion.views}
         weights: Weights = {}
-        if self.player is not None:
-            # The critic sees the batch of all ranks, so that each rank moves its copy alike.
-            whole = {slot: self.ranks.gather(z.detach()) for slot, z in local.items()}
-            pairs = [(whole[a], whole[b]) for a, b in repulsion.pairs]
-            self.moved = self.player.improved(pairs, self.step, len(self.all_ids))
-            weights = self.moved[0]
         found = []
         with torch.autocast(self.ids.device.type, enabled=False):
+            if self.player is not None:
+                # The critic sees the batch of all ranks, so that each moves its copy alike.
+                whole = {slot: self.ranks.gather(z.detach()) for slot, z in local.items()}
+                pairs = [(whole[a], whole[b]) for a, b in repulsion.pairs]
+                self.moved = self.player.improved(pairs, self.step, len(self.all_ids))
+                weights = self.moved[0]
             for a, b in repulsion.pairs:
                 if self.player is None:
                     found.append((local[a] * local[b]).sum(1).mean())
@@ -116,8 +118,7 @@ class Comparison:
             rows = [key.detach() if stop else key for key in self.everywhere.values()]
             ids = [self.all_ids] * len(rows)
         if self.queue is not None:
-            # A copy: the backward pass reads it after the queue has moved.
-            rows, ids = [*rows, self.queue.rows.clone()], [*ids, self.queue.ids.clone()]
+            rows, ids = [*rows, self.queue.rows], [*ids, self.queue.ids]
         if not rows:
             return None
         return Negatives(rows=torch.cat([r.to(rows[-1].dtype) for r in rows]), ids=torch.cat(ids))

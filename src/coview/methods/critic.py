@@ -12,7 +12,6 @@ from torch.func import functional_call
 from torch.nn.functional import normalize, relu, softplus
 
 from coview.core.keys import Domain, stream_seed
-from coview.core.ranks import ALONE, Ranks
 from coview.heads.head import draw
 from coview.methods.affinity import Critic
 
@@ -46,9 +45,9 @@ class Player(nn.Module):
     Its parameters take no gradient from the encoder's loss and belong to no optimiser of the run.
     """
 
-    def __init__(self, spec: Critic, width: int, seed: int, ranks: Ranks = ALONE) -> None:
+    def __init__(self, spec: Critic, width: int, seed: int) -> None:
         super().__init__()
-        self.spec, self.seed, self.ranks = spec, seed, ranks
+        self.spec, self.seed = spec, seed
         self.network = CriticNetwork(spec, width)
         generator = torch.Generator().manual_seed(stream_seed(seed, Domain.INIT, "critic"))
         for module in self.network.modules():

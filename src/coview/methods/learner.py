@@ -27,6 +27,7 @@ from coview.methods.passes import (
     Network,
     Outputs,
     Passes,
+    blocks_of,
     checkpoint_blocks,
     grouped,
     run,
@@ -57,7 +58,7 @@ class Learner(nn.Module):
         ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
-        self.method, self.passes, self.ranks = method, passes, ranks
+        self.method, self.passes, self.ranks = method, WHOLE, ranks
         self.total_steps = total_steps
         self.encoder = encoder
         self.head = method.head.build(encoder.features, head_seed)
@@ -85,8 +86,7 @@ class Learner(nn.Module):
             group=method.norm_group,
             frozen=method.batch_norm == "frozen",
         )
-        if passes.blocks:
-            checkpoint_blocks(self.encoder)
+        self.use(passes)
         self._staged: list[Tensor] = []
         self._comparison: Comparison | None = None
 
@@ -127,12 +127,28 @@ class Learner(nn.Module):
         self._staged, self._comparison = [], None
 
     def go_smaller(self, images: int) -> str:
-        """Halve the micro-batch, which is the batch at first; "" where it is down to two images."""
+        """Run blocks again where there are some, which is exact; then halve the micro-batch, which
+        is the batch at first; "" where it is down to two images."""
+        if not self.passes.blocks and blocks_of(self.encoder):
+            self.use(replace(self.passes, blocks=True))
+            return (
+                "The batch did not fit into memory: each residual block is run again in the "
+                "backward pass from here on, which gives the same gradient."
+            )
         part = (self.passes.micro_batch or images) // 2
         if part < 2:
             return ""
-        self.passes = replace(self.passes, micro_batch=part)
-        return f"The batch did not fit into memory: it goes on in micro-batches of {part}."
+        self.use(replace(self.passes, micro_batch=part))
+        return (
+            f"The batch did not fit into memory: it goes on in micro-batches of {part}. The "
+            "gradient is that of the whole batch's loss, but BatchNorm sees a part at a time."
+        )
+
+    def use(self, passes: Passes) -> None:
+        """Go through the network in these passes from here on."""
+        if passes.blocks and not self.passes.blocks:
+            checkpoint_blocks(self.encoder)
+        self.passes = passes
 
     def _answers(self, asked: dict[int, Outputs], batch: Batch, step: int) -> dict[int, Tensor]:
         """The keys of every slot that answers, [B, D], with a gradient where they are shared."""

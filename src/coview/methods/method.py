@@ -76,6 +76,11 @@ class Method:
                     f"{type(self.objective).__name__} has no negatives, so a queue of keys "
                     "means nothing to it."
                 )
+            if self.objective.takes_negatives and not (self.memory or self.objective.uses_batch):
+                raise InvalidValue(
+                    f"{type(self.objective).__name__} has nothing to tell its key from: give the "
+                    "method a memory, or the objective batch_negatives=True."
+                )
             return
         used = {
             "predictor": self.predictor is not None,

@@ -48,7 +48,9 @@ def moco(
         name="moco",
         views=views or preset(policy, size),
         head=head or HeadSpec(layers=version, batch_norm="none", bias="all", init="torch"),
-        objective=InfoNCE(temperature=temperature or (0.07 if first else 0.2)),
+        objective=InfoNCE(
+            temperature=(0.07 if first else 0.2) if temperature is None else temperature
+        ),
         target=Ema(start=momentum, end=momentum),
         memory=Queue(length=queue),
         pairing=BOTH_WAYS if symmetric else ONE_WAY,

@@ -80,7 +80,9 @@ def grouped(
         sizes = dict.fromkeys(views[slot].shape[-2:] for slot in slots)
         together = [[s for s in slots if views[s].shape[-2:] == size] for size in sizes]
     count = len(views[slots[0]])
-    parts = 1 if part is None else -(-max(count, most) // part)
+    whole = max(count, most)
+    # No part of a single image, of which BatchNorm could take no statistics.
+    parts = 1 if part is None else max(1, min(-(-whole // part), whole // 2))
     return [_round(count, shared, parts, mixed, step) for shared in together]
 
 

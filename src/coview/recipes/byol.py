@@ -19,7 +19,12 @@ def byol_imagenet() -> Recipe:
         method=byol(224, momentum=(0.99, 1.0)),  # released presets: 0.99 for 300 epochs
         encoder=EncoderSpec(depth=50),
         optimiser=OptimiserSpec(
-            name="lars", learning_rate=0.3, scaling="linear", weight_decay=1e-6
+            # The released code multiplies by the learning rate after the velocity, SimCLR's LARS
+            # before it; they differ while the rate changes.
+            name="lars",
+            learning_rate=0.3,
+            scaling="linear",
+            weight_decay=1e-6,
         ),
         schedule=ScheduleSpec(warmup_epochs=10),
         batch_size=4096,

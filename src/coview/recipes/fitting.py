@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coview.core.errors import UnknownName
+from coview.encoders import EncoderSpec
 from coview.methods import named
 from coview.recipes.catalogue import recipe
 from coview.recipes.recipe import Recipe, change
@@ -45,7 +46,8 @@ def fitting(method: str, *, side: int, images: int, device: str) -> Recipe:
         base = replace(recipe(f"{method}-cifar"), epochs=200)
     else:
         base = recipe("simclr-photos" if method == "simclr" else f"{method}-imagenet")
-        base = replace(base, epochs=200, batch_size=256)
+        # Of ResNet-50, whatever the paper's largest network is.
+        base = replace(base, epochs=200, batch_size=256, encoder=EncoderSpec(depth=50))
     base = replace(base, name=f"{method}-fitting")
     return replace(base, batch_size=batch_for(images, base))
 

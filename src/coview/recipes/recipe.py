@@ -162,7 +162,7 @@ def change(
 
 def _with_crops(method: Method, count: int | None, affinity: str | None) -> Method:
     if affinity is not None:
-        return logo(method, locals=count or 2, affinity=cast(Any, affinity))
+        return logo(method, locals=2 if count is None else count, affinity=cast(Any, affinity))
     return method if count is None else multi_crop(method, locals=count)
 
 

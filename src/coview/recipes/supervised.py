@@ -31,7 +31,7 @@ def supervised_cifar() -> Recipe:
         method=supervised(32, classes=10),
         encoder=EncoderSpec(depth=18, stem="small"),
         optimiser=OptimiserSpec(
-            # Khosla et al., PyTorch code: 0.8 at batch 1,024.
+            # Khosla et al., PyTorch code: 0.8 at batch 1,024; Nesterov is ours.
             name="sgd", learning_rate=0.2, scaling="linear", weight_decay=1e-4, nesterov=True,
         ),
         schedule=ScheduleSpec(warmup_epochs=5),

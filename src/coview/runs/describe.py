@@ -31,6 +31,7 @@ def describe(
     device: torch.device,
     precision: str,
     weights: str | None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """The content of run.json. ``opened`` are the arguments that open ``store`` again."""
     recipe = plan.recipe
@@ -45,6 +46,8 @@ def describe(
         "hash": fingerprint(recipe),
         "encoder": recipe.encoder.label(),
         "weights": weights,
+        "processes": processes,
+        "needs_labels": method.needs_labels,
         "data": {
             "source": store.source,
             "images": training_images,

@@ -146,10 +146,7 @@ def checkpoints(folder: Path) -> tuple[str, ...]:
 
 def supervised_classes(run: dict[str, Any]) -> int:
     """Number of classes that the run's objective draws together; 0 where it uses no labels."""
-    method = run.get("recipe", {}).get("method", {})
-    objective = method.get("objective", {}) if isinstance(method, dict) else {}
-    supervised = isinstance(objective, dict) and objective.get("type") in ("SupCon", "CrossEntropy")
-    return len(run.get("data", {}).get("class_names", [])) if supervised else 0
+    return len(run.get("data", {}).get("class_names", [])) if run.get("needs_labels") else 0
 
 
 def _recorded(folder: Path, step: int) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from coview.methods.passes import blocks_of
 from coview.recipes import Recipe
 from coview.runs.network import build
 from coview.training import choose_precision
+from coview.training.distribution import processes_here
 
 # Of what is free: the allocator's gaps, gradients and moments, and views rendered ahead want room.
 SHARE = 0.7
@@ -32,8 +33,9 @@ class Need:
     blocks: float | None
 
 
-def fitting_passes(recipe: Recipe, device: torch.device) -> tuple[Passes, str]:
-    """How the recipe's batch goes through its network here, and a sentence that says so.
+def fitting_passes(recipe: Recipe, device: torch.device, *, images: int) -> tuple[Passes, str]:
+    """How a process's ``images`` of each batch go through the recipe's network here, and a sentence
+    that says so.
 
     Whole where that fits; else with each residual block run again in the backward pass, which is
     exact; else in the largest micro-batch that fits. The sentence is "" where nothing had to be
@@ -41,7 +43,7 @@ def fitting_passes(recipe: Recipe, device: torch.device) -> tuple[Passes, str]:
     """
     if recipe.passes != Passes():
         return recipe.passes, ""
-    free, need, images = SHARE * free_bytes(device), need_of(recipe, device), recipe.batch_size
+    free, need = SHARE * free_bytes(device), need_of(recipe, device)
     if images * need.whole <= free:
         return recipe.passes, ""
     why = (
@@ -59,16 +61,21 @@ def fitting_passes(recipe: Recipe, device: torch.device) -> tuple[Passes, str]:
             f"{why}, which is not enough for two; give a smaller --encoder or --size."
         )
     part = 2 ** (part.bit_length() - 1)
-    return Passes(micro_batch=part), f"{why}: {exactness(recipe, part)}"
+    group = recipe.method.norm_group
+    if group is not None and part > group:
+        part -= part % group  # whole groups, so that they are those of the whole batch
+    return Passes(micro_batch=part), f"{why}: {exactness(recipe, images, part)}"
 
 
-def exactness(recipe: Recipe, micro_batch: int) -> str:
-    """What is exact about micro-batches under the recipe, and what is not."""
+def exactness(recipe: Recipe, images: int, micro_batch: int) -> str:
+    """What is exact about micro-batches of ``images`` under the recipe, and what is not."""
     said = (
         f"micro-batches of {micro_batch} (--micro-batch), run again in the backward pass for about "
         "a third more time. The gradient is that of the whole batch's loss"
     )
-    if recipe.method.batch_norm in ("frozen", "groups"):
+    method, group = recipe.method, recipe.method.norm_group
+    whole_groups = group is not None and images % micro_batch == 0 and micro_batch % group == 0
+    if method.batch_norm == "frozen" or recipe.encoder.norm == "group" or whole_groups:
         return f"{said}, exactly."
     return f"{said}; BatchNorm sees {micro_batch} images at a time instead of the batch."
 
@@ -81,14 +88,15 @@ def need_of(recipe: Recipe, device: torch.device) -> Need:
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that may still be taken on ``device``."""
+    """Memory that this process may still take on ``device``."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    here = processes_here()
+    with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable"))
-        return float(min(int(line.split()[1]) * 1024, memory_bytes()))
-    return memory_bytes() / 2
+        return float(min(int(line.split()[1]) * 1024, memory_bytes())) / here
+    return memory_bytes() / 2 / here
 
 
 def _kept(recipe: Recipe, device: torch.device, images: int) -> tuple[float, float]:

@@ -12,7 +12,8 @@ from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import say
 from coview.core.ranks import ALONE, Ranks
-from coview.methods import Learner
+from coview.core.values import decode_one, encode
+from coview.methods import Learner, Passes
 from coview.recipes import Recipe
 from coview.runs.describe import write_quarantine
 from coview.runs.finish import finish, judge, leave
@@ -103,7 +104,9 @@ def _go(
             learning_rates=recipe.rates(len(training)),
             precision=precision,
             telemetry=telemetry,
-            save=lambda step: checkpoints.save(step, collect(learner, optimiser), {}),
+            save=lambda step: checkpoints.save(
+                step, collect(learner, optimiser), {"passes": encode(learner.passes)}
+            ),
             on_epoch=watch,
             stop=signals,
             ranks=ranks,
@@ -187,5 +190,7 @@ def _restored(checkpoints: Checkpoints, learner: Learner, optimiser: torch.optim
     for sentence in checkpoint.damaged:
         say(f"Passed over a damaged checkpoint: {sentence}")
     restore(learner, optimiser, checkpoint.tensors)
+    if "passes" in checkpoint.meta:  # a batch that once did not fit will not fit again
+        learner.use(decode_one(checkpoint.meta["passes"], Passes))
     say(f"Going on after step {checkpoint.step:,}.")
     return checkpoint.step

@@ -28,7 +28,7 @@ from coview.runs.planning import Plan, make_plan
 from coview.runs.run import Run
 from coview.runs.session import feed_of, go
 from coview.training import choose_precision
-from coview.training.distribution import joined, own_device
+from coview.training.distribution import joined, own_device, processes_here
 from coview.training.verdict import EXIT_CODES
 
 Data = str | Path | ImageStore | npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
@@ -94,13 +94,16 @@ def pretrain(
     }  # fmt: skip
     begun_from = None if weights is None else str(Path(weights).expanduser().absolute())
     with joined(on) as ranks:
-        store = open_for(**{**opened, "source": data}, download=download)
+        here = {**opened, "source": data, "memory_share": memory_share / processes_here()}
+        store = ranks.first_alone(lambda: open_for(**here, download=download))
         if ranks.leads:  # the others find its plan in the run's folder
             plan, training_images = plan_for(store, recipe, on, seconds, changes, ranks)
             for sentence in plan.reasons:
                 say(sentence)
             if not dry_run:
-                prepare(folder, plan, store, on, opened, training_images, begun_from, workers)
+                prepare(
+                    folder, plan, store, on, opened, training_images, begun_from, workers, ranks
+                )
         ranks.barrier()
         if dry_run:
             return None
@@ -116,16 +119,18 @@ def prepare(
     training_images: int,
     weights: str | None,
     workers: int | None,
+    ranks: Ranks,
 ) -> None:
     """Make the run's folder, with the description of what is to be trained."""
     learner = build(plan.recipe, weights)
     written = choose_precision(plan.recipe.precision, device)
     # Refuses what cannot be trained before a folder is made.
-    feed_of(plan.recipe, store, written, workers=workers)
+    training = store.subset(hold_out(store, plan.recipe.seed)[0])
+    feed_of(plan.recipe, training, written, workers=workers, ranks=ranks)
     plan.recipe.rates(training_images)
     content = describe(
         plan, store, learner, opened=opened, training_images=training_images,
-        device=device, precision=written.format, weights=weights,
+        device=device, precision=written.format, weights=weights, processes=ranks.world,
     )  # fmt: skip
     write_description(folder, content)
 
@@ -152,9 +157,28 @@ def resume(
     on = own_device(device)
     about = found.description["data"]
     with joined(on) as ranks:
-        store = _opened_again(found, about["opened"], data)
+        share = about["opened"]["memory_share"] / processes_here()
+        again = {**about["opened"], "memory_share": share}
+        store = ranks.first_alone(lambda: _opened_again(found, again, data))
         check_same(store, about["fingerprint"], store.source)
+        said = other_statistics(found, ranks.world)
+        if said:
+            say(said)
         return go(found, store, device=on, workers=workers, ranks=ranks)
+
+
+def other_statistics(run: Run, world: int) -> str:
+    """What differs where a run goes on with another number of processes; "" where nothing does."""
+    before, recipe = run.description.get("processes", 1), run.recipe
+    method = recipe.method
+    own = method.batch_norm == "groups" or not method.synchronised or recipe.passes.micro_batch
+    if before == world or not own:
+        return ""
+    return (
+        f"The run began with {before} processes and goes on with {world}: BatchNorm takes its "
+        "statistics of other groups of images from here on, so that it is not the same run bit for "
+        "bit. Images, order and views are."
+    )
 
 
 def place_of(data: Any) -> str | list[str] | None:

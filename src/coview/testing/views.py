@@ -86,9 +86,12 @@ def is_keyed_by_epoch_and_slot(view: ViewSpec) -> None:
         draw(view, ids, sides, sides, seed=0, epoch=epoch, slot=slot)
         for epoch, slot in ((0, 0), (1, 0), (0, 1))
     ]
-    random = view.crop is not None or view.flip > 0
+    chances = (view.flip, view.grey, view.solarise, view.sobel)
+    parts = (view.crop, view.second_crop, view.jitter, view.blur, view.augment, view.turn,
+             view.noise, view.cutout)  # fmt: skip
+    drawn = any(0 < chance < 1 for chance in chances) or any(part is not None for part in parts)
     for other in tables[1:]:
-        assert random == bool((tables[0] != other).any()) or not random
+        assert drawn == bool((tables[0] != other).any())
 
 
 def fast_rendering_is_the_specification(view: ViewSpec) -> None:

@@ -8,7 +8,6 @@ from coview.training.class_order import ClassOrder
 from coview.training.distribution import (
     agreed_reason,
     average_gradients,
-    copy_first,
     joined,
     own_device,
     same_everywhere,
@@ -46,7 +45,6 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "collect",
-    "copy_first",
     "joined",
     "own_device",
     "restore",

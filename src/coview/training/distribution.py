@@ -49,6 +49,11 @@ def world_of_torchrun() -> int:
     return int(os.environ["WORLD_SIZE"])
 
 
+def processes_here() -> int:
+    """How many processes of this run share this machine."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world_of_torchrun() > 1 else 1
+
+
 def own_device(asked: str = "auto") -> torch.device:
     """The device called so; under torchrun every process of a machine has a GPU of its own.
 
@@ -168,16 +173,6 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
         dist.all_reduce(flat, group=ranks.group)
         write_back(flat.div_(ranks.world), bucket)
-
-
-@torch.no_grad()
-def copy_first(module: nn.Module, ranks: Ranks) -> None:
-    """Give every rank the parameters and buffers that ``module`` has on rank 0."""
-    if ranks.alone:
-        return
-    for bucket in buckets([tensor.detach() for tensor in module.state_dict().values()]):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        write_back(ranks.first(flat), bucket)
 
 
 def same_everywhere(module: nn.Module, ranks: Ranks) -> None:

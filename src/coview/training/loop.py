@@ -87,7 +87,8 @@ def train(
                 say(step.note)
             refused = 0 if step.accepted else refused + 1
             if not step.accepted:
-                telemetry.write("refused", done, ids=batch.ids.tolist(), reason=step.fault)
+                ids = ranks.gather(batch.ids, batch.sizes or None)
+                telemetry.write("refused", done, ids=ids.tolist(), reason=step.fault)
             elif telemetry.due(done):
                 row = _report(telemetry, over_ranks(step, ranks), rate, done, pace)
                 if on_report is not None and ranks.leads:

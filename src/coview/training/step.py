@@ -50,6 +50,8 @@ class Step:
         for name, term in self.terms.items():
             if not torch.isfinite(term):
                 return f"the loss {name} is {float(term)}"
+        if torch.isfinite(self.gradient_norm):
+            return "another process's loss is not finite"
         return f"the gradient norm is {float(self.gradient_norm)}"
 
 
@@ -71,27 +73,17 @@ def take_step(
         group["lr"] = learning_rate
     generators = states(precision.device)
     try:
-        with memory_sentence(len(batch), precision.device):
-            return _attempt(task, batch, optimiser, precision, ranks)
+        with memory_sentence(sum(batch.sizes) or len(batch), precision.device):
+            terms, norm = gradients(task, precision.place(batch), optimiser, precision, ranks)
     except DoesNotFit:
         optimiser.zero_grad(set_to_none=True)
         # Other ranks wait for this one in the middle of the step: together they cannot go back.
         note = task.go_smaller(len(batch)) if ranks.alone else ""
         if not note:
             raise
-    put_back(generators, precision.device)
-    smaller = take_step(task, batch, optimiser, learning_rate, precision, ranks)
-    return replace(smaller, note=f"{note} {smaller.note}".strip())
-
-
-def _attempt(
-    task: Task,
-    batch: Batch,
-    optimiser: torch.optim.Optimizer,
-    precision: Precision,
-    ranks: Ranks,
-) -> Step:
-    terms, norm = gradients(task, precision.place(batch), optimiser, precision, ranks)
+        put_back(generators, precision.device)
+        smaller = take_step(task, batch, optimiser, learning_rate, precision, ranks)
+        return replace(smaller, note=f"{note} {smaller.note}".strip())
     # The step's only wait for the device.
     accepted = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
     if accepted:

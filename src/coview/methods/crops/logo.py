@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from coview.core.errors import UnknownName
+from coview.core.errors import InvalidValue, UnknownName
 from coview.methods.affinity import (
     CosineAffinity,
     Critic,
@@ -58,6 +58,10 @@ def logo(
         raise UnknownName("affinity", str(affinity), AFFINITIES)
     if terms not in TERMS:
         raise UnknownName("way to add terms", str(terms), TERMS)
+    if weight is not None and gradient_ratio is not None:
+        raise InvalidValue("Either weight is lambda or gradient_ratio finds it; give one of them.")
+    if critic is not None and affinity != "learned":
+        raise InvalidValue(f"The affinity is {affinity!r}, which has no critic; leave it out.")
     paired = in_pairs(method)
     with_locals = multi_crop(paired, locals=locals, local_size=local_size, r_g=r_g, r_l=r_l)
     total = sum(pair.weight for pair in with_locals.pairing) if terms == "mean" else 1.0
