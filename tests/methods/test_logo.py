@@ -12,7 +12,7 @@ from coview.methods import Critic, GradientRatio, Learner, NTXent, logo, multi_c
 from coview.methods.comparison import Comparison
 from coview.methods.critic import unit
 from coview.methods.crops import in_pairs
-from coview.views import Crop, ViewPlan, ViewSpec
+from coview.views import Crop, ViewPlan, ViewSpec, multi_crop_preset, preset
 
 CROPPED = ViewPlan(views=(ViewSpec(size=SIZE, crop=Crop()),) * 2)
 BASES = ("simclr", "moco", "byol", "simsiam")
@@ -242,3 +242,18 @@ def test_critic_is_trained_and_judges_in_float32_under_autocast():
         found.affinity(method.repulsion)
     for name, value in expected.moved[0].items():
         assert torch.equal(found.moved[0][name], value)
+
+
+@pytest.mark.parametrize(("size", "name"), [(224, "logo"), (32, "logo_small")])
+def test_default_crops_are_those_of_the_released_code(size, name):
+    policy = preset("moco_v2" if size > 32 else "moco_small", size)
+    assert logo(replace(base("moco"), views=policy)).views.views == multi_crop_preset(name).views
+
+
+def test_multi_crop_takes_a_published_plan():
+    swav = multi_crop_preset("swav")
+    method = multi_crop(base("moco"), views=swav)
+    assert method.views == swav
+    assert len(method.pairing) == 1 + 6 * 2
+    with pytest.raises(InvalidValue, match="needs local views"):
+        multi_crop(base("moco"), views=CROPPED)

@@ -15,7 +15,7 @@ from coview.views import (
     contact_sheet,
     draw,
     identity,
-    logo,
+    multi_crop_preset,
     simclr,
     views_of,
 )
@@ -146,7 +146,7 @@ def test_sheet_leaves_room_for_broken_captions(tmp_path):
 
 
 def test_smaller_views_are_shown_smaller_in_the_middle_of_their_cells(tmp_path):
-    store, plan = photographs([(300, 260)]), logo(224, 96, locals=3)
+    store, plan = photographs([(300, 260)]), multi_crop_preset("logo", locals=3)
     assert shown_sides(plan) == [208, 208, 89, 89, 89]
     assert headings(plan)[2:4] == ["view 2, 224 px", "view 3, 96 px"]
     contact_sheet(store, np.array([0]), plan, tmp_path / "views.png", seed=4)

@@ -24,7 +24,6 @@ from coview.views import (
     auto_augmented,
     composition,
     identity,
-    logo,
     multi_crop,
     multi_crop_preset,
     preset,
@@ -105,31 +104,12 @@ def test_preset_offers_the_nearest_name():
         multi_crop_preset("swaw")
 
 
-def test_logo_by_default_is_the_published_one():
-    assert logo(224) == multi_crop_preset("logo")
-    assert logo(32) == multi_crop_preset("logo_small")
-    assert all(view.blur == Blur(probability=0.5) for view in logo(224).views)
-    assert all(view.blur is None for view in logo(32).views)
-
-
-def test_logo_takes_its_two_ratios():
-    views = logo(64, 24, r_g=0.6, r_l=0.2, locals=4).views
-    assert [view.size for view in views] == [64] * 2 + [24] * 4
-    assert [view.crop.area for view in views] == [(0.6, 1.0)] * 2 + [(0.05, 0.2)] * 4
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [({"r_l": 0.01}, "r_l is 0.01"), ({"r_l": 1.2}, "r_l is 1.2"), ({"r_g": 0.0}, "Crop.area")],
-)
-def test_logo_refuses_ratios_out_of_range(wrong, sentence):
-    with pytest.raises(InvalidValue, match=sentence):
-        logo(32, **wrong)
-
-
 def test_views_of_different_sizes_are_rendered_side_by_side():
     store = photographs(LARGE)
-    plan = logo(64, 24, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    plan = multi_crop(
+        preset("moco_v2", 64, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
+        global_size=64, local_size=24, global_area=(0.4, 1.0), local_area=(0.05, 0.4),
+    )  # fmt: skip
     views = views_of(store, all_rows(store), plan, seed=0, epoch=0)
     assert [tuple(view.shape) for view in views] == [(6, 3, s, s) for s in (64, 64, 24, 24)]
     assert not torch.equal(views[2], views[3])
@@ -194,7 +174,7 @@ def test_auto_augmented_views_are_crop_flip_and_the_policy():
 
 def test_local_crops_are_smaller_parts_of_the_image():
     store = photographs([(400, 400)] * 50)
-    views = logo(32).views
+    views = multi_crop_preset("logo_small").views
     from coview.views import draw
 
     shares = []

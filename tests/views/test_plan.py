@@ -17,7 +17,6 @@ from coview.views import (
     ViewPlan,
     ViewSpec,
     identity,
-    moco_v1,
     preset,
     simclr,
 )
@@ -178,8 +177,7 @@ def test_byol_treats_its_two_views_differently():
 def test_moco_v1_always_jitters_all_four_by_two_fifths_and_never_blurs():
     jitter = Jitter(probability=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4)
     view = ViewSpec(size=224, crop=Crop(area=(0.2, 1.0)), flip=0.5, jitter=jitter, grey=0.2)
-    assert moco_v1(224).views == (view, view)
-    assert preset("moco_v1", 224) == moco_v1(224)
+    assert preset("moco_v1", 224).views == (view, view)
 
 
 def test_moco_of_small_images_is_its_cifar_policy():

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from coview import __version__
 from coview.core.errors import InvalidValue
 from coview.core.files import write_json, write_text
+from coview.core.modes import evaluating
 from coview.encoders import residual
 from coview.encoders.guide import guide
 from coview.encoders.loading import Normalised, load_encoder
@@ -108,13 +109,8 @@ def example_images(size: int) -> Tensor:
 @torch.no_grad()
 def answer(network: nn.Module, images: Tensor) -> Tensor:
     """``network(images)`` in eval mode; the modes are put back after."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    with evaluating(network):
         h: Tensor = network(images)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return h
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.images import ImageStore
+from coview.core.modes import evaluating
 from coview.core.progress import progress
 from coview.views import ViewPlan, ViewSpec, identity, views_of
 
@@ -100,15 +101,8 @@ def pixel_features(
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradient; afterwards every submodule has its own flag again."""
-    flags = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for module in modules:
-            module.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        for part, flag in flags:
-            part.training = flag
+    with evaluating(*modules), torch.no_grad():
+        yield
 
 
 def weights_fingerprint(module: nn.Module) -> str:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
+from coview.core.modes import evaluating
 from coview.core.ranks import ALONE, Ranks
 from coview.encoders import Encoder
 from coview.encoders.batch_norm import batch_norms, set_batch_norm
@@ -217,18 +218,6 @@ class Learner(nn.Module):
     def chance(self, batch_size: int) -> float:
         """The loss at which nothing has been learned, for batches of so many images."""
         return self.method.chance(batch_size)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Every part of ``module`` in evaluation mode; afterwards each in the mode that it had."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def copies(tensors: Iterable[Tensor]) -> list[Tensor]:

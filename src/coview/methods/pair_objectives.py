@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from coview.core.ranks import ALONE, Ranks
-from coview.methods.set_objectives import aligned_loss, check_temperature
-from coview.objectives import info_nce, negative_cosine
+from coview.methods.set_objectives import check_temperature
+from coview.objectives import info_nce, negative_cosine, practical_floor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,8 +100,8 @@ class InfoNCE(PairObjective):
         return math.log(1 + negatives)
 
     def floor(self, negatives: int, width: int) -> float:
-        """See :func:`aligned_loss`, with one positive."""
-        return aligned_loss(negatives + 2, 1, width, self.temperature)
+        """See :func:`practical_floor`, with one positive."""
+        return practical_floor(negatives + 2, width, self.temperature)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import ALONE, Ranks
-from coview.objectives import chance, cross_entropy, decoupled_nt_xent, nt_xent, sup_con
+from coview.objectives import (
+    chance,
+    cross_entropy,
+    decoupled_nt_xent,
+    nt_xent,
+    practical_floor,
+    sup_con,
+)
 
 
 class SetObjective(ABC):
@@ -81,11 +88,11 @@ class NTXent(SetObjective):
     def floor(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """See :func:`aligned_loss`; ``classes`` does not matter to NT-Xent."""
+        """See :func:`practical_floor`; ``classes`` does not matter to NT-Xent."""
         rows = views * batch_size
         if self.decoupled:
-            return aligned_loss(rows - views + 1, 0, width, self.temperature)
-        return aligned_loss(rows, views - 1, width, self.temperature)
+            return practical_floor(rows - views + 1, width, self.temperature, positives=0)
+        return practical_floor(rows, width, self.temperature, positives=views - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +126,11 @@ class SupCon(SetObjective):
     def floor(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """See :func:`aligned_loss`, with V B / classes - 1 positives of each row."""
+        """See :func:`practical_floor`, with V B / classes - 1 positives of each row."""
         rows = views * batch_size
         positives = views - 1 if classes is None else rows / classes - 1
-        return aligned_loss(rows, max(positives, views - 1), width, self.temperature)
+        positives = max(positives, views - 1)
+        return practical_floor(rows, width, self.temperature, positives=positives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,16 +176,6 @@ def require(labels: Tensor | None, who: str) -> Tensor:
             "give labels, or learn without them by simclr."
         )
     return labels
-
-
-def aligned_loss(rows: int, positives: float, width: int, temperature: float) -> float:
-    """ln(P + N exp(-1/tau + 1/(2 D tau^2))): P equal positives, N other rows at random, width D.
-
-    The cosine of random unit rows has variance 1/D; its exponential's mean is taken to second
-    order. Never above chance, ln(P + N).
-    """
-    spread = -1 / temperature + 1 / (2 * width * temperature**2)
-    return math.log(positives + (rows - 1 - positives) * math.exp(min(spread, 0.0)))
 
 
 def check_temperature(temperature: float) -> None:

@@ -17,12 +17,13 @@ def chance(rows: int) -> float:
     return math.log(rows - 1)
 
 
-def practical_floor(rows: int, width: int, temperature: float) -> float:
-    """About the lowest NT-Xent loss in practice: both views equal, images spread at random.
+def practical_floor(rows: int, width: int, temperature: float, *, positives: float = 1) -> float:
+    """About the lowest contrastive loss in practice: positives equal, the rest spread at random.
 
-    ln(1 + (C - 1) exp(-1/tau + 1/(2 D tau^2))), C = rows - 1 candidates, D = width; it rests on a
-    second-order expansion and is never above ``chance``. For two views and no labels only.
+    ln(P + N exp(-1/tau + 1/(2 D tau^2))) for P ``positives`` and N = rows - 1 - P others of each
+    row, D = width: the cosine of random unit rows has variance 1/D, and its exponential's mean is
+    taken to second order. Never above ``chance``.
     """
     chance(rows)
     spread = -1 / temperature + 1 / (2 * width * temperature**2)
-    return math.log1p((rows - 2) * math.exp(min(spread, 0.0)))
+    return math.log(positives + (rows - 1 - positives) * math.exp(min(spread, 0.0)))

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from coview.core.modes import evaluating
 from coview.encoders import EncoderSpec
-from coview.methods.learner import evaluating
 from coview.testing.contract import run
 
 SIDE = 32

@@ -68,8 +68,9 @@ def shares(count: int, world: int) -> tuple[int, ...]:
 class Feed:
     """The batches of steps ``start_step`` .. ``total_steps`` - 1, in keyed order.
 
-    Step s is batch s % steps_per_epoch of epoch s // steps_per_epoch of ``order``, a
-    :class:`KeyedOrder` where None. So the position in the data is the step and nothing else,
+    ``steps_per_epoch`` counts the steps in which as many images are seen as there are. An epoch of
+    ``order`` may be another: step s is its batch s % S of epoch s // S, for its S steps. ``order``
+    is a :class:`KeyedOrder` where None. So the position in the data is the step and nothing else,
     whatever the number of workers and of processes.
 
     Of the images of a step each of ``ranks`` renders and gets its own consecutive part (see
@@ -111,7 +112,7 @@ class Feed:
                 f"but the batch is {batch_size}; give both the same."
             )
         self.batch_size, self.seed = batch_size, seed
-        self.steps_per_epoch = self.order.steps_per_epoch
+        self.steps_per_epoch = steps_per_epoch(len(ids), batch_size)
         self.sizes = () if ranks.alone else shares(batch_size, ranks.world)
         ends = (0, *accumulate(self.sizes or (batch_size,)))
         self._own = slice(ends[ranks.rank], ends[ranks.rank + 1])
@@ -156,13 +157,13 @@ class Feed:
 
     def rows(self, step: int) -> Rows:
         """The rows of the images of a step on all ranks together, int64 [batch_size]."""
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, place = divmod(step, self.order.steps_per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = epoch, self.order.rows(epoch)
         return self._epoch[1][place * self.batch_size : (place + 1) * self.batch_size]
 
     def _batch(self, step: int, rows: Rows) -> Batch:
-        epoch = step // self.steps_per_epoch
+        epoch = step // self.order.steps_per_epoch
         try:
             views = self.render(rows, self.ids[rows], epoch)
         except Exception as error:

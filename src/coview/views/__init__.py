@@ -3,10 +3,10 @@
 from coview.views.compositions import STUDIED, asymmetric, auto_augmented, composition
 from coview.views.contact import contact_sheet
 from coview.views.draw import draw
-from coview.views.multi_crop import MULTI_CROPS, MultiCrop, logo, multi_crop, multi_crop_preset
+from coview.views.multi_crop import MULTI_CROPS, MultiCrop, multi_crop, multi_crop_preset
 from coview.views.operations import AutoAugment, Cutout, Noise, QuarterTurns, RandAugment
 from coview.views.plan import Blur, Crop, Jitter, ViewPlan, ViewSpec
-from coview.views.presets import POLICIES, Policy, identity, moco_v1, plan_of, preset, simclr
+from coview.views.presets import POLICIES, Policy, identity, plan_of, preset, simclr
 from coview.views.reference import render_reference
 from coview.views.render import render, views_of
 from coview.views.table import Table
@@ -34,8 +34,6 @@ __all__ = [
     "contact_sheet",
     "draw",
     "identity",
-    "logo",
-    "moco_v1",
     "multi_crop",
     "multi_crop_preset",
     "plan_of",

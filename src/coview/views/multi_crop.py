@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.views.plan import Blur, Crop, Interpolation, Triple, ViewPlan, ViewSpec
-from coview.views.presets import POLICIES, SMALL, plan_of
+from coview.views.presets import POLICIES, plan_of
 
 Area = tuple[float, float]
 
@@ -116,35 +116,4 @@ def multi_crop_preset(
         global_area=crops.global_area,
         local_area=crops.local_area,
         local=local,
-    )
-
-
-def logo(
-    size: int,
-    local_size: int | None = None,
-    *,
-    r_g: float = 0.4,
-    r_l: float = 0.4,
-    locals: int = 2,
-    mean: Triple | None = None,
-    std: Triple | None = None,
-) -> ViewPlan:
-    """LoGo's crops: global areas in (r_g, 1), local ones in (0.05, r_l) (Zhang et al. 2022, LoGo).
-
-    ``local_size`` None takes LoGo's sizes: ``size`` itself up to 32 pixels, else 3/7 of it (96 of
-    224). The operations are MoCo v2's, without blur up to 32 pixels; LoGo's code blurs before the
-    colour jitter, this after it. Raises InvalidValue for numbers out of range.
-    """
-    if not 0.05 <= r_l <= 1:
-        raise InvalidValue(f"r_l is {r_l}; local areas begin at 0.05, so give 0.05 to 1.")
-    if local_size is None:
-        local_size = size if size <= SMALL else max(1, round(size * 96 / 224))
-    policy = POLICIES["moco_small" if size <= SMALL else "moco_v2"]
-    return multi_crop(
-        plan_of(policy, size, mean=mean, std=std),
-        global_size=size,
-        local_size=local_size,
-        locals=locals,
-        global_area=(r_g, 1.0),
-        local_area=(0.05, r_l),
     )

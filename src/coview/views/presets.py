@@ -64,14 +64,6 @@ POLICIES: dict[str, Policy] = {
 }  # fmt: skip
 
 
-def moco_v1(size: int, *, mean: Triple | None = None, std: Triple | None = None) -> ViewPlan:
-    """MoCo's first policy: jitter of 0.4 in all four, always, and no blur (He et al. 2020).
-
-    Grey follows the jitter here and precedes it in MoCo's script.
-    """
-    return plan_of(POLICIES["moco_v1"], size, mean=mean, std=std)
-
-
 def simclr(
     size: int,
     *,

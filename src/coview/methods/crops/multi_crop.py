@@ -24,19 +24,24 @@ def multi_crop(
     local_size: int | None = None,
     r_g: float = 0.4,
     r_l: float = 0.4,
+    views: ViewPlan | None = None,
 ) -> Method:
     """``method`` with ``locals`` small crops beside its two global ones.
 
     For NT-Xent and SupCon every other crop of an image is a positive and all crops of others are
     negatives (Caron et al., SwAV, 2020, appendix A.8, of SimCLR). For pair objectives every local
     crop asks the key of each global one, of which no gradient flows back; local crops are never
-    keys. See ``with_local_views`` for the crops. Raises InvalidValue.
+    keys. See ``with_local_views`` for the crops; ``views`` replaces them all by a plan of two
+    global views and any number of local ones, such as ``coview.views.multi_crop_preset("swav")``.
+    Raises InvalidValue.
     """
-    plan = with_local_views(method.views, locals, local_size, r_g, r_l)
+    plan = views or with_local_views(method.views, locals, local_size, r_g, r_l)
+    if len(plan.views) <= len(GLOBALS):
+        raise InvalidValue(f"Multi-crop needs local views; this plan has {len(plan.views)} views.")
     name = f"multi_crop-{method.name}"
     if not method.pairs_views:
         return replace(method, name=name, views=plan)
-    pairing = method.pairing + local_to_global(locals)
+    pairing = method.pairing + local_to_global(len(plan.views) - len(GLOBALS))
     return replace(method, name=name, views=plan, pairing=pairing)
 
 
