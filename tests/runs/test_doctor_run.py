@@ -177,9 +177,8 @@ def test_doctor_run_names_figures_that_an_older_version_lacks(tmp_path: Path) ->
         doctor_run(run)
 
 
-def test_supervised_classes_counts_them_for_supcon_only() -> None:
+def test_supervised_classes_counts_them_for_methods_that_need_labels() -> None:
     data = {"class_names": ["cat", "dog", "owl"]}
-    for objective, count in (("SupCon", 3), ("NTXent", 0)):
-        recipe = {"method": {"type": "Method", "objective": {"type": objective}}}
-        assert supervised_classes({"recipe": recipe, "data": data}) == count
-    assert supervised_classes({}) == 0
+    for needed, count in ((True, 3), (False, 0)):
+        assert supervised_classes({"needs_labels": needed, "data": data}) == count
+    assert supervised_classes({"data": data}) == 0
