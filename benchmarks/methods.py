@@ -3,7 +3,7 @@
     python benchmarks/methods.py TRAIN TEST [--images 10000] [--views 400000] [--seeds 3]
                                  [--only NAME ...]
 
-All runs have one network (ResNet-18, width 1/4, medium stem), one optimiser and schedule, batch 256
+All runs have one network (ResNet-18, width 1/4, medium stem), one optimiser and schedule, batch 128
 and the same number of views: a method with four views of an image makes half as many epochs as one
 with two. TRAIN and TEST are files of CIFAR-10; training never sees the labels but for the two
 supervised methods. kNN: k = 10, cosine, votes weighted, on h, weights at the end of training, the
@@ -133,7 +133,7 @@ def main() -> None:
     print(f"methods: {about}\n")
     print(
         f"{encoder_named(ENCODER).label()}, {given.images:,} images, {given.views:,} views a run, "
-        "batch 256, AdamW; labels hidden but from supcon and supervised.\n"
+        "batch 128, AdamW; labels hidden but from supcon and supervised.\n"
     )
     print(table({name: results[name] for name in wanted}))
 
