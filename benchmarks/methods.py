@@ -16,6 +16,7 @@ goes on where it was. The table gives mean and 95 % interval (Student's t) over 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import statistics
@@ -64,7 +65,8 @@ def measured(name: str, chosen: Recipe, seed: int, given: argparse.Namespace) ->
         seed=seed, schedule=replace(chosen.schedule, warmup_epochs=1),
     )  # fmt: skip
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
+    # What the runs say goes to the error stream, so that the table stands alone.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         out = Path(folder) / "run"
         run = coview.pretrain(
             given.train, recipe=run_recipe, out=out, limit=given.images, labels="auto"
