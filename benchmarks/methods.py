@@ -75,15 +75,15 @@ def measured(name: str, chosen: Recipe, seed: int, given: argparse.Namespace) ->
         result = coview.evaluate(
             out, given.train, test=given.test, protocols=["knn"], limit=given.images
         )[0]
+        assert run is not None
+        verdict = run.verdict or {"verdict": "not ended"}
     row = next(
         row for row in result["results"]
         if row["tap"] == "h" and row["setting"]["k"] == 10 and row["setting"]["temperature"]
     )  # fmt: skip
-    assert run is not None
-    assert run.verdict is not None
     return {
         "accuracy": row["accuracy"], "untrained": row["untrained"], "pixels": row["pixels"],
-        "verdict": run.verdict["verdict"], "seconds": seconds,
+        "verdict": verdict["verdict"], "seconds": seconds,
     }  # fmt: skip
 
 

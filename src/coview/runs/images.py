@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import RunError, UnknownName
+from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.data import LABELS, open_images, require_images, split_held_out
 
@@ -42,6 +42,12 @@ def open_for(source: Any, *, labels: str, needs_labels: bool = False, **options:
         raise UnknownName("place of labels", labels, (*LABELS, "none"))
     is_folder = isinstance(source, (str, Path)) and Path(source).is_dir()
     if labels == "auto" and is_folder and not any(Path(source).rglob("*.parquet")):
+        if needs_labels and not any(entry.is_dir() for entry in Path(source).iterdir()):
+            raise DataError(
+                f"This learns from labels, or judges by them, and {source} has none: put the "
+                "images of each class into a sub-folder of its own. Without labels there is "
+                "--recipe simclr."
+            )
         asked = "folders" if needs_labels else None
     else:
         asked = None if labels == "none" else labels
