@@ -201,3 +201,17 @@ def test_a_learning_rate_out_of_range_gets_its_verdict(tmp_path, capsys, rate, e
     (run / "verdict.json").unlink()  # as if it had been killed at the very end
     assert main(["doctor", str(run)]) == code
     assert words in capsys.readouterr().out
+
+
+def test_a_run_goes_on_though_the_weights_that_it_began_with_are_gone(
+    stopped, straight, tmp_path, capsys
+):
+    begun, run = tmp_path / "first.safetensors", tmp_path / "run"
+    begun.write_bytes(weights(straight))
+    stopped([*SCENES, "--weights", str(begun), "--out", str(run)])
+    begun.unlink()
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 0
+    assert "goes on without them" in capsys.readouterr().out
+    assert (run / "verdict.json").exists()
+    assert (run / "report.html").exists()

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from coview.core.errors import DataError, RunError, StorageError
+from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, StorageError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import say
@@ -73,14 +73,11 @@ def _go(
     training, held_out = store.subset(train_rows), store.subset(held_rows)
     # As the run began: "auto" may mean something else on the machine that it goes on.
     precision = choose_precision(run.description["environment"]["precision"], device)
-    untrained = build(
-        recipe, run.description["weights"], total_steps=run.description["total_steps"],
-        ranks=ranks,
-    )  # fmt: skip
+    checkpoints = Checkpoints(run.path / "checkpoints")
+    untrained, known = _first_values(run, ranks, needed=not checkpoints.steps())
     learner = copy.deepcopy(untrained)
     precision.prepare(learner)
     optimiser = recipe.optimiser.build(learner)
-    checkpoints = Checkpoints(run.path / "checkpoints")
 
     start = _restored(checkpoints, learner, optimiser)
     same_everywhere(learner, ranks)
@@ -91,7 +88,7 @@ def _go(
         run.path / "metrics.jsonl" if ranks.leads else None, chance=run.description["chance"],
         every=max(1, math.ceil(total / REPORTS)), step=start,
     )  # fmt: skip
-    watch = Watch(learner, untrained, recipe, training, held_out, telemetry)
+    watch = Watch(learner, untrained if known else None, recipe, training, held_out, telemetry)
     with StopSignals() as signals:
         if start == 0 and ranks.leads:
             write_quarantine(run.path, store)
@@ -121,6 +118,24 @@ def _go(
     else:
         finish(run, learner, store, judge(run))
     return run
+
+
+def _first_values(run: Run, ranks: Ranks, *, needed: bool) -> tuple[Learner, bool]:
+    """The learner as it was before the first step, and whether it is.
+
+    Where the weights that the run began with have gone, a run that has a checkpoint does not need
+    them but to say how far it has moved. Raises InvalidValue, RunError or DamagedFile where they
+    are ``needed``.
+    """
+    recipe, total = run.recipe, run.description["total_steps"]
+    try:
+        found = build(recipe, run.description["weights"], total_steps=total, ranks=ranks)
+    except (InvalidValue, RunError, DamagedFile) as error:
+        if needed:
+            raise
+        say(f"{error} The run goes on without them; how far it has moved is not measured any more.")
+        return build(recipe, total_steps=total, ranks=ranks), False
+    return found, True
 
 
 def feed_of(

@@ -24,7 +24,7 @@ KNN_K = 10
 class Watch:
     """Looks at ``learner`` after epochs and writes "health" and "knn" lines.
 
-    ``untrained`` is the network before the first step, on the CPU.
+    ``untrained`` is the network before the first step, on the CPU; None where it is not known.
 
     The sample is fixed: at most 512 held-out images as they are, and two views of each, drawn once.
     """
@@ -32,7 +32,7 @@ class Watch:
     def __init__(
         self,
         learner: Learner,
-        untrained: Learner,
+        untrained: Learner | None,
         recipe: Recipe,
         training: ImageStore,
         held_out: ImageStore,
@@ -80,7 +80,9 @@ class Watch:
                           groups=self._groups())  # fmt: skip
         self.telemetry.write(
             "health", step, epoch=step / self.steps_per_epoch, figures=figures.to_json(),
-            parameter_change=parameter_change(self.untrained, self.learner),
+            parameter_change=None
+            if self.untrained is None
+            else parameter_change(self.untrained, self.learner),
         )  # fmt: skip
 
     def _knn(self, step: int) -> None:
