@@ -363,9 +363,13 @@ def another_number_of_views_is_refused(method: Method) -> None:
 
 
 def learns_on_a_toy(method: Method) -> None:
-    """Sixty steps on eight colours lower the loss."""
-    losses = trained(learner(small(method)), 60)
-    assert sum(losses[-5:]) < sum(losses[:5]), f"{losses[0]:.3f} -> {losses[-1]:.3f}"
+    """Eighty steps on eight colours lower the loss, once a memory is full of their keys: keys of
+    noise, which it begins with, are easy to tell."""
+    found = learner(small(method))
+    filled = 0 if method.memory is None else 10
+    losses = trained(found, 80)
+    early, late = losses[filled : filled + 5], losses[-5:]
+    assert sum(late) < sum(early), f"{early[0]:.3f} -> {late[-1]:.3f}"
 
 
 def does_not_collapse_on_a_toy(method: Method) -> None:
