@@ -308,6 +308,22 @@ def test_verdict_of_a_run_that_only_scatters_its_embeddings_is_unchanged() -> No
     assert_says(found, "unchanged", 6, "Nothing was gained", Option.LEARNING_RATE)
 
 
+def test_verdict_of_a_supervised_run_sees_the_neighbours_accuracy() -> None:
+    # As measured of cross-entropy on 3,000 photographs: the untrained network is nearer to the loss
+    # of equal embeddings than one that has learned to tell classes apart.
+    before, now = figures(loss=5.532, spread=0.071, retrieval=0.016), figures(
+        loss=6.07, spread=0.92, rank_h=40.0, retrieval=0.03
+    )  # fmt: skip
+    options = {"steps_done": 308, "steps_planned": 308, "parameter_change": 1.0}
+    history = {0: before, 308: now}
+    for accuracies, expected in (
+        ((0.165, 0.441), "learning"), ((0.165, 0.17), "unchanged"), (None, "unchanged"),
+    ):  # fmt: skip
+        found = verdict(history, **options, classes=10, accuracies=accuracies)
+        assert found.verdict == expected
+    assert verdict(history, **options, accuracies=(0.165, 0.441)).verdict == "unchanged"
+
+
 def test_verdict_of_a_narrow_network_whose_views_match_is_not_collapsed() -> None:
     narrow = figures(loss=5.53, spread=0.03, rank_z=1.6)
     start = replace(narrow, retrieval=0.2)

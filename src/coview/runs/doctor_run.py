@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,12 @@ def supervised_classes(run: dict[str, Any]) -> int:
     return len(run.get("data", {}).get("class_names", [])) if run.get("needs_labels") else 0
 
 
+def first_and_last_accuracy(lines: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Of the neighbours of the untrained network and of the last report; None without labels."""
+    found = [line["accuracy"] for line in lines if line.get("kind") == "knn"]
+    return (float(found[0]), float(found[-1])) if len(found) > 1 else None
+
+
 def _recorded(folder: Path, step: int) -> dict[str, Any] | None:
     """verdict.json, unless it is missing or the run went on after it."""
     path = folder / "verdict.json"
@@ -175,6 +182,7 @@ def _judged(
         steps_planned=int(run.get("total_steps", step)),
         parameter_change=changes[-1] if changes else None,
         classes=supervised_classes(run),
+        accuracies=first_and_last_accuracy(lines),
     ).to_json()
 
 

@@ -11,7 +11,11 @@ from coview.encoders import export_encoder
 from coview.encoders.export import example_images
 from coview.methods import Learner
 from coview.reports import write_report
-from coview.runs.doctor_run import health_history, supervised_classes
+from coview.runs.doctor_run import (
+    first_and_last_accuracy,
+    health_history,
+    supervised_classes,
+)
 from coview.runs.gallery import write_gallery
 from coview.runs.run import Run
 from coview.runs.watch import plain_view
@@ -72,6 +76,7 @@ def judge(run: Run) -> Verdict:
         steps_planned=total,
         parameter_change=changes[-1],
         classes=supervised_classes(run.description),
+        accuracies=first_and_last_accuracy(metrics),
     )
 
 

@@ -114,6 +114,7 @@ class Case:
     steps_planned: int
     parameter_change: float | None
     classes: int
+    accuracies: tuple[float, float] | None = None
 
     @property
     def untrained(self) -> HealthFigures:
@@ -139,13 +140,15 @@ def verdict(
     steps_planned: int,
     parameter_change: float | None = None,
     classes: int = 0,
+    accuracies: tuple[float, float] | None = None,
 ) -> Verdict:
     """The verdict on a run.
 
     ``history`` maps a step to the figures measured after it and holds step 0, the untrained
     network (else InvalidValue). ``parameter_change`` is |now - start| / |start| over all trained
     parameters, None where unknown. ``classes`` is the number of classes that a supervised
-    objective draws together (its rank may rightly fall to that), 0 without labels.
+    objective draws together (its rank may rightly fall to that), 0 without labels. ``accuracies``
+    are those of neighbours, untrained and now, by which such an objective may be seen to learn.
     """
     if 0 not in history:
         raise InvalidValue(
@@ -158,6 +161,7 @@ def verdict(
         steps_planned=steps_planned,
         parameter_change=parameter_change,
         classes=classes,
+        accuracies=accuracies,
     )
     return next(found for rule in RULES if (found := rule(case)) is not None)
 
@@ -385,15 +389,26 @@ def _unmatched(figures: HealthFigures) -> bool:
 
 def _has_gained(case: Case) -> bool:
     before, now = case.untrained, case.now
+    if case.classes and case.accuracies is not None:
+        # A narrow untrained network is nearer to the loss of equal embeddings than one that has
+        # begun to tell classes apart, so that the loss alone does not show it.
+        first, last = case.accuracies
+        if last - first > GAINED_ERRORS * _error(first, now.images):
+            return True
     step = GAINED_POSITION_CLASSES if case.classes else GAINED_POSITION
     return _matches_more(before, now) or now.position - before.position > step
 
 
 def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:
     """Whether views find each other more often than chance explains, without a worse loss."""
-    share = before.retrieval
-    error = math.sqrt(max(share * (1 - share), 1 / now.images) / now.images)
-    return now.retrieval - share > GAINED_ERRORS * error and now.position >= before.position
+    gained = now.retrieval - before.retrieval
+    enough = gained > GAINED_ERRORS * _error(before.retrieval, now.images)
+    return enough and now.position >= before.position
+
+
+def _error(share: float, images: int) -> float:
+    """The standard error of a share of so many images."""
+    return math.sqrt(max(share * (1 - share), 1 / images) / images)
 
 
 def _one_direction(case: Case, ranks: list[float]) -> bool:
