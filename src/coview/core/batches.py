@@ -27,6 +27,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def whole(self) -> int:
+        """The images of all processes together."""
+        return sum(self.sizes) or len(self)
+
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``; the copy does not make the host wait."""
         if device.type == "cpu":

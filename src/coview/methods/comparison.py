@@ -26,6 +26,7 @@ class Comparison:
     """One step's embeddings under ``method``.
 
     asked: slot -> (z [B, D], what asks [B, D]); answered: slot -> keys [B, D]; ids int64 [B].
+    sizes: the B of every rank where they are known, so that the ranks need not tell each other.
     """
 
     def __init__(
@@ -39,19 +40,20 @@ class Comparison:
         queue: KeyQueue | None = None,
         player: Player | None = None,
         ranks: Ranks = ALONE,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         self.method, self.asked, self.answered = method, asked, answered
         self.ids, self.step, self.ranks = ids, step, ranks
-        self.queue, self.player = queue, player
+        self.queue, self.player, self.sizes = queue, player, sizes
         objective = method.objective
         assert isinstance(objective, PairObjective)
         self.objective = objective
         shared = queue is not None or objective.uses_batch
         # Each key travels once, however many pairs meet it.
         self.everywhere = (
-            {slot: ranks.gather(key) for slot, key in answered.items()} if shared else {}
+            {slot: ranks.gather(key, sizes) for slot, key in answered.items()} if shared else {}
         )
-        self.all_ids = ranks.gather(ids) if shared or player else ids
+        self.all_ids = ranks.gather(ids, sizes) if shared or player else ids
         self.moved: tuple[Weights, Weights] | None = None
 
     def terms(self, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
@@ -92,7 +94,9 @@ class Comparison:
         with torch.autocast(self.ids.device.type, enabled=False):
             if self.player is not None:
                 # The critic sees the batch of all ranks, so that each moves its copy alike.
-                whole = {slot: self.ranks.gather(z.detach()) for slot, z in local.items()}
+                whole = {
+                    slot: self.ranks.gather(z.detach(), self.sizes) for slot, z in local.items()
+                }
                 pairs = [(whole[a], whole[b]) for a, b in repulsion.pairs]
                 self.moved = self.player.improved(pairs, self.step, len(self.all_ids))
                 weights = self.moved[0]

@@ -112,7 +112,7 @@ class Learner(nn.Module):
             return {name: method.objective(embeddings, batch.labels, self.ranks)}
         self._comparison = Comparison(
             method, asked, answered, batch.ids, step,
-            queue=self.queue, player=self.player, ranks=self.ranks,
+            queue=self.queue, player=self.player, ranks=self.ranks, sizes=batch.sizes or None,
         )  # fmt: skip
         return self._comparison.terms(self._trained())
 
@@ -197,12 +197,13 @@ class Learner(nn.Module):
     @contextmanager
     def _staging(self) -> Iterator[None]:
         """Statistics move inside the block, for each pass to see; then they are put back."""
-        before = copies(self._statistics())
+        statistics = self._statistics()
+        before = copies(statistics)
         try:
             yield
-            self._staged = copies(self._statistics())
+            self._staged = copies(statistics)
         finally:
-            write(before, self._statistics())
+            write(before, statistics)
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from coview.core.ranks import ALONE, Ranks
-from coview.methods.set_objectives import check_temperature
 from coview.objectives import info_nce, negative_cosine, practical_floor
+from coview.objectives.rows import check_temperature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from coview.core.errors import InvalidValue
 from coview.core.keys import Domain, stream_seed
 from coview.encoders.batch_norm import StatisticsHeld, batch_norms
 
+T = TypeVar("T")
 Outputs = tuple[Tensor, ...]
 Network = Callable[[Tensor], Outputs]
 Part = tuple[int, Tensor | None]
@@ -118,7 +120,7 @@ def run(
     for passes in rounds:
         for single in averaged(norms, passes):
             images = torch.cat([_rows(views[slot], rows) for slot, rows in single])
-            outputs = _again(network, norms, images) if again else network(images)
+            outputs = run_again(network, norms, images) if again else network(images)
             counts = [len(views[slot]) if rows is None else len(rows) for slot, rows in single]
             split = zip(*(torch.split(output, counts) for output in outputs), strict=True)
             for (slot, rows), part in zip(single, split, strict=True):
@@ -141,11 +143,14 @@ def _in_order(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
     )
 
 
-def _again(network: Network, norms: Sequence[_BatchNorm], images: Tensor) -> Outputs:
+def run_again(function: Callable[[Tensor], T], norms: Sequence[_BatchNorm], x: Tensor) -> T:
+    """``function(x)``, of which only the result is kept: backward runs it a second time, in which
+    ``norms``, its BatchNorm layers, leave their running statistics as they are."""
+
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), StatisticsHeld(norms)
 
-    found: Outputs = checkpoint(network, images, use_reentrant=False, context_fn=contexts)
+    found: T = checkpoint(function, x, use_reentrant=False, context_fn=contexts)
     return found
 
 
@@ -169,8 +174,8 @@ def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pa
         buffer.data.copy_(total)
 
 
-def checkpoint_blocks(encoder: nn.Module) -> int:
-    """Keep of each residual block its input alone and run it again in backward; returns how many.
+def checkpoint_blocks(encoder: nn.Module) -> None:
+    """Keep of each residual block its input alone and run it again in backward.
 
     Exact with BatchNorm over the whole batch: each block sees the same images twice, and its
     statistics move once. About one more forward pass. Raises InvalidValue where the encoder has no
@@ -184,7 +189,6 @@ def checkpoint_blocks(encoder: nn.Module) -> int:
         )
     for block in blocks:
         block.forward = partial(_block_again, block.forward, batch_norms(block))
-    return len(blocks)
 
 
 def blocks_of(encoder: nn.Module) -> list[nn.Module]:
@@ -196,11 +200,4 @@ BLOCKS = ("BasicBlock", "Bottleneck")
 
 
 def _block_again(forward: Callable[..., Tensor], norms: list[_BatchNorm], x: Tensor) -> Tensor:
-    if not torch.is_grad_enabled():
-        return forward(x)
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), StatisticsHeld(norms)
-
-    found: Tensor = checkpoint(forward, x, use_reentrant=False, context_fn=contexts)
-    return found
+    return run_again(forward, norms, x) if torch.is_grad_enabled() else forward(x)

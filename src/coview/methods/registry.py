@@ -17,11 +17,12 @@ def names() -> tuple[str, ...]:
 
 
 def named(name: str) -> Callable[..., Method]:
-    """The function that makes the method ``name``. Raises UnknownName."""
-    functions = _functions()
-    if name not in functions:
+    """The function that makes the method ``name``, as a file or a command spells it ("simclr_v2",
+    "simclr-v2"). Raises UnknownName."""
+    functions, stem = _functions(), name.replace("-", "_")
+    if stem not in functions:
         raise UnknownName("method", name, functions)
-    return functions[name]
+    return functions[stem]
 
 
 def _functions() -> dict[str, Callable[..., Method]]:

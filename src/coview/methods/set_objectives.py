@@ -21,6 +21,7 @@ from coview.objectives import (
     practical_floor,
     sup_con,
 )
+from coview.objectives.rows import check_temperature
 
 
 class SetObjective(ABC):
@@ -176,11 +177,3 @@ def require(labels: Tensor | None, who: str) -> Tensor:
             "give labels, or learn without them by simclr."
         )
     return labels
-
-
-def check_temperature(temperature: float) -> None:
-    """Raises InvalidValue unless the temperature is a finite number above 0."""
-    if not 0 < temperature < math.inf:
-        raise InvalidValue(
-            f"The temperature is {temperature}; give a number above 0 (usual: 0.05 to 1)."
-        )

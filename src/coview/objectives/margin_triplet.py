@@ -53,8 +53,7 @@ def margin_triplet(
             closest, found = pair.semi_hard(margin)
             # 0 times the positive, not 0: a row that is not a number must reach the loss.
             return (closest - positives + margin).relu().where(found, 0 * positives)
-        total = pair.sum_over_negatives(_Hinge(), margin - positives)
-        return total / max(pair.num_negatives, 1) if reduction == "mean" else total
+        return pair.over_negatives(_Hinge(), margin - positives, reduction)
 
     return mean_over_view_pairs(views, ranks, "The margin triplet loss", per_anchor)
 

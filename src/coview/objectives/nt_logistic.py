@@ -55,8 +55,7 @@ def nt_logistic(
             closest, found = pair.semi_hard(margin=None)
             return attraction - F.logsigmoid(-closest / temperature).where(found, 0)
         no_shift = pair.positives.detach() * 0
-        total = pair.sum_over_negatives(_Logistic(temperature), no_shift)
-        return attraction + (total / max(pair.num_negatives, 1) if reduction == "mean" else total)
+        return attraction + pair.over_negatives(_Logistic(temperature), no_shift, reduction)
 
     return mean_over_view_pairs(views, ranks, "NT-Logistic", per_anchor)
 

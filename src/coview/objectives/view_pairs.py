@@ -58,12 +58,15 @@ class ViewPair:
     def own(self) -> Tensor:
         return torch.arange(self.here.start, self.here.stop, device=self.anchors.device)
 
-    def sum_over_negatives(self, penalty: Penalty, shift: Tensor) -> Tensor:
-        """sum_{j != i} penalty(u_i . v_j + shift_i) [b], in memory O((b + B) D + tile^2)."""
+    def over_negatives(self, penalty: Penalty, shift: Tensor, reduction: Reduction) -> Tensor:
+        """mean (or sum) over j != i of penalty(u_i . v_j + shift_i) [b], 0 without any j.
+
+        Memory O((b + B) D + tile^2).
+        """
         total: Tensor = _SumOverNegatives.apply(
             self.anchors, self.candidates, shift, self.own, penalty, tile_size(self.anchors)
         )
-        return total
+        return total / max(self.num_negatives, 1) if reduction == "mean" else total
 
     def semi_hard(self, margin: float | None) -> tuple[Tensor, Tensor]:
         """The largest u_i . v_j, j != i, below u_i . v_i and, with a margin, within it.

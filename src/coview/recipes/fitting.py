@@ -68,7 +68,7 @@ def batch_for(images: int, recipe: Recipe) -> int:
 
 def _with_views(base: Recipe, method: str, size: int) -> Recipe:
     """``base`` with the method's own views of larger images, blur and full colours included."""
-    views = named(method.replace("-", "_"))(size).views
+    views = named(method)(size).views
     return replace(base, method=replace(base.method, views=views))
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.data import LABELS, open_images, require_images, split_held_out
+from coview.training.distribution import processes_here
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
 SHORT_SIDE = 256
@@ -51,6 +52,8 @@ def open_for(source: Any, *, labels: str, needs_labels: bool = False, **options:
         asked = "folders" if needs_labels else None
     else:
         asked = None if labels == "none" else labels
+    if "memory_share" in options:  # of the machine, which other processes of this run may share
+        options["memory_share"] /= processes_here()
     return open_images(source, labels=asked, **options)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes
 from coview.methods import Passes
 from coview.methods.passes import blocks_of
 from coview.recipes import Recipe
 from coview.runs.network import build
+from coview.runs.speed import example_batch
 from coview.training import choose_precision
 from coview.training.distribution import processes_here
 
@@ -125,15 +125,10 @@ def _kept(recipe: Recipe, device: torch.device, images: int) -> tuple[float, flo
     for block in blocks_of(learner.encoder):
         block.register_forward_pre_hook(enter)
         block.register_forward_hook(leave)
-    views = tuple(
-        torch.zeros(images, 3, view.size, view.size, device=device)
-        for view in recipe.method.views.views
-    )
-    ids = torch.arange(images, device=device)
-    batch = Batch(step=0, epoch=0, views=views, ids=ids, labels=ids % 2)
+    batch = precision.place(example_batch(recipe, images))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept), precision.autocast():
         terms = learner.loss(batch, 0)  # held until all is counted: freed memory is used again
-    whole = sum(storages.values()) + sum(view.nbytes for view in views)
+    whole = sum(storages.values()) + sum(view.nbytes for view in batch.views)
     assert terms
     return float(whole), float(whole - sum(inside) + sum(inputs) + max(inside, default=0))
 

@@ -92,7 +92,7 @@ def _without_budget(
     recipe: Recipe, store: ImageStore, device: torch.device, world: int, *, fixed: bool
 ) -> Plan:
     recipe, fits = in_memory(recipe, device, world)
-    rate = world * views_per_second(recipe, device, most_images=share_of(recipe, store, world))
+    rate = world * views_per_second(recipe, device, most_images=share_of(recipe, world))
     seconds = _views(recipe, len(store)) / rate
     why = "as the recipe says" if fixed else f"suits these images on the {device.type}"
     reasons = [
@@ -125,8 +125,7 @@ def _within(
     tried: list[str] = []
     for candidate in [base] if fixed else _candidates(base, side, device, changes):
         candidate, fits = in_memory(candidate, device, world)
-        most = share_of(candidate, store, world)
-        rate = world * views_per_second(candidate, device, most_images=most)
+        rate = world * views_per_second(candidate, device, most_images=share_of(candidate, world))
         epochs = seconds * rate / _views(replace(candidate, epochs=1), len(store))
         name = f"{candidate.encoder.label()} at {candidate.image_size} px"
         if epochs >= WANTED_EPOCHS:
@@ -161,9 +160,9 @@ def _within(
     return Plan(recipe=chosen, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
 
 
-def share_of(recipe: Recipe, store: ImageStore, world: int) -> int:
+def share_of(recipe: Recipe, world: int) -> int:
     """The most images that a process of ``world`` has in a step."""
-    return min(len(store), -(-recipe.batch_size // world))
+    return -(-recipe.batch_size // world)
 
 
 def in_memory(recipe: Recipe, device: torch.device, world: int) -> tuple[Recipe, list[str]]:
@@ -171,7 +170,7 @@ def in_memory(recipe: Recipe, device: torch.device, world: int) -> tuple[Recipe,
 
     Each of ``world`` processes holds its part of a batch.
     """
-    share = -(-recipe.batch_size // world)
+    share = share_of(recipe, world)
     passes, sentence = fitting_passes(recipe, device, images=share)
     if not sentence and passes.micro_batch is not None:
         sentence = f"As asked: {exactness(recipe, share, passes.micro_batch)}"

@@ -30,7 +30,7 @@ def views_per_second(recipe: Recipe, device: torch.device, *, most_images: int) 
     images, rate = SMALLEST, 0.0
     while True:
         images = max(2, min(images, recipe.batch_size, most_images))
-        batch = precision.place(_batch(recipe, images))
+        batch = precision.place(example_batch(recipe, images))
         with memory_sentence(images, device):
             seconds = min(_step(learner, batch, precision) for _ in range(STEPS))
         rate = images * len(batch.views) / seconds
@@ -39,7 +39,8 @@ def views_per_second(recipe: Recipe, device: torch.device, *, most_images: int) 
         images *= 4
 
 
-def _batch(recipe: Recipe, images: int) -> Batch:
+def example_batch(recipe: Recipe, images: int) -> Batch:
+    """Noise in place of the recipe's views of so many images, with two labels; on the CPU."""
     generator = torch.Generator().manual_seed(0)
     views = tuple(
         torch.rand(images, 3, spec.size, spec.size, generator=generator)

@@ -28,7 +28,7 @@ from coview.runs.planning import Plan, make_plan
 from coview.runs.run import Run
 from coview.runs.session import feed_of, go
 from coview.training import choose_precision
-from coview.training.distribution import joined, own_device, processes_here
+from coview.training.distribution import joined, own_device
 from coview.training.verdict import EXIT_CODES
 
 Data = str | Path | ImageStore | npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
@@ -94,16 +94,14 @@ def pretrain(
     }  # fmt: skip
     begun_from = None if weights is None else str(Path(weights).expanduser().absolute())
     with joined(on) as ranks:
-        here = {**opened, "source": data, "memory_share": memory_share / processes_here()}
+        here = {**opened, "source": data}
         store = ranks.first_alone(lambda: open_for(**here, download=download))
         if ranks.leads:  # the others find its plan in the run's folder
-            plan, training_images = plan_for(store, recipe, on, seconds, changes, ranks)
+            plan, training = plan_for(store, recipe, on, seconds, changes, ranks)
             for sentence in plan.reasons:
                 say(sentence)
             if not dry_run:
-                prepare(
-                    folder, plan, store, on, opened, training_images, begun_from, workers, ranks
-                )
+                prepare(folder, plan, store, training, on, opened, begun_from, workers, ranks)
         ranks.barrier()
         if dry_run:
             return None
@@ -114,9 +112,9 @@ def prepare(
     folder: Path,
     plan: Plan,
     store: ImageStore,
+    training: ImageStore,
     device: torch.device,
     opened: dict[str, Any],
-    training_images: int,
     weights: str | None,
     workers: int | None,
     ranks: Ranks,
@@ -125,11 +123,10 @@ def prepare(
     learner = build(plan.recipe, weights)
     written = choose_precision(plan.recipe.precision, device)
     # Refuses what cannot be trained before a folder is made.
-    training = store.subset(hold_out(store, plan.recipe.seed)[0])
     feed_of(plan.recipe, training, written, workers=workers, ranks=ranks)
-    plan.recipe.rates(training_images)
+    plan.recipe.rates(len(training))
     content = describe(
-        plan, store, learner, opened=opened, training_images=training_images,
+        plan, store, learner, opened=opened, training_images=len(training),
         device=device, precision=written.format, weights=weights, processes=ranks.world,
     )  # fmt: skip
     write_description(folder, content)
@@ -157,9 +154,7 @@ def resume(
     on = own_device(device)
     about = found.description["data"]
     with joined(on) as ranks:
-        share = about["opened"]["memory_share"] / processes_here()
-        again = {**about["opened"], "memory_share": share}
-        store = ranks.first_alone(lambda: _opened_again(found, again, data))
+        store = ranks.first_alone(lambda: _opened_again(found, about["opened"], data))
         check_same(store, about["fingerprint"], store.source)
         said = other_statistics(found, ranks.world)
         if said:
@@ -215,16 +210,16 @@ def plan_for(
     budget: float | None,
     changes: dict[str, object],
     ranks: Ranks = ALONE,
-) -> tuple[Plan, int]:
-    """The plan for ``ranks`` together, and how many of the images it trains on."""
+) -> tuple[Plan, ImageStore]:
+    """The plan for ``ranks`` together, and the images that it trains on."""
     seed = changes["seed"] if isinstance(changes["seed"], int) else 0
     rows, held_out = hold_out(store, seed)
+    training = store.subset(rows)
     plan = make_plan(
-        store.subset(rows), recipe, device=device, budget=budget, changes=changes,
-        world=ranks.world,
-    )  # fmt: skip
+        training, recipe, device=device, budget=budget, changes=changes, world=ranks.world
+    )
     say(f"{len(held_out):,} images are held out to judge the run; {len(rows):,} are trained on.")
-    return plan, len(rows)
+    return plan, training
 
 
 def new_folder(out: str | Path | None, data: Any) -> Path:
@@ -251,7 +246,7 @@ def _needs_labels(recipe: str | Recipe) -> bool:
     if isinstance(recipe, Recipe):
         return recipe.method.needs_labels
     if recipe in METHODS:
-        return named(recipe.replace("-", "_"))(32).needs_labels
+        return named(recipe)(32).needs_labels
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
     return recipe_named(recipe).method.needs_labels

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from coview.core.batches import Batch
 from coview.core.errors import StorageError
 from coview.core.progress import progress, say
 from coview.core.ranks import ALONE, Ranks
@@ -17,7 +18,7 @@ from coview.training.distribution import agreed_reason
 from coview.training.feed import Feed
 from coview.training.precision import Precision
 from coview.training.schedules import Rates
-from coview.training.step import Step, seed_step, take_step
+from coview.training.step import DoesNotFit, Step, seed_step, take_step
 from coview.training.task import Task
 from coview.training.telemetry import Telemetry
 
@@ -78,13 +79,12 @@ def train(
         closing(iter(feed)) as batches,
     ):
         for batch in batches:
-            seed_step(feed.seed, batch.step, precision.device)
             rate, done = float(learning_rates[batch.step]), batch.step + 1
-            step = take_step(task, batch, optimiser, rate, precision, ranks)
-            pace.lap(sum(batch.sizes) or len(batch))
-            if step.note:
-                telemetry.write("event", done, text=step.note)
-                say(step.note)
+            step, note = _fitted(task, batch, optimiser, rate, precision, ranks, feed.seed)
+            pace.lap(batch.whole)
+            if note:
+                telemetry.write("event", done, text=note)
+                say(note)
             refused = 0 if step.accepted else refused + 1
             if not step.accepted:
                 ids = ranks.gather(batch.ids, batch.sizes or None)
@@ -104,11 +104,39 @@ def train(
             if due and ranks.leads:
                 _save(save, done, telemetry, needed=bool(reason) or last)
                 saved = time.monotonic()
-            advance(sum(batch.sizes) or len(batch), telemetry.note())
+            advance(batch.whole, telemetry.note())
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
             pace.start()
     return Outcome(step=feed.total_steps, stopped=False, reason="")
+
+
+def _fitted(
+    task: Task,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    precision: Precision,
+    ranks: Ranks,
+    seed: int,
+) -> tuple[Step, str]:
+    """The step, and what the task had to change for the batch to fit into memory, "" for nothing.
+
+    Each attempt has the same randomness, that of (seed, step).
+    """
+    notes: list[str] = []
+    while True:
+        seed_step(seed, batch.step, precision.device)
+        try:
+            step = take_step(task, batch, optimiser, rate, precision, ranks)
+        except DoesNotFit:
+            # Other ranks wait for this one in the middle of the step: they cannot go back.
+            note = task.go_smaller(len(batch)) if ranks.alone else ""
+            if not note:
+                raise
+            notes.append(note)
+        else:
+            return step, " ".join(notes)
 
 
 class Pace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,13 +29,12 @@ ALLOCATOR_SAYS = ("not enough memory", "can't allocate memory")
 class Step:
     """What one step came to. ``terms`` and ``gradient_norm`` are scalars, still on the device.
 
-    ``terms`` are this rank's share; ``note`` says what had to be changed to take the step at all.
+    ``terms`` are this rank's share.
     """
 
     accepted: bool
     terms: dict[str, Tensor]
     gradient_norm: Tensor
-    note: str = ""
 
     @property
     def loss(self) -> float:
@@ -65,25 +64,17 @@ def take_step(
 ) -> Step:
     """Move the task by one batch, or leave it bit for bit as it is where a number is not finite.
 
-    Where the batch does not fit into memory and the task can go through its network in smaller
-    parts, the step is taken so, and its note says it. Of several ranks all take the step or none.
-    Raises InvalidValue where it does not fit at all; the task is unmoved then, too.
+    Of several ranks all take the step or none. Raises DoesNotFit where the batch does not fit into
+    memory; the task is unmoved then, too.
     """
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
-    generators = states(precision.device)
     try:
-        with memory_sentence(sum(batch.sizes) or len(batch), precision.device):
+        with memory_sentence(batch.whole, precision.device):
             terms, norm = gradients(task, precision.place(batch), optimiser, precision, ranks)
     except DoesNotFit:
         optimiser.zero_grad(set_to_none=True)
-        # Other ranks wait for this one in the middle of the step: together they cannot go back.
-        note = task.go_smaller(len(batch)) if ranks.alone else ""
-        if not note:
-            raise
-        put_back(generators, precision.device)
-        smaller = take_step(task, batch, optimiser, learning_rate, precision, ranks)
-        return replace(smaller, note=f"{note} {smaller.note}".strip())
+        raise
     # The step's only wait for the device.
     accepted = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
     if accepted:
@@ -124,19 +115,6 @@ def seed_step(seed: int, step: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(word)
     if device.type == "cuda":
         torch.cuda.manual_seed(word)
-
-
-def states(device: torch.device) -> list[Tensor]:
-    """Where torch's generators are."""
-    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *cuda]
-
-
-def put_back(generators: list[Tensor], device: torch.device) -> None:
-    """Set torch's generators to where they were."""
-    torch.set_rng_state(generators[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(generators[1], device)
 
 
 @contextmanager
