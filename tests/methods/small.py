@@ -1,5 +1,7 @@
 """Small networks and batches for tests of methods."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -38,7 +40,7 @@ def methods():
     """One value of every kind, small."""
     views = plan()
     plain = HeadSpec(hidden=12, output=8, batch_norm="none", bias="all", init="torch")
-    return {
+    found = {
         "simclr": simclr(SIZE, views=views, head=HEAD),
         "supcon": supcon(SIZE, views=views, head=HEAD),
         "supervised": supervised(SIZE, views=views, classes=3),
@@ -50,6 +52,12 @@ def methods():
         "simsiam": simsiam(SIZE, views=views, head=HEAD, predictor=PREDICTOR),
         "simclr_v2": simclr_v2(SIZE, views=views, head=HEAD, memory=16),
     }
+    learned = {f"{name}-tau": learning_temperature(found[name]) for name in ("simclr", "moco")}
+    return found | learned
+
+
+def learning_temperature(method):
+    return replace(method, objective=replace(method.objective, learn_temperature=True))
 
 
 def batch(images=6, sizes=(SIZE, SIZE), labels=True, seed=0, dtype=torch.float32, step=0):

@@ -33,6 +33,9 @@ class Pretrain:
         group="what is learned",
     )
     temperature: float | None = option("of the loss", group="what is learned")
+    learn_temperature: bool = option(
+        "train the temperature too, from its first value", False, group="what is learned"
+    )
     strength: float | None = option("of the colour jitter, SimCLR's s", group="what is learned")
 
     local_crops: int | None = option(

@@ -23,7 +23,7 @@ AFFINITY = "affinity"
 
 
 class Comparison:
-    """One step's embeddings under ``method``.
+    """One step's embeddings under ``method``, compared by its objective as it is at this step.
 
     asked: slot -> (z [B, D], what asks [B, D]); answered: slot -> keys [B, D]; ids int64 [B].
     sizes: the B of every rank where they are known, so that the ranks need not tell each other.
@@ -32,6 +32,7 @@ class Comparison:
     def __init__(
         self,
         method: Method,
+        objective: PairObjective,
         asked: dict[int, Outputs],
         answered: dict[int, Tensor],
         ids: Tensor,
@@ -45,8 +46,6 @@ class Comparison:
         self.method, self.asked, self.answered = method, asked, answered
         self.ids, self.step, self.ranks = ids, step, ranks
         self.queue, self.player, self.sizes = queue, player, sizes
-        objective = method.objective
-        assert isinstance(objective, PairObjective)
         self.objective = objective
         shared = queue is not None or objective.uses_batch
         # Each key travels once, however many pairs meet it.

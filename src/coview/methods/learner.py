@@ -33,7 +33,10 @@ from coview.methods.passes import (
     grouped,
     run,
 )
+from coview.methods.set_objectives import SetObjective
 from coview.methods.target import SHARED, Ema
+from coview.methods.temperature import LearnedTemperature, Tempered
+from coview.objectives.temperature import as_number
 
 
 class Learner(nn.Module):
@@ -74,6 +77,12 @@ class Learner(nn.Module):
         self.queue = (
             None if method.memory is None else KeyQueue(method.memory.length, width, head_seed)
         )
+        objective = method.objective
+        self.temperature = (
+            LearnedTemperature(as_number(objective.temperature))
+            if isinstance(objective, Tempered) and objective.learn_temperature
+            else None
+        )
         repulsion = method.repulsion
         self.player = (
             Player(repulsion.affinity, width, head_seed)
@@ -106,18 +115,22 @@ class Learner(nn.Module):
             trained = batch_norms(self.encoder, self.head, self.predictor)
             asked = self._through(self._online, trained, batch, method.online, step)
             answered = self._answers(asked, batch, step)
-        name = type(method.objective).__name__
-        if not isinstance(method.objective, PairObjective):
+        objective = self._objective()
+        if not isinstance(objective, PairObjective):
             embeddings = [asked[slot][0] for slot in method.online]
-            return {name: method.objective(embeddings, batch.labels, self.ranks)}
+            return {type(objective).__name__: objective(embeddings, batch.labels, self.ranks)}
         self._comparison = Comparison(
-            method, asked, answered, batch.ids, step,
+            method, objective, asked, answered, batch.ids, step,
             queue=self.queue, player=self.player, ranks=self.ranks, sizes=batch.sizes or None,
         )  # fmt: skip
         return self._comparison.terms(self._trained())
 
     def after_step(self, step: int) -> None:
-        """Take over what the last ``loss`` has prepared: statistics, average, queue, critic."""
+        """Take over what the last ``loss`` has prepared: statistics, average, queue, critic.
+
+        A learned temperature is kept within its bound."""
+        if self.temperature is not None:
+            self.temperature.settle()
         if self._staged:
             write(self._staged, self._statistics())
         if self.follower is not None and isinstance(self.method.target, Ema):
@@ -150,6 +163,14 @@ class Learner(nn.Module):
         if passes.blocks and not self.passes.blocks:
             checkpoint_blocks(self.encoder)
         self.passes = passes
+
+    def _objective(self) -> SetObjective | PairObjective:
+        """The method's, at the temperature that has been learned so far."""
+        objective = self.method.objective
+        if self.temperature is None:
+            return objective
+        assert isinstance(objective, Tempered)
+        return objective.at(self.temperature())
 
     def _answers(self, asked: dict[int, Outputs], batch: Batch, step: int) -> dict[int, Tensor]:
         """The keys of every slot that answers, [B, D], with a gradient where they are shared."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from coview.core.ranks import ALONE, Ranks
+from coview.methods.temperature import Tempered
 from coview.objectives import info_nce, negative_cosine, practical_floor
-from coview.objectives.rows import check_temperature
+from coview.objectives.temperature import as_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,18 +61,14 @@ class PairObjective(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfoNCE(PairObjective):
+class InfoNCE(Tempered, PairObjective):
     """InfoNCE at a temperature > 0 (MoCo, equation 1).
 
     Negatives are the memory and, with ``batch_negatives``, all keys of the batch's other images.
     Keys of the query's own image, the key of its own view too, are left out by their id.
     """
 
-    temperature: float
     batch_negatives: bool = False
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     @property
     def takes_negatives(self) -> bool:
@@ -101,7 +98,7 @@ class InfoNCE(PairObjective):
 
     def floor(self, negatives: int, width: int) -> float:
         """See :func:`practical_floor`, with one positive."""
-        return practical_floor(negatives + 2, width, self.temperature)
+        return practical_floor(negatives + 2, width, as_number(self.temperature))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import ALONE, Ranks
+from coview.methods.temperature import Tempered
 from coview.objectives import (
     chance,
     cross_entropy,
@@ -21,7 +22,7 @@ from coview.objectives import (
     practical_floor,
     sup_con,
 )
-from coview.objectives.rows import check_temperature
+from coview.objectives.temperature import as_number
 
 
 class SetObjective(ABC):
@@ -64,17 +65,13 @@ class SetObjective(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NTXent(SetObjective):
+class NTXent(Tempered, SetObjective):
     """NT-Xent at a temperature > 0 (SimCLR, equation 1); labels are not looked at.
 
     ``decoupled``: without the positive in the denominator (Yeh et al. 2022, equation 6).
     """
 
-    temperature: float
     decoupled: bool = False
-
-    def __post_init__(self) -> None:
-        check_temperature(self.temperature)
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
@@ -92,19 +89,20 @@ class NTXent(SetObjective):
         """See :func:`practical_floor`; ``classes`` does not matter to NT-Xent."""
         rows = views * batch_size
         if self.decoupled:
-            return practical_floor(rows - views + 1, width, self.temperature, positives=0)
-        return practical_floor(rows, width, self.temperature, positives=views - 1)
+            return practical_floor(
+                rows - views + 1, width, as_number(self.temperature), positives=0
+            )
+        return practical_floor(rows, width, as_number(self.temperature), positives=views - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SupCon(SetObjective):
+class SupCon(Tempered, SetObjective):
     """SupCon at a temperature > 0 (Khosla et al., equation 2 for "out", 3 for "in")."""
 
-    temperature: float
     form: Literal["out", "in"] = "out"
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        Tempered.__post_init__(self)
         if self.form not in ("out", "in"):
             raise UnknownName("form of the SupCon loss", str(self.form), ("out", "in"))
 
@@ -131,7 +129,7 @@ class SupCon(SetObjective):
         rows = views * batch_size
         positives = views - 1 if classes is None else rows / classes - 1
         positives = max(positives, views - 1)
-        return practical_floor(rows, width, self.temperature, positives=positives)
+        return practical_floor(rows, width, as_number(self.temperature), positives=positives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from coview.core.errors import InvalidValue
 from coview.core.ranks import ALONE, Ranks
 from coview.objectives.gathered import share_of_mean
 from coview.objectives.positives import UNLABELLED
-from coview.objectives.rows import check_rows, check_temperature, working_type
+from coview.objectives.rows import check_rows, working_type
+from coview.objectives.temperature import check_temperature
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = ALONE) -> Tensor:

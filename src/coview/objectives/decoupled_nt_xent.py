@@ -9,12 +9,13 @@ from torch import Tensor
 
 from coview.core.ranks import ALONE, Ranks
 from coview.objectives.gathered import Gathered
-from coview.objectives.rows import check_temperature, check_two_views
+from coview.objectives.rows import check_two_views
+from coview.objectives.temperature import Temperature, check_temperature
 from coview.objectives.tiles import PairLogWeights
 
 
 def decoupled_nt_xent(
-    views: Sequence[Tensor], *, temperature: float, ranks: Ranks = ALONE
+    views: Sequence[Tensor], *, temperature: Temperature, ranks: Ranks = ALONE
 ) -> Tensor:
     """DCL: the mean over all rows i, with p the other view and N(i) the rows of other images, of
 

@@ -18,6 +18,7 @@ from coview.core.ranks import Ranks
 from coview.objectives.log_partition import log_partition
 from coview.objectives.log_partition_between import log_partition_between
 from coview.objectives.rows import unit_rows
+from coview.objectives.temperature import Temperature
 from coview.objectives.tiles import PairLogWeights
 
 
@@ -81,7 +82,7 @@ class Gathered:
         return (by_view.sum(0) - by_view).flatten(0, 1) / (self.views - 1)
 
     def log_partition(
-        self, temperature: float, log_weights: PairLogWeights | None = None
+        self, temperature: Temperature, log_weights: PairLogWeights | None = None
     ) -> Tensor:
         """Over all candidates but the anchor itself, for every anchor: [V b]."""
         if self.ranks.alone:

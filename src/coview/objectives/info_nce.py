@@ -10,7 +10,8 @@ from coview.core.errors import InvalidValue
 from coview.core.ranks import ALONE, Ranks
 from coview.objectives.gathered import share_of_mean
 from coview.objectives.log_partition_between import log_partition_between
-from coview.objectives.rows import check_rows, check_temperature, normalised, working_type
+from coview.objectives.rows import check_rows, normalised, working_type
+from coview.objectives.temperature import Temperature, check_temperature
 from coview.objectives.tiles import PairLogWeights
 
 UNKNOWN = -1
@@ -21,7 +22,7 @@ def info_nce(
     key: Tensor,
     *,
     negatives: Tensor | None = None,
-    temperature: float,
+    temperature: Temperature,
     ids: Tensor | None = None,
     negative_ids: Tensor | None = None,
     ranks: Ranks = ALONE,

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from coview.objectives.temperature import Temperature, as_number, slope
 from coview.objectives.tiles import (
     PairLogWeights,
     refuse_second_derivative,
@@ -33,7 +34,7 @@ PLAIN_EXPONENTIAL_LIMIT = 40.0
 
 def log_partition(
     rows: Tensor,
-    temperature: float,
+    temperature: Temperature,
     *,
     log_weights: PairLogWeights | None = None,
     tile: int | None = None,
@@ -41,7 +42,8 @@ def log_partition(
     """log sum_{j != i} w_ij exp(z_i . z_j / tau) for every row i, w = 1 unless given.
 
     Shapes: rows [M, D] of unit length, float32 or float64 -> [M]; -inf for a row without any key.
-    Differentiable once in ``rows``. Memory O(M D + tile^2), forward and backward.
+    Differentiable once in ``rows`` and in a temperature that is a tensor. Memory O(M D + tile^2),
+    forward and backward.
     """
     result: Tensor = _LogPartition.apply(rows, temperature, log_weights, tile_size(rows, tile))
     return result
@@ -57,27 +59,28 @@ class _LogPartition(torch.autograd.Function):
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
         rows: Tensor,
-        temperature: float,
+        temperature: Temperature,
         log_weights: PairLogWeights | None,
         size: int,
     ) -> Tensor:
-        logits = _Logits(rows, temperature, size)
-        if is_plain(temperature, log_weights):
+        number = as_number(temperature)
+        logits = _Logits(rows, number, size)
+        if is_plain(number, log_weights):
             lse = _plain_partition(logits)
         else:
             lse = _guarded_partition(logits, log_weights)
         ctx.save_for_backward(rows, lse)
-        ctx.setting = (temperature, log_weights, size)  # type: ignore[attr-defined]
+        ctx.setting = (temperature, number, log_weights, size)  # type: ignore[attr-defined]
         return lse
 
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, upstream: Tensor
-    ) -> tuple[Tensor, None, None, None]:
+    ) -> tuple[Tensor, Tensor | None, None, None]:
         refuse_second_derivative()
         rows, lse = ctx.saved_tensors  # type: ignore[attr-defined]
-        temperature, log_weights, size = ctx.setting  # type: ignore[attr-defined]
-        logits = _Logits(rows, temperature, size)
+        temperature, number, log_weights, size = ctx.setting  # type: ignore[attr-defined]
+        logits = _Logits(rows, number, size)
         # A row without keys has lse = -inf and P = 0, not exp(-inf + inf).
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
         gradient = torch.zeros_like(rows)
@@ -85,7 +88,8 @@ class _LogPartition(torch.autograd.Function):
             gradient[a].addmm_(weights, rows[b])
             if a != b:
                 gradient[b].addmm_(weights.T, rows[a])
-        return gradient.div_(temperature), None, None, None
+        gradient.div_(number)
+        return gradient, slope(temperature, number, rows, gradient, degree=2), None, None
 
 
 def _plain_partition(logits: _Logits) -> Tensor:

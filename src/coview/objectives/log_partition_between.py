@@ -18,6 +18,7 @@ from torch import Tensor
 
 from coview.core.errors import InvalidValue
 from coview.objectives.log_partition import is_plain
+from coview.objectives.temperature import Temperature, as_number, slope
 from coview.objectives.tiles import (
     PairLogWeights,
     Rectangles,
@@ -29,7 +30,7 @@ from coview.objectives.tiles import (
 def log_partition_between(
     anchors: Tensor,
     candidates: Tensor,
-    temperature: float,
+    temperature: Temperature,
     *,
     own: Tensor | None = None,
     log_weights: PairLogWeights | None = None,
@@ -41,9 +42,10 @@ def log_partition_between(
     ``log_weights`` (anchor slice, candidate slice) -> log w; -inf leaves a pair out.
 
     Shapes: anchors [A, D] and candidates [C, D] of unit length, both float32 or both float64, own
-    int64 [A] -> [A]; -inf for an anchor without any candidate. Differentiable once, in both; the
-    work for a side that needs no gradient is left away. Memory O((A + C) D + tile^2), forward and
-    backward. Raises InvalidValue where widths or types differ.
+    int64 [A] -> [A]; -inf for an anchor without any candidate. Differentiable once, in
+    both and in a temperature that is a tensor; the work for a side that needs no gradient is left
+    away. Memory O((A + C) D + tile^2), forward and backward. Raises InvalidValue where widths or
+    types differ.
     """
     if anchors.shape[1:] != candidates.shape[1:] or anchors.dtype != candidates.dtype:
         raise InvalidValue(
@@ -63,44 +65,52 @@ class _LogPartitionBetween(torch.autograd.Function):
         ctx: Any,
         anchors: Tensor,
         candidates: Tensor,
-        temperature: float,
+        temperature: Temperature,
         own: Tensor | None,
         log_weights: PairLogWeights | None,
         size: int,
     ) -> Tensor:
-        logits = Rectangles(anchors, candidates, 1 / temperature, own, size)
-        if is_plain(temperature, log_weights):
+        number = as_number(temperature)
+        logits = Rectangles(anchors, candidates, 1 / number, own, size)
+        if is_plain(number, log_weights):
             lse = _plain_partition(logits)
         else:
             lse = _guarded_partition(logits, log_weights)
         ctx.save_for_backward(anchors, candidates, own, lse)
-        ctx.setting = (temperature, log_weights, size)
+        ctx.setting = (temperature, number, log_weights, size)
         return lse
 
     @staticmethod
     def backward(
         ctx: Any, upstream: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         refuse_second_derivative()
         anchors, candidates, own, lse = ctx.saved_tensors
-        temperature, log_weights, size = ctx.setting
-        to_anchors = torch.zeros_like(anchors) if ctx.needs_input_grad[0] else None
+        temperature, number, log_weights, size = ctx.setting
+        # The temperature's slope is read off the anchors' gradient.
+        through_anchors = ctx.needs_input_grad[0] or ctx.needs_input_grad[2]
+        to_anchors = torch.zeros_like(anchors) if through_anchors else None
         to_candidates = torch.zeros_like(candidates) if ctx.needs_input_grad[1] else None
         # An anchor without candidates has lse = -inf and P = 0, not exp(-inf + inf).
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
-        plain = is_plain(temperature, log_weights)
+        plain = is_plain(number, log_weights)
         share = upstream * torch.exp(-lse) if plain else upstream
-        for a, c, tile in Rectangles(anchors, candidates, 1 / temperature, own, size):
+        for a, c, tile in Rectangles(anchors, candidates, 1 / number, own, size):
             if not plain:
                 tile.sub_(lse[a, None])
             if log_weights is not None:
                 tile.add_(log_weights(a, c))
             weights = tile.exp_().mul_(share[a, None])
             if to_anchors is not None:
-                to_anchors[a].addmm_(weights, candidates[c], alpha=1 / temperature)
+                to_anchors[a].addmm_(weights, candidates[c], alpha=1 / number)
             if to_candidates is not None:
-                to_candidates[c].addmm_(weights.T, anchors[a], alpha=1 / temperature)
-        return to_anchors, to_candidates, None, None, None, None
+                to_candidates[c].addmm_(weights.T, anchors[a], alpha=1 / number)
+        to_temperature = (
+            slope(temperature, number, anchors, to_anchors, degree=1)
+            if to_anchors is not None
+            else None
+        )
+        return to_anchors, to_candidates, to_temperature, None, None, None
 
 
 def _plain_partition(logits: Rectangles) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from coview.core.ranks import ALONE, Ranks
-from coview.objectives.rows import check_temperature
+from coview.objectives.temperature import Temperature, check_temperature
 from coview.objectives.view_pairs import (
     Mining,
     Reduction,
@@ -22,7 +23,7 @@ from coview.objectives.view_pairs import (
 def nt_logistic(
     views: Sequence[Tensor],
     *,
-    temperature: float,
+    temperature: Temperature,
     mining: Mining = None,
     reduction: Reduction = "mean",
     ranks: Ranks = ALONE,
@@ -50,25 +51,27 @@ def nt_logistic(
     check_choices(mining, reduction)
 
     def per_anchor(pair: ViewPair) -> Tensor:
-        attraction = -F.logsigmoid(pair.positives / temperature)
+        # Anchors divided by tau, so that autograd finds a learned tau's slope too.
+        scaled = replace(pair, anchors=pair.anchors / temperature)
+        attraction = -F.logsigmoid(scaled.positives)
         if mining == "semi-hard":
             closest, found = pair.semi_hard(margin=None)
             return attraction - F.logsigmoid(-closest / temperature).where(found, 0)
-        no_shift = pair.positives.detach() * 0
-        return attraction + pair.over_negatives(_Logistic(temperature), no_shift, reduction)
+        no_shift = torch.zeros_like(scaled.positives)
+        return attraction + scaled.over_negatives(_LOGISTIC, no_shift, reduction)
 
     return mean_over_view_pairs(views, ranks, "NT-Logistic", per_anchor)
 
 
-@dataclass(frozen=True, slots=True)
 class _Logistic:
-    """log(1 + exp(s / tau)), with slope sigma(s / tau) / tau."""
-
-    temperature: float
+    """log(1 + exp(s)), with slope sigma(s)."""
 
     def value(self, numbers: Tensor) -> Tensor:
         # Beyond the threshold softplus(x) is x; its default of 20 would lose 2e-9.
-        return F.softplus(numbers.div_(self.temperature), threshold=40)
+        return F.softplus(numbers, threshold=40)
 
     def slope(self, numbers: Tensor) -> Tensor:
-        return numbers.div_(self.temperature).sigmoid_().div_(self.temperature)
+        return numbers.sigmoid_()
+
+
+_LOGISTIC = _Logistic()

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from coview.core.ranks import ALONE, Ranks
 from coview.objectives.gathered import Gathered
-from coview.objectives.rows import check_temperature, check_two_views
+from coview.objectives.rows import check_two_views
+from coview.objectives.temperature import Temperature, check_temperature
 
 
-def nt_xent(views: Sequence[Tensor], *, temperature: float, ranks: Ranks = ALONE) -> Tensor:
+def nt_xent(views: Sequence[Tensor], *, temperature: Temperature, ranks: Ranks = ALONE) -> Tensor:
     """NT-Xent: the mean over all rows i, with p the other view of the same image, of
 
         l_i = -log [ exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -43,14 +42,6 @@ def normalised(rows: Tensor) -> Tensor:
     rows = rows / torch.where(size < ZERO, torch.ones_like(size), size)
     norm: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return rows / norm.clamp_min(1)
-
-
-def check_temperature(temperature: float) -> None:
-    """Raises InvalidValue unless the temperature is a positive finite number."""
-    if not (isinstance(temperature, (int, float)) and 0 < temperature < math.inf):
-        raise InvalidValue(
-            f"The temperature is {temperature!r}; it must be a positive number, such as 0.1 or 0.5."
-        )
 
 
 def check_two_views(views: Sequence[Tensor], objective: str) -> None:

@@ -18,8 +18,8 @@ from coview.objectives.positives import (
     check_labels,
     check_weights,
 )
-from coview.objectives.rows import check_temperature
 from coview.objectives.shared_labels import SharedLabels
+from coview.objectives.temperature import Temperature, check_temperature
 
 
 def sup_con(
@@ -27,7 +27,7 @@ def sup_con(
     labels: Tensor | None = None,
     *,
     weights: Tensor | None = None,
-    temperature: float,
+    temperature: Temperature,
     form: Literal["out", "in"] = "out",
     positives_cap: int | None = None,
     ranks: Ranks = ALONE,

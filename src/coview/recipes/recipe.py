@@ -29,6 +29,7 @@ from coview.methods import (
     multi_crop,
 )
 from coview.methods.passes import WHOLE
+from coview.methods.temperature import Tempered
 from coview.training import OptimiserSpec, ScheduleSpec
 from coview.training.optimisers import NAMES
 from coview.training.schedules import Rates
@@ -127,6 +128,7 @@ def change(
     weight_decay: float | None = None,
     optimiser: str | None = None,
     temperature: float | None = None,
+    learn_temperature: bool | None = None,
     strength: float | None = None,
     seed: int | None = None,
     precision: str | None = None,
@@ -156,7 +158,8 @@ def change(
     recipe = replace(
         recipe, optimiser=_optimiser(recipe.optimiser, optimiser, learning_rate, weight_decay)
     )
-    method = _method(recipe.method, size, strength, temperature)
+    method = _tempered(recipe.method, temperature, learn_temperature)
+    method = _with_views(method, size, strength)
     return replace(recipe, method=_with_crops(method, local_crops, affinity))
 
 
@@ -186,16 +189,17 @@ def _optimiser(
     return changed
 
 
-def _method(
-    method: Method, size: int | None, strength: float | None, temperature: float | None
-) -> Method:
-    if temperature is not None:
-        if not hasattr(method.objective, "temperature"):
-            raise InvalidValue(
-                f"--temperature means nothing to {method.name}: its objective has none."
-            )
-        objective = _with(method.objective, temperature=temperature)
-        method = replace(method, objective=objective)
+def _tempered(method: Method, temperature: float | None, learn: bool | None) -> Method:
+    if temperature is None and learn is None:
+        return method
+    if not isinstance(method.objective, Tempered):
+        option = "--temperature" if temperature is not None else "--learn-temperature"
+        raise InvalidValue(f"{option} means nothing to {method.name}: its objective has none.")
+    objective = _with(method.objective, temperature=temperature, learn_temperature=learn)
+    return replace(method, objective=objective)
+
+
+def _with_views(method: Method, size: int | None, strength: float | None) -> Method:
     first = method.views.views[0].size
     views = [
         # Local views keep their share of the global size.

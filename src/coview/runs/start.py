@@ -45,6 +45,7 @@ def pretrain(
     encoder: str | None = None,
     weights: str | Path | None = None,
     temperature: float | None = None,
+    learn_temperature: bool = False,
     strength: float | None = None,
     local_crops: int | None = None,
     affinity: str | None = None,
@@ -83,6 +84,7 @@ def pretrain(
         "precision": precision, "local_crops": local_crops, "affinity": affinity,
         "micro_batch": micro_batch, "classes_per_batch": classes_per_batch,
         "checkpoint_blocks": checkpoint_blocks or None,
+        "learn_temperature": learn_temperature or None,
     }  # fmt: skip
     seconds = None if budget is None else parse_duration(budget)
     folder = new_folder(out, data)

@@ -78,11 +78,13 @@ class Watch:
         """Measure after ``step`` steps and write a line."""
         figures = measure(self.learner.embed, self.images, self.views, self._objective,
                           groups=self._groups())  # fmt: skip
+        learned = self.learner.temperature
         self.telemetry.write(
             "health", step, epoch=step / self.steps_per_epoch, figures=figures.to_json(),
             parameter_change=None
             if self.untrained is None
             else parameter_change(self.untrained, self.learner),
+            **({} if learned is None else {"temperature": learned.value}),
         )  # fmt: skip
 
     def _knn(self, step: int) -> None:

@@ -25,9 +25,9 @@ class Groups:
 def split(module: nn.Module, exclude: Sequence[str]) -> Groups:
     """The trainable parameters of ``module``, told apart by ``exclude``.
 
-    An entry of ``exclude`` is a kind, "bias" (every parameter called bias) or "norm" (every
-    parameter of a normalisation layer), or a pattern of whole names such as "head.*". Raises
-    InvalidValue for a pattern that names no parameter.
+    An entry of ``exclude`` is a kind, "bias" (every parameter called bias, and single numbers such
+    as a learned temperature) or "norm" (every parameter of a normalisation layer), or a pattern of
+    whole names such as "head.*". Raises InvalidValue for a pattern that names no parameter.
     """
     kinds = dict(kinds_of(module))
     for pattern in set(exclude) - {"bias", "norm"}:
@@ -49,5 +49,8 @@ def kinds_of(module: nn.Module) -> Iterator[tuple[str, set[str]]]:
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             owner, _, own = name.rpartition(".")
-            kinds = {"norm": isinstance(module.get_submodule(owner), NORMS), "bias": own == "bias"}
+            kinds = {
+                "norm": isinstance(module.get_submodule(owner), NORMS),
+                "bias": own == "bias" or parameter.ndim == 0,
+            }
             yield name, {kind for kind, holds in kinds.items() if holds}
