@@ -31,9 +31,7 @@ def views(images=6, seed=1):
 
 
 def compared(method, asked, answered, **players):
-    return Comparison(
-        method, method.objective, asked, answered, torch.arange(5), 0, **players
-    )
+    return Comparison(method, method.objective, asked, answered, torch.arange(5), 0, **players)
 
 
 def embeddings(slots, seed=0):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from coview.objectives.fusing import fused_kernels
 from coview.objectives.temperature import Temperature, as_number, slope
 from coview.objectives.tiles import (
     PairLogWeights,
@@ -64,13 +65,16 @@ class _LogPartition(torch.autograd.Function):
         size: int,
     ) -> Tensor:
         number = as_number(temperature)
+        kernels = fused_kernels(rows, log_weights)
         logits = _Logits(rows, number, size)
-        if is_plain(number, log_weights):
+        if kernels is not None:
+            lse: Tensor = kernels.partition(rows, rows, 1 / number, _themselves(rows))
+        elif is_plain(number, log_weights):
             lse = _plain_partition(logits)
         else:
             lse = _guarded_partition(logits, log_weights)
         ctx.save_for_backward(rows, lse)
-        ctx.setting = (temperature, number, log_weights, size)  # type: ignore[attr-defined]
+        ctx.setting = (temperature, number, log_weights, size, kernels)  # type: ignore[attr-defined]
         return lse
 
     @staticmethod
@@ -79,17 +83,19 @@ class _LogPartition(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None, None, None]:
         refuse_second_derivative()
         rows, lse = ctx.saved_tensors  # type: ignore[attr-defined]
-        temperature, number, log_weights, size = ctx.setting  # type: ignore[attr-defined]
-        logits = _Logits(rows, number, size)
+        temperature, number, log_weights, size, kernels = ctx.setting  # type: ignore[attr-defined]
         # A row without keys has lse = -inf and P = 0, not exp(-inf + inf).
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
-        gradient = torch.zeros_like(rows)
-        for a, b, weights in _pair_gradients(logits, log_weights, lse, upstream):
-            gradient[a].addmm_(weights, rows[b])
-            if a != b:
-                gradient[b].addmm_(weights.T, rows[a])
-        gradient.div_(number)
+        if kernels is not None:
+            gradient: Tensor = kernels.to_rows(rows, 1 / number, _themselves(rows), lse, upstream)
+        else:
+            gradient = _gradient(_Logits(rows, number, size), log_weights, lse, upstream)
         return gradient, slope(temperature, number, rows, gradient, degree=2), None, None
+
+
+def _themselves(rows: Tensor) -> Tensor:
+    """Every row's own place among the keys."""
+    return torch.arange(len(rows), device=rows.device)
 
 
 def _plain_partition(logits: _Logits) -> Tensor:
@@ -110,6 +116,18 @@ def _guarded_partition(logits: _Logits, log_weights: PairLogWeights | None) -> T
         if a != b:
             lse[b] = torch.logaddexp(lse[b], back.logsumexp(0))
     return lse
+
+
+def _gradient(
+    logits: _Logits, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor
+) -> Tensor:
+    rows = logits.rows
+    gradient = torch.zeros_like(rows)
+    for a, b, weights in _pair_gradients(logits, log_weights, lse, upstream):
+        gradient[a].addmm_(weights, rows[b])
+        if a != b:
+            gradient[b].addmm_(weights.T, rows[a])
+    return gradient.div_(logits.temperature)
 
 
 def _pair_gradients(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
+from coview.objectives.fusing import fused_kernels
 from coview.objectives.log_partition import is_plain
 from coview.objectives.temperature import Temperature, as_number, slope
 from coview.objectives.tiles import (
@@ -71,13 +72,14 @@ class _LogPartitionBetween(torch.autograd.Function):
         size: int,
     ) -> Tensor:
         number = as_number(temperature)
-        logits = Rectangles(anchors, candidates, 1 / number, own, size)
-        if is_plain(number, log_weights):
-            lse = _plain_partition(logits)
+        kernels = fused_kernels(anchors, log_weights)
+        if kernels is not None:
+            lse: Tensor = kernels.partition(anchors, candidates, 1 / number, own)
         else:
-            lse = _guarded_partition(logits, log_weights)
+            logits = Rectangles(anchors, candidates, 1 / number, own, size)
+            lse = _partition(logits, number, log_weights)
         ctx.save_for_backward(anchors, candidates, own, lse)
-        ctx.setting = (temperature, number, log_weights, size)
+        ctx.setting = (temperature, number, log_weights, size, kernels)
         return lse
 
     @staticmethod
@@ -86,31 +88,60 @@ class _LogPartitionBetween(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         refuse_second_derivative()
         anchors, candidates, own, lse = ctx.saved_tensors
-        temperature, number, log_weights, size = ctx.setting
+        temperature, number, log_weights, size, kernels = ctx.setting
         # The temperature's slope is read off the anchors' gradient.
-        through_anchors = ctx.needs_input_grad[0] or ctx.needs_input_grad[2]
-        to_anchors = torch.zeros_like(anchors) if through_anchors else None
-        to_candidates = torch.zeros_like(candidates) if ctx.needs_input_grad[1] else None
+        needed = (ctx.needs_input_grad[0] or ctx.needs_input_grad[2], ctx.needs_input_grad[1])
         # An anchor without candidates has lse = -inf and P = 0, not exp(-inf + inf).
         lse = lse.masked_fill(lse == -torch.inf, torch.inf)
-        plain = is_plain(number, log_weights)
-        share = upstream * torch.exp(-lse) if plain else upstream
-        for a, c, tile in Rectangles(anchors, candidates, 1 / number, own, size):
-            if not plain:
-                tile.sub_(lse[a, None])
-            if log_weights is not None:
-                tile.add_(log_weights(a, c))
-            weights = tile.exp_().mul_(share[a, None])
-            if to_anchors is not None:
-                to_anchors[a].addmm_(weights, candidates[c], alpha=1 / number)
-            if to_candidates is not None:
-                to_candidates[c].addmm_(weights.T, anchors[a], alpha=1 / number)
+        if kernels is not None:
+            pair = (anchors, candidates, 1 / number, own, lse, upstream)
+            to_anchors = kernels.to_anchors(*pair) if needed[0] else None
+            to_candidates = kernels.to_candidates(*pair) if needed[1] else None
+        else:
+            logits = Rectangles(anchors, candidates, 1 / number, own, size)
+            to_anchors, to_candidates = _gradients(
+                logits, number, log_weights, lse, upstream, needed
+            )
         to_temperature = (
             slope(temperature, number, anchors, to_anchors, degree=1)
             if to_anchors is not None
             else None
         )
         return to_anchors, to_candidates, to_temperature, None, None, None
+
+
+def _partition(
+    logits: Rectangles, temperature: float, log_weights: PairLogWeights | None
+) -> Tensor:
+    if is_plain(temperature, log_weights):
+        return _plain_partition(logits)
+    return _guarded_partition(logits, log_weights)
+
+
+def _gradients(
+    logits: Rectangles,
+    temperature: float,
+    log_weights: PairLogWeights | None,
+    lse: Tensor,
+    upstream: Tensor,
+    needed: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    anchors, candidates = logits.anchors, logits.candidates
+    to_anchors = torch.zeros_like(anchors) if needed[0] else None
+    to_candidates = torch.zeros_like(candidates) if needed[1] else None
+    plain = is_plain(temperature, log_weights)
+    share = upstream * torch.exp(-lse) if plain else upstream
+    for a, c, tile in logits:
+        if not plain:
+            tile.sub_(lse[a, None])
+        if log_weights is not None:
+            tile.add_(log_weights(a, c))
+        weights = tile.exp_().mul_(share[a, None])
+        if to_anchors is not None:
+            to_anchors[a].addmm_(weights, candidates[c], alpha=logits.scale)
+        if to_candidates is not None:
+            to_candidates[c].addmm_(weights.T, anchors[a], alpha=logits.scale)
+    return to_anchors, to_candidates
 
 
 def _plain_partition(logits: Rectangles) -> Tensor:

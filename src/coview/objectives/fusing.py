@@ -1,0 +1,34 @@
+"""Whether a log partition goes through the fused kernels, and the kernels."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from coview.objectives.tiles import PairLogWeights
+
+VARIABLE = "COVIEW_FUSED_LOSS"
+# Two blocks of rows and a gradient lie in registers; wider rows would spill.
+WIDEST = 256
+
+
+def fused_kernels(rows: Tensor, log_weights: PairLogWeights | None) -> ModuleType | None:
+    """``coview.objectives.fused`` where COVIEW_FUSED_LOSS=1 asks for it and ``rows`` suit it.
+
+    They suit it on a GPU, in float32, at most 256 wide, where all pairs weigh the same.
+    """
+    if log_weights is not None or rows.dtype != torch.float32 or rows.shape[1] > WIDEST:
+        return None
+    if os.environ.get(VARIABLE) != "1" or not runs_on(rows.device):
+        return None
+    from coview.objectives import fused
+
+    return fused
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether Triton compiles for the device."""
+    return device.type == "cuda"
