@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.encoders import resnet
 from coview.training import choose_device, choose_precision
 from coview.training.precision import computes_in_bf16
 
@@ -68,3 +69,52 @@ def test_device_auto_is_cuda_where_there_is_one(monkeypatch, available):
 def test_device_that_is_absent_is_refused(name):
     with pytest.raises(InvalidValue, match=name):
         choose_device(name)
+
+
+def strided(kernel, stride=2):
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, 2, 1), torch.nn.Conv2d(16, 32, kernel, stride, kernel // 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "sound"),
+    [
+        (strided(3), 2, False), (strided(3), 1, False), (strided(3), 3, True),
+        (strided(7), 2, False), (strided(1), 2, True), (strided(3, stride=1), 2, True),
+        (resnet(18, width=0.25), 16, False), (resnet(18, width=0.25), 17, True),
+        (resnet(18, width=0.25), 32, True),
+    ],
+)  # fmt: skip
+def test_precision_auto_is_float32_where_a_cpu_would_stride_over_one_pixel_in_bf16(
+    monkeypatch, network, size, sound
+):
+    monkeypatch.setattr("coview.training.precision.computes_in_bf16", lambda device: True)
+    modes = [part.training for part in network.modules()]
+    found = choose_precision("auto", CPU, network=network, sizes=(64, size))
+    assert found.format == ("bf16" if sound else "fp32")
+    assert [part.training for part in network.modules()] == modes
+    assert not any(part._forward_pre_hooks for part in network.modules())
+
+
+def test_precision_bf16_over_one_pixel_is_refused_on_a_cpu_alone():
+    with pytest.raises(InvalidValue, match=r"--precision bf16.*single pixel"):
+        choose_precision("bf16", CPU, network=strided(3), sizes=(2,))
+    assert choose_precision("bf16", torch.device("cuda"), network=strided(3), sizes=(2,))
+
+
+@pytest.mark.skipif(not computes_in_bf16(CPU), reason="the CPU does not compute in bf16")
+@pytest.mark.parametrize(("kernel", "size"), [(3, 3), (7, 3), (1, 2), (3, 33)])
+def test_precision_sound_bf16_gives_the_gradient_of_float32(kernel, size):
+    """If this fails, a convolution that was thought sound is not: see docs/decisions/0008."""
+    network = strided(kernel)
+    images = torch.rand(8, 3, size, size)
+    found = []
+    for name in ("bf16", "fp32"):
+        rubbish = [torch.full((200_000,), 1e30) for _ in range(3)]
+        del rubbish  # what a buffer that is read before it is written would hold
+        network.zero_grad()
+        with choose_precision(name, CPU, network=network, sizes=(size,)).autocast():
+            network(images).float().square().sum().backward()
+        found.append(network[1].weight.grad.clone())
+    assert (found[0] - found[1]).abs().max() < 0.05 * found[1].abs().max()

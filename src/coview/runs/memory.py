@@ -14,9 +14,8 @@ from coview.core.machine import memory_bytes
 from coview.methods import Passes
 from coview.methods.passes import blocks_of
 from coview.recipes import Recipe
-from coview.runs.network import build
+from coview.runs.network import build, precision_of
 from coview.runs.speed import example_batch
-from coview.training import choose_precision
 from coview.training.distribution import processes_here
 
 # Of what is free: the allocator's gaps, gradients and moments, and views rendered ahead want room.
@@ -102,8 +101,8 @@ def free_bytes(device: torch.device) -> float:
 def _kept(recipe: Recipe, device: torch.device, images: int) -> tuple[float, float]:
     """Bytes kept for a batch of ``images``: of whole passes, and of blocks that are run again,
     which keep their inputs and, one at a time, what they keep themselves."""
-    precision = choose_precision(recipe.precision, device)
     learner = build(replace(recipe, passes=Passes()))
+    precision = precision_of(recipe, learner, device)
     precision.prepare(learner)
     storages: dict[int, int] = {}
     begun: list[int] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from coview.core.errors import RunError
 from coview.core.progress import say
 from coview.core.ranks import ALONE, Ranks
@@ -9,7 +11,7 @@ from coview.encoders import load_weights
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.run import Run
-from coview.training import Checkpoints
+from coview.training import Checkpoints, Precision, choose_precision
 from coview.training.state import TASK
 
 
@@ -31,6 +33,15 @@ def build(
         recipe.method, encoder, head_seed=recipe.seed, total_steps=total_steps,
         passes=recipe.passes, ranks=ranks,
     )  # fmt: skip
+
+
+def precision_of(recipe: Recipe, learner: Learner, device: torch.device) -> Precision:
+    """What the recipe's precision means on ``device``, for its network and the sizes of its views.
+
+    ``learner`` is the recipe's, still on the CPU. Raises UnknownName, InvalidValue.
+    """
+    sizes = [view.size for view in recipe.method.views.views]
+    return choose_precision(recipe.precision, device, network=learner.encoder, sizes=sizes)
 
 
 def trained(run: Run) -> Learner:

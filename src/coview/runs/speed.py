@@ -9,8 +9,8 @@ import torch
 from coview.core.batches import Batch
 from coview.methods import Learner
 from coview.recipes import Recipe
-from coview.runs.network import build
-from coview.training.precision import Precision, choose_precision
+from coview.runs.network import build, precision_of
+from coview.training.precision import Precision
 from coview.training.step import memory_sentence
 
 SMALLEST, ENOUGH_SECONDS, STEPS = 8, 0.4, 2
@@ -24,8 +24,8 @@ def views_per_second(recipe: Recipe, device: torch.device, *, most_images: int) 
     step. Raises InvalidValue where a batch does not fit into memory.
     Rendering is not counted: it runs beside the step and takes a few per cent of it.
     """
-    precision = choose_precision(recipe.precision, device)
     learner = build(recipe)
+    precision = precision_of(recipe, learner, device)
     precision.prepare(learner)
     images, rate = SMALLEST, 0.0
     while True:

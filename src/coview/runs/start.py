@@ -23,11 +23,10 @@ from coview.recipes import METHODS, RECIPES, Recipe
 from coview.recipes import recipe as recipe_named
 from coview.runs.describe import describe, write_description
 from coview.runs.images import check_same, hold_out, open_for, short_side_for
-from coview.runs.network import build
+from coview.runs.network import build, precision_of
 from coview.runs.planning import Plan, make_plan
 from coview.runs.run import Run
 from coview.runs.session import feed_of, go
-from coview.training import choose_precision
 from coview.training.distribution import joined, own_device
 from coview.training.verdict import EXIT_CODES
 
@@ -123,7 +122,7 @@ def prepare(
 ) -> None:
     """Make the run's folder, with the description of what is to be trained."""
     learner = build(plan.recipe, weights)
-    written = choose_precision(plan.recipe.precision, device)
+    written = precision_of(plan.recipe, learner, device)
     # Refuses what cannot be trained before a folder is made.
     feed_of(plan.recipe, training, written, workers=workers, ranks=ranks)
     plan.recipe.rates(len(training))

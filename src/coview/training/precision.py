@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.modes import evaluating
 
 FORMATS = ("auto", "bf16", "fp32")
 
@@ -56,15 +59,56 @@ def channels_last_is_sound(module: nn.Module) -> bool:
     )
 
 
-def choose_precision(asked: str, device: torch.device) -> Precision:
+def bf16_is_sound(network: nn.Module, sizes: Iterable[int]) -> bool:
+    """Whether a CPU may train ``network`` in bf16 on images of ``sizes`` pixels a side.
+
+    oneDNN's weight gradient of a strided convolution of several pixels, where its whole input is
+    one pixel, reads memory that nobody has written (docs/decisions/0008).
+    """
+    single: list[nn.Module] = []
+
+    def look(layer: nn.Conv2d, given: tuple[torch.Tensor]) -> None:
+        strided = max(layer.stride) > 1 and max(layer.kernel_size) > 1
+        if strided and given[0].shape[-2:] == (1, 1):
+            single.append(layer)
+
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_pre_hook(look) for layer in convolutions]
+    try:
+        with evaluating(network), torch.no_grad():
+            for size in set(sizes):
+                network(torch.zeros(1, 3, size, size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return not single
+
+
+def choose_precision(
+    asked: str,
+    device: torch.device,
+    *,
+    network: nn.Module | None = None,
+    sizes: Iterable[int] = (),
+) -> Precision:
     """What ``asked`` ("auto", "bf16" or "fp32") means on ``device``.
 
-    "auto" is bf16 where the hardware computes in it, else float32. Raises UnknownName.
+    "auto" is bf16 where the hardware computes in it, and soundly for ``network`` (still on the
+    CPU) on images of ``sizes`` pixels; else float32. Raises UnknownName, and InvalidValue where
+    bf16 is asked for but not sound.
     """
     if asked not in FORMATS:
         raise UnknownName("precision", asked, FORMATS)
-    fast = "bf16" if computes_in_bf16(device) else "fp32"
-    return Precision(device, fast if asked == "auto" else asked)
+    wanted = asked if asked != "auto" else "bf16" if computes_in_bf16(device) else "fp32"
+    on_cpu = device.type == "cpu" and network is not None
+    if wanted == "bf16" and on_cpu and not bf16_is_sound(cast(nn.Module, network), sizes):
+        if asked == "bf16":
+            raise InvalidValue(
+                "--precision bf16: a view is so small that a strided convolution of the network "
+                "sees a single pixel, which a CPU cannot train in bf16; take larger views, or fp32."
+            )
+        wanted = "fp32"
+    return Precision(device, wanted)
 
 
 def choose_device(asked: str = "auto") -> torch.device:
