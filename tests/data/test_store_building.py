@@ -82,15 +82,21 @@ def test_store_quarantines_broken_files_with_their_reasons(tmp_path: Path) -> No
     np.testing.assert_array_equal(store.image(6), picture(seed=8))
 
 
-@pytest.mark.parametrize(("broken", "accepted"), [(1, True), (2, False)])
-def test_store_stops_above_one_percent_broken(tmp_path: Path, broken: int, accepted: bool) -> None:
+@pytest.mark.parametrize(
+    ("images", "broken", "accepted"),
+    [(100, 3, True), (100, 4, False), (61, 1, True), (10, 1, True), (9, 1, False)],
+)
+def test_store_stops_above_one_percent_broken_and_three(
+    tmp_path: Path, images: int, broken: int, accepted: bool
+) -> None:
     content = encoded(picture(4, 4))
-    for number in range(100):
+    for number in range(images):
         (tmp_path / f"{number:03}.png").write_bytes(b"" if number < broken else content)
     if accepted:
-        assert len(open_images(tmp_path)) == 99
+        assert len(open_images(tmp_path)) == images - broken
     else:
-        with pytest.raises(DataError, match=r"^2 of 100 .*000\.png \(empty file\).*--allow-broken"):
+        said = rf"^{broken} of {images} .*000\.png \(empty file\).*--allow-broken"
+        with pytest.raises(DataError, match=said):
             open_images(tmp_path)
 
 

@@ -256,6 +256,14 @@ def test_verdict_is_too_early_while_improving_long_before_the_end() -> None:
     assert judged(UNTRAINED, figures(), figures(), planned=5000).verdict == "learning"
 
 
+def test_verdict_of_few_images_says_so() -> None:
+    for images in (15, 128):
+        before, now = replace(UNTRAINED, images=images), figures(images=images)
+        found = judged(before, now, planned=500)
+        assert found.verdict == "learning"
+        assert ("Only 15 held-out images say so" in found.sentence) == (images == 15)
+
+
 def test_verdict_says_that_a_flat_loss_still_learns() -> None:
     flat = judged(UNTRAINED, figures(), figures(loss=3.81, rank_h=21.0), planned=500)
     assert flat.verdict == "learning"

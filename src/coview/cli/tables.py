@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from coview.core.progress import say
+
 
 def evaluation_table(results: Iterable[Mapping[str, Any]]) -> None:
-    """Print accuracies of trained and untrained encoder and of pixels, one row a setting."""
+    """Print accuracies of trained and untrained encoder and of pixels, one row a setting, and what
+    they come to in a sentence for each protocol."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from coview.reports.scores import setting_text
+    from coview.reports.scores import in_words, setting_text
 
     results = list(results)
     images = {result["data"]["test"]["images"] for result in results}
@@ -27,6 +30,8 @@ def evaluation_table(results: Iterable[Mapping[str, Any]]) -> None:
             table.add_row(f"{result['protocol']} on {row['tap']}", setting_text(row), *_row(row))
         table.add_section()
     Console().print(table)
+    for sentence in in_words([dict(result) for result in results]):
+        say(sentence)
 
 
 def _row(row: Mapping[str, Any]) -> list[str]:

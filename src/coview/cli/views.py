@@ -18,6 +18,8 @@ class Views:
     recipe: str = option("whose views", "simclr")
     size: int | None = option("side of the views in pixels")
     strength: float | None = option("of the colour jitter, SimCLR's s")
+    local_crops: int | None = option("add so many small crops (multi-crop)")
+    affinity: str | None = option("of local crops, as LoGo has them: learned, cosine or none")
     images: int = option("how many", 8)
     seed: int = option("which images and which views", 0)
     download: bool = option("allow a torchvision data set to be fetched", False)
@@ -30,8 +32,8 @@ def run(words: Sequence[str]) -> int:
 
     draw_views(
         options.data, options.out, recipe=options.recipe, size=options.size,
-        strength=options.strength, images=options.images, seed=options.seed,
-        download=options.download,
+        strength=options.strength, local_crops=options.local_crops, affinity=options.affinity,
+        images=options.images, seed=options.seed, download=options.download,
     )  # fmt: skip
     say(f"Contact sheet: {options.out}")
     return 0

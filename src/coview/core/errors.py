@@ -41,6 +41,19 @@ class UnknownName(CoviewError, LookupError):
         self.nearest = near
 
 
+class UnknownValue(UnknownName):
+    """A class of recipe values that is not known here."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__("kind of recipe value", name, known)
+        self.args = (
+            f"The recipe holds a {name!r}, whose class is not one of Coview's"
+            + (f" (is {self.nearest!r} meant?)" if self.nearest else "")
+            + ". If it is yours, import the file that defines it and call coview.resume, "
+            "coview.evaluate or coview.load from the same Python program.",
+        )
+
+
 class DataError(CoviewError):
     """Images or labels that cannot be used as asked."""
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from coview.core.errors import InvalidValue, UnknownName
+from coview.core.errors import InvalidValue, UnknownName, UnknownValue
 from coview.core.files import digest
 
 Value = TypeVar("Value")
@@ -33,7 +33,7 @@ def encode(value: Any) -> Any:
 def decode(data: Any, known: Iterable[type]) -> Any:
     """The value whose JSON form is ``data``; its classes must all be in ``known``.
 
-    Raises UnknownName for a class or a field that is not known, naming the nearest.
+    Raises UnknownValue for a class and UnknownName for a field that is not known.
     """
     classes = {cls.__name__: cls for cls in known}
 
@@ -44,7 +44,7 @@ def decode(data: Any, known: Iterable[type]) -> Any:
             return node
         name = node.get("type", "")
         if name not in classes:
-            raise UnknownName("kind of recipe value", str(name), classes)
+            raise UnknownValue(str(name), classes)
         fields = [f.name for f in dataclasses.fields(classes[name])]
         for key in node:
             if key != "type" and key not in fields:

@@ -23,6 +23,8 @@ from coview.data.pixels import FORMAT, Filled, PixelWriter, load
 
 CEILING = 0.01
 """The share of unusable images above which a data set is refused."""
+BEARABLE = 3
+"""As many are left out even where they are more than that, up to a tenth of a small data set."""
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 64, 1 << 18
 _EARLY = 100
@@ -56,7 +58,8 @@ def build(
 ) -> ImageStore:
     """The store of the given rows of ``listing``, in that order, without the unusable ones.
 
-    Raises DataError where more than 1 % cannot be used (unless allowed), or none can.
+    Raises DataError where more than 1 % (and more than three) cannot be used, unless allowed, or
+    none can.
     """
     folder = keeping.cache / "stores" / _key(listing, rows, spec)
     filled = _kept(folder)
@@ -160,7 +163,7 @@ def _check_broken(
     allow_broken: bool,
     sofar: str = "",
 ) -> None:
-    if allow_broken or len(rejected) <= CEILING * total:
+    if allow_broken or len(rejected) <= max(CEILING * total, min(BEARABLE, total // 10)):
         return
     raise DataError(
         f"{sofar}{len(rejected):,} of {total:,} images in {listing.source} cannot be used, more "

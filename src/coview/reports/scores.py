@@ -212,3 +212,30 @@ def _card(evaluation: dict[str, Any]) -> Markup:
 def _entries(prefix: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, item in found.items():
         yield f"{prefix} {key}".strip().replace("_", " "), value(item)
+
+
+def in_words(results: list[dict[str, Any]]) -> list[str]:
+    """One sentence for each protocol: its standard result beside what it has to beat."""
+    sentences = []
+    for result in results:
+        rows = results_of(result)
+        if not rows:
+            continue
+        row = standard(rows)
+        how = {"knn": f"{part(row, 'setting').get('k')} neighbours", "linear": "a linear probe"}
+        by = how.get(str(result.get("protocol")), str(result.get("protocol")))
+        against = [
+            f"{_gap(row['accuracy'], number(row.get(key)))} {name}"
+            for key, name in (("untrained", "the untrained encoder"), ("pixels", "raw pixels"))
+            if number(row.get(key)) is not None
+        ]
+        sentences.append(
+            f"By {by} {row['tap']} classifies {percent(row['accuracy'])}"
+            + (f": {' and '.join(against)}." if against else ".")
+        )
+    return sentences
+
+
+def _gap(accuracy: float, other: float | None) -> str:
+    points = 100 * (accuracy - (other or 0.0))
+    return f"{abs(points):.1f} points {'above' if points >= 0 else 'BELOW'}"

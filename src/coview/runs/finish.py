@@ -44,6 +44,8 @@ def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> Non
         say(f"  Likely cause: {cause}")
     if found.remedy:
         say(f"  What to do: {found.remedy}")
+    if learner.temperature is not None:
+        say(f"Temperature: {learner.temperature.value:.3f} has been learned.")
     say()
     say(f"Report:   {write_report(run.path)}")
     if not sound:

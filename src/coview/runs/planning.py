@@ -22,6 +22,7 @@ from coview.recipes import (
     recipe,
 )
 from coview.runs.memory import exactness, fitting_passes
+from coview.runs.reasons import about_method, about_processes, about_the_run
 from coview.runs.speed import views_per_second
 
 # Of the budget: rendering, health figures and the noise of the machine take the rest,
@@ -75,7 +76,11 @@ def make_plan(
         base = replace(base, batch_size=batch_for(len(store), base))
     check_batch(base, len(store))
     if budget is None:
-        return _without_budget(base, store, device, world, fixed=fixed)
+        chosen = "as asked" if changes.get("encoder") is not None else None
+        why = chosen or (
+            "as the recipe says" if fixed else f"suits these images on the {device.type}"
+        )
+        return _without_budget(base, store, device, world, why)
     return _within(base, store, side, device, budget, changes, world, fixed=fixed)
 
 
@@ -89,17 +94,17 @@ def check_batch(recipe: Recipe, images: int) -> None:
 
 
 def _without_budget(
-    recipe: Recipe, store: ImageStore, device: torch.device, world: int, *, fixed: bool
+    recipe: Recipe, store: ImageStore, device: torch.device, world: int, why: str
 ) -> Plan:
     recipe, fits = in_memory(recipe, device, world)
     rate = world * views_per_second(recipe, device, most_images=share_of(recipe, world))
     seconds = _views(recipe, len(store)) / rate
-    why = "as the recipe says" if fixed else f"suits these images on the {device.type}"
     reasons = [
+        about_method(recipe),
         f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.",
         *fits,
-        *_about_processes(recipe, world),
-        *_about_the_run(recipe, store, rate, seconds),
+        *about_processes(recipe, world),
+        *about_the_run(recipe, store, rate, seconds),
     ]
     if seconds > LONG_SECONDS:
         reasons.append(
@@ -123,15 +128,18 @@ def _within(
 ) -> Plan:
     seconds = TRAINING_SHARE * max(budget - SECONDS_BESIDE, 0.0)
     tried: list[str] = []
+    asked = changes.get("epochs")
+    wanted = asked if isinstance(asked, (int, float)) else WANTED_EPOCHS
     for candidate in [base] if fixed else _candidates(base, side, device, changes):
         candidate, fits = in_memory(candidate, device, world)
         rate = world * views_per_second(candidate, device, most_images=share_of(candidate, world))
         epochs = seconds * rate / _views(replace(candidate, epochs=1), len(store))
         name = f"{candidate.encoder.label()} at {candidate.image_size} px"
-        if epochs >= WANTED_EPOCHS:
+        roomy = epochs >= wanted
+        if roomy:
             break
         tried.append(f"{name} would make {epochs:.1f} epochs")
-    if changes.get("epochs") is not None:
+    if asked is not None:
         epochs = candidate.epochs
     epochs = min(epochs, MOST_EPOCHS)
     least = 2 * candidate.batch_size / len(store)
@@ -146,16 +154,18 @@ def _within(
     seconds = _views(chosen, len(store)) / rate
     if fixed:
         why = "as the recipe says, with the epochs that fit"
-    elif epochs >= WANTED_EPOCHS:
-        why = f"the largest of the candidates that makes {WANTED_EPOCHS} epochs"
+    elif roomy:
+        why = f"the largest of the candidates that makes {wanted:g} epochs"
     else:
         why = f"the fastest candidate, and a short time for {len(store):,} images"
     reasons = [
+        about_method(chosen),
         f"{name}: {why} in {duration(budget)}.",
+        *([f"--epochs {asked:g} is kept, whatever the budget leaves room for."] if asked else []),
         *fits,
         *(f"Passed over: {text}." for text in tried if not text.startswith(name)),
-        *_about_processes(chosen, world),
-        *_about_the_run(chosen, store, rate, seconds),
+        *about_processes(chosen, world),
+        *about_the_run(chosen, store, rate, seconds),
     ]
     return Plan(recipe=chosen, reasons=tuple(reasons), views_per_second=rate, seconds=seconds)
 
@@ -171,10 +181,14 @@ def in_memory(recipe: Recipe, device: torch.device, world: int) -> tuple[Recipe,
     Each of ``world`` processes holds its part of a batch.
     """
     share = share_of(recipe, world)
+    asked, sentences = recipe.passes.micro_batch, []
+    if asked is not None and asked >= share:
+        recipe = replace(recipe, passes=replace(recipe.passes, micro_batch=None))
+        sentences = [f"--micro-batch {asked} has no effect: the batch is of {share} images."]
     passes, sentence = fitting_passes(recipe, device, images=share)
     if not sentence and passes.micro_batch is not None:
         sentence = f"As asked: {exactness(recipe, share, passes.micro_batch)}"
-    return replace(recipe, passes=passes), [sentence] if sentence else []
+    return replace(recipe, passes=passes), [*sentences, *filter(None, [sentence])]
 
 
 def _candidates(
@@ -186,38 +200,6 @@ def _candidates(
             base,
             size=size if changes.get("size") is None else None,
             encoder=encoder if changes.get("encoder") is None else None,
-        )
-
-
-def _about_processes(recipe: Recipe, world: int) -> Iterator[str]:
-    """What several processes compute of what one would."""
-    if world == 1:
-        return
-    method = recipe.method
-    own = method.batch_norm == "groups" or not method.synchronised
-    norm = (
-        "BatchNorm takes its statistics within each process, so that they depend on their number"
-        if own and method.batch_norm != "frozen"
-        else "so are BatchNorm's statistics"
-    )
-    yield (
-        f"On {world} processes, about {recipe.batch_size / world:g} images of a batch on each: "
-        f"loss and gradient are those of the whole batch; {norm}."
-    )
-
-
-def _about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float) -> Iterator[str]:
-    images = len(store)
-    steps = recipe.total_steps(images)
-    yield (
-        f"Batch {recipe.batch_size}, {recipe.epochs:g} epochs of {images:,} images: "
-        f"{steps:,} steps."
-    )
-    yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
-    if images < 2000 or steps < 1000:
-        yield (
-            "This is little for training from scratch: expect a modest encoder, and compare it "
-            "with existing weights (--weights)."
         )
 
 

@@ -86,13 +86,13 @@ def pretrain(
         "learn_temperature": learn_temperature or None,
     }  # fmt: skip
     seconds = None if budget is None else parse_duration(budget)
-    folder = new_folder(out, data)
     on = own_device(device)
     opened: dict[str, Any] = {
         "source": place_of(data), "labels": labels, "needs_labels": _needs_labels(recipe),
         "limit": limit, "short_side": short_side_for(data, size, short_side),
         "allow_broken": allow_broken, "memory_share": memory_share,
     }  # fmt: skip
+    folder = None if dry_run else new_folder(out, data)
     begun_from = None if weights is None else str(Path(weights).expanduser().absolute())
     with joined(on) as ranks:
         here = {**opened, "source": data}
@@ -101,16 +101,16 @@ def pretrain(
             plan, training = plan_for(store, recipe, on, seconds, changes, ranks)
             for sentence in plan.reasons:
                 say(sentence)
-            if not dry_run:
-                prepare(folder, plan, store, training, on, opened, begun_from, workers, ranks)
+            content = description_of(plan, store, training, on, opened, begun_from, workers, ranks)
+            if folder is not None:
+                write_description(folder, content)
         ranks.barrier()
-        if dry_run:
+        if folder is None:
             return None
         return go(Run(folder), store, device=on, workers=workers, ranks=ranks)
 
 
-def prepare(
-    folder: Path,
+def description_of(
     plan: Plan,
     store: ImageStore,
     training: ImageStore,
@@ -119,18 +119,19 @@ def prepare(
     weights: str | None,
     workers: int | None,
     ranks: Ranks,
-) -> None:
-    """Make the run's folder, with the description of what is to be trained."""
+) -> dict[str, Any]:
+    """What is to be trained, as a run's folder says it.
+
+    Raises the errors of coview.core.errors for what cannot be trained, before there is a folder.
+    """
     learner = build(plan.recipe, weights)
     written = precision_of(plan.recipe, learner, device)
-    # Refuses what cannot be trained before a folder is made.
     feed_of(plan.recipe, training, written, workers=workers, ranks=ranks)
     plan.recipe.rates(len(training))
-    content = describe(
+    return describe(
         plan, store, learner, opened=opened, training_images=len(training),
         device=device, precision=written.format, weights=weights, processes=ranks.world,
     )  # fmt: skip
-    write_description(folder, content)
 
 
 def resume(

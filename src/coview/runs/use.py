@@ -164,6 +164,8 @@ def draw_views(
     recipe: str = "simclr",
     size: int | None = None,
     strength: float | None = None,
+    local_crops: int | None = None,
+    affinity: str | None = None,
     images: int = 8,
     seed: int = 0,
     download: bool = False,
@@ -188,7 +190,9 @@ def draw_views(
         chosen = fitting(recipe, side=side, images=len(store), device=device)
     else:
         chosen = recipe_named(recipe)
-    chosen = change(chosen, size=size, strength=strength)
+    chosen = change(
+        chosen, size=size, strength=strength, local_crops=local_crops, affinity=affinity
+    )
     rows = permutation(seed, Domain.HEALTH, store.ids, epoch=2)
     contact_sheet(store, rows, chosen.method.views, Path(out), seed=seed)
     return Path(out)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -50,6 +50,8 @@ class Option(StrEnum):
 # Calibrated on the runs of tests/training/test_verdict.py (a small network trained for 210 steps
 # in each state) unless another reason is given.
 FEWEST_STEPS = 200  # a usual warm-up is hardly over
+# Of fewer held-out images a share is uncertain by 10 points and more (two standard errors at 10 %).
+ENOUGH_IMAGES = 36
 # Constant output gives 0 and unrelated positives 0.02 .. 0.04. Untrained networks are as narrow
 # (0.02), but their views match; healthy runs leave this range within 60 steps (0.89).
 COLLAPSED_SPREAD = 0.05
@@ -163,7 +165,11 @@ def verdict(
         classes=classes,
         accuracies=accuracies,
     )
-    return next(found for rule in RULES if (found := rule(case)) is not None)
+    found = next(found for rule in RULES if (found := rule(case)) is not None)
+    if found.verdict == "too early" or case.now.images >= ENOUGH_IMAGES:
+        return found
+    caveat = f"Only {case.now.images} held-out images say so, which is few."
+    return replace(found, sentence=f"{found.sentence} {caveat}")
 
 
 def too_few_steps(case: Case) -> Verdict | None:
