@@ -76,10 +76,9 @@ def make_plan(
         base = replace(base, batch_size=batch_for(len(store), base))
     check_batch(base, len(store))
     if budget is None:
-        chosen = "as asked" if changes.get("encoder") is not None else None
-        why = chosen or (
-            "as the recipe says" if fixed else f"suits these images on the {device.type}"
-        )
+        why = "as the recipe says" if fixed else f"suits these images on the {device.type}"
+        if changes.get("encoder") is not None:
+            why = "as asked"
         return _without_budget(base, store, device, world, why)
     return _within(base, store, side, device, budget, changes, world, fixed=fixed)
 
