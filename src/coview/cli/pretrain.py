@@ -27,7 +27,9 @@ class Pretrain:
     dry_run: bool = option("print the plan and the estimate, train nothing", False)
 
     size: int | None = option("side of the views in pixels", group="what is learned")
-    encoder: str | None = option("as resnet18, resnet50, resnet18/4", group="what is learned")
+    encoder: str | None = option(
+        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME", group="what is learned"
+    )
     weights: Path | None = option(
         "start from these weights: an encoder folder, a run, or safetensors",
         group="what is learned",
@@ -43,7 +45,8 @@ class Pretrain:
         group="what is learned",
     )
     affinity: str | None = option(
-        "of local crops, LoGo's second game: learned, cosine or none", group="what is learned"
+        "of local crops, LoGo's second game: learned, cosine or none; adds two where none are",
+        group="what is learned",
     )
 
     epochs: float | None = option("passes over the images", group="how it is trained")
