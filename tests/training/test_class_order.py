@@ -132,7 +132,7 @@ def test_feed_with_another_batch_than_its_order_is_refused():
         ([0, 0, 1, 1], 1, 2, "at least 2 classes"),
         ([0, 0, 1, 1], 2, 0, "1 image of each"),
         ([0, 0, 1, 1], 3, 2, "There are 2 classes"),
-        ([0, 0, 0, 1], 2, 2, "1 classes have fewer than 2 images, the smallest 1"),
+        ([0, 0, 0, 1], 2, 2, "1 of the classes have fewer than the 2 images"),
         ([0, 0, -1, 1, 1], 2, 2, "1 images have no label"),
         ([], 2, 2, "0 images have no label"),
     ],

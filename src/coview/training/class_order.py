@@ -121,8 +121,9 @@ def check(labels: Rows, counts: Rows, classes: int, images: int) -> None:
     if counts.min() < images:
         few = int((counts < images).sum())
         raise InvalidValue(
-            f"{few} classes have fewer than {images} images, the smallest {counts.min()}; give "
-            f"at most {counts.min()} images of a class, or leave those classes out."
+            f"{few} of the classes have fewer than the {images} images that a batch takes of each, "
+            f"the smallest {counts.min()}: take more classes of fewer images each "
+            "(--classes-per-batch, --batch), or remove those classes from the data."
         )
 
 
