@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check format bench bench-methods bench-quick clean
+.PHONY: demo test check docs format bench bench-methods bench-quick clean
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
@@ -24,6 +24,9 @@ check: $(STAMP)     ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)      ## docs/methods.md, from the methods and recipes themselves
+	$(BIN)/coview recipes --page docs/methods.md
 
 format: $(STAMP)
 	$(BIN)/ruff format .

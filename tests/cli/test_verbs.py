@@ -147,6 +147,11 @@ def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> N
     assert '"temperature"' in capsys.readouterr().out
 
 
+def test_recipes_are_written_as_a_page(tmp_path: Path) -> None:
+    assert main(["recipes", "--page", str(tmp_path / "methods.md")]) == 0
+    assert "| `simclr-cpu` |" in (tmp_path / "methods.md").read_text(encoding="utf-8")
+
+
 def test_python_does_what_the_command_does(copy: Path, photos: Path) -> None:
     results = coview.evaluate(copy, photos, protocols=["knn"])
     assert [result["protocol"] for result in results] == ["knn"]
@@ -183,6 +188,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["report", "RUNN"], "Did you mean"),
         (["doctor", "RUNN"], "RUNN"),
         (["recipes", "simclr-cpx"], "Did you mean 'simclr-cpu'?"),
+        (["recipes", "simclr-cpu", "--page", "all.md"], "leave out 'simclr-cpu'"),
         (["views", "PHOTOS", "--images", "0"], "--images is 0"),
         (["views", "PHOTOS", "--out", "views.gif"], "--out is views.gif"),
     ],

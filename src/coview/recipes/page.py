@@ -1,0 +1,203 @@
+"""All methods and recipes as one page of Markdown: docs/methods.md, made by ``make docs``."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from coview.methods import Ema, Method, Shared, Stop, logo, multi_crop, named, names
+from coview.methods.temperature import Tempered
+from coview.recipes.catalogue import RECIPES, recipe
+from coview.recipes.recipe import Recipe
+
+INTRODUCTION = """\
+# Methods and recipes
+
+Made by `make docs` from the methods and recipes themselves; a test compares. Change those, not
+this page.
+
+Under each method stand its equation and source, the words that make it the value it is, and its
+recipes. Where recipes differ in a word, their names stand behind it.
+
+- Pairing: the loss is the sum of the pairs' losses. In `0 → 1` the view in slot 0 asks and the key
+  of the view in slot 1 answers; slots 0 and 1 hold the global views, those from 2 on local crops.
+  Stopped keys are constants. An objective of all embeddings of a batch has no pairs and no target.
+- Momentum: of the moving average. Rate: the peak of the optimiser's schedule.
+
+`coview recipes NAME` prints a recipe to its last number; where the numbers come from is written
+behind each of them in [`src/coview/recipes/`](../src/coview/recipes)."""
+
+OVER: Mapping[str, Callable[..., Method]] = {"logo": logo, "multi_crop": multi_crop}
+"""Methods made of methods, which name what they make "logo-moco"."""
+
+NONE = "none"
+TEMPERATURE = {field.name for field in fields(Tempered)}
+
+
+def page() -> str:
+    """Every method that is registered and every recipe of the catalogue, each once.
+
+    Raises UnknownName where a recipe's method is neither registered nor made of one in OVER.
+    """
+    sections = [section(name, recipes) for name, recipes in by_method().items()]
+    return "\n\n".join([INTRODUCTION, *sections]) + "\n"
+
+
+def by_method() -> dict[str, list[Recipe]]:
+    """The recipes of every method, in the catalogue's order; a method may have none."""
+    found: dict[str, list[Recipe]] = {}
+    for chosen in map(recipe, RECIPES):
+        found.setdefault(chosen.method.name.split("-")[0], []).append(chosen)
+    return found | {name: [] for name in names() if name not in found}
+
+
+def section(name: str, recipes: Sequence[Recipe]) -> str:
+    """What there is to say of one method: its own words, its vocabulary, its recipes."""
+    make = OVER.get(name) or named(name)
+    file = f"{make.__module__.replace('.', '/')}.py"
+    first_line, _, _ = (inspect.getdoc(inspect.getmodule(make)) or name).partition("\n")
+    methods = {each.name: each.method for each in recipes} or {name: make(224)}
+    told = [
+        f"## {name}",
+        f"{first_line} [`{file}`](../src/{file})",
+        inspect.getdoc(make) or "",
+        table(["word", "value"], ([word, _told(say, methods)] for word, say in WORDS.items())),
+    ]
+    return "\n\n".join([*told, numbers(recipes)] if recipes else told)
+
+
+def numbers(recipes: Sequence[Recipe]) -> str:
+    """A table of recipes, with the columns in which at least one of them has something."""
+    columns = {head: [say(each) for each in recipes] for head, say in COLUMNS.items()}
+    columns = {head: cells for head, cells in columns.items() if set(cells) != {NONE}}
+    return table(list(columns), zip(*columns.values(), strict=True))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _told(say: Callable[[Method], str], methods: Mapping[str, Method]) -> str:
+    """What ``say`` says of the methods, once where it says the same of all."""
+    owners: dict[str, list[str]] = {}
+    for name, method in methods.items():
+        owners.setdefault(say(method), []).append(f"`{name}`")
+    if len(owners) == 1:
+        return next(iter(owners))
+    return "<br>".join(f"{text}: {', '.join(recipes)}" for text, recipes in owners.items())
+
+
+def _value(value: Any) -> str:
+    """A value as code, without its temperature, which is a column of the recipes."""
+    said = [
+        f"{field.name}={getattr(value, field.name)!r}"
+        for field in fields(value)
+        if field.name not in TEMPERATURE
+    ]
+    return f"`{type(value).__name__}({', '.join(said)})`"
+
+
+def _pairing(method: Method) -> str:
+    if not method.pairs_views:
+        return NONE
+    arrows: dict[tuple[float, bool], list[str]] = {}
+    for pair in method.pairing:
+        arrows.setdefault((pair.weight, pair.stop), []).append(f"{pair.query} → {pair.key}")
+    return " + ".join(
+        f"{_number(weight)} × ({', '.join(shared)}{'; stopped' if stop else ''})"
+        for (weight, stop), shared in arrows.items()
+    )
+
+
+def _target(method: Method) -> str:
+    if not method.pairs_views:
+        return NONE
+    return {
+        Shared: "the network itself, with gradient",
+        Stop: "the network itself, stopped",
+        Ema: "a moving average of the network",
+    }[type(method.target)]
+
+
+def _batch_norm(method: Method) -> str:
+    grouped = method.batch_norm == "groups"
+    text = f"groups of {method.norm_group}" if grouped else method.batch_norm
+    return text if grouped or method.synchronised else f"{text}, of each process alone"
+
+
+def _repulsion(method: Method) -> str:
+    if method.repulsion is None:
+        return NONE
+    views = ", ".join(map(str, method.repulsion.views))
+    return f"of views {views} by {_value(method.repulsion.affinity)}"
+
+
+WORDS: Mapping[str, Callable[[Method], str]] = {
+    "objective": lambda method: _value(method.objective),
+    "pairing": _pairing,
+    "target": _target,
+    "predictor": lambda method: method.predictor.label() if method.predictor else NONE,
+    "memory": lambda method: "a queue of keys" if method.memory else NONE,
+    "BatchNorm": _batch_norm,
+    "repulsion": _repulsion,
+    "its weight": lambda method: _value(method.repulsion.balance) if method.repulsion else NONE,
+    "head": lambda method: method.head.label(),
+}
+
+
+def _views(recipe: Recipe) -> str:
+    sizes = Counter(view.size for view in recipe.method.views.views)
+    return ", ".join(f"{count} × {size}" for size, count in sizes.items())
+
+
+def _optimiser(recipe: Recipe) -> str:
+    spec = recipe.optimiser
+    scaling = {"linear": " × batch / 256", "sqrt": " × √batch", "none": ""}[spec.scaling]
+    peak = f" = {_number(spec.peak(recipe.batch_size))}" if scaling else ""
+    rule = f"{spec.name} with Nesterov" if spec.nesterov else spec.name
+    spared = "" if spec.exclude else " of all parameters"
+    rate, decay = _number(spec.learning_rate), _number(spec.weight_decay)
+    return f"{rule}, rate {rate}{scaling}{peak}, decay {decay}{spared}"
+
+
+def _temperature(recipe: Recipe) -> str:
+    objective = recipe.method.objective
+    if not isinstance(objective, Tempered):
+        return NONE
+    start = _number(float(objective.temperature))
+    return f"{start} at first, learned" if objective.learn_temperature else start
+
+
+def _momentum(recipe: Recipe) -> str:
+    target = recipe.method.target
+    if not isinstance(target, Ema):
+        return NONE
+    steady = target.start == target.end
+    return _number(target.start) if steady else f"{_number(target.start)} to {_number(target.end)}"
+
+
+def _queue(recipe: Recipe) -> str:
+    return f"{recipe.method.memory.length:,}" if recipe.method.memory else NONE
+
+
+def _number(value: float) -> str:
+    """Four digits at most: 4.8, 1e-6."""
+    return f"{value:.4g}".replace("e-0", "e-")
+
+
+COLUMNS: Mapping[str, Callable[[Recipe], str]] = {
+    "recipe": lambda recipe: f"`{recipe.name}`",
+    "encoder": lambda recipe: recipe.encoder.label(),
+    "views, px": _views,
+    "batch": lambda recipe: f"{recipe.batch_size:,}",
+    "epochs": lambda recipe: f"{recipe.epochs:,g}",
+    "optimiser": _optimiser,
+    "temperature": _temperature,
+    "momentum": _momentum,
+    "queue": _queue,
+}
