@@ -8,6 +8,7 @@ from coview.core.errors import InvalidValue
 from coview.core.values import decode, encode, fingerprint
 from coview.methods import Ema, Queue
 from coview.recipes import METHODS, RECIPES, change, fitting, for_classes, known_values, recipe
+from coview.views import Jitter, asymmetric
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -99,6 +100,20 @@ def test_logits_follow_the_classes_of_the_data():
 def test_temperature_of_a_method_without_one_is_refused():
     with pytest.raises(InvalidValue, match="has none"):
         change(recipe("byol-cpu"), temperature=0.1)
+
+
+def test_strength_of_views_without_colour_jitter_is_refused():
+    with pytest.raises(InvalidValue, match="none of its views has a colour jitter"):
+        change(recipe("supcon-imagenet"), strength=0.5)
+
+
+def test_strength_is_of_every_colour_jitter_that_there_is():
+    base = recipe("simclr-cpu")
+    one_branch = replace(base, method=replace(base.method, views=asymmetric(32)))
+    expected = Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05)
+    for start, jitters in ((base, [expected, expected]), (one_branch, [expected, None])):
+        found = change(start, strength=0.25).method
+        assert [view.jitter for view in found.views.views] == jitters
 
 
 def test_crops_are_options_of_any_recipe():

@@ -201,6 +201,10 @@ def _tempered(method: Method, temperature: float | None, learn: bool | None) -> 
 
 def _with_views(method: Method, size: int | None, strength: float | None) -> Method:
     first = method.views.views[0].size
+    if strength is not None and all(view.jitter is None for view in method.views.views):
+        raise InvalidValue(
+            f"--strength means nothing to {method.name}: none of its views has a colour jitter."
+        )
     views = [
         # Local views keep their share of the global size.
         _view(view, size and max(1, round(size * view.size / first)), strength)
