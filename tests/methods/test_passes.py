@@ -248,3 +248,13 @@ def test_no_part_is_a_single_image(images, part):
     sizes = [images if rows is None else len(rows) for ((_, rows),) in passes]
     assert sum(sizes) == images
     assert min(sizes) >= 2
+
+
+@pytest.mark.parametrize("part", [2, 3])
+def test_no_part_of_any_rank_is_a_single_image_and_all_make_as_many_passes(part):
+    made = [
+        grouped(batch(images).views, [1], apart=True, part=part, mixed=True, step=0, counts=(6, 5))
+        for images in (6, 5)
+    ]
+    sizes = [[len(rows) for ((_, rows),) in passes] for (passes,) in made]
+    assert sizes == [[3, 3], [3, 2]]

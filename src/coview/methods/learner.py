@@ -197,7 +197,7 @@ class Learner(nn.Module):
             part=micro_batch,
             mixed=method.batch_norm == "groups",
             step=step,
-            most=max(batch.sizes, default=0),
+            counts=batch.sizes,
         )  # fmt: skip
         again = micro_batch is not None and torch.is_grad_enabled()
         return run(network, norms, batch.views, rounds, again=again)

@@ -66,15 +66,15 @@ def grouped(
     part: int | None,
     mixed: bool,
     step: int,
-    most: int = 0,
+    counts: Sequence[int] = (),
 ) -> list[list[Pass]]:
     """The passes of a step, as rounds; the passes of one round move BatchNorm's statistics once.
 
     ``apart``: every view has passes of its own; otherwise views of one size share them. ``part``:
     at most so many images of a view in a pass, None for all; the last may have one fewer.
     ``mixed``: the images of every view but the first come in an order drawn for the step, even
-    where a pass takes them all. ``most``: the largest number of images that any rank has, so that
-    all make as many passes.
+    where a pass takes them all. ``counts``: the images of every rank, where there are several, so
+    that all make as many passes.
     """
     if apart:
         together = [[slot] for slot in slots]
@@ -82,9 +82,9 @@ def grouped(
         sizes = dict.fromkeys(views[slot].shape[-2:] for slot in slots)
         together = [[s for s in slots if views[s].shape[-2:] == size] for size in sizes]
     count = len(views[slots[0]])
-    whole = max(count, most)
-    # No part of a single image, of which BatchNorm could take no statistics.
-    parts = 1 if part is None else max(1, min(-(-whole // part), whole // 2))
+    counts = counts or (count,)
+    # No part of a single image on any rank, of which BatchNorm could take no statistics.
+    parts = 1 if part is None else max(1, min(-(-max(counts) // part), min(counts) // 2))
     return [_round(count, shared, parts, mixed, step) for shared in together]
 
 
