@@ -163,8 +163,8 @@ def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeyp
     asked = []
     choose = coview.training.precision.choose_precision
     monkeypatch.setattr(
-        "coview.runs.session.choose_precision",
-        lambda *words: asked.append(choose(*words)) or asked[-1],
+        "coview.runs.network.choose_precision",
+        lambda *words, **more: asked.append(choose(*words, **more)) or asked[-1],
     )
     assert main(["resume", str(run)]) == 0
     assert [precision.format for precision in asked] == ["fp32"]

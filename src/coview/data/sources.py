@@ -71,8 +71,8 @@ def open_images(
     Images that cannot be used are listed in ``quarantine`` of the result as (name, reason). An
     ImageStore is returned as it is unless it is to be limited or resized.
 
-    Raises DataError where more than 1 % of the images (and more than three) cannot be used, unless
-    ``allow_broken``, or
+    Raises DataError where more than 1 % of the images cannot be used (of few: more than three or a
+    tenth), unless ``allow_broken``, or
     where there are none; UnknownName and InvalidValue for wrong arguments.
     """
     ask = _Ask(

@@ -58,8 +58,8 @@ def build(
 ) -> ImageStore:
     """The store of the given rows of ``listing``, in that order, without the unusable ones.
 
-    Raises DataError where more than 1 % (and more than three) cannot be used, unless allowed, or
-    none can.
+    Raises DataError where more than 1 % cannot be used (of few images: more than three or a tenth),
+    unless allowed, or none can.
     """
     folder = keeping.cache / "stores" / _key(listing, rows, spec)
     filled = _kept(folder)
@@ -163,12 +163,14 @@ def _check_broken(
     allow_broken: bool,
     sofar: str = "",
 ) -> None:
-    if allow_broken or len(rejected) <= max(CEILING * total, min(BEARABLE, total // 10)):
+    bearable = int(max(CEILING * total, min(BEARABLE, total // 10)))
+    if allow_broken or len(rejected) <= bearable:
         return
     raise DataError(
         f"{sofar}{len(rejected):,} of {total:,} images in {listing.source} cannot be used, more "
-        f"than {CEILING:.0%}: {_few(listing, rejected)}; mend or remove them (coview doctor lists "
-        "them), or go on without them with --allow-broken (allow_broken=True)."
+        f"than the {bearable:,} that are left out without a question: {_few(listing, rejected)}; "
+        "mend or remove them (coview doctor lists them), or go on without them with --allow-broken "
+        "(allow_broken=True)."
     )
 
 

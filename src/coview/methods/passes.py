@@ -71,7 +71,8 @@ def grouped(
     """The passes of a step, as rounds; the passes of one round move BatchNorm's statistics once.
 
     ``apart``: every view has passes of its own; otherwise views of one size share them. ``part``:
-    at most so many images of a view in a pass, None for all; the last may have one fewer.
+    about so many images of a view in a pass at most, None for all; more where a rank would be left
+    with a pass of a single image.
     ``mixed``: the images of every view but the first come in an order drawn for the step, even
     where a pass takes them all. ``counts``: the images of every rank, where there are several, so
     that all make as many passes.

@@ -11,16 +11,18 @@ from torch import Tensor, nn
 
 from coview.objectives.temperature import Temperature, as_number, check_temperature
 
-# exp(S / tau) of unit rows reaches e^100 here; lower ones make a step jump (CLIP's bound).
-LOWEST_LEARNED = 0.01
+# exp(S / tau) of unit rows reaches e^100 at the lower bound (CLIP's); above the upper one all
+# candidates weigh nearly the same, and one wild step would not find back.
+LOWEST_LEARNED, HIGHEST_LEARNED = 0.01, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tempered:
     """An objective at a temperature > 0; with ``learn_temperature`` that is where training starts.
 
-    A learned temperature falls to 0.01 at the lowest. Figures that compare runs, such as chance
-    and the yardstick of health, stay at the first one. Raises InvalidValue.
+    A learned temperature stays between 0.01 and 1, or where it began if that lies outside. Figures
+    that compare runs, such as chance and the yardstick of health, stay at the first one. Raises
+    InvalidValue.
     """
 
     temperature: Temperature
@@ -40,15 +42,17 @@ class LearnedTemperature(nn.Module):
     def __init__(self, start: float) -> None:
         super().__init__()
         self.log = nn.Parameter(torch.tensor(math.log(start)))
-        self.lowest = math.log(min(start, LOWEST_LEARNED))
+        self.bounds = (
+            math.log(min(start, LOWEST_LEARNED)), math.log(max(start, HIGHEST_LEARNED))
+        )  # fmt: skip
 
     def forward(self) -> Tensor:
         return self.log.exp()
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Back to the bound, where a step went below it."""
-        self.log.clamp_(min=self.lowest)
+        """Back to the bounds, where a step went beyond them."""
+        self.log.clamp_(*self.bounds)
 
     @property
     def value(self) -> float:

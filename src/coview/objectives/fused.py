@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -75,12 +76,14 @@ def _launch(
     if len(rows) == 0:
         return
     width = rows.shape[1]
-    kernel[(triton.cdiv(len(rows), BLOCK),)](
-        rows.contiguous(), keys.contiguous(), into, into if own is None else own, *more,
-        scale, len(rows), len(keys),
-        WIDTH=width, PADDED=max(LEAST_WIDTH, triton.next_power_of_2(width)),
-        HAS_OWN=own is not None, BLOCK=BLOCK, **flags,
-    )  # fmt: skip
+    # Triton launches on the current device, wherever the rows are.
+    with torch.cuda.device_of(rows):  # type: ignore[no-untyped-call]
+        kernel[(triton.cdiv(len(rows), BLOCK),)](
+            rows.contiguous(), keys.contiguous(), into, into if own is None else own.contiguous(),
+            *more, scale, len(rows), len(keys),
+            WIDTH=width, PADDED=max(LEAST_WIDTH, triton.next_power_of_2(width)),
+            HAS_OWN=own is not None, BLOCK=BLOCK, **flags,
+        )  # fmt: skip
 
 
 @triton.jit

@@ -8,6 +8,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from coview.core.errors import MissingExtra
 from coview.objectives.tiles import PairLogWeights
 
 VARIABLE = "COVIEW_FUSED_LOSS"
@@ -18,14 +19,18 @@ WIDEST = 256
 def fused_kernels(rows: Tensor, log_weights: PairLogWeights | None) -> ModuleType | None:
     """``coview.objectives.fused`` where COVIEW_FUSED_LOSS=1 asks for it and ``rows`` suit it.
 
-    They suit it on a GPU, in float32, at most 256 wide, where all pairs weigh the same.
+    They suit it on a GPU, in float32, at most 256 wide, where all pairs weigh the same: NT-Xent,
+    SupCon but for its capped form and the numerator of "in", InfoNCE without ids. Everything else
+    goes through the tiles whatever is asked. Raises MissingExtra without Triton.
     """
     if log_weights is not None or rows.dtype != torch.float32 or rows.shape[1] > WIDEST:
         return None
     if os.environ.get(VARIABLE) != "1" or not runs_on(rows.device):
         return None
-    from coview.objectives import fused
-
+    try:
+        from coview.objectives import fused
+    except ImportError as error:
+        raise MissingExtra("triton", "triton", f"{VARIABLE}=1") from error
     return fused
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from coview.core.errors import InvalidValue
 
 Temperature = float | Tensor
-"""tau > 0; as a tensor of one element it may ask for a gradient of its own."""
+"""tau > 0; as a tensor without dimensions it may ask for a gradient of its own."""
 
 
 def check_temperature(temperature: Temperature) -> None:
@@ -17,12 +17,13 @@ def check_temperature(temperature: Temperature) -> None:
     number = as_number(temperature) if is_learnable(temperature) else temperature
     if not (isinstance(number, (int, float)) and 0 < number < math.inf):
         raise InvalidValue(
-            f"The temperature is {temperature!r}; it must be a positive number, such as 0.1 or 0.5."
+            f"The temperature is {temperature!r}; it must be a positive number, such as 0.1 or "
+            "0.5, or a tensor without dimensions that holds one."
         )
 
 
 def is_learnable(temperature: Temperature) -> bool:
-    """Whether it is a tensor of one floating number."""
+    """Whether it is a tensor without dimensions that holds a floating number."""
     return (
         isinstance(temperature, Tensor)
         and temperature.ndim == 0

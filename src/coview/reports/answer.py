@@ -69,7 +69,8 @@ def _verdict(record: Record) -> Markup:
 def _position(record: Record) -> str | None:
     _, losses = series(record.steps, "loss", axis="step")
     chance, floor = number(record.run.get("chance")), number(record.run.get("floor"))
-    if not losses or chance is None or floor is None or chance <= floor:
+    learned = any("temperature" in row for row in record.health)  # and the loss's scale with it
+    if not losses or chance is None or floor is None or chance <= floor or learned:
         return None
     loss = recent(losses)
     share = 100 * max(0.0, (chance - loss) / (chance - floor))

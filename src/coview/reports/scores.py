@@ -216,26 +216,24 @@ def _entries(prefix: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def in_words(results: list[dict[str, Any]]) -> list[str]:
     """One sentence for each protocol: its standard result beside what it has to beat."""
-    sentences = []
-    for result in results:
-        rows = results_of(result)
-        if not rows:
-            continue
-        row = standard(rows)
-        how = {"knn": f"{part(row, 'setting').get('k')} neighbours", "linear": "a linear probe"}
-        by = how.get(str(result.get("protocol")), str(result.get("protocol")))
-        against = [
-            f"{_gap(row['accuracy'], number(row.get(key)))} {name}"
-            for key, name in (("untrained", "the untrained encoder"), ("pixels", "raw pixels"))
-            if number(row.get(key)) is not None
-        ]
-        sentences.append(
-            f"By {by} {row['tap']} classifies {percent(row['accuracy'])}"
-            + (f": {' and '.join(against)}." if against else ".")
-        )
-    return sentences
+    return [
+        _sentence(str(found.get("protocol")), rows)
+        for found in results
+        if (rows := results_of(found))
+    ]
 
 
-def _gap(accuracy: float, other: float | None) -> str:
-    points = 100 * (accuracy - (other or 0.0))
-    return f"{abs(points):.1f} points {'above' if points >= 0 else 'BELOW'}"
+def _sentence(protocol: str, rows: list[dict[str, Any]]) -> str:
+    row = standard(rows)
+    title = TITLES.get(protocol, protocol.capitalize())
+    against = [
+        f"{_distance(row['accuracy'] - other)} {name}"
+        for key, name in (("untrained", "the untrained encoder"), ("pixels", "raw pixels"))
+        if (other := number(row.get(key))) is not None
+    ]
+    beside = f", {' and '.join(against)}" if against else ""
+    return f"{title} on {row['tap']} ({setting_text(row)}): {percent(row['accuracy'])}{beside}."
+
+
+def _distance(share: float) -> str:
+    return f"{abs(100 * share):.1f} points {'above' if share >= 0 else 'below'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from coview.core.machine import cores, cpu_name, memory_bytes
 from coview.core.run_folder import DESCRIPTION
 from coview.core.values import encode, fingerprint
 from coview.methods import Learner
+from coview.objectives.fusing import VARIABLE as FUSED_LOSS
 from coview.runs.planning import Plan
 
 
@@ -87,6 +89,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "memory_gb": round(memory_bytes() / 2**30, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": precision,
+        "fused_loss": os.environ.get(FUSED_LOSS) == "1",
     }
 
 

@@ -76,9 +76,8 @@ def make_plan(
         base = replace(base, batch_size=batch_for(len(store), base))
     check_batch(base, len(store))
     if budget is None:
-        why = "as the recipe says" if fixed else f"suits these images on the {device.type}"
-        if changes.get("encoder") is not None:
-            why = "as asked"
+        suits = f"suits these images on the {device.type}"
+        why = "as asked" if changes.get("encoder") else "as the recipe says" if fixed else suits
         return _without_budget(base, store, device, world, why)
     return _within(base, store, side, device, budget, changes, world, fixed=fixed)
 
@@ -138,9 +137,7 @@ def _within(
         if roomy:
             break
         tried.append(f"{name} would make {epochs:.1f} epochs")
-    if asked is not None:
-        epochs = candidate.epochs
-    epochs = min(epochs, MOST_EPOCHS)
+    epochs = min(epochs, MOST_EPOCHS) if asked is None else candidate.epochs
     least = 2 * candidate.batch_size / len(store)
     if epochs < least:
         raise InvalidValue(
@@ -151,8 +148,10 @@ def _within(
     if changes.get("warmup_epochs") is not None:
         chosen = replace(chosen, schedule=candidate.schedule)
     seconds = _views(chosen, len(store)) / rate
-    if fixed:
+    if fixed and asked is None:
         why = "as the recipe says, with the epochs that fit"
+    elif fixed:
+        why = "as the recipe says"
     elif roomy:
         why = f"the largest of the candidates that makes {wanted:g} epochs"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import torch
 
@@ -19,7 +20,7 @@ from coview.runs.describe import write_quarantine
 from coview.runs.finish import finish, judge, leave
 from coview.runs.gallery import write_contact_sheet
 from coview.runs.images import hold_out
-from coview.runs.network import build
+from coview.runs.network import build, precision_of
 from coview.runs.run import Run
 from coview.runs.watch import Watch
 from coview.training import (
@@ -28,7 +29,6 @@ from coview.training import (
     Precision,
     StopSignals,
     Telemetry,
-    choose_precision,
     collect,
     restore,
     train,
@@ -71,11 +71,12 @@ def _go(
     recipe = run.recipe
     train_rows, held_rows = hold_out(store, recipe.seed)
     training, held_out = store.subset(train_rows), store.subset(held_rows)
-    # As the run began: "auto" may mean something else on the machine that it goes on.
-    precision = choose_precision(run.description["environment"]["precision"], device)
     checkpoints = Checkpoints(run.path / "checkpoints")
     untrained, known = _first_values(run, ranks, needed=not checkpoints.steps())
     learner = copy.deepcopy(untrained)
+    # As the run began: "auto" may mean something else on the machine that it goes on.
+    begun = run.description["environment"]["precision"]
+    precision = precision_of(replace(recipe, precision=begun), learner, device)
     precision.prepare(learner)
     optimiser = recipe.optimiser.build(learner)
 

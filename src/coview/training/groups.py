@@ -25,9 +25,10 @@ class Groups:
 def split(module: nn.Module, exclude: Sequence[str]) -> Groups:
     """The trainable parameters of ``module``, told apart by ``exclude``.
 
-    An entry of ``exclude`` is a kind, "bias" (every parameter called bias, and single numbers such
-    as a learned temperature) or "norm" (every parameter of a normalisation layer), or a pattern of
-    whole names such as "head.*". Raises InvalidValue for a pattern that names no parameter.
+    An entry of ``exclude`` is a kind, "bias" (every parameter called bias) or "norm" (every
+    parameter of a normalisation layer), or a pattern of whole names such as "head.*". A single
+    number, such as a learned temperature, is always excluded: decay would draw it somewhere.
+    Raises InvalidValue for a pattern that names no parameter.
     """
     kinds = dict(kinds_of(module))
     for pattern in set(exclude) - {"bias", "norm"}:
@@ -39,18 +40,19 @@ def split(module: nn.Module, exclude: Sequence[str]) -> Groups:
     excluded = [
         name
         for name, kind in kinds.items()
-        if kind & set(exclude) or any(fnmatchcase(name, pattern) for pattern in exclude)
+        if kind & {*exclude, "number"} or any(fnmatchcase(name, pattern) for pattern in exclude)
     ]
     return Groups(tuple(name for name in kinds if name not in excluded), tuple(excluded))
 
 
 def kinds_of(module: nn.Module) -> Iterator[tuple[str, set[str]]]:
-    """Every trainable parameter's name with its kinds, a subset of {"bias", "norm"}."""
+    """Every trainable parameter's name with its kinds, a subset of {"bias", "norm", "number"}."""
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             owner, _, own = name.rpartition(".")
             kinds = {
                 "norm": isinstance(module.get_submodule(owner), NORMS),
-                "bias": own == "bias" or parameter.ndim == 0,
+                "bias": own == "bias",
+                "number": parameter.ndim == 0,
             }
             yield name, {kind for kind, holds in kinds.items() if holds}

@@ -15,6 +15,7 @@ from coview.core.errors import RunError
 from coview.training.task import Task
 
 TASK, OPTIMISER = "task/", "optimiser/"
+COUNT = "step"  # AdamW's moment that counts steps, which stays on the host
 
 
 def collect(task: Task, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -42,13 +43,13 @@ def restore(task: Task, optimiser: torch.optim.Optimizer, tensors: Mapping[str, 
     optimiser.state.clear()
     for name, value in moments.items():
         owner, _, moment = name.rpartition("/")
-        optimiser.state[parameters[owner]][moment] = _like(parameters[owner], value)
+        optimiser.state[parameters[owner]][moment] = (
+            value.clone() if moment == COUNT else _like(parameters[owner], value)
+        )
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
     """A copy of a moment, laid out in memory and placed as its parameter is."""
-    if value.shape != parameter.shape:  # AdamW's count of steps, which stays on the host
-        return value.clone()
     return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 

@@ -75,7 +75,7 @@ def take_step(
     except DoesNotFit:
         optimiser.zero_grad(set_to_none=True)
         raise
-    # The step's only wait for the device.
+    # The step's only wait for the device, but for the value of a temperature that is learned.
     accepted = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
     if accepted:
         optimiser.step()

@@ -166,7 +166,7 @@ def verdict(
         accuracies=accuracies,
     )
     found = next(found for rule in RULES if (found := rule(case)) is not None)
-    if found.verdict == "too early" or case.now.images >= ENOUGH_IMAGES:
+    if found.verdict not in {"learning", "chance"} or case.now.images >= ENOUGH_IMAGES:
         return found
     caveat = f"Only {case.now.images} held-out images say so, which is few."
     return replace(found, sentence=f"{found.sentence} {caveat}")
