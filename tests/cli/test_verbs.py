@@ -147,6 +147,15 @@ def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> N
     assert '"temperature"' in capsys.readouterr().out
 
 
+def test_recipes_of_a_method_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "simclr"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"simclr-cpu", "logo-simclr-cpu", "multi-crop-simclr-cpu"} < set(names)
+    assert not any("v2" in name or "moco" in name for name in names)
+    assert main(["recipes", "simcrl"]) == 2
+    assert "'simclr'" in capsys.readouterr().err
+
+
 def test_recipes_are_written_as_a_page(tmp_path: Path) -> None:
     assert main(["recipes", "--page", str(tmp_path / "methods.md")]) == 0
     assert "| `simclr-cpu` |" in (tmp_path / "methods.md").read_text(encoding="utf-8")

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coview.cli.options import argument, option, parse
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, UnknownName
 from coview.core.progress import say
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipes:
-    """List the recipes, or print one: its numbers, where they come from, what it reached."""
+    """List the recipes, those of a method, or print one to its last number."""
 
-    name: str | None = argument("one recipe", optional=True)
+    name: str | None = argument("one recipe, or a method", optional=True)
     page: Path | None = option("write all methods and recipes to this file, in Markdown")
 
 
@@ -24,25 +24,40 @@ def run(words: Sequence[str]) -> int:
     options = parse(Recipes, "recipes", words)
     if options.page is not None:
         _write_all(options.page, options.name)
-    elif options.name is not None:
-        _print_one(options.name)
+        return 0
+    from coview.recipes import METHODS, RECIPES
+
+    name = options.name
+    if name is None or name in METHODS:
+        _list([known for known in RECIPES if name is None or _is_of(known, name)])
     else:
-        _list_all()
+        _print_one(name)
     return 0
 
 
-def _list_all() -> None:
+def _is_of(recipe: str, method: str) -> bool:
+    """Whether a recipe, as logo-moco-cpu or moco-v1-imagenet, is one of the method, as moco."""
+    from coview.recipes import METHODS
+
+    parts = recipe.removeprefix("logo-").removeprefix("multi-crop-")
+    return method == max((m for m in METHODS if parts.startswith(m)), key=len)
+
+
+def _list(names: Sequence[str]) -> None:
     from coview.recipes import RECIPES
 
-    width = max(map(len, RECIPES)) + 2
-    for name, make in RECIPES.items():
+    width = max(map(len, names)) + 2
+    for name in names:
+        make = RECIPES[name]
         say(f"{name:<{width}}{(make.__doc__ or '').splitlines()[0]}")
 
 
 def _print_one(name: str) -> None:
     from coview.core.values import encode
-    from coview.recipes import RECIPES, recipe
+    from coview.recipes import METHODS, RECIPES, recipe
 
+    if name not in RECIPES:
+        raise UnknownName("recipe or method", name, [*METHODS, *RECIPES])
     chosen = recipe(name)
     say(RECIPES[name].__doc__ or "")
     say(json.dumps(encode(chosen), indent=2))
