@@ -422,13 +422,15 @@ def _one_direction(case: Case, ranks: list[float]) -> bool:
 
 
 def _losing_rank(case: Case, ranks: list[float]) -> bool:
-    """Below half of the best, falling from report to report, and for no better match of views."""
+    """Below half of the best, falling from report to report, and for no better match than there."""
     if len(ranks) <= RANK_REPORTS:
         return False
     falling = all(later < earlier for earlier, later in pairwise(ranks[-RANK_REPORTS - 1 :]))
     low = ranks[-1] < RANK_SHARE * max(ranks)
     of_classes = case.classes > 0 and ranks[-1] >= RANK_SHARE * case.classes
-    worse = case.now.retrieval <= case.reports[-RANK_REPORTS - 1].retrieval
+    # Features that gather while their views match better than at their widest are learning.
+    widest = ranks.index(max(ranks))
+    worse = case.now.retrieval <= case.reports[widest].retrieval
     return falling and low and worse and not of_classes
 
 
