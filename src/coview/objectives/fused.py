@@ -96,6 +96,18 @@ def _block(source, first, count, WIDTH: tl.constexpr, PADDED: tl.constexpr, BLOC
 
 
 @triton.jit
+def _against(  # type: ignore[no-untyped-def]
+    mine, keys, start, num_keys, scale,
+    WIDTH: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The keys from ``start`` on: their places, their rows, and S, -inf beyond the last key."""
+    key = start + tl.arange(0, BLOCK)
+    theirs = _block(keys, start, num_keys, WIDTH, PADDED, BLOCK)
+    logits = tl.dot(mine, tl.trans(theirs), input_precision="ieee") * scale
+    return key, theirs, tl.where((key < num_keys)[None, :], logits, -float("inf"))
+
+
+@triton.jit
 def _partition(  # type: ignore[no-untyped-def]
     rows, keys, lse, own, scale, num_rows, num_keys,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, HAS_OWN: tl.constexpr, BLOCK: tl.constexpr,
@@ -108,13 +120,9 @@ def _partition(  # type: ignore[no-untyped-def]
     if HAS_OWN:
         left_out = tl.load(own + row, mask=row < num_rows, other=-1)
     for start in range(0, num_keys, BLOCK):
-        key = start + tl.arange(0, BLOCK)
-        theirs = _block(keys, start, num_keys, WIDTH, PADDED, BLOCK)
-        logits = tl.dot(mine, tl.trans(theirs), input_precision="ieee") * scale
-        counts = (key < num_keys)[None, :]
+        key, _, logits = _against(mine, keys, start, num_keys, scale, WIDTH, PADDED, BLOCK)
         if HAS_OWN:
-            counts = counts & (key[None, :] != left_out[:, None])
-        logits = tl.where(counts, logits, -float("inf"))
+            logits = tl.where(key[None, :] == left_out[:, None], -float("inf"), logits)
         top = tl.maximum(highest, tl.max(logits, 1))
         # Nothing seen so far: exp(-inf + inf) would be NaN.
         base = tl.where(top == -float("inf"), 0.0, top)
@@ -145,17 +153,13 @@ def _pull(  # type: ignore[no-untyped-def]
             left_out = tl.load(own + row, mask=row < num_rows, other=-1)
     found = tl.zeros([BLOCK, PADDED], tl.float32)
     for start in range(0, num_keys, BLOCK):
-        key = start + tl.arange(0, BLOCK)
-        theirs = _block(keys, start, num_keys, WIDTH, PADDED, BLOCK)
-        logits = tl.dot(mine, tl.trans(theirs), input_precision="ieee") * scale
-        counts = (key < num_keys)[None, :]
+        key, theirs, logits = _against(mine, keys, start, num_keys, scale, WIDTH, PADDED, BLOCK)
         if HAS_OWN:
             if BY_ROW:
-                counts = counts & (key[None, :] != left_out[:, None])
+                logits = tl.where(key[None, :] == left_out[:, None], -float("inf"), logits)
             else:
                 of_key = tl.load(own + key, mask=key < num_keys, other=-1)
-                counts = counts & (row[:, None] != of_key[None, :])
-        logits = tl.where(counts, logits, -float("inf"))
+                logits = tl.where(row[:, None] == of_key[None, :], -float("inf"), logits)
         weights = tl.zeros([BLOCK, BLOCK], tl.float32)
         if BY_ROW:
             weights += tl.exp(logits - row_lse[:, None]) * row_g[:, None]

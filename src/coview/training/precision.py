@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import nn
@@ -100,15 +99,15 @@ def choose_precision(
     if asked not in FORMATS:
         raise UnknownName("precision", asked, FORMATS)
     wanted = asked if asked != "auto" else "bf16" if computes_in_bf16(device) else "fp32"
-    on_cpu = device.type == "cpu" and network is not None
-    if wanted == "bf16" and on_cpu and not bf16_is_sound(cast(nn.Module, network), sizes):
-        if asked == "bf16":
-            raise InvalidValue(
-                "--precision bf16: a view is so small that a strided convolution of the network "
-                "sees a single pixel, which a CPU cannot train in bf16; take larger views, or fp32."
-            )
-        wanted = "fp32"
-    return Precision(device, wanted)
+    on_cpu = wanted == "bf16" and device.type == "cpu"
+    if not on_cpu or network is None or bf16_is_sound(network, sizes):
+        return Precision(device, wanted)
+    if asked == "bf16":
+        raise InvalidValue(
+            "--precision bf16: a view is so small that a strided convolution of the network "
+            "sees a single pixel, which a CPU cannot train in bf16; take larger views, or fp32."
+        )
+    return Precision(device, "fp32")
 
 
 def choose_device(asked: str = "auto") -> torch.device:
