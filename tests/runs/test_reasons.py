@@ -16,7 +16,7 @@ from coview.runs.reasons import about_method
 
 def test_plan_names_method_recipe_views_objective_and_temperature():
     said = about_method(recipe("simclr-cpu"))
-    assert said == ("simclr (recipe simclr-cpu): views 2 of 32 px, NTXent at temperature 0.2.")
+    assert said == ("simclr (recipe simclr-cpu): views 2 of 32 px, NTXent at temperature 0.1.")
 
 
 def test_plan_says_what_repels_and_what_is_learned():
@@ -87,7 +87,7 @@ def test_a_learned_temperature_is_said_at_the_end_and_recorded(tmp_path, said):
         pictures(), out=tmp_path / "run", epochs=2, learn_temperature=True, **SMALL
     )
     health = [row for row in run.metrics if row["kind"] == "health"]
-    assert health[0]["temperature"] == pytest.approx(0.2)
+    assert health[0]["temperature"] == pytest.approx(0.1)
     assert health[-1]["temperature"] != health[0]["temperature"]
     assert any(line.startswith("Temperature: 0.") for line in said)
 

@@ -22,7 +22,7 @@ from coview.recipes import (
     recipe,
 )
 from coview.runs.memory import exactness, fitting_passes
-from coview.runs.reasons import about_method, about_processes, about_the_run
+from coview.runs.reasons import about_method, about_precision, about_processes, about_the_run
 from coview.runs.speed import views_per_second
 
 # Of the budget: rendering, health figures and the noise of the machine take the rest,
@@ -101,6 +101,7 @@ def _without_budget(
         about_method(recipe),
         f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.",
         *fits,
+        *about_precision(recipe, device),
         *about_processes(recipe, world),
         *about_the_run(recipe, store, rate, seconds),
     ]
@@ -162,6 +163,7 @@ def _within(
         *([f"--epochs {asked:g} is kept, whatever the budget leaves room for."] if asked else []),
         *fits,
         *(f"Passed over: {text}." for text in tried if not text.startswith(name)),
+        *about_precision(chosen, device),
         *about_processes(chosen, world),
         *about_the_run(chosen, store, rate, seconds),
     ]

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import torch
+
 from coview.core.images import ImageStore
 from coview.core.machine import duration
 from coview.methods import FixedWeight, Method
 from coview.methods.temperature import Tempered
 from coview.recipes import Recipe
+from coview.runs.network import build, precision_of
+from coview.training.precision import computes_in_bf16
+
+LITTLE_IMAGES, LITTLE_STEPS = 2000, 1000
 
 
 def about_method(recipe: Recipe) -> str:
@@ -70,7 +76,22 @@ def about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float
         f"{steps:,} steps."
     )
     yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
-    if images < 2000 or steps < 1000:
+
+
+def about_precision(recipe: Recipe, device: torch.device) -> Iterator[str]:
+    """Where "auto" is float32 although the device computes in bf16."""
+    if device.type != "cpu" or recipe.precision != "auto" or not computes_in_bf16(device):
+        return
+    if precision_of(recipe, build(recipe), device).format == "fp32":
+        yield (
+            "In float32: a view is so small that a strided convolution of the network sees a "
+            "single pixel, which a CPU cannot train in bf16."
+        )
+
+
+def about_scratch(recipe: Recipe, images: int) -> Iterator[str]:
+    """What to expect of a run without first weights that is short of images or steps."""
+    if images < LITTLE_IMAGES or recipe.total_steps(images) < LITTLE_STEPS:
         yield (
             "This is little for training from scratch: expect a modest encoder, and compare it "
             "with existing weights (--weights)."

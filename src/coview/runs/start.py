@@ -25,6 +25,7 @@ from coview.runs.describe import describe, write_description
 from coview.runs.images import check_same, hold_out, open_for, short_side_for
 from coview.runs.network import build, precision_of
 from coview.runs.planning import Plan, make_plan
+from coview.runs.reasons import about_scratch
 from coview.runs.run import Run
 from coview.runs.session import feed_of, go
 from coview.training.distribution import joined, own_device
@@ -100,6 +101,8 @@ def pretrain(
         if ranks.leads:  # the others find its plan in the run's folder
             plan, training = plan_for(store, recipe, on, seconds, changes, ranks)
             for sentence in plan.reasons:
+                say(sentence)
+            for sentence in about_scratch(plan.recipe, len(training)) if weights is None else ():
                 say(sentence)
             content = description_of(plan, store, training, on, opened, begun_from, workers, ranks)
             if folder is not None:

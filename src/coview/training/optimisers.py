@@ -73,11 +73,11 @@ class OptimiserSpec:
         if self.name == "adamw":
             return torch.optim.AdamW(
                 [decayed, excluded], lr=0.0, betas=(self.momentum, 0.999),
-                weight_decay=self.weight_decay, foreach=True,
+                weight_decay=self.weight_decay, fused=True,
             )  # fmt: skip
         return torch.optim.SGD(
             [decayed, excluded], lr=0.0, momentum=self.momentum, nesterov=self.nesterov,
-            weight_decay=self.weight_decay, foreach=True,
+            weight_decay=self.weight_decay, fused=True,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ functions of the specification. ``render`` alone chooses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -26,8 +26,6 @@ from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.reference import render_reference
 from coview.views.table import STAGED_ROW, Table, check_rows, fused_part
 
-CHUNKS_PER_THREAD = 4
-
 
 def render(
     store: ImageStore,
@@ -35,40 +33,24 @@ def render(
     table: Table,
     spec: ViewSpec,
     *,
-    threads: int = 1,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Row k of ``table`` rendered from image ``rows[k]``, by the fused CPU kernel or in stages.
 
     Returns float32 [B, 3, S, S], contiguous, in [0, 1] before mean and std; written into ``out``
-    where given. A view does not depend on ``threads`` nor on its neighbours. Raises InvalidValue.
+    where given. A view does not depend on its neighbours. Raises InvalidValue.
     """
-    shape = (len(rows), 3, spec.size, spec.size)
     check_rows(table, len(rows), staged=spec.staged)
     _check_crops(store, rows, table)
-    if threads < 1:
-        raise InvalidValue(f"threads is {threads}; give 1 or more.")
-    out = torch.empty(shape) if out is None else _checked(out, shape)
+    out = _target(out, len(rows), spec)
     if spec.staged:
-        return out.copy_(_in_stages(store, rows, table, spec, threads))
+        return out.copy_(_in_stages(store, rows, table, spec))
     if table.dtype == STAGED_ROW:
         table = fused_part(table)  # another kind of row would compile the kernel anew
     flat = out.numpy().reshape(len(rows), 3, spec.size**2)
     starts = store.starts[rows]
     widths = store.widths[rows].astype(np.int64)
-    pixels = _read_only(store.pixels)
-    constants = _constants(spec)
-
-    def work(span: tuple[int, int]) -> None:
-        part = slice(*span)
-        _kernel()(pixels, starts[part], widths[part], table[part], flat[part], *constants)
-
-    if threads == 1 or len(rows) < 2:
-        work((0, len(rows)))
-    else:
-        count = min(len(rows), threads * CHUNKS_PER_THREAD)
-        bounds = [len(rows) * k // count for k in range(count + 1)]
-        list(_pool(threads).map(work, pairwise(bounds)))
+    _kernel()(_read_only(store.pixels), starts, widths, table, flat, *_constants(spec))
     return out
 
 
@@ -88,20 +70,46 @@ def views_of(
 
     On the CPU (device None or "cpu") the fused kernel renders, into ``out`` where given; on any
     other device the batched torch form does, from ``pixels`` there where given (a copy of
-    ``store.pixels``). The same seed, epoch, slot and image id give the same view.
+    ``store.pixels``). The same seed, epoch, slot and image id give the same view, whatever the
+    number of ``threads`` that share a batch on the CPU. Raises InvalidValue.
     """
     rows = np.asarray(rows, dtype=np.int64)
-    ids, heights, widths = store.ids[rows], store.heights[rows], store.widths[rows]
-    on_cpu = device is None or torch.device(device).type == "cpu"
-    views = []
-    for slot, spec in enumerate(plan.views):
-        table = draw(spec, ids, heights, widths, seed=seed, epoch=epoch, slot=slot)
-        if on_cpu:
-            target = None if out is None else out[slot]
-            views.append(render(store, rows, table, spec, threads=threads, out=target))
-        else:
-            views.append(render_reference(store, rows, table, spec, device=device, pixels=pixels))
-    return tuple(views)
+    if threads < 1:
+        raise InvalidValue(f"threads is {threads}; give 1 or more.")
+
+    def drawn(part: npt.NDArray[np.int64], slot: int) -> Table:
+        ids, heights, widths = store.ids[part], store.heights[part], store.widths[part]
+        return draw(plan.views[slot], ids, heights, widths, seed=seed, epoch=epoch, slot=slot)
+
+    slots = range(len(plan.views))
+    if device is not None and torch.device(device).type != "cpu":
+        return tuple(
+            render_reference(
+                store, rows, drawn(rows, slot), plan.views[slot], device=device, pixels=pixels
+            )
+            for slot in slots
+        )
+    given = [None] * len(slots) if out is None else out
+    targets = tuple(_target(given[slot], len(rows), plan.views[slot]) for slot in slots)
+
+    def work(part: slice) -> None:
+        for slot in slots:
+            table, target = drawn(rows[part], slot), targets[slot][part]
+            render(store, rows[part], table, plan.views[slot], out=target)
+
+    _shared(work, len(rows), threads)
+    return targets
+
+
+def _shared(work: Callable[[slice], None], count: int, threads: int) -> None:
+    """``work`` on all of ``count`` rows, in consecutive parts: the first here, the rest beside."""
+    threads = min(threads, max(1, count))
+    bounds = [count * k // threads for k in range(threads + 1)]
+    first, *rest = (slice(low, high) for low, high in pairwise(bounds))
+    waiting = [_pool(threads - 1).submit(work, part) for part in rest]
+    work(first)
+    for future in waiting:
+        future.result()
 
 
 def _in_stages(
@@ -109,7 +117,6 @@ def _in_stages(
     rows: npt.NDArray[np.int64],
     table: Table,
     spec: ViewSpec,
-    threads: int,
 ) -> torch.Tensor:
     """A view with operations that the kernel lacks: the kernel around or before torch's part."""
     known = replace(
@@ -117,10 +124,10 @@ def _in_stages(
     )
     numbers = fused_part(table)
     if spec.augment is not None:
-        crops = render(store, rows, _crop_only(numbers), known, threads=threads)
+        crops = render(store, rows, _crop_only(numbers), known)
         store = _store_of(augmented(crops, table), store.ids[rows])
         rows, numbers = np.arange(len(rows)), _without_crop(numbers, spec.size)
-    return finish(render(store, rows, numbers, known, threads=threads), table, spec)
+    return finish(render(store, rows, numbers, known), table, spec)
 
 
 def _crop_only(numbers: Table) -> Table:
@@ -163,7 +170,11 @@ def _check_crops(store: ImageStore, rows: npt.NDArray[np.int64], table: Table) -
         )
 
 
-def _checked(out: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def _target(out: torch.Tensor | None, count: int, spec: ViewSpec) -> torch.Tensor:
+    """``out`` if it fits so many views, a new tensor where it is None."""
+    shape = (count, 3, spec.size, spec.size)
+    if out is None:
+        return torch.empty(shape)
     fits = out.shape == shape and out.dtype == torch.float32 and out.device.type == "cpu"
     if not (fits and out.is_contiguous()):
         raise InvalidValue(
