@@ -46,6 +46,10 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 def candidates() -> dict[str, Recipe]:
     """Every method as a recipe: alone, with local crops, and with LoGo's repulsion."""
     found = {name: recipe(f"{name}-cpu") for name in (*BASES, "supcon", "supervised")}
+    # simclr-cpu has an optimiser and a temperature of its own.
+    method = found["simclr"].method
+    method = replace(method, objective=replace(method.objective, temperature=0.2))
+    found["simclr"] = replace(found["supcon"], method=method)
     for name in LOGO_OVER:
         base = found[name]
         pairs = logo(base.method, affinity="none")

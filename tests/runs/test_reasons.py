@@ -11,7 +11,7 @@ from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.methods import logo
 from coview.recipes import change, recipe
 from coview.runs.planning import in_memory
-from coview.runs.reasons import about_method
+from coview.runs.reasons import about_method, about_precision, about_scratch
 
 
 def test_plan_names_method_recipe_views_objective_and_temperature():
@@ -33,6 +33,35 @@ def test_micro_batch_of_the_whole_batch_is_said_to_have_no_effect():
     found, sentences = in_memory(asked, torch.device("cpu"), 1)
     assert found.passes.micro_batch is None
     assert sentences == ["--micro-batch 512 has no effect: the batch is of 128 images."]
+
+
+@pytest.mark.parametrize(("size", "sentences"), [(8, 1), (32, 0)])
+def test_float32_where_the_hardware_has_bf16_is_explained(monkeypatch, size, sentences):
+    for room in ("training.precision", "runs.reasons"):
+        monkeypatch.setattr(f"coview.{room}.computes_in_bf16", lambda device: True)
+    asked = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=size)
+    said = list(about_precision(asked, torch.device("cpu")))
+    assert len(said) == sentences
+    assert all("float32" in sentence for sentence in said)
+
+
+def test_float32_is_not_explained_where_it_was_asked_for_or_there_is_no_bf16(monkeypatch):
+    small = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=8)
+    monkeypatch.setattr("coview.runs.reasons.computes_in_bf16", lambda device: False)
+    assert not list(about_precision(small, torch.device("cpu")))
+    monkeypatch.setattr("coview.runs.reasons.computes_in_bf16", lambda device: True)
+    assert not list(about_precision(replace(small, precision="fp32"), torch.device("cpu")))
+
+
+def test_little_data_or_few_steps_are_said_but_not_to_a_run_that_has_weights(tmp_path, said):
+    assert not list(about_scratch(recipe("simclr-cpu"), 50_000))
+    assert list(about_scratch(recipe("simclr-cpu"), 1_900))
+    assert list(about_scratch(replace(recipe("simclr-cpu"), epochs=1), 50_000))
+    run = coview.pretrain(pictures(), out=tmp_path / "run", epochs=1, **SMALL)
+    assert any("--weights" in line for line in said)
+    said.clear()
+    coview.pretrain(pictures(), weights=run.path, epochs=1, dry_run=True, **SMALL)
+    assert not any("--weights" in line for line in said)
 
 
 @pytest.fixture

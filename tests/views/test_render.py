@@ -167,13 +167,29 @@ def test_blur_taps_follow_simclr_at_224_pixels():
     assert 2 * Blur().radius(224) + 1 == 23
 
 
-@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("threads", [2, 3, 7, 100])
 def test_view_is_the_same_for_any_number_of_threads(threads):
     store = photographs(SMALL + MIXED)
     plan, rows = simclr(32, blur=0.5), all_rows(store)
     alone = views_of(store, rows, plan, seed=1, epoch=2)
     shared = views_of(store, rows, plan, seed=1, epoch=2, threads=threads)
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_views_are_written_into_what_is_given_and_nothing_else_fits(threads):
+    store = photographs(SMALL)
+    plan, rows = simclr(32), all_rows(store)
+    out = [torch.empty(len(rows), 3, 32, 32) for _ in plan.views]
+    views = views_of(store, rows, plan, seed=1, epoch=2, threads=threads, out=out)
+    fresh = views_of(store, rows, plan, seed=1, epoch=2)
+    for view, target, expected in zip(views, out, fresh, strict=True):
+        assert view.data_ptr() == target.data_ptr()
+        assert torch.equal(view, expected)
+    with pytest.raises(InvalidValue, match=rf"give a contiguous float32 tensor \({len(rows)}, 3"):
+        views_of(store, rows, plan, seed=1, epoch=2, threads=threads, out=[o[1:] for o in out])
+    with pytest.raises(InvalidValue, match="threads is 0"):
+        views_of(store, rows, plan, seed=1, epoch=2, threads=0)
 
 
 def test_view_does_not_depend_on_its_batch():
