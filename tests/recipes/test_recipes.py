@@ -126,3 +126,11 @@ def test_classes_per_batch_divide_the_batch():
     assert change(recipe("supcon-cpu"), classes_per_batch=8).classes_per_batch == 8
     with pytest.raises(InvalidValue, match="multiple"):
         change(recipe("supcon-cpu"), classes_per_batch=7)
+
+
+@pytest.mark.parametrize(("side", "name"), [(32, "simclr-cpu"), (240, "simclr-photos-cpu")])
+def test_simclr_on_a_cpu_is_tuned_for_small_images_and_for_photographs_apart(side, name):
+    found, expected = fitting("simclr", side=side, images=5000, device="cpu"), recipe(name)
+    assert found.method == expected.method
+    assert found.optimiser == expected.optimiser
+    assert found.encoder == expected.encoder

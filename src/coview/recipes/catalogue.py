@@ -13,6 +13,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "simclr-cifar": simclr.simclr_cifar,
     "simclr-photos": simclr.simclr_photos,
     "simclr-cpu": cpu.simclr_cpu,
+    "simclr-photos-cpu": cpu.simclr_photos_cpu,
     "simclr-demo": cpu.simclr_demo,
     "simclr-v2-imagenet": simclr_v2.simclr_v2_imagenet,
     "simclr-v2-cifar": simclr_v2.simclr_v2_cifar,

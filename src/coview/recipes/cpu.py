@@ -49,6 +49,13 @@ def simclr_cpu() -> Recipe:
     )
 
 
+def simclr_photos_cpu() -> Recipe:
+    """SimCLR on photographs at 96 px on a CPU: a quarter-width ResNet-18."""
+    # At the rate and temperature of simclr-cpu its first 300 steps gain nothing (docs/lab/0003).
+    base = _common("simclr-photos-cpu", replace(_simclr(), views=simclr_views(96)))
+    return replace(base, encoder=EncoderSpec(depth=18, width=0.25), epochs=100)
+
+
 def simclr_demo() -> Recipe:
     """SimCLR on the built-in scenes in about two minutes on two cores."""
     # Strength 1 rather than 0.5: the colours of a scene say nothing of what it shows.

@@ -38,8 +38,10 @@ def fitting(method: str, *, side: int, images: int, device: str) -> Recipe:
         raise UnknownName("method", method, METHODS)
     if device == "cpu":
         size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
-        base = change(recipe(f"{method}-cpu"), size=size)
-        if size > SMALL_SIDE:
+        large = size > SMALL_SIDE
+        name = "simclr-photos-cpu" if large and method == "simclr" else f"{method}-cpu"
+        base = change(recipe(name), size=size)
+        if large:
             base = change(_with_views(base, method, size), encoder=CPU_LARGE_ENCODER)
         base = replace(base, epochs=_cpu_epochs(images))
     elif side <= SMALL_SIDE:
