@@ -3,7 +3,15 @@ import errno
 import pytest
 
 from coview.core.errors import DamagedFile, StorageError
-from coview.core.files import append_line, digest, read_json, read_lines, write_bytes, write_json
+from coview.core.files import (
+    append_line,
+    digest,
+    read_json,
+    read_lines,
+    storage_errors,
+    write_bytes,
+    write_json,
+)
 
 
 def test_json_round_trips(tmp_path):
@@ -31,6 +39,14 @@ def test_a_failed_write_keeps_the_old_content_and_leaves_nothing(tmp_path, monke
         write_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(("number", "free"), [(errno.ENOSPC, True), (errno.ENOTDIR, False)])
+def test_space_is_asked_for_only_where_it_is_short(tmp_path, number, free):
+    with pytest.raises(StorageError) as found, storage_errors(tmp_path / "x"):
+        raise OSError(number, "why")
+    assert ("Free some space" in str(found.value)) == free
+    assert "hoose another folder; files written before are intact." in str(found.value)
 
 
 def test_json_that_is_none_is_a_damaged_file(tmp_path):

@@ -107,6 +107,21 @@ def test_strength_of_views_without_colour_jitter_is_refused():
         change(recipe("supcon-imagenet"), strength=0.5)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"strength": -1.0}, "--strength is -1"), ({"size": 0}, "--size is 0"),
+        ({"epochs": "abc"}, "epochs is 'abc'; expected a number"),
+        ({"learning_rate": "abc"}, "learning_rate is 'abc'; expected a number"),
+        ({"batch": [8]}, r"batch is \[8\]; expected a number"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_are_no_such_numbers_are_named(setting, said):
+    with pytest.raises(InvalidValue, match=said):
+        change(recipe("simclr-cpu"), **setting)
+
+
 def test_strength_is_of_every_colour_jitter_that_there_is():
     base = recipe("simclr-cpu")
     one_branch = replace(base, method=replace(base.method, views=asymmetric(32)))

@@ -14,6 +14,7 @@ from coview.core.images import ImageStore, store_from_arrays
 from coview.runs import doctor_data as room
 from coview.runs.doctor_data import CHECKS, DataReport, Finding, Look, doctor_data, is_grey
 from coview.runs.duplicates import descriptor, exact_groups, near_pairs, thumbnail
+from coview.runs.images import hold_out
 
 Image = npt.NDArray[np.uint8]
 
@@ -37,21 +38,21 @@ def pictures(count: int, **options: object) -> ImageStore:
     return store_from_arrays([picture(i) for i in range(count)], **options)
 
 
-def test_count_calls_few_images_a_problem_and_says_the_steps() -> None:
+def test_count_calls_few_images_a_problem() -> None:
     look = look_at(pictures(30))
     found = room.count(look)
     assert found.level == "problem"
-    assert found.sentence.startswith("30 images (0 steps of 256 images an epoch)")
+    assert found.sentence.startswith("30 images are too few")
     assert "pretrained" in found.fix
-    assert look.figures == {"images": 30, "steps_per_epoch": 0}
+    assert look.figures == {"images": 30}
 
 
-def test_count_of_enough_images_says_the_epochs_for_five_thousand_steps() -> None:
+def test_count_of_enough_images_is_good() -> None:
     tiny = [np.full((1, 1, 3), i % 256, np.uint8) for i in range(2600)]
     look = look_at(store_from_arrays(tiny))
     found = room.count(look)
     assert found.level == "good"
-    assert "10 steps of 256 images an epoch, so 500 epochs" in found.sentence
+    assert found.sentence == "There are 2,600 images."
 
 
 def test_broken_counts_the_files_left_out() -> None:
@@ -245,14 +246,23 @@ def test_proposal_is_what_pretrain_would_choose_with_its_steps(count: int) -> No
 
     tiny = np.zeros((1, 32, 32, 3), np.uint8)
     store = store_from_arrays(tiny).subset(np.zeros(count, np.int64))
-    look = look_at(store)
+    look = look_at(replace(store, ids=np.arange(count)))
     found = room.proposal(look)
-    device = look.figures["recipe"]["device"]
-    chosen = fitting("simclr", side=32, images=count, device=device)
-    assert look.figures["recipe"]["steps"] == chosen.total_steps(count)
+    device, trained = look.figures["recipe"]["device"], len(hold_out(look.store, look.seed)[0])
+    assert trained < count
+    chosen = fitting("simclr", side=32, images=trained, device=device)
+    assert look.figures["recipe"]["steps"] == chosen.total_steps(trained)
     assert f"batch {chosen.batch_size}, {chosen.epochs:g} epochs" in found.sentence
     short = chosen.total_steps(count) < room.FEWEST_STEPS
     assert (found.level == "note") == short == ("--epochs" in found.fix)
+    if short:
+        advised = float(found.fix.split("--epochs ")[1].rstrip("."))
+        steps = [replace(chosen, epochs=n).total_steps(trained) for n in (advised - 1, advised)]
+        assert steps[0] < room.FEWEST_STEPS <= steps[1]
+
+
+def test_proposal_is_left_out_where_pretrain_would_refuse() -> None:
+    assert room.proposal(look_at(pictures(3))) is None
 
 
 def test_doctor_data_asks_every_check_and_says_each_finding_with_its_fix() -> None:

@@ -138,6 +138,24 @@ def test_loop_calls_each_epoch_and_the_last_step_before_saving(tmp_path):
     assert [step for what, step in calls if what == "save"] == list(range(1, 13))
 
 
+def test_loop_saves_less_often_where_a_save_is_slow(tmp_path, monkeypatch):
+    """A step takes 1 s, save_seconds are 3: a save of 0.5 s leaves them, one of 1.25 s makes 6.25."""
+    for slow, expected in ((0.5, [3, 6, 9, 12]), (1.25, [3, 10, 12])):
+        now, saved = [0.0], []
+        monkeypatch.setattr("coview.training.loop.time.monotonic", lambda now=now: now[0])
+
+        def save(step, now=now, saved=saved, slow=slow):
+            saved.append(step)
+            now[0] += slow
+
+        def tick(now=now):
+            now[0] += 1
+            return ""
+
+        run(tmp_path / str(slow), Line(), save_seconds=3.0, save=save, stop=tick)
+        assert saved == expected
+
+
 @pytest.mark.parametrize("fault", ["nan loss", "inf gradient"])
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw", "lars"])
 def test_loop_refused_step_has_never_been(tmp_path, fault, optimiser):

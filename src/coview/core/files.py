@@ -104,7 +104,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        remedy = "Free some space or choose another folder" if full else "Choose another folder"
         raise StorageError(
-            f"Could not write {path}: {error.strerror or error}. "
-            "Free some space or choose another folder; files written before are intact."
+            f"Could not write {path}: {error.strerror or error}. {remedy}; files written before "
+            "are intact."
         ) from error

@@ -36,8 +36,8 @@ def load_weights(encoder: Encoder, source: str | Path) -> tuple[str, ...]:
         spec = EncoderSpec.from_json(read_config(folder)["spec"])
         if spec.kind != encoder.spec.kind or spec.architecture() != encoder.spec.architecture():
             raise InvalidValue(
-                f"{folder} holds {spec.label()}, which does not fit {encoder.spec.label()}: "
-                "build the encoder from the same specification."
+                f"{folder} holds {spec.label()}, which does not fit {encoder.spec.label()}: give "
+                "the encoder that the weights are of (--encoder)."
             )
         return fit(encoder, read_export(folder), folder)
     return fit(encoder, read_tensors(path), path)

@@ -17,7 +17,7 @@ CPU_LARGE_ENCODER = "resnet18/4"  # at 96 px 680 views/s on two cores without bf
 LADDERS: dict[tuple[str, str], tuple[tuple[str, int], ...]] = {
     ("cpu", "small"): (
         ("resnet18-small", 32), ("resnet18/2-medium", 32), ("resnet10/2-medium", 32),
-        ("resnet10/4-medium", 32),
+        ("resnet18/4-medium", 32), ("resnet10/4-medium", 32),
     ),
     ("cpu", "large"): (
         ("resnet18", 128), ("resnet18/2", 96), ("resnet18/4", 96), ("resnet18/4", 64),

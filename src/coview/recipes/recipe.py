@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, cast
 
 from coview.core.errors import InvalidValue, UnknownName
@@ -143,6 +144,12 @@ def change(
     ``learning_rate`` is the peak itself: it replaces the base and its scaling with the batch.
     Raises InvalidValue or UnknownName.
     """
+    _require_numbers(
+        size=size, batch=batch, epochs=epochs, learning_rate=learning_rate, seed=seed,
+        warmup_epochs=warmup_epochs, weight_decay=weight_decay, temperature=temperature,
+        strength=strength, micro_batch=micro_batch, local_crops=local_crops,
+        classes_per_batch=classes_per_batch,
+    )  # fmt: skip
     recipe = _with(
         recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision,
         classes_per_batch=classes_per_batch,
@@ -161,6 +168,12 @@ def change(
     method = _tempered(recipe.method, temperature, learn_temperature)
     method = _with_views(method, size, strength)
     return replace(recipe, method=_with_crops(method, local_crops, affinity))
+
+
+def _require_numbers(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Real):
+            raise InvalidValue(f"{name} is {value!r}; expected a number.")
 
 
 def _with_crops(method: Method, count: int | None, affinity: str | None) -> Method:
@@ -201,6 +214,10 @@ def _tempered(method: Method, temperature: float | None, learn: bool | None) -> 
 
 def _with_views(method: Method, size: int | None, strength: float | None) -> Method:
     first = method.views.views[0].size
+    if size is not None and size < 1:
+        raise InvalidValue(f"--size is {size}; expected 1 pixel or more.")
+    if strength is not None and not 0 <= strength < math.inf:
+        raise InvalidValue(f"--strength is {strength:g}; expected a number from 0 up.")
     if strength is not None and all(view.jitter is None for view in method.views.views):
         raise InvalidValue(
             f"--strength means nothing to {method.name}: none of its views has a colour jitter."

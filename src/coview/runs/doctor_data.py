@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,11 +15,12 @@ from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.keys import Domain, permutation
 from coview.runs.duplicates import exact_groups, near_pairs
+from coview.runs.images import FEWEST_IMAGES as FEWEST_TRAINED
+from coview.runs.images import hold_out
 from coview.training.verdict import Option
 
 FEWEST_IMAGES = 2_000
 FEWEST_STEPS = 5_000
-BATCH = 256  # for the count of steps; a recipe may say otherwise
 SAMPLE = 4_096  # images compared in pairs or looked at for colour
 VIEWED = 512  # images of which views are rendered
 GREY_LEVELS = 8  # JPEG of a grey image leaves colour differences below this
@@ -128,26 +130,18 @@ Check = Callable[[Look], Finding | None]
 
 
 def count(look: Look) -> Finding:
-    """Images, and the steps that they give."""
+    """Whether there are enough images."""
     images = look.figures["images"] = len(look.store)
-    steps = look.figures["steps_per_epoch"] = images // BATCH
-    batch = f"{steps:,} step{'s' * (steps != 1)} of {BATCH} images an epoch"
     if images < FEWEST_IMAGES:
         return Finding(
             name="count",
             level="problem",
-            sentence=f"{images:,} images ({batch}) are too few to learn a representation from "
-            f"scratch; about {FEWEST_IMAGES:,} are the least.",
+            sentence=f"{images:,} images are too few to learn a representation from scratch; "
+            f"about {FEWEST_IMAGES:,} are the least.",
             fix="Use the frozen features of a pretrained encoder, or add images; unlabelled ones "
             "serve as well.",
         )
-    epochs = look.figures["epochs_needed"] = -(-FEWEST_STEPS // steps)
-    return Finding(
-        name="count",
-        level="good",
-        sentence=f"{images:,} images: {batch}, so {epochs:,} epochs for the {FEWEST_STEPS:,} steps "
-        "that a representation usually needs.",
-    )
+    return Finding(name="count", level="good", sentence=f"There are {images:,} images.")
 
 
 def broken(look: Look) -> Finding | None:
@@ -322,14 +316,16 @@ def colour_shortcut(look: Look) -> Finding:
     )
 
 
-def proposal(look: Look) -> Finding:
+def proposal(look: Look) -> Finding | None:
     """What ``coview pretrain`` would choose for these images here, and the steps that it makes."""
+    if len(look.store) < FEWEST_TRAINED:
+        return None
     import torch
 
     from coview.recipes import fitting
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    images = len(look.store)
+    images = len(hold_out(look.store, look.seed)[0])
     chosen = fitting("simclr", side=look.short_side, images=images, device=device)
     steps = chosen.total_steps(images)
     look.figures["recipe"] = {
@@ -343,12 +339,12 @@ def proposal(look: Look) -> Finding:
     )
     if steps >= FEWEST_STEPS:
         return Finding(name="recipe", level="good", sentence=sentence)
-    epochs = chosen.epochs * FEWEST_STEPS / steps
+    epochs = math.ceil(FEWEST_STEPS / (images // chosen.batch_size))
     return Finding(
         name="recipe",
         level="note",
         sentence=f"{sentence} A good representation usually takes {FEWEST_STEPS:,} or more.",
-        fix=f"Where time allows: {Option.EPOCHS} {epochs:.0f}.",
+        fix=f"Where time allows: {Option.EPOCHS} {epochs}.",
     )
 
 

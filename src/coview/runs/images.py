@@ -46,8 +46,8 @@ def open_for(source: Any, *, labels: str, needs_labels: bool = False, **options:
         if needs_labels and not any(entry.is_dir() for entry in Path(source).iterdir()):
             raise DataError(
                 f"This learns from labels, or judges by them, and {source} has none: put the "
-                "images of each class into a sub-folder of its own. To learn without labels there "
-                "is --recipe simclr."
+                "images of each class into a sub-folder of its own. `coview pretrain --recipe "
+                "simclr` learns without labels."
             )
         asked = "folders" if needs_labels else None
     else:

@@ -23,7 +23,9 @@ from coview.training.task import Task
 from coview.training.telemetry import Telemetry
 
 PATIENCE = 10
-SAVE_SECONDS = 300.0
+# What a killed process loses at most. A save that takes longer than SLOW_SAVE puts off the next one
+# in proportion, so that saving takes no more than 2 % of the time.
+SAVE_SECONDS, SLOW_SAVE = 30.0, 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +61,10 @@ def train(
 
     learning_rates: of every step of the whole run. on_epoch(step): after each whole epoch and after
     the last step, before the checkpoint, so that a resumed run neither repeats nor misses it.
-    on_report(row): with each line of kind "step". save(step): every ``save_seconds``, at the end
-    and before stopping. Where it raises StorageError in the middle, training goes on and the record
-    says so; at the end, and before stopping, the error comes out: nothing must seem to be saved.
+    on_report(row): with each line of kind "step". save(step): every ``save_seconds`` (less often
+    where a save is slow), at the end and before stopping. Where it raises StorageError in the
+    middle, training goes on and the record says so; at the end, and before stopping, the error
+    comes out: nothing must seem to be saved.
     stop(): asked after each step; a reason in words stops, "" goes on.
 
     With several ``ranks`` all of them call this with the same arguments; rank 0 alone reports,
@@ -71,7 +74,7 @@ def train(
     and the record names its images. ``patience`` such steps in a row stop the run.
     """
     task.train()
-    pace, refused, saved = Pace(feed), 0, time.monotonic()
+    pace, refused, saved, cost = Pace(feed), 0, time.monotonic(), 0.0
     images = (feed.total_steps - feed.start_step) * feed.batch_size
     with (
         _own_generators(precision.device),
@@ -100,10 +103,13 @@ def train(
             reason = _gave_up(refused, step) if diverged else agreed_reason(stop(), ranks)
             if reason:
                 telemetry.write("event", done, text=reason)
-            due = reason or last or time.monotonic() - saved >= save_seconds
+            now = time.monotonic()
+            wait = save_seconds * max(1.0, cost / SLOW_SAVE)
+            due = reason or last or now - saved >= wait
             if due and ranks.leads:
                 _save(save, done, telemetry, needed=bool(reason) or last)
                 saved = time.monotonic()
+                cost = saved - now
             advance(batch.whole, telemetry.note())
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
