@@ -114,6 +114,7 @@ def test_an_existing_folder_is_never_written_into(run):
         ({"batch": 100_000}, InvalidValue, "does not fit"),
         ({"batch": 1}, InvalidValue, "at least 2"),
         ({"recipe": "simclr-cp"}, UnknownName, "simclr-cpu"),
+        ({"recipe": 5}, InvalidValue, "recipe is 5"),
         ({"encoder": "resnet19"}, UnknownName, "resnet18"),
         ({"precision": "fp8"}, UnknownName, "fp32"),
         ({"optimiser": "adamv", "learning_rate": 1e-3}, UnknownName, "adamw"),

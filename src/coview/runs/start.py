@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from coview.core.errors import DataError, RunError, UnknownName
+from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import parse_duration
 from coview.core.progress import say
@@ -254,6 +254,8 @@ def _needs_labels(recipe: str | Recipe) -> bool:
     """Whether the method learns from labels; an unknown name is refused before data is opened."""
     if isinstance(recipe, Recipe):
         return recipe.method.needs_labels
+    if not isinstance(recipe, str):
+        raise InvalidValue(f"recipe is {recipe!r}; expected a name or a Recipe.")
     if recipe in METHODS:
         return named(recipe)(32).needs_labels
     if recipe not in RECIPES:
