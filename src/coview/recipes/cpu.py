@@ -1,7 +1,8 @@
 """Recipes for a CPU, and for the built-in demonstration; their numbers are our own measurements.
 
-All methods but simclr-cpu, which is tuned for half an hour of CIFAR-10, have one network, one
-policy of crops and colours and one optimiser, so that what two runs differ in is the method.
+The methods have one network, one policy of crops and colours and one optimiser, so that what two
+runs differ in is the method. SimCLR itself is tuned apart: simclr-cpu for half an hour of CIFAR-10,
+simclr-photos-cpu for photographs, simclr-demo for two minutes of scenes.
 """
 
 from __future__ import annotations

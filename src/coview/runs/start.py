@@ -226,7 +226,7 @@ def plan_for(
     if broken := len(store.quarantine):
         files = "1 file" if broken == 1 else f"{broken:,} files"
         say(f"{files} could not be used and {'is' if broken == 1 else 'are'} left out; "
-            "quarantine.jsonl in the run's folder says why.")  # fmt: skip
+            "quarantine.jsonl of the run, or `coview doctor`, says why.")  # fmt: skip
     say(f"{len(held_out):,} images are held out to judge the run; {len(rows):,} are trained on.")
     return plan, training
 
