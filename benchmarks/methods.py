@@ -33,7 +33,7 @@ share_cores()
 import coview  # noqa: E402
 from coview.encoders import encoder_named  # noqa: E402
 from coview.methods import logo, multi_crop  # noqa: E402
-from coview.recipes import Recipe, recipe  # noqa: E402
+from coview.recipes import Recipe, change, recipe  # noqa: E402
 from setting import setting  # noqa: E402
 
 ENCODER = "resnet18/4-medium"
@@ -47,9 +47,7 @@ def candidates() -> dict[str, Recipe]:
     """Every method as a recipe: alone, with local crops, and with LoGo's repulsion."""
     found = {name: recipe(f"{name}-cpu") for name in (*BASES, "supcon", "supervised")}
     # simclr-cpu has an optimiser and a temperature of its own.
-    method = found["simclr"].method
-    method = replace(method, objective=replace(method.objective, temperature=0.2))
-    found["simclr"] = replace(found["supcon"], method=method)
+    found["simclr"] = change(found["simclr"], temperature=0.2, learning_rate=2e-3)
     for name in LOGO_OVER:
         base = found[name]
         pairs = logo(base.method, affinity="none")

@@ -1,6 +1,7 @@
 """The main job on a small scale, with every part real."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,9 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
+from coview.data import open_images
+from coview.recipes import change, recipe
+from coview.runs.images import hold_out
 
 SMALL = {"size": 8, "encoder": "resnet18/8-small", "batch": 32, "device": "cpu", "workers": 1}
 
@@ -208,3 +212,18 @@ def test_the_command_line_answers_a_mistake_with_one_line_and_2(words, expected,
     said = capsys.readouterr().err.strip()
     assert expected in said
     assert "\n" not in said
+
+
+def test_the_seed_of_a_recipe_is_that_of_plan_and_training(tmp_path):
+    own = replace(
+        change(recipe("simclr-cpu"), **{k: SMALL[k] for k in ("size", "encoder")}), seed=5
+    )
+    images = pictures(400)[0]
+    run = coview.pretrain(
+        images, recipe=own, out=tmp_path / "run", epochs=1, batch=8, device="cpu", workers=0
+    )
+    store = open_images(images)
+    trained = len(hold_out(store, 5)[0])
+    assert trained != len(hold_out(store, 0)[0])
+    assert run.description["total_steps"] == trained // 8
+    assert max(row["step"] for row in run.metrics) == trained // 8

@@ -76,3 +76,14 @@ def test_state_of_another_network_is_refused_before_anything_changes(change, wor
         restore(*fresh, change(state))
     after = collect(*fresh)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_restored_count_of_steps_lies_beside_its_parameter():
+    """A fused AdamW on a CUDA device wants its counts there; "meta" is another device anywhere."""
+    network = torch.nn.Linear(2, 2, device="meta")
+    optimiser = torch.optim.SGD(network.parameters())
+    moments = {f"optimiser/{name}/step": torch.ones(()) for name in ("weight", "bias")}
+    tensors = {f"task/{name}": tensor for name, tensor in network.state_dict().items()}
+    restore(network, optimiser, {**tensors, **moments})
+    counts = [state["step"] for state in optimiser.state.values()]
+    assert [count.device for count in counts] == [network.weight.device] * 2

@@ -217,7 +217,8 @@ def plan_for(
     ranks: Ranks = ALONE,
 ) -> tuple[Plan, ImageStore]:
     """The plan for ``ranks`` together, and the images that it trains on."""
-    seed = changes["seed"] if isinstance(changes["seed"], int) else 0
+    own = recipe.seed if isinstance(recipe, Recipe) else 0
+    seed = changes["seed"] if isinstance(changes["seed"], int) else own
     rows, held_out = hold_out(store, seed)
     training = store.subset(rows)
     plan = make_plan(

@@ -23,8 +23,8 @@ from coview.training.task import Task
 from coview.training.telemetry import Telemetry
 
 PATIENCE = 10
-# What a killed process loses at most. A save that takes longer than SLOW_SAVE puts off the next one
-# in proportion, so that saving takes no more than 2 % of the time.
+# What a killed process usually loses at most. A save that takes longer than SLOW_SAVE puts off the
+# next one in proportion, so that saving takes no more than 2 % of the time.
 SAVE_SECONDS, SLOW_SAVE = 30.0, 0.6
 
 

@@ -15,7 +15,7 @@ from coview.core.errors import RunError
 from coview.training.task import Task
 
 TASK, OPTIMISER = "task/", "optimiser/"
-COUNT = "step"  # AdamW's moment that counts steps, which stays on the host
+COUNT = "step"  # AdamW's moment that counts steps: a scalar on its parameter's device
 
 
 def collect(task: Task, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -43,8 +43,9 @@ def restore(task: Task, optimiser: torch.optim.Optimizer, tensors: Mapping[str, 
     optimiser.state.clear()
     for name, value in moments.items():
         owner, _, moment = name.rpartition("/")
-        optimiser.state[parameters[owner]][moment] = (
-            value.clone() if moment == COUNT else _like(parameters[owner], value)
+        parameter = parameters[owner]
+        optimiser.state[parameter][moment] = (
+            value.to(parameter.device, copy=True) if moment == COUNT else _like(parameter, value)
         )
 
 
