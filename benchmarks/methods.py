@@ -3,11 +3,11 @@
     python benchmarks/methods.py TRAIN TEST [--images 10000] [--views 400000] [--seeds 3]
                                  [--only NAME ...]
 
-All runs have one network (ResNet-18, width 1/4, medium stem), one optimiser and schedule, batch 128
+All runs have one network (ResNet-18, width 1/4, medium stem), one optimizer and schedule, batch 128
 and the same number of views: a method with four views of an image makes half as many epochs as one
 with two. TRAIN and TEST are files of CIFAR-10; training never sees the labels but for the two
 supervised methods. kNN: k = 10, cosine, votes weighted, on h, weights at the end of training, the
-images of training as neighbours, all of TEST judged.
+images of training as neighbors, all of TEST judged.
 
 Each run's result is written beside --keep as soon as it is there, so that a stopped measurement
 goes on where it was. The table gives mean and 95 % interval (Student's t) over the seeds.
@@ -46,7 +46,7 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 def candidates() -> dict[str, Recipe]:
     """Every method as a recipe: alone, with local crops, and with LoGo's repulsion."""
     found = {name: recipe(f"{name}-cpu") for name in (*BASES, "supcon", "supervised")}
-    # simclr-cpu has an optimiser and a temperature of its own.
+    # simclr-cpu has an optimizer and a temperature of its own.
     found["simclr"] = change(found["simclr"], temperature=0.2, learning_rate=2e-3)
     for name in LOGO_OVER:
         base = found[name]

@@ -90,7 +90,7 @@ class Cost:
 
 
 def cost(network: Network, images: int, world: int, link: Link) -> Cost:
-    """A step of SimCLR, ``images`` on each device: loss over all, norms synchronised over all."""
+    """A step of SimCLR, ``images`` on each device: loss over all, norms synchronized over all."""
     rows = images * VIEWS
     embeddings = 2 * VIEWS * gather(images * WIDTH * FLOAT, world, link)
     # A few hundred channels each: the bytes do not count, the rounds do, once each way.
@@ -173,7 +173,7 @@ def _measure(rank: int, world: int, folder: str) -> None:
         rows = torch.ones(size // FLOAT)
         found["all-reduce"].append(seconds(lambda rows=rows: dist.all_reduce(rows)))
         found["gather"].append(seconds(lambda rows=rows: ranks.gather(rows, (len(rows),) * world)))
-    if ranks.leads:
+    if ranks.is_main:
         torch.save(found, f"{folder}/seconds")
     dist.destroy_process_group()
 

@@ -25,9 +25,9 @@ from PIL import Image
 
 from coview.data import open_images
 from coview.recipes import change, recipe
-from coview.runs.network import build
-from coview.runs.session import feed_of
-from coview.training import choose_device, choose_precision, take_step
+from coview.recipes.build import build
+from coview.runs.session import make_loader
+from coview.training import choose_device, choose_precision, train_step
 from setting import setting
 
 BATCH, IMAGES = 256, 10_000
@@ -41,13 +41,13 @@ def ours() -> Turn:
     precision = choose_precision("auto", device)
     learner = build(chosen)
     precision.prepare(learner).train()
-    optimiser = chosen.optimiser.build(learner)
-    batches = iter(feed_of(chosen, open_images("scenes", limit=IMAGES), precision))
+    optimizer = chosen.optimizer.build(learner)
+    batches = iter(make_loader(chosen, open_images("scenes", limit=IMAGES), precision))
 
     def turn(steps: int) -> float:
         start = time.perf_counter()
         for batch in itertools.islice(batches, steps):
-            take_step(learner, batch, optimiser, 0.1, precision)
+            train_step(learner, batch, optimizer, 0.1, precision)
         return time.perf_counter() - start
 
     return turn
@@ -64,7 +64,7 @@ def lightly() -> Turn:
     body.maxpool, body.fc = torch.nn.Identity(), torch.nn.Identity()
     model = torch.nn.Sequential(body, SimCLRProjectionHead(512, 512, 128))
     criterion = NTXentLoss(temperature=0.5)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.06)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
     loader = torch.utils.data.DataLoader(
         Pictures(SimCLRTransform(input_size=32, gaussian_blur=0.0)),
         batch_size=BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True,
@@ -76,8 +76,8 @@ def lightly() -> Turn:
         for first, second in itertools.islice(batches, steps):
             loss = criterion(model(first), model(second))
             loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         return time.perf_counter() - start
 
     return turn

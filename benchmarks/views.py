@@ -2,7 +2,7 @@
 
     python benchmarks/views.py [--quick] [--photos FOLDER]
 
-The policy is SimCLR's at 32 px (crop, flip, jitter, grey) and at 224 px (blur as well). All take
+The policy is SimCLR's at 32 px (crop, flip, jitter, gray) and at 224 px (blur as well). All take
 turns on the same images; a figure is the median of its turns, a ratio the median of the ratios
 within a turn. Ours includes drawing the numbers and writes into four tensors in rotation, as a
 training loop does. Peers run one thread; ours one and two. The last table starts from JPEG bytes
@@ -77,11 +77,13 @@ def ours(images: list[Image.Image], size: int, batch: int, threads: int) -> Turn
 def torchvision_steps(size: int) -> list[torch.nn.Module]:
     from torchvision.transforms import v2
 
-    strength = 0.5 if size <= 32 else 1.0
-    colour = v2.ColorJitter(0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
+    jitter_strength = 0.5 if size <= 32 else 1.0
+    color = v2.ColorJitter(
+        0.8 * jitter_strength, 0.8 * jitter_strength, 0.8 * jitter_strength, 0.2 * jitter_strength
+    )
     blur = [v2.RandomApply([v2.GaussianBlur(23, (0.1, 2.0))], 0.5)] if size > 32 else []
     steps = [v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()]
-    return [*steps, v2.RandomApply([colour], 0.8), v2.RandomGrayscale(0.2), *blur]
+    return [*steps, v2.RandomApply([color], 0.8), v2.RandomGrayscale(0.2), *blur]
 
 
 def torchvision_pil(images: list[Image.Image], size: int, batch: int) -> Turn:
@@ -102,9 +104,9 @@ def torchvision_tensor(images: list[Image.Image], size: int, batch: int) -> Turn
 def lightly(images: list[Image.Image], size: int, batch: int) -> Turn:
     from lightly.transforms import SimCLRTransform
 
-    blur, strength = (0.0, 0.5) if size <= 32 else (0.5, 1.0)
+    blur, jitter_strength = (0.0, 0.5) if size <= 32 else (0.5, 1.0)
     both = SimCLRTransform(
-        input_size=size, cj_strength=strength, gaussian_blur=blur, normalize=None
+        input_size=size, cj_strength=jitter_strength, gaussian_blur=blur, normalize=None
     )
     return one_by_one(both.transforms[0], images, batch)
 
@@ -112,11 +114,11 @@ def lightly(images: list[Image.Image], size: int, batch: int) -> Turn:
 def kornia(images: list[Image.Image], size: int, batch: int) -> Turn:
     import kornia.augmentation as augment
 
-    strength = 0.5 if size <= 32 else 1.0
+    jitter_strength = 0.5 if size <= 32 else 1.0
     steps: list[torch.nn.Module] = [
         augment.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
         augment.RandomHorizontalFlip(),
-        augment.ColorJitter(*[0.8 * strength] * 3, 0.2 * strength, p=0.8),
+        augment.ColorJitter(*[0.8 * jitter_strength] * 3, 0.2 * jitter_strength, p=0.8),
         augment.RandomGrayscale(p=0.2),
     ]
     if size > 32:

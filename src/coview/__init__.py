@@ -4,7 +4,7 @@
 
     run = coview.pretrain("photos/", epochs=100)
     encoder = coview.load("runs/photos")            # images [B, 3, H, W] in [0, 1] -> h [B, D]
-    scores = coview.evaluate("runs/photos", "labelled/")
+    scores = coview.evaluate("runs/photos", "labeled/")
     table = coview.embed("runs/photos", "photos/")
 
 Importing this package is cheap: torch is loaded by the first call, not by the import.

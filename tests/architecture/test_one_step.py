@@ -1,4 +1,4 @@
-"""One optimiser step touches few files, each in a straight line; docs/one-step.md is the list."""
+"""One optimizer step touches few files, each in a straight line; docs/one-step.md is the list."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from coview.core.images import store_from_arrays
 from coview.encoders import resnet
 from coview.methods import Learner, simclr
-from coview.training import Feed, OptimiserSpec, choose_precision, take_step
+from coview.training import BatchLoader, OptimizerSpec, choose_precision, train_step
 from coview.views import views_of
 
 SOURCE = Path(__file__).parents[2] / "src" / "coview"
@@ -39,15 +39,15 @@ def test_one_step_visits_the_listed_files_in_order():
     store, method = store_from_arrays(pictures), simclr(8)
     learner = Learner(method, resnet(18, width=0.25, stem="small"))
     precision = choose_precision("fp32", torch.device("cpu"))
-    optimiser = OptimiserSpec(name="lars", learning_rate=1.0).build(learner)
-    feed = Feed(
+    optimizer = OptimizerSpec(name="lars", learning_rate=1.0).build(learner)
+    loader = BatchLoader(
         store.ids, None, lambda rows, ids, epoch: views_of(store, rows, method.views, seed=0, epoch=0),
         batch_size=8, seed=0, total_steps=2,
     )  # fmt: skip
 
     def step():
-        batch = next(iter(feed))
-        take_step(learner, batch, optimiser, 0.1, precision)
+        batch = next(iter(loader))
+        train_step(learner, batch, optimizer, 0.1, precision)
 
     step()  # the first compiles the kernels
     listed = [line[3:-1] for line in LISTED.read_text().splitlines() if line.startswith("- `")]

@@ -80,7 +80,7 @@ def test_evaluate_takes_a_test_part_and_one_protocol(copy: Path, photos: Path) -
     assert main(["evaluate", str(copy), *words]) == 0
     found = json.loads((copy / "evaluation" / "knn.json").read_text())
     by_k = {row["setting"]["k"]: row for row in found["results"] if row["tap"] == "h"}
-    assert by_k[1]["pixels"] == 1.0  # each image is its own neighbour
+    assert by_k[1]["pixels"] == 1.0  # each image is its own neighbor
     assert found["data"]["images_in_both_parts"] == 150
     assert not (copy / "evaluation" / "linear.json").exists()
 
@@ -183,7 +183,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["pretrain", "PHOTOS", "--recipe", "simcrl"], "Did you mean 'simclr'?"),
         (["pretrain", "scnes"], "Did you mean 'scenes'?"),
         (["pretrain", "PHOTOS", "--bacth", "9"], "Did you mean '--batch'?"),
-        (["pretrain", "PHOTOS", "--optimiser", "adamv"], "Did you mean 'adamw'?"),
+        (["pretrain", "PHOTOS", "--optimizer", "adamv"], "Did you mean 'adamw'?"),
         (["pretrain", "PHOTOS", "--learning-rate", "abc"], "--learning-rate was given 'abc'"),
         (["pretrain", "PHOTOS", "--epochs", "0"], "--epochs is 0"),
         (["pretrain", "PHOTOS", "--batch", "4096"], "--batch 4,096 does not fit"),

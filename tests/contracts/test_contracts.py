@@ -33,8 +33,8 @@ from coview.testing import (
     check_objective,
     check_view,
 )
-from coview.testing.methods import Colours
-from coview.views import identity
+from coview.testing.methods import Colors
+from coview.views import eval_view
 
 LOGO_OVER = ("simclr", "moco", "byol", "simsiam")
 # Of the CPU recipes, whose heads are narrow: the checks are of the method, not of its widths.
@@ -83,10 +83,10 @@ class Debiased(SetObjective):
             least = torch.exp(torch.tensor(-1 / self.temperature, dtype=z.dtype))
             return (own + negatives * estimate.clamp_min(least)).log().sub(own.log()).mean()
 
-    def chance(self, batch_size, *, views=2):
+    def chance_level(self, batch_size, *, views=2):
         return math.log(views * batch_size - 1)
 
-    def floor(self, batch_size, width, *, views=2, classes=None):
+    def lower_bound(self, batch_size, width, *, views=2, classes=None):
         return 0.0
 
 
@@ -112,7 +112,7 @@ ENCODERS = {
     "resnet50/8": EncoderSpec(depth=50, width=0.125),
     "resnet50/8-sk": EncoderSpec(depth=50, width=0.125, selective_kernels=True),
     "torchvision-mobilenet": EncoderSpec(kind="torchvision", name="mobilenet_v3_small"),
-    "a user's own": Colours(),
+    "a user's own": Colors(),
 }
 
 
@@ -122,7 +122,7 @@ def views():
     for name, make in RECIPES.items():
         for slot, view in enumerate(make().method.views.views):
             found.setdefault(replace(view, size=min(view.size, 40)), f"{name} {slot}")
-    return {name: view for view, name in found.items()} | {"identity": identity(24)}
+    return {name: view for view, name in found.items()} | {"identity": eval_view(24)}
 
 
 VIEWS = views()
@@ -157,7 +157,7 @@ def test_view_contract(name, check):
 
 
 def test_contract_says_everything_that_fails():
-    class Broken(Colours):
+    class Broken(Colors):
         def forward(self, images):
             return super().forward(images) * 0
 
@@ -168,7 +168,7 @@ def test_contract_says_everything_that_fails():
 
 
 def test_contract_that_is_kept_is_silent():
-    check_view(identity(16))
+    check_view(eval_view(16))
     check_objective(NegativeCosine())
     check_method(simclr(8))
 

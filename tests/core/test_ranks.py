@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from processes import together
 
 SIZES = {2: [(3, 3), (4, 1), (0, 2)], 4: [(2, 2, 2, 2), (5, 1, 3, 2), (0, 4, 0, 1)]}
@@ -92,7 +92,7 @@ def check_total_has_the_same_bits_everywhere(ranks):
 
 def check_total_pairs_elements_of_different_layouts(ranks):
     values = torch.arange(24.0).view(1, 2, 3, 4)
-    laid = values.to(memory_format=torch.channels_last) if ranks.leads else values
+    laid = values.to(memory_format=torch.channels_last) if ranks.is_main else values
     assert torch.equal(ranks.total(laid), ranks.world * values)
 
 
@@ -112,9 +112,9 @@ def check_second_derivative_is_refused(ranks):
 
 def check_rank_0_has_ended_before_the_others_begin(ranks):
     with tempfile.TemporaryDirectory() as own:
-        place = Path(ranks.texts(own)[0]) / "left"
-        found = ranks.first_alone(lambda: place.exists() or not place.write_text("here"))
-        assert found == (not ranks.leads)
+        place = Path(ranks.gather_strings(own)[0]) / "left"
+        found = ranks.main_first(lambda: place.exists() or not place.write_text("here"))
+        assert found == (not ranks.is_main)
         ranks.barrier()
 
 
@@ -125,17 +125,17 @@ def check_sizes_flags_and_texts(ranks):
         assert ranks.any(ranks.rank == who) is True
         assert ranks.all(ranks.rank != who) is False
     flags = [rank == ranks.rank for rank in range(-1, ranks.world)]
-    assert ranks.anywhere(flags) == [False] + [True] * ranks.world
+    assert ranks.any_each(flags) == [False] + [True] * ranks.world
     assert ranks.any(False) is False
     assert ranks.all(True) is True
-    said = ranks.texts("Grüße " * ranks.rank)
+    said = ranks.gather_strings("Grüße " * ranks.rank)
     assert said == tuple("Grüße " * rank for rank in everyone)
-    assert ranks.texts("") == ("",) * ranks.world
+    assert ranks.gather_strings("") == ("",) * ranks.world
 
 
 def check_who_this_is(ranks):
-    assert not ranks.alone
-    assert ranks.leads == (ranks.rank == 0)
+    assert not ranks.is_single
+    assert ranks.is_main == (ranks.rank == 0)
     ranks.barrier()
 
 
@@ -154,17 +154,17 @@ def test_processes(check, faults):
 
 def test_alone_gives_back_what_it_was_given():
     rows = torch.randn(3, 2, requires_grad=True)
-    assert ALONE.gather(rows) is rows
-    assert ALONE.total(rows) is rows
-    assert ALONE.mean(rows) is rows
-    assert ALONE.sizes(3) == (3,)
-    assert ALONE.texts("why") == ("why",)
-    assert ALONE.any(True)
-    assert not ALONE.any(False)
-    assert not ALONE.all(False)
-    assert ALONE.alone
-    assert ALONE.leads
-    ALONE.barrier()
+    assert SINGLE_PROCESS.gather(rows) is rows
+    assert SINGLE_PROCESS.total(rows) is rows
+    assert SINGLE_PROCESS.mean(rows) is rows
+    assert SINGLE_PROCESS.sizes(3) == (3,)
+    assert SINGLE_PROCESS.gather_strings("why") == ("why",)
+    assert SINGLE_PROCESS.any(True)
+    assert not SINGLE_PROCESS.any(False)
+    assert not SINGLE_PROCESS.all(False)
+    assert SINGLE_PROCESS.is_single
+    assert SINGLE_PROCESS.is_main
+    SINGLE_PROCESS.barrier()
 
 
 def test_ranks_without_a_process_group_are_refused():

@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def picture(height: int = 12, width: int = 16, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A smooth random colour image, uint8 [height, width, 3]."""
+    """A smooth random color image, uint8 [height, width, 3]."""
     coarse = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image).copy()
@@ -27,20 +27,20 @@ def encoded(image: npt.NDArray | Image.Image, kind: str = "PNG", **options: obje
     return buffer.getvalue()
 
 
-def png(rows: npt.NDArray, colour_type: int, bits: int, extra: bytes = b"") -> bytes:
-    """A PNG written by hand (Pillow writes no 16-bit colour). rows: [H, W * channels]."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+def png(rows: npt.NDArray, color_type: int, bits: int, extra: bytes = b"") -> bytes:
+    """A PNG written by hand (Pillow writes no 16-bit color). rows: [H, W * channels]."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[color_type]
     height, width = rows.shape[0], rows.shape[1] // channels
     lines = rows.astype(">u2" if bits == 16 else "u1")
     raw = b"".join(b"\x00" + line.tobytes() for line in lines)
-    return png_file(width, height, colour_type, bits, zlib.compress(raw), extra)
+    return png_file(width, height, color_type, bits, zlib.compress(raw), extra)
 
 
 def png_file(
-    width: int, height: int, colour_type: int, bits: int, data: bytes, extra: bytes = b""
+    width: int, height: int, color_type: int, bits: int, data: bytes, extra: bytes = b""
 ) -> bytes:
     """A PNG with the given header and compressed data, which need not fit it."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, color_type, 0, 0, 0)
     chunks = _chunk(b"IHDR", header) + extra + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
@@ -50,7 +50,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def tiff_12_bit(values: list[int]) -> bytes:
-    """A grey TIFF of one row with 12 bits a pixel (an even number of pixels)."""
+    """A gray TIFF of one row with 12 bits a pixel (an even number of pixels)."""
     packed = int("".join(f"{value:03x}" for value in values), 16).to_bytes(len(values) * 3 // 2)
     tags = [(256, len(values)), (257, 1), (258, 12), (259, 1), (262, 1), (273, 0), (277, 1)]
     tags += [(278, 1), (279, len(packed))]

@@ -10,19 +10,19 @@ from coview.core.errors import DataError, InvalidValue
 from coview.core.images import store_from_arrays
 from coview.data import open_images
 
-COLOUR = np.stack([picture(8, 6, seed) for seed in range(4)])
+COLOR = np.stack([picture(8, 6, seed) for seed in range(4)])
 
 
-def test_arrays_of_colour_images_are_kept() -> None:
-    store = open_images(COLOUR)
+def test_arrays_of_color_images_are_kept() -> None:
+    store = open_images(COLOR)
     assert store.names == [f"arrays#{row}" for row in range(4)]
     assert store.labels is None
-    np.testing.assert_array_equal(np.stack([store.image(row) for row in range(4)]), COLOUR)
+    np.testing.assert_array_equal(np.stack([store.image(row) for row in range(4)]), COLOR)
 
 
-def test_arrays_of_grey_images_get_three_channels() -> None:
-    store = open_images(COLOUR[..., 1])
-    np.testing.assert_array_equal(store.image(2), np.stack([COLOUR[2, ..., 1]] * 3, axis=-1))
+def test_arrays_of_gray_images_get_three_channels() -> None:
+    store = open_images(COLOR[..., 1])
+    np.testing.assert_array_equal(store.image(2), np.stack([COLOR[2, ..., 1]] * 3, axis=-1))
 
 
 @pytest.mark.parametrize("kind", [list, tuple])
@@ -37,7 +37,7 @@ def test_arrays_two_images_in_a_tuple_are_not_labels() -> None:
     assert len(open_images((picture(5, 7), picture(5, 7)))) == 2
 
 
-@pytest.mark.parametrize("images", [COLOUR, list(COLOUR), COLOUR[..., 0]], ids=str)
+@pytest.mark.parametrize("images", [COLOR, list(COLOR), COLOR[..., 0]], ids=str)
 def test_arrays_with_labels_keep_them(images: object) -> None:
     store = open_images((images, np.array([2, 0, -1, 0])))
     assert store.labels.tolist() == [2, 0, -1, 0]
@@ -46,13 +46,13 @@ def test_arrays_with_labels_keep_them(images: object) -> None:
 
 
 def test_arrays_with_names_as_labels_number_them() -> None:
-    store = open_images((COLOUR, ["eel", "cat", "eel", "dog"]))
+    store = open_images((COLOR, ["eel", "cat", "eel", "dog"]))
     assert store.class_names == ("cat", "dog", "eel")
     assert store.labels.tolist() == [2, 0, 2, 1]
 
 
 def test_arrays_that_are_not_contiguous_are_read_right() -> None:
-    flipped = COLOUR[:, ::-1, ::2]
+    flipped = COLOR[:, ::-1, ::2]
     np.testing.assert_array_equal(open_images(flipped).image(3), flipped[3])
 
 
@@ -64,12 +64,12 @@ def test_arrays_are_resized_to_the_short_side() -> None:
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int64])
 def test_arrays_of_another_type_are_refused(dtype: type) -> None:
     with pytest.raises(InvalidValue, match=f"Image 0 is of type {np.dtype(dtype)}.*white="):
-        open_images(COLOUR.astype(dtype))
+        open_images(COLOR.astype(dtype))
 
 
 def test_arrays_of_booleans_are_refused_even_with_white() -> None:
     with pytest.raises(InvalidValue, match="of type bool"):
-        open_images(COLOUR > 3, white=1.0)
+        open_images(COLOR > 3, white=1.0)
 
 
 def test_arrays_of_16_bits_are_scaled_by_the_stated_white() -> None:
@@ -79,13 +79,13 @@ def test_arrays_of_16_bits_are_scaled_by_the_stated_white() -> None:
 
 
 def test_arrays_of_floats_are_scaled_by_the_stated_white() -> None:
-    images = COLOUR.astype(np.float32) / 255
-    np.testing.assert_array_equal(open_images(images, white=1.0).image(1), COLOUR[1])
+    images = COLOR.astype(np.float32) / 255
+    np.testing.assert_array_equal(open_images(images, white=1.0).image(1), COLOR[1])
 
 
 def test_arrays_above_the_stated_white_are_not_clipped() -> None:
     with pytest.raises(DataError, match="outside 0 to white = 1"):
-        open_images(COLOUR.astype(np.float32), white=1.0)
+        open_images(COLOR.astype(np.float32), white=1.0)
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 6, 2), (4, 8, 6, 4), (4, 8), (8,), (2, 2, 8, 6, 3)])
@@ -96,7 +96,7 @@ def test_arrays_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_arrays_with_channels_first_get_a_hint() -> None:
     with pytest.raises(InvalidValue, match=r"images\.transpose\(0, 2, 3, 1\)"):
-        open_images(COLOUR.transpose(0, 3, 1, 2))
+        open_images(COLOR.transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("images", [np.zeros((0, 8, 8, 3), np.uint8), []], ids=["array", "list"])
@@ -107,7 +107,7 @@ def test_arrays_without_images_are_refused(images: object) -> None:
 
 def test_arrays_with_an_image_without_pixels_are_refused() -> None:
     with pytest.raises(InvalidValue, match="Image 1 has the shape"):
-        open_images([COLOUR[0], np.zeros((0, 5, 3), np.uint8)])
+        open_images([COLOR[0], np.zeros((0, 5, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("source", [None, 17, {"images": 1}], ids=str)
@@ -121,11 +121,11 @@ def test_arrays_something_else_is_refused(source: object) -> None:
 )
 def test_arrays_with_labels_that_do_not_fit_are_refused(labels: object) -> None:
     with pytest.raises(InvalidValue, match="label"):
-        open_images((COLOUR, np.array(labels)))
+        open_images((COLOR, np.array(labels)))
 
 
 def test_store_as_source_is_returned_as_it_is() -> None:
-    store = store_from_arrays(COLOUR)
+    store = store_from_arrays(COLOR)
     assert open_images(store) is store
 
 

@@ -67,15 +67,15 @@ def test_decode_jpeg_equals_pillow(decoder: str) -> None:
     np.testing.assert_array_equal(shown(content), np.asarray(Image.open(io.BytesIO(content))))
 
 
-def test_decode_grey_has_three_equal_channels() -> None:
-    grey = picture()[..., 0]
-    np.testing.assert_array_equal(shown(encoded(grey)), np.stack([grey] * 3, axis=-1))
+def test_decode_gray_has_three_equal_channels() -> None:
+    gray = picture()[..., 0]
+    np.testing.assert_array_equal(shown(encoded(gray)), np.stack([gray] * 3, axis=-1))
 
 
-def test_decode_grey_jpeg_equals_pillow(decoder: str) -> None:
+def test_decode_gray_jpeg_equals_pillow(decoder: str) -> None:
     content = encoded(picture()[..., 0], "JPEG")
-    grey = np.asarray(Image.open(io.BytesIO(content)))
-    np.testing.assert_array_equal(shown(content), np.stack([grey] * 3, axis=-1))
+    gray = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(shown(content), np.stack([gray] * 3, axis=-1))
 
 
 def test_decode_one_bit_is_black_and_white() -> None:
@@ -85,7 +85,7 @@ def test_decode_one_bit_is_black_and_white() -> None:
     np.testing.assert_array_equal(shown(content)[..., 1], bits * 255)
 
 
-def test_decode_palette_shows_its_colours() -> None:
+def test_decode_palette_shows_its_colors() -> None:
     image = Image.fromarray(picture()).quantize(16)
     np.testing.assert_array_equal(shown(encoded(image)), np.asarray(image.convert("RGB")))
 
@@ -107,26 +107,26 @@ def test_decode_transparent_palette_entry_is_white() -> None:
     assert pixels.tolist() == [[[255, 255, 255], [200, 100, 0]]]
 
 
-def test_decode_transparent_colour_is_white() -> None:
+def test_decode_transparent_color_is_white() -> None:
     image = Image.fromarray(np.array([[[9, 8, 7], [200, 100, 0]]], np.uint8))
     pixels = shown(encoded(image, transparency=(9, 8, 7)))
     assert pixels.tolist() == [[[255, 255, 255], [200, 100, 0]]]
 
 
-def test_decode_cmyk_jpeg_shows_its_colours() -> None:
+def test_decode_cmyk_jpeg_shows_its_colors() -> None:
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     pixels = shown(encoded(red, "JPEG", quality=95)).reshape(-1, 3).mean(0)
     np.testing.assert_allclose(pixels, [255, 0, 0], atol=6)
 
 
-def test_decode_cmyk_tiff_shows_its_colours() -> None:
+def test_decode_cmyk_tiff_shows_its_colors() -> None:
     cyan = Image.new("CMYK", (4, 4), (255, 0, 0, 0))
     assert shown(encoded(cyan, "TIFF"))[0, 0].tolist() == [0, 255, 255]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_decode_several_frames_shows_the_first(kind: str) -> None:
-    first, second = (Image.new("RGB", (8, 8), colour) for colour in ((250, 0, 0), (0, 0, 250)))
+    first, second = (Image.new("RGB", (8, 8), color) for color in ((250, 0, 0), (0, 0, 250)))
     options = {"lossless": True} if kind == "WEBP" else {}
     content = encoded(first, kind, save_all=True, append_images=[second], **options)
     np.testing.assert_array_equal(shown(content), np.asarray(first))
@@ -136,7 +136,7 @@ def test_decode_several_frames_shows_the_first(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_decode_16_bit_grey_ramp_keeps_its_full_range(kind: str) -> None:
+def test_decode_16_bit_gray_ramp_keeps_its_full_range(kind: str) -> None:
     ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     expected = [(2 * value + 257) // 514 for value in range(65536)]  # round(value / 257), exact
     pixels = shown(encoded(ramp, kind))
@@ -144,7 +144,7 @@ def test_decode_16_bit_grey_ramp_keeps_its_full_range(kind: str) -> None:
     np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
 
 
-def test_decode_16_bit_big_endian_grey_keeps_its_full_range() -> None:
+def test_decode_16_bit_big_endian_gray_keeps_its_full_range() -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     image = Image.frombytes("I;16B", (8, 8), ramp.astype(">u2").tobytes())
     np.testing.assert_array_equal(shown(encoded(image, "TIFF"))[..., 0], np.rint(ramp / 257))
@@ -164,13 +164,13 @@ def test_decode_inverted_16_bit_tiff_is_inverted_back() -> None:
     np.testing.assert_array_equal(shown(inverted)[..., 0], np.rint((65535 - ramp) / 257))
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (6, 4), (4, 2)])
-def test_decode_16_bit_colour_is_within_one_level(colour_type: int, channels: int) -> None:
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (6, 4), (4, 2)])
+def test_decode_16_bit_color_is_within_one_level(color_type: int, channels: int) -> None:
     ramp = np.arange(65536).reshape(256, 256)
     values = np.repeat(ramp[..., None], channels, axis=2)
     if channels in (2, 4):
         values[..., -1] = 65535
-    pixels = shown(png(values.reshape(256, -1), colour_type, 16))
+    pixels = shown(png(values.reshape(256, -1), color_type, 16))
     np.testing.assert_array_equal(pixels[..., 0], ramp // 256)
     assert np.abs(pixels[..., 2] - ramp / 257).max() < 1
 
@@ -206,7 +206,7 @@ def test_decode_nan_is_refused() -> None:
     assert "lie outside" in reason(encoded(ramp, "TIFF"), DecodeSpec(white=1.0))
 
 
-def test_decode_other_colour_spaces_are_refused() -> None:
+def test_decode_other_color_spaces_are_refused() -> None:
     content = encoded(Image.new("LAB", (4, 4)), "TIFF")
     assert reason(content) == "pixels of mode LAB are not supported"
 
@@ -311,7 +311,7 @@ def test_decode_finds_missing_picture_data_behind_an_end_marker(
 
 
 @pytest.mark.parametrize("short_side", [None, 13])
-def test_decode_keeps_a_whole_jpeg_that_ends_in_mid_grey(
+def test_decode_keeps_a_whole_jpeg_that_ends_in_mid_gray(
     decoder: str, short_side: int | None
 ) -> None:
     image = picture(81, 101)

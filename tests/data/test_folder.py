@@ -125,7 +125,7 @@ def test_folder_labels_without_sub_folders_is_a_sentence(tmp_path: Path) -> None
     assert open_images(tmp_path, labels="auto").labels is None
 
 
-def test_folder_image_beside_the_classes_is_unlabelled(tmp_path: Path) -> None:
+def test_folder_image_beside_the_classes_is_unlabeled(tmp_path: Path) -> None:
     write_images(tmp_path, ["cat/1.png", "dog/1.png", "loose.png"])
     assert open_images(tmp_path, labels="folders").labels.tolist() == [0, 1, -1]
     assert open_images(tmp_path, labels="auto").labels is None

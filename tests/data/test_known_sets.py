@@ -193,9 +193,9 @@ def test_scenes_by_name_have_size_count_and_seed() -> None:
 
 def test_scenes_labels_are_given_when_asked() -> None:
     assert open_images("scenes", limit=12).labels is None
-    labelled = open_images("scenes", limit=12, labels="auto")
-    assert len(labelled.class_names) == 10
-    assert labelled.labels.min() >= 0
+    labeled = open_images("scenes", limit=12, labels="auto")
+    assert len(labeled.class_names) == 10
+    assert labeled.labels.min() >= 0
 
 
 def test_scenes_test_part_is_another() -> None:

@@ -1,4 +1,4 @@
-"""The built-in scenes: keyed, balanced, the same everywhere, and hard for pixels and colours."""
+"""The built-in scenes: keyed, balanced, the same everywhere, and hard for pixels and colors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def images_of(store: ImageStore) -> np.ndarray:
 
 
 def nearest_accuracy(known: ImageStore, asked: ImageStore, describe, k: int = 10) -> float:
-    """Plain k-nearest-neighbours with the Euclidean distance, by brute force."""
+    """Plain k-nearest-neighbors with the Euclidean distance, by brute force."""
     bank, queries = describe(images_of(known)), describe(images_of(asked))
     bank, queries = bank - bank.mean(axis=0), queries - bank.mean(axis=0)
     squared = (bank**2).sum(axis=1)[None] - 2 * queries @ bank.T
@@ -47,20 +47,20 @@ def flat_pixels(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
-def centred_pixels(images: np.ndarray) -> np.ndarray:
+def centered_pixels(images: np.ndarray) -> np.ndarray:
     """Each image without its mean and of length one: the squared distance is then a cosine."""
     flat = flat_pixels(images)
     flat = flat - flat.mean(axis=1, keepdims=True)
     return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
 
-def colour_histogram(images: np.ndarray) -> np.ndarray:
-    """Square root of the counts over 8 x 8 x 8 colours (Euclidean distance is Hellinger's)."""
+def color_histogram(images: np.ndarray) -> np.ndarray:
+    """Square root of the counts over 8 x 8 x 8 colors (Euclidean distance is Hellinger's)."""
     codes = (images.astype(np.int64) >> 5) @ np.array([64, 8, 1])
     return np.stack([np.sqrt(np.bincount(code.ravel(), minlength=512)) for code in codes])
 
 
-def grey_histogram(images: np.ndarray) -> np.ndarray:
+def gray_histogram(images: np.ndarray) -> np.ndarray:
     codes = (images @ np.array([0.299, 0.587, 0.114]) / 8).astype(np.int64)
     return np.stack([np.sqrt(np.bincount(code.ravel(), minlength=32)) for code in codes])
 
@@ -218,8 +218,8 @@ def test_scenes_fold_agrees_with_the_polar_angle(sectors: int) -> None:
     np.testing.assert_allclose(np.arctan2(v, u), folded, atol=1e-9)
 
 
-@pytest.mark.parametrize("describe", [flat_pixels, colour_histogram, grey_histogram])
-def test_scenes_pixels_and_colours_classify_poorly(
+@pytest.mark.parametrize("describe", [flat_pixels, color_histogram, gray_histogram])
+def test_scenes_pixels_and_colors_classify_poorly(
     train: ImageStore, test: ImageStore, describe
 ) -> None:
     assert nearest_accuracy(train, test, describe) < 0.45

@@ -191,8 +191,8 @@ def test_store_on_disk_serves_other_labels(tmp_path: Path, monkeypatch: pytest.M
     options = {"memory_share": 0.0, "cache": tmp_path / "cache"}
     open_images(tmp_path / "images", **options)
     monkeypatch.setattr(store_room, "decode", refuse_decoding)
-    labelled = open_images(tmp_path / "images", labels="folders", **options)
-    assert labelled.labels.tolist() == [0, 1]
+    labeled = open_images(tmp_path / "images", labels="folders", **options)
+    assert labeled.labels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

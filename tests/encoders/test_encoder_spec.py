@@ -15,7 +15,7 @@ NAMES = {
     "resnet50x1.5": EncoderSpec(depth=50, width=1.5),
     "resnet152x3+sk": EncoderSpec(depth=152, width=3, selective_kernels=True),
     "resnet34+projection+tf": EncoderSpec(
-        depth=34, projection_in_first_group=True, tf_padding=True
+        depth=34, projection_in_first_group=True, same_padding=True
     ),
     "resnet50-small+sk": EncoderSpec(depth=50, stem="small", selective_kernels=True),
     "torchvision:resnet50": EncoderSpec(kind="torchvision", name="resnet50"),
@@ -41,9 +41,9 @@ def test_label_is_for_a_reader(name, label):
     assert encoder_named(name).label() == label
 
 
-def test_label_names_an_uncommon_initialisation():
-    spec = EncoderSpec(depth=18, zero_init=False, init="fan-in")
-    assert spec.label() == "ResNet-18, no zero initialisation, fan-in initialisation"
+def test_label_names_an_uncommon_initialization():
+    spec = EncoderSpec(depth=18, zero_init_residual=False, init="fan-in")
+    assert spec.label() == "ResNet-18, no zero initialization, fan-in initialization"
 
 
 @pytest.mark.parametrize("spec", NAMES.values())
@@ -93,10 +93,13 @@ def test_unknown_name_offers_the_nearest(name, nearest):
         ({"name": "resnet50"}, "not by a name"),
         ({"depth": 18, "selective_kernels": True}, "Selective kernels"),
         ({"depth": 50, "projection_in_first_group": True}, "always has a projection"),
-        ({"stem": "small", "tf_padding": True}, "max-pool"),
+        ({"stem": "small", "same_padding": True}, "max-pool"),
         ({"kind": "timm"}, "needs the name"),
         ({"kind": "timm", "name": "resnet18", "width": 2}, "width=2 has no effect"),
-        ({"kind": "torchvision", "name": "resnet18", "zero_init": False}, "zero_init=False"),
+        (
+            {"kind": "torchvision", "name": "resnet18", "zero_init_residual": False},
+            "zero_init_residual=False",
+        ),
     ],
 )
 def test_contradicting_fields_are_refused(fields, words):

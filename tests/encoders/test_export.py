@@ -39,7 +39,7 @@ def test_loaded_encoder_gives_bit_equal_features(tmp_path):
     assert torch.equal(load_encoder(tmp_path)(images), encoder.eval()(images))
 
 
-def test_loaded_encoder_normalises_inside(tmp_path):
+def test_loaded_encoder_normalizes_inside(tmp_path):
     encoder = trained("resnet18/8-small")
     export_encoder(encoder, tmp_path, image_size=16, mean=MEAN, std=STD)
     images = torch.rand(3, 3, 16, 16)

@@ -1,4 +1,4 @@
-"""Encoders with GroupNorm and standardised weights."""
+"""Encoders with GroupNorm and standardized weights."""
 
 import json
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from coview.core.errors import InvalidValue
 from coview.encoders import EncoderSpec, encoder_named, export_encoder, load_encoder, resnet
-from coview.encoders.residual import StandardisedConv2d, norm_layer
-from coview.encoders.targets import in_torchvision, standard
+from coview.encoders.exchange.libraries import in_torchvision, standard
+from coview.encoders.residual import StandardizedConv2d, norm_layer
 
 
 @pytest.mark.parametrize("name", ["resnet18/4", "resnet18/4-small", "resnet50/4+sk", "resnet50/4"])
@@ -32,8 +32,8 @@ def test_no_image_depends_on_the_others(name):
     assert one_by_one.std(0).max() > 1e-4  # and yet they differ
 
 
-def test_standardised_convolution_equals_the_formula_filter_by_filter():
-    layer = StandardisedConv2d(4, 3, 3, stride=2, padding=1, bias=False, dtype=torch.float64)
+def test_standardized_convolution_equals_the_formula_filter_by_filter():
+    layer = StandardizedConv2d(4, 3, 3, stride=2, padding=1, bias=False, dtype=torch.float64)
     x = torch.randn(2, 4, 7, 7, dtype=torch.float64)
     filters = []
     for weight in layer.weight:
@@ -45,8 +45,8 @@ def test_standardised_convolution_equals_the_formula_filter_by_filter():
     torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_standardised_convolution_ignores_scale_and_shift_of_its_filters():
-    layer = StandardisedConv2d(4, 3, 3, dtype=torch.float64, bias=False)
+def test_standardized_convolution_ignores_scale_and_shift_of_its_filters():
+    layer = StandardizedConv2d(4, 3, 3, dtype=torch.float64, bias=False)
     x = torch.randn(2, 4, 7, 7, dtype=torch.float64)
     before = layer(x)
     with torch.no_grad():
@@ -70,12 +70,12 @@ def test_norm_of_the_squeezed_map_is_over_all_channels():
     assert {norm.num_groups for norm in norms} == {1}
 
 
-@pytest.mark.parametrize("zero_init", [True, False])
-def test_last_norm_of_every_branch_starts_at_zero_where_asked(zero_init):
-    network = resnet(50, width=0.25, norm="group", zero_init=zero_init)
+@pytest.mark.parametrize("zero_init_residual", [True, False])
+def test_last_norm_of_every_branch_starts_at_zero_where_asked(zero_init_residual):
+    network = resnet(50, width=0.25, norm="group", zero_init_residual=zero_init_residual)
     norms = {name: m for name, m in network.named_modules() if isinstance(m, nn.GroupNorm)}
     for name, norm in norms.items():
-        wanted = 0.0 if zero_init and name.endswith("bn3") else 1.0
+        wanted = 0.0 if zero_init_residual and name.endswith("bn3") else 1.0
         assert (norm.weight == wanted).all(), name
         assert (norm.bias == 0).all(), name
 
@@ -93,7 +93,7 @@ def test_network_learns_in_bfloat16():
 def test_specification_names_labels_and_json():
     spec = EncoderSpec(depth=18, width=0.25, norm="group")
     assert encoder_named("resnet18/4+gn") == spec
-    assert spec.label() == "ResNet-18 width 1/4, GroupNorm with standardised weights"
+    assert spec.label() == "ResNet-18 width 1/4, GroupNorm with standardized weights"
     assert EncoderSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     older = EncoderSpec(depth=18).to_json()
     del older["norm"]

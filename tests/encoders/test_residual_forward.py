@@ -46,7 +46,7 @@ def test_small_stem_equals_torchvision_with_its_stem_replaced():
 
 
 def test_training_gradients_equal_torchvisions():
-    ours = resnet(18, width=1, zero_init=False)
+    ours = resnet(18, width=1, zero_init_residual=False)
     theirs = torchvision.models.resnet18(weights=None)
     theirs.fc = nn.Identity()
     theirs.load_state_dict(ours.state_dict(), strict=True)
@@ -66,7 +66,7 @@ def test_training_gradients_equal_torchvisions():
         ({"depth": 34, "width": 0.25, "projection_in_first_group": True}, (1, 1), 128),
         ({"depth": 50, "width": 0.25, "selective_kernels": True}, (33, 47), 512),
         ({"depth": 50, "width": 0.25, "selective_kernels": True, "stem": "small"}, (15, 9), 512),
-        ({"depth": 101, "width": 0.125, "tf_padding": True}, (45, 32), 256),
+        ({"depth": 101, "width": 0.125, "same_padding": True}, (45, 32), 256),
     ],
 )
 def test_forward_gives_one_row_of_features_an_image(options, size, features):
@@ -178,7 +178,7 @@ def test_tf_padding_changes_even_sizes_only_in_the_pool():
     even, odd = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 9, 9)
     assert not torch.equal(SamePool()(even), torch_pool(even))
     assert torch.equal(SamePool()(odd), torch_pool(odd))
-    assert isinstance(resnet(18, width=0.1, tf_padding=True).maxpool, SamePool)
+    assert isinstance(resnet(18, width=0.1, same_padding=True).maxpool, SamePool)
 
 
 @pytest.mark.parametrize(("stem", "side"), [("small", 32), ("medium", 16), ("large", 8)])

@@ -73,14 +73,14 @@ def test_folder_of_another_architecture_is_refused_by_its_label(tmp_path):
     large = resnet(18, width=0.125)
     export_encoder(large, tmp_path, image_size=8)
     # Same tensors, another network: only the specification tells.
-    padded = resnet(18, width=0.125, tf_padding=True)
+    padded = resnet(18, width=0.125, same_padding=True)
     with pytest.raises(InvalidValue, match="TensorFlow padding"):
         load_weights(padded, tmp_path)
 
 
-def test_initialisation_options_do_not_stand_in_the_way(tmp_path):
+def test_initialization_options_do_not_stand_in_the_way(tmp_path):
     export_encoder(tiny(1), tmp_path, image_size=8)
-    encoder = tiny(2, zero_init=False, init="fan-in")
+    encoder = tiny(2, zero_init_residual=False, init="fan-in")
     load_weights(encoder, tmp_path)
     assert equal(encoder, tiny(1))
 

@@ -6,7 +6,7 @@ import torch
 from toy_images import blobs
 
 from coview.core.errors import InvalidValue
-from coview.evaluation import knn, knn_accuracies, knn_accuracy, neighbours
+from coview.evaluation import knn, knn_accuracies, knn_accuracy, neighbors
 
 
 def by_hand(bank, labels, queries, k, temperature):
@@ -45,9 +45,9 @@ def test_knn_of_one_on_the_bank_itself_finds_everything(temperature):
 @pytest.mark.parametrize("numbers", [1, 100, 777, 10**6])
 def test_knn_does_not_depend_on_the_chunk(numbers, monkeypatch):
     bank, queries = blobs(50, 3, 6)[0], blobs(33, 3, 6, seed=1)[0]
-    whole = neighbours(bank, queries, 7)
+    whole = neighbors(bank, queries, 7)
     monkeypatch.setattr(knn, "CHUNK_NUMBERS", numbers)
-    chunked = neighbours(bank, queries, 7)
+    chunked = neighbors(bank, queries, 7)
     assert torch.equal(whole[1], chunked[1])
     assert torch.allclose(whole[0], chunked[0], atol=1e-6)
 
@@ -65,12 +65,12 @@ def test_knn_does_not_depend_on_the_order_of_the_bank():
 def test_knn_equal_cosines_go_to_the_lower_row():
     directions = torch.eye(4)
     bank = directions[[3, 1, 2, 1, 1, 0, 1, 2]]
-    cosines, rows = neighbours(bank, directions[[1, 2, 3]], 3)
+    cosines, rows = neighbors(bank, directions[[1, 2, 3]], 3)
     assert rows.tolist() == [[1, 3, 4], [2, 7, 0], [0, 1, 2]]
     assert cosines.tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0]]
 
 
-def test_knn_equal_votes_go_to_the_class_of_the_nearest_neighbour():
+def test_knn_equal_votes_go_to_the_class_of_the_nearest_neighbor():
     bank = torch.tensor([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4]])
     labels = torch.tensor([8, 5, 5, 8])
     query = torch.tensor([[1.0, 0.0]])
@@ -78,9 +78,9 @@ def test_knn_equal_votes_go_to_the_class_of_the_nearest_neighbour():
         assert knn_accuracy(bank, labels, query, torch.tensor([8]), k=k, temperature=None) == 1
 
 
-def test_knn_more_neighbours_than_images_uses_all():
+def test_knn_more_neighbors_than_images_uses_all():
     bank, labels = torch.eye(3), torch.tensor([0, 1, 1])
-    rows = neighbours(bank, bank, 200)[1]
+    rows = neighbors(bank, bank, 200)[1]
     assert rows.shape == (3, 3)
     assert knn_accuracy(bank, labels, bank, torch.tensor([1, 1, 1]), k=200, temperature=None) == 1
 
@@ -92,7 +92,7 @@ def test_knn_labels_may_have_gaps_and_the_bank_may_miss_a_class():
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 0.01])
-def test_knn_tiny_temperature_is_the_nearest_neighbour(temperature):
+def test_knn_tiny_temperature_is_the_nearest_neighbor(temperature):
     bank, labels, _ = blobs(100, 10, 4, spread=3.0)
     queries, truth, _ = blobs(60, 10, 4, seed=1, spread=3.0)
     sharp = knn_accuracy(bank, labels, queries, truth, k=20, temperature=1e-6)
@@ -123,13 +123,13 @@ def test_knn_scale_of_features_does_not_matter_and_zero_rows_are_finite():
         scaled, labels, queries, truth
     )
     queries[0] = 0
-    assert neighbours(bank, queries, 3)[0].isfinite().all()
+    assert neighbors(bank, queries, 3)[0].isfinite().all()
 
 
 @pytest.mark.parametrize(("k", "width"), [(0, 4), (3, 5)])
-def test_knn_refuses_no_neighbours_and_other_widths(k, width):
+def test_knn_refuses_no_neighbors_and_other_widths(k, width):
     with pytest.raises(InvalidValue):
-        neighbours(torch.randn(6, 4), torch.randn(2, width), k)
+        neighbors(torch.randn(6, 4), torch.randn(2, width), k)
 
 
 def test_knn_refuses_a_temperature_of_zero():

@@ -6,7 +6,7 @@ from toy_images import blobs
 
 from coview.core.errors import DataError, InvalidValue
 from coview.evaluation import ProbeSpec, linear_probe
-from coview.evaluation.linear import Standardisation, fit
+from coview.evaluation.linear import Standardization, train_probe
 
 QUICK = ProbeSpec(epochs=15, batch=64)
 
@@ -29,28 +29,28 @@ def test_linear_probe_of_noise_is_near_chance():
 def test_fit_of_one_setting_alone_equals_it_among_many(place):
     rows, labels, ids = blobs(150, 3, 6, dtype=torch.float64)
     settings = ProbeSpec(learning_rates=(0.3, 1.0, 3.0, 10.0)).settings
-    together = fit(rows, labels, ids.numpy(), 3, settings, QUICK)
-    alone = fit(rows, labels, ids.numpy(), 3, (settings[place],), QUICK)
+    together = train_probe(rows, labels, ids.numpy(), 3, settings, QUICK)
+    alone = train_probe(rows, labels, ids.numpy(), 3, (settings[place],), QUICK)
     for many, one in zip(together, alone, strict=True):
         assert torch.allclose(many[place], one[0], rtol=1e-10, atol=1e-12)
 
 
-def test_fit_equals_the_optimiser_of_torch():
+def test_fit_equals_the_optimizer_of_torch():
     rows, labels, ids = blobs(96, 3, 5, dtype=torch.float64)
     spec = ProbeSpec(epochs=4, batch=96)
-    weights, bias = fit(rows, labels, ids.numpy(), 3, ((0.7, 0.01),), spec)
+    weights, bias = train_probe(rows, labels, ids.numpy(), 3, ((0.7, 0.01),), spec)
     layer = torch.nn.Linear(5, 3, dtype=torch.float64)
     torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
     groups = [
         {"params": [layer.weight], "weight_decay": 0.01},
         {"params": [layer.bias], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.SGD(groups, lr=0.7, momentum=0.9, nesterov=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 4)
+    optimizer = torch.optim.SGD(groups, lr=0.7, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
     for _ in range(4):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.nn.functional.cross_entropy(layer(rows), labels).backward()
-        optimiser.step(), schedule.step()
+        optimizer.step(), schedule.step()
     assert torch.allclose(weights[0], layer.weight.T, atol=1e-12)
     assert torch.allclose(bias[0], layer.bias, atol=1e-12)
 
@@ -58,7 +58,7 @@ def test_fit_equals_the_optimiser_of_torch():
 def test_fit_agrees_with_convex_logistic_regression():
     rows, labels, ids = blobs(300, 3, 4, spread=1.5, dtype=torch.float64)
     test, truth, _ = blobs(500, 3, 4, seed=1, spread=1.5, dtype=torch.float64)
-    scale, decay = Standardisation.of(rows), 1e-3
+    scale, decay = Standardization.of(rows), 1e-3
     x, hot = scale(rows).numpy(), np.eye(3)[labels.numpy()]
 
     def objective(flat):
@@ -72,7 +72,7 @@ def test_fit_agrees_with_convex_logistic_regression():
 
     best = minimize(objective, np.zeros(15), jac=True, method="L-BFGS-B").x
     spec = ProbeSpec(epochs=300, batch=300)
-    weights, bias = fit(scale(rows), labels, ids.numpy(), 3, ((3.0, decay),), spec)
+    weights, bias = train_probe(scale(rows), labels, ids.numpy(), 3, ((3.0, decay),), spec)
     assert np.allclose(weights[0].numpy(), best[:12].reshape(4, 3), atol=0.02)
     ours = (scale(test) @ weights[0] + bias[0]).argmax(1)
     theirs = torch.from_numpy((scale(test).numpy() @ best[:12].reshape(4, 3) + best[12:]).argmax(1))
@@ -83,8 +83,8 @@ def test_fit_agrees_with_convex_logistic_regression():
 
 def test_fit_a_diverging_setting_leaves_the_others_alone():
     rows, labels, ids = blobs(100, 3, 5, dtype=torch.float64)
-    mad = fit(rows * 1e3, labels, ids.numpy(), 3, ((1e300, 0.1), (1e-6, 0.0)), QUICK)[0]
-    alone = fit(rows * 1e3, labels, ids.numpy(), 3, ((1e-6, 0.0),), QUICK)[0]
+    mad = train_probe(rows * 1e3, labels, ids.numpy(), 3, ((1e300, 0.1), (1e-6, 0.0)), QUICK)[0]
+    alone = train_probe(rows * 1e3, labels, ids.numpy(), 3, ((1e-6, 0.0),), QUICK)[0]
     assert not mad[0].isfinite().all()
     assert torch.allclose(mad[1], alone[0], rtol=1e-8)
 
@@ -102,8 +102,8 @@ def test_linear_probe_takes_the_best_validation_setting_and_refits_on_all():
     probe = linear_probe(rows, labels, ids, QUICK)
     settings = QUICK.settings
     assert probe.validation[settings.index(probe.setting)] == max(probe.validation)
-    scale = Standardisation.of(rows)
-    weights, bias = fit(scale(rows), labels, ids.numpy(), 3, (probe.setting,), QUICK)
+    scale = Standardization.of(rows)
+    weights, bias = train_probe(scale(rows), labels, ids.numpy(), 3, (probe.setting,), QUICK)
     assert torch.allclose(probe.weights, weights[0])
     assert torch.allclose(probe.bias, bias[0])
 
@@ -134,9 +134,9 @@ def test_linear_probe_constant_dimension_counts_for_nothing():
     assert torch.equal(probe.predict(rows), before)
 
 
-def test_standardisation_rows_have_mean_squared_length_one():
+def test_standardization_rows_have_mean_squared_length_one():
     rows, _, _ = blobs(500, 3, 40)
-    assert Standardisation.of(rows)(rows).square().sum(1).mean().item() == pytest.approx(
+    assert Standardization.of(rows)(rows).square().sum(1).mean().item() == pytest.approx(
         1, abs=1e-4
     )
 

@@ -1,4 +1,4 @@
-"""Small labelled images and a small network for the tests of this room."""
+"""Small labeled images and a small network for the tests of this room."""
 
 import numpy as np
 import torch
@@ -7,13 +7,13 @@ from torch import nn
 from coview.core.images import store_from_arrays
 
 
-def coloured(count, classes=3, seed=0, source="toy", labels=True, side=12):
-    """Noisy images whose class is their mean colour."""
+def colored(count, classes=3, seed=0, source="toy", labels=True, side=12):
+    """Noisy images whose class is their mean color."""
     generator = np.random.default_rng(seed)
     truth = generator.integers(0, classes, count)
-    centres = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [200, 200, 60]])
+    centers = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200], [200, 200, 60]])
     noise = generator.normal(0, 60, (count, side, side, 3))
-    images = np.clip(centres[truth][:, None, None] + noise, 0, 255).astype(np.uint8)
+    images = np.clip(centers[truth][:, None, None] + noise, 0, 255).astype(np.uint8)
     return store_from_arrays(
         images, labels=truth.astype(np.int64) if labels else None, source=source
     )
@@ -39,10 +39,10 @@ def small_head(seed=1):
 
 
 def blobs(count, classes, width, seed=0, spread=1.0, dtype=torch.float32):
-    """Features around random class centres: rows, labels, ids."""
+    """Features around random class centers: rows, labels, ids."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, width, generator=torch.Generator().manual_seed(99), dtype=dtype)
+    centers = torch.randn(classes, width, generator=torch.Generator().manual_seed(99), dtype=dtype)
     labels = torch.randint(classes, (count,), generator=generator)
-    rows = centres[labels] + spread * torch.randn(count, width, generator=generator, dtype=dtype)
+    rows = centers[labels] + spread * torch.randn(count, width, generator=generator, dtype=dtype)
     ids = torch.arange(count) * 7919 + seed
     return rows, labels, ids

@@ -34,7 +34,7 @@ from coview.methods import (
     supcon,
     supervised,
 )
-from coview.training import Feed, OptimiserSpec, ScheduleSpec, choose_precision, take_step
+from coview.training import BatchLoader, OptimizerSpec, ScheduleSpec, choose_precision, train_step
 from coview.views import views_of
 
 TRACES = Path(__file__).with_name("traces.json")
@@ -46,13 +46,13 @@ PREDICTOR = HeadSpec(hidden=8, output=16, batch_norm="hidden", bias="last", init
 
 def methods():
     """Every method, and what is made of methods, with narrow heads."""
-    moco_small = moco(SIZE, head=PLAIN, queue=40, norm_group=4, symmetric=True)
+    moco_small = moco(SIZE, head=PLAIN, queue=40, ghost_batch_size=4, symmetric=True)
     plain = {
         "simclr": simclr(SIZE, head=HEAD),
         "simclr-v2": simclr_v2(SIZE, head=replace(HEAD, layers=3), memory=40),
         "supcon": supcon(SIZE, head=HEAD),
         "supervised": supervised(SIZE, classes=3),
-        "moco": moco(SIZE, head=PLAIN, queue=40, norm_group=None),
+        "moco": moco(SIZE, head=PLAIN, queue=40, ghost_batch_size=None),
         "moco-groups": moco_small,
         "byol": byol(SIZE, head=HEAD, predictor=PREDICTOR),
         "simsiam": simsiam(SIZE, head=HEAD, predictor=PREDICTOR),
@@ -66,11 +66,11 @@ def methods():
     }
 
 
-def optimisers():
+def optimizers():
     return {
-        "sgd": OptimiserSpec(name="sgd", learning_rate=0.01, scaling="none", weight_decay=1e-4),
-        "adamw": OptimiserSpec(name="adamw", learning_rate=2e-3, scaling="none", weight_decay=1e-2),
-        "lars": OptimiserSpec(name="lars", learning_rate=0.1, scaling="none", weight_decay=1e-4),
+        "sgd": OptimizerSpec(name="sgd", learning_rate=0.01, scaling="none", weight_decay=1e-4),
+        "adamw": OptimizerSpec(name="adamw", learning_rate=2e-3, scaling="none", weight_decay=1e-2),
+        "lars": OptimizerSpec(name="lars", learning_rate=0.1, scaling="none", weight_decay=1e-4),
     }
 
 
@@ -97,22 +97,22 @@ def trace(case):
     )  # fmt: skip
     precision = choose_precision("fp32", torch.device("cpu"))
     precision.prepare(learner)
-    spec = optimisers()[rule]
-    optimiser = spec.build(learner)
-    feed = Feed(
+    spec = optimizers()[rule]
+    optimizer = spec.build(learner)
+    loader = BatchLoader(
         store.ids, store.labels if method.needs_labels else None,
         lambda rows, ids, epoch: views_of(store, rows, method.views, seed=SEED, epoch=epoch),
         batch_size=BATCH, seed=SEED, total_steps=STEPS,
     )  # fmt: skip
     rates = ScheduleSpec(warmup_epochs=1).rates(
-        spec.peak(BATCH), total_steps=STEPS, steps_per_epoch=feed.steps_per_epoch
+        spec.peak(BATCH), total_steps=STEPS, steps_per_epoch=loader.steps_per_epoch
     )
     losses, hasher = [], hashlib.blake2b(digest_size=16)
     learner.train()
-    for batch in feed:
+    for batch in loader:
         for view in batch.views:
             hasher.update(view.contiguous().numpy().tobytes())
-        step = take_step(learner, batch, optimiser, float(rates[batch.step]), precision)
+        step = train_step(learner, batch, optimizer, float(rates[batch.step]), precision)
         losses.append(step.loss)
         hasher.update(np.float64(step.loss).tobytes())
     for tensor in [*learner.parameters(), *learner.buffers()]:

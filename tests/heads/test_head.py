@@ -21,7 +21,7 @@ BYOL = {"hidden": 4096, "output": 256, "batch_norm": "hidden", "bias": "hidden",
 OTHERS = {
     "SupCon, ImageNet": (
         2048,
-        {"layers": 1, "batch_norm": "none", "normalise_input": True},
+        {"layers": 1, "batch_norm": "none", "normalize_input": True},
         262_144,
     ),
     "SupContrast": (2048, PLAIN, 4_458_624),
@@ -45,7 +45,7 @@ SPECS = [
     HeadSpec(layers=1),
     HeadSpec(),
     HeadSpec(layers=4, hidden=24, output=6),
-    HeadSpec(**PLAIN, normalise_input=True),
+    HeadSpec(**PLAIN, normalize_input=True),
     HeadSpec(layers=3, batch_norm="hidden", bias="last"),
 ]
 
@@ -102,7 +102,7 @@ def test_simclr_head_equals_its_equations():
 
 
 def test_plain_head_equals_its_equations():
-    head = HeadSpec(**PLAIN, output=5, normalise_input=True).build(12).double()
+    head = HeadSpec(**PLAIN, output=5, normalize_input=True).build(12).double()
     h = features().double()
     w1, b1, w2, b2 = (parameter.detach() for parameter in head.parameters())
     unit = h / h.square().sum(1, keepdim=True).sqrt()
@@ -136,7 +136,7 @@ def test_inner_taps_come_after_relu_and_the_embedding_does_not(spec):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4])
 def test_first_layers_give_the_tap_and_share_parameters(count):
-    head = HeadSpec(layers=4, hidden=24, output=6, normalise_input=True).build(12).eval()
+    head = HeadSpec(layers=4, hidden=24, output=6, normalize_input=True).build(12).eval()
     kept = head.first(count)
     h = features()
     assert torch.equal(kept(h), head.taps(h)[count])
@@ -189,7 +189,7 @@ def test_gradient_reaches_every_parameter():
     assert all(parameter.grad.abs().sum() > 0 for parameter in head.parameters())
 
 
-def test_head_survives_conversion_to_synchronised_norms():
+def test_head_survives_conversion_to_synchronized_norms():
     head = torch.nn.SyncBatchNorm.convert_sync_batchnorm(HeadSpec().build(12))
     assert head.layers[1].norm.bias is None
     assert head.layers[1].norm.weight is not None

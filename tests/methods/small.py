@@ -8,7 +8,7 @@ from torch import nn
 from coview.core.batches import Batch
 from coview.heads import HeadSpec
 from coview.methods import byol, moco, simclr, simclr_v2, simsiam, supcon, supervised
-from coview.views import ViewPlan, identity
+from coview.views import ViewPlan, eval_view
 
 HEAD = HeadSpec(hidden=12, output=8)
 PREDICTOR = HeadSpec(hidden=6, output=8, batch_norm="hidden", bias="last", init="torch")
@@ -33,7 +33,7 @@ class Pixels(nn.Module):
 
 
 def plan(views=2, size=SIZE):
-    return ViewPlan(views=(identity(size),) * views)
+    return ViewPlan(views=(eval_view(size),) * views)
 
 
 def methods():
@@ -44,9 +44,9 @@ def methods():
         "simclr": simclr(SIZE, views=views, head=HEAD),
         "supcon": supcon(SIZE, views=views, head=HEAD),
         "supervised": supervised(SIZE, views=views, classes=3),
-        "moco": moco(SIZE, views=views, head=plain, queue=16, norm_group=None),
+        "moco": moco(SIZE, views=views, head=plain, queue=16, ghost_batch_size=None),
         "moco-symmetric": moco(
-            SIZE, views=views, head=plain, queue=16, norm_group=None, symmetric=True
+            SIZE, views=views, head=plain, queue=16, ghost_batch_size=None, symmetric=True
         ),
         "byol": byol(SIZE, views=views, head=HEAD, predictor=PREDICTOR),
         "simsiam": simsiam(SIZE, views=views, head=HEAD, predictor=PREDICTOR),

@@ -15,7 +15,7 @@ from coview.methods import (
     Learner,
     Pair,
     Queue,
-    Shared,
+    SameNetwork,
     logo,
     multi_crop,
     simclr,
@@ -67,10 +67,10 @@ def per_view(module, views):
 
 
 def keys_of(found, views, *, joint=False):
-    follower = copy.deepcopy(found.follower)
+    momentum_encoder = copy.deepcopy(found.momentum_encoder)
     if joint:
-        return list(follower(torch.cat(views))[0].chunk(len(views)))
-    return [copy.deepcopy(found.follower)(view)[0] for view in views]
+        return list(momentum_encoder(torch.cat(views))[0].chunk(len(views)))
+    return [copy.deepcopy(found.momentum_encoder)(view)[0] for view in views]
 
 
 @pytest.mark.parametrize("name", ["moco", "moco-symmetric"])
@@ -107,7 +107,7 @@ def test_simclr_v2_is_its_equation():
 
 def test_simclr_v2_with_online_keys_and_no_memory_is_nt_xent():
     method = replace(
-        methods()["simclr_v2"], target=Shared(), memory=None,
+        methods()["simclr_v2"], target=SameNetwork(), memory=None,
         objective=InfoNCE(temperature=0.1, batch_negatives=True),
     )  # fmt: skip
     found, plain = learner(method), learner(simclr(SIZE, views=plan(), head=method.head))

@@ -6,7 +6,7 @@ from small import Pixels, batch, methods
 
 from coview.methods import Learner
 from coview.methods.temperature import LearnedTemperature
-from coview.training import OptimiserSpec
+from coview.training import OptimizerSpec
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,10 @@ from coview.training import OptimiserSpec
 def test_learned_temperature_comes_back_to_its_bounds(start, wild, bound):
     found = LearnedTemperature(start)
     assert found.value == pytest.approx(start)
-    found.settle()
+    found.commit()
     assert found.value == pytest.approx(start)
     found.log.data.fill_(wild)
-    found.settle()
+    found.commit()
     assert found.value == pytest.approx(bound)
 
 
@@ -36,14 +36,14 @@ def test_learned_temperature_settles_after_a_step_not_before():
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
 def test_learned_temperature_is_never_decayed_and_moves(name, exclude):
     found = Learner(methods()["moco-tau"], Pixels())
-    spec = OptimiserSpec(name=name, learning_rate=0.1, weight_decay=0.5, exclude=exclude)
+    spec = OptimizerSpec(name=name, learning_rate=0.1, weight_decay=0.5, exclude=exclude)
     assert "temperature.log" in spec.groups(found)["excluded"]
-    optimiser = spec.build(found)
-    for group in optimiser.param_groups:
+    optimizer = spec.build(found)
+    for group in optimizer.param_groups:
         group["lr"] = 0.1
     before = found.temperature.value
     found.loss(batch(), 0)["InfoNCE"].backward()
-    optimiser.step()
+    optimizer.step()
     assert found.temperature.value != before
 
 

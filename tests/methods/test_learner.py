@@ -11,11 +11,11 @@ from coview.encoders import resnet
 from coview.heads import HeadSpec
 from coview.methods import Learner, simclr, supcon
 from coview.objectives import nt_xent
-from coview.views import ViewPlan, identity
+from coview.views import ViewPlan, eval_view
 
 
 class Mean(nn.Module):
-    """The mean colour through BatchNorm: an encoder that takes any size."""
+    """The mean color through BatchNorm: an encoder that takes any size."""
 
     features = 3
 
@@ -117,7 +117,7 @@ def test_learner_batch_norm_grouping_changes_the_loss():
 
 
 def test_learner_views_of_different_sizes_are_grouped_by_size():
-    plan = ViewPlan(views=(identity(8), identity(4), identity(8)))
+    plan = ViewPlan(views=(eval_view(8), eval_view(4), eval_view(8)))
     method = replace(simclr(8, head=HeadSpec(layers=0)), views=plan)
     learner, views = Learner(method, Mean()), batch(8, 4, 8)
     means = [view.mean(dim=(2, 3)) for view in views.views]
@@ -158,7 +158,7 @@ def test_learner_head_seed_decides_the_first_values():
 
 
 def test_learner_chance_counts_every_row():
-    assert tiny().chance(8) == pytest.approx(float(torch.tensor(15.0).log()))
+    assert tiny().chance_level(8) == pytest.approx(float(torch.tensor(15.0).log()))
 
 
 def test_learner_labels_reach_the_objective():

@@ -9,9 +9,9 @@ from small import SIZE, Pixels, batch, methods
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.methods import Critic, GradientRatio, Learner, NTXent, logo, multi_crop
-from coview.methods.comparison import Comparison
 from coview.methods.critic import unit
 from coview.methods.crops import in_pairs
+from coview.methods.pair_loss import PairLoss
 from coview.views import Crop, ViewPlan, ViewSpec, multi_crop_preset, preset
 
 CROPPED = ViewPlan(views=(ViewSpec(size=SIZE, crop=Crop()),) * 2)
@@ -31,7 +31,7 @@ def views(images=6, seed=1):
 
 
 def compared(method, asked, answered, **players):
-    return Comparison(method, method.objective, asked, answered, torch.arange(5), 0, **players)
+    return PairLoss(method, method.objective, asked, answered, torch.arange(5), 0, **players)
 
 
 def embeddings(slots, seed=0):
@@ -50,7 +50,7 @@ def test_targets_get_no_gradient_and_locals_get_it_from_both_terms(name):
     answered = {slot: asked[slot][0] for slot in (0, 1)}
     if name != "simclr":  # there the two global views learn from each other as keys, too
         answered = {slot: rows[0].detach() for slot, rows in embeddings((0, 1), seed=1).items()}
-    terms = compared(method, asked, answered, queue=found.queue, player=found.player).terms([])
+    terms = compared(method, asked, answered, queue=found.queue, critic=found.critic).terms([])
     for term in terms.values():
         grads = torch.autograd.grad(term, [asked[slot][0] for slot in (2, 3)], retain_graph=True)
         assert all(bool(grad.any()) for grad in grads)
@@ -83,18 +83,18 @@ def test_repulsion_moves_locals_apart(kind):
     found = learner(method)
     asked = embeddings(range(4))
     answered = {slot: asked[slot][0].detach() for slot in (0, 1)}
-    step = compared(method, asked, answered, player=found.player)
+    step = compared(method, asked, answered, critic=found.critic)
     before = step.affinity(method.repulsion)
     first, second = asked[2][0], asked[3][0]
     grads = torch.autograd.grad(before, (first, second))
     moved = {
         2: (first.detach() - 1e-3 * grads[0],), 3: (second.detach() - 1e-3 * grads[1],)
     }  # fmt: skip
-    if found.player is None:
+    if found.critic is None:
         after = (unit(moved[2][0]) * unit(moved[3][0])).sum(1).mean()
     else:
         weights = step.moved[0]
-        after = found.player.affinity(weights, unit(moved[2][0]), unit(moved[3][0])).mean()
+        after = found.critic.affinity(weights, unit(moved[2][0]), unit(moved[3][0])).mean()
     assert after < before
 
 
@@ -103,12 +103,12 @@ def test_critic_step_leaves_the_encoder_and_the_encoder_step_the_critic():
     before = copy.deepcopy(found.state_dict())
     terms = found.loss(views(), 0)
     sum(terms.values()).backward()
-    assert all(p.grad is None for p in found.player.parameters())
+    assert all(p.grad is None for p in found.critic.parameters())
     with torch.no_grad():
         for parameter in found.parameters():
             if parameter.grad is not None:
                 parameter -= 0.1 * parameter.grad
-    critic = {n: v for n, v in found.state_dict().items() if n.startswith("player")}
+    critic = {n: v for n, v in found.state_dict().items() if n.startswith("critic")}
     assert all(torch.equal(before[name], value) for name, value in critic.items())
     encoder = copy.deepcopy(found.encoder.state_dict())
     found.after_step(0)
@@ -235,9 +235,9 @@ def test_critic_is_trained_and_judges_in_float32_under_autocast():
     plain, cast = (Learner(method, Pixels(), total_steps=8) for _ in range(2))
     asked = {slot: (rows[0].float(),) for slot, rows in embeddings(range(4)).items()}
     answered = {slot: asked[slot][0].detach() for slot in (0, 1)}
-    expected = compared(method, asked, answered, player=plain.player)
+    expected = compared(method, asked, answered, critic=plain.critic)
     expected.affinity(method.repulsion)
-    found = compared(method, asked, answered, player=cast.player)
+    found = compared(method, asked, answered, critic=cast.critic)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found.affinity(method.repulsion)
     for name, value in expected.moved[0].items():

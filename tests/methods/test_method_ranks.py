@@ -1,5 +1,5 @@
 """Several processes compute what one would: loss, gradient and state, for every method, before any
-optimiser, which would hide a wrong scale."""
+optimizer, which would hide a wrong scale."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ import torch
 from small import SIZE, Pixels, batch, methods
 
 from coview.core.batches import Batch
-from coview.core.ranks import ALONE
+from coview.core.ranks import SINGLE_PROCESS
 from coview.methods import Learner, Passes, logo, multi_crop
 from coview.training.distribution import average_gradients
-from coview.training.feed import shares
+from coview.training.loader import shares
 from coview.views import Crop, ViewPlan, ViewSpec
 from processes import together
 
@@ -53,7 +53,7 @@ def run(method, ranks, *, norm=True, micro_batch=None, steps=2):
         whole = batch(
             IMAGES, [v.size for v in method.views.views], seed=step, dtype=torch.float64, step=step
         )
-        mine = whole if ranks.alone else part_of(whole, ranks)
+        mine = whole if ranks.is_single else part_of(whole, ranks)
         loss = found.loss(mine, step)
         sum(loss.values()).backward()
         moved = [p for p in found.parameters() if p.requires_grad]
@@ -69,7 +69,7 @@ def run(method, ranks, *, norm=True, micro_batch=None, steps=2):
 
 def in_groups():
     """Methods whose BatchNorm takes its statistics within each process."""
-    groups = {"batch_norm": "groups", "norm_group": 2}
+    groups = {"batch_norm": "groups", "ghost_batch_size": 2}
     found = {name: replace(methods()[name], **groups) for name in ("moco", "moco-symmetric")}
     found["simclr"] = replace(methods()["simclr"], **groups)
     found["logo-moco"] = logo(replace(found["moco-symmetric"], views=CROPPED), weight=0.3)
@@ -78,7 +78,7 @@ def in_groups():
 
 def compare(name, method, ranks, **options):
     """The ranks compute in small tiles what one process computes in a single one."""
-    expected, one = run(method, ALONE, **{**options, "micro_batch": None})
+    expected, one = run(method, SINGLE_PROCESS, **{**options, "micro_batch": None})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
         terms, shared = run(method, ranks, **options)
@@ -119,7 +119,7 @@ def check_groups_of_batch_norm_leave_all_ranks_the_same(ranks):
         end_together(f"{name} in micro-batches", method, ranks, micro_batch=3)
 
 
-def check_micro_batches_of_synchronised_batch_norm_end_together(ranks):
+def check_micro_batches_of_synchronized_batch_norm_end_together(ranks):
     """Every rank makes as many passes, whatever it holds, and all hold the same afterwards."""
     end_together("simclr", methods()["simclr"], ranks, micro_batch=3)
 
@@ -139,5 +139,5 @@ def test_processes(check, faults):
 
 def test_parts_of_a_batch_are_the_batch():
     whole = batch(IMAGES)
-    parts = [part_of(whole, replace(ALONE, rank=rank, world=4)) for rank in range(4)]
+    parts = [part_of(whole, replace(SINGLE_PROCESS, rank=rank, world=4)) for rank in range(4)]
     assert torch.equal(torch.cat([part.ids for part in parts]), whole.ids)

@@ -9,7 +9,7 @@ from coview.core.values import decode, encode, fingerprint
 from coview.methods import NTXent, SupCon, named, names, simclr, supcon
 from coview.objectives import nt_xent, sup_con
 from coview.recipes import known_values
-from coview.views import ViewPlan, identity
+from coview.views import ViewPlan, eval_view
 
 
 @pytest.mark.parametrize("name", names())
@@ -49,7 +49,7 @@ def test_method_name_of_another_file_is_no_method():
 
 def test_method_with_one_view_is_refused():
     with pytest.raises(InvalidValue, match="at least two"):
-        replace(simclr(32), views=ViewPlan(views=(identity(32),)))
+        replace(simclr(32), views=ViewPlan(views=(eval_view(32),)))
 
 
 def test_method_with_unknown_batch_norm_is_refused():
@@ -88,7 +88,7 @@ def test_objective_form_unknown_is_refused():
 def test_objective_chance_is_the_loss_of_equal_embeddings(objective, views):
     same = [torch.ones(8, 5)] * views
     loss = objective(same, torch.arange(8) % 3)
-    assert float(loss) == pytest.approx(objective.chance(8, views=views), abs=1e-5)
+    assert float(loss) == pytest.approx(objective.chance_level(8, views=views), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_objective_floor_is_near_the_loss_of_aligned_random_embeddings(objective
     generator = torch.Generator().manual_seed(0)
     batch, width = 64, 128
     labels = torch.arange(batch) % (classes or batch)
-    centres = torch.randn(batch, width, generator=generator)
-    loss = float(objective([centres[labels]] * views, labels))
-    floor = objective.floor(batch, width, views=views, classes=classes)
+    centers = torch.randn(batch, width, generator=generator)
+    loss = float(objective([centers[labels]] * views, labels))
+    lower_bound = objective.lower_bound(batch, width, views=views, classes=classes)
     # Few classes leave few random cosines to average over.
-    assert floor == pytest.approx(loss, abs=0.1)
-    assert floor < objective.chance(batch, views=views)
+    assert lower_bound == pytest.approx(loss, abs=0.1)
+    assert lower_bound < objective.chance_level(batch, views=views)
 
 
 def test_info_nce_without_any_negatives_is_refused():

@@ -10,10 +10,10 @@ from torch import nn
 
 from coview.core.errors import InvalidValue
 from coview.encoders import resnet
-from coview.encoders.batch_norm import batch_norms
 from coview.heads import HeadSpec
 from coview.methods import Learner, Passes, logo, simclr
-from coview.methods.passes import grouped, run
+from coview.methods.batch_norm import batch_norms
+from coview.methods.passes import forward_passes, grouped
 from coview.views import Crop, ViewPlan, ViewSpec
 
 IMAGES = 11
@@ -107,7 +107,7 @@ def test_micro_batches_move_statistics_once_to_the_mean_of_the_parts():
     norm = nn.BatchNorm1d(3)
     rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     rounds = grouped([rows], [0], apart=True, part=4, mixed=False, step=0)
-    run(lambda x: (norm(x),), [norm], [rows], rounds, again=False)
+    forward_passes(lambda x: (norm(x),), [norm], [rows], rounds, again=False)
     parts = rows.split(4)
     torch.testing.assert_close(
         norm.running_mean, 0.1 * torch.stack([part.mean(0) for part in parts]).mean(0)
@@ -206,7 +206,7 @@ def test_frozen_batch_norm_uses_the_running_statistics_and_keeps_them():
 
 
 def test_groups_share_statistics_within_themselves_alone():
-    method = replace(methods()["simclr"], batch_norm="groups", norm_group=3)
+    method = replace(methods()["simclr"], batch_norm="groups", ghost_batch_size=3)
     found = Learner(method, Pixels())
     views = batch(6)
     z = found._through(found._online, batch_norms(found), views, [0, 1], 0)
@@ -229,7 +229,7 @@ def test_batch_that_does_not_fit_first_has_its_blocks_run_again():
     method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
     found = Learner(method, resnet(10, width=0.0625, stem="small"))
     plain = copy.deepcopy(found)
-    assert "same gradient" in found.go_smaller(8)
+    assert "same gradient" in found.reduce_memory(8)
     assert found.passes == Passes(blocks=True)
     losses = [each.loss(batch(8, (16, 16)), 0)["NTXent"] for each in (found, plain)]
     for loss in losses:
@@ -237,7 +237,7 @@ def test_batch_that_does_not_fit_first_has_its_blocks_run_again():
     assert torch.equal(*losses)
     for ours, theirs in zip(found.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours.grad, theirs.grad)
-    notes = [found.go_smaller(8) for _ in range(3)]
+    notes = [found.reduce_memory(8) for _ in range(3)]
     assert ["BatchNorm sees a part" in note for note in notes] == [True, True, False]
     assert notes[2] == ""
     assert found.passes == Passes(blocks=True, micro_batch=2)

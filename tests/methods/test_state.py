@@ -9,8 +9,8 @@ from small import SIZE, Pixels, batch, methods
 from torch.nn.functional import normalize
 
 from coview.core.errors import InvalidValue
-from coview.methods import Critic, Ema, Learner, logo
-from coview.methods.critic import Player
+from coview.methods import EMA, Critic, Learner, logo
+from coview.methods.critic import AdversarialCritic
 from coview.methods.memory import KeyQueue
 from coview.views import Crop, ViewPlan, ViewSpec
 
@@ -47,9 +47,9 @@ def test_evaluation_moves_nothing(name):
 
 
 def test_average_follows_by_exactly_one_factor_a_step():
-    method = replace(methods()["byol"], target=Ema(start=0.9, end=0.9))
+    method = replace(methods()["byol"], target=EMA(start=0.9, end=0.9))
     found = Learner(method, Pixels())
-    old = [p.clone() for p in found.follower.parameters()]
+    old = [p.clone() for p in found.momentum_encoder.parameters()]
     found.loss(batch(), 0)
     with torch.no_grad():
         for parameter in found.parameters():
@@ -57,7 +57,7 @@ def test_average_follows_by_exactly_one_factor_a_step():
                 parameter += 1
     found.after_step(0)
     theirs = [*found.encoder.parameters(), *found.head.parameters()]
-    for now, before, source in zip(found.follower.parameters(), old, theirs, strict=True):
+    for now, before, source in zip(found.momentum_encoder.parameters(), old, theirs, strict=True):
         torch.testing.assert_close(now, 0.9 * before + 0.1 * source.detach())
         assert not now.requires_grad
 
@@ -65,17 +65,19 @@ def test_average_follows_by_exactly_one_factor_a_step():
 def test_average_starts_as_a_copy():
     found = Learner(methods()["moco"], Pixels())
     theirs = [*found.encoder.parameters(), *found.head.parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(found.follower.parameters(), theirs, strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.momentum_encoder.parameters(), theirs, strict=True)
+    )
 
 
 @pytest.mark.parametrize(("step", "momentum"), [(0, 0.996), (50, 0.998), (100, 1.0)])
 def test_momentum_grows_along_half_a_cosine(step, momentum):
-    assert Ema(start=0.996, end=1.0).momentum(step, 100) == pytest.approx(momentum)
+    assert EMA(start=0.996, end=1.0).momentum(step, 100) == pytest.approx(momentum)
 
 
 def test_momentum_that_grows_needs_the_length_of_the_run():
     with pytest.raises(InvalidValue, match="number of steps"):
-        Ema(start=0.9, end=1.0).momentum(0, None)
+        EMA(start=0.9, end=1.0).momentum(0, None)
 
 
 def test_queue_keeps_the_last_keys_and_wraps_around():
@@ -132,36 +134,36 @@ def test_logo_enqueues_global_keys_only():
     assert method.keys == (0, 1)
 
 
-def critic(**changes):
-    player = Player(Critic(**changes), 8, seed=0).double()
+def critic_and_rows(**changes):
+    critic = AdversarialCritic(Critic(**changes), 8, seed=0).double()
     generator = torch.Generator().manual_seed(1)
     a, b = normalize(torch.randn(2, 5, 8, generator=generator, dtype=torch.float64), dim=2)
-    return player, a, b
+    return critic, a, b
 
 
 def test_critic_of_the_code_has_its_number_of_parameters():
-    network = Player(Critic(), 128, seed=0).network
+    network = AdversarialCritic(Critic(), 128, seed=0).network
     assert sum(p.numel() for p in network.parameters()) == 132_865
 
 
 def test_critic_that_says_zero_has_its_chance_values():
-    player, a, b = critic()
-    torch.nn.init.zeros_(player.network.last.weight)
-    torch.nn.init.zeros_(player.network.last.bias)
-    weights = dict(player.network.named_parameters())
-    assert float(player.loss(weights, [(a, b)])) == pytest.approx(2 * math.log(2))
+    critic, a, b = critic_and_rows()
+    torch.nn.init.zeros_(critic.network.last.weight)
+    torch.nn.init.zeros_(critic.network.last.bias)
+    weights = dict(critic.network.named_parameters())
+    assert float(critic.loss(weights, [(a, b)])) == pytest.approx(2 * math.log(2))
     torch.testing.assert_close(
-        player.affinity(weights, a, b), torch.full((5,), math.log(2), dtype=torch.float64)
+        critic.affinity(weights, a, b), torch.full((5,), math.log(2), dtype=torch.float64)
     )
 
 
 @pytest.mark.parametrize("loss", ["logistic", "literal"])
 def test_critic_loss_is_its_equation(loss):
-    player, a, b = critic(loss=loss)
-    weights = dict(player.network.named_parameters())
+    critic, a, b = critic_and_rows(loss=loss)
+    weights = dict(critic.network.named_parameters())
 
     def judge(x, y):
-        return float(player.network(x[None], y[None]))
+        return float(critic.network(x[None], y[None]))
 
     def softplus(x):
         return math.log1p(math.exp(x))
@@ -175,21 +177,21 @@ def test_critic_loss_is_its_equation(loss):
             total += sum(softplus(-d) for d in same) / 2 + sum(softplus(d) for d in apart) / 2
         else:
             total += sum(math.tanh(d) for d in apart) / 2 - sum(math.tanh(d) for d in same) / 2
-    assert float(player.loss(weights, [(a, b)])) == pytest.approx(total / 5)
+    assert float(critic.loss(weights, [(a, b)])) == pytest.approx(total / 5)
 
 
 def test_critic_steps_of_sgd_are_those_of_torch():
-    player, a, b = critic(learning_rate=0.1, weight_decay=0.01)
-    twin, _, _ = critic()
+    critic, a, b = critic_and_rows(learning_rate=0.1, weight_decay=0.01)
+    twin, _, _ = critic_and_rows()
     twin.network.requires_grad_(True)
     sgd = torch.optim.SGD(twin.network.parameters(), lr=0.1 * 128 / 256, momentum=0.9,
                           weight_decay=0.01)  # fmt: skip
     for step in range(3):
-        player.install(*player.improved([(a, b)], step, 128))
+        critic.commit(*critic.propose_update([(a, b)], step, 128))
         sgd.zero_grad()
         twin.loss(dict(twin.network.named_parameters()), [(a, b)]).backward()
         sgd.step()
-    for ours, theirs in zip(player.network.parameters(), twin.network.parameters(), strict=True):
+    for ours, theirs in zip(critic.network.parameters(), twin.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.detach())
 
 
@@ -200,9 +202,9 @@ def test_critic_never_takes_an_image_for_its_own_negative(images):
 
 
 def test_critic_noise_is_keyed_by_the_step():
-    player, a, b = critic(noise=0.3)
-    first, _ = player.improved([(a, b)], 0, 256)
-    again, _ = player.improved([(a, b)], 0, 256)
-    later, _ = player.improved([(a, b)], 1, 256)
+    critic, a, b = critic_and_rows(noise=0.3)
+    first, _ = critic.propose_update([(a, b)], 0, 256)
+    again, _ = critic.propose_update([(a, b)], 0, 256)
+    later, _ = critic.propose_update([(a, b)], 1, 256)
     assert all(torch.equal(first[n], again[n]) for n in first)
     assert not all(torch.equal(first[n], later[n]) for n in first)

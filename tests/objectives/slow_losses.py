@@ -34,9 +34,9 @@ def slow_nt_xent_rows(views, temperature):
     s, images = cosines(views), len(views[0])
     result = []
     for i in range(len(s)):
-        siblings = [p for p in range(len(s)) if p != i and p % images == i % images]
-        shares = [log_share(s, i, p, temperature) for p in siblings]
-        result.append(-math.fsum(shares) / len(siblings))
+        other_views = [p for p in range(len(s)) if p != i and p % images == i % images]
+        shares = [log_share(s, i, p, temperature) for p in other_views]
+        result.append(-math.fsum(shares) / len(other_views))
     return result
 
 
@@ -58,7 +58,7 @@ def slow_sup_con_rows(views, weights, temperature, form):
 
 
 def same_label(labels):
-    """Weights between images: 1 where labels agree; an image labelled -1 only with itself."""
+    """Weights between images: 1 where labels agree; an image labeled -1 only with itself."""
     return [
         [float(a == b or (y == z and y != -1)) for b, z in enumerate(labels)]
         for a, y in enumerate(labels)
@@ -105,10 +105,10 @@ def slow_decoupled_rows(views, temperature):
     s, images = cosines(views), len(views[0])
     result = []
     for i in range(len(s)):
-        siblings = [p for p in range(len(s)) if p != i and p % images == i % images]
+        other_views = [p for p in range(len(s)) if p != i and p % images == i % images]
         negatives = [k for k in range(len(s)) if k % images != i % images]
         total = math.fsum(math.exp(s[i][k] / temperature) for k in negatives)
-        result.append(math.log(total) - mean(s[i][p] for p in siblings) / temperature)
+        result.append(math.log(total) - mean(s[i][p] for p in other_views) / temperature)
     return result
 
 

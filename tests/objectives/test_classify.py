@@ -10,7 +10,7 @@ from coview.objectives import cross_entropy, distillation
 LABELS = [2, 0, -1, 1, -1]
 
 
-def test_cross_entropy_leaves_unlabelled_rows_out_of_the_mean():
+def test_cross_entropy_leaves_unlabeled_rows_out_of_the_mean():
     logits = 3 * random_views(1, 5, 3)[0]
     rows = [(row, y) for row, y in zip(logits.tolist(), LABELS, strict=True) if y >= 0]
     expected = mean(-math.log(softmax(row)[y]) for row, y in rows)

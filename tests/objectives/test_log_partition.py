@@ -67,8 +67,8 @@ def test_log_partition_gradient_is_the_kernel_of_the_equation():
     """dL/dZ = ((P - T) + (P - T)^T) Z / (tau M) for NT-Xent, T = 1 at the sibling."""
     views = random_views(2, 8, 5)
     rows = unit_rows(views).requires_grad_()
-    siblings = rows.roll(8, 0)
-    (log_partition(rows, 0.3) - (rows * siblings).sum(1) / 0.3).mean().backward()
+    other_views = rows.roll(8, 0)
+    (log_partition(rows, 0.3) - (rows * other_views).sum(1) / 0.3).mean().backward()
     z = rows.detach()
     p = (z @ z.T / 0.3).fill_diagonal_(-torch.inf).softmax(1)
     t = torch.eye(16, dtype=torch.float64).roll(8, 0)

@@ -5,7 +5,7 @@ import torch
 from slow_losses import example, mean, random_views, slow_nt_xent_rows
 
 from coview.core.errors import InvalidValue
-from coview.objectives import chance, nt_xent
+from coview.objectives import chance_level, nt_xent
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_nt_xent_of_equal_embeddings_is_the_log_of_the_candidates(temperature, d
     view = torch.ones(512, 8, dtype=dtype)
     loss = nt_xent([view, view], temperature=temperature).item()
     assert loss == pytest.approx(math.log(1023), abs=5e-5)
-    assert loss == pytest.approx(chance(1024), abs=5e-5)
+    assert loss == pytest.approx(chance_level(1024), abs=5e-5)
 
 
 @pytest.mark.parametrize(

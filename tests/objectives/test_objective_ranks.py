@@ -11,7 +11,7 @@ import torch.multiprocessing as multiprocessing
 from every_objective import NAMES, at, labels, marks, queue
 from slow_losses import random_views
 
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives import (
     cross_entropy,
     decoupled_nt_xent,
@@ -39,49 +39,53 @@ def weights(images):
 
 # name -> function of views, the images of these views, and how many there are in all.
 LOSSES = {
-    "nt_xent": lambda v, here, n, r: nt_xent(v, temperature=0.2, ranks=r),
-    "nt_xent, low temperature": lambda v, here, n, r: nt_xent(v, temperature=0.01, ranks=r),
-    "nt_xent, 3 views": lambda v, here, n, r: nt_xent(
+    "nt_xent": lambda v, local_slice, n, r: nt_xent(v, temperature=0.2, ranks=r),
+    "nt_xent, low temperature": lambda v, local_slice, n, r: nt_xent(v, temperature=0.01, ranks=r),
+    "nt_xent, 3 views": lambda v, local_slice, n, r: nt_xent(
         [*v, v[0] + 2 * v[1]], temperature=0.2, ranks=r
     ),
-    "decoupled": lambda v, here, n, r: decoupled_nt_xent(v, temperature=0.2, ranks=r),
-    "sup_con out": lambda v, here, n, r: sup_con(v, labels(n)[here], temperature=0.2, ranks=r),
-    "sup_con in": lambda v, here, n, r: sup_con(
-        v, labels(n)[here], temperature=0.2, form="in", ranks=r
+    "decoupled": lambda v, local_slice, n, r: decoupled_nt_xent(v, temperature=0.2, ranks=r),
+    "sup_con out": lambda v, local_slice, n, r: sup_con(
+        v, labels(n)[local_slice], temperature=0.2, ranks=r
     ),
-    "sup_con, one view": lambda v, here, n, r: sup_con(
-        v[:1], labels(n)[here], temperature=0.2, ranks=r
+    "sup_con in": lambda v, local_slice, n, r: sup_con(
+        v, labels(n)[local_slice], temperature=0.2, form="in", ranks=r
     ),
-    "sup_con marks": lambda v, here, n, r: sup_con(
-        v, marks(n)[here], temperature=0.2, form="in", ranks=r
+    "sup_con, one view": lambda v, local_slice, n, r: sup_con(
+        v[:1], labels(n)[local_slice], temperature=0.2, ranks=r
     ),
-    "sup_con capped": lambda v, here, n, r: sup_con(
-        v, labels(n)[here], temperature=0.2, positives_cap=2, ranks=r
+    "sup_con marks": lambda v, local_slice, n, r: sup_con(
+        v, marks(n)[local_slice], temperature=0.2, form="in", ranks=r
     ),
-    "sup_con weights out": lambda v, here, n, r: sup_con(
-        v, weights=weights(n)[here], temperature=0.2, ranks=r
+    "sup_con capped": lambda v, local_slice, n, r: sup_con(
+        v, labels(n)[local_slice], temperature=0.2, positives_cap=2, ranks=r
     ),
-    "sup_con weights in": lambda v, here, n, r: sup_con(
-        v, weights=weights(n)[here], temperature=0.2, form="in", ranks=r
+    "sup_con weights out": lambda v, local_slice, n, r: sup_con(
+        v, weights=weights(n)[local_slice], temperature=0.2, ranks=r
     ),
-    "info_nce": lambda v, here, n, r: info_nce(*v, temperature=0.2, ranks=r),
-    "info_nce ids": lambda v, here, n, r: info_nce(
-        *v, temperature=0.2, ids=(torch.arange(n) // 2)[here], ranks=r
+    "sup_con weights in": lambda v, local_slice, n, r: sup_con(
+        v, weights=weights(n)[local_slice], temperature=0.2, form="in", ranks=r
     ),
-    "info_nce queue": lambda v, here, n, r: info_nce(
+    "info_nce": lambda v, local_slice, n, r: info_nce(*v, temperature=0.2, ranks=r),
+    "info_nce ids": lambda v, local_slice, n, r: info_nce(
+        *v, temperature=0.2, ids=(torch.arange(n) // 2)[local_slice], ranks=r
+    ),
+    "info_nce queue": lambda v, local_slice, n, r: info_nce(
         *v, negatives=queue(v[0]), temperature=0.2, ranks=r
     ),
-    "nt_logistic": lambda v, here, n, r: nt_logistic(v, temperature=0.2, ranks=r),
-    "nt_logistic mined": lambda v, here, n, r: nt_logistic(
+    "nt_logistic": lambda v, local_slice, n, r: nt_logistic(v, temperature=0.2, ranks=r),
+    "nt_logistic mined": lambda v, local_slice, n, r: nt_logistic(
         v, temperature=0.2, mining="semi-hard", ranks=r
     ),
-    "margin_triplet": lambda v, here, n, r: margin_triplet(v, margin=0.8, ranks=r),
-    "margin_triplet mined": lambda v, here, n, r: margin_triplet(
+    "margin_triplet": lambda v, local_slice, n, r: margin_triplet(v, margin=0.8, ranks=r),
+    "margin_triplet mined": lambda v, local_slice, n, r: margin_triplet(
         v, margin=0.8, mining="semi-hard", ranks=r
     ),
-    "negative_cosine": lambda v, here, n, r: at(0.2)["negative_cosine"](v, ranks=r),
-    "cross_entropy": lambda v, here, n, r: cross_entropy(v[0] + v[1], labels(n)[here], ranks=r),
-    "distillation": lambda v, here, n, r: distillation(*v, temperature=0.5, ranks=r),
+    "negative_cosine": lambda v, local_slice, n, r: at(0.2)["negative_cosine"](v, ranks=r),
+    "cross_entropy": lambda v, local_slice, n, r: cross_entropy(
+        v[0] + v[1], labels(n)[local_slice], ranks=r
+    ),
+    "distillation": lambda v, local_slice, n, r: distillation(*v, temperature=0.5, ranks=r),
 }
 GATHERS_NOTHING = {"info_nce queue", "negative_cosine", "cross_entropy", "distillation"}
 
@@ -96,10 +100,10 @@ class Counted(Ranks):
         return super().gather(rows, sizes)
 
 
-def run(loss, views, here, images, ranks):
-    """The loss of the images ``here``, with the gradient of their rows in both views."""
-    own = [view[here].clone().requires_grad_() for view in views]
-    value = loss(own, here, images, ranks)
+def run(loss, views, local_slice, images, ranks):
+    """The loss of the images ``local_slice``, with the gradient of their rows in both views."""
+    own = [view[local_slice].clone().requires_grad_() for view in views]
+    value = loss(own, local_slice, images, ranks)
     value.backward()
     grads = [torch.zeros_like(x) if x.grad is None else x.grad for x in own]
     return value.detach(), torch.stack(grads)
@@ -112,11 +116,11 @@ def work(rank, world, folder):
     )
     found = {}
     for layout, sizes in LAYOUTS[world].items():
-        here, images = slice(sum(sizes[:rank]), sum(sizes[: rank + 1])), sum(sizes)
+        local_slice, images = slice(sum(sizes[:rank]), sum(sizes[: rank + 1])), sum(sizes)
         for name, loss in LOSSES.items():
             Counted.gathers = 0
             views = random_views(2, images, WIDTH)
-            value, grads = run(loss, views, here, images, Counted(rank=rank, world=world))
+            value, grads = run(loss, views, local_slice, images, Counted(rank=rank, world=world))
             found[layout, name] = (value, grads, Counted.gathers)
     torch.save(found, f"{folder}/{world}-{rank}.pt")
     dist.destroy_process_group()
@@ -140,7 +144,7 @@ CASES = [(world, layout, name) for world in LAYOUTS for layout in LAYOUTS[world]
 def test_many_processes_compute_the_loss_and_gradient_of_one(worlds, world, layout, name):
     images = sum(LAYOUTS[world][layout])
     views = random_views(2, images, WIDTH)
-    value, grads = run(LOSSES[name], views, slice(0, images), images, ALONE)
+    value, grads = run(LOSSES[name], views, slice(0, images), images, SINGLE_PROCESS)
     found = [rank[layout, name] for rank in worlds[world]]
     assert sum(v for v, _, _ in found).item() / world == pytest.approx(value.item(), abs=1e-10)
     everyones = torch.cat([g for _, g, _ in found], dim=1) / world

@@ -26,4 +26,4 @@ def test_method_without_a_recipe_has_its_words(monkeypatch):
     text = page()
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(names())
     assert "| 1 × (0 → 1)" in text
-    assert "optimiser |" not in text
+    assert "optimizer |" not in text

@@ -6,8 +6,9 @@ import pytest
 
 from coview.core.errors import InvalidValue
 from coview.core.values import decode, encode, fingerprint
-from coview.methods import Ema, Queue
-from coview.recipes import METHODS, RECIPES, change, fitting, for_classes, known_values, recipe
+from coview.methods import EMA, Queue
+from coview.planning.defaults import default_recipe
+from coview.recipes import METHODS, RECIPES, change, for_classes, known_values, recipe
 from coview.views import Jitter, asymmetric
 
 
@@ -27,7 +28,7 @@ def test_no_two_recipes_are_the_same():
 @pytest.mark.parametrize("side", [28, 32, 64, 96, 256])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_fits_every_size_and_device(method, side, device):
-    found = fitting(method, side=side, images=5000, device=device)
+    found = default_recipe(method, side=side, images=5000, device=device)
     assert found.name == f"{method}-fitting"
     assert found.image_size <= (224 if device == "cuda" else 96)
     assert found.rates(5000).max() > 0
@@ -53,18 +54,18 @@ PAPERS = {
 def test_recipe_has_the_numbers_of_its_paper(name):
     found = recipe(name)
     rate, decay, batch, epochs = PAPERS[name]
-    assert found.optimiser.peak(found.batch_size) == pytest.approx(rate)
-    assert found.optimiser.weight_decay == decay
+    assert found.optimizer.peak(found.batch_size) == pytest.approx(rate)
+    assert found.optimizer.weight_decay == decay
     assert (found.batch_size, found.epochs) == (batch, epochs)
 
 
 def test_memories_and_averages_are_the_papers():
     moco, v1 = recipe("moco-imagenet").method, recipe("moco-v1-imagenet").method
-    assert (moco.memory, moco.target) == (Queue(length=65_536), Ema(start=0.999, end=0.999))
+    assert (moco.memory, moco.target) == (Queue(length=65_536), EMA(start=0.999, end=0.999))
     assert (moco.objective.temperature, v1.objective.temperature) == (0.2, 0.07)
     assert (moco.head.layers, v1.head.layers) == (2, 1)
     assert recipe("simclr-v2-imagenet").method.memory == Queue(length=65_536)
-    assert recipe("byol-imagenet").method.target == Ema(start=0.99, end=1.0)
+    assert recipe("byol-imagenet").method.target == EMA(start=0.99, end=1.0)
 
 
 HEADS = {
@@ -102,15 +103,15 @@ def test_temperature_of_a_method_without_one_is_refused():
         change(recipe("byol-cpu"), temperature=0.1)
 
 
-def test_strength_of_views_without_colour_jitter_is_refused():
-    with pytest.raises(InvalidValue, match="none of its views has a colour jitter"):
-        change(recipe("supcon-imagenet"), strength=0.5)
+def test_strength_of_views_without_color_jitter_is_refused():
+    with pytest.raises(InvalidValue, match="none of its views has a color jitter"):
+        change(recipe("supcon-imagenet"), jitter_strength=0.5)
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"strength": -1.0}, "--strength is -1"), ({"size": 0}, "--size is 0"),
+        ({"jitter_strength": -1.0}, "--strength is -1"), ({"size": 0}, "--size is 0"),
         ({"epochs": "abc"}, "epochs is 'abc'; expected a number"),
         ({"learning_rate": "abc"}, "learning_rate is 'abc'; expected a number"),
         ({"batch": [8]}, r"batch is \[8\]; expected a number"),
@@ -122,12 +123,12 @@ def test_settings_that_are_no_such_numbers_are_named(setting, said):
         change(recipe("simclr-cpu"), **setting)
 
 
-def test_strength_is_of_every_colour_jitter_that_there_is():
+def test_strength_is_of_every_color_jitter_that_there_is():
     base = recipe("simclr-cpu")
     one_branch = replace(base, method=replace(base.method, views=asymmetric(32)))
     expected = Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05)
     for start, jitters in ((base, [expected, expected]), (one_branch, [expected, None])):
-        found = change(start, strength=0.25).method
+        found = change(start, jitter_strength=0.25).method
         assert [view.jitter for view in found.views.views] == jitters
 
 
@@ -145,7 +146,7 @@ def test_classes_per_batch_divide_the_batch():
 
 @pytest.mark.parametrize(("side", "name"), [(32, "simclr-cpu"), (240, "simclr-photos-cpu")])
 def test_simclr_on_a_cpu_is_tuned_for_small_images_and_for_photographs_apart(side, name):
-    found, expected = fitting("simclr", side=side, images=5000, device="cpu"), recipe(name)
+    found, expected = default_recipe("simclr", side=side, images=5000, device="cpu"), recipe(name)
     assert found.method == expected.method
-    assert found.optimiser == expected.optimiser
+    assert found.optimizer == expected.optimizer
     assert found.encoder == expected.encoder

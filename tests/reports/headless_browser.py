@@ -98,8 +98,8 @@ class Page:
         self.session: str | None = None
 
     def start(self, width: int, height: int, *, dark: bool) -> None:
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+        for stream in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{stream}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=False)  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

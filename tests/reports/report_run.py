@@ -46,14 +46,14 @@ def _json(path: Path, value: object) -> None:
 def _description(name: str, epochs: int, steps: int, labels: bool) -> dict[str, object]:
     crop = {"type": "Crop", "smallest_area": 0.2, "largest_area": 1.0, "aspect": [0.75, 1.3333]}
     slot = {"type": "ViewSpec", "size": 64, "crop": crop, "flip": 0.5, "jitter": {"type": "Jitter",
-            "strength": 0.5, "probability": 0.8}, "grey": 0.2, "blur": None}  # fmt: skip
+            "jitter_strength": 0.5, "probability": 0.8}, "gray": 0.2, "blur": None}  # fmt: skip
     recipe = {
         "type": "Recipe",
         "method": {"type": "Method", "name": "simclr", "temperature": 0.5, "views": [slot, slot],
                    "head": {"type": "HeadSpec", "layers": 2, "hidden": 512, "output": 128}},
         "encoder": {"type": "EncoderSpec", "kind": "resnet", "depth": 18, "width": 0.5,
                     "stem": "small"},
-        "optimiser": {"type": "OptimiserSpec", "name": "lars", "learning_rate": 0.6,
+        "optimizer": {"type": "OptimizerSpec", "name": "lars", "learning_rate": 0.6,
                       "momentum": 0.9, "weight_decay": 1e-06},
         "schedule": {"type": "ScheduleSpec", "kind": "cosine", "warmup_epochs": 4},
         "batch": 512, "epochs": epochs, "seed": 0,
@@ -72,7 +72,7 @@ def _description(name: str, epochs: int, steps: int, labels: bool) -> dict[str, 
                  "Small stem: views are smaller than 96 pixels, so early pooling loses detail.",
                  "Learning rate 0.6 = 0.3 x 512 / 256 (SimCLR B.6) with LARS.",
                  "Batch 512 fits into 8.0 GB of the 31.2 GB of memory."],
-        "chance": math.log(1023), "floor": 4.95, "total_steps": steps, "epochs": epochs,
+        "chance_level": math.log(1023), "lower_bound": 4.95, "total_steps": steps, "epochs": epochs,
         "parameters": {"encoder": 2_797_610, "head": 197_248},
     }  # fmt: skip
 
@@ -104,7 +104,7 @@ def _metrics(path: Path, epochs: int, last: int, labels: bool, rng: np.random.Ge
                               "accuracy": accuracy, "tap": "h"})  # fmt: skip
     if last >= 400:
         lines.append({"kind": "event", "step": 300, "text": "Resumed from step 300."})
-        lines.append({"kind": "refused", "step": 388, "ids": [17, 204, -9113],
+        lines.append({"kind": "skipped", "step": 388, "ids": [17, 204, -9113],
                       "reason": "the gradient is not finite"})  # fmt: skip
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -125,8 +125,8 @@ def _health(
         "positive_cosine": noisy(0.9 - 0.12 * progress, 0.006),
         "negative_cosine": noisy(0.83 - 0.8 * progress, 0.008), "images": 1280,
         "retrieval_h": min(1.0, noisy(0.121 + 0.5 * progress, 0.012)),
-        "width_h": 256, "width_z": 128, "chance": 7.847, "scattered": 7.863, "floor": 5.881,
-        "identical_views": 0.0, "colour_retrieval": 0.102, "thumbnail_retrieval": 0.161,
+        "width_h": 256, "width_z": 128, "chance_level": 7.847, "scattered": 7.863, "lower_bound": 5.881,
+        "identical_views": 0.0, "color_retrieval": 0.102, "thumbnail_retrieval": 0.161,
     }}  # fmt: skip
 
 
@@ -134,11 +134,11 @@ def _verdict(kind: str, step: int) -> dict[str, object]:
     sentences = {
         "learning": ("Learning: views find their partners in 74 % of held-out images "
                      "(untrained 13 %, chance 0.08 %), and 84 of 256 directions are used."),
-        "chance": "At chance: every image gets the same embedding (loss 6.93 = ln 1023).",
+        "chance_level": "At chance: every image gets the same embedding (loss 6.93 = ln 1023).",
         "collapsed": "Collapsed: all views agree because all images agree (spread 0.01).",
-        "partly collapsed": "Partly collapsed: about 6 of 256 directions are used.",
-        "unchanged": "Nothing has changed since initialisation: the encoder is still random.",
-        "shortcut": "Shortcut suspected: the colour histogram alone matches 97 % of the views.",
+        "dimensional collapse": "Partly collapsed: about 6 of 256 directions are used.",
+        "unchanged": "Nothing has changed since initialization: the encoder is still random.",
+        "shortcut": "Shortcut suspected: the color histogram alone matches 97 % of the views.",
         "too early": "Too early to judge: 120 steps taken, 200 are needed.",
     }  # fmt: skip
     well = kind in ("learning", "too early")
@@ -163,7 +163,7 @@ def _evaluations(folder: Path, labels: bool) -> None:
             (200, 0.1, 0.783, 0.402, 0.301))
     ]  # fmt: skip
     linear = [
-        {"tap": tap, "setting": {"optimiser": "lbfgs", "l2": 0.0003}, "accuracy": accuracy,
+        {"tap": tap, "setting": {"optimizer": "lbfgs", "l2": 0.0003}, "accuracy": accuracy,
          "untrained": untrained, "pixels": 0.387}
         for tap, accuracy, untrained in (("h", 0.868, 0.521), ("z", 0.794, 0.433))
     ]  # fmt: skip
@@ -184,11 +184,11 @@ def _pictures(folder: Path, images: int, labels: bool, rng: np.random.Generator)
     classes = rng.integers(0, len(CLASSES), images)
     thumbnails = np.stack([draw_image(int(label), size, rng) for label in classes])
     angles = classes * (2 * math.pi / len(CLASSES))
-    centres = np.stack([0.5 + 0.33 * np.cos(angles), 0.5 + 0.33 * np.sin(angles)], 1)
-    places = np.clip(centres + rng.normal(0, 0.1, (images, 2)), 0, 1).astype(np.float32)
+    centers = np.stack([0.5 + 0.33 * np.cos(angles), 0.5 + 0.33 * np.sin(angles)], 1)
+    places = np.clip(centers + rng.normal(0, 0.1, (images, 2)), 0, 1).astype(np.float32)
     distance = ((places[:, None] - places[None]) ** 2).sum(-1)
     query_rows = rng.choice(images, queries, replace=False)
-    neighbours = np.argsort(distance[query_rows], axis=1)[:, 1 : near + 1]
+    neighbors = np.argsort(distance[query_rows], axis=1)[:, 1 : near + 1]
     cosines = np.sort(rng.uniform(0.55, 0.99, (queries, near)).astype(np.float32), 1)[:, ::-1]
     shown = [f"{CLASSES[label]}/IMG_{i:04d}.jpg" for i, label in enumerate(classes)]
     names = [NASTY, *shown[1:]]
@@ -197,8 +197,8 @@ def _pictures(folder: Path, images: int, labels: bool, rng: np.random.Generator)
     np.savez_compressed(
         folder / "gallery.npz", thumbnails=thumbnails, names=np.array(names),
         labels=(classes if labels else np.full(images, -1)).astype(np.int64), map=places,
-        query_rows=query_rows.astype(np.int64), neighbour_rows=neighbours.astype(np.int64),
-        neighbour_cosines=cosines, pair_views=views,
+        query_rows=query_rows.astype(np.int64), neighbor_rows=neighbors.astype(np.int64),
+        neighbor_cosines=cosines, pair_views=views,
         pair_cosines=np.sort(rng.uniform(0.05, 0.5, len(pairs))).astype(np.float32),
         pair_names=np.array([names[i] for i in pairs]),
     )  # fmt: skip
@@ -210,13 +210,13 @@ def _pictures(folder: Path, images: int, labels: bool, rng: np.random.Generator)
 
 
 def draw_image(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """One picture of a class: a shape on a gradient, in random colours; uint8 [size, size, 3]."""
+    """One picture of a class: a shape on a gradient, in random colors; uint8 [size, size, 3]."""
     y, x = np.mgrid[0:size, 0:size] / size
     ground, ink = rng.uniform(40, 150, 3), rng.uniform(130, 255, 3)
     tilt = rng.uniform(-60, 60, 2)
     picture = ground + (x[..., None] - 0.5) * tilt[0] + (y[..., None] - 0.5) * tilt[1]
-    centre, radius = rng.uniform(0.38, 0.62, 2), rng.uniform(0.2, 0.34)
-    u, v = (x - centre[0]) / radius, (y - centre[1]) / radius
+    center, radius = rng.uniform(0.38, 0.62, 2), rng.uniform(0.2, 0.34)
+    u, v = (x - center[0]) / radius, (y - center[1]) / radius
     far = np.hypot(u, v)
     square = np.maximum(abs(u), abs(v)) < 1
     shape = [

@@ -10,9 +10,18 @@ import numpy as np
 import pytest
 from report_run import make_run
 
-from coview.reports.curves import Chart, Level, Line, chart_figure, draw, smooth, thin, ticks
+from coview.reports.curves import (
+    Chart,
+    Level,
+    Line,
+    chart_figure,
+    draw_chart,
+    smooth,
+    thin,
+    ticks,
+)
 from coview.reports.figures import health_charts, knn_chart, loss_chart
-from coview.reports.numerals import percent
+from coview.reports.formatting import percent
 from coview.reports.records import Record, read_record
 
 
@@ -31,7 +40,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
 
 
 def test_curve_goes_through_its_points() -> None:
-    root = ElementTree.fromstring(draw(chart(), 330, 200))
+    root = ElementTree.fromstring(draw_chart(chart(), 330, 200))
     path = next(e.get("d") for e in root.iter("path"))
     places = np.array([pair.split() for pair in path[1:].split("L")], dtype=float)
     x, y = places.T
@@ -41,7 +50,9 @@ def test_curve_goes_through_its_points() -> None:
 
 
 def test_level_lies_where_its_value_is() -> None:
-    root = ElementTree.fromstring(draw(chart(levels=(Level(name="chance", height=3.0),)), 330, 200))
+    root = ElementTree.fromstring(
+        draw_chart(chart(levels=(Level(name="chance_level", height=3.0),)), 330, 200)
+    )
     path = next(e.get("d") for e in root.iter("path"))
     last = float(path.split("L")[-1].split()[1])
     level = next(e for e in root.iter("line") if e.get("class") == "level")
@@ -50,14 +61,14 @@ def test_level_lies_where_its_value_is() -> None:
 
 
 def test_levels_are_always_inside_the_frame() -> None:
-    levels = (Level(name="chance", height=90.0), Level(name="floor", height=-50.0))
-    root = ElementTree.fromstring(draw(chart(levels=levels), 330, 200))
+    levels = (Level(name="chance_level", height=90.0), Level(name="lower_bound", height=-50.0))
+    root = ElementTree.fromstring(draw_chart(chart(levels=levels), 330, 200))
     heights = [float(e.get("y1", "")) for e in root.iter("line") if e.get("class") == "level"]
     assert all(12 <= height <= 162 for height in heights)
 
 
 def test_hover_tells_the_values_in_words() -> None:
-    root = ElementTree.fromstring(draw(chart(), 330, 200))
+    root = ElementTree.fromstring(draw_chart(chart(), 330, 200))
     rows = json.loads(root.get("data-points", ""))
     assert [row[1] for row in rows] == [
         "epoch 0\nloss 4.00", "epoch 1.00\nloss 2.00", "epoch 2.00\nloss 3.00"]  # fmt: skip
@@ -65,7 +76,7 @@ def test_hover_tells_the_values_in_words() -> None:
 
 def test_hover_of_two_lines_takes_the_nearest_point() -> None:
     second = Line(name="held out", points=([0.0, 1.9], [8.0, 9.0]))
-    drawing = draw(chart(lines=[*chart().lines, second]), 330, 200)
+    drawing = draw_chart(chart(lines=[*chart().lines, second]), 330, 200)
     rows = json.loads(ElementTree.fromstring(drawing).get("data-points", ""))
     assert [row[1].split("held out ")[1] for row in rows] == ["8.00", "9.00", "9.00"]
 
@@ -77,7 +88,9 @@ def test_two_lines_have_a_legend() -> None:
 
 
 def test_description_holds_first_and_last_value() -> None:
-    words = ElementTree.fromstring(draw(chart(format=percent), 330, 200)).get("aria-label", "")
+    words = ElementTree.fromstring(draw_chart(chart(format=percent), 330, 200)).get(
+        "aria-label", ""
+    )
     assert re.sub(r"\s", " ", words) == (
         "Loss: loss from 400.0 % to 300.0 % between epoch 0 and 2.00."
     )
@@ -86,7 +99,7 @@ def test_description_holds_first_and_last_value() -> None:
 @pytest.mark.parametrize("values", [([1.0], [2.0]), ([0.0, 1.0], [5.0, 5.0]), ([0.0], [0.0]),
                                     ([0.0, 1e9], [1e-12, 1e12])])  # fmt: skip
 def test_draw_takes_flat_and_extreme_data(values: tuple[list[float], list[float]]) -> None:
-    drawing = draw(chart(lines=[Line(name="loss", points=values, dots=True)]), 330, 200)
+    drawing = draw_chart(chart(lines=[Line(name="loss", points=values, dots=True)]), 330, 200)
     assert "nan" not in drawing
     assert "inf" not in drawing
 
@@ -137,7 +150,7 @@ def test_smooth_reduces_noise() -> None:
 def test_loss_chart_has_chance_and_floor(record: Record) -> None:
     found = loss_chart(record)
     assert [(level.name, round(level.height, 2)) for level in found.levels] == [
-        ("chance", 6.93), ("floor", 4.95)]  # fmt: skip
+        ("chance_level", 6.93), ("lower_bound", 4.95)]  # fmt: skip
 
 
 def test_every_health_chart_has_the_untrained_value(record: Record) -> None:
@@ -158,18 +171,18 @@ def test_health_without_a_start_has_no_untrained_line(record: Record, tmp_path_f
     path.write_text("\n".join(kept))
     late = read_record(folder)
     assert all(chart.levels == () for chart in health_charts(late))
-    assert [level.name for level in knn_chart(late).levels] == ["chance"]
+    assert [level.name for level in knn_chart(late).levels] == ["chance_level"]
 
 
 def test_knn_chart_has_the_untrained_value_and_chance(record: Record) -> None:
     untrained, chance = knn_chart(record).levels
     assert untrained.height == record.knn[0]["accuracy"]
-    assert (chance.name, chance.height) == ("chance", 1 / len(record.class_names))
+    assert (chance.name, chance.height) == ("chance_level", 1 / len(record.class_names))
 
 
 def test_names_of_two_levels_stand_on_different_sides(record: Record) -> None:
     names = re.findall(
-        r'<text x="([\d.]+)"[^>]*class="level-name', draw(loss_chart(record), 330, 200)
+        r'<text x="([\d.]+)"[^>]*class="level-name', draw_chart(loss_chart(record), 330, 200)
     )
     assert len(names) == 2
     assert names[0] != names[1]
@@ -186,9 +199,7 @@ def test_steps_written_twice_count_once(tmp_path_factory) -> None:  # type: igno
 
 def test_figures_that_no_training_changes_are_told_in_words(record: Record) -> None:
     notes = {chart.title: chart.note.replace("\u202f", " ") for chart in health_charts(record)}
-    assert notes["View retrieval"].endswith(
-        "colours alone match 10.2 %, tiny pictures alone 16.1 %"
-    )
+    assert notes["View retrieval"].endswith("colors alone match 10.2 %, tiny pictures alone 16.1 %")
     assert notes["Effective rank of h"] == "directions that the features use; of 256"
     assert notes["Held-out loss"].endswith("chance 7.85, floor 5.88")
 
@@ -196,6 +207,6 @@ def test_figures_that_no_training_changes_are_told_in_words(record: Record) -> N
 def test_an_unknown_health_figure_gets_a_chart_of_its_own(tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
     folder = make_run(tmp_path_factory.mktemp("runs") / "new", images=20)
     with (folder / "metrics.jsonl").open("a") as stream:
-        line = {"kind": "health", "step": 1000, "epoch": 40, "figures": {"neighbour_churn": 0.2}}
+        line = {"kind": "health", "step": 1000, "epoch": 40, "figures": {"neighbor_churn": 0.2}}
         stream.write(json.dumps(line) + "\n")
-    assert "Neighbour churn" in [chart.title for chart in health_charts(read_record(folder))]
+    assert "Neighbor churn" in [chart.title for chart in health_charts(read_record(folder))]

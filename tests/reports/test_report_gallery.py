@@ -82,7 +82,7 @@ def test_group_labels_without_any_label_are_one_group() -> None:
     assert titles == ["images"]
 
 
-def test_shape_path_differs_where_the_colour_repeats() -> None:
+def test_shape_path_differs_where_the_color_repeats() -> None:
     commands = {"".join(c for c in shape_path(g, 9, 9) if c.isalpha()) for g in (0, 7, 14)}
     assert len(commands) == 3
 

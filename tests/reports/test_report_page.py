@@ -18,7 +18,7 @@ from report_run import CLASSES, NASTY, make_run
 import coview
 from coview.core.errors import RunError
 from coview.reports import read_record, write_report
-from coview.reports.answer import encoder_name
+from coview.reports.summary import encoder_name
 
 SOURCE = Path(coview.__file__).parents[1]
 VOID = {"br", "hr", "img", "link", "meta"}
@@ -32,7 +32,7 @@ class Outline(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.words: list[str] = []
-        self.feed(text)
+        self.loader(text)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -110,7 +110,7 @@ def test_report_answers_first_whether_it_learned(good: tuple[Path, Outline]) -> 
 def test_report_has_every_section_in_order(good: tuple[Path, Outline]) -> None:
     _, outline = good
     names = [attributes["id"] for attributes in outline.named("section")]
-    assert names == ["curves", "views", "neighbours", "map-of-images", "evaluation", "pairs",
+    assert names == ["curves", "views", "neighbors", "map-of-images", "evaluation", "pairs",
                      "files", "events", "making"]  # fmt: skip
     assert {f"#{name}" for name in names} == {a["href"] for a in outline.named("a")}
 
@@ -128,7 +128,7 @@ def test_report_is_accessible(good: tuple[Path, Outline]) -> None:
     assert len(identifiers) == len(set(identifiers))
 
 
-@pytest.mark.parametrize("kind", ["chance", "collapsed", "partly collapsed", "unchanged",
+@pytest.mark.parametrize("kind", ["chance_level", "collapsed", "dimensional collapse", "unchanged",
                                   "shortcut"])  # fmt: skip
 def test_report_of_a_failure_tells_causes_and_remedy(tmp_path: Path, kind: str) -> None:
     outline = report_of(make_run(tmp_path, verdict=kind, images=20))
@@ -147,10 +147,10 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     change(folder / "run.json", command=attack, plan=[attack], hash=attack,
            recipe={attack: {"type": attack, attack: [attack]}}, environment={attack: attack},
            data={"source": attack, "class_names": [attack] * 6})  # fmt: skip
-    change(folder / "verdict.json", verdict="chance", sentence=attack, causes=[attack],
+    change(folder / "verdict.json", verdict="chance_level", sentence=attack, causes=[attack],
            remedy=attack)  # fmt: skip
     lines = [{"kind": "event", "step": 9, "text": attack},
-             {"kind": "refused", "step": 9, "ids": [attack], "reason": attack},
+             {"kind": "skipped", "step": 9, "ids": [attack], "reason": attack},
              {"kind": "health", "step": 0, "epoch": 0, "figures": {attack: 1.0}}]  # fmt: skip
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(json.dumps(line) + "\n" for line in lines)
@@ -198,7 +198,7 @@ def test_report_of_a_killed_run_shows_how_far_it_came(tmp_path: Path) -> None:
         stream.write('{"kind": "step", "step": 405, "lo')
     text = report_of(folder).text.replace("\u202f", " ")
     assert "step 400 of 1,000 (40 %)" in text
-    assert "while training, 10 neighbours" in text
+    assert "while training, 10 neighbors" in text
 
 
 def test_report_of_a_run_whose_last_step_was_not_reported_is_finished(tmp_path: Path) -> None:
@@ -251,12 +251,12 @@ def test_report_ignores_values_that_are_no_numbers(tmp_path: Path) -> None:
     folder = make_run(tmp_path, images=20)
     lines = [{"kind": "step", "step": 5, "epoch": "?", "loss": None},
              {"kind": "step", "step": "x"}, {"kind": "health", "step": 50, "figures": None},
-             {"kind": "knn", "step": 0, "accuracy": True}, {"kind": "refused", "step": None},
+             {"kind": "knn", "step": 0, "accuracy": True}, {"kind": "skipped", "step": None},
              ["not", "an", "object"]]  # fmt: skip
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(json.dumps(line) + "\n" for line in lines)
         stream.write('{"kind": "step", "step": 10, "epoch": 0.4, "loss": NaN}\n')
-    change(folder / "run.json", chance="high", floor=None, total_steps=None, epochs="many",
+    change(folder / "run.json", chance_level="high", lower_bound=None, total_steps=None, epochs="many",
            created=3, plan="because", parameters=[], data=None)  # fmt: skip
     text = report_of(folder).text
     assert "Loss" in text
@@ -283,10 +283,10 @@ def test_report_without_labels_shows_no_classes(tmp_path: Path) -> None:
     assert not any(a.get("class") in ("same", "different") for a in outline.named("li"))
 
 
-def test_neighbours_are_framed_by_class(good: tuple[Path, Outline]) -> None:
+def test_neighbors_are_framed_by_class(good: tuple[Path, Outline]) -> None:
     path, outline = good
     gallery = read_record(path.parent).gallery
-    labels, rows = gallery["labels"], gallery["neighbour_rows"]
+    labels, rows = gallery["labels"], gallery["neighbor_rows"]
     same = int((labels[rows] == labels[gallery["query_rows"]][:, None]).sum())
     frames = [a.get("class") for a in outline.named("li") if a.get("class")]
     assert 0 < same < rows.size
@@ -294,13 +294,13 @@ def test_neighbours_are_framed_by_class(good: tuple[Path, Outline]) -> None:
     assert frames.count("different") == rows.size - same
 
 
-def test_report_ignores_neighbours_outside_the_gallery(tmp_path: Path) -> None:
+def test_report_ignores_neighbors_outside_the_gallery(tmp_path: Path) -> None:
     folder = make_run(tmp_path, images=20)
     path = folder / "report" / "gallery.npz"
     with np.load(path) as archive:
         arrays = dict(archive)
-    arrays["neighbour_rows"][:, 0] = 20
-    arrays["neighbour_rows"][:, 1] = -1
+    arrays["neighbor_rows"][:, 0] = 20
+    arrays["neighbor_rows"][:, 1] = -1
     arrays["query_rows"][0] = 99
     np.savez(path, **arrays)
     outline = report_of(folder)

@@ -37,7 +37,7 @@ def test_headline_takes_the_standard_setting_and_never_the_best(folder: Path) ->
 
 def test_headline_holds_what_has_to_be_beaten(folder: Path) -> None:
     knn, linear = headline_scores(read_record(folder))
-    assert (knn.untrained, knn.pixels, knn.chance) == (0.418, 0.333, 1 / 6)
+    assert (knn.untrained, knn.pixels, knn.chance_level) == (0.418, 0.333, 1 / 6)
     assert (linear.trained, linear.untrained, linear.pixels) == (0.868, 0.521, 0.387)
 
 
@@ -51,7 +51,7 @@ def test_headline_falls_back_to_the_accuracy_while_training(folder: Path) -> Non
     assert linear.title == "Linear accuracy"
 
 
-def test_standard_prefers_h_to_any_number_of_neighbours() -> None:
+def test_standard_prefers_h_to_any_number_of_neighbors() -> None:
     assert standard([result("z", 20, 0.9), result("h", 200, 0.1)])["tap"] == "h"
 
 
@@ -93,7 +93,7 @@ def test_settings_of_every_protocol_are_told_in_words(
 
 def test_chance_of_unbalanced_classes_is_the_largest_of_them(folder: Path) -> None:
     data = {"classes": 6, "largest_class_share": 0.4}
-    assert headline_scores(evaluation(folder, "knn.json", data=data))[0].chance == 0.4
+    assert headline_scores(evaluation(folder, "knn.json", data=data))[0].chance_level == 0.4
 
 
 def test_headline_says_how_many_images_were_judged(folder: Path) -> None:

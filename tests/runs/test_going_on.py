@@ -145,7 +145,7 @@ def test_a_full_disk_at_the_export_leaves_a_run_that_goes_on(straight, tmp_path,
         raise StorageError("No space left on device.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("coview.encoders.export.write_json", full)
+        patch.setattr("coview.encoders.exchange.export.write_json", full)
         assert main([*SCENES, "--out", str(tmp_path / "run")]) == 2
     assert not (tmp_path / "run" / "verdict.json").exists()
     assert main(["resume", str(tmp_path / "run")]) == 0
@@ -163,7 +163,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeyp
     asked = []
     choose = coview.training.precision.choose_precision
     monkeypatch.setattr(
-        "coview.runs.network.choose_precision",
+        "coview.recipes.build.choose_precision",
         lambda *words, **more: asked.append(choose(*words, **more)) or asked[-1],
     )
     assert main(["resume", str(run)]) == 0
@@ -172,7 +172,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeyp
 
 def test_a_diverged_run_is_given_up_and_says_so(tmp_path, capsys):
     run = tmp_path / "run"
-    wild = ["--optimiser", "sgd", "--learning-rate", "1e25", "--epochs", "8"]
+    wild = ["--optimizer", "sgd", "--learning-rate", "1e25", "--epochs", "8"]
     assert main([*SCENES, *wild, "--out", str(run)]) == 4
     said = capsys.readouterr().out
     assert "Diverged" in said

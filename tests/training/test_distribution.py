@@ -14,15 +14,15 @@ import torch
 from torch import nn
 
 from coview.core.errors import InvalidValue
-from coview.core.ranks import ALONE
+from coview.core.ranks import SINGLE_PROCESS
 from coview.training import distribution, heartbeat
 from coview.training.distribution import (
     agreed_reason,
+    assert_replicas_equal,
     average_gradients,
     buckets,
-    joined,
-    own_device,
-    same_everywhere,
+    init_distributed,
+    local_device,
 )
 from coview.training.heartbeat import Heartbeat
 from processes import together
@@ -43,7 +43,7 @@ def with_gradients(rank):
 
 def check_gradients_become_their_mean_whatever_their_layout(ranks):
     mine = with_gradients(ranks.rank)
-    if ranks.leads:
+    if ranks.is_main:
         mine.to(memory_format=torch.channels_last)
         grad = mine[0].weight.grad
         mine[0].weight.grad = grad.contiguous(memory_format=torch.channels_last)
@@ -59,7 +59,7 @@ def check_gradients_become_their_mean_whatever_their_layout(ranks):
 def check_parameter_without_a_gradient_on_some_or_all_ranks(ranks):
     mine = with_gradients(ranks.rank)
     mine[0].weight.grad = None
-    if not ranks.leads:
+    if not ranks.is_main:
         mine[3].bias.grad = None
     average_gradients(mine.parameters(), ranks)
     assert mine[0].weight.grad is None
@@ -94,12 +94,12 @@ def check_mean_gradient_is_that_of_the_whole_batch(ranks):
 
 
 def check_different_networks_are_named(ranks):
-    same_everywhere(network(), ranks)
+    assert_replicas_equal(network(), ranks)
     mine = network()
     if ranks.rank == ranks.world - 1:
         mine[1].running_var[2] += 1e-6
     with pytest.raises(InvalidValue, match=rf"0 and {ranks.world - 1} differ in 1\.running_var"):
-        same_everywhere(mine, ranks)
+        assert_replicas_equal(mine, ranks)
 
 
 def check_reason_is_the_first_that_any_rank_has(ranks):
@@ -125,17 +125,17 @@ def test_processes(check, faults):
 def test_alone_changes_nothing():
     mine = with_gradients(0)
     before = copy.deepcopy([parameter.grad for parameter in mine.parameters()])
-    average_gradients(mine.parameters(), ALONE)
-    same_everywhere(mine, ALONE)
+    average_gradients(mine.parameters(), SINGLE_PROCESS)
+    assert_replicas_equal(mine, SINGLE_PROCESS)
     assert all(torch.equal(p.grad, b) for p, b in zip(mine.parameters(), before, strict=True))
-    assert agreed_reason("why", ALONE) == "why"
+    assert agreed_reason("why", SINGLE_PROCESS) == "why"
 
 
 def test_without_torchrun_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined(torch.device("cpu")) as ranks:
-        assert ranks is ALONE
-    assert own_device("cpu") == torch.device("cpu")
+    with init_distributed(torch.device("cpu")) as ranks:
+        assert ranks is SINGLE_PROCESS
+    assert local_device("cpu") == torch.device("cpu")
 
 
 def test_half_an_environment_of_torchrun_is_refused(monkeypatch):
@@ -145,7 +145,7 @@ def test_half_an_environment_of_torchrun_is_refused(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with (
         pytest.raises(InvalidValue, match="MASTER_ADDR, MASTER_PORT is not set"),
-        joined(torch.device("cpu")),
+        init_distributed(torch.device("cpu")),
     ):
         pass
 
@@ -181,10 +181,17 @@ class Store:
         self.words.setdefault(key, value)
 
 
-def beating(store, *ranks, world=3, patience=0.5):
+def beating(store, *ranks, world=3, max_skipped_steps=0.5):
     said = {rank: [] for rank in ranks}
     found = [
-        Heartbeat(store, rank, world, every=0.05, patience=patience, leave=said[rank].append)
+        Heartbeat(
+            store,
+            rank,
+            world,
+            every=0.05,
+            max_skipped_steps=max_skipped_steps,
+            leave=said[rank].append,
+        )
         for rank in ranks
     ]
     for one in found:
@@ -214,7 +221,7 @@ def test_process_that_is_not_heard_of_ends_all_and_is_named_once():
 
 
 def test_error_that_one_process_tells_ends_the_others_at_once():
-    found, said = beating(Store(), 0, 1, 2, patience=60)
+    found, said = beating(Store(), 0, 1, 2, max_skipped_steps=60)
     found[2].part()
     found[2].tell("Process 2 has ended: no space left")
     found[0].tell("Process 0 has ended: connection closed")
@@ -225,12 +232,14 @@ def test_error_that_one_process_tells_ends_the_others_at_once():
 
 
 def test_silence_ends_a_run_within_30_seconds():
-    assert heartbeat.PATIENCE + 2 * heartbeat.EVERY < 28  # the rest is for torchrun to notice
+    assert (
+        heartbeat.MAX_SKIPPED_STEPS + 2 * heartbeat.EVERY < 28
+    )  # the rest is for torchrun to notice
 
 
 def test_store_that_is_gone_ends_the_process():
     store = Store()
-    _, said = beating(store, 0, patience=60)
+    _, said = beating(store, 0, max_skipped_steps=60)
     store.gone = True
     time.sleep(0.5)
     (sentence,) = said[0]

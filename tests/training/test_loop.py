@@ -8,15 +8,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from coview.core.errors import InvalidValue, StorageError
 from coview.core.files import read_lines
 from coview.training import (
-    Feed,
-    OptimiserSpec,
-    Telemetry,
+    BatchLoader,
+    MetricsLog,
+    OptimizerSpec,
     choose_precision,
     collect,
-    take_step,
     train,
+    train_step,
 )
-from coview.training.step import seed_step
+from coview.training.step import seed_torch
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,7 @@ class Line(nn.Module):
     def after_step(self, step):
         self.accepted += 1
 
-    def go_smaller(self, images):
+    def reduce_memory(self, images):
         if self.parts == 0:
             return ""
         self.parts -= 1
@@ -64,25 +64,25 @@ class Line(nn.Module):
         raise NotImplementedError
 
 
-def feed(total_steps=12, start_step=0, workers=0):
+def loader(total_steps=12, start_step=0, workers=0):
     ids = np.arange(20, dtype=np.int64)
 
     def render(rows, ids, epoch):
         return (torch.from_numpy(rows).float()[:, None, None, None] / 20,)
 
-    return Feed(
+    return BatchLoader(
         ids, None, render, batch_size=4, seed=1, total_steps=total_steps,
         start_step=start_step, workers=workers,
     )  # fmt: skip
 
 
-def run(tmp_path, task, batches=None, *, optimiser="sgd", **changes):
-    batches = batches or feed()
-    rule = OptimiserSpec(name=optimiser, learning_rate=0.1, weight_decay=0.01).build(task)
-    telemetry = Telemetry(tmp_path / "metrics.jsonl", chance=1.0, every=4)
+def run(tmp_path, task, batches=None, *, optimizer="sgd", **changes):
+    batches = batches or loader()
+    rule = OptimizerSpec(name=optimizer, learning_rate=0.1, weight_decay=0.01).build(task)
+    metrics_log = MetricsLog(tmp_path / "metrics.jsonl", chance_level=1.0, every=4)
     saved = []
     settings = {
-        "optimiser": rule, "learning_rates": [0.1] * 100, "telemetry": telemetry,
+        "optimizer": rule, "learning_rates": [0.1] * 100, "metrics_log": metrics_log,
         "precision": choose_precision("fp32", CPU), "save": saved.append, **changes,
     }  # fmt: skip
     outcome = train(task, batches, **settings)
@@ -157,20 +157,20 @@ def test_loop_saves_less_often_where_a_save_is_slow(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["nan loss", "inf gradient"])
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "lars"])
-def test_loop_refused_step_has_never_been(tmp_path, fault, optimiser):
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_loop_refused_step_has_never_been(tmp_path, fault, optimizer):
     """Parameters, buffers and moments of a run with a bad step, and of one without that batch."""
     task, skipping = Line({6: fault}), Line()
     states = []
-    for learner, batches in ((task, feed()), (skipping, feed())):
-        rule = OptimiserSpec(name=optimiser, learning_rate=0.1).build(learner)
+    for learner, batches in ((task, loader()), (skipping, loader())):
+        rule = OptimizerSpec(name=optimizer, learning_rate=0.1).build(learner)
         precision = choose_precision("fp32", CPU)
         for batch in batches:
-            seed_step(1, batch.step, CPU)
+            seed_torch(1, batch.step, CPU)
             before = collect(learner, rule)
             if learner is skipping and batch.step == 6:
                 continue
-            step = take_step(learner, batch, rule, 0.1, precision)
+            step = train_step(learner, batch, rule, 0.1, precision)
             after = collect(learner, rule)
             same = before.keys() == after.keys() and all(
                 torch.equal(before[name], after[name]) for name in before
@@ -183,18 +183,18 @@ def test_loop_refused_step_has_never_been(tmp_path, fault, optimiser):
 
 def test_loop_refused_step_of_a_real_learner_is_invisible():
     learner, batches, settings = tiny_run.build("nowhere-at-all")
-    rule = settings["optimiser"]
+    rule = settings["optimizer"]
     for batch in batches:
         if batch.step == 2:
             before = collect(learner, rule)
             batch.views[0][0, 0, 0, 0] = float("nan")
-            step = take_step(learner, batch, rule, 0.1, settings["precision"])
+            step = train_step(learner, batch, rule, 0.1, settings["precision"])
             assert not step.accepted
             assert step.fault.startswith("the loss NTXent is nan")
             after = collect(learner, rule)
             assert all(torch.equal(before[name], after[name]) for name in before)
             return
-        assert take_step(learner, batch, rule, 0.1, settings["precision"]).accepted
+        assert train_step(learner, batch, rule, 0.1, settings["precision"]).accepted
 
 
 class Waits(TorchDispatchMode):
@@ -207,19 +207,19 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "lars"])
-def test_loop_step_waits_for_the_device_once(tmp_path, optimiser):
-    learner, batches, settings = tiny_run.build(tmp_path, optimiser=optimiser)
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_loop_step_waits_for_the_device_once(tmp_path, optimizer):
+    learner, batches, settings = tiny_run.build(tmp_path, optimizer=optimizer)
     batch = next(iter(batches))
     with Waits() as waits:
-        take_step(learner, batch, settings["optimiser"], 0.1, settings["precision"])
+        train_step(learner, batch, settings["optimizer"], 0.1, settings["precision"])
     assert waits.count == 1
 
 
 def test_loop_records_the_images_of_a_refused_step(tmp_path):
     _, rows, _ = run(tmp_path, Line({3: "nan loss", 8: "inf gradient"}))
-    refused = kinds(rows, "refused")
-    expected = {batch.step: batch.ids.tolist() for batch in feed()}
+    refused = kinds(rows, "skipped")
+    expected = {batch.step: batch.ids.tolist() for batch in loader()}
     assert [(row["step"], row["ids"]) for row in refused] == [(4, expected[3]), (9, expected[8])]
     assert refused[0]["reason"] == "the loss error is nan"
     assert refused[1]["reason"] == "the gradient norm is inf"
@@ -228,7 +228,7 @@ def test_loop_records_the_images_of_a_refused_step(tmp_path):
 
 def test_loop_stops_after_refused_steps_in_a_row(tmp_path):
     task = Line(dict.fromkeys(range(5, 12), "nan loss"))
-    outcome, rows, saved = run(tmp_path, task, patience=3)
+    outcome, rows, saved = run(tmp_path, task, max_skipped_steps=3)
     assert (outcome.step, outcome.stopped) == (8, True)
     assert outcome.diverged
     assert "3 steps in a row were refused" in outcome.reason
@@ -237,7 +237,9 @@ def test_loop_stops_after_refused_steps_in_a_row(tmp_path):
 
 
 def test_loop_refused_steps_apart_do_not_stop_it(tmp_path):
-    outcome, _, _ = run(tmp_path, Line(dict.fromkeys((2, 4, 6, 8), "nan loss")), patience=2)
+    outcome, _, _ = run(
+        tmp_path, Line(dict.fromkeys((2, 4, 6, 8), "nan loss")), max_skipped_steps=2
+    )
     assert not outcome.stopped
 
 
@@ -256,7 +258,11 @@ def test_loop_goes_on_where_a_checkpoint_cannot_be_written(tmp_path, capsys):
 
     tries = iter([refuse, refuse, print, print])
     outcome, rows, _ = run(
-        tmp_path, Line(), batches=feed(total_steps=4), save=lambda s: next(tries)(s), save_seconds=0
+        tmp_path,
+        Line(),
+        batches=loader(total_steps=4),
+        save=lambda s: next(tries)(s),
+        save_seconds=0,
     )
     assert not outcome.stopped
     events = kinds(rows, "event")
@@ -306,11 +312,11 @@ def test_loop_randomness_inside_the_network_is_a_function_of_the_step():
     def losses(batches):
         task, found = Line(), {}
         for batch in batches:
-            seed_step(batches.seed, batch.step, CPU)
+            seed_torch(batches.seed, batch.step, CPU)
             found[batch.step] = float(task.loss(batch, batch.step)["error"].detach())
         return found
 
-    whole, later = losses(feed()), losses(feed(start_step=6))
+    whole, later = losses(loader()), losses(loader(start_step=6))
     assert {step: whole[step] for step in later} == later
 
 
@@ -339,7 +345,7 @@ def test_loop_with_bf16_learns_and_keeps_float32_weights(tmp_path):
     outcome = train(learner, batches, **settings)
     assert outcome.step == 6
     assert {p.dtype for p in learner.parameters()} == {torch.float32}
-    assert kinds(read_lines(tmp_path / "metrics.jsonl"), "refused") == []
+    assert kinds(read_lines(tmp_path / "metrics.jsonl"), "skipped") == []
 
 
 def test_loop_lowers_the_loss(tmp_path):

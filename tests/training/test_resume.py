@@ -19,12 +19,12 @@ TIMES = {"images_per_second", "wait_share", "seconds"}
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """The run that never stopped: its folder and final state, once for each optimiser."""
+    """The run that never stopped: its folder and final state, once for each optimizer."""
 
     @functools.cache
-    def train(optimiser, method="simclr"):
-        folder = tmp_path_factory.mktemp(optimiser)
-        outcome, state = tiny_run.run(folder, optimiser=optimiser, method=method)
+    def train(optimizer, method="simclr"):
+        folder = tmp_path_factory.mktemp(optimizer)
+        outcome, state = tiny_run.run(folder, optimizer=optimizer, method=method)
         assert (outcome.step, outcome.stopped) == (40, False)
         return folder, state
 
@@ -44,14 +44,14 @@ def reports(folder):
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("optimiser", sorted(tiny_run.OPTIMISERS))
+@pytest.mark.parametrize("optimizer", sorted(tiny_run.OPTIMIZERS))
 def test_resume_of_twenty_steps_gives_the_forty_straight_ones(
-    straight, tmp_path, optimiser, workers
+    straight, tmp_path, optimizer, workers
 ):
-    folder, expected = straight(optimiser)
-    outcome, _ = tiny_run.run(tmp_path, optimiser=optimiser, workers=workers, stop_after=20)
+    folder, expected = straight(optimizer)
+    outcome, _ = tiny_run.run(tmp_path, optimizer=optimizer, workers=workers, stop_after=20)
     assert (outcome.step, outcome.stopped) == (20, True)
-    outcome, state = tiny_run.run(tmp_path, optimiser=optimiser, workers=workers)
+    outcome, state = tiny_run.run(tmp_path, optimizer=optimizer, workers=workers)
     assert (outcome.step, outcome.stopped) == (40, False)
     assert_same(state, expected)
     assert reports(tmp_path) == reports(folder)
@@ -114,7 +114,7 @@ def test_resume_from_the_checkpoint_before_a_damaged_one(straight, tmp_path):
 
 def test_resume_without_workers_gives_the_same_as_with(straight, tmp_path):
     _, expected = straight("lars")
-    assert_same(tiny_run.run(tmp_path, optimiser="lars", workers=2)[1], expected)
+    assert_same(tiny_run.run(tmp_path, optimizer="lars", workers=2)[1], expected)
 
 
 def start(folder):

@@ -3,33 +3,33 @@ import tiny_run
 import torch
 
 from coview.core.errors import RunError
-from coview.training import collect, restore, take_step
+from coview.training import collect, restore, train_step
 
 
-def trained(optimiser, steps=3):
-    learner, feed, settings = tiny_run.build("nowhere-at-all", optimiser=optimiser)
-    rule = settings["optimiser"]
-    for batch, _ in zip(feed, range(steps), strict=False):
-        take_step(learner, batch, rule, 0.1, settings["precision"])
+def trained(optimizer, steps=3):
+    learner, loader, settings = tiny_run.build("nowhere-at-all", optimizer=optimizer)
+    rule = settings["optimizer"]
+    for batch, _ in zip(loader, range(steps), strict=False):
+        train_step(learner, batch, rule, 0.1, settings["precision"])
     return learner, rule
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "moments"),
+    ("optimizer", "moments"),
     [("sgd", ["momentum_buffer"]), ("lars", ["velocity"]), ("adamw", ["exp_avg", "exp_avg_sq"])],
 )
-def test_state_holds_every_parameter_buffer_and_moment(optimiser, moments):
-    learner, rule = trained(optimiser)
+def test_state_holds_every_parameter_buffer_and_moment(optimizer, moments):
+    learner, rule = trained(optimizer)
     state = collect(learner, rule)
     assert {f"task/{name}" for name in learner.state_dict()} < state.keys()
     for name, _ in learner.named_parameters():
-        assert all(state[f"optimiser/{name}/{moment}"].any() for moment in moments)
+        assert all(state[f"optimizer/{name}/{moment}"].any() for moment in moments)
 
 
-@pytest.mark.parametrize("optimiser", sorted(tiny_run.OPTIMISERS))
-def test_state_put_into_a_fresh_task_is_collected_again_bit_for_bit(optimiser):
-    state = collect(*trained(optimiser))
-    fresh = trained(optimiser, steps=0)
+@pytest.mark.parametrize("optimizer", sorted(tiny_run.OPTIMIZERS))
+def test_state_put_into_a_fresh_task_is_collected_again_bit_for_bit(optimizer):
+    state = collect(*trained(optimizer))
+    fresh = trained(optimizer, steps=0)
     restore(*fresh, state)
     again = collect(*fresh)
     assert again.keys() == state.keys()
@@ -65,7 +65,7 @@ def without(state, name):
         (lambda s: without(s, "task/head.layers.0.dense.weight"), "lacks head.layers.0"),
         (lambda s: {**s, "task/extra": torch.ones(1)}, "more than this network: extra"),
         (lambda s: {**s, "task/encoder.bn1.weight": torch.ones(99)}, "other shapes for"),
-        (lambda s: {**s, "optimiser/extra/velocity": torch.ones(1)}, "moments of extra/velocity"),
+        (lambda s: {**s, "optimizer/extra/velocity": torch.ones(1)}, "moments of extra/velocity"),
     ],
 )
 def test_state_of_another_network_is_refused_before_anything_changes(change, words):
@@ -81,9 +81,9 @@ def test_state_of_another_network_is_refused_before_anything_changes(change, wor
 def test_restored_count_of_steps_lies_beside_its_parameter():
     """A fused AdamW on a CUDA device wants its counts there; "meta" is another device anywhere."""
     network = torch.nn.Linear(2, 2, device="meta")
-    optimiser = torch.optim.SGD(network.parameters())
-    moments = {f"optimiser/{name}/step": torch.ones(()) for name in ("weight", "bias")}
+    optimizer = torch.optim.SGD(network.parameters())
+    moments = {f"optimizer/{name}/step": torch.ones(()) for name in ("weight", "bias")}
     tensors = {f"task/{name}": tensor for name, tensor in network.state_dict().items()}
-    restore(network, optimiser, {**tensors, **moments})
-    counts = [state["step"] for state in optimiser.state.values()]
+    restore(network, optimizer, {**tensors, **moments})
+    counts = [state["step"] for state in optimizer.state.values()]
     assert [count.device for count in counts] == [network.weight.device] * 2

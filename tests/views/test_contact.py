@@ -13,9 +13,9 @@ from coview.views import (
     auto_augmented,
     composition,
     contact_sheet,
-    draw,
-    identity,
+    eval_view,
     multi_crop_preset,
+    sample_params,
     simclr,
     views_of,
 )
@@ -29,7 +29,7 @@ from coview.views.contact import (
     LINE,
     MARGIN,
     TEXT,
-    colour_of,
+    color_of,
     describe,
     font,
     headings,
@@ -94,25 +94,25 @@ def test_original_of_any_shape_fits_its_cell(shape):
     assert max(picture.size) == CELL
 
 
-def test_levels_undo_the_normalisation():
+def test_levels_undo_the_normalization():
     store = photographs([(16, 16)])
-    spec = identity(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    spec = eval_view(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     (view,) = views_of(store, np.array([0]), ViewPlan(views=(spec,)), seed=0, epoch=0)
     assert np.array_equal(levels(view.numpy(), spec)[0], store.image(0))
 
 
 def test_caption_names_the_operations_that_were_drawn():
     ids, side = np.array([3]), np.array([32], np.int32)
-    table = draw(ViewSpec(size=32), ids, side, side, seed=0, epoch=0, slot=0)
+    table = sample_params(ViewSpec(size=32), ids, side, side, seed=0, epoch=0, slot=0)
     assert describe(table, 0) == "crop only"
-    table["flip"], table["grey"], table["sigma"], table["solarise"] = 1, 1, 1.25, 1
+    table["flip"], table["gray"], table["sigma"], table["solarize"] = 1, 1, 1.25, 1
     table["order"] = (2, 1, 0, 3)
-    assert describe(table, 0) == "flip, colour, grey, blur 1.2, solarise"
+    assert describe(table, 0) == "flip, color, gray, blur 1.2, solarize"
 
 
 def test_caption_names_the_further_operations_in_their_order():
     plan, side = composition(32, "noise", "cutout", "rotate", "sobel"), np.array([32], np.int32)
-    table = draw(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
+    table = sample_params(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
     table["turns"], table["noise"] = 3, 0.125
     assert describe(table, 0) == "turn 270, Sobel, noise 0.12, cutout"
     (table["turns"], table["sobel"], table["noise"], table["cut_height"]) = (0, 0, 0, 0)
@@ -121,14 +121,14 @@ def test_caption_names_the_further_operations_in_their_order():
 
 def test_caption_names_drawn_augmentations_with_their_strength():
     plan, side = auto_augmented(32, RandAugment()), np.array([32], np.int32)
-    table = draw(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
+    table = sample_params(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
     table["flip"], table["operation"][0, :3] = 1, (5, 0, 13)
     table["magnitude"][0, :3] = (-9.0, 0.0, 0.0)
     assert describe(table, 0) == "flip, Rotate -9, Equalize"
 
 
 def test_long_captions_are_broken_to_fit_their_cell():
-    text = "flip, TranslateX -0.13, AutoContrast, colour, grey, blur 1.2, turn 270, cutout"
+    text = "flip, TranslateX -0.13, AutoContrast, color, gray, blur 1.2, turn 270, cutout"
     lines = wrapped(text).splitlines()
     assert len(lines) > 1
     assert " ".join(lines) == text
@@ -138,7 +138,7 @@ def test_long_captions_are_broken_to_fit_their_cell():
 
 def test_sheet_leaves_room_for_broken_captions(tmp_path):
     store = photographs(SMALL[:2])
-    plan = composition(32, "crop", "noise", "cutout", "rotate", "sobel", "colour")
+    plan = composition(32, "crop", "noise", "cutout", "rotate", "sobel", "color")
     contact_sheet(store, all_rows(store), plan, tmp_path / "views.png", seed=0)
     with Image.open(tmp_path / "views.png") as sheet:
         one_line = 2 * MARGIN + HEADING + 2 * (CELL + GAP + CAPTION) - GAP + LEGEND
@@ -154,13 +154,13 @@ def test_smaller_views_are_shown_smaller_in_the_middle_of_their_cells(tmp_path):
         sheet = np.asarray(image)
     middle = MARGIN + HEADING + CELL // 2
     line = sheet[middle, MARGIN + 3 * (CELL + GAP) :][:CELL]
-    own = (line == colour_of(2)).all(axis=1)
+    own = (line == color_of(2)).all(axis=1)
     assert np.flatnonzero(own).min() == (CELL - 89 - 2 * FRAME) // 2
     assert (line[: np.flatnonzero(own).min()] == 255).all()
 
 
-def test_every_slot_of_ten_has_its_own_colour():
-    assert len({colour_of(slot) for slot in range(10)}) == 10
+def test_every_slot_of_ten_has_its_own_color():
+    assert len({color_of(slot) for slot in range(10)}) == 10
 
 
 def test_equal_sizes_are_not_told():

@@ -18,12 +18,12 @@ from coview.views import (
     Cutout,
     Jitter,
     Noise,
-    QuarterTurns,
+    Rotate90,
     ViewPlan,
     asymmetric,
     auto_augmented,
     composition,
-    identity,
+    eval_view,
     multi_crop,
     multi_crop_preset,
     preset,
@@ -44,9 +44,9 @@ def test_multi_crop_changes_sizes_and_areas_only():
 
 
 def test_multi_crop_takes_local_views_of_their_own():
-    local = replace(simclr(64).views[0], grey=0.9)
+    local = replace(simclr(64).views[0], gray=0.9)
     views = multi_crop(simclr(64), **SIZES, locals=2, local=local).views
-    assert [view.grey for view in views] == [0.2, 0.2, 0.9, 0.9]
+    assert [view.gray for view in views] == [0.2, 0.2, 0.9, 0.9]
 
 
 def test_multi_crop_of_one_view_makes_both_globals_of_it():
@@ -57,7 +57,7 @@ def test_multi_crop_of_one_view_makes_both_globals_of_it():
 
 def test_multi_crop_refuses_what_it_cannot_crop():
     with pytest.raises(InvalidValue, match="no random crop"):
-        multi_crop(ViewPlan(views=(identity(32),)), **SIZES)
+        multi_crop(ViewPlan(views=(eval_view(32),)), **SIZES)
     with pytest.raises(InvalidValue, match="locals is -1"):
         multi_crop(simclr(32), **SIZES, locals=-1)
 
@@ -90,10 +90,10 @@ def test_swav_has_simclrs_operations_everywhere():
         assert replace(view, size=224, crop=Crop()) == expected
 
 
-def test_dino_blurs_and_solarises_each_kind_of_view_in_its_own_way():
+def test_dino_blurs_and_solarizes_each_kind_of_view_in_its_own_way():
     views = multi_crop_preset("dino", locals=3).views
     assert [view.blur.probability for view in views] == [1.0, 0.1, 0.5, 0.5, 0.5]
-    assert [view.solarise for view in views] == [0.0, 0.2, 0.0, 0.0, 0.0]
+    assert [view.solarize for view in views] == [0.0, 0.2, 0.0, 0.0, 0.0]
     assert {view.interpolation for view in views} == {"bicubic"}
     jitter = Jitter(probability=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
     assert all(view.jitter == jitter for view in views)
@@ -121,40 +121,45 @@ def test_asymmetric_augments_one_branch_and_only_crops_and_flips_the_other():
     first, second = asymmetric(224, mean=(0.5,) * 3, std=(0.5,) * 3).views
     assert first == simclr(224, mean=(0.5,) * 3, std=(0.5,) * 3).views[0]
     assert (second.crop, second.flip) == (first.crop, 0.5)
-    assert (second.jitter, second.grey, second.blur) == (None, 0.0, None)
-    assert second.crop_slot is None
+    assert (second.jitter, second.gray, second.blur) == (None, 0.0, None)
+    assert second.share_crop_with is None
 
 
 @pytest.mark.parametrize("size", [32, 224])
 def test_composition_applies_what_is_named_to_the_first_branch_only(size):
-    strength = 0.5 if size == 32 else 1.0
-    colour = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
+    jitter_strength = 0.5 if size == 32 else 1.0
+    color = (
+        0.8 * jitter_strength,
+        0.8 * jitter_strength,
+        0.8 * jitter_strength,
+        0.2 * jitter_strength,
+    )
     jitter = Jitter(
         probability=1.0,
-        brightness=colour[0],
-        contrast=colour[1],
-        saturation=colour[2],
-        hue=colour[3],
+        brightness=color[0],
+        contrast=color[1],
+        saturation=color[2],
+        hue=color[3],
     )
     changes = {
         "crop": {"second_crop": Crop(area=(0.08, 1.0)), "flip": 0.5},
         "cutout": {"cutout": Cutout(probability=1.0, height=(0.5, 0.5), width=None, fill=0.5)},
-        "colour": {"jitter": jitter, "grey": 0.2},
+        "color": {"jitter": jitter, "gray": 0.2},
         "sobel": {"sobel": 1.0},
         "noise": {"noise": Noise(probability=1.0, sigma=(0.05, 0.2))},
         "blur": {"blur": Blur(probability=1.0, sigma=(0.1, 2.0))},
-        "rotate": {"turn": QuarterTurns(probability=1.0, turns=(1, 2, 3))},
+        "rotate": {"rotate90": Rotate90(probability=1.0, turns=(1, 2, 3))},
     }
     assert set(changes) == set(STUDIED)
     for first in changes:
         for second in changes:
             names = (first,) if first == second else (first, second)
             branch, plain = composition(size, *names).views
-            nothing = replace(plain, crop_slot=None)
+            nothing = replace(plain, share_crop_with=None)
             assert branch == replace(nothing, **changes[first] | changes[second])
-            assert plain.crop_slot == 0
-            assert (plain.flip, plain.jitter, plain.grey, plain.blur) == (0.0, None, 0.0, None)
-            assert not plain.staged
+            assert plain.share_crop_with == 0
+            assert (plain.flip, plain.jitter, plain.gray, plain.blur) == (0.0, None, 0.0, None)
+            assert not plain.multi_pass
 
 
 def test_composition_refuses_unknown_and_repeated_names():
@@ -169,17 +174,19 @@ def test_auto_augmented_views_are_crop_flip_and_the_policy():
     assert first == second
     assert (first.crop, first.flip) == (Crop(area=(0.2, 1.0)), 0.5)
     assert first.augment == AutoAugment(policy="cifar10")
-    assert (first.jitter, first.grey, first.blur) == (None, 0.0, None)
+    assert (first.jitter, first.gray, first.blur) == (None, 0.0, None)
 
 
 def test_local_crops_are_smaller_parts_of_the_image():
     store = photographs([(400, 400)] * 50)
     views = multi_crop_preset("logo_small").views
-    from coview.views import draw
+    from coview.views.sample import sample_params
 
     shares = []
     for slot, spec in enumerate(views):
-        table = draw(spec, store.ids, store.heights, store.widths, seed=0, epoch=0, slot=slot)
+        table = sample_params(
+            spec, store.ids, store.heights, store.widths, seed=0, epoch=0, slot=slot
+        )
         shares.append(table["height"] * table["width"].astype(np.float64) / 400**2)
     assert all(share.min() > 0.39 for share in shares[:2])
     assert all(share.min() > 0.045 and share.max() < 0.41 for share in shares[2:])

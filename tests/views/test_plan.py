@@ -12,11 +12,11 @@ from coview.views import (
     Cutout,
     Jitter,
     Noise,
-    QuarterTurns,
     RandAugment,
+    Rotate90,
     ViewPlan,
     ViewSpec,
-    identity,
+    eval_view,
     preset,
     simclr,
 )
@@ -51,24 +51,30 @@ from coview.views import (
         (lambda: Cutout(fill=2), "Cutout.fill"),
         (lambda: Noise(probability=2), "Noise.probability"),
         (lambda: Noise(sigma=(0.0, 0.1)), "Noise.sigma"),
-        (lambda: QuarterTurns(probability=2), "QuarterTurns.probability"),
-        (lambda: QuarterTurns(turns=()), "QuarterTurns.turns"),
-        (lambda: QuarterTurns(turns=(1, 4)), "0, 1, 2 and 3"),
-        (lambda: QuarterTurns(turns=(1, 1)), "each once"),
+        (lambda: Rotate90(probability=2), "QuarterTurns.probability"),
+        (lambda: Rotate90(turns=()), "QuarterTurns.turns"),
+        (lambda: Rotate90(turns=(1, 4)), "0, 1, 2 and 3"),
+        (lambda: Rotate90(turns=(1, 1)), "each once"),
         (lambda: AutoAugment(policy="svhn"), "'imagenet' or 'cifar10'"),
         (lambda: RandAugment(operations=0), "RandAugment.operations"),
         (lambda: RandAugment(operations=9), "give 1 to 8"),
         (lambda: RandAugment(bins=1), "RandAugment.bins"),
         (lambda: RandAugment(magnitude=31), "0 to 30"),
-        (lambda: ViewSpec(size=32, crop_slot=0), "without a crop"),
+        (lambda: ViewSpec(size=32, share_crop_with=0), "without a crop"),
         (
             lambda: ViewSpec(size=32, crop=Crop(), second_crop=Crop(interpolation="bicubic")),
             "resized once",
         ),
-        (lambda: ViewPlan(views=(ViewSpec(size=32, crop=Crop(), crop_slot=0),)), "another slot"),
+        (
+            lambda: ViewPlan(views=(ViewSpec(size=32, crop=Crop(), share_crop_with=0),)),
+            "another slot",
+        ),
         (
             lambda: ViewPlan(
-                views=(ViewSpec(size=32, crop=Crop()), ViewSpec(size=32, crop=Crop(), crop_slot=2))
+                views=(
+                    ViewSpec(size=32, crop=Crop()),
+                    ViewSpec(size=32, crop=Crop(), share_crop_with=2),
+                )
             ),
             "another slot, 0 to 1",
         ),
@@ -76,14 +82,14 @@ from coview.views import (
             lambda: ViewPlan(
                 views=(
                     ViewSpec(size=32, crop=Crop(area=(0.5, 1.0))),
-                    ViewSpec(size=32, crop=Crop(), crop_slot=0),
+                    ViewSpec(size=32, crop=Crop(), share_crop_with=0),
                 )
             ),
             "draws another",
         ),
         (
             lambda: ViewPlan(
-                views=tuple(ViewSpec(size=32, crop=Crop(), crop_slot=1 - k) for k in range(2))
+                views=tuple(ViewSpec(size=32, crop=Crop(), share_crop_with=1 - k) for k in range(2))
             ),
             "draws another",
         ),
@@ -103,28 +109,28 @@ def test_plan_survives_json():
 def test_plan_with_every_operation_survives_json(augment):
     view = ViewSpec(
         size=32, crop=Crop(), second_crop=Crop(), augment=augment, sobel=0.5, noise=Noise(),
-        turn=QuarterTurns(turns=(1, 2)), cutout=Cutout(width=(0.1, 0.2)),
+        rotate90=Rotate90(turns=(1, 2)), cutout=Cutout(width=(0.1, 0.2)),
     )  # fmt: skip
-    plan = ViewPlan(views=(view, ViewSpec(size=8, crop=Crop(), crop_slot=0)))
+    plan = ViewPlan(views=(view, ViewSpec(size=8, crop=Crop(), share_crop_with=0)))
     assert decode(encode(plan), VALUES) == plan  # as run.json reads it
     assert hash(plan) == hash(decode(encode(plan), VALUES))
 
 
 @pytest.mark.parametrize(
-    ("changes", "staged"),
+    ("changes", "multi_pass"),
     [
         ({}, False),
         ({"second_crop": Crop()}, False),
         ({"sobel": 0.1}, True),
         ({"augment": RandAugment()}, True),
-        ({"turn": QuarterTurns()}, True),
+        ({"rotate90": Rotate90()}, True),
         ({"noise": Noise()}, True),
         ({"cutout": Cutout()}, True),
     ],
 )
-def test_view_is_staged_only_for_what_the_kernel_lacks(changes, staged):
-    assert ViewSpec(size=32, crop=Crop(), **changes).staged is staged
-    assert not any(view.staged for view in simclr(224).views)
+def test_view_is_staged_only_for_what_the_kernel_lacks(changes, multi_pass):
+    assert ViewSpec(size=32, crop=Crop(), **changes).multi_pass is multi_pass
+    assert not any(view.multi_pass for view in simclr(224).views)
 
 
 @pytest.mark.parametrize("size", [16, 32])
@@ -135,7 +141,7 @@ def test_simclr_of_small_images_is_the_cifar_policy(size):
             crop=Crop(area=(0.08, 1.0), ratio=(3 / 4, 4 / 3)),
             flip=0.5,
             jitter=Jitter(probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
-            grey=0.2,
+            gray=0.2,
         )
 
 
@@ -147,7 +153,7 @@ def test_simclr_of_large_images_is_the_imagenet_policy(size):
             crop=Crop(area=(0.08, 1.0), ratio=(3 / 4, 4 / 3)),
             flip=0.5,
             jitter=Jitter(probability=0.8, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2),
-            grey=0.2,
+            gray=0.2,
             blur=Blur(probability=0.5, sigma=(0.1, 2.0)),
         )
 
@@ -158,7 +164,7 @@ def test_simclr_has_two_equal_slots():
 
 
 def test_simclr_takes_other_numbers():
-    (view, _) = simclr(32, strength=1.0, blur=0.5, area=(0.2, 1.0)).views
+    (view, _) = simclr(32, jitter_strength=1.0, blur=0.5, area=(0.2, 1.0)).views
     assert view.jitter == Jitter()
     assert view.blur == Blur(probability=0.5)
     assert view.crop == Crop(area=(0.2, 1.0))
@@ -168,7 +174,7 @@ def test_byol_treats_its_two_views_differently():
     first, second = preset("byol", 224).views
     assert first.blur.probability == 1.0
     assert second.blur.probability == 0.1
-    assert (first.solarise, second.solarise) == (0.0, 0.2)
+    assert (first.solarize, second.solarize) == (0.0, 0.2)
     assert first.jitter == Jitter(
         probability=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1
     )
@@ -176,18 +182,18 @@ def test_byol_treats_its_two_views_differently():
 
 def test_moco_v1_always_jitters_all_four_by_two_fifths_and_never_blurs():
     jitter = Jitter(probability=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.4)
-    view = ViewSpec(size=224, crop=Crop(area=(0.2, 1.0)), flip=0.5, jitter=jitter, grey=0.2)
+    view = ViewSpec(size=224, crop=Crop(area=(0.2, 1.0)), flip=0.5, jitter=jitter, gray=0.2)
     assert preset("moco_v1", 224).views == (view, view)
 
 
 def test_moco_of_small_images_is_its_cifar_policy():
     jitter = Jitter(probability=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
-    view = ViewSpec(size=32, crop=Crop(area=(0.08, 1.0)), flip=0.5, jitter=jitter, grey=0.2)
+    view = ViewSpec(size=32, crop=Crop(area=(0.08, 1.0)), flip=0.5, jitter=jitter, gray=0.2)
     assert preset("moco_small", 32).views == (view, view)
 
 
 @pytest.mark.parametrize("name", ["moco_v2", "supcon_small"])
-def test_moco_and_supcon_crop_from_a_fifth_with_weaker_colour(name):
+def test_moco_and_supcon_crop_from_a_fifth_with_weaker_color(name):
     for view in preset(name, 32).views:
         assert view.crop.area == (0.2, 1.0)
         assert view.jitter == Jitter(
@@ -201,4 +207,4 @@ def test_preset_offers_the_nearest_name():
 
 
 def test_identity_changes_nothing_but_the_size():
-    assert identity(48) == ViewSpec(size=48)
+    assert eval_view(48) == ViewSpec(size=48)

@@ -16,21 +16,23 @@ from coview.views import (
     Jitter,
     ViewPlan,
     ViewSpec,
-    draw,
-    identity,
+    eval_view,
     render,
     render_reference,
+    sample_params,
     simclr,
     views_of,
 )
 
-GREY_LEVEL = 1 / 255
-TOLERANCE = 0.05 * GREY_LEVEL
+GRAY_LEVEL = 1 / 255
+TOLERANCE = 0.05 * GRAY_LEVEL
 RENDERERS = [render, render_reference]
 
 
 def drawn(store: ImageStore, spec: ViewSpec, seed: int = 0, slot: int = 0) -> np.ndarray:
-    return draw(spec, store.ids, store.heights, store.widths, seed=seed, epoch=0, slot=slot)
+    return sample_params(
+        spec, store.ids, store.heights, store.widths, seed=seed, epoch=0, slot=slot
+    )
 
 
 def largest_error(renderer, store: ImageStore, spec: ViewSpec, table: np.ndarray) -> float:
@@ -59,12 +61,12 @@ OPERATIONS = {
     "contrast": {"jitter": Jitter(probability=1, brightness=0, saturation=0, hue=0)},
     "saturation": {"jitter": Jitter(probability=1, brightness=0, contrast=0, hue=0)},
     "hue": {"jitter": Jitter(probability=1, brightness=0, contrast=0, saturation=0, hue=0.5)},
-    "grey": {"grey": 1.0},
+    "gray": {"gray": 1.0},
     "blur": {"blur": Blur(probability=1.0)},
     "wide blur": {"blur": Blur(probability=1.0, sigma=(3.0, 9.0))},
     "short blur": {"blur": Blur(probability=1.0, taps=3)},
     "blur of one tap": {"blur": Blur(probability=1.0, taps=1)},
-    "normalise": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "normalize": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
 }
 
 
@@ -78,11 +80,11 @@ def test_operation_equals_torchvision(renderer, name):
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_solarise_equals_torchvision_away_from_the_threshold(renderer):
+def test_solarize_equals_torchvision_away_from_the_threshold(renderer):
     store = photographs(SMALL)
-    spec = ViewSpec(size=32, crop=Crop(), solarise=1.0)
+    spec = ViewSpec(size=32, crop=Crop(), solarize=1.0)
     table, rows = drawn(store, spec), all_rows(store)
-    plain = torchvision_views(store, rows, table, replace(spec, threshold=1.0))
+    plain = torchvision_views(store, rows, table, replace(spec, solarize_threshold=1.0))
     expected = torchvision_views(store, rows, table, spec)
     clear = (plain - 0.5).abs() > TOLERANCE
     error = (renderer(store, rows, table, spec) - expected).abs()
@@ -130,9 +132,9 @@ def test_views_stay_in_range(renderer, interpolation):
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_grey_views_have_equal_channels(renderer):
+def test_gray_views_have_equal_channels(renderer):
     store = photographs(SMALL + MIXED)
-    spec = replace(simclr(32).views[0], grey=1.0)
+    spec = replace(simclr(32).views[0], gray=1.0)
     views = renderer(store, all_rows(store), drawn(store, spec), spec)
     assert torch.equal(views[:, 0], views[:, 1])
     assert torch.equal(views[:, 0], views[:, 2])
@@ -141,14 +143,14 @@ def test_grey_views_have_equal_channels(renderer):
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_identity_returns_the_image_of_that_size(renderer):
     ramp = np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3)
-    store, spec = store_from_arrays([ramp]), identity(16)
+    store, spec = store_from_arrays([ramp]), eval_view(16)
     view = renderer(store, np.array([0]), drawn(store, spec), spec)
     assert np.array_equal((view[0].permute(1, 2, 0) * 255).round().numpy(), ramp)
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_identity_takes_the_central_square(renderer):
-    store, spec = photographs([(40, 60)]), identity(40)
+    store, spec = photographs([(40, 60)]), eval_view(40)
     view = renderer(store, np.array([0]), drawn(store, spec), spec)
     middle = store.image(0)[:, 10:50].astype(np.float32).transpose(2, 0, 1) / 255
     assert np.abs(view[0].numpy() - middle).max() <= 1e-6
@@ -278,7 +280,7 @@ def test_render_refuses_an_out_that_does_not_fit(out):
 
 
 def test_render_refuses_a_crop_outside_its_image():
-    store, spec = photographs([(32, 32), (8, 8)]), identity(32)
+    store, spec = photographs([(32, 32), (8, 8)]), eval_view(32)
     with pytest.raises(InvalidValue, match="not inside image"):
         render(store, np.array([1, 0]), drawn(store, spec), spec)
 

@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from coview.core.images import ImageStore
-from coview.core.keys import philox
+from coview.core.rng import philox
 from coview.views import Table, ViewSpec
 
 JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
@@ -27,14 +27,14 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
     for operation in row["order"]:
         if operation >= 0:
             view = JITTER[operation](view, float(row["factor"][operation]))
-    if row["grey"]:
+    if row["gray"]:
         view = tv.rgb_to_grayscale(view, num_output_channels=3)
     if row["sigma"] > 0:
         taps = 2 * spec.blur.radius(spec.size) + 1
         view = tv.gaussian_blur(view, [taps, taps], [float(row["sigma"])] * 2)
-    if row["solarise"]:
-        view = tv.solarize(view, spec.threshold)
-    if spec.staged:
+    if row["solarize"]:
+        view = tv.solarize(view, spec.solarize_threshold)
+    if spec.multi_pass:
         view = finished(view, row, spec)
     if spec.mean is not None:
         view = tv.normalize(view, list(spec.mean), list(spec.std))
@@ -42,7 +42,7 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
 
 
 def finished(view: torch.Tensor, row: np.void, spec: ViewSpec) -> torch.Tensor:
-    """The staged operations after solarise; plain loops where torchvision has none."""
+    """The staged operations after solarize; plain loops where torchvision has none."""
     if row["turns"]:
         view = torch.from_numpy(np.rot90(view.numpy(), row["turns"], (1, 2)).copy())
     if row["sobel"]:
@@ -58,15 +58,15 @@ def finished(view: torch.Tensor, row: np.void, spec: ViewSpec) -> torch.Tensor:
 
 def slow_sobel(view: np.ndarray) -> np.ndarray:
     """Sobel's gradient magnitude over its largest value, pixel by pixel in float64."""
-    grey = 0.2989 * view[0] + 0.587 * view[1] + 0.114 * view[2]
-    side, out = len(grey), np.zeros_like(view)
+    gray = 0.2989 * view[0] + 0.587 * view[1] + 0.114 * view[2]
+    side, out = len(gray), np.zeros_like(view)
     weights = {-1: 1.0, 0: 2.0, 1: 1.0}
     for y in range(side):
         for x in range(side):
             slope_x = slope_y = 0.0
             for dy in (-1, 0, 1):
                 for dx in (-1, 0, 1):
-                    value = grey[min(max(y + dy, 0), side - 1), min(max(x + dx, 0), side - 1)]
+                    value = gray[min(max(y + dy, 0), side - 1), min(max(x + dx, 0), side - 1)]
                     slope_x += dx * weights[dy] * value
                     slope_y += dy * weights[dx] * value
             out[:, y, x] = (slope_x**2 + slope_y**2) ** 0.5 / 20**0.5

@@ -17,9 +17,9 @@ class Demo:
     seed: int = option("of everything", 0)
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Demo, "demo", words)
-    from coview.cli.outcome import exit_code
+    from coview.cli.exit_codes import exit_code
     from coview.cli.tables import evaluation_table
     from coview.runs import demo
 

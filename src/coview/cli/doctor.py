@@ -19,7 +19,7 @@ class Doctor:
     download: bool = option("allow a torchvision data set to be fetched", False)
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Doctor, "doctor", words)
     from coview.runs import doctor
 

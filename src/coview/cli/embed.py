@@ -24,7 +24,7 @@ class Embed:
     allow_broken: bool = option("go on with more than 1 %% of broken files", False)
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Embed, "embed", words)
     from coview.core.progress import say
     from coview.runs import embed, embedding_file

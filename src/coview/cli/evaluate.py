@@ -1,4 +1,4 @@
-"""coview evaluate RUN --data LABELLED"""
+"""coview evaluate RUN --data LABELED"""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from coview.cli.options import argument, option, parse
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Judge an encoder on labelled images, beside the untrained encoder and raw pixels."""
+    """Judge an encoder on labeled images, beside the untrained encoder and raw pixels."""
 
     run: str = argument("the run's folder")
-    data: str = option("labelled images: neighbours and probe training come from here", "")
-    test: str | None = option("labelled images to be judged on (default: a part of --data)")
+    data: str = option("labeled images: neighbors and probe training come from here", "")
+    test: str | None = option("labeled images to be judged on (default: a part of --data)")
     protocols: str = option("which, separated by commas", "knn,linear")
     labels: str = option("where labels come from: auto, folders, column", "auto")
     device: str = option("auto, cpu or cuda", "auto")
@@ -23,7 +23,7 @@ class Evaluate:
     download: bool = option("allow a torchvision data set to be fetched", False)
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Evaluate, "evaluate", words)
     from coview.cli.tables import evaluation_table
     from coview.runs import evaluate

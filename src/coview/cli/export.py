@@ -18,7 +18,7 @@ class Export:
     out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors or .onnx)")
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Export, "export", words)
     from coview.core.progress import say
     from coview.runs import export

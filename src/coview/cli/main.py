@@ -19,7 +19,7 @@ VERBS = {
     "demo": "a complete first run without data, network or GPU",
     "pretrain": "learn a representation from a folder of images, without labels",
     "resume": "go on with a run where it stopped, exactly",
-    "evaluate": "judge an encoder on labelled images: kNN and linear probe",
+    "evaluate": "judge an encoder on labeled images: kNN and linear probe",
     "embed": "turn images into vectors, written to a Parquet file",
     "views": "draw a contact sheet of what the model will see",
     "doctor": "is this data usable, has this run learned anything, what to do",
@@ -70,7 +70,7 @@ def _run(verb: str, words: list[str]) -> int:
         if verb not in VERBS:
             raise UnknownName("command", verb, VERBS)
         module = importlib.import_module(f"coview.cli.{verb}")
-        return int(module.run(words))
+        return int(module.main(words))
     except CoviewError as error:
         print(f"coview {verb}: {error}", file=sys.stderr)
         return 2

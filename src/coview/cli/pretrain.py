@@ -38,7 +38,9 @@ class Pretrain:
     learn_temperature: bool = option(
         "train the temperature too, from its first value", False, group="what is learned"
     )
-    strength: float | None = option("of the colour jitter, SimCLR's s", group="what is learned")
+    jitter_strength: float | None = option(
+        "of the color jitter, SimCLR's s", group="what is learned"
+    )
 
     local_crops: int | None = option(
         "add so many small crops, which are drawn to the two large ones (multi-crop)",
@@ -61,12 +63,12 @@ class Pretrain:
         "images that go through the network at a time; the loss is still the whole batch's",
         group="how it is trained",
     )
-    checkpoint_blocks: bool = option(
+    activation_checkpointing: bool = option(
         "keep less for the backward pass and compute it again: exact, about a third slower",
         False,
         group="how it is trained",
     )
-    optimiser: str | None = option("sgd, adamw or lars", group="how it is trained")
+    optimizer: str | None = option("sgd, adamw or lars", group="how it is trained")
     learning_rate: float | None = option(
         "the peak, not scaled by the batch", group="how it is trained"
     )
@@ -95,9 +97,9 @@ class Pretrain:
     workers: int | None = option("threads that render views ahead", group="the machine")
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Pretrain, "pretrain", list(words))
-    from coview.cli.outcome import exit_code
+    from coview.cli.exit_codes import exit_code
     from coview.runs import pretrain
 
     return exit_code(pretrain(**asdict(options)))

@@ -20,7 +20,7 @@ class Recipes:
     page: Path | None = option("write all methods and recipes to this file, in Markdown")
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Recipes, "recipes", words)
     if options.page is not None:
         _write_all(options.page, options.name)

@@ -15,7 +15,7 @@ class Report:
     run: str = argument("the run's folder")
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Report, "report", words)
     from pathlib import Path
 

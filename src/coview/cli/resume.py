@@ -18,9 +18,9 @@ class Resume:
     workers: int | None = option("threads that render views ahead")
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Resume, "resume", words)
-    from coview.cli.outcome import exit_code
+    from coview.cli.exit_codes import exit_code
     from coview.runs import resume
 
     return exit_code(resume(**asdict(options)))

@@ -17,7 +17,7 @@ class Views:
     out: Path = option("the PNG to write", Path("views.png"))
     recipe: str = option("whose views", "simclr")
     size: int | None = option("side of the views in pixels")
-    strength: float | None = option("of the colour jitter, SimCLR's s")
+    jitter_strength: float | None = option("of the color jitter, SimCLR's s")
     local_crops: int | None = option("add so many small crops (multi-crop)")
     affinity: str | None = option("of local crops, as LoGo has them: learned, cosine or none")
     images: int = option("how many", 8)
@@ -25,14 +25,14 @@ class Views:
     download: bool = option("allow a torchvision data set to be fetched", False)
 
 
-def run(words: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     options = parse(Views, "views", words)
     from coview.core.progress import say
     from coview.runs import draw_views
 
     draw_views(
         options.data, options.out, recipe=options.recipe, size=options.size,
-        strength=options.strength, local_crops=options.local_crops, affinity=options.affinity,
+        jitter_strength=options.jitter_strength, local_crops=options.local_crops, affinity=options.affinity,
         images=options.images, seed=options.seed, download=options.download,
     )  # fmt: skip
     say(f"Contact sheet: {options.out}")

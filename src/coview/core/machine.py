@@ -7,6 +7,9 @@ import os
 import platform
 from pathlib import Path
 
+from coview.core.errors import InvalidValue
+
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -48,8 +51,6 @@ def duration(seconds: float) -> str:
 
 def parse_duration(text: str) -> float:
     """'90s', '30m', '2h' or '1d' in seconds. Raises InvalidValue for anything else."""
-    from coview.core.errors import InvalidValue
-
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     try:
         seconds = float(text[:-1]) * units[text[-1:].lower()]
@@ -58,3 +59,24 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise InvalidValue(f"{text!r} is not a duration: write for example 90s, 30m or 2h.")
     return seconds
+
+
+def world_of_torchrun() -> int:
+    """How many processes torchrun has started; 1 where this was started without it.
+
+    Raises InvalidValue where only some of its variables are set.
+    """
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        return 1
+    missing = [name for name in TORCHRUN_VARIABLES if not os.environ.get(name)]
+    if missing:
+        raise InvalidValue(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but {', '.join(missing)} is not set; start "
+            "several processes with torchrun, which sets them all, or unset WORLD_SIZE."
+        )
+    return int(os.environ["WORLD_SIZE"])
+
+
+def processes_here() -> int:
+    """How many processes of this run share this machine."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world_of_torchrun() > 1 else 1

@@ -1,6 +1,6 @@
 """The processes of a run: who this one is, and the few things that they tell each other.
 
-``ALONE`` is the one process of an ordinary run; with it every call gives back what it was given,
+``SINGLE_PROCESS`` is the one process of an ordinary run; with it every call gives back what it was given,
 so that no caller asks whether it is alone.
 
 The convention of all losses: rank r returns a number L_r whose mean over the ranks is the loss of
@@ -47,22 +47,22 @@ class Ranks:
 
     @classmethod
     def of(cls, group: Any = None) -> Ranks:
-        """The ranks of torch's initialised process group. Raises ValueError where there is none."""
+        """The ranks of torch's initialized process group. Raises ValueError where there is none."""
         return cls(rank=dist.get_rank(group), world=dist.get_world_size(group), group=group)
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there is nobody to talk to."""
         return self.world == 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is rank 0, the one that prints and writes files."""
         return self.rank == 0
 
     def sizes(self, count: int) -> tuple[int, ...]:
         """The ``count`` that each rank gives, in the order of ranks."""
-        if self.alone:
+        if self.is_single:
             return (count,)
         counts = self._integers([0] * self.world)
         _all_gather(counts, self._integers([count]), group=self.group)
@@ -75,7 +75,7 @@ class Ranks:
         those b where they are known; otherwise the ranks tell each other. The gradient of a row is
         summed over all ranks (a reduce-scatter).
         """
-        if self.alone:
+        if self.is_single:
             return rows
         known = self.sizes(len(rows)) if sizes is None else tuple(sizes)
         gathered: Tensor = _Gather.apply(rows, self, known)
@@ -86,7 +86,7 @@ class Ranks:
 
         All ranks get the same bits. The gradient is summed over all ranks as well.
         """
-        if self.alone:
+        if self.is_single:
             return values
         summed: Tensor = _Total.apply(values, self)
         return summed
@@ -94,43 +94,43 @@ class Ranks:
     def share(self, count: int) -> float:
         """world * count / total count: what a mean over ``count`` local rows is multiplied by, so
         that its mean over the ranks is the mean over all rows. 1 where all counts are equal."""
-        return 1.0 if self.alone else self.world * count / sum(self.sizes(count))
+        return 1.0 if self.is_single else self.world * count / sum(self.sizes(count))
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all ranks of a floating tensor of one shape. Differentiable."""
-        return values if self.alone else self.total(values) / self.world
+        return values if self.is_single else self.total(values) / self.world
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` holds on at least one rank."""
-        return flag if self.alone else any(self.sizes(int(flag)))
+        return flag if self.is_single else any(self.sizes(int(flag)))
 
     def all(self, flag: bool) -> bool:
         """Whether ``flag`` holds on every rank."""
-        return flag if self.alone else all(self.sizes(int(flag)))
+        return flag if self.is_single else all(self.sizes(int(flag)))
 
-    def anywhere(self, flags: Sequence[bool]) -> list[bool]:
+    def any_each(self, flags: Sequence[bool]) -> list[bool]:
         """For each of the ``flags``, as many on every rank, whether it holds on at least one."""
-        if self.alone:
+        if self.is_single:
             return list(flags)
         found = self._integers([int(flag) for flag in flags])
         dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
         return [bool(flag) for flag in found.tolist()]
 
-    def texts(self, text: str) -> tuple[str, ...]:
+    def gather_strings(self, text: str) -> tuple[str, ...]:
         """The ``text`` that each rank gives, in the order of ranks."""
-        if self.alone:
+        if self.is_single:
             return (text,)
         letters = self._integers(list(text.encode()))
         sizes = self.sizes(len(letters))
         parts = torch.split(self.gather(letters, sizes), list(sizes))
         return tuple(bytes(part.tolist()).decode() for part in parts)
 
-    def first_alone(self, action: Callable[[], T]) -> T:
+    def main_first(self, action: Callable[[], T]) -> T:
         """What ``action`` gives on this rank; rank 0 has ended it before the others begin it, for
         what may be left behind for them (files of a cache)."""
-        if self.alone:
+        if self.is_single:
             return action()
-        if self.leads:
+        if self.is_main:
             found = action()
             self.barrier()
             return found
@@ -154,7 +154,7 @@ class Ranks:
         return torch.tensor(values, dtype=torch.int64, device="cpu" if on_cpu else "cuda")
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 class _Gather(torch.autograd.Function):

@@ -17,7 +17,7 @@ _EXPECTED = "expected uint8 of shape [N, H, W, 3] or [N, H, W], or a list of [H,
 
 
 def read_arrays(images: Any, labels: Any, *, white: float | None) -> Listing:
-    """Images [N, H, W, 3] or [N, H, W] (grey), or a list of [H, W, 3] or [H, W] of any sizes.
+    """Images [N, H, W, 3] or [N, H, W] (gray), or a list of [H, W, 3] or [H, W] of any sizes.
 
     uint8; other real types where ``white`` says which value is white. labels: N integers (-1 for
     unknown) or strings, or None. Raises InvalidValue for anything else.
@@ -71,8 +71,8 @@ def _images(images: Any, white: float | None) -> Sequence[npt.NDArray[Any]]:
 
 
 def _check(number: int, image: npt.NDArray[Any], white: float | None) -> None:
-    grey, colour = image.ndim == 2, image.ndim == 3 and image.shape[2] == 3
-    if not (grey or colour) or image.size == 0:
+    gray, color = image.ndim == 2, image.ndim == 3 and image.shape[2] == 3
+    if not (gray or color) or image.size == 0:
         channels_first = image.ndim == 3 and image.shape[0] in (1, 3)
         hint = "; move the channels last with images.transpose(0, 2, 3, 1)" * channels_first
         raise InvalidValue(f"Image {number} has the shape {list(image.shape)}; {_EXPECTED}{hint}.")

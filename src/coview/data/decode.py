@@ -1,13 +1,13 @@
-"""Encoded image -> RGB pixels, or the reason why not. Never a half-grey picture.
+"""Encoded image -> RGB pixels, or the reason why not. Never a half-gray picture.
 
 What becomes of each kind of image:
 
-    JPEG, PNG, WebP ... 8 bits    as they are; grey, 1-bit and palette images are expanded to RGB
-    alpha or a transparent colour laid on white
-    CMYK, YCbCr                   Pillow's conversion to RGB, without colour profiles
-    16-bit grey                   round(v / 257): the full range, rounded, never clipped
-    12-bit grey TIFF              round(255 v / 4095): its declared range
-    16-bit colour                 v // 256, Pillow's reading: the full range, at most one level off
+    JPEG, PNG, WebP ... 8 bits    as they are; gray, 1-bit and palette images are expanded to RGB
+    alpha or a transparent color laid on white
+    CMYK, YCbCr                   Pillow's conversion to RGB, without color profiles
+    16-bit gray                   round(v / 257): the full range, rounded, never clipped
+    12-bit gray TIFF              round(255 v / 4095): its declared range
+    16-bit color                 v // 256, Pillow's reading: the full range, at most one level off
     32-bit integers and floats    rejected, unless ``white`` says which value is white
     several frames                the first
     EXIF or TIFF orientation      applied
@@ -163,7 +163,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _check_end(stream: BinaryIO) -> None:
-    """Refuse a file that was given its full size and then not filled: its pixels would be grey."""
+    """Refuse a file that was given its full size and then not filled: its pixels would be gray."""
     place = stream.tell()
     if stream.seek(0, io.SEEK_END) > len(_EMPTY_END):
         stream.seek(-len(_EMPTY_END), io.SEEK_END)
@@ -173,9 +173,9 @@ def _check_end(stream: BinaryIO) -> None:
 
 
 def _check_corner(image: Image.Image, stream: BinaryIO, spec: DecodeSpec) -> None:
-    """Refuse a JPEG whose data end before its picture does: libjpeg paints the rest mid-grey.
+    """Refuse a JPEG whose data end before its picture does: libjpeg paints the rest mid-gray.
 
-    A grey corner may be genuine. Then more data before the end marker would change nothing; where
+    A gray corner may be genuine. Then more data before the end marker would change nothing; where
     some are missing, the decoder takes them for the picture's.
     """
     corner = image.crop((max(image.width - 8, 0), max(image.height - 8, 0), *image.size))
@@ -187,7 +187,7 @@ def _check_corner(image: Image.Image, stream: BinaryIO, spec: DecodeSpec) -> Non
     with Image.open(io.BytesIO(head + _MORE_DATA + mark + tail), formats=("JPEG",)) as longer:
         _load(longer, spec)
         if longer.tobytes() != image.tobytes():
-            raise _Unusable("truncated: the rest of the picture would be grey")
+            raise _Unusable("truncated: the rest of the picture would be gray")
 
 
 def _padded_jpeg(stream: BinaryIO) -> bool:

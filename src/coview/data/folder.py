@@ -26,7 +26,7 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "t
 
 
 @dataclass(slots=True)
-class Found:
+class FolderScan:
     """What lies in a folder: image files and Parquet files by relative path, and the rest."""
 
     images: dict[str, os.stat_result | None] = field(default_factory=dict)
@@ -34,13 +34,13 @@ class Found:
     stray: int = 0
 
 
-def scan(root: Path) -> Found:
+def scan(root: Path) -> FolderScan:
     """All files under ``root``; hidden files and folders are skipped.
 
     Links to folders are followed last, each real folder once, so that loops end and no image is
     listed twice. Raises DataError for a folder that cannot be read.
     """
-    found = Found()
+    found = FolderScan()
     seen: set[str] = set()
     folders, links = [root], list[Path]()
     while folders or links:
@@ -61,7 +61,7 @@ def scan(root: Path) -> Found:
     return found
 
 
-def read_folder(root: Path, found: Found, labels: str | None) -> Listing:
+def read_folder(root: Path, found: FolderScan, labels: str | None) -> Listing:
     """The images under ``root`` by relative name; with labels, the first-level folder of each.
 
     labels: None, "folders", or "auto" (labels only where every image lies in one of at least two
@@ -109,7 +109,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _sort_in(found: Found, root: Path, entry: os.DirEntry[str]) -> None:
+def _sort_in(found: FolderScan, root: Path, entry: os.DirEntry[str]) -> None:
     name = Path(entry.path).relative_to(root).as_posix()
     ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a million times
     if ending in ENDINGS:

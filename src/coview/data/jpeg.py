@@ -28,10 +28,10 @@ def header(content: bytes) -> tuple[int, int] | None:
     if b"Exif\x00\x00" in content or b"http://ns.adobe.com/xap/" in content:
         return None
     try:
-        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(content, strict=True)
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=True)
     except ValueError:
         return None
-    return (width, height) if colourspace in ("YCbCr", "Gray", "RGB") else None
+    return (width, height) if colorspace in ("YCbCr", "Gray", "RGB") else None
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8] | None:

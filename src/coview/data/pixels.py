@@ -30,7 +30,7 @@ _GROWTH = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Filled:
+class DecodedPixels:
     """The pixels of the usable rows of a listing, what was rejected, and the folder they lie in.
 
     ``folder`` is None for pixels in memory. Shapes: pixels uint8 [P, 4]; rows, starts int64 [N];
@@ -86,11 +86,11 @@ class PixelWriter:
             self._memory[start : self.length] = np.frombuffer(pixels, np.uint8).reshape(-1, 4)
         return start
 
-    def finish(self, **parts: Any) -> Filled:
+    def finish(self, **parts: Any) -> DecodedPixels:
         """All pixels with the given other parts of Filled; a file is made durable and kept."""
         if self._stream is None:
             self._memory.resize((self.length, 4), refcheck=False)
-            return Filled(pixels=self._memory, **parts)
+            return DecodedPixels(pixels=self._memory, **parts)
         with storage_errors(self.folder):
             self._stream.flush()
             os.fsync(self._stream.fileno())
@@ -123,7 +123,7 @@ class PixelWriter:
         self._memory = np.empty((0, 4), dtype=np.uint8)
 
 
-def load(folder: Path) -> Filled:
+def load(folder: Path) -> DecodedPixels:
     """The store kept in ``folder``, its pixels memory-mapped (writes stay private).
 
     Raises DamagedFile where it is not whole: the index by its digest, the pixels by their size
@@ -140,7 +140,7 @@ def load(folder: Path) -> Filled:
     # Copy-on-write rather than read-only: torch and numba treat it like any other array.
     mapped = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c").reshape(-1, 4)
     rejected = tuple((int(row), str(reason)) for row, reason in about["rejected"])
-    return Filled(pixels=mapped.view(np.ndarray), rejected=rejected, folder=folder, **parts)
+    return DecodedPixels(pixels=mapped.view(np.ndarray), rejected=rejected, folder=folder, **parts)
 
 
 def _write_index(folder: Path, size: int, parts: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from coview.data.arrays import read_arrays, read_store
 from coview.data.decode import MAX_PIXELS, DecodeSpec
 from coview.data.folder import ENDINGS, counted, read_folder, scan
 from coview.data.listing import Listing, choose
-from coview.data.store import Keeping, build
+from coview.data.store import CachePolicy, build
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
 SCENES = {"scenes": "train", "scenes:test": "test"}
@@ -75,13 +75,13 @@ def open_images(
     tenth), unless ``allow_broken``, or
     where there are none; UnknownName and InvalidValue for wrong arguments.
     """
-    ask = _Ask(
+    options = SourceOptions(
         labels=labels or (None if label_column is None else "column"),
         split=split,
         columns=(image_column, label_column),
         download=download,
     )
-    keeping = Keeping(
+    cache_policy = CachePolicy(
         memory_share=memory_share,
         cache=cache_folder() if cache is None else Path(cache),
         allow_broken=allow_broken,
@@ -90,17 +90,17 @@ def open_images(
     spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
     _check_draw(limit, seed)
     if isinstance(source, str) and source in SCENES:
-        return _scenes(source, ask, limit, short_side, seed)
+        return _scenes(source, options, limit, short_side, seed)
     if isinstance(source, ImageStore) and limit is None and short_side is None:
         return source
     listing = _list(
-        source, ask, white, keeping.cache / "torchvision" if root is None else Path(root)
+        source, options, white, cache_policy.cache / "torchvision" if root is None else Path(root)
     )
-    return build(listing, choose(listing, limit, seed), spec, keeping)
+    return build(listing, choose(listing, limit, seed), spec, cache_policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ask:
+class SourceOptions:
     """What is wanted from a source, as given by the user."""
 
     labels: str | None
@@ -131,31 +131,31 @@ def _check_draw(limit: int | None, seed: int) -> None:
 
 
 def _scenes(
-    source: str, ask: _Ask, limit: int | None, short_side: int | None, seed: int
+    source: str, options: SourceOptions, limit: int | None, short_side: int | None, seed: int
 ) -> ImageStore:
     from coview.data.scenes import scenes
 
-    ask.refuse("the scenes", labels="folders")
-    split = ask.split if source == "scenes" else SCENES[source]
+    options.refuse("the scenes", labels="folders")
+    split = options.split if source == "scenes" else SCENES[source]
     if split not in SCENES_COUNT:
         raise UnknownName("split of the scenes", split, SCENES_COUNT)
     store = scenes(limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split)
-    return store if ask.labels else replace(store, labels=None, class_names=())
+    return store if options.labels else replace(store, labels=None, class_names=())
 
 
-def _list(source: Any, ask: _Ask, white: float | None, root: Path) -> Listing:
+def _list(source: Any, options: SourceOptions, white: float | None, root: Path) -> Listing:
     if isinstance(source, str) and source in KNOWN_SETS:
         if Path(source).exists():
             say(f"Reading the torchvision data set {source!r}; for the folder write ./{source}.")
-        ask.refuse(f"the data set {source!r}", labels="folders")
+        options.refuse(f"the data set {source!r}", labels="folders")
         return read_torchvision(
-            source, split=ask.split, root=root, download=ask.download, labels=ask.labels
+            source, split=options.split, root=root, download=options.download, labels=options.labels
         )
     if isinstance(source, str | Path):
-        return _list_path(source, ask)
+        return _list_path(source, options)
     if _are_paths(source):
-        return _list_parquet([Path(path) for path in source], ask, f"{source[0]} ...")
-    ask.refuse("arrays")
+        return _list_parquet([Path(path) for path in source], options, f"{source[0]} ...")
+    options.refuse("arrays")
     if isinstance(source, ImageStore):
         return read_store(source)
     images, labels = source if _is_pair(source) else (source, None)
@@ -179,22 +179,22 @@ def _are_paths(source: Any) -> bool:
     return paths and all(isinstance(item, str | Path) for item in source)
 
 
-def _list_path(source: str | Path, ask: _Ask) -> Listing:
+def _list_path(source: str | Path, options: SourceOptions) -> Listing:
     path = Path(source).expanduser()
     if source == "":
         raise InvalidValue("The source is empty; expected a folder, a file or a data set.")
     if path.is_dir():
-        return _list_folder(path, ask)
+        return _list_folder(path, options)
     if path.suffix.lower() == ".parquet" and path.is_file():
-        return _list_parquet([path], ask, str(source))
+        return _list_parquet([path], options, str(source))
     if path.exists():
         raise DataError(_not_a_source(path))
     if glob.has_magic(str(path)):
-        return _list_glob(path, ask)
+        return _list_glob(path, options)
     raise _missing(source, path)
 
 
-def _list_folder(root: Path, ask: _Ask) -> Listing:
+def _list_folder(root: Path, options: SourceOptions) -> Listing:
     found = scan(root)
     if found.images and found.parquet:
         raise DataError(
@@ -205,44 +205,44 @@ def _list_folder(root: Path, ask: _Ask) -> Listing:
     if found.parquet:
         from coview.data.parquet import of_split
 
-        names = of_split(sorted(found.parquet), ask.split)
+        names = of_split(sorted(found.parquet), options.split)
         if len(names) < len(found.parquet):
             say(
-                f"Reading the {ask.split} part of {root}, {len(names):,} of "
+                f"Reading the {options.split} part of {root}, {len(names):,} of "
                 f"{len(found.parquet):,} Parquet files: {_listed(names)}."
             )
-        return _list_parquet([root / name for name in names], ask, str(root))
+        return _list_parquet([root / name for name in names], options, str(root))
     if not found.images:
         others = f", only {counted(found.stray, 'other file')}" if found.stray else ""
         raise DataError(
             f"There are no images in the folder {root}{others}; expected files such as "
             f".jpg, .png, .webp or .tif, at any depth."
         )
-    ask.refuse("a folder of images", labels="column")
-    return read_folder(root, found, ask.labels)
+    options.refuse("a folder of images", labels="column")
+    return read_folder(root, found, options.labels)
 
 
-def _list_glob(pattern: Path, ask: _Ask) -> Listing:
+def _list_glob(pattern: Path, options: SourceOptions) -> Listing:
     still = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
     base = Path(*still)
     paths = sorted(base.glob(str(pattern.relative_to(base))))
     if not paths:
         raise DataError(f"No file matches {pattern}; expected Parquet files.")
-    return _list_parquet(paths, ask, str(pattern))
+    return _list_parquet(paths, options, str(pattern))
 
 
-def _list_parquet(paths: list[Path], ask: _Ask, source: str) -> Listing:
+def _list_parquet(paths: list[Path], options: SourceOptions, source: str) -> Listing:
     from coview.data.parquet import Columns, read_parquet
 
-    ask.refuse("Parquet files", labels="folders", columns=False)
+    options.refuse("Parquet files", labels="folders", columns=False)
     for path in paths:
         if not path.exists():
             raise _missing(path, path)
         if path.suffix.lower() != ".parquet":
             raise DataError(f"{path} is not a Parquet file; lists and patterns are for Parquet.")
-    image, label = ask.columns
+    image, label = options.columns
     return read_parquet(
-        paths, labels=ask.labels, columns=Columns(image=image, label=label), source=source
+        paths, labels=options.labels, columns=Columns(image=image, label=label), source=source
     )
 
 

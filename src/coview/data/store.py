@@ -19,7 +19,7 @@ from coview.core.machine import cores, memory_bytes
 from coview.core.progress import progress, say
 from coview.data.decode import Decoded, DecodeSpec, decode, strict_pillow
 from coview.data.listing import Content, Listing, Rejected, stamp_of
-from coview.data.pixels import FORMAT, Filled, PixelWriter, load
+from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, load
 
 CEILING = 0.01
 """The share of unusable images above which a data set is refused."""
@@ -34,7 +34,7 @@ Result = list[tuple[int, Decoded | Rejected]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class CachePolicy:
     """Where decoded pixels may go and what is tolerated.
 
     memory_share: the share of this machine's memory that may be filled before a file in ``cache``
@@ -54,18 +54,18 @@ class Keeping:
 
 
 def build(
-    listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, keeping: Keeping
+    listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, cache_policy: CachePolicy
 ) -> ImageStore:
     """The store of the given rows of ``listing``, in that order, without the unusable ones.
 
     Raises DataError where more than 1 % cannot be used (of few images: more than three or a tenth),
     unless allowed, or none can.
     """
-    folder = keeping.cache / "stores" / _key(listing, rows, spec)
+    folder = cache_policy.cache / "stores" / _key(listing, rows, spec)
     filled = _kept(folder)
     if filled is None:
-        filled = _fill(listing, rows, spec, keeping, folder)
-    _check_broken(listing, filled.rejected, len(rows), keeping.allow_broken)
+        filled = _fill(listing, rows, spec, cache_policy, folder)
+    _check_broken(listing, filled.rejected, len(rows), cache_policy.allow_broken)
     _say_what_is_kept(filled, spec)
     return _store(listing, filled)
 
@@ -74,7 +74,7 @@ def _key(listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec) -> str
     return stamp_of([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
 
 
-def _kept(folder: Path) -> Filled | None:
+def _kept(folder: Path) -> DecodedPixels | None:
     """The store that an earlier open left, or None where there is no whole one."""
     if not folder.is_dir():
         return None
@@ -88,13 +88,13 @@ def _fill(
     listing: Listing,
     rows: npt.NDArray[np.int64],
     spec: DecodeSpec,
-    keeping: Keeping,
+    cache_policy: CachePolicy,
     folder: Path,
-) -> Filled:
-    budget = int(memory_bytes() * keeping.memory_share)
+) -> DecodedPixels:
+    budget = int(memory_bytes() * cache_policy.memory_share)
     kept: list[tuple[int, int, int, int]] = []
     rejected: list[tuple[int, str]] = []
-    workers = keeping.workers or min(cores(), 8)
+    workers = cache_policy.workers or min(cores(), 8)
     with (
         PixelWriter(budget, folder) as writer,
         progress("Decoding", len(rows)) as advance,
@@ -108,7 +108,9 @@ def _fill(
                     kept.append((row, writer.append(image.pixels), image.height, image.width))
             advance(len(result))
             if len(rejected) > _EARLY:  # A hopeless source need not be read to its end.
-                _check_broken(listing, rejected, len(rows), keeping.allow_broken, sofar="At least ")
+                _check_broken(
+                    listing, rejected, len(rows), cache_policy.allow_broken, sofar="At least "
+                )
         if not kept:
             raise DataError(f"No image in {listing.source} can be used: {_few(listing, rejected)}.")
         columns = np.array(kept, dtype=np.int64)
@@ -179,7 +181,7 @@ def _few(listing: Listing, rejected: tuple[tuple[int, str], ...] | list[tuple[in
     return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
 
 
-def _say_what_is_kept(filled: Filled, spec: DecodeSpec) -> None:
+def _say_what_is_kept(filled: DecodedPixels, spec: DecodeSpec) -> None:
     side = np.minimum(filled.heights, filled.widths).max()
     if spec.short_side is not None and side >= spec.short_side:
         say(f"Images of a short side above {spec.short_side} px are kept at {spec.short_side} px.")
@@ -188,7 +190,7 @@ def _say_what_is_kept(filled: Filled, spec: DecodeSpec) -> None:
         say(f"The decoded images, {size}, are kept in {filled.folder} and reused.")
 
 
-def _store(listing: Listing, filled: Filled) -> ImageStore:
+def _store(listing: Listing, filled: DecodedPixels) -> ImageStore:
     rows = filled.rows
     return ImageStore(
         pixels=filled.pixels,

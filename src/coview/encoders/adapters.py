@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue, MissingExtra, UnknownName
-from coview.core.keys import Domain, stream_seed
+from coview.core.rng import Stream, stream_seed
 from coview.encoders.residual import Encoder
 
 
-class Adapted(Encoder):
+class LibraryEncoder(Encoder):
     """A network of another library; ``classifier`` is the path of the layer that was taken off."""
 
     def __init__(self, model: nn.Module, features: int, classifier: str) -> None:
@@ -33,7 +33,7 @@ class Adapted(Encoder):
         return h
 
 
-def build_torchvision(name: str, seed: int) -> Adapted:
+def build_torchvision(name: str, seed: int) -> LibraryEncoder:
     """torchvision's classification model ``name``; h is what its last linear layer received.
 
     Raises UnknownName, or InvalidValue for a network without such a layer or with several outputs.
@@ -57,10 +57,10 @@ def build_torchvision(name: str, seed: int) -> Adapted:
         )
     features = int(model.get_submodule(linear[-1]).in_features)
     model.set_submodule(linear[-1], nn.Identity())
-    return Adapted(model, features, linear[-1])
+    return LibraryEncoder(model, features, linear[-1])
 
 
-def build_timm(name: str, seed: int) -> Adapted:
+def build_timm(name: str, seed: int) -> LibraryEncoder:
     """timm's model ``name`` with num_classes=0. Raises UnknownName; MissingExtra without timm."""
     timm = require_timm(f"The encoder timm:{name}")
     known = timm.list_models()
@@ -71,7 +71,7 @@ def build_timm(name: str, seed: int) -> Adapted:
         model = timm.create_model(name, pretrained=False, num_classes=0)
     classifier = model.default_cfg.get("classifier") or ""
     features = int(getattr(model, "head_hidden_size", model.num_features))
-    return Adapted(model, features, classifier if isinstance(classifier, str) else "")
+    return LibraryEncoder(model, features, classifier if isinstance(classifier, str) else "")
 
 
 def require_timm(purpose: str) -> Any:
@@ -85,7 +85,7 @@ def require_timm(purpose: str) -> Any:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run foreign initialisation on a generator of its own; the global one is put back after."""
+    """Run foreign initialization on a generator of its own; the global one is put back after."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream_seed(seed, Domain.INIT, "encoder"))
+        torch.default_generator.manual_seed(stream_seed(seed, Stream.INIT, "encoder"))
         yield

@@ -48,7 +48,7 @@ class ResNet(Encoder):
     selective_kernels: SimCLRv2's units with the ResNet-D stem and shortcut (depth 50 and more).
     projection_in_first_group: a 1x1 shortcut in group 1 of basic blocks too (official SimCLR).
     tf_padding: the max-pool pads as TensorFlow's "SAME" does, for weights trained there.
-    norm: "batch", or "group": GroupNorm after convolutions with standardised weights, by which no
+    norm: "batch", or "group": GroupNorm after convolutions with standardized weights, by which no
     image depends on the others of its batch. The names of the layers are the same (bn1, ...).
     """
 
@@ -65,14 +65,14 @@ class ResNet(Encoder):
         stem: str = "large",
         selective_kernels: bool = False,
         projection_in_first_group: bool = False,
-        tf_padding: bool = False,
+        same_padding: bool = False,
         norm: str = "batch",
     ) -> None:
         super().__init__()
         base = base_channels(width)
         self.conv1 = stem_convolution(base, stem, norm, deep=selective_kernels)
         self.bn1 = norm_layer(base, norm)
-        self.maxpool = stem_pool(stem, tf_padding)
+        self.maxpool = stem_pool(stem, same_padding)
         counts = BASIC[depth] if depth in BASIC else BOTTLENECK[depth]
         wide = base
         for group, count in enumerate(counts):
@@ -218,8 +218,8 @@ def base_channels(width: float) -> int:
 def conv(
     channels_in: int, channels: int, size: int, stride: int = 1, norm: str = "batch"
 ) -> nn.Conv2d:
-    """A convolution without bias, with standardised weights where GroupNorm follows it."""
-    kind = StandardisedConv2d if norm == "group" else nn.Conv2d
+    """A convolution without bias, with standardized weights where GroupNorm follows it."""
+    kind = StandardizedConv2d if norm == "group" else nn.Conv2d
     return kind(channels_in, channels, size, stride, padding=size // 2, bias=False)
 
 
@@ -235,7 +235,7 @@ def norm_layer(channels: int, norm: str, most_groups: int = 32) -> Norm:
     return nn.GroupNorm(max(n for n in range(1, most + 1) if channels % n == 0), channels)
 
 
-class StandardisedConv2d(nn.Conv2d):
+class StandardizedConv2d(nn.Conv2d):
     """A convolution whose filters have mean 0 and variance 1 over their own weights when applied.
 
     W' = (W - mean) / sqrt(variance + 1e-10), for each output channel over (inputs, height, width).
@@ -262,10 +262,10 @@ def stem_convolution(base: int, stem: str, norm: str = "batch", *, deep: bool) -
     )  # fmt: skip
 
 
-def stem_pool(stem: str, tf_padding: bool) -> nn.Module:
+def stem_pool(stem: str, same_padding: bool) -> nn.Module:
     if stem != "large":
         return nn.Identity()
-    return SamePool() if tf_padding else nn.MaxPool2d(3, 2, padding=1)
+    return SamePool() if same_padding else nn.MaxPool2d(3, 2, padding=1)
 
 
 def shortcut(

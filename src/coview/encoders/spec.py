@@ -13,7 +13,7 @@ import torch
 from coview.core.errors import InvalidValue
 from coview.core.values import decode_one, encode
 from coview.encoders.adapters import build_timm, build_torchvision
-from coview.encoders.initialise import initialise
+from coview.encoders.initialize import initialize
 from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet, base_channels
 
 CHOICES = {
@@ -32,8 +32,8 @@ class EncoderSpec:
     """Which network turns images into features.
 
     kind "resnet": our own, described by the fields from ``depth`` on (see ``ResNet`` and
-    ``initialise``). kind "torchvision" or "timm": the library's model ``name``, randomly
-    initialised and without its classifier; the other fields must keep their defaults.
+    ``initialize``). kind "torchvision" or "timm": the library's model ``name``, randomly
+    initialized and without its classifier; the other fields must keep their defaults.
     Raises InvalidValue for a value outside its range or for fields that contradict each other.
     """
 
@@ -44,8 +44,8 @@ class EncoderSpec:
     stem: str = "large"
     selective_kernels: bool = False
     projection_in_first_group: bool = False
-    tf_padding: bool = False
-    zero_init: bool = True
+    same_padding: bool = False
+    zero_init_residual: bool = True
     init: str = "fan-out"
     norm: str = "batch"
 
@@ -85,10 +85,10 @@ class EncoderSpec:
         if self.norm == "group" and base_channels(self.width) < LEAST_GROUPED:
             raise InvalidValue(
                 f"EncoderSpec has norm='group' and width={self.width!r}, which leaves "
-                f"{base_channels(self.width)} channels after the stem: too few to standardise "
+                f"{base_channels(self.width)} channels after the stem: too few to standardize "
                 f"weights over; give a width of at least 1/{64 // LEAST_GROUPED}."
             )
-        if self.tf_padding and self.stem != "large":
+        if self.same_padding and self.stem != "large":
             raise InvalidValue(
                 "tf_padding concerns the max-pool of the large stem; the others have none."
             )
@@ -112,7 +112,9 @@ class EncoderSpec:
         if self.kind == "resnet":
             encoder = self.outline().to_empty(device="cpu")
             assert isinstance(encoder, ResNet)
-            initialise(encoder, seed=seed, init=self.init, zero_init=self.zero_init)
+            initialize(
+                encoder, seed=seed, init=self.init, zero_init_residual=self.zero_init_residual
+            )
             return encoder
         return self._library_model(seed)
 
@@ -136,7 +138,7 @@ class EncoderSpec:
         if self.kind != "resnet":
             return {"name": self.name}
         names = ("depth", "width", "stem", "selective_kernels")
-        more = ("projection_in_first_group", "tf_padding", "norm")
+        more = ("projection_in_first_group", "same_padding", "norm")
         return {name: getattr(self, name) for name in (*names, *more)}
 
     def label(self) -> str:
@@ -147,10 +149,10 @@ class EncoderSpec:
             f"{self.stem} stem": self.stem != "large",
             "selective kernels": self.selective_kernels,
             "projection in group 1": self.projection_in_first_group,
-            "TensorFlow padding": self.tf_padding,
-            "GroupNorm with standardised weights": self.norm == "group",
-            "no zero initialisation": not self.zero_init,
-            "fan-in initialisation": self.init == "fan-in",
+            "TensorFlow padding": self.same_padding,
+            "GroupNorm with standardized weights": self.norm == "group",
+            "no zero initialization": not self.zero_init_residual,
+            "fan-in initialization": self.init == "fan-in",
         }
         head = f"ResNet-{self.depth}"
         head += "" if self.width == 1 else f" width {width_text(self.width)}"
@@ -174,21 +176,21 @@ def resnet(
     selective_kernels: bool = False,
     stem: str = "large",
     projection_in_first_group: bool = False,
-    tf_padding: bool = False,
-    zero_init: bool = True,
+    same_padding: bool = False,
+    zero_init_residual: bool = True,
     init: str = "fan-out",
     norm: str = "batch",
     seed: int = 0,
 ) -> Encoder:
-    """A residual network, images [B, 3, H, W] -> h [B, features]; see ``ResNet``, ``initialise``.
+    """A residual network, images [B, 3, H, W] -> h [B, features]; see ``ResNet``, ``initialize``.
 
     The defaults are torchvision's network (its state dict loads strictly, but for ``fc``) with
-    zero-initialised residual branches. Raises InvalidValue as :class:`EncoderSpec` does.
+    zero-initialized residual branches. Raises InvalidValue as :class:`EncoderSpec` does.
     """
     spec = EncoderSpec(
         depth=depth, width=width, stem=stem, selective_kernels=selective_kernels,
-        projection_in_first_group=projection_in_first_group, tf_padding=tf_padding,
-        zero_init=zero_init, init=init, norm=norm,
+        projection_in_first_group=projection_in_first_group, same_padding=same_padding,
+        zero_init_residual=zero_init_residual, init=init, norm=norm,
     )  # fmt: skip
     return spec.build(seed)
 

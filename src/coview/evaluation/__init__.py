@@ -1,13 +1,13 @@
-"""A frozen encoder -> numbers: features, nearest neighbours, linear probes, and their results."""
+"""A frozen encoder -> numbers: features, nearest neighbors, linear probes, and their results."""
 
+from coview.evaluation.benchmark import Benchmark, compare, evaluate_knn, evaluate_linear
 from coview.evaluation.features import Features, extract, pixel_features, weights_fingerprint
-from coview.evaluation.knn import knn_accuracies, knn_accuracy, neighbours
+from coview.evaluation.knn import knn_accuracies, knn_accuracy, neighbors
+from coview.evaluation.knn_monitor import knn_monitor
 from coview.evaluation.linear import Probe, ProbeSpec, linear_probe
-from coview.evaluation.online import online_knn
-from coview.evaluation.protocol import Comparison, compare, evaluate_knn, evaluate_linear
 
 __all__ = [
-    "Comparison",
+    "Benchmark",
     "Features",
     "Probe",
     "ProbeSpec",
@@ -17,9 +17,9 @@ __all__ = [
     "extract",
     "knn_accuracies",
     "knn_accuracy",
+    "knn_monitor",
     "linear_probe",
-    "neighbours",
-    "online_knn",
+    "neighbors",
     "pixel_features",
     "weights_fingerprint",
 ]

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.errors import DataError, InvalidValue, UnknownName
+from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
-from coview.core.modes import evaluating
 from coview.core.progress import progress
-from coview.views import ViewPlan, ViewSpec, identity, views_of
+from coview.views import ViewPlan, ViewSpec, eval_view, views_of
 
 TAPS = ("h", "z")
-UNLABELLED = -1
+UNLABELED = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,14 +37,14 @@ class Features:
         return len(self.ids)
 
 
-def labelled(store: ImageStore, purpose: str) -> ImageStore:
+def labeled(store: ImageStore, purpose: str) -> ImageStore:
     """The images of ``store`` that have a label. Raises DataError where there are none."""
-    if store.labels is None or not (store.labels != UNLABELLED).any():
+    if store.labels is None or not (store.labels != UNLABELED).any():
         raise DataError(
             f"{purpose} needs labels and {store.source or 'the data set'} has none; "
             "put each class into a folder of its own, or name the label column."
         )
-    return store.subset((store.labels != UNLABELLED).nonzero()[0])
+    return store.subset((store.labels != UNLABELED).nonzero()[0])
 
 
 def extract(
@@ -94,14 +94,14 @@ def pixel_features(
 
     Shapes: float32 [N, 3 * size * size] in [0, 1]. What any trained encoder must beat.
     """
-    parts = [part.flatten(1) for part in _images(store, identity(size), batch, threads, "cpu")]
+    parts = [part.flatten(1) for part in _images(store, eval_view(size), batch, threads, "cpu")]
     return _features(store, {"pixels": torch.cat(parts)})
 
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradient; afterwards every submodule has its own flag again."""
-    with evaluating(*modules), torch.no_grad():
+    with eval_mode(*modules), torch.no_grad():
         yield
 
 

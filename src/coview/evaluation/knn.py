@@ -1,4 +1,4 @@
-"""Exact cosine nearest neighbours, and classification by their vote."""
+"""Exact cosine nearest neighbors, and classification by their vote."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from coview.core.errors import InvalidValue
 CHUNK_NUMBERS = 2**24  # similarities held at a time: 64 MB
 
 
-def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def neighbors(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k rows of ``bank`` with the highest cosine to each query, nearest first.
 
     Shapes: bank [N, D], queries [M, D] -> cosines float32 [M, k'], rows int64 [M, k'] with
@@ -18,7 +18,7 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     if k < 1 or bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1]:
         raise InvalidValue(
-            f"Neighbours were asked for k = {k}, bank {tuple(bank.shape)} and queries "
+            f"Neighbors were asked for k = {k}, bank {tuple(bank.shape)} and queries "
             f"{tuple(queries.shape)}; expected k >= 1 and two matrices of one width."
         )
     bank, queries = _unit(bank), _unit(queries)
@@ -29,10 +29,10 @@ def neighbours(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def vote(cosines: Tensor, classes: Tensor, count: int, temperature: float | None) -> Tensor:
-    """The class with most votes among each query's neighbours.
+    """The class with most votes among each query's neighbors.
 
-    A neighbour's vote weighs exp(cosine / temperature), or 1 where temperature is None. Of equally
-    placed classes the one with the nearest neighbour wins.
+    A neighbor's vote weighs exp(cosine / temperature), or 1 where temperature is None. Of equally
+    placed classes the one with the nearest neighbor wins.
 
     Shapes: cosines [M, k] nearest first, classes int64 [M, k] in 0 .. count-1 -> int64 [M].
     """
@@ -59,10 +59,10 @@ def knn_accuracies(
     """Share of queries whose label the vote finds, for each setting (k, temperature or None).
 
     Shapes: bank [N, D], queries [M, D], labels int64 [N], [M] of any values; a label that the bank
-    does not hold is never found. A k above N uses all N. Neighbours are searched once.
+    does not hold is never found. A k above N uses all N. Neighbors are searched once.
     """
     names, classes = torch.unique(bank_labels, return_inverse=True)
-    cosines, rows = neighbours(bank, queries, max(k for k, _ in settings))
+    cosines, rows = neighbors(bank, queries, max(k for k, _ in settings))
     result = []
     for k, temperature in settings:
         chosen = vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import DataError, InvalidValue
-from coview.core.keys import Domain, permutation
 from coview.core.progress import progress
+from coview.core.rng import Stream, permutation
 
 VALIDATION, BATCHES = 1, 2
 """Words of the probe's keyed draws: the split for the sweep, and from here on one an epoch."""
@@ -61,11 +61,11 @@ class ProbeSpec:
 class Probe:
     """A fitted probe and how its setting was chosen.
 
-    Shapes: weights [D, C], bias [C] on standardised features; names int64 [C] are the labels;
+    Shapes: weights [D, C], bias [C] on standardized features; names int64 [C] are the labels;
     ``validation`` holds the validation accuracy of every setting of the sweep, in its order.
     """
 
-    scale: Standardisation
+    scale: Standardization
     weights: Tensor
     bias: Tensor
     names: Tensor
@@ -82,7 +82,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Standardisation:
+class Standardization:
     """Each dimension to mean 0 and deviation 1 of the training part, all divided by sqrt(D).
 
     So rows have mean squared length 1 and one range of learning rates fits every encoder.
@@ -92,7 +92,7 @@ class Standardisation:
     deviation: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Standardisation:
+    def of(cls, features: Tensor) -> Standardization:
         deviation = features.std(0, correction=0)
         # A dimension that never changes carries nothing: it becomes 0, not 0 / 0.
         constant = deviation <= 1e-6 * features.abs().amax(0)
@@ -118,12 +118,12 @@ def linear_probe(
     if len(names) < 2:
         raise DataError(f"A linear probe needs at least 2 classes; the labels hold {len(names)}.")
     keys = ids.numpy()
-    order = permutation(spec.seed, Domain.PROBE, keys, epoch=VALIDATION)
+    order = permutation(spec.seed, Stream.PROBE, keys, epoch=VALIDATION)
     held = min(max(1, round(spec.validation * len(order))), len(order) - 1)
     chosen_rows, fit_rows = torch.from_numpy(order[:held]), torch.from_numpy(order[held:])
 
-    scale = Standardisation.of(features[fit_rows])
-    weights, bias = fit(
+    scale = Standardization.of(features[fit_rows])
+    weights, bias = train_probe(
         scale(features[fit_rows]), classes[fit_rows], keys[fit_rows.numpy()],
         len(names), spec.settings, spec, label="probe sweep",
     )  # fmt: skip
@@ -131,15 +131,15 @@ def linear_probe(
     pairs = list(zip(accuracies, [-loss for loss in losses], strict=True))
     setting = spec.settings[pairs.index(max(pairs))]
 
-    scale = Standardisation.of(features)
-    weights, bias = fit(scale(features), classes, keys, len(names), (setting,), spec)
+    scale = Standardization.of(features)
+    weights, bias = train_probe(scale(features), classes, keys, len(names), (setting,), spec)
     return Probe(
         scale=scale, weights=weights[0], bias=bias[0], names=names,
         setting=setting, validation=tuple(accuracies),
     )  # fmt: skip
 
 
-def fit(
+def train_probe(
     rows: Tensor,
     classes: Tensor,
     keys: np.ndarray[tuple[int], np.dtype[np.int64]],
@@ -151,7 +151,7 @@ def fit(
 ) -> tuple[Tensor, Tensor]:
     """Weights [S, D, C] and biases [S, C] of S settings after the last epoch, trained together.
 
-    Shapes: rows [N, D] standardised, classes int64 [N] in 0 .. count-1, keys int64 [N]. A setting
+    Shapes: rows [N, D] standardized, classes int64 [N] in 0 .. count-1, keys int64 [N]. A setting
     that diverges ends with non-finite weights and leaves the others as they are.
     """
     width, together = rows.shape[1], len(settings)
@@ -168,7 +168,7 @@ def fit(
     done = 0
     with progress(label, spec.epochs, unit="epochs") as advance:
         for epoch in range(spec.epochs):
-            order = permutation(spec.seed, Domain.PROBE, keys, epoch=BATCHES + epoch)
+            order = permutation(spec.seed, Stream.PROBE, keys, epoch=BATCHES + epoch)
             for part in torch.split(torch.from_numpy(order), spec.batch):
                 gradient = _gradient(rows[part], classes[part], weights, together)
                 gradient.addcmul_(decays, weights)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from coview.core.errors import InvalidValue
-from coview.core.keys import Domain, stream_seed
+from coview.core.rng import Stream, stream_seed
 
 
 class Head(nn.Module):
@@ -21,12 +21,12 @@ class Head(nn.Module):
     """
 
     def __init__(
-        self, layers: Sequence[nn.Module], widths: Sequence[int], normalise_input: bool
+        self, layers: Sequence[nn.Module], widths: Sequence[int], normalize_input: bool
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.widths = tuple(widths)
-        self.normalise_input = normalise_input
+        self.normalize_input = normalize_input
 
     def forward(self, h: Tensor) -> Tensor:
         return self.taps(h)[-1]
@@ -35,7 +35,7 @@ class Head(nn.Module):
         """[h, layer 1, ..., z]; a head without layers gives [h]."""
         found = [h]
         for layer in self.layers:
-            first = self.normalise_input and len(found) == 1
+            first = self.normalize_input and len(found) == 1
             found.append(layer(F.normalize(h, dim=1) if first else found[-1]))
         return found
 
@@ -50,14 +50,14 @@ class Head(nn.Module):
                 f"This head has {len(self.layers)} layers; cannot keep the first {count} of them."
             )
         layers = list(self.layers)[:count]
-        return Head(layers, self.widths[: count + 1], self.normalise_input).train(self.training)
+        return Head(layers, self.widths[: count + 1], self.normalize_input).train(self.training)
 
-    def initialise(self, init: str, seed: int) -> None:
+    def initialize(self, init: str, seed: int) -> None:
         """Give every parameter and buffer its first value, in place, as ``HeadSpec.init`` says."""
-        generator = torch.Generator().manual_seed(stream_seed(seed, Domain.INIT, "head"))
+        generator = torch.Generator().manual_seed(stream_seed(seed, Stream.INIT, "head"))
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                draw(module, init, generator)
+                init_linear(module, init, generator)
             elif isinstance(module, nn.BatchNorm1d):
                 reset(module)
 
@@ -87,7 +87,7 @@ def reset(norm: nn.BatchNorm1d) -> None:
             nn.init.zeros_(norm.bias)
 
 
-def draw(dense: nn.Linear, init: str, generator: torch.Generator) -> None:
+def init_linear(dense: nn.Linear, init: str, generator: torch.Generator) -> None:
     """Draw N(0, 0.01^2) and biases 0, or as torch uniformly within 1 / sqrt(in), biases too."""
     if init == "normal":
         nn.init.normal_(dense.weight, std=0.01, generator=generator)

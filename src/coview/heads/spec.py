@@ -3,7 +3,7 @@
 Heads of the literature, for features of width d (parameters not named keep their defaults):
 
     SimCLR (v1; v2: layers=3)     HeadSpec()
-    SupCon, ImageNet              HeadSpec(layers=1, batch_norm="none", normalise_input=True)
+    SupCon, ImageNet              HeadSpec(layers=1, batch_norm="none", normalize_input=True)
     SupContrast, MoCo v2, LoGo    HeadSpec(batch_norm="none", bias="all", init="torch")
     SimSiam projector             HeadSpec(layers=3, output=2048, last_affine="none", init="torch")
     SimSiam predictor             HeadSpec(hidden=512, output=2048, batch_norm="hidden",
@@ -45,7 +45,7 @@ class HeadSpec:
     layers: 0 gives z = h. hidden: width of the middle layers, None for that of h.
     output: width of z. batch_norm: after "all" layers, the "hidden" ones or "none". bias: which
     dense layers have one. last_affine: of a BatchNorm after the last layer, "scale", "both"
-    (scale and shift) or "none". normalise_input: h is scaled to unit length first.
+    (scale and shift) or "none". normalize_input: h is scaled to unit length first.
     init: "normal" draws weights from N(0, 0.01^2) with biases 0; "torch" as torch.nn.Linear.
     """
 
@@ -55,7 +55,7 @@ class HeadSpec:
     batch_norm: str = "all"
     bias: str = "none"
     last_affine: str = "scale"
-    normalise_input: bool = False
+    normalize_input: bool = False
     init: str = "normal"
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class HeadSpec:
     def build(self, in_features: int, seed: int = 0) -> Head:
         """The head for features of that width; the same seed gives the same bytes."""
         head = self.outline(in_features).to_empty(device="cpu")
-        head.initialise(self.init, seed)
+        head.initialize(self.init, seed)
         return head
 
     def outline(self, in_features: int) -> Head:
@@ -94,7 +94,7 @@ class HeadSpec:
                 self._layer(widths[k], widths[k + 1], last=k == self.layers - 1)
                 for k in range(self.layers)
             ]
-            return Head(layers, widths, self.normalise_input)
+            return Head(layers, widths, self.normalize_input)
 
     def _layer(self, wide_in: int, wide_out: int, *, last: bool) -> nn.Sequential:
         place = "last" if last else "hidden"

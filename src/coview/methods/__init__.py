@@ -29,12 +29,40 @@ from coview.methods.simclr_v2 import simclr_v2
 from coview.methods.simsiam import simsiam
 from coview.methods.supcon import supcon
 from coview.methods.supervised import supervised
-from coview.methods.target import Ema, Shared, Stop
+from coview.methods.target import EMA, SameNetwork, StopGradient
 
 __all__ = [
-    "CosineAffinity", "Critic", "CrossEntropy", "Ema", "FixedWeight", "GradientRatio", "InfoNCE",
-    "Learner", "Method", "NTXent", "NegativeCosine", "Negatives", "Pair", "PairObjective", "Passes",
-    "Queue", "Repulsion", "SetObjective", "Shared", "SquaredDistance", "Stop", "SupCon", "byol",
-    "logo", "moco", "multi_crop", "named", "names", "simclr", "simclr_v2", "simsiam", "supcon",
+    "EMA",
+    "CosineAffinity",
+    "Critic",
+    "CrossEntropy",
+    "FixedWeight",
+    "GradientRatio",
+    "InfoNCE",
+    "Learner",
+    "Method",
+    "NTXent",
+    "NegativeCosine",
+    "Negatives",
+    "Pair",
+    "PairObjective",
+    "Passes",
+    "Queue",
+    "Repulsion",
+    "SameNetwork",
+    "SetObjective",
+    "SquaredDistance",
+    "StopGradient",
+    "SupCon",
+    "byol",
+    "logo",
+    "moco",
+    "multi_crop",
+    "named",
+    "names",
+    "simclr",
+    "simclr_v2",
+    "simsiam",
+    "supcon",
     "supervised",
 ]  # fmt: skip

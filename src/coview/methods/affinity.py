@@ -24,9 +24,9 @@ class CosineAffinity:
 class Critic:
     """l_a learned by a perceptron D on [a; b], unit rows, with LayerNorm and ReLU inside.
 
-    loss "logistic": D minimises mean sp(-D) over pairs of one image plus mean sp(D) over pairs of
+    loss "logistic": D minimizes mean sp(-D) over pairs of one image plus mean sp(D) over pairs of
     two, sp(x) = ln(1 + e^x); l_a = sp(D) (the authors' code). "literal": equation 6 as it is
-    printed, which has no maximum unless f is bounded, so f = tanh(D) maximises its mean over pairs
+    printed, which has no maximum unless f is bounded, so f = tanh(D) maximizes its mean over pairs
     of one image less that over pairs of two, and l_a = f.
     ``hidden`` is the width of its ``layers`` hidden layers (128 in, 256, 256, 1: 132,865 numbers).
     It is trained by SGD at the constant ``learning_rate`` x batch / 256. ``noise`` is the standard

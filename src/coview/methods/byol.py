@@ -6,7 +6,7 @@ from coview.heads import HeadSpec
 from coview.methods.method import Method
 from coview.methods.pair_objectives import SquaredDistance
 from coview.methods.pairing import Pair
-from coview.methods.target import Ema
+from coview.methods.target import EMA
 from coview.views import ViewPlan, preset
 
 
@@ -35,7 +35,7 @@ def byol(
         head=head or layers,
         predictor=predictor or layers,
         objective=SquaredDistance(),
-        target=Ema(start=start, end=end),
+        target=EMA(start=start, end=end),
         pairing=(Pair(0, 1), Pair(1, 0)),
         batch_norm="per view",
     )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import normalize, relu, softplus
 
-from coview.core.keys import Domain, stream_seed
-from coview.heads.head import draw
+from coview.core.rng import Stream, stream_seed
+from coview.heads.head import init_linear
 from coview.methods.affinity import Critic
 
 Weights = Mapping[str, Tensor]
@@ -39,26 +39,26 @@ class CriticNetwork(nn.Module):
         return found.squeeze(1)
 
 
-class Player(nn.Module):
-    """The critic's weights and velocity. ``improved`` proposes, ``install`` accepts.
+class AdversarialCritic(nn.Module):
+    """The critic's weights and velocity. ``propose_update`` proposes, ``commit`` accepts.
 
-    Its parameters take no gradient from the encoder's loss and belong to no optimiser of the run.
+    Its parameters take no gradient from the encoder's loss and belong to no optimizer of the run.
     """
 
     def __init__(self, spec: Critic, width: int, seed: int) -> None:
         super().__init__()
         self.spec, self.seed = spec, seed
         self.network = CriticNetwork(spec, width)
-        generator = torch.Generator().manual_seed(stream_seed(seed, Domain.INIT, "critic"))
+        generator = torch.Generator().manual_seed(stream_seed(seed, Stream.INIT, "critic"))
         for module in self.network.modules():
             if isinstance(module, nn.Linear):
-                draw(module, "torch", generator)
+                init_linear(module, "torch", generator)
         self.velocity = CriticNetwork(spec, width)
         for parameter in self.velocity.parameters():
             nn.init.zeros_(parameter)
         self.requires_grad_(False)
 
-    def improved(self, pairs: Pairs, step: int, batch_size: int) -> tuple[Weights, Weights]:
+    def propose_update(self, pairs: Pairs, step: int, batch_size: int) -> tuple[Weights, Weights]:
         """Weights and velocity after one step of SGD on the critic's loss of ``pairs``.
 
         ``pairs``: (a, b) [B, width] for two local views of the images of all ranks, as constants.
@@ -102,7 +102,7 @@ class Player(nn.Module):
         return values.mean(0)
 
     @torch.no_grad()
-    def install(self, weights: Weights, velocity: Weights) -> None:
+    def commit(self, weights: Weights, velocity: Weights) -> None:
         """Take over what :meth:`improved` proposed."""
         for name, parameter in self.network.named_parameters():
             parameter.copy_(weights[name])
@@ -115,7 +115,7 @@ class Player(nn.Module):
     def _with_noise(self, a: Tensor, b: Tensor, step: int, pair: int) -> tuple[Tensor, Tensor]:
         if self.spec.noise == 0:
             return a, b
-        word = stream_seed(self.seed, Domain.STEP, f"critic {step} {pair}")
+        word = stream_seed(self.seed, Stream.STEP, f"critic {step} {pair}")
         generator = torch.Generator().manual_seed(word)
         scale = self.spec.noise / math.sqrt(a.shape[1])
         draws = torch.randn(2, *a.shape, generator=generator).to(a) * scale

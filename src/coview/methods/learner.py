@@ -12,30 +12,30 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
-from coview.core.modes import evaluating
-from coview.core.ranks import ALONE, Ranks
+from coview.core.eval_mode import eval_mode
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.encoders import Encoder
-from coview.encoders.batch_norm import batch_norms, set_batch_norm
 from coview.methods.affinity import Critic
-from coview.methods.comparison import Comparison
-from coview.methods.critic import Player
-from coview.methods.following import Follower
+from coview.methods.batch_norm import batch_norms, set_batch_norm
+from coview.methods.critic import AdversarialCritic
 from coview.methods.memory import KeyQueue
 from coview.methods.method import Method
+from coview.methods.momentum_encoder import MomentumEncoder
+from coview.methods.pair_loss import PairLoss
 from coview.methods.pair_objectives import PairObjective
 from coview.methods.passes import (
     WHOLE,
     Network,
     Outputs,
     Passes,
+    activation_checkpointing,
     blocks_of,
-    checkpoint_blocks,
+    forward_passes,
     grouped,
-    run,
 )
 from coview.methods.set_objectives import SetObjective
-from coview.methods.target import SHARED, Ema
-from coview.methods.temperature import LearnedTemperature, Tempered
+from coview.methods.target import EMA, SAME_NETWORK
+from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.temperature import as_number
 
 
@@ -59,7 +59,7 @@ class Learner(nn.Module):
         head_seed: int = 0,
         total_steps: int | None = None,
         passes: Passes = WHOLE,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         super().__init__()
         self.method, self.passes, self.ranks = method, WHOLE, ranks
@@ -71,8 +71,8 @@ class Learner(nn.Module):
         self.predictor = (
             None if method.predictor is None else method.predictor.build(width, head_seed + 1)
         )
-        self.follower = (
-            Follower(self.encoder, self.head) if isinstance(method.target, Ema) else None
+        self.momentum_encoder = (
+            MomentumEncoder(self.encoder, self.head) if isinstance(method.target, EMA) else None
         )
         self.queue = (
             None if method.memory is None else KeyQueue(method.memory.length, width, head_seed)
@@ -80,28 +80,28 @@ class Learner(nn.Module):
         objective = method.objective
         self.temperature = (
             LearnedTemperature(as_number(objective.temperature))
-            if isinstance(objective, Tempered) and objective.learn_temperature
+            if isinstance(objective, WithTemperature) and objective.learn_temperature
             else None
         )
         repulsion = method.repulsion
-        self.player = (
-            Player(repulsion.affinity, width, head_seed)
+        self.critic = (
+            AdversarialCritic(repulsion.affinity, width, head_seed)
             if repulsion is not None and isinstance(repulsion.affinity, Critic)
             else None
         )
-        together = method.synchronised or method.batch_norm == "groups"
+        together = method.synchronized or method.batch_norm == "groups"
         set_batch_norm(
             self,
-            ranks=ranks if together else ALONE,
-            group=method.norm_group,
+            ranks=ranks if together else SINGLE_PROCESS,
+            group=method.ghost_batch_size,
             frozen=method.batch_norm == "frozen",
         )
-        self.use(passes)
+        self.set_passes(passes)
         self._staged: list[Tensor] = []
-        self._comparison: Comparison | None = None
+        self._comparison: PairLoss | None = None
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of the loss by name, scalars; their sum is what is minimised.
+        """The terms of the loss by name, scalars; their sum is what is minimized.
 
         Raises InvalidValue where the batch has another number of views than the method.
         """
@@ -119,9 +119,9 @@ class Learner(nn.Module):
         if not isinstance(objective, PairObjective):
             embeddings = [asked[slot][0] for slot in method.online]
             return {type(objective).__name__: objective(embeddings, batch.labels, self.ranks)}
-        self._comparison = Comparison(
+        self._comparison = PairLoss(
             method, objective, asked, answered, batch.ids, step,
-            queue=self.queue, player=self.player, ranks=self.ranks, sizes=batch.sizes or None,
+            queue=self.queue, critic=self.critic, ranks=self.ranks, sizes=batch.sizes or None,
         )  # fmt: skip
         return self._comparison.terms(self._trained())
 
@@ -130,21 +130,21 @@ class Learner(nn.Module):
 
         A learned temperature is kept within its bound."""
         if self.temperature is not None:
-            self.temperature.settle()
+            self.temperature.commit()
         if self._staged:
             write(self._staged, self._statistics())
-        if self.follower is not None and isinstance(self.method.target, Ema):
+        if self.momentum_encoder is not None and isinstance(self.method.target, EMA):
             momentum = self.method.target.momentum(step, self.total_steps)
-            self.follower.follow(self.encoder, self.head, momentum)
+            self.momentum_encoder.follow(self.encoder, self.head, momentum)
         if self._comparison is not None:
-            self._comparison.settle()
+            self._comparison.commit()
         self._staged, self._comparison = [], None
 
-    def go_smaller(self, images: int) -> str:
+    def reduce_memory(self, images: int) -> str:
         """Run blocks again where there are some, which is exact; then halve the micro-batch, which
         is the batch at first; "" where it is down to two images."""
         if not self.passes.blocks and blocks_of(self.encoder):
-            self.use(replace(self.passes, blocks=True))
+            self.set_passes(replace(self.passes, blocks=True))
             return (
                 "The batch did not fit into memory: each residual block is run again in the "
                 "backward pass from here on, which gives the same gradient."
@@ -152,16 +152,16 @@ class Learner(nn.Module):
         part = (self.passes.micro_batch or images) // 2
         if part < 2:
             return ""
-        self.use(replace(self.passes, micro_batch=part))
+        self.set_passes(replace(self.passes, micro_batch=part))
         return (
             f"The batch did not fit into memory: it goes on in micro-batches of {part}. The "
             "gradient is that of the whole batch's loss, but BatchNorm sees a part at a time."
         )
 
-    def use(self, passes: Passes) -> None:
+    def set_passes(self, passes: Passes) -> None:
         """Go through the network in these passes from here on."""
         if passes.blocks and not self.passes.blocks:
-            checkpoint_blocks(self.encoder)
+            activation_checkpointing(self.encoder)
         self.passes = passes
 
     def _objective(self) -> SetObjective | PairObjective:
@@ -169,17 +169,19 @@ class Learner(nn.Module):
         objective = self.method.objective
         if self.temperature is None:
             return objective
-        assert isinstance(objective, Tempered)
-        return objective.at(self.temperature())
+        assert isinstance(objective, WithTemperature)
+        return objective.with_temperature(self.temperature())
 
     def _answers(self, asked: dict[int, Outputs], batch: Batch, step: int) -> dict[int, Tensor]:
         """The keys of every slot that answers, [B, D], with a gradient where they are shared."""
         slots = self.method.keys
-        if self.follower is not None:
+        if self.momentum_encoder is not None:
             with torch.no_grad():
-                found = self._through(self.follower, batch_norms(self.follower), batch, slots, step)
+                found = self._through(
+                    self.momentum_encoder, batch_norms(self.momentum_encoder), batch, slots, step
+                )
             return {slot: key for slot, (key,) in found.items()}
-        flows = self.method.target == SHARED
+        flows = self.method.target == SAME_NETWORK
         return {slot: asked[slot][0] if flows else asked[slot][0].detach() for slot in slots}
 
     def _through(
@@ -200,7 +202,7 @@ class Learner(nn.Module):
             counts=batch.sizes,
         )  # fmt: skip
         again = micro_batch is not None and torch.is_grad_enabled()
-        return run(network, norms, batch.views, rounds, again=again)
+        return forward_passes(network, norms, batch.views, rounds, again=again)
 
     def _online(self, images: Tensor) -> Outputs:
         """z, and what asks with it where a predictor does."""
@@ -232,14 +234,14 @@ class Learner(nn.Module):
 
         The images may be on any device; h and z are on the network's. Leaves the mode as it was.
         """
-        with evaluating(self):
+        with eval_mode(self):
             h: Tensor = self.encoder(images.to(next(self.parameters()).device))
             z: Tensor = self.head(h)
             return h, z
 
-    def chance(self, batch_size: int) -> float:
+    def chance_level(self, batch_size: int) -> float:
         """The loss at which nothing has been learned, for batches of so many images."""
-        return self.method.chance(batch_size)
+        return self.method.chance_level(batch_size)
 
 
 def copies(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from coview.core.errors import InvalidValue
-from coview.core.keys import Domain, stream_seed
+from coview.core.rng import Stream, stream_seed
 
 UNKNOWN_ID = -1
 
@@ -38,7 +38,7 @@ class KeyQueue(nn.Module):
 
     def __init__(self, length: int, width: int, seed: int) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(stream_seed(seed, Domain.INIT, "queue"))
+        generator = torch.Generator().manual_seed(stream_seed(seed, Stream.INIT, "queue"))
         rows = torch.randn(length, width, generator=generator)
         self.register_buffer("rows", normalize(rows, dim=1))
         self.register_buffer("ids", torch.full((length,), UNKNOWN_ID, dtype=torch.int64))

@@ -11,11 +11,11 @@ from coview.methods.memory import Queue
 from coview.methods.pair_objectives import InfoNCE, PairObjective
 from coview.methods.pairing import BOTH_WAYS, Pairing, keys, queries
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
-from coview.methods.target import SHARED, Ema, Target
+from coview.methods.target import EMA, SAME_NETWORK, Target
 from coview.views import ViewPlan
 
 BATCH_NORM = ("joint", "per view", "groups", "frozen")
-YARDSTICK_TEMPERATURE = 0.2
+HEALTH_TEMPERATURE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,10 @@ class Method:
 
     ``batch_norm`` says which images share statistics: all views of one size ("joint", one forward
     pass, as in official SimCLR), each view's alone ("per view", one pass each, which also moves the
-    running statistics once for each), ``norm_group`` images of each view, drawn anew at each step
-    ("groups", what several devices do without synchronisation), or none: the running statistics
+    running statistics once for each), ``ghost_batch_size`` images of each view, drawn anew at each step
+    ("groups", what several devices do without synchronization), or none: the running statistics
     are used and stay as they are ("frozen"). With several processes "joint" and "per view" span
-    them all unless ``synchronised`` is off.
+    them all unless ``synchronized`` is off.
 
     ``dataclasses.replace`` makes an ablation; equality, hash and printing are those of the value.
     A method that does not fit implements the training room's ``Task`` itself.
@@ -47,21 +47,23 @@ class Method:
     head: HeadSpec
     objective: SetObjective | PairObjective
     predictor: HeadSpec | None = None
-    target: Target = SHARED
+    target: Target = SAME_NETWORK
     memory: Queue | None = None
     pairing: Pairing = BOTH_WAYS
     repulsion: Repulsion | None = None
     batch_norm: str = "joint"
-    norm_group: int | None = None
-    synchronised: bool = True
+    ghost_batch_size: int | None = None
+    synchronized: bool = True
 
     def __post_init__(self) -> None:
         if self.batch_norm not in BATCH_NORM:
             raise UnknownName("BatchNorm grouping", str(self.batch_norm), BATCH_NORM)
-        if (self.batch_norm == "groups") != (self.norm_group is not None):
+        if (self.batch_norm == "groups") != (self.ghost_batch_size is not None):
             raise InvalidValue("norm_group is the number of images that batch_norm='groups' takes.")
-        if self.norm_group is not None and self.norm_group < 2:
-            raise InvalidValue(f"norm_group is {self.norm_group}; BatchNorm needs at least 2.")
+        if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
+            raise InvalidValue(
+                f"norm_group is {self.ghost_batch_size}; BatchNorm needs at least 2."
+            )
         if len(self.views.views) < 2:
             raise InvalidValue(
                 f"The method {self.name!r} compares views of one image; give it at least two."
@@ -84,7 +86,7 @@ class Method:
             return
         used = {
             "predictor": self.predictor is not None,
-            "target": self.target != SHARED,
+            "target": self.target != SAME_NETWORK,
             "memory": self.memory is not None,
             "pairing": self.pairing != BOTH_WAYS,
             "repulsion": self.repulsion is not None,
@@ -129,7 +131,7 @@ class Method:
     @property
     def online(self) -> tuple[int, ...]:
         """The slots that go through the network that is trained."""
-        slots = set(self.queries) | (set() if isinstance(self.target, Ema) else set(self.keys))
+        slots = set(self.queries) | (set() if isinstance(self.target, EMA) else set(self.keys))
         return tuple(sorted(slots | set(self.repulsion.views if self.repulsion else ())))
 
     def negatives(self, batch_size: int) -> int:
@@ -139,28 +141,28 @@ class Method:
         batch = len(self.keys) * (batch_size - 1) if self.objective.uses_batch else 0
         return batch + (self.memory.length if self.memory else 0)
 
-    def chance(self, batch_size: int) -> float:
+    def chance_level(self, batch_size: int) -> float:
         """The loss at which nothing has been learned, for batches of so many images.
 
         The affinity of local views is left out: its weight is small.
         """
         if isinstance(self.objective, SetObjective):
-            return self.objective.chance(batch_size, views=len(self.views.views))
-        return self._weights * self.objective.chance(self.negatives(batch_size))
+            return self.objective.chance_level(batch_size, views=len(self.views.views))
+        return self._weights * self.objective.chance_level(self.negatives(batch_size))
 
-    def floor(self, batch_size: int, width: int, *, classes: int | None = None) -> float:
+    def lower_bound(self, batch_size: int, width: int, *, classes: int | None = None) -> float:
         """About the lowest loss in practice, for embeddings of ``width`` numbers."""
         if isinstance(self.objective, SetObjective):
             views = len(self.views.views)
-            return self.objective.floor(batch_size, width, views=views, classes=classes)
-        return self._weights * self.objective.floor(self.negatives(batch_size), width)
+            return self.objective.lower_bound(batch_size, width, views=views, classes=classes)
+        return self._weights * self.objective.lower_bound(self.negatives(batch_size), width)
 
     @property
     def _weights(self) -> float:
         return sum(pair.weight for pair in self.pairing)
 
     @property
-    def yardstick(self) -> SetObjective:
+    def health_objective(self) -> SetObjective:
         """The set objective by which health figures of two views are measured.
 
         The method's own where it is one; SupCon for cross-entropy. A pair objective without
@@ -168,9 +170,9 @@ class Method:
         method's temperature or at 0.2.
         """
         if isinstance(self.objective, CrossEntropy):
-            return SupCon(temperature=YARDSTICK_TEMPERATURE)
+            return SupCon(temperature=HEALTH_TEMPERATURE)
         if isinstance(self.objective, SetObjective):
             return self.objective
         if isinstance(self.objective, InfoNCE):
             return NTXent(temperature=self.objective.temperature)
-        return NTXent(temperature=YARDSTICK_TEMPERATURE)
+        return NTXent(temperature=HEALTH_TEMPERATURE)

@@ -8,7 +8,7 @@ from coview.methods.memory import Queue
 from coview.methods.method import Method
 from coview.methods.pair_objectives import InfoNCE
 from coview.methods.pairing import BOTH_WAYS, ONE_WAY
-from coview.methods.target import Ema
+from coview.methods.target import EMA
 from coview.views import ViewPlan, preset
 
 VERSIONS = (1, 2)
@@ -22,7 +22,7 @@ def moco(
     temperature: float | None = None,
     momentum: float = 0.999,
     queue: int = 65_536,
-    norm_group: int | None = 32,
+    ghost_batch_size: int | None = 32,
     views: ViewPlan | None = None,
     head: HeadSpec | None = None,
 ) -> Method:
@@ -32,7 +32,7 @@ def moco(
 
     ``version`` 1 has a linear head, tau 0.07 and MoCo v1's views; 2 a head of two layers, tau 0.2
     and blur. ``symmetric``: the mean of both directions, against one state of the queue. Keys of
-    the query's own image are no negatives, which the papers do not ask for. ``norm_group`` images
+    the query's own image are no negatives, which the papers do not ask for. ``ghost_batch_size`` images
     share BatchNorm statistics, with keys in other groups than their queries, as the papers' 8
     devices of 32 images and their shuffle do; None gives each view's statistics to the whole batch.
     ``views`` and ``head`` replace the paper's.
@@ -51,9 +51,9 @@ def moco(
         objective=InfoNCE(
             temperature=(0.07 if first else 0.2) if temperature is None else temperature
         ),
-        target=Ema(start=momentum, end=momentum),
+        target=EMA(start=momentum, end=momentum),
         memory=Queue(length=queue),
         pairing=BOTH_WAYS if symmetric else ONE_WAY,
-        batch_norm="groups" if norm_group else "per view",
-        norm_group=norm_group,
+        batch_norm="groups" if ghost_batch_size else "per view",
+        ghost_batch_size=ghost_batch_size,
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from coview.core.ranks import ALONE, Ranks
-from coview.methods.temperature import Tempered
-from coview.objectives import info_nce, negative_cosine, practical_floor
+from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.methods.temperature import WithTemperature
+from coview.objectives import estimated_lower_bound, info_nce, negative_cosine
 from coview.objectives.temperature import as_number
 
 
@@ -23,7 +23,7 @@ class Negatives:
 
 
 class PairObjective(ABC):
-    """Compares a query with its key: [B, D] x [B, D] -> one number to minimise.
+    """Compares a query with its key: [B, D] x [B, D] -> one number to minimize.
 
     Subclasses are frozen dataclasses.
     """
@@ -47,21 +47,21 @@ class PairObjective(ABC):
         key: Tensor,
         ids: Tensor,
         negatives: Negatives | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> Tensor:
         """query, key [B, D] and ids [B] of this rank -> its share of the mean (core.ranks)."""
 
     @abstractmethod
-    def chance(self, negatives: int) -> float:
+    def chance_level(self, negatives: int) -> float:
         """The value where nothing has been learned, beside so many negatives."""
 
     @abstractmethod
-    def floor(self, negatives: int, width: int) -> float:
+    def lower_bound(self, negatives: int, width: int) -> float:
         """About the lowest value in practice, for embeddings of ``width`` numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfoNCE(Tempered, PairObjective):
+class InfoNCE(WithTemperature, PairObjective):
     """InfoNCE at a temperature > 0 (MoCo, equation 1).
 
     Negatives are the memory and, with ``batch_negatives``, all keys of the batch's other images.
@@ -84,7 +84,7 @@ class InfoNCE(Tempered, PairObjective):
         key: Tensor,
         ids: Tensor,
         negatives: Negatives | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> Tensor:
         others = negatives or Negatives(rows=key[:0], ids=ids[:0])
         return info_nce(
@@ -92,13 +92,13 @@ class InfoNCE(Tempered, PairObjective):
             ids=ids, negative_ids=others.ids, ranks=ranks,
         )  # fmt: skip
 
-    def chance(self, negatives: int) -> float:
+    def chance_level(self, negatives: int) -> float:
         """ln(1 + negatives)."""
         return math.log(1 + negatives)
 
-    def floor(self, negatives: int, width: int) -> float:
+    def lower_bound(self, negatives: int, width: int) -> float:
         """See :func:`practical_floor`, with one positive."""
-        return practical_floor(negatives + 2, width, as_number(self.temperature))
+        return estimated_lower_bound(negatives + 2, width, as_number(self.temperature))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,15 +111,15 @@ class NegativeCosine(PairObjective):
         key: Tensor,
         ids: Tensor,
         negatives: Negatives | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> Tensor:
         return negative_cosine(query, key, ranks=ranks)
 
-    def chance(self, negatives: int) -> float:
+    def chance_level(self, negatives: int) -> float:
         """0, of unrelated directions."""
         return 0.0
 
-    def floor(self, negatives: int, width: int) -> float:
+    def lower_bound(self, negatives: int, width: int) -> float:
         """-1, of equal directions; a collapsed network reaches it too."""
         return -1.0
 
@@ -134,14 +134,14 @@ class SquaredDistance(PairObjective):
         key: Tensor,
         ids: Tensor,
         negatives: Negatives | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> Tensor:
         return 2 * ranks.share(len(query)) + 2 * negative_cosine(query, key, ranks=ranks)
 
-    def chance(self, negatives: int) -> float:
+    def chance_level(self, negatives: int) -> float:
         """2, of unrelated directions."""
         return 2.0
 
-    def floor(self, negatives: int, width: int) -> float:
+    def lower_bound(self, negatives: int, width: int) -> float:
         """0, of equal directions; a collapsed network reaches it too."""
         return 0.0

@@ -12,14 +12,14 @@ from coview.core.errors import InvalidValue
 class Pair:
     """The view in slot ``query`` is compared with the key of slot ``key``; slots count from 0.
 
-    The loss is the sum over pairs of ``weight`` times the objective. ``stop``: the key and the
+    The loss is the sum over pairs of ``weight`` times the objective. ``stop_gradient``: the key and the
     negatives are constants here even where the target is shared. Raises InvalidValue.
     """
 
     query: int
     key: int
     weight: float = 1.0
-    stop: bool = False
+    stop_gradient: bool = False
 
     def __post_init__(self) -> None:
         if self.query == self.key or min(self.query, self.key) < 0:

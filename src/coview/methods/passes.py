@@ -25,8 +25,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from coview.core.errors import InvalidValue
-from coview.core.keys import Domain, stream_seed
-from coview.encoders.batch_norm import StatisticsHeld, batch_norms
+from coview.core.rng import Stream, stream_seed
+from coview.methods.batch_norm import StatisticsHeld, batch_norms
 
 T = TypeVar("T")
 Outputs = tuple[Tensor, ...]
@@ -99,11 +99,11 @@ def _round(count: int, slots: list[int], parts: int, mixed: bool, step: int) -> 
 def _order(slot: int, count: int, step: int) -> Tensor:
     if slot == 0:
         return torch.arange(count)
-    word = stream_seed(0, Domain.STEP, f"parts {step} {slot}")
+    word = stream_seed(0, Stream.STEP, f"parts {step} {slot}")
     return torch.randperm(count, generator=torch.Generator().manual_seed(word))
 
 
-def run(
+def forward_passes(
     network: Network,
     norms: Sequence[_BatchNorm],
     views: Sequence[Tensor],
@@ -121,7 +121,7 @@ def run(
     for passes in rounds:
         for single in averaged(norms, passes):
             images = torch.cat([_rows(views[slot], rows) for slot, rows in single])
-            outputs = run_again(network, norms, images) if again else network(images)
+            outputs = recompute_in_backward(network, norms, images) if again else network(images)
             counts = [len(views[slot]) if rows is None else len(rows) for slot, rows in single]
             split = zip(*(torch.split(output, counts) for output in outputs), strict=True)
             for (slot, rows), part in zip(single, split, strict=True):
@@ -144,7 +144,9 @@ def _in_order(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
     )
 
 
-def run_again(function: Callable[[Tensor], T], norms: Sequence[_BatchNorm], x: Tensor) -> T:
+def recompute_in_backward(
+    function: Callable[[Tensor], T], norms: Sequence[_BatchNorm], x: Tensor
+) -> T:
     """``function(x)``, of which only the result is kept: backward runs it a second time, in which
     ``norms``, its BatchNorm layers, leave their running statistics as they are."""
 
@@ -175,7 +177,7 @@ def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pa
         buffer.data.copy_(total)
 
 
-def checkpoint_blocks(encoder: nn.Module) -> None:
+def activation_checkpointing(encoder: nn.Module) -> None:
     """Keep of each residual block its input alone and run it again in backward.
 
     Exact with BatchNorm over the whole batch: each block sees the same images twice, and its
@@ -201,4 +203,4 @@ BLOCKS = ("BasicBlock", "Bottleneck")
 
 
 def _block_again(forward: Callable[..., Tensor], norms: list[_BatchNorm], x: Tensor) -> Tensor:
-    return run_again(forward, norms, x) if torch.is_grad_enabled() else forward(x)
+    return recompute_in_backward(forward, norms, x) if torch.is_grad_enabled() else forward(x)

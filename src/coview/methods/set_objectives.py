@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.ranks import ALONE, Ranks
-from coview.methods.temperature import Tempered
+from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.methods.temperature import WithTemperature
 from coview.objectives import (
-    chance,
+    chance_level,
     cross_entropy,
     decoupled_nt_xent,
+    estimated_lower_bound,
     nt_xent,
-    practical_floor,
     sup_con,
 )
 from coview.objectives.temperature import as_number
 
 
 class SetObjective(ABC):
-    """All embeddings of a batch -> one number to minimise. Subclasses are frozen dataclasses."""
+    """All embeddings of a batch -> one number to minimize. Subclasses are frozen dataclasses."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ class SetObjective(ABC):
 
     @abstractmethod
     def __call__(
-        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
         """The loss, a scalar: this rank's share of the mean over all ranks (core.ranks).
 
@@ -50,11 +50,11 @@ class SetObjective(ABC):
         """
 
     @abstractmethod
-    def chance(self, batch_size: int, *, views: int = 2) -> float:
+    def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """The loss of equal embeddings, which nothing has been learned from."""
 
     @abstractmethod
-    def floor(
+    def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
         """About the lowest loss in practice, for embeddings of ``width`` numbers.
@@ -65,7 +65,7 @@ class SetObjective(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NTXent(Tempered, SetObjective):
+class NTXent(WithTemperature, SetObjective):
     """NT-Xent at a temperature > 0 (SimCLR, equation 1); labels are not looked at.
 
     ``decoupled``: without the positive in the denominator (Yeh et al. 2022, equation 6).
@@ -74,35 +74,35 @@ class NTXent(Tempered, SetObjective):
     decoupled: bool = False
 
     def __call__(
-        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
         function = decoupled_nt_xent if self.decoupled else nt_xent
         return function(views, temperature=self.temperature, ranks=ranks)
 
-    def chance(self, batch_size: int, *, views: int = 2) -> float:
+    def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """ln(V B - 1); decoupled, ln(V B - V)."""
-        return chance(views * (batch_size - 1) + 1 if self.decoupled else views * batch_size)
+        return chance_level(views * (batch_size - 1) + 1 if self.decoupled else views * batch_size)
 
-    def floor(
+    def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
         """See :func:`practical_floor`; ``classes`` does not matter to NT-Xent."""
         rows = views * batch_size
         if self.decoupled:
-            return practical_floor(
+            return estimated_lower_bound(
                 rows - views + 1, width, as_number(self.temperature), positives=0
             )
-        return practical_floor(rows, width, as_number(self.temperature), positives=views - 1)
+        return estimated_lower_bound(rows, width, as_number(self.temperature), positives=views - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SupCon(Tempered, SetObjective):
+class SupCon(WithTemperature, SetObjective):
     """SupCon at a temperature > 0 (Khosla et al., equation 2 for "out", 3 for "in")."""
 
     form: Literal["out", "in"] = "out"
 
     def __post_init__(self) -> None:
-        Tempered.__post_init__(self)
+        WithTemperature.__post_init__(self)
         if self.form not in ("out", "in"):
             raise UnknownName("form of the SupCon loss", str(self.form), ("out", "in"))
 
@@ -111,25 +111,25 @@ class SupCon(Tempered, SetObjective):
         return True
 
     def __call__(
-        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
         return sup_con(
             views, require(labels, "SupCon"), temperature=self.temperature, form=self.form,
             ranks=ranks,
         )  # fmt: skip
 
-    def chance(self, batch_size: int, *, views: int = 2) -> float:
+    def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """ln(V B - 1), whatever the labels are."""
-        return chance(views * batch_size)
+        return chance_level(views * batch_size)
 
-    def floor(
+    def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
         """See :func:`practical_floor`, with V B / classes - 1 positives of each row."""
         rows = views * batch_size
         positives = views - 1 if classes is None else rows / classes - 1
         positives = max(positives, views - 1)
-        return practical_floor(rows, width, as_number(self.temperature), positives=positives)
+        return estimated_lower_bound(rows, width, as_number(self.temperature), positives=positives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,17 +150,17 @@ class CrossEntropy(SetObjective):
         return False
 
     def __call__(
-        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = ALONE
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
         known = require(labels, "Cross-entropy")
         losses = [cross_entropy(logits, known, ranks=ranks) for logits in views]
         return torch.stack(losses).mean()
 
-    def chance(self, batch_size: int, *, views: int = 2) -> float:
+    def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """ln(classes)."""
         return math.log(self.classes)
 
-    def floor(
+    def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
         """0."""

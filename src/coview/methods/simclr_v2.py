@@ -9,7 +9,7 @@ from coview.methods.memory import Queue
 from coview.methods.method import Method
 from coview.methods.pair_objectives import InfoNCE
 from coview.methods.simclr import simclr
-from coview.methods.target import Ema
+from coview.methods.target import EMA
 from coview.views import ViewPlan
 
 
@@ -44,6 +44,6 @@ def simclr_v2(
         plain,
         name="simclr_v2",
         objective=InfoNCE(temperature=temperature, batch_negatives=True),
-        target=Ema(start=momentum, end=momentum),
+        target=EMA(start=momentum, end=momentum),
         memory=Queue(length=memory),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from coview.heads import HeadSpec
 from coview.methods.method import Method
 from coview.methods.pair_objectives import NegativeCosine
-from coview.methods.target import Stop
+from coview.methods.target import StopGradient
 from coview.views import ViewPlan, preset
 
 
@@ -37,6 +37,6 @@ def simsiam(
             init="torch",
         ),
         objective=NegativeCosine(),
-        target=Stop(),
+        target=StopGradient(),
         batch_norm="per view",
     )  # fmt: skip

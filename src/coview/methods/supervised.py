@@ -15,7 +15,7 @@ def supervised(size: int, *, classes: int = 1000, views: ViewPlan | None = None)
         loss = mean over views of -log softmax(logits)_y
 
     The encoder and the views of SimCLR, a linear classifier for a head, so that a comparison
-    differs in nothing but the objective. A run sets ``classes`` to those of its data. Unlabelled
+    differs in nothing but the objective. A run sets ``classes`` to those of its data. Unlabeled
     images are left out of the mean.
     """
     return Method(

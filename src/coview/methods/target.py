@@ -9,17 +9,17 @@ from coview.core.errors import InvalidValue
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SameNetwork:
     """Keys are embeddings of the network itself; the gradient flows through them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopGradient:
     """Keys are embeddings of the network itself, as constants (SimSiam's stop-gradient)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ema:
+class EMA:
     """Keys come from a copy of encoder and head whose parameters follow as a moving average.
 
     After each accepted step xi <- m xi + (1 - m) theta, where m goes from ``start`` to ``end``
@@ -51,5 +51,5 @@ class Ema:
         return self.end - (self.end - self.start) * rising
 
 
-Target = Shared | Stop | Ema
-SHARED = Shared()
+Target = SameNetwork | StopGradient | EMA
+SAME_NETWORK = SameNetwork()

@@ -17,7 +17,7 @@ LOWEST_LEARNED, HIGHEST_LEARNED = 0.01, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tempered:
+class WithTemperature:
     """An objective at a temperature > 0; with ``learn_temperature`` that is where training starts.
 
     A learned temperature stays between 0.01 and 1, or where it began if that lies outside. Figures
@@ -31,13 +31,13 @@ class Tempered:
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def at(self, temperature: Tensor) -> Self:
+    def with_temperature(self, temperature: Tensor) -> Self:
         """The same objective at another temperature, which may take a gradient."""
         return replace(self, temperature=temperature)
 
 
 class LearnedTemperature(nn.Module):
-    """tau = e^t, for a number t that the optimiser moves (Radford et al. 2021, section 2.5)."""
+    """tau = e^t, for a number t that the optimizer moves (Radford et al. 2021, section 2.5)."""
 
     def __init__(self, start: float) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class LearnedTemperature(nn.Module):
         return self.log.exp()
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Back to the bounds, where a step went beyond them."""
         self.log.clamp_(*self.bounds)
 

@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import share_of_mean
-from coview.objectives.positives import UNLABELLED
+from coview.objectives.positives import UNLABELED
 from coview.objectives.rows import check_rows, working_type
 from coview.objectives.temperature import check_temperature
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = ALONE) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = SINGLE_PROCESS) -> Tensor:
     """The mean, over all rows that have a label y_i, of -log softmax(logits_i) at y_i.
 
-    Rows labelled -1 are left out of the mean; without any labelled row the loss is 0 with zero
+    Rows labeled -1 are left out of the mean; without any labeled row the loss is 0 with zero
     gradient.
 
     Shapes: logits [B, C], any floating type; labels integer [B] in -1 .. C - 1 -> scalar in float32
@@ -30,12 +30,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = ALONE) -> Te
             f"The labels are {labels.dtype} {tuple(labels.shape)}; expected one integer for each "
             f"of the {len(logits)} rows of logits, -1 where unknown."
         )
-    count = ranks.total((labels != UNLABELLED).sum()).clamp_min(1)
+    count = ranks.total((labels != UNLABELED).sum()).clamp_min(1)
     with torch.autocast(logits.device.type, enabled=False):
         values = F.cross_entropy(
             logits.to(working_type(logits)),
             labels.long(),
-            ignore_index=UNLABELLED,
+            ignore_index=UNLABELED,
             reduction="none",
         )
         return share_of_mean(values, count, ranks)
@@ -47,7 +47,7 @@ def distillation(
     *,
     temperature: float,
     scale_by_temperature_squared: bool = False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
     """The mean over all rows of the cross-entropy from a teacher's softened answers, at which both
 
@@ -71,7 +71,7 @@ def distillation(
         "tensor of the teacher's logits",
         (len(student_logits), student_logits.shape[1]),
     )
-    if len(student_logits) == 0 and ranks.alone:
+    if len(student_logits) == 0 and ranks.is_single:
         raise InvalidValue("There are no rows of logits to distil.")
     count = sum(ranks.sizes(len(student_logits)))
     kind = working_type(student_logits, teacher_logits)

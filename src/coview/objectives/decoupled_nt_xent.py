@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import Gathered
 from coview.objectives.rows import check_two_views
 from coview.objectives.temperature import Temperature, check_temperature
@@ -15,7 +15,7 @@ from coview.objectives.tiles import PairLogWeights
 
 
 def decoupled_nt_xent(
-    views: Sequence[Tensor], *, temperature: Temperature, ranks: Ranks = ALONE
+    views: Sequence[Tensor], *, temperature: Temperature, ranks: Ranks = SINGLE_PROCESS
 ) -> Tensor:
     """DCL: the mean over all rows i, with p the other view and N(i) the rows of other images, of
 
@@ -24,7 +24,7 @@ def decoupled_nt_xent(
     With more than two views z_p is averaged over the other views, all of which leave the
     denominator. A row without negatives (a batch of one image) gives 0 with zero gradient.
 
-    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalised here -> scalar in
+    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalized here -> scalar in
     float32 (float64 for float64), which may be negative. Equal embeddings give ln(V B - V).
     Memory O(V B D). ``ranks`` as in ``nt_xent``. Raises InvalidValue.
 
@@ -34,7 +34,7 @@ def decoupled_nt_xent(
     check_two_views(views, "The decoupled loss")
     batch = Gathered.of(views, ranks)
     with torch.autocast(batch.anchors.device.type, enabled=False):
-        attraction = (batch.anchors * batch.siblings()).sum(1) / temperature
+        attraction = (batch.anchors * batch.other_views()).sum(1) / temperature
         repulsion = batch.log_partition(temperature, _of_other_images(batch))
         return batch.mean((repulsion - attraction).where(repulsion != -torch.inf, 0))
 

@@ -38,9 +38,9 @@ class Gathered:
 
     @classmethod
     def of(cls, views: Sequence[Tensor], ranks: Ranks) -> Gathered:
-        """Normalises this rank's views V x [b, D] and fetches the others'. Raises InvalidValue."""
-        rows = unit_rows(views, may_be_empty=not ranks.alone)
-        if ranks.alone:
+        """Normalizes this rank's views V x [b, D] and fetches the others'. Raises InvalidValue."""
+        rows = unit_rows(views, may_be_empty=not ranks.is_single)
+        if ranks.is_single:
             return cls(ranks, (len(views[0]),), len(views), rows, rows)
         sizes, width = ranks.sizes(len(views[0])), rows.shape[1]
         by_image = rows.view(len(views), -1, width).transpose(0, 1)
@@ -54,29 +54,29 @@ class Gathered:
         return sum(self.sizes)
 
     @property
-    def here(self) -> slice:
+    def local_slice(self) -> slice:
         """This rank's images among those of all ranks."""
         first = sum(self.sizes[: self.ranks.rank])
         return slice(first, first + self.sizes[self.ranks.rank])
 
     def anchor_images(self) -> Tensor:
         """The image of every anchor, as its index among all ranks' images. int64 [V b]."""
-        here, device = self.here, self.anchors.device
-        return torch.arange(here.start, here.stop, device=device).repeat(self.views)
+        local_slice, device = self.local_slice, self.anchors.device
+        return torch.arange(local_slice.start, local_slice.stop, device=device).repeat(self.views)
 
     def anchor_rows(self) -> Tensor:
         """Every anchor's own index among the candidates. int64 [V b]."""
         by_view = torch.arange(self.views * self.images, device=self.anchors.device)
-        return by_view.view(self.views, -1)[:, self.here].flatten()
+        return by_view.view(self.views, -1)[:, self.local_slice].flatten()
 
-    def of_anchors(self, per_candidate: Tensor) -> Tensor:
+    def local(self, per_candidate: Tensor) -> Tensor:
         """What a tensor [V B, ...] over the candidates says of the anchors. [V b, ...]."""
-        if self.ranks.alone:
+        if self.ranks.is_single:
             return per_candidate
         by_view = per_candidate.view(self.views, self.images, *per_candidate.shape[1:])
-        return by_view[:, self.here].flatten(0, 1)
+        return by_view[:, self.local_slice].flatten(0, 1)
 
-    def siblings(self) -> Tensor:
+    def other_views(self) -> Tensor:
         """The mean of the other views of every anchor's image. [V b, D]; needs V >= 2."""
         by_view = self.anchors.view(self.views, -1, self.anchors.shape[1])
         return (by_view.sum(0) - by_view).flatten(0, 1) / (self.views - 1)
@@ -85,7 +85,7 @@ class Gathered:
         self, temperature: Temperature, log_weights: PairLogWeights | None = None
     ) -> Tensor:
         """Over all candidates but the anchor itself, for every anchor: [V b]."""
-        if self.ranks.alone:
+        if self.ranks.is_single:
             return log_partition(self.anchors, temperature, log_weights=log_weights)
         return log_partition_between(
             self.anchors,

@@ -1,4 +1,4 @@
-"""The InfoNCE loss: a query recognises its own key among others."""
+"""The InfoNCE loss: a query recognizes its own key among others."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import share_of_mean
 from coview.objectives.log_partition_between import log_partition_between
-from coview.objectives.rows import check_rows, normalised, working_type
+from coview.objectives.rows import check_rows, normalized, working_type
 from coview.objectives.temperature import Temperature, check_temperature
 from coview.objectives.tiles import PairLogWeights
 
@@ -25,7 +25,7 @@ def info_nce(
     temperature: Temperature,
     ids: Tensor | None = None,
     negative_ids: Tensor | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
     """InfoNCE: the mean over all queries q_i, with own key k_i and negatives n, of
 
@@ -37,7 +37,7 @@ def info_nce(
     A query that no negative remains for gives 0 with zero gradient.
 
     Shapes: query and key [B, D], negatives [K, D] with K >= 0, any floating type; rows are
-    normalised here; ids integer [B], negative_ids integer [K] -> scalar in float32 (float64 for
+    normalized here; ids integer [B], negative_ids integer [K] -> scalar in float32 (float64 for
     float64). Equal embeddings give ln(K + 1). Gradient flows to all three that ask for it: detach
     keys that are not to learn. One direction only: for a symmetric loss average two calls. Memory
     O((B + K) D).
@@ -51,9 +51,9 @@ def info_nce(
     learning", CVPR 2020, equation 1.
     """
     check_temperature(temperature)
-    _check(query, key, negatives, ids, negative_ids, may_be_empty=not ranks.alone)
+    _check(query, key, negatives, ids, negative_ids, may_be_empty=not ranks.is_single)
     given = [query, key] if negatives is None else [query, key, negatives]
-    query, key, *rest = (normalised(rows.to(working_type(*given))) for rows in given)
+    query, key, *rest = (normalized(rows.to(working_type(*given))) for rows in given)
     sizes = ranks.sizes(len(query))
     own = None
     if rest:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.view_pairs import (
     Mining,
     Reduction,
@@ -24,7 +24,7 @@ def margin_triplet(
     margin: float,
     mining: Mining = None,
     reduction: Reduction = "mean",
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
     """Margin triplet: the mean, over all anchors u_i of one view against another view v, of
 
@@ -36,7 +36,7 @@ def margin_triplet(
     ``mining`` "semi-hard" keeps of them the largest u_i . v_j within
     u_i . v_i - margin < u_i . v_j < u_i . v_i; an anchor without any gives 0 and stays in the mean.
 
-    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalised here; margin >= 0,
+    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalized here; margin >= 0,
     usual up to 1.6 -> scalar in float32 (float64 for float64). Equal embeddings give the margin,
     and 0 with mining. Memory as ``nt_logistic``; ``ranks`` as in ``nt_xent``.
     Raises InvalidValue, UnknownName.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.temperature import Temperature, check_temperature
 from coview.objectives.view_pairs import (
     Mining,
@@ -26,7 +26,7 @@ def nt_logistic(
     temperature: Temperature,
     mining: Mining = None,
     reduction: Reduction = "mean",
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
     """NT-Logistic: the mean, over all anchors u_i of one view against another view v, of
 
@@ -38,7 +38,7 @@ def nt_logistic(
     ``mining`` "semi-hard" keeps of them the largest u_i . v_j below u_i . v_i, there being no
     margin; an anchor without any keeps its positive term and stays in the mean.
 
-    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalised here -> scalar in
+    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalized here -> scalar in
     float32 (float64 for float64). Equal embeddings give log(1 + e^(-1/tau)) + log(1 + e^(1/tau)),
     and the first term alone with mining. Memory O(V^2 B + V B D), and O(V^2 B D) with mining: all
     pairs of rows are visited in tiles, going backward again. ``ranks`` as in ``nt_xent``.

@@ -15,14 +15,14 @@ from coview.core.errors import InvalidValue
 from coview.objectives.gathered import Gathered
 from coview.objectives.tiles import PairLogWeights
 
-UNLABELLED = -1
+UNLABELED = -1
 
 
 class Positives(Protocol):
     """The targets T [A, M], A anchors and M = V * B candidates, rows summing to 1 or 0."""
 
     @property
-    def exist(self) -> Tensor:
+    def has_positive(self) -> Tensor:
         """bool [A]: whether the anchor has a positive at all."""
         ...
 
@@ -41,7 +41,7 @@ class Positives(Protocol):
 
 
 class SameLabel:
-    """Positives are all other rows of the same label; an unlabelled image is alone with its views.
+    """Positives are all other rows of the same label; an unlabeled image is alone with its views.
 
     T_ij = 1 / #P(i) on P(i) = {j != i: y_j = y_i}. The labels [B] are those of all ranks.
     """
@@ -52,10 +52,10 @@ class SameLabel:
         self.batch = batch
         self.group = group_indices(labels).repeat(batch.views)
         count = positive_counts(labels, batch.views).to(batch.anchors.dtype)
-        self.count, self.anchor_group = batch.of_anchors(count), batch.of_anchors(self.group)
+        self.count, self.anchor_group = batch.local(count), batch.local(self.group)
 
     @property
-    def exist(self) -> Tensor:
+    def has_positive(self) -> Tensor:
         return self.count > 0
 
     def average(self, candidates: Tensor) -> Tensor:
@@ -79,13 +79,13 @@ class Weighted:
 
     def __init__(self, weights: Tensor, batch: Gathered) -> None:
         others = weights.detach().to(batch.anchors.dtype, copy=True)
-        itself = others[:, batch.here].diagonal()
+        itself = others[:, batch.local_slice].diagonal()
         own = itself.clone()
         itself.zero_()
         total = batch.views * others.sum(1) + (batch.views - 1) * own
         total_or_one = total.where(total > 0, 1)
         self.batch = batch
-        self.exist = (total > 0).repeat(batch.views)
+        self.has_positive = (total > 0).repeat(batch.views)
         self.own = own / total_or_one
         self.others = others / total_or_one[:, None]
 
@@ -93,14 +93,14 @@ class Weighted:
         batch, width = self.batch, candidates.shape[1]
         sums = candidates.view(batch.views, -1, width).sum(0)
         mine = batch.anchors.view(batch.views, -1, width)
-        siblings = sums[batch.here] - mine
-        return (self.others @ sums + self.own[:, None] * siblings).flatten(0, 1)
+        other_views = sums[batch.local_slice] - mine
+        return (self.others @ sums + self.own[:, None] * other_views).flatten(0, 1)
 
     def log_targets(self, anchors: slice, keys: slice) -> Tensor:
         mine = self.batch.anchor_images()[anchors, None]
         images = torch.arange(self.batch.images, device=mine.device)
         theirs = images.repeat(self.batch.views)[keys]
-        row = mine - self.batch.here.start
+        row = mine - self.batch.local_slice.start
         return torch.where(mine == theirs, self.own[row], self.others[row, theirs]).log_()
 
 
@@ -111,14 +111,14 @@ def group_indices(labels: Tensor) -> Tensor:
     """
     ordered, order = labels.sort(stable=True)
     starts = torch.ones_like(ordered, dtype=torch.int64)
-    starts[1:] = (ordered[1:] != ordered[:-1]) | (ordered[1:] == UNLABELLED)
+    starts[1:] = (ordered[1:] != ordered[:-1]) | (ordered[1:] == UNLABELED)
     return torch.empty_like(starts).scatter_(0, order, starts.cumsum(0) - 1)
 
 
 def positive_counts(labels: Tensor, views: int) -> Tensor:
     """#P(i) of every row: how many other rows carry its label (or show the same image).
 
-    Shapes: integer [B], -1 = unlabelled -> int64 [views * B].
+    Shapes: integer [B], -1 = unlabeled -> int64 [views * B].
     """
     group = group_indices(labels)
     sizes = torch.zeros_like(group).index_add(0, group, torch.ones_like(group))
@@ -140,11 +140,11 @@ def check_labels(labels: Tensor, images: int) -> None:
         )
 
 
-def check_weights(weights: Tensor, here: int, images: int) -> None:
+def check_weights(weights: Tensor, local_slice: int, images: int) -> None:
     """Raises InvalidValue unless weights are a finite non-negative matrix between the images."""
-    if weights.shape != (here, images):
+    if weights.shape != (local_slice, images):
         raise InvalidValue(
-            f"The weights have shape {tuple(weights.shape)}; expected [{here}, {images}], "
+            f"The weights have shape {tuple(weights.shape)}; expected [{local_slice}, {images}], "
             "one weight for each pair of images."
         )
     if not bool(((weights >= 0) & (weights < torch.inf)).all()):

@@ -17,11 +17,11 @@ def unit_rows(views: Sequence[Tensor], *, may_be_empty: bool = False) -> Tensor:
 
     Shapes: views V x [B, D] of any floating type -> [V * B, D], view-major: row v * B + b is view
     v of image b. Raises InvalidValue for other shapes or types, and for B = 0 unless it may be
-    (one rank of several may have no image). For the rows see :func:`normalised`.
+    (one rank of several may have no image). For the rows see :func:`normalized`.
     """
     _check(views, may_be_empty)
     kind = working_type(*views)
-    return normalised(torch.cat([view.to(kind) for view in views]))
+    return normalized(torch.cat([view.to(kind) for view in views]))
 
 
 def working_type(*tensors: Tensor) -> torch.dtype:
@@ -30,7 +30,7 @@ def working_type(*tensors: Tensor) -> torch.dtype:
     return torch.float64 if wide else torch.float32
 
 
-def normalised(rows: Tensor) -> Tensor:
+def normalized(rows: Tensor) -> Tensor:
     """The rows divided by their length.
 
     Shapes: [M, D] -> [M, D], float32 or float64. A row without an entry above 1e-12 counts as

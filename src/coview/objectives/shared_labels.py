@@ -15,7 +15,7 @@ from coview.objectives.tiles import PairLogWeights, refuse_second_derivative, sl
 class SharedLabels:
     """Positives share at least one label; ``cap`` bounds how many of them an anchor keeps.
 
-    Labels of all ranks: integers [B] (-1 = unlabelled) or marks [B, C], above 0 where image b has
+    Labels of all ranks: integers [B] (-1 = unlabeled) or marks [B, C], above 0 where image b has
     label c. An image without a mark is alone with its views. Within a cap come first the own other
     views, which are kept even beyond it, then the other images' rows from the first candidate on;
     a positive that is not kept leaves the denominator too.
@@ -39,7 +39,7 @@ class SharedLabels:
         self.limit = limit.repeat(batch.views)
 
     @property
-    def exist(self) -> Tensor:
+    def has_positive(self) -> Tensor:
         return self.count > 0
 
     @property
@@ -68,7 +68,7 @@ class SharedLabels:
         return kept
 
     def _share(self, a: Tensor, b: Tensor) -> Tensor:
-        """Whether images a and b share a label; an image does with itself, labelled or not."""
+        """Whether images a and b share a label; an image does with itself, labeled or not."""
         if self.group is not None:
             return self.group[a, None] == self.group[b]
         assert self.marks is not None
@@ -77,7 +77,7 @@ class SharedLabels:
     def _others(self, images: Tensor, room: int) -> tuple[Tensor, Tensor]:
         """For this rank's images: how many rows of other images share a label, and the row before
         which the first ``room`` of them lie. int64 [b] each."""
-        mine = images[self.batch.here]
+        mine = images[self.batch.local_slice]
         count, limit = torch.zeros_like(mine), torch.zeros_like(mine)
         for a in slices(len(mine), self.size):
             for keys in slices(len(self.row), self.size):

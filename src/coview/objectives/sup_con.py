@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import Gathered
 from coview.objectives.positives import (
     Positives,
@@ -30,20 +30,20 @@ def sup_con(
     temperature: Temperature,
     form: Literal["out", "in"] = "out",
     positives_cap: int | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
     """SupCon: the mean, over all rows i that have positives P(i), of
 
         out:  l_i = -1/#P(i) sum_{p in P(i)} log [ exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) ]
         in:   l_i = -log [ 1/#P(i) sum_{p in P(i)} exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) ]
 
-    P(i) are all other rows with the label of i, its own other views among them. An image labelled
+    P(i) are all other rows with the label of i, its own other views among them. An image labeled
     -1 joins as an instance: its positives are its own other views. Rows without positives are left
     out of the mean but stay in the denominators; without any row that has some, the loss is 0 with
     zero gradient. ``positive_counts`` tells how many there are.
 
     Images with several labels have marks [B, C] for labels, above 0 where image b has label c:
-    images that share a label are positives of each other, and one without a mark is unlabelled.
+    images that share a label are positives of each other, and one without a mark is unlabeled.
 
     ``positives_cap`` >= 1 keeps at most so many positives of a row: its own other views, always,
     then rows of other images in the order of the batch, first views first. What is not kept leaves
@@ -53,7 +53,7 @@ def sup_con(
     w_ab / (sum over all other rows), where the diagonal w_aa weighs each other view of image a
     itself; no gradient reaches them. w_ab = [y_a = y_b] equals the labels y.
 
-    Shapes: views V x [B, D], V >= 1, any floating type; rows are normalised here; labels integer
+    Shapes: views V x [B, D], V >= 1, any floating type; rows are normalized here; labels integer
     [B] or marks [B, C], C >= 2 -> scalar in float32 (float64 for float64). The mean is unscaled: the authors' code reports
     tau times this, a widespread port tau / 0.07 times. "in" never exceeds "out" and trains worse
     (67.4 against 78.7 % in the paper). Memory O(V B D), plus O(B C) for marks, O(B^2) for weights.
@@ -78,7 +78,7 @@ def sup_con(
         else:
             attraction = batch.log_partition(temperature, positives.log_targets)
         repulsion = batch.log_partition(temperature, positives.log_candidates)
-        return batch.mean_of(repulsion - attraction, positives.exist)
+        return batch.mean_of(repulsion - attraction, positives.has_positive)
 
 
 def _positives(
@@ -89,12 +89,12 @@ def _positives(
             "SupCon takes either labels or weights, one of the two; without both use nt_xent."
         )
     _check_cap(cap, weights)
-    here = batch.here.stop - batch.here.start
+    local_slice = batch.local_slice.stop - batch.local_slice.start
     if weights is not None:
-        check_weights(weights, here, batch.images)
+        check_weights(weights, local_slice, batch.images)
         return Weighted(weights, batch)
     assert labels is not None
-    check_labels(labels, here)
+    check_labels(labels, local_slice)
     everyones = batch.ranks.gather(labels, batch.sizes)
     if labels.ndim == 2 or cap is not None:
         return SharedLabels(everyones, cap, batch)

@@ -43,12 +43,12 @@ class ViewPair:
 
     anchors: Tensor
     candidates: Tensor
-    here: slice
+    local_slice: slice
 
     @property
     def positives(self) -> Tensor:
         """u_i . v_i [b]."""
-        return (self.anchors * self.candidates[self.here]).sum(1)
+        return (self.anchors * self.candidates[self.local_slice]).sum(1)
 
     @property
     def num_negatives(self) -> int:
@@ -56,7 +56,9 @@ class ViewPair:
 
     @property
     def own(self) -> Tensor:
-        return torch.arange(self.here.start, self.here.stop, device=self.anchors.device)
+        return torch.arange(
+            self.local_slice.start, self.local_slice.stop, device=self.anchors.device
+        )
 
     def over_negatives(self, penalty: Penalty, shift: Tensor, reduction: Reduction) -> Tensor:
         """mean (or sum) over j != i of penalty(u_i . v_j + shift_i) [b], 0 without any j.
@@ -105,7 +107,7 @@ def mean_over_view_pairs(
         anchors = batch.anchors.view(batch.views, -1, width)
         candidates = batch.candidates.view(batch.views, -1, width)
         per_anchor = [
-            loss(ViewPair(anchors[one], candidates[other], batch.here))
+            loss(ViewPair(anchors[one], candidates[other], batch.local_slice))
             for one, other in permutations(range(batch.views), 2)
         ]
         return share_of_mean(torch.cat(per_anchor), len(per_anchor) * batch.images, ranks)

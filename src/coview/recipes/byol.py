@@ -6,7 +6,7 @@ from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
 from coview.methods import byol
 from coview.recipes.recipe import Recipe
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 from coview.views import preset
 
 SMALL_HEAD = HeadSpec(hidden=1024, output=256, batch_norm="hidden", bias="hidden", init="torch")
@@ -18,7 +18,7 @@ def byol_imagenet() -> Recipe:
         name="byol-imagenet",
         method=byol(224, momentum=(0.99, 1.0)),  # released presets: 0.99 for 300 epochs
         encoder=EncoderSpec(depth=50),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             # The released code multiplies by the learning rate after the velocity, SimCLR's LARS
             # before it; they differ while the rate changes.
             name="lars",
@@ -45,7 +45,7 @@ def byol_cifar() -> Recipe:
             predictor=SMALL_HEAD,
         ),
         encoder=EncoderSpec(depth=18, stem="small"),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             name="sgd", learning_rate=0.03, scaling="linear", weight_decay=5e-4
         ),
         schedule=ScheduleSpec(warmup_epochs=10),

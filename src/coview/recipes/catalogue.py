@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coview.core.errors import UnknownName
+from coview.methods import names
 from coview.recipes import byol, cpu, logo, moco, simclr, simclr_v2, simsiam, supcon, supervised
 from coview.recipes.recipe import Recipe
 
@@ -47,6 +48,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "supervised-cifar": supervised.supervised_cifar,
     "supervised-cpu": cpu.supervised_cpu,
 }
+
+METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in names())
+"""Every registered method, as the command line spells it."""
 
 
 def recipe(name: str) -> Recipe:

@@ -1,6 +1,6 @@
 """Recipes for a CPU, and for the built-in demonstration; their numbers are our own measurements.
 
-The methods have one network, one policy of crops and colours and one optimiser, so that what two
+The methods have one network, one policy of crops and colors and one optimizer, so that what two
 runs differ in is the method. SimCLR itself is tuned apart: simclr-cpu for half an hour of CIFAR-10,
 simclr-photos-cpu for photographs, simclr-demo for two minutes of scenes.
 """
@@ -24,7 +24,7 @@ from coview.methods import (
     supervised,
 )
 from coview.recipes.recipe import Recipe
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 from coview.views import ViewPlan
 from coview.views import simclr as simclr_views
 
@@ -45,7 +45,7 @@ def simclr_cpu() -> Recipe:
     return replace(
         base,
         encoder=replace(base.encoder, width=0.25),
-        optimiser=replace(base.optimiser, learning_rate=4e-3),
+        optimizer=replace(base.optimizer, learning_rate=4e-3),
         epochs=100,
     )
 
@@ -59,8 +59,8 @@ def simclr_photos_cpu() -> Recipe:
 
 def simclr_demo() -> Recipe:
     """SimCLR on the built-in scenes in about two minutes on two cores."""
-    # Strength 1 rather than 0.5: the colours of a scene say nothing of what it shows.
-    views = simclr_views(32, area=AREA, strength=1.0)
+    # Strength 1 rather than 0.5: the colors of a scene say nothing of what it shows.
+    views = simclr_views(32, area=AREA, jitter_strength=1.0)
     base = _common("simclr-demo", replace(_simclr(), views=views))
     return replace(
         base,
@@ -75,7 +75,7 @@ def moco_cpu() -> Recipe:
     return _common(
         "moco-cpu",
         moco(
-            32, symmetric=True, temperature=0.2, momentum=MOMENTUM, queue=QUEUE, norm_group=64,
+            32, symmetric=True, temperature=0.2, momentum=MOMENTUM, queue=QUEUE, ghost_batch_size=64,
             views=_views(), head=PLAIN_HEAD,
         ),
     )  # fmt: skip
@@ -146,7 +146,7 @@ def _common(name: str, method: Method) -> Recipe:
         method=method,
         # A stem of stride 2 costs a quarter of the small one, one block a group half of two.
         encoder=EncoderSpec(depth=10, width=0.5, stem="medium"),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             name="adamw", learning_rate=2e-3, scaling="none", weight_decay=1e-4
         ),
         schedule=ScheduleSpec(warmup_epochs=1),

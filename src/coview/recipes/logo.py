@@ -54,7 +54,7 @@ def logo_simsiam_cifar() -> Recipe:
     # Settings that the paper is quoted with; its crops and the critic's are not known.
     head = HeadSpec(hidden=2048, output=2048, last_affine="none", init="torch")
     base = replace(simsiam_cifar(), epochs=200, method=simsiam(32, head=head))
-    return over(replace(base, optimiser=replace(base.optimiser, weight_decay=1e-4)))
+    return over(replace(base, optimizer=replace(base.optimizer, weight_decay=1e-4)))
 
 
 def over(base: Recipe) -> Recipe:

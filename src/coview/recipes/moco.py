@@ -7,7 +7,7 @@ from dataclasses import replace
 from coview.encoders import EncoderSpec
 from coview.methods import moco
 from coview.recipes.recipe import Recipe
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 
 
 def moco_imagenet() -> Recipe:
@@ -15,8 +15,8 @@ def moco_imagenet() -> Recipe:
     return Recipe(
         name="moco-imagenet",
         method=moco(224),  # the paper's table 1: head of two layers, tau 0.2, blur
-        encoder=EncoderSpec(depth=50, zero_init=False),
-        optimiser=OptimiserSpec(
+        encoder=EncoderSpec(depth=50, zero_init_residual=False),
+        optimizer=OptimizerSpec(
             name="sgd", learning_rate=0.03, scaling="linear", weight_decay=1e-4,
             exclude=(),  # the released code decays every parameter
         ),
@@ -38,10 +38,10 @@ def moco_cifar() -> Recipe:
         name="moco-cifar",
         # The authors' CIFAR-10 notebook: tau 0.1, momentum 0.99, 4,096 keys, 8 groups of 64.
         method=moco(
-            32, symmetric=True, temperature=0.1, momentum=0.99, queue=4096, norm_group=64
+            32, symmetric=True, temperature=0.1, momentum=0.99, queue=4096, ghost_batch_size=64
         ),
-        encoder=EncoderSpec(depth=18, stem="small", zero_init=False),
-        optimiser=OptimiserSpec(
+        encoder=EncoderSpec(depth=18, stem="small", zero_init_residual=False),
+        optimizer=OptimizerSpec(
             name="sgd", learning_rate=0.03, scaling="linear", weight_decay=5e-4, exclude=(),
         ),
         schedule=ScheduleSpec(warmup_epochs=0),

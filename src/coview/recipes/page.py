@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from coview.methods import Ema, Method, Shared, Stop, logo, multi_crop, named, names
-from coview.methods.temperature import Tempered
+from coview.methods import EMA, Method, SameNetwork, StopGradient, logo, multi_crop, named, names
+from coview.methods.temperature import WithTemperature
 from coview.recipes.catalogue import RECIPES, recipe
 from coview.recipes.recipe import Recipe
 
@@ -25,7 +25,7 @@ recipes. Where recipes differ in a word, their names stand behind it.
 - Pairing: the loss is the sum of the pairs' losses. In `0 → 1` the view in slot 0 asks and the key
   of the view in slot 1 answers; slots 0 and 1 hold the global views, those from 2 on local crops.
   Stopped keys are constants. An objective of all embeddings of a batch has no pairs and no target.
-- Momentum: of the moving average. Rate: the peak of the optimiser's schedule.
+- Momentum: of the moving average. Rate: the peak of the optimizer's schedule.
 
 `coview recipes NAME` prints a recipe to its last number; where the numbers come from is written
 behind each of them in [`src/coview/recipes/`](../src/coview/recipes)."""
@@ -34,7 +34,7 @@ OVER: Mapping[str, Callable[..., Method]] = {"logo": logo, "multi_crop": multi_c
 """Methods made of methods, which name what they make "logo-moco"."""
 
 NONE = "none"
-TEMPERATURE = {field.name for field in fields(Tempered)}
+TEMPERATURE = {field.name for field in fields(WithTemperature)}
 
 
 def page() -> str:
@@ -107,10 +107,12 @@ def _pairing(method: Method) -> str:
         return NONE
     arrows: dict[tuple[float, bool], list[str]] = {}
     for pair in method.pairing:
-        arrows.setdefault((pair.weight, pair.stop), []).append(f"{pair.query} → {pair.key}")
+        arrows.setdefault((pair.weight, pair.stop_gradient), []).append(
+            f"{pair.query} → {pair.key}"
+        )
     return " + ".join(
-        f"{_number(weight)} × ({', '.join(shared)}{'; stopped' if stop else ''})"
-        for (weight, stop), shared in arrows.items()
+        f"{_number(weight)} × ({', '.join(shared)}{'; stopped' if stop_gradient else ''})"
+        for (weight, stop_gradient), shared in arrows.items()
     )
 
 
@@ -118,16 +120,16 @@ def _target(method: Method) -> str:
     if not method.pairs_views:
         return NONE
     return {
-        Shared: "the network itself, with gradient",
-        Stop: "the network itself, stopped",
-        Ema: "a moving average of the network",
+        SameNetwork: "the network itself, with gradient",
+        StopGradient: "the network itself, stopped",
+        EMA: "a moving average of the network",
     }[type(method.target)]
 
 
 def _batch_norm(method: Method) -> str:
     grouped = method.batch_norm == "groups"
-    text = f"groups of {method.norm_group}" if grouped else method.batch_norm
-    return text if grouped or method.synchronised else f"{text}, of each process alone"
+    text = f"groups of {method.ghost_batch_size}" if grouped else method.batch_norm
+    return text if grouped or method.synchronized else f"{text}, of each process alone"
 
 
 def _repulsion(method: Method) -> str:
@@ -155,8 +157,8 @@ def _views(recipe: Recipe) -> str:
     return ", ".join(f"{count} × {size}" for size, count in sizes.items())
 
 
-def _optimiser(recipe: Recipe) -> str:
-    spec = recipe.optimiser
+def _optimizer(recipe: Recipe) -> str:
+    spec = recipe.optimizer
     scaling = {"linear": " × batch / 256", "sqrt": " × √batch", "none": ""}[spec.scaling]
     peak = f" = {_number(spec.peak(recipe.batch_size))}" if scaling else ""
     rule = f"{spec.name} with Nesterov" if spec.nesterov else spec.name
@@ -167,7 +169,7 @@ def _optimiser(recipe: Recipe) -> str:
 
 def _temperature(recipe: Recipe) -> str:
     objective = recipe.method.objective
-    if not isinstance(objective, Tempered):
+    if not isinstance(objective, WithTemperature):
         return NONE
     start = _number(float(objective.temperature))
     return f"{start} at first, learned" if objective.learn_temperature else start
@@ -175,7 +177,7 @@ def _temperature(recipe: Recipe) -> str:
 
 def _momentum(recipe: Recipe) -> str:
     target = recipe.method.target
-    if not isinstance(target, Ema):
+    if not isinstance(target, EMA):
         return NONE
     steady = target.start == target.end
     return _number(target.start) if steady else f"{_number(target.start)} to {_number(target.end)}"
@@ -196,7 +198,7 @@ COLUMNS: Mapping[str, Callable[[Recipe], str]] = {
     "views, px": _views,
     "batch": lambda recipe: f"{recipe.batch_size:,}",
     "epochs": lambda recipe: f"{recipe.epochs:,g}",
-    "optimiser": _optimiser,
+    "optimizer": _optimizer,
     "temperature": _temperature,
     "momentum": _momentum,
     "queue": _queue,

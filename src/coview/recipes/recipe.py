@@ -11,10 +11,10 @@ from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders import EncoderSpec, encoder_named
 from coview.heads import HeadSpec
 from coview.methods import (
+    EMA,
     CosineAffinity,
     Critic,
     CrossEntropy,
-    Ema,
     FixedWeight,
     GradientRatio,
     Method,
@@ -23,16 +23,16 @@ from coview.methods import (
     Passes,
     Queue,
     Repulsion,
+    SameNetwork,
     SetObjective,
-    Shared,
-    Stop,
+    StopGradient,
     logo,
     multi_crop,
 )
 from coview.methods.passes import WHOLE
-from coview.methods.temperature import Tempered
-from coview.training import OptimiserSpec, ScheduleSpec
-from coview.training.optimisers import NAMES
+from coview.methods.temperature import WithTemperature
+from coview.training import OptimizerSpec, ScheduleSpec
+from coview.training.optimizers import NAMES
 from coview.training.schedules import Rates
 from coview.views import (
     AutoAugment,
@@ -41,16 +41,17 @@ from coview.views import (
     Cutout,
     Jitter,
     Noise,
-    QuarterTurns,
     RandAugment,
+    Rotate90,
     ViewPlan,
     ViewSpec,
+    eval_view,
 )
 
 VALUES: tuple[type, ...] = (
-    EncoderSpec, HeadSpec, Method, OptimiserSpec, ScheduleSpec, Passes,
-    Pair, Shared, Stop, Ema, Queue, Repulsion, CosineAffinity, Critic, FixedWeight, GradientRatio,
-    AutoAugment, Blur, Crop, Cutout, Jitter, Noise, QuarterTurns, RandAugment, ViewPlan, ViewSpec,
+    EncoderSpec, HeadSpec, Method, OptimizerSpec, ScheduleSpec, Passes,
+    Pair, SameNetwork, StopGradient, EMA, Queue, Repulsion, CosineAffinity, Critic, FixedWeight, GradientRatio,
+    AutoAugment, Blur, Crop, Cutout, Jitter, Noise, Rotate90, RandAugment, ViewPlan, ViewSpec,
 )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ class Recipe:
     name: str
     method: Method
     encoder: EncoderSpec
-    optimiser: OptimiserSpec
+    optimizer: OptimizerSpec
     schedule: ScheduleSpec
     batch_size: int
     epochs: float
@@ -104,14 +105,20 @@ class Recipe:
         """The side of the first view, in pixels."""
         return self.method.views.views[0].size
 
+    @property
+    def eval_view(self) -> ViewSpec:
+        """The view without augmentation in which the network is judged: center crop, resize."""
+        first = self.method.views.views[0]
+        return eval_view(first.size, mean=first.mean, std=first.std)
+
     def total_steps(self, images: int) -> int:
-        """Optimiser steps on ``images`` training images; the last short batch is dropped."""
+        """Optimizer steps on ``images`` training images; the last short batch is dropped."""
         return max(1, round(self.epochs * (images // self.batch_size)))
 
     def rates(self, images: int) -> Rates:
         """The learning rate of every step on ``images`` training images, float64 [total_steps]."""
         return self.schedule.rates(
-            self.optimiser.peak(self.batch_size),
+            self.optimizer.peak(self.batch_size),
             total_steps=self.total_steps(images),
             steps_per_epoch=images // self.batch_size,
         )
@@ -127,14 +134,14 @@ def change(
     learning_rate: float | None = None,
     warmup_epochs: float | None = None,
     weight_decay: float | None = None,
-    optimiser: str | None = None,
+    optimizer: str | None = None,
     temperature: float | None = None,
     learn_temperature: bool | None = None,
-    strength: float | None = None,
+    jitter_strength: float | None = None,
     seed: int | None = None,
     precision: str | None = None,
     micro_batch: int | None = None,
-    checkpoint_blocks: bool | None = None,
+    activation_checkpointing: bool | None = None,
     local_crops: int | None = None,
     affinity: str | None = None,
     classes_per_batch: int | None = None,
@@ -147,14 +154,14 @@ def change(
     _require_numbers(
         size=size, batch=batch, epochs=epochs, learning_rate=learning_rate, seed=seed,
         warmup_epochs=warmup_epochs, weight_decay=weight_decay, temperature=temperature,
-        strength=strength, micro_batch=micro_batch, local_crops=local_crops,
+        jitter_strength=jitter_strength, micro_batch=micro_batch, local_crops=local_crops,
         classes_per_batch=classes_per_batch,
     )  # fmt: skip
     recipe = _with(
         recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision,
         classes_per_batch=classes_per_batch,
     )  # fmt: skip
-    passes = _with(recipe.passes, micro_batch=micro_batch, blocks=checkpoint_blocks)
+    passes = _with(recipe.passes, micro_batch=micro_batch, blocks=activation_checkpointing)
     recipe = replace(recipe, passes=passes)
     if encoder is not None:
         recipe = replace(recipe, encoder=encoder_named(encoder))
@@ -163,10 +170,10 @@ def change(
         warmup_epochs = min(recipe.schedule.warmup_epochs, epochs / 10)
     recipe = replace(recipe, schedule=_with(recipe.schedule, warmup_epochs=warmup_epochs))
     recipe = replace(
-        recipe, optimiser=_optimiser(recipe.optimiser, optimiser, learning_rate, weight_decay)
+        recipe, optimizer=_optimizer(recipe.optimizer, optimizer, learning_rate, weight_decay)
     )
     method = _tempered(recipe.method, temperature, learn_temperature)
-    method = _with_views(method, size, strength)
+    method = _with_views(method, size, jitter_strength)
     return replace(recipe, method=_with_crops(method, local_crops, affinity))
 
 
@@ -182,49 +189,49 @@ def _with_crops(method: Method, count: int | None, affinity: str | None) -> Meth
     return method if count is None else multi_crop(method, locals=count)
 
 
-def _optimiser(
-    spec: OptimiserSpec, name: str | None, learning_rate: float | None, weight_decay: float | None
-) -> OptimiserSpec:
+def _optimizer(
+    spec: OptimizerSpec, name: str | None, learning_rate: float | None, weight_decay: float | None
+) -> OptimizerSpec:
     if name is not None and name != spec.name:
         if name not in NAMES:
-            raise UnknownName("optimiser", name, NAMES)
+            raise UnknownName("optimizer", name, NAMES)
         if learning_rate is None:
             raise InvalidValue(
-                f"--optimiser {name} replaces {spec.name}, whose learning rate does not carry "
+                f"--optimizer {name} replaces {spec.name}, whose learning rate does not carry "
                 "over; give --learning-rate as well."
             )
-        spec = OptimiserSpec(
+        spec = OptimizerSpec(
             name=cast(Any, name), learning_rate=learning_rate, scaling="none"
         )  # fmt: skip
     if learning_rate is not None:
         spec = replace(spec, learning_rate=learning_rate, scaling="none")
-    changed: OptimiserSpec = _with(spec, weight_decay=weight_decay)
+    changed: OptimizerSpec = _with(spec, weight_decay=weight_decay)
     return changed
 
 
 def _tempered(method: Method, temperature: float | None, learn: bool | None) -> Method:
     if temperature is None and learn is None:
         return method
-    if not isinstance(method.objective, Tempered):
+    if not isinstance(method.objective, WithTemperature):
         option = "--temperature" if temperature is not None else "--learn-temperature"
         raise InvalidValue(f"{option} means nothing to {method.name}: its objective has none.")
     objective = _with(method.objective, temperature=temperature, learn_temperature=learn)
     return replace(method, objective=objective)
 
 
-def _with_views(method: Method, size: int | None, strength: float | None) -> Method:
+def _with_views(method: Method, size: int | None, jitter_strength: float | None) -> Method:
     first = method.views.views[0].size
     if size is not None and size < 1:
         raise InvalidValue(f"--size is {size}; expected 1 pixel or more.")
-    if strength is not None and not 0 <= strength < math.inf:
-        raise InvalidValue(f"--strength is {strength:g}; expected a number from 0 up.")
-    if strength is not None and all(view.jitter is None for view in method.views.views):
+    if jitter_strength is not None and not 0 <= jitter_strength < math.inf:
+        raise InvalidValue(f"--strength is {jitter_strength:g}; expected a number from 0 up.")
+    if jitter_strength is not None and all(view.jitter is None for view in method.views.views):
         raise InvalidValue(
-            f"--strength means nothing to {method.name}: none of its views has a colour jitter."
+            f"--strength means nothing to {method.name}: none of its views has a color jitter."
         )
     views = [
         # Local views keep their share of the global size.
-        _view(view, size and max(1, round(size * view.size / first)), strength)
+        _view(view, size and max(1, round(size * view.size / first)), jitter_strength)
         for view in method.views.views
     ]
     return replace(method, views=ViewPlan(views=tuple(views)))
@@ -239,12 +246,12 @@ def for_classes(recipe: Recipe, classes: int) -> Recipe:
     return replace(recipe, method=replace(recipe.method, head=head, objective=objective))
 
 
-def _view(view: ViewSpec, size: int | None, strength: float | None) -> ViewSpec:
-    if strength is not None and view.jitter is not None:
-        # The colour strength s of SimCLR, appendix A: 0.8 s, 0.8 s, 0.8 s, 0.2 s.
+def _view(view: ViewSpec, size: int | None, jitter_strength: float | None) -> ViewSpec:
+    if jitter_strength is not None and view.jitter is not None:
+        # The color strength s of SimCLR, appendix A: 0.8 s, 0.8 s, 0.8 s, 0.2 s.
         jitter = replace(
-            view.jitter, brightness=0.8 * strength, contrast=0.8 * strength,
-            saturation=0.8 * strength, hue=min(0.5, 0.2 * strength),
+            view.jitter, brightness=0.8 * jitter_strength, contrast=0.8 * jitter_strength,
+            saturation=0.8 * jitter_strength, hue=min(0.5, 0.2 * jitter_strength),
         )  # fmt: skip
         view = replace(view, jitter=jitter)
     changed: ViewSpec = _with(view, size=size)

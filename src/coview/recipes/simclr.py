@@ -5,7 +5,7 @@ from __future__ import annotations
 from coview.encoders import EncoderSpec
 from coview.methods import simclr
 from coview.recipes.recipe import Recipe
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 
 
 def simclr_imagenet() -> Recipe:
@@ -16,7 +16,7 @@ def simclr_imagenet() -> Recipe:
         # section 4.2: a head of two layers to 128.
         method=simclr(224, temperature=0.1),
         encoder=EncoderSpec(depth=50),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             name="lars",
             learning_rate=0.3,  # section 2.2: 0.3 x batch / 256 = 4.8
             scaling="linear",
@@ -35,7 +35,7 @@ def simclr_cifar() -> Recipe:
         # Appendix B.9: strength 0.5, no blur, temperature 0.5.
         method=simclr(32, temperature=0.5),
         encoder=EncoderSpec(depth=18, stem="small"),  # appendix B.9: 3x3 convolution, no pooling
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             name="lars",
             learning_rate=1.0,  # appendix B.9, among {0.5, 1.0, 1.5}; the published command
             scaling="linear",
@@ -54,7 +54,7 @@ def simclr_photos() -> Recipe:
         # The first author's advice for small batches (issue 166 of the code): temperature 0.2.
         method=simclr(224, temperature=0.2),
         encoder=EncoderSpec(depth=50),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             name="lars",
             learning_rate=0.075,  # appendix B.1: x sqrt(batch) trains better at small batches
             scaling="sqrt",

@@ -9,7 +9,7 @@ from coview.heads import HeadSpec
 from coview.methods import simclr_v2
 from coview.recipes.recipe import Recipe
 from coview.recipes.simclr import simclr_cifar
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 
 
 def simclr_v2_imagenet() -> Recipe:
@@ -18,7 +18,7 @@ def simclr_v2_imagenet() -> Recipe:
         name="simclr-v2-imagenet",
         method=simclr_v2(224),  # section 2: three layers, 65,536 keys, momentum 0.999
         encoder=EncoderSpec(depth=152, width=3, selective_kernels=True),
-        optimiser=OptimiserSpec(name="lars", learning_rate=0.1, scaling="sqrt", weight_decay=1e-4),
+        optimizer=OptimizerSpec(name="lars", learning_rate=0.1, scaling="sqrt", weight_decay=1e-4),
         schedule=ScheduleSpec(warmup_epochs=40),  # 5 % of the epochs
         batch_size=4096,
         epochs=800,

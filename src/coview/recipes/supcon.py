@@ -6,7 +6,7 @@ from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
 from coview.methods import supcon
 from coview.recipes.recipe import Recipe
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 from coview.views import AutoAugment, auto_augmented, preset
 
 
@@ -20,8 +20,8 @@ def supcon_cifar() -> Recipe:
             temperature=0.1,  # section 4.4
             head=HeadSpec(batch_norm="none", bias="all", init="torch"),  # the PyTorch code
         ),
-        encoder=EncoderSpec(depth=50, stem="small", zero_init=False),  # the PyTorch code
-        optimiser=OptimiserSpec(
+        encoder=EncoderSpec(depth=50, stem="small", zero_init_residual=False),  # the PyTorch code
+        optimizer=OptimizerSpec(
             name="sgd",
             # The PyTorch code: 0.5 and decay 1e-4 on all parameters, on a loss that it multiplies
             # by temperature / 0.07 = 1.43: 0.71 and 7e-5 on the plain loss.
@@ -45,10 +45,10 @@ def supcon_imagenet() -> Recipe:
             views=auto_augmented(224, AutoAugment()),  # section 4.4, for ResNet-50
             temperature=0.1,
             # The authors' code: one dense layer without bias on the encoder's unit-length output.
-            head=HeadSpec(layers=1, batch_norm="none", normalise_input=True),
+            head=HeadSpec(layers=1, batch_norm="none", normalize_input=True),
         ),
         encoder=EncoderSpec(depth=50),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             # The authors' code: 0.4 x batch / 256 and decay 1e-3 on a loss that it multiplies by
             # the temperature; LARS follows the direction of gradient plus decay, so that the plain
             # loss needs ten times the decay.

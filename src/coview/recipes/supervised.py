@@ -5,7 +5,7 @@ from __future__ import annotations
 from coview.encoders import EncoderSpec
 from coview.methods import supervised
 from coview.recipes.recipe import Recipe
-from coview.training import OptimiserSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec
 
 
 def supervised_imagenet() -> Recipe:
@@ -14,7 +14,7 @@ def supervised_imagenet() -> Recipe:
         name="supervised-imagenet",
         method=supervised(224),
         encoder=EncoderSpec(depth=50),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             # Khosla et al., released ImageNet command: Nesterov, 0.1 x batch / 256, decay 1e-4.
             name="sgd", learning_rate=0.1, scaling="linear", weight_decay=1e-4, nesterov=True,
         ),
@@ -30,7 +30,7 @@ def supervised_cifar() -> Recipe:
         name="supervised-cifar",
         method=supervised(32, classes=10),
         encoder=EncoderSpec(depth=18, stem="small"),
-        optimiser=OptimiserSpec(
+        optimizer=OptimizerSpec(
             # Khosla et al., PyTorch code: 0.8 at batch 1,024; Nesterov is ours.
             name="sgd", learning_rate=0.2, scaling="linear", weight_decay=1e-4, nesterov=True,
         ),

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG; colours come from the style sheet, so one drawing does for all."""
+"""Line charts as inline SVG; colors come from the style sheet, so one drawing does for all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from coview.reports.markup import Markup, tag
-from coview.reports.numerals import NARROW, cosine, count, decimal
+from coview.reports.formatting import NARROW, cosine, count, decimal
+from coview.reports.html import Markup, tag
 from coview.reports.records import Series
 
 Format = Callable[[float], str]
@@ -80,10 +80,10 @@ class Frame:
 
 def chart_figure(chart: Chart) -> Markup:
     """The chart with title, last value, legend and note; a wide one also in a narrow drawing."""
-    drawings = [draw(chart, 330, 200)]
+    drawings = [draw_chart(chart, 330, 200)]
     if chart.wide:
         drawings = [
-            tag("div", draw(chart, 690, 480), class_="only-wide"),
+            tag("div", draw_chart(chart, 690, 480), class_="only-wide"),
             tag("div", drawings[0], class_="only-narrow"),
         ]
     head = tag(
@@ -96,7 +96,7 @@ def chart_figure(chart: Chart) -> Markup:
     return tag("figure", head, drawings, class_="chart wide" if chart.wide else "chart")
 
 
-def draw(chart: Chart, width: int, height: int) -> Markup:
+def draw_chart(chart: Chart, width: int, height: int) -> Markup:
     """The bare SVG, ``width`` by ``height`` units; hovering values are in its ``data-points``."""
     frame = _frame(chart, width, height)
     thinned = [thin(line.points) for line in chart.lines]
@@ -147,7 +147,7 @@ def thin(points: Series, most: int = POINTS) -> Series:
 
 
 def smooth(values: list[float], reach: int = 6) -> list[float]:
-    """Mean of each value and up to ``reach`` neighbours on both sides, fewer near the ends."""
+    """Mean of each value and up to ``reach`` neighbors on both sides, fewer near the ends."""
     means = []
     for i in range(len(values)):
         left, right = min(reach, max(i, 2)), min(reach, max(len(values) - 1 - i, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coview.reports.curves import Chart, Format, Level, Line
-from coview.reports.numerals import cosine, count, decimal, percent
+from coview.reports.formatting import cosine, count, decimal, percent
 from coview.reports.records import Record, Series, number, part, series
 
 # figure -> title, how to read it, how to write it
@@ -28,11 +28,11 @@ FIGURES: dict[str, tuple[str, str, Format]] = {
 
 # Figures that no training changes: they are told in words beside the figure that they explain.
 CONTEXT: dict[str, list[tuple[str, str, Format]]] = {
-    "retrieval": [("colour_retrieval", "colours alone match", percent),
+    "retrieval": [("color_retrieval", "colors alone match", percent),
                   ("thumbnail_retrieval", "tiny pictures alone", percent)],
     "rank_h": [("width_h", "of", count)],
     "rank_z": [("width_z", "of", count)],
-    "loss": [("chance", "chance", decimal), ("floor", "floor", decimal)],
+    "loss": [("chance_level", "chance_level", decimal), ("lower_bound", "lower_bound", decimal)],
 }  # fmt: skip
 UNCHARTED = {"images", "scattered", "identical_views"} | {
     name for entries in CONTEXT.values() for name, _, _ in entries
@@ -41,7 +41,10 @@ UNCHARTED = {"images", "scattered", "identical_views"} | {
 
 def loss_chart(record: Record) -> Chart:
     """The training loss between chance and the practical floor."""
-    levels = [("chance", record.run.get("chance")), ("floor", record.run.get("floor"))]
+    levels = [
+        ("chance_level", record.run.get("chance_level")),
+        ("lower_bound", record.run.get("lower_bound")),
+    ]
     return Chart(
         title="Loss",
         note="chance: what guessing costs; floor: about the lowest loss that can be reached",
@@ -57,16 +60,16 @@ def loss_chart(record: Record) -> Chart:
 
 
 def knn_chart(record: Record) -> Chart:
-    """Accuracy of nearest neighbours, measured while training."""
+    """Accuracy of nearest neighbors, measured while training."""
     last = record.knn[-1] if record.knn else {}
     classes = len(record.class_names)
     return Chart(
         title="kNN while training",
-        note=f"accuracy with {last.get('k', '?')} neighbours on held-out images",
+        note=f"accuracy with {last.get('k', '?')} neighbors on held-out images",
         lines=[Line(name="kNN", points=along(record, record.knn, "accuracy"), dots=True)],
         levels=(
             *_untrained(number(record.knn[0].get("accuracy")) if _starts(record.knn) else None),
-            *((Level(name="chance", height=1 / classes),) if classes else ()),
+            *((Level(name="chance_level", height=1 / classes),) if classes else ()),
         ),
         across=axis(record),
         format=percent,

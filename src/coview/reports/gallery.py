@@ -1,4 +1,4 @@
-"""Pictures of a run: neighbours, the map of the embedding, and pairs that are hardest to match."""
+"""Pictures of a run: neighbors, the map of the embedding, and pairs that are hardest to match."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.reports.markup import Child, Markup, script_data, tag
-from coview.reports.numerals import cosine, count
+from coview.reports.formatting import cosine, count
+from coview.reports.html import Child, Markup, script_data, tag
 from coview.reports.pictures import Pixels, image_uri, sheet
 from coview.reports.records import Record
 
-MAP_POINTS, QUERIES, NEIGHBOURS, PAIRS, GROUPS = 2000, 16, 10, 24, 21
+MAP_POINTS, QUERIES, NEIGHBORS, PAIRS, GROUPS = 2000, 16, 10, 24, 21
 LARGEST_SHEET, LARGEST_THUMBNAIL = 2_500_000, 64
 SIDE, MARGIN, RADIUS = 600, 18, 4.0
-COLOURS = 7
+COLORS = 7
 
 
-def neighbour_rows(record: Record) -> Markup | None:
-    """Some images with their nearest neighbours and cosines; None where there are none."""
+def neighbor_rows(record: Record) -> Markup | None:
+    """Some images with their nearest neighbors and cosines; None where there are none."""
     gallery = record.gallery
-    if not _has(gallery, "thumbnails", "query_rows", "neighbour_rows", "neighbour_cosines"):
+    if not _has(gallery, "thumbnails", "query_rows", "neighbor_rows", "neighbor_cosines"):
         return None
     rows = zip(
-        gallery["query_rows"], gallery["neighbour_rows"], gallery["neighbour_cosines"], strict=False
+        gallery["query_rows"], gallery["neighbor_rows"], gallery["neighbor_cosines"], strict=False
     )
-    shown = [_neighbours(record, *row) for row in list(rows)[:QUERIES]]
-    return tag("div", shown, class_="neighbours") if any(shown) else None
+    shown = [_neighbors(record, *row) for row in list(rows)[:QUERIES]]
+    return tag("div", shown, class_="neighbors") if any(shown) else None
 
 
 def hardest_pairs(record: Record) -> Markup | None:
@@ -105,16 +105,16 @@ def group_labels(
 
 
 def shape_path(group: int, x: float, y: float) -> str:
-    """The mark of a group as a path: discs, then squares, then triangles for each colour."""
+    """The mark of a group as a path: discs, then squares, then triangles for each color."""
     r = RADIUS
-    if group // COLOURS == 0:
+    if group // COLORS == 0:
         return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z"
-    if group // COLOURS == 1:
+    if group // COLORS == 1:
         return f"M{x - r:g} {y - r:g}h{2 * r:g}v{2 * r:g}h{-2 * r:g}z"
     return f"M{x:g} {y - 1.2 * r:g}l{1.15 * r:g} {2 * r:g}h{-2.3 * r:g}z"
 
 
-def _neighbours(
+def _neighbors(
     record: Record, query: int, rows: npt.NDArray[Any], cosines: npt.NDArray[Any]
 ) -> Markup | None:
     thumbnails = record.gallery["thumbnails"]
@@ -122,8 +122,8 @@ def _neighbours(
         return None
     labels, names = _labels(record, len(thumbnails)), _names(record, len(thumbnails))
     found = [
-        _neighbour(thumbnails[row], names[row], float(near), _same(labels, query, row))
-        for row, near in list(zip(rows, cosines, strict=False))[:NEIGHBOURS]
+        _neighbor(thumbnails[row], names[row], float(near), _same(labels, query, row))
+        for row, near in list(zip(rows, cosines, strict=False))[:NEIGHBORS]
         if 0 <= row < len(thumbnails)
     ]
     title = _class_name(record, int(labels[query]))
@@ -137,7 +137,7 @@ def _neighbours(
     )
 
 
-def _neighbour(pixels: Pixels, name: Any, near: float, same: bool | None) -> Markup:
+def _neighbor(pixels: Pixels, name: Any, near: float, same: bool | None) -> Markup:
     kind = {True: "same", False: "different", None: None}[same]
     said = {True: ", same class", False: ", another class", None: ""}[same]
     return tag(
@@ -159,7 +159,7 @@ def _same(labels: npt.NDArray[np.int64], query: int, row: int) -> bool | None:
 
 def _dots(points: npt.NDArray[Any], group: int) -> Markup:
     path = "".join(shape_path(group, x, y) for x, y in points)
-    return tag("path", d=path, class_=f"points c{group % COLOURS}", data_group=group)
+    return tag("path", d=path, class_=f"points c{group % COLORS}", data_group=group)
 
 
 def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
@@ -168,7 +168,7 @@ def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
     sizes = np.bincount(groups, minlength=len(titles))
     entries: list[Child] = []
     for group, title in enumerate(titles):
-        mark = tag("path", d=shape_path(group, 8, 8), class_=f"c{group % COLOURS}")
+        mark = tag("path", d=shape_path(group, 8, 8), class_=f"c{group % COLORS}")
         icon = tag("svg", mark, viewBox="0 0 16 16", class_="mark", aria_hidden="true")
         size = tag("span", count(sizes[group]), class_="muted")
         button = tag(

@@ -10,13 +10,13 @@ from typing import Any
 
 from coview.core.files import write_bytes
 from coview.reports import figures, gallery, tables
-from coview.reports.answer import first_screen
 from coview.reports.curves import Chart, chart_figure
-from coview.reports.markup import Child, Markup, join, tag
-from coview.reports.numerals import count
+from coview.reports.formatting import count
+from coview.reports.html import Child, Markup, join, tag
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part, read_record
 from coview.reports.scores import evaluation_tables
+from coview.reports.summary import first_screen
 
 
 def write_report(run_folder: Path | str) -> Path:
@@ -73,7 +73,7 @@ def _sections(record: Record) -> list[tuple[str, str, Child] | None]:
     return [
         ("curves", "Curves", _curves(record)),
         ("views", "Views", _views(record)),
-        _unless_absent("neighbours", "Neighbours", gallery.neighbour_rows(record), _NEAR),
+        _unless_absent("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
         _unless_absent("map-of-images", "Map", gallery.embedding_map(record), _map_note(record)),
         ("evaluation", "Evaluation", _evaluation(record)),
         _unless_absent("pairs", "Hardest pairs", gallery.hardest_pairs(record), _HARD),
@@ -89,13 +89,13 @@ _NEAR = (
 )
 _HARD = (
     "Two views of one image that the encoder finds least alike. Views that a person cannot match "
-    "either are a sign that the crops are too small or the changes of colour too strong."
+    "either are a sign that the crops are too small or the changes of color too strong."
 )
 
 
 def _section(name: str, title: str, content: Child) -> Markup:
     heading = tag("h2", title, id=f"{name}-title")
-    return tag("section", heading, content, id=name, aria_labelledby=f"{name}-title")
+    return tag("section", heading, content, id=name, aria_labeledby=f"{name}-title")
 
 
 def _unless_absent(

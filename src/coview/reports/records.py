@@ -30,8 +30,8 @@ UNREADABLE = (
 )  # fmt: skip
 
 SHAPES = {
-    "thumbnails": 4, "names": 1, "labels": 1, "map": 2, "query_rows": 1, "neighbour_rows": 2,
-    "neighbour_cosines": 2, "pair_views": 5, "pair_cosines": 1, "pair_names": 1,
+    "thumbnails": 4, "names": 1, "labels": 1, "map": 2, "query_rows": 1, "neighbor_rows": 2,
+    "neighbor_cosines": 2, "pair_views": 5, "pair_cosines": 1, "pair_names": 1,
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def read_record(folder: Path) -> Record:
         health=_latest(lines, "health"),
         knn=_latest(lines, "knn"),
         events=[line for line in lines if line.get("kind") == "event"],
-        refused=[line for line in lines if line.get("kind") == "refused"],
+        refused=[line for line in lines if line.get("kind") == "skipped"],
         verdict=verdict,
         evaluations=[found for found in evaluations if found],
         quarantine=_objects(folder / "quarantine.jsonl", damaged),

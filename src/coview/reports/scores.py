@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coview.reports.markup import Child, Markup, tag
-from coview.reports.numerals import MINUS, MISSING, count, percent, value
+from coview.reports.formatting import MINUS, MISSING, count, percent, value
+from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, number, part
 
 TITLES = {"knn": "kNN accuracy", "linear": "Linear accuracy"}
@@ -26,7 +26,7 @@ class Score:
     trained: float
     untrained: float | None = None
     pixels: float | None = None
-    chance: float | None = None
+    chance_level: float | None = None
 
 
 def headline_scores(record: Record) -> list[Score]:
@@ -46,7 +46,7 @@ def score_bars(score: Score) -> Markup:
         ("trained", score.trained),
         ("untrained", score.untrained),
         ("pixels", score.pixels),
-        ("chance", score.chance),
+        ("chance_level", score.chance_level),
     ]
     bars = [_bar(name, share) for name, share in rows if share is not None]
     return tag(
@@ -65,7 +65,7 @@ def evaluation_tables(record: Record) -> list[Markup]:
 
 
 def standard(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The result that speaks for a protocol: h before z, 20 neighbours before other numbers."""
+    """The result that speaks for a protocol: h before z, 20 neighbors before other numbers."""
     return min(
         results,
         key=lambda row: (row.get("tap") != "h", part(row, "setting").get("k", 20) != 20),
@@ -115,7 +115,7 @@ def _evaluated(record: Record, protocol: str) -> Score | None:
             trained=float(row["accuracy"]),
             untrained=number(row.get("untrained")),
             pixels=number(row.get("pixels")),
-            chance=number(data.get("largest_class_share")) or even,
+            chance_level=number(data.get("largest_class_share")) or even,
         )
     return None
 
@@ -133,10 +133,10 @@ def _online(record: Record) -> Score | None:
     classes = len(record.class_names)
     return Score(
         title=TITLES["knn"],
-        note=f"while training, {value(last.get('k'))} neighbours, on {last.get('tap', 'h')}",
+        note=f"while training, {value(last.get('k'))} neighbors, on {last.get('tap', 'h')}",
         trained=float(last["accuracy"]),
         untrained=number(first["accuracy"]) if first.get("step") == 0 else None,
-        chance=1 / classes if classes else None,
+        chance_level=1 / classes if classes else None,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from coview.reports.markup import Child, Markup, tag
-from coview.reports.numerals import count, value
+from coview.reports.formatting import count, value
+from coview.reports.html import Child, Markup, tag
 
 LONGEST = 200
 

@@ -1,8 +1,8 @@
 """Whole runs: assemble, train, judge, use. The one room that knows all the others."""
 
 from coview.runs.demo import demo
+from coview.runs.pretrain import pretrain, resume
 from coview.runs.run import Run
-from coview.runs.start import pretrain, resume
 from coview.runs.use import (
     doctor,
     draw_views,

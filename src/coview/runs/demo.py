@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from coview.core.progress import say
+from coview.runs.pretrain import pretrain
 from coview.runs.run import Run
-from coview.runs.start import pretrain
 from coview.runs.use import evaluate
 
 # So few that raw pixels seldom find a near copy among them.
-NEIGHBOURS = 4_000
+NEIGHBORS = 4_000
 
 
 def demo(*, out: str | Path = "runs/demo", seed: int = 0) -> Run:
@@ -19,6 +19,6 @@ def demo(*, out: str | Path = "runs/demo", seed: int = 0) -> Run:
     run = pretrain("scenes", recipe="simclr-demo", out=out, seed=seed)
     assert run is not None
     if not run.is_stopped:
-        evaluate(run.path, "scenes", test="scenes:test", limit=NEIGHBOURS)
+        evaluate(run.path, "scenes", test="scenes:test", limit=NEIGHBORS)
         say(f"Open the report: {run.path / 'report.html'}")
     return run

@@ -20,7 +20,7 @@ from coview.core.run_folder import DESCRIPTION
 from coview.core.values import encode, fingerprint
 from coview.methods import Learner
 from coview.objectives.fusing import VARIABLE as FUSED_LOSS
-from coview.runs.planning import Plan
+from coview.planning.plan import Plan
 
 
 def describe(
@@ -61,8 +61,8 @@ def describe(
         },
         "environment": environment(device, precision),
         "plan": list(plan.reasons),
-        "chance": learner.chance(recipe.batch_size),
-        "floor": method.floor(
+        "chance_level": learner.chance_level(recipe.batch_size),
+        "lower_bound": method.lower_bound(
             recipe.batch_size, width,
             classes=len(store.class_names) or None if method.needs_labels else None,
         ),

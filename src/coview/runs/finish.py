@@ -7,19 +7,18 @@ import torch
 from coview.core.files import write_json
 from coview.core.images import ImageStore
 from coview.core.progress import say
-from coview.encoders import export_encoder
-from coview.encoders.export import example_images
-from coview.methods import Learner
-from coview.reports import write_report
-from coview.runs.doctor_run import (
+from coview.diagnosis.gallery import write_gallery
+from coview.diagnosis.run_checks import (
     first_and_last_accuracy,
     health_history,
     supervised_classes,
 )
-from coview.runs.gallery import write_gallery
+from coview.diagnosis.verdict import Verdict, verdict
+from coview.encoders import export_encoder
+from coview.encoders.exchange.export import example_images
+from coview.methods import Learner
+from coview.reports import write_report
 from coview.runs.run import Run
-from coview.runs.watch import plain_view
-from coview.training.verdict import Verdict, verdict
 
 UNSOUND = "none is written, its features are not finite numbers; the checkpoints are kept."
 
@@ -35,7 +34,7 @@ def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> Non
         export(run, learner)
         write_gallery(
             run.path, learner.embed, store,
-            plan=recipe.method.views, plain=plain_view(recipe), seed=recipe.seed,
+            plan=recipe.method.views, plain=recipe.eval_view, seed=recipe.seed,
         )  # fmt: skip
     write_json(run.path / "verdict.json", found.to_json())
     say()
@@ -52,7 +51,7 @@ def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> Non
         say(f"Encoder:  {UNSOUND}")
         return
     say(f"Encoder:  {run.path / 'encoder'} (encoder/README.md says how to load it anywhere)")
-    say(f"Judge it: coview evaluate {run.path} --data LABELLED")
+    say(f"Judge it: coview evaluate {run.path} --data LABELED")
 
 
 def leave(run: Run, learner: Learner, reason: str) -> None:

@@ -12,31 +12,31 @@ from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, S
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import say
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.values import decode_one, encode
+from coview.data.held_out import hold_out
+from coview.diagnosis.gallery import write_contact_sheet
+from coview.diagnosis.monitor import Monitor
+from coview.diagnosis.verdict import diverged
 from coview.methods import Learner, Passes
 from coview.recipes import Recipe
+from coview.recipes.build import build, precision_of
 from coview.runs.describe import write_quarantine
 from coview.runs.finish import finish, judge, leave
-from coview.runs.gallery import write_contact_sheet
-from coview.runs.images import hold_out
-from coview.runs.network import build, precision_of
 from coview.runs.run import Run
-from coview.runs.watch import Watch
 from coview.training import (
+    BatchLoader,
     Checkpoints,
-    Feed,
+    MetricsLog,
     Precision,
     StopSignals,
-    Telemetry,
     collect,
     restore,
     train,
 )  # fmt: skip
-from coview.training.class_order import ClassOrder
-from coview.training.distribution import same_everywhere
-from coview.training.feed import Render, Rows
-from coview.training.verdict import diverged
+from coview.training.class_balanced_sampler import ClassBalancedSampler
+from coview.training.distribution import assert_replicas_equal
+from coview.training.loader import Render, Rows
 from coview.views import views_of
 
 REPORTS = 300
@@ -48,7 +48,7 @@ def go(
     *,
     device: torch.device,
     workers: int | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Run:
     """Train ``run`` on ``store`` from its last checkpoint, or from the start; returns the run.
 
@@ -78,41 +78,43 @@ def _go(
     begun = run.description["environment"]["precision"]
     precision = precision_of(replace(recipe, precision=begun), learner, device)
     precision.prepare(learner)
-    optimiser = recipe.optimiser.build(learner)
+    optimizer = recipe.optimizer.build(learner)
 
-    start = _restored(checkpoints, learner, optimiser)
-    same_everywhere(learner, ranks)
+    start = _restored(checkpoints, learner, optimizer)
+    assert_replicas_equal(learner, ranks)
     if start == 0 and (run.path / "metrics.jsonl").exists():
         say("There is no checkpoint yet, so the run begins anew.")
     total = recipe.total_steps(len(training))
-    telemetry = Telemetry(
-        run.path / "metrics.jsonl" if ranks.leads else None, chance=run.description["chance"],
+    metrics_log = MetricsLog(
+        run.path / "metrics.jsonl" if ranks.is_main else None, chance_level=run.description["chance_level"],
         every=max(1, math.ceil(total / REPORTS)), step=start,
     )  # fmt: skip
-    watch = Watch(learner, untrained if known else None, recipe, training, held_out, telemetry)
+    monitor = Monitor(
+        learner, untrained if known else None, recipe, training, held_out, metrics_log
+    )
     with StopSignals() as signals:
-        if start == 0 and ranks.leads:
+        if start == 0 and ranks.is_main:
             write_quarantine(run.path, store)
             write_contact_sheet(run.path, store, recipe.method.views, seed=recipe.seed)
-            watch(0)
+            monitor(0)
         outcome = train(
             learner,
-            feed_of(recipe, training, precision, start=start, workers=workers, ranks=ranks),
-            optimiser=optimiser,
+            make_loader(recipe, training, precision, start=start, workers=workers, ranks=ranks),
+            optimizer=optimizer,
             learning_rates=recipe.rates(len(training)),
             precision=precision,
-            telemetry=telemetry,
+            metrics_log=metrics_log,
             save=lambda step: checkpoints.save(
-                step, collect(learner, optimiser), {"passes": encode(learner.passes)}
+                step, collect(learner, optimizer), {"passes": encode(learner.passes)}
             ),
-            on_epoch=watch,
+            on_epoch=monitor,
             stop=signals,
             ranks=ranks,
         )
-    if not ranks.leads:
+    if not ranks.is_main:
         return run
     if outcome.diverged:
-        watch.health(outcome.step)
+        monitor.health(outcome.step)
         finish(run, learner, store, diverged(outcome.reason, outcome.step))
     elif outcome.stopped:
         leave(run, learner, outcome.reason)
@@ -139,15 +141,15 @@ def _first_values(run: Run, ranks: Ranks, *, needed: bool) -> tuple[Learner, boo
     return found, True
 
 
-def feed_of(
+def make_loader(
     recipe: Recipe,
     training: ImageStore,
     precision: Precision,
     *,
     start: int = 0,
     workers: int | None = None,
-    ranks: Ranks = ALONE,
-) -> Feed:
+    ranks: Ranks = SINGLE_PROCESS,
+) -> BatchLoader:
     """The batches of the run; on a CPU one thread renders beside the step, else up to eight."""
     if workers is None:
         workers = 1 if precision.device.type == "cpu" else max(1, min(8, cores() - 1))
@@ -157,7 +159,7 @@ def feed_of(
             f"{recipe.method.name} learns from labels and these images have none; put each class "
             "into a folder of its own and give --labels folders, or learn without them by simclr."
         )
-    return Feed(
+    return BatchLoader(
         training.ids,
         training.labels if supervised else None,
         renderer(recipe, training),
@@ -172,7 +174,7 @@ def feed_of(
     )
 
 
-def _order(recipe: Recipe, training: ImageStore) -> ClassOrder | None:
+def _order(recipe: Recipe, training: ImageStore) -> ClassBalancedSampler | None:
     """Batches of as many classes as the recipe says; None for batches drawn at random."""
     if recipe.classes_per_batch is None:
         return None
@@ -182,7 +184,7 @@ def _order(recipe: Recipe, training: ImageStore) -> ClassOrder | None:
             "folder of its own and give --labels folders."
         )
     classes = recipe.classes_per_batch
-    return ClassOrder(
+    return ClassBalancedSampler(
         training.ids, training.labels, classes=classes, images=recipe.batch_size // classes,
         seed=recipe.seed,
     )  # fmt: skip
@@ -198,15 +200,15 @@ def renderer(recipe: Recipe, store: ImageStore) -> Render:
     return render
 
 
-def _restored(checkpoints: Checkpoints, learner: Learner, optimiser: torch.optim.Optimizer) -> int:
+def _restored(checkpoints: Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer) -> int:
     """The steps done, with their state put back; 0 and nothing moved where there are none."""
     checkpoint = checkpoints.load_latest()
     if checkpoint is None:
         return 0
     for sentence in checkpoint.damaged:
         say(f"Passed over a damaged checkpoint: {sentence}")
-    restore(learner, optimiser, checkpoint.tensors)
+    restore(learner, optimizer, checkpoint.tensors)
     if "passes" in checkpoint.meta:  # a batch that once did not fit will not fit again
-        learner.use(decode_one(checkpoint.meta["passes"], Passes))
+        learner.set_passes(decode_one(checkpoint.meta["passes"], Passes))
     say(f"Going on after step {checkpoint.step:,}.")
     return checkpoint.step

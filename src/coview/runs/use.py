@@ -14,24 +14,24 @@ import torch
 
 from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.files import write_bytes
-from coview.core.keys import Domain, permutation
 from coview.core.progress import say
+from coview.core.rng import Stream, permutation
 from coview.core.run_folder import DESCRIPTION
 from coview.data import relabel
+from coview.data.spec import open_for, short_side_for
+from coview.diagnosis.data_checks import doctor_data
+from coview.diagnosis.run_checks import doctor_run
 from coview.encoders import export_to, load_encoder
-from coview.encoders.weights import export_folder, read_config
+from coview.encoders.exchange.weights import export_folder, read_config
 from coview.evaluation import compare, evaluate_knn, evaluate_linear, extract
-from coview.recipes import METHODS, RECIPES, change, fitting
+from coview.planning.defaults import default_recipe
+from coview.recipes import METHODS, RECIPES, build, change
 from coview.recipes import recipe as recipe_named
 from coview.reports import write_report
-from coview.runs.doctor_data import doctor_data
-from coview.runs.doctor_run import doctor_run
-from coview.runs.images import open_for, short_side_for
-from coview.runs.network import build, trained
+from coview.runs.restore import trained
 from coview.runs.run import Run
-from coview.runs.watch import plain_view
 from coview.training import choose_device
-from coview.views import contact_sheet, identity
+from coview.views import contact_sheet, eval_view
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,9 +54,9 @@ def evaluate(
     download: bool = False,
     allow_broken: bool = False,
 ) -> list[dict[str, Any]]:
-    """Judge the run's encoder on labelled images; writes evaluation/*.json and the report anew.
+    """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew.
 
-    Neighbours and probe training come from ``data``; what is judged is ``test``, or a fifth of
+    Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
     ``data``, chosen by image id. Returns one result a protocol, each beside the untrained encoder
     and raw pixels. Raises DataError without labels, UnknownName for a protocol.
     """
@@ -64,7 +64,7 @@ def evaluate(
         if name not in PROTOCOLS:
             raise UnknownName("protocol", name, PROTOCOLS)
     if isinstance(data, str) and not data:
-        raise InvalidValue("--data is missing: give labelled images to judge the encoder on.")
+        raise InvalidValue("--data is missing: give labeled images to judge the encoder on.")
     found = Run.open(run)
     on = choose_device(device)
     opened = found.description["data"]["opened"]
@@ -80,7 +80,7 @@ def evaluate(
     now, before = trained(found).to(on), build(found.recipe).to(on)
     comparison = compare(
         now.encoder, now.head, train, judged, untrained=(before.encoder, before.head),
-        view=plain_view(found.recipe), device=on, seed=found.recipe.seed,
+        view=found.recipe.eval_view, device=on, seed=found.recipe.seed,
     )  # fmt: skip
     folder = found.path / "evaluation"
     results = [PROTOCOLS[name](comparison, folder=folder) for name in protocols]
@@ -163,7 +163,7 @@ def draw_views(
     *,
     recipe: str = "simclr",
     size: int | None = None,
-    strength: float | None = None,
+    jitter_strength: float | None = None,
     local_crops: int | None = None,
     affinity: str | None = None,
     images: int = 8,
@@ -187,13 +187,17 @@ def draw_views(
     if recipe in METHODS:
         side = int(np.median(np.minimum(store.heights, store.widths)))
         device = choose_device("auto").type
-        chosen = fitting(recipe, side=side, images=len(store), device=device)
+        chosen = default_recipe(recipe, side=side, images=len(store), device=device)
     else:
         chosen = recipe_named(recipe)
     chosen = change(
-        chosen, size=size, strength=strength, local_crops=local_crops, affinity=affinity
+        chosen,
+        size=size,
+        jitter_strength=jitter_strength,
+        local_crops=local_crops,
+        affinity=affinity,
     )
-    rows = permutation(seed, Domain.HEALTH, store.ids, epoch=2)
+    rows = permutation(seed, Stream.HEALTH, store.ids, epoch=2)
     contact_sheet(store, rows, chosen.method.views, Path(out), seed=seed)
     return Path(out)
 
@@ -221,9 +225,9 @@ def _network(path: Path) -> tuple[torch.nn.Module, torch.nn.Module | None, Any]:
     if (path / DESCRIPTION).is_file():
         run = Run.open(path)
         learner = trained(run)
-        return learner.encoder, learner.head, plain_view(run.recipe)
+        return learner.encoder, learner.head, run.recipe.eval_view
     if not path.exists():
         raise RunError(f"There is no run or exported encoder {path}.")
     config = read_config(export_folder(path))
-    # The loaded encoder normalises by itself, so the view stays in [0, 1].
-    return load(path), None, replace(identity(int(config["image_size"])))
+    # The loaded encoder normalizes by itself, so the view stays in [0, 1].
+    return load(path), None, replace(eval_view(int(config["image_size"])))

@@ -9,7 +9,7 @@ Subject = TypeVar("Subject")
 Check = Callable[[Subject], None]
 
 
-def run(checks: Iterable[Check[Subject]], subject: Subject) -> None:
+def run_checks(checks: Iterable[Check[Subject]], subject: Subject) -> None:
     """Raise AssertionError with the name and the first words of every check that fails."""
     failed = []
     for check in checks:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from coview.core.modes import evaluating
+from coview.core.eval_mode import eval_mode
 from coview.encoders import EncoderSpec
-from coview.testing.contract import run
+from coview.testing.contract import run_checks
 
 SIDE = 32
 Subject = nn.Module | EncoderSpec
@@ -18,7 +18,7 @@ Subject = nn.Module | EncoderSpec
 
 def check_encoder(encoder: Subject) -> None:
     """Every check of ENCODER_CHECKS, on a module or a specification; names those that fail."""
-    run(ENCODER_CHECKS, encoder)
+    run_checks(ENCODER_CHECKS, encoder)
 
 
 def module_of(subject: Subject) -> nn.Module:
@@ -82,7 +82,7 @@ def goes_on_from_its_state(subject: Subject) -> None:
         for parameter in other.parameters():
             parameter.add_(1)
     other.load_state_dict(encoder.state_dict())
-    with evaluating(encoder), evaluating(other), torch.no_grad():
+    with eval_mode(encoder), eval_mode(other), torch.no_grad():
         assert torch.equal(encoder(images()), other(images()))
 
 

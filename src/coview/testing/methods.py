@@ -14,21 +14,21 @@ from torch.nn.functional import normalize
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.values import decode, encode, fingerprint
-from coview.encoders.batch_norm import batch_norms
 from coview.heads import HeadSpec
 from coview.methods import Learner, Method, Passes
+from coview.methods.batch_norm import batch_norms
 from coview.recipes import known_values
-from coview.testing.contract import run
+from coview.testing.contract import run_checks
 
 STEPS = 100
 
 
 def check_method(method: Method) -> None:
     """Every check of METHOD_CHECKS; AssertionError names those that fail."""
-    run(METHOD_CHECKS, method)
+    run_checks(METHOD_CHECKS, method)
 
 
-class Colours(nn.Module):
+class Colors(nn.Module):
     """A small encoder of images of any size; ``norm`` False: no image knows of the others."""
 
     features = 12
@@ -49,18 +49,18 @@ class Colours(nn.Module):
 
 def learner(method: Method, *, norm: bool = True, passes: Passes | None = None) -> Learner:
     """A learner of ``method`` on a small encoder, in float32."""
-    encoder: nn.Module = Colours(norm=norm)
+    encoder: nn.Module = Colors(norm=norm)
     return Learner(
         method, encoder, total_steps=STEPS, passes=passes or Passes()  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def batch(method: Method, images: int = 8, *, seed: int = 0, step: int = 0) -> Batch:
-    """Images of different colours, their views with a little noise; two labels."""
+    """Images of different colors, their views with a little noise; two labels."""
     generator = torch.Generator().manual_seed(seed)
-    colours = torch.rand(images, 3, 1, 1, generator=generator)
+    colors = torch.rand(images, 3, 1, 1, generator=generator)
     views = tuple(
-        (colours + 0.1 * torch.randn(images, 3, spec.size, spec.size, generator=generator))
+        (colors + 0.1 * torch.randn(images, 3, spec.size, spec.size, generator=generator))
         for spec in small(method).views.views
     )
     ids = torch.arange(images) + 1000 * (seed + 1)
@@ -91,16 +91,16 @@ def changed(before: dict[str, Tensor], module: nn.Module) -> set[str]:
 
 def trained(found: Learner, steps: int, rate: float = 0.03) -> list[float]:
     """The losses of so many steps of SGD on one batch."""
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [p for p in found.parameters() if p.requires_grad], lr=rate, momentum=0.9
     )
     losses = []
     for step in range(steps):
         views = batch(found.method, step=step)
         loss = total(found, views)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         found.after_step(step)
         losses.append(float(loss.detach()))
     return losses
@@ -133,7 +133,7 @@ def is_finite_at_the_start(method: Method) -> None:
 
 
 def reaches_every_trained_parameter(method: Method) -> None:
-    """No parameter that an optimiser would move is without a gradient."""
+    """No parameter that an optimizer would move is without a gradient."""
     found = learner(small(method))
     total(found, batch(method)).backward()  # type: ignore[no-untyped-call]
     without = [n for n, p in found.named_parameters() if p.requires_grad and p.grad is None]
@@ -171,7 +171,7 @@ def loss_that_fails_moves_nothing(method: Method) -> None:
 
 
 def after_step_moves_no_trained_parameter(method: Method) -> None:
-    """Only the optimiser does."""
+    """Only the optimizer does."""
     found = learner(small(method))
     before = bits(found)
     total(found, batch(method))
@@ -187,7 +187,7 @@ def after_step_moves_each_statistic_once(method: Method) -> None:
     found.after_step(0)
     before = bits(found)
     found.after_step(1)
-    moved = {name for name in changed(before, found) if not name.startswith("follower.")}
+    moved = {name for name in changed(before, found) if not name.startswith("momentum_encoder.")}
     assert not moved, f"moved again: {moved}"
 
 
@@ -198,7 +198,7 @@ def is_the_same_twice(method: Method) -> None:
 
 
 def does_not_see_the_order_of_images(method: Method) -> None:
-    """Similarity terms are those of any order; a critic's negatives are neighbours, so not its."""
+    """Similarity terms are those of any order; a critic's negatives are neighbors, so not its."""
     if method.batch_norm == "groups":
         return
     found = learner(small(method))
@@ -257,7 +257,11 @@ def without_norm(method: Method) -> Method:
 
     predictor = method.predictor and plain(method.predictor)
     return replace(
-        method, head=plain(method.head), predictor=predictor, batch_norm="per view", norm_group=None
+        method,
+        head=plain(method.head),
+        predictor=predictor,
+        batch_norm="per view",
+        ghost_batch_size=None,
     )
 
 
@@ -363,7 +367,7 @@ def another_number_of_views_is_refused(method: Method) -> None:
 
 
 def learns_on_a_toy(method: Method) -> None:
-    """Eighty steps on eight colours lower the loss, once a memory is full of their keys: keys of
+    """Eighty steps on eight colors lower the loss, once a memory is full of their keys: keys of
     noise, which it begins with, are easy to tell."""
     found = learner(small(method))
     filled = 0 if method.memory is None else 10
@@ -373,7 +377,7 @@ def learns_on_a_toy(method: Method) -> None:
 
 
 def does_not_collapse_on_a_toy(method: Method) -> None:
-    """After sixty steps eight colours still have different embeddings."""
+    """After sixty steps eight colors still have different embeddings."""
     found = learner(small(method))
     trained(found, 60)
     z = normalize(found.embed(batch(method).views[0])[1], dim=1)
@@ -403,10 +407,10 @@ def evaluation_sees_one_image_at_a_time(method: Method) -> None:
 def chance_lies_above_the_floor(method: Method) -> None:
     """Both finite, for several sizes of batch."""
     for size in (2, 64, 4096):
-        chance, floor = method.chance(size), method.floor(size, 128)
+        chance, lower_bound = method.chance_level(size), method.lower_bound(size, 128)
         assert math.isfinite(chance)
-        assert math.isfinite(floor)
-        assert floor <= chance
+        assert math.isfinite(lower_bound)
+        assert lower_bound <= chance
 
 
 METHOD_CHECKS: tuple[Callable[[Method], None], ...] = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from coview.core.values import decode, encode
 from coview.methods import Negatives, PairObjective, SetObjective
 from coview.recipes import known_values
-from coview.testing.contract import run
+from coview.testing.contract import run_checks
 
 Objective = SetObjective | PairObjective
 IMAGES, WIDTH = 7, 6
@@ -19,7 +19,7 @@ IMAGES, WIDTH = 7, 6
 
 def check_objective(objective: Objective) -> None:
     """Every check of OBJECTIVE_CHECKS; AssertionError names those that fail."""
-    run(OBJECTIVE_CHECKS, objective)
+    run_checks(OBJECTIVE_CHECKS, objective)
 
 
 def value(
@@ -123,11 +123,11 @@ def equal_embeddings_cost_chance(objective: Objective) -> None:
     """
     same = torch.ones(IMAGES, WIDTH, dtype=torch.float64)
     if isinstance(objective, SetObjective):
-        expected = objective.chance(IMAGES, views=2) if objective.sees_directions else None
+        expected = objective.chance_level(IMAGES, views=2) if objective.sees_directions else None
     elif objective.takes_negatives:
         negatives = Negatives(rows=same[:5], ids=torch.full((5,), -1))
         found = objective(same, same, torch.arange(IMAGES), negatives)
-        assert math.isclose(float(found), objective.chance(5), rel_tol=1e-9)
+        assert math.isclose(float(found), objective.chance_level(5), rel_tol=1e-9)
         return
     else:
         expected = None

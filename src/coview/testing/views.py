@@ -10,17 +10,17 @@ import torch
 from coview.core.images import ImageStore
 from coview.core.values import decode, encode
 from coview.recipes import known_values
-from coview.testing.contract import run
+from coview.testing.contract import run_checks
 from coview.views import ViewPlan, ViewSpec, views_of
-from coview.views.draw import draw
 from coview.views.reference import render_reference
+from coview.views.sample import sample_params
 
 SIZES = ((20, 30), (40, 25), (33, 33), (9, 60), (1, 1), (50, 50))
 
 
 def check_view(view: ViewSpec) -> None:
     """Every check of VIEW_CHECKS; AssertionError names those that fail."""
-    run(VIEW_CHECKS, view)
+    run_checks(VIEW_CHECKS, view)
 
 
 def store() -> ImageStore:
@@ -83,11 +83,11 @@ def is_keyed_by_epoch_and_slot(view: ViewSpec) -> None:
     ids = np.arange(64, dtype=np.int64)
     sides = np.full(64, 40, dtype=np.int32)
     tables = [
-        draw(view, ids, sides, sides, seed=0, epoch=epoch, slot=slot)
+        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, slot=slot)
         for epoch, slot in ((0, 0), (1, 0), (0, 1))
     ]
-    chances = (view.flip, view.grey, view.solarise, view.sobel)
-    parts = (view.crop, view.second_crop, view.jitter, view.blur, view.augment, view.turn,
+    chances = (view.flip, view.gray, view.solarize, view.sobel)
+    parts = (view.crop, view.second_crop, view.jitter, view.blur, view.augment, view.rotate90,
              view.noise, view.cutout)  # fmt: skip
     drawn = any(0 < chance < 1 for chance in chances) or any(part is not None for part in parts)
     for other in tables[1:]:
@@ -97,12 +97,12 @@ def is_keyed_by_epoch_and_slot(view: ViewSpec) -> None:
 def fast_rendering_is_the_specification(view: ViewSpec) -> None:
     """The kernel and the batched arithmetic of the reference differ by less than 1e-3.
 
-    A learned policy works on 8-bit values, where half a grey level may be rounded either way: there
+    A learned policy works on 8-bit values, where half a gray level may be rounded either way: there
     up to 1 % of the values may differ by more.
     """
     images = store()
     rows = np.arange(len(SIZES))
-    table = draw(view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0)
+    table = sample_params(view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0)
     expected = render_reference(images, rows, table, view)
     apart = (rendered(view) - expected).abs() > 1e-3
     assert float(apart.float().mean()) <= (0.0 if view.augment is None else 0.01)

@@ -21,11 +21,11 @@ from torch.distributed.rendezvous import rendezvous
 
 from coview.core.errors import InvalidValue, ProcessLost
 from coview.core.files import digest
-from coview.core.ranks import ALONE, Ranks
+from coview.core.machine import world_of_torchrun
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.training.heartbeat import Heartbeat
 from coview.training.precision import choose_device
 
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 MEETING = timedelta(minutes=5)
 # Rank 0 may evaluate or write for long while the others wait; the heartbeat sees who has died.
 EXCHANGE = timedelta(hours=2)
@@ -33,28 +33,7 @@ BUCKET = 32 << 20  # bytes of one all-reduce: enough to fill a link, little besi
 CONNECTION_SAYS = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
 
 
-def world_of_torchrun() -> int:
-    """How many processes torchrun has started; 1 where this was started without it.
-
-    Raises InvalidValue where only some of its variables are set.
-    """
-    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
-        return 1
-    missing = [name for name in VARIABLES if not os.environ.get(name)]
-    if missing:
-        raise InvalidValue(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but {', '.join(missing)} is not set; start "
-            "several processes with torchrun, which sets them all, or unset WORLD_SIZE."
-        )
-    return int(os.environ["WORLD_SIZE"])
-
-
-def processes_here() -> int:
-    """How many processes of this run share this machine."""
-    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world_of_torchrun() > 1 else 1
-
-
-def own_device(asked: str = "auto") -> torch.device:
+def local_device(asked: str = "auto") -> torch.device:
     """The device called so; under torchrun every process of a machine has a GPU of its own.
 
     Raises InvalidValue where there are fewer GPUs than processes, or the name is of one GPU.
@@ -74,8 +53,8 @@ def own_device(asked: str = "auto") -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
-    """The processes of this run from their meeting to their end; ``ALONE`` without torchrun.
+def init_distributed(device: torch.device) -> Iterator[Ranks]:
+    """The processes of this run from their meeting to their end; ``SINGLE_PROCESS`` without torchrun.
 
     They exchange by NCCL where ``device`` is a GPU (flags, sizes and words still by gloo, which
     does not make the host wait for the GPU), else by gloo. Only rank 0 prints: the standard output
@@ -85,7 +64,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     this one cannot know (it computes, or waits for a GPU) its heartbeat ends it within 25 s.
     """
     if world_of_torchrun() == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     with connection_sentence():
         store, rank, world = next(rendezvous("env://", timeout=MEETING))
@@ -151,7 +130,7 @@ def agreed_reason(reason: str, ranks: Ranks) -> str:
     """Why to stop, the same on all ranks: the first rank's ``reason`` that is not ""."""
     if not ranks.any(bool(reason)):
         return ""
-    return next(text for text in ranks.texts(reason) if text)
+    return next(text for text in ranks.gather_strings(reason) if text)
 
 
 @torch.no_grad()
@@ -161,10 +140,10 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     A parameter without a gradient on some ranks counts as 0 there; without one on any, it stays
     without one. One all-reduce for each 32 MiB.
     """
-    if ranks.alone:
+    if ranks.is_single:
         return
     listed = list(parameters)
-    found = ranks.anywhere([parameter.grad is not None for parameter in listed])
+    found = ranks.any_each([parameter.grad is not None for parameter in listed])
     for parameter in (p for p, somewhere in zip(listed, found, strict=True) if somewhere):
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -175,18 +154,18 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         write_back(flat.div_(ranks.world), bucket)
 
 
-def same_everywhere(module: nn.Module, ranks: Ranks) -> None:
+def assert_replicas_equal(module: nn.Module, ranks: Ranks) -> None:
     """Raise InvalidValue, on every rank, unless ``module`` has the same bits on all ranks.
 
     The error names the first parameter or buffer that differs.
     """
-    if ranks.alone:
+    if ranks.is_single:
         return
     own = {name: bits(tensor) for name, tensor in module.state_dict().items()}
-    hashes = ranks.texts(digest(repr(own).encode()))
+    hashes = ranks.gather_strings(digest(repr(own).encode()))
     if len(set(hashes)) == 1:
         return
-    listed = ranks.texts("\n".join(f"{name} {value}" for name, value in own.items()))
+    listed = ranks.gather_strings("\n".join(f"{name} {value}" for name, value in own.items()))
     other = next(rank for rank in range(ranks.world) if hashes[rank] != hashes[0])
     here, there = (listed[rank].split("\n") for rank in (0, other))
     differing = next((a for a, b in zip(here, there, strict=False) if a != b), "the last tensor")

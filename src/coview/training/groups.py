@@ -26,7 +26,7 @@ def split(module: nn.Module, exclude: Sequence[str]) -> Groups:
     """The trainable parameters of ``module``, told apart by ``exclude``.
 
     An entry of ``exclude`` is a kind, "bias" (every parameter called bias) or "norm" (every
-    parameter of a normalisation layer), or a pattern of whole names such as "head.*". A single
+    parameter of a normalization layer), or a pattern of whole names such as "head.*". A single
     number, such as a learned temperature, is always excluded: decay would draw it somewhere.
     Raises InvalidValue for a pattern that names no parameter.
     """
@@ -34,7 +34,7 @@ def split(module: nn.Module, exclude: Sequence[str]) -> Groups:
     for pattern in set(exclude) - {"bias", "norm"}:
         if not any(fnmatchcase(name, pattern) for name in kinds):
             raise InvalidValue(
-                f"The pattern {pattern!r} in the optimiser's exclude names no parameter; "
+                f"The pattern {pattern!r} in the optimizer's exclude names no parameter; "
                 f"names look like {next(iter(kinds), '(none)')!r}."
             )
     excluded = [

@@ -2,7 +2,7 @@
 
 A process that is killed says nothing to the others. Where they exchange through sockets (gloo) the
 broken connection tells them; on GPUs (NCCL), or while they compute, nothing does. So each counts
-up a number of its own in the store that all processes met at, watches its neighbour's, and
+up a number of its own in the store that all processes met at, watches its neighbor's, and
 reads whether anybody has written down that the run has ended.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 EVERY = 2.0
-PATIENCE = 20.0
+TIMEOUT = 20.0
 ENDED = "coview/ended"
 
 
@@ -32,7 +32,7 @@ class Heartbeat:
     """The watch of process ``rank`` of ``world``, in a thread of its own.
 
     ``store`` is torch's key-value store, a connection of which belongs to this alone. After
-    ``patience`` seconds without a sign of the neighbour, or as soon as some process has written
+    ``timeout`` seconds without a sign of the neighbor, or as soon as some process has written
     that the run has ended, ``leave`` is called with a sentence (or "" where another has said it).
     """
 
@@ -43,11 +43,11 @@ class Heartbeat:
         world: int,
         *,
         every: float = EVERY,
-        patience: float = PATIENCE,
+        timeout: float = TIMEOUT,
         leave: Callable[[str], None] = leave,
     ) -> None:
-        self.store, self.rank, self.neighbour = store, rank, (rank + 1) % world
-        self.every, self.patience, self.leave = every, patience, leave
+        self.store, self.rank, self.neighbor = store, rank, (rank + 1) % world
+        self.every, self.timeout, self.leave = every, timeout, leave
         self._over = threading.Event()
         self._parting = False
         self._thread = threading.Thread(target=self._watch, name="coview-heartbeat", daemon=True)
@@ -77,18 +77,20 @@ class Heartbeat:
             now = time.monotonic()
             if count != seen:
                 seen, heard = count, now
-            elif not reason and now - heard > self.patience:
-                reason = f"Process {self.neighbour} has given no sign for {self.patience:.0f} s."
+            elif not reason and now - heard > self.timeout:
+                reason = (
+                    f"Process {self.neighbor} has given no sign for {self.timeout:.0f} s."
+                )
                 self.tell(reason)
             if reason and not self._parting:
                 self.leave(self._sentence(reason))
                 return
 
     def _look(self) -> tuple[str, int]:
-        """Why the run has ended, or ""; and the neighbour's count."""
+        """Why the run has ended, or ""; and the neighbor's count."""
         try:
             self.store.add(f"coview/beat/{self.rank}", 1)
-            count = self.store.add(f"coview/beat/{self.neighbour}", 0)
+            count = self.store.add(f"coview/beat/{self.neighbor}", 0)
             ended = self.store.check([ENDED])
             return self.store.get(ENDED).decode() if ended else "", count
         except RuntimeError:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-class Lars(torch.optim.Optimizer):
+class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rates; for each tensor w with gradient g and velocity v,
 
         g <- g + weight_decay w

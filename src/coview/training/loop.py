@@ -13,16 +13,16 @@ import torch
 from coview.core.batches import Batch
 from coview.core.errors import StorageError
 from coview.core.progress import progress, say
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.training.distribution import agreed_reason
-from coview.training.feed import Feed
+from coview.training.loader import BatchLoader
+from coview.training.metrics_log import MetricsLog
 from coview.training.precision import Precision
 from coview.training.schedules import Rates
-from coview.training.step import DoesNotFit, Step, seed_step, take_step
+from coview.training.step import DoesNotFit, Step, seed_torch, train_step
 from coview.training.task import Task
-from coview.training.telemetry import Telemetry
 
-PATIENCE = 10
+MAX_SKIPPED_STEPS = 10
 # What a killed process usually loses at most. A save that takes longer than SLOW_SAVE puts off the
 # next one in proportion, so that saving takes no more than 2 % of the time.
 SAVE_SECONDS, SLOW_SAVE = 30.0, 0.6
@@ -43,21 +43,21 @@ class Outcome:
 
 def train(
     task: Task,
-    feed: Feed,
+    loader: BatchLoader,
     *,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     learning_rates: Rates | Sequence[float],
     precision: Precision,
-    telemetry: Telemetry,
+    metrics_log: MetricsLog,
     save: Callable[[int], object],
     save_seconds: float = SAVE_SECONDS,
     on_epoch: Callable[[int], object] | None = None,
     on_report: Callable[[Mapping[str, Any]], object] | None = None,
     stop: Callable[[], str] = str,
-    patience: int = PATIENCE,
-    ranks: Ranks = ALONE,
+    max_skipped_steps: int = MAX_SKIPPED_STEPS,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Outcome:
-    """Train ``task`` on every batch of ``feed``; steps count from 0, ``step`` below is steps done.
+    """Train ``task`` on every batch of ``loader``; steps count from 0, ``step`` below is steps done.
 
     learning_rates: of every step of the whole run. on_epoch(step): after each whole epoch and after
     the last step, before the checkpoint, so that a resumed run neither repeats nor misses it.
@@ -71,56 +71,60 @@ def train(
     saves and calls back, and what is reported of the loss is that of the whole batch.
 
     A step whose loss or gradient is not finite is refused: nothing has moved but the step counter,
-    and the record names its images. ``patience`` such steps in a row stop the run.
+    and the record names its images. ``max_skipped_steps`` such steps in a row stop the run.
     """
     task.train()
-    pace, refused, saved, cost = Pace(feed), 0, time.monotonic(), 0.0
-    images = (feed.total_steps - feed.start_step) * feed.batch_size
+    throughput, refused, saved, cost = Throughput(loader), 0, time.monotonic(), 0.0
+    images = (loader.total_steps - loader.start_step) * loader.batch_size
     with (
         _own_generators(precision.device),
         progress("Training", images) as advance,
-        closing(iter(feed)) as batches,
+        closing(iter(loader)) as batches,
     ):
         for batch in batches:
             rate, done = float(learning_rates[batch.step]), batch.step + 1
-            step, note = _fitted(task, batch, optimiser, rate, precision, ranks, feed.seed)
-            pace.lap(batch.whole)
+            step, note = _fitted(task, batch, optimizer, rate, precision, ranks, loader.seed)
+            throughput.add_step(batch.whole)
             if note:
-                telemetry.write("event", done, text=note)
+                metrics_log.write("event", done, text=note)
                 say(note)
             refused = 0 if step.accepted else refused + 1
             if not step.accepted:
                 ids = ranks.gather(batch.ids, batch.sizes or None)
-                telemetry.write("refused", done, ids=ids.tolist(), reason=step.fault)
-            elif telemetry.due(done):
-                row = _report(telemetry, over_ranks(step, ranks), rate, done, pace)
-                if on_report is not None and ranks.leads:
+                metrics_log.write("skipped", done, ids=ids.tolist(), reason=step.fault)
+            elif metrics_log.due(done):
+                row = _report(metrics_log, over_ranks(step, ranks), rate, done, throughput)
+                if on_report is not None and ranks.is_main:
                     on_report(row)
-            last = done == feed.total_steps
-            if on_epoch is not None and ranks.leads and (last or done % feed.steps_per_epoch == 0):
+            last = done == loader.total_steps
+            if (
+                on_epoch is not None
+                and ranks.is_main
+                and (last or done % loader.steps_per_epoch == 0)
+            ):
                 on_epoch(done)
-            diverged = refused == patience
+            diverged = refused == max_skipped_steps
             reason = _gave_up(refused, step) if diverged else agreed_reason(stop(), ranks)
             if reason:
-                telemetry.write("event", done, text=reason)
+                metrics_log.write("event", done, text=reason)
             now = time.monotonic()
             wait = save_seconds * max(1.0, cost / SLOW_SAVE)
             due = reason or last or now - saved >= wait
-            if due and ranks.leads:
-                _save(save, done, telemetry, needed=bool(reason) or last)
+            if due and ranks.is_main:
+                _save(save, done, metrics_log, needed=bool(reason) or last)
                 saved = time.monotonic()
                 cost = saved - now
-            advance(batch.whole, telemetry.note())
+            advance(batch.whole, metrics_log.note())
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
-            pace.start()
-    return Outcome(step=feed.total_steps, stopped=False, reason="")
+            throughput.start()
+    return Outcome(step=loader.total_steps, stopped=False, reason="")
 
 
 def _fitted(
     task: Task,
     batch: Batch,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     rate: float,
     precision: Precision,
     ranks: Ranks,
@@ -132,12 +136,12 @@ def _fitted(
     """
     notes: list[str] = []
     while True:
-        seed_step(seed, batch.step, precision.device)
+        seed_torch(seed, batch.step, precision.device)
         try:
-            step = take_step(task, batch, optimiser, rate, precision, ranks)
+            step = train_step(task, batch, optimizer, rate, precision, ranks)
         except DoesNotFit:
             # Other ranks wait for this one in the middle of the step: they cannot go back.
-            note = task.go_smaller(len(batch)) if ranks.alone else ""
+            note = task.reduce_memory(len(batch)) if ranks.is_single else ""
             if not note:
                 raise
             notes.append(note)
@@ -145,23 +149,23 @@ def _fitted(
             return step, " ".join(notes)
 
 
-class Pace:
+class Throughput:
     """Images, seconds and waiting since the last report; only time spent in steps counts."""
 
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
-        self.begin()
+    def __init__(self, loader: BatchLoader) -> None:
+        self.loader = loader
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """A new report."""
-        self.images, self.seconds, self._waited = 0, 0.0, self.feed.seconds_waited
+        self.images, self.seconds, self._waited = 0, 0.0, self.loader.seconds_waited
         self.start()
 
     def start(self) -> None:
         """A step begins."""
         self._started = time.perf_counter()
 
-    def lap(self, images: int) -> None:
+    def add_step(self, images: int) -> None:
         """The step has ended."""
         self.images += images
         self.seconds += time.perf_counter() - self._started
@@ -169,7 +173,7 @@ class Pace:
     @property
     def waited(self) -> float:
         """Seconds spent waiting for the feed."""
-        return self.feed.seconds_waited - self._waited
+        return self.loader.seconds_waited - self._waited
 
 
 def over_ranks(step: Step, ranks: Ranks) -> Step:
@@ -177,34 +181,38 @@ def over_ranks(step: Step, ranks: Ranks) -> Step:
     return replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
 
 
-def _report(telemetry: Telemetry, step: Step, rate: float, done: int, pace: Pace) -> dict[str, Any]:
-    seconds = max(pace.seconds, 1e-9)
+def _report(
+    metrics_log: MetricsLog, step: Step, rate: float, done: int, throughput: Throughput
+) -> dict[str, Any]:
+    seconds = max(throughput.seconds, 1e-9)
     terms = {name: float(term) for name, term in step.terms.items()}
-    row = telemetry.write(
+    row = metrics_log.write(
         "step",
         done,
-        epoch=done / pace.feed.steps_per_epoch,
+        epoch=done / throughput.loader.steps_per_epoch,
         loss=step.loss,
         **({"terms": terms} if len(terms) > 1 else {}),
         learning_rate=rate,
         gradient_norm=float(step.gradient_norm),
-        images_per_second=pace.images / seconds,
-        wait_share=min(1.0, pace.waited / seconds),
-        seconds=telemetry.seconds + pace.seconds,
+        images_per_second=throughput.images / seconds,
+        wait_share=min(1.0, throughput.waited / seconds),
+        seconds=metrics_log.seconds + throughput.seconds,
     )
-    pace.begin()
+    throughput.reset()
     return row
 
 
-def _save(save: Callable[[int], object], step: int, telemetry: Telemetry, *, needed: bool) -> None:
+def _save(
+    save: Callable[[int], object], step: int, metrics_log: MetricsLog, *, needed: bool
+) -> None:
     try:
-        telemetry.sync()  # a checkpoint must not outlive the record of the steps before it
+        metrics_log.sync()  # a checkpoint must not outlive the record of the steps before it
         save(step)
     except StorageError as error:
         if needed:
             raise
         text = f"The checkpoint of step {step} is missing: {error}"
-        telemetry.write("event", step, text=text)
+        metrics_log.write("event", step, text=text)
         say(text)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.modes import evaluating
+from coview.core.eval_mode import eval_mode
 
 FORMATS = ("auto", "bf16", "fp32")
 
@@ -74,7 +74,7 @@ def bf16_is_sound(network: nn.Module, sizes: Iterable[int]) -> bool:
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_pre_hook(look) for layer in convolutions]
     try:
-        with evaluating(network), torch.no_grad():
+        with eval_mode(network), torch.no_grad():
             for size in set(sizes):
                 network(torch.zeros(1, 3, size, size))
     finally:

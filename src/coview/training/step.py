@@ -11,8 +11,8 @@ from torch import Tensor
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
-from coview.core.keys import Domain, stream_seed
-from coview.core.ranks import ALONE, Ranks
+from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.rng import Stream, stream_seed
 from coview.training.distribution import average_gradients
 from coview.training.precision import Precision
 from coview.training.task import Task
@@ -54,33 +54,33 @@ class Step:
         return f"the gradient norm is {float(self.gradient_norm)}"
 
 
-def take_step(
+def train_step(
     task: Task,
     batch: Batch,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     learning_rate: float,
     precision: Precision,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Step:
     """Move the task by one batch, or leave it bit for bit as it is where a number is not finite.
 
     Of several ranks all take the step or none. Raises DoesNotFit where the batch does not fit into
     memory; the task is unmoved then, too.
     """
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = learning_rate
     try:
         with memory_sentence(batch.whole, precision.device):
-            terms, norm = gradients(task, precision.place(batch), optimiser, precision, ranks)
+            terms, norm = gradients(task, precision.place(batch), optimizer, precision, ranks)
     except DoesNotFit:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         raise
     # The step's only wait for the device, but for the value of a temperature that is learned.
     accepted = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
     if accepted:
-        optimiser.step()
+        optimizer.step()
         task.after_step(batch.step)
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     detached = {name: term.detach() for name, term in terms.items()}
     return Step(accepted=accepted, terms=detached, gradient_norm=norm)
 
@@ -88,9 +88,9 @@ def take_step(
 def gradients(
     task: Task,
     batch: Batch,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     precision: Precision,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The loss terms of a batch, and the norm of the gradient that is now in the parameters.
 
@@ -99,7 +99,7 @@ def gradients(
     with precision.autocast():
         terms = task.loss(batch, batch.step)
     total_of(terms).backward()  # type: ignore[no-untyped-call]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     average_gradients(parameters, ranks)
     return terms, torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
@@ -109,9 +109,9 @@ def total_of(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def seed_step(seed: int, step: int, device: torch.device) -> None:
+def seed_torch(seed: int, step: int, device: torch.device) -> None:
     """Make torch's own generators (dropout, stochastic depth) a function of (seed, step)."""
-    word = stream_seed(seed, Domain.STEP, str(step))
+    word = stream_seed(seed, Stream.STEP, str(step))
     torch.default_generator.manual_seed(word)
     if device.type == "cuda":
         torch.cuda.manual_seed(word)

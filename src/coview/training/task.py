@@ -15,19 +15,19 @@ class Task(Protocol):
 
     The contract: ``loss`` changes no state that a refused step would have to undo; whatever moves
     with training but the parameters (running statistics, averages, queues, counters) moves in
-    ``after_step``, which runs once after each accepted optimiser step. All state is in the
+    ``after_step``, which runs once after each accepted optimizer step. All state is in the
     parameters and persistent buffers of the module.
     """
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of the loss by name, scalars; their sum is minimised."""
+        """The terms of the loss by name, scalars; their sum is minimized."""
         ...
 
     def after_step(self, step: int) -> None:
-        """Move all other state; called after the optimiser has moved the parameters."""
+        """Move all other state; called after the optimizer has moved the parameters."""
         ...
 
-    def go_smaller(self, images: int) -> str:
+    def reduce_memory(self, images: int) -> str:
         """Keep less for the backward pass of batches of ``images``, if there is a way to do so
         whose gradient is still that of the whole batch: what has changed, or "" where nothing can.
         """

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
 from coview.core.images import ImageStore
-from coview.views.auto_augment import OPERATIONS
-from coview.views.draw import draw
+from coview.views.multi_pass.auto_augment import OPERATIONS
+from coview.views.parameters import FULL_ROW, Table
 from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.render import render
-from coview.views.table import STAGED_ROW, Table
+from coview.views.sample import sample_params
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
@@ -42,7 +42,7 @@ def contact_sheet(
     """Write a PNG with one line per image: the original with its crops, then every view.
 
     Views are those of epoch 0; where sizes differ, a smaller view is shown smaller. What the first
-    two crops share keeps its colours and is told as intersection over union; what one of them sees
+    two crops share keeps its colors and is told as intersection over union; what one of them sees
     is paler, the rest paler still. Under each view stands what was done to it. Raises InvalidValue
     without images.
     """
@@ -53,7 +53,7 @@ def contact_sheet(
         raise InvalidValue("A contact sheet needs at least one image; give some rows.")
     sizes = store.heights[rows], store.widths[rows]
     tables = [
-        draw(spec, store.ids[rows], *sizes, seed=seed, epoch=0, slot=slot)
+        sample_params(spec, store.ids[rows], *sizes, seed=seed, epoch=0, slot=slot)
         for slot, spec in enumerate(plan.views)
     ]
     views = [
@@ -76,7 +76,7 @@ def contact_sheet(
         place(sheet, original, MARGIN, top, overlap_text(boxes))
         for slot, pictures in enumerate(views):
             left = MARGIN + (1 + slot) * step
-            picture = framed(Image.fromarray(pictures[line]), sides[slot], colour_of(slot))
+            picture = framed(Image.fromarray(pictures[line]), sides[slot], color_of(slot))
             place(sheet, picture, left, top, captions[line][slot], FAINT)
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
@@ -105,12 +105,12 @@ def write_words(sheet: Image.Image, plan: ViewPlan) -> None:
 
     pen, views = ImageDraw.Draw(sheet), len(plan.views)
     for column, text in enumerate(headings(plan)):
-        centre = MARGIN + column * (CELL + GAP) + CELL / 2
-        colour = INK if column == 0 else colour_of(column - 1)
-        pen.text((centre, MARGIN - 4), text, fill=colour, font=font(15), anchor="ma")
+        center = MARGIN + column * (CELL + GAP) + CELL / 2
+        color = INK if column == 0 else color_of(column - 1)
+        pen.text((center, MARGIN - 4), text, fill=color, font=font(15), anchor="ma")
     if views > 1:
         both = "both crops" if views == 2 else "crops 1 and 2"
-        text = f"Full colour: seen by {both}. Per cent: their shared part of all that they see."
+        text = f"Full color: seen by {both}. Per cent: their shared part of all that they see."
         at = (sheet.width / 2, sheet.height - MARGIN + 6)
         pen.text(at, text, fill=FAINT, font=font(TEXT), anchor="ms")
 
@@ -122,7 +122,7 @@ def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def colour_of(slot: int) -> tuple[int, int, int]:
+def color_of(slot: int) -> tuple[int, int, int]:
     return SLOTS[slot % len(SLOTS)]
 
 
@@ -154,12 +154,12 @@ def describe(table: Table, line: int) -> str:
     words = [
         ("flip", row["flip"] == 1),
         *((name, True) for name in augmentations(row)),
-        ("colour", row["order"][0] >= 0),
-        ("grey", row["grey"] == 1),
+        ("color", row["order"][0] >= 0),
+        ("gray", row["gray"] == 1),
         (f"blur {row['sigma']:.1f}", row["sigma"] > 0),
-        ("solarise", row["solarise"] == 1),
+        ("solarize", row["solarize"] == 1),
     ]
-    if table.dtype == STAGED_ROW:
+    if table.dtype == FULL_ROW:
         words += [
             (f"turn {90 * row['turns']}", row["turns"] > 0),
             ("Sobel", row["sobel"] == 1),
@@ -171,7 +171,7 @@ def describe(table: Table, line: int) -> str:
 
 def augmentations(row: np.void) -> list[str]:
     """What AutoAugment or RandAugment does to the view, with strengths where they have one."""
-    if row.dtype != STAGED_ROW:
+    if row.dtype != FULL_ROW:
         return []
     drawn = zip(row["operation"].tolist(), row["magnitude"].tolist(), strict=True)
     return [
@@ -215,7 +215,7 @@ def mark_crops(image: Pixels, boxes: list[Box]) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for slot, (top, left, tall, wide) in enumerate(scaled):
         corners = (left, top, max(left + wide - 1, left), max(top + tall - 1, top))
-        pen.rectangle(corners, outline=colour_of(slot), width=3)
+        pen.rectangle(corners, outline=color_of(slot), width=3)
     return picture
 
 
@@ -240,12 +240,12 @@ def _window(box: Box) -> tuple[slice, slice]:
     return slice(box[0], box[0] + box[2]), slice(box[1], box[1] + box[3])
 
 
-def framed(picture: Image.Image, side: int, colour: tuple[int, int, int]) -> Image.Image:
-    """A view of ``side`` pixels within a frame in its slot's colour."""
+def framed(picture: Image.Image, side: int, color: tuple[int, int, int]) -> Image.Image:
+    """A view of ``side`` pixels within a frame in its slot's color."""
     from PIL import Image
 
     whole = side + 2 * FRAME
-    frame = Image.new("RGB", (whole, whole), colour)
+    frame = Image.new("RGB", (whole, whole), color)
     frame.paste(fitted(picture, side), (FRAME, FRAME))
     return frame
 
@@ -256,7 +256,7 @@ def place(
     left: int,
     top: int,
     text: str,
-    colour: tuple[int, int, int] = INK,
+    color: tuple[int, int, int] = INK,
 ) -> None:
     """Put a picture into the middle of a cell, and its caption below."""
     from PIL import ImageDraw
@@ -264,11 +264,11 @@ def place(
     sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
     at = (left + CELL / 2, top + CELL + 6)
     pen = ImageDraw.Draw(sheet)
-    pen.text(at, text, fill=colour, font=font(TEXT), anchor="ma", align="center", spacing=3)
+    pen.text(at, text, fill=color, font=font(TEXT), anchor="ma", align="center", spacing=3)
 
 
 def levels(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:
-    """Float views [B, 3, S, S] as uint8 [B, S, S, 3], their normalisation undone."""
+    """Float views [B, 3, S, S] as uint8 [B, S, S, 3], their normalization undone."""
     if spec.mean is not None and spec.std is not None:
         mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
         views = views * std + mean

@@ -15,7 +15,7 @@ Area = tuple[float, float]
 class MultiCrop:
     """The crops of one published method: sizes in pixels, areas as shares of the image.
 
-    ``policy`` names its colour in POLICIES; ``local_blur`` and ``local_solarise`` are
+    ``policy`` names its color in POLICIES; ``local_blur`` and ``local_solarize`` are
     probabilities of the local views, None as the first global view's.
     """
 
@@ -27,7 +27,7 @@ class MultiCrop:
     policy: str
     source: str
     local_blur: float | None = None
-    local_solarise: float | None = None
+    local_solarize: float | None = None
     interpolation: Interpolation = "bilinear"
 
 
@@ -35,17 +35,17 @@ MULTI_CROPS: dict[str, MultiCrop] = {
     "swav": MultiCrop(
         global_size=224, global_area=(0.14, 1.0), locals=6, local_size=96, local_area=(0.05, 0.14),
         policy="simclr",
-        source="Caron et al. 2020, SwAV, published script; six local crops; SimCLR's colour",
+        source="Caron et al. 2020, SwAV, published script; six local crops; SimCLR's color",
     ),
     "dino": MultiCrop(
         global_size=224, global_area=(0.4, 1.0), locals=8, local_size=96, local_area=(0.05, 0.4),
-        policy="byol", local_blur=0.5, local_solarise=0.0, interpolation="bicubic",
-        source="Caron et al. 2021, DINO; eight local crops; BYOL's colour, blur 1 / 0.1 / 0.5",
+        policy="byol", local_blur=0.5, local_solarize=0.0, interpolation="bicubic",
+        source="Caron et al. 2021, DINO; eight local crops; BYOL's color, blur 1 / 0.1 / 0.5",
     ),
     "logo": MultiCrop(
         global_size=224, global_area=(0.4, 1.0), locals=2, local_size=96, local_area=(0.05, 0.4),
         policy="moco_v2",
-        source="Zhang et al. 2022, LoGo, published code; r_g = r_l = 0.4; MoCo v2's colour",
+        source="Zhang et al. 2022, LoGo, published code; r_g = r_l = 0.4; MoCo v2's color",
     ),
     "logo_small": MultiCrop(
         global_size=32, global_area=(0.4, 1.0), locals=2, local_size=32, local_area=(0.05, 0.4),
@@ -55,7 +55,7 @@ MULTI_CROPS: dict[str, MultiCrop] = {
     "swav_small": MultiCrop(
         global_size=32, global_area=(0.2, 1.0), locals=6, local_size=18, local_area=(0.08, 0.5),
         policy="simclr_small",
-        source="SwAV for CIFAR in the solo-learn library; sizes and areas only, colour is SimCLR's",
+        source="SwAV for CIFAR in the solo-learn library; sizes and areas only, color is SimCLR's",
     ),
 }  # fmt: skip
 
@@ -106,8 +106,8 @@ def multi_crop_preset(
     local = plan.views[0]
     if crops.local_blur is not None:
         local = replace(local, blur=Blur(probability=crops.local_blur))
-    if crops.local_solarise is not None:
-        local = replace(local, solarise=crops.local_solarise)
+    if crops.local_solarize is not None:
+        local = replace(local, solarize=crops.local_solarize)
     return multi_crop(
         plan,
         global_size=crops.global_size,

@@ -22,7 +22,7 @@ class Cutout:
 
     ``height`` and ``width`` are shares of the view's side, each uniform; ``width`` None makes a
     square. ``fill`` is its value in all channels, 0 to 1, before mean and std. The default, one
-    grey square of half the side, is a choice of this project; the operation is that of DeVries and
+    gray square of half the side, is a choice of this project; the operation is that of DeVries and
     Taylor 2017, whose square may also reach over the border.
     """
 
@@ -56,7 +56,7 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuarterTurns:
+class Rotate90:
     """A rotation by ``turns`` quarters of a circle counter-clockwise, each equally likely."""
 
     probability: float = 1.0
@@ -75,7 +75,7 @@ class QuarterTurns:
 class AutoAugment:
     """One of 25 pairs of operations learned for a data set (Cubuk et al. 2019, AutoAugment).
 
-    Semantics of torchvision's AutoAugment on 8-bit images: nearest neighbours, black borders.
+    Semantics of torchvision's AutoAugment on 8-bit images: nearest neighbors, black borders.
     """
 
     policy: Literal["imagenet", "cifar10"] = "imagenet"
@@ -91,7 +91,7 @@ class AutoAugment:
 class RandAugment:
     """``operations`` of 14 known ones in a row at one magnitude (Cubuk et al. 2020, RandAugment).
 
-    Semantics of torchvision's RandAugment on 8-bit images: nearest neighbours, black borders;
+    Semantics of torchvision's RandAugment on 8-bit images: nearest neighbors, black borders;
     ``magnitude`` counts steps of a scale of ``bins``. The defaults are torchvision's.
     """
 

@@ -74,7 +74,7 @@ def place(row, word, height, width, key, counter, crop):  # type: ignore[no-unty
 
 
 @jit
-def centre(row, height, width):  # type: ignore[no-untyped-def]
+def center(row, height, width):  # type: ignore[no-untyped-def]
     """The central square."""
     side = min(height, width)
     row.top, row.left = (height - side) // 2, (width - side) // 2
@@ -89,16 +89,16 @@ def fill(table, words, heights, widths, key, counter, crop, chances, ranges):  #
         row = table[n]
         low, high = np.uint32(words[n]), np.uint32(words[n] >> _WORD)
         if len(crop) == 0:
-            centre(row, heights[n], widths[n])
+            center(row, heights[n], widths[n])
         else:
             place(row, words[n], heights[n], widths[n], key, counter, crop)
-        flip, jitter, grey, blur = block(first, low, high, epoch, key[0], key[1])
+        flip, jitter, gray, blur = block(first, low, high, epoch, key[0], key[1])
         factors = block(np.uint32(first + np.uint32(1)), low, high, epoch, key[0], key[1])
-        order, sigma, solarise, _ = block(
+        order, sigma, solarize, _ = block(
             np.uint32(first + np.uint32(2)), low, high, epoch, key[0], key[1]
         )
-        row.flip, row.grey = flip < chances[0], grey < chances[2]
-        row.solarise = solarise < chances[4]
+        row.flip, row.gray = flip < chances[0], gray < chances[2]
+        row.solarize = solarize < chances[4]
         for k in range(4):
             row.order[k] = ORDERS[int(order * np.float32(24)), k] if jitter < chances[1] else -1
             row.factor[k] = between(ranges[k], factors[k])

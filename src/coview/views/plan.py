@@ -4,11 +4,11 @@ The operations of a view always run in this order:
 
     crop, second crop, resize, flip      where the view looks
     AutoAugment or RandAugment           on the view rounded to 8 bits
-    colour jitter, grey, blur, solarise
+    color jitter, gray, blur, solarize
     quarter turns, Sobel, noise, cutout
-    normalise
+    normalize
 
-So colour can never meet normalised numbers, and what is cut out stays flat.
+So color can never meet normalized numbers, and what is cut out stays flat.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 
 from coview.core.errors import InvalidValue
 from coview.views.bounds import interval, probability, require
-from coview.views.operations import AutoAugment, Cutout, Noise, QuarterTurns, RandAugment
+from coview.views.operations import AutoAugment, Cutout, Noise, RandAugment, Rotate90
 
 Interpolation = Literal["bilinear", "bicubic"]
 Triple = tuple[float, float, float]
@@ -49,7 +49,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jitter:
-    """Colour jitter in a random order per view, with torchvision's formulas.
+    """Color jitter in a random order per view, with torchvision's formulas.
 
     Brightness, contrast and saturation factors are uniform in [max(0, 1 - x), 1 + x]; the hue
     shift is uniform in [-hue, hue] turns. Values are clamped to [0, 1] after each operation.
@@ -92,7 +92,7 @@ class Blur:
         )
 
     def radius(self, size: int) -> int:
-        """Taps on either side of the centre for a view of ``size`` pixels."""
+        """Taps on either side of the center for a view of ``size`` pixels."""
         if self.taps is not None:
             return self.taps // 2
         return min(max(size // 10 // 2, math.ceil(3 * self.sigma[1])), size - 1)
@@ -104,9 +104,9 @@ class ViewSpec:
 
     ``crop`` None takes the central square, the same every time. ``second_crop`` is drawn within
     the first (so its area is a share of the first's); the image is resized once, from the second.
-    ``crop_slot`` takes the first crop as another slot of the plan draws it, so that both views
-    look at the same place. ``flip``, ``grey``, ``solarise`` and ``sobel`` are probabilities;
-    solarise inverts values from ``threshold`` up; Sobel puts the gradient's magnitude of the grey
+    ``share_crop_with`` takes the first crop as another slot of the plan draws it, so that both views
+    look at the same place. ``flip``, ``gray``, ``solarize`` and ``sobel`` are probabilities;
+    solarize inverts values from ``solarize_threshold`` up; Sobel puts the gradient's magnitude of the gray
     image, over its largest possible value, into all channels. Raises InvalidValue for what cannot
     be drawn or rendered.
     """
@@ -115,16 +115,16 @@ class ViewSpec:
     crop: Crop | None = None
     flip: float = 0.0
     jitter: Jitter | None = None
-    grey: float = 0.0
+    gray: float = 0.0
     blur: Blur | None = None
-    solarise: float = 0.0
-    threshold: float = 0.5
+    solarize: float = 0.0
+    solarize_threshold: float = 0.5
     mean: Triple | None = None
     std: Triple | None = None
     second_crop: Crop | None = None
-    crop_slot: int | None = None
+    share_crop_with: int | None = None
     augment: AutoAugment | RandAugment | None = None
-    turn: QuarterTurns | None = None
+    rotate90: Rotate90 | None = None
     sobel: float = 0.0
     noise: Noise | None = None
     cutout: Cutout | None = None
@@ -134,7 +134,7 @@ class ViewSpec:
             isinstance(self.size, int) and 1 <= self.size <= 4096,
             f"ViewSpec.size is {self.size!r}; give the side in whole pixels, 1 to 4096.",
         )
-        for name in ("flip", "grey", "solarise", "threshold", "sobel"):
+        for name in ("flip", "gray", "solarize", "solarize_threshold", "sobel"):
             probability(f"ViewSpec.{name}", getattr(self, name))
         require(
             (self.mean is None) == (self.std is None),
@@ -157,7 +157,7 @@ class ViewSpec:
 
     def _check_crops(self) -> None:
         require(
-            self.crop_slot is None or self.crop is not None,
+            self.share_crop_with is None or self.crop is not None,
             "ViewSpec.crop_slot is given without a crop; give the crop that both slots draw.",
         )
         require(
@@ -167,9 +167,9 @@ class ViewSpec:
         )
 
     @property
-    def staged(self) -> bool:
+    def multi_pass(self) -> bool:
         """Whether the view has an operation beyond those of the fused kernel."""
-        beyond = (self.augment, self.turn, self.noise, self.cutout)
+        beyond = (self.augment, self.rotate90, self.noise, self.cutout)
         return self.sobel > 0 or any(operation is not None for operation in beyond)
 
     @property
@@ -190,7 +190,7 @@ class ViewPlan:
             self._check_shared_crop(slot, view)
 
     def _check_shared_crop(self, slot: int, view: ViewSpec) -> None:
-        other = view.crop_slot
+        other = view.share_crop_with
         if other is None:
             return
         last = len(self.views) - 1
@@ -199,7 +199,7 @@ class ViewPlan:
             f"View {slot} takes the crop of slot {other}; give another slot, 0 to {last}.",
         )
         require(
-            self.views[other].crop_slot is None and self.views[other].crop == view.crop,
+            self.views[other].share_crop_with is None and self.views[other].crop == view.crop,
             f"View {slot} takes the crop of slot {other}, which draws another; "
             "give both the same Crop, and crop_slot to one of them.",
         )

@@ -1,7 +1,7 @@
 """The specification of rendering: every operation as batched torch arithmetic, on any device.
 
 Crop + antialiased resize + flip is one pair of weight matrices per view, blur another pair;
-colour is pointwise but for the mean that contrast turns about. Formulas are those of
+color is pointwise but for the mean that contrast turns about. Formulas are those of
 torchvision.transforms.v2.functional on float images.
 """
 
@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from coview.core.images import ImageStore
-from coview.views.auto_augment import augmented
-from coview.views.finishing import finish
-from coview.views.grey import grey_image
+from coview.views.grayscale import gray_image
+from coview.views.multi_pass.auto_augment import augmented
+from coview.views.multi_pass.finishing import finish
+from coview.views.parameters import CONTRAST, HUE, SATURATION, Table, check_rows
 from coview.views.plan import Blur, ViewSpec
-from coview.views.table import CONTRAST, HUE, SATURATION, Table, check_rows
 
 CHUNK_PIXELS = 1 << 23
 
@@ -38,7 +38,7 @@ def render_reference(
     device; without it the crops are gathered on the host and moved there. Raises InvalidValue for
     a table of other rows or of another kind of view.
     """
-    check_rows(table, len(rows), staged=spec.staged)
+    check_rows(table, len(rows), multi_pass=spec.multi_pass)
     device = torch.device(device or "cpu")
     bounds = _chunks(table)
     parts = [
@@ -60,11 +60,11 @@ def _render(
     if spec.augment is not None:
         views = augmented(views, table).to(torch.float32) / 255
     views = jitter(views, table)
-    views = torch.where(_column(table["grey"] == 1, views), grey_image(views), views)
+    views = torch.where(_column(table["gray"] == 1, views), gray_image(views), views)
     if spec.blur is not None:
         views = blur(views, table["sigma"], spec.blur)
-    solarised = torch.where(views >= spec.threshold, 1 - views, views)
-    views = torch.where(_column(table["solarise"] == 1, views), solarised, views)
+    solarized = torch.where(views >= spec.solarize_threshold, 1 - views, views)
+    views = torch.where(_column(table["solarize"] == 1, views), solarized, views)
     return finish(views, table, spec).contiguous()
 
 
@@ -129,9 +129,9 @@ def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: boo
     """
     size = torch.from_numpy(sizes.astype(np.float64))[:, None, None]
     scale = size / out
-    centre = scale * (torch.arange(out, dtype=torch.float64)[:, None] + 0.5)
+    center = scale * (torch.arange(out, dtype=torch.float64)[:, None] + 0.5)
     position = torch.arange(padded, dtype=torch.float64) + 0.5
-    x = ((position - centre) / scale.clamp(min=1)).abs()
+    x = ((position - center) / scale.clamp(min=1)).abs()
     if cubic:
         near = (1.5 * x - 2.5) * x * x + 1
         far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -143,9 +143,9 @@ def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: boo
 
 
 def jitter(images: torch.Tensor, table: Table) -> torch.Tensor:
-    """The colour jitter of every view in its own order.
+    """The color jitter of every view in its own order.
 
-    Brightness, contrast and saturation are one affine form, p x + q grey(x) + m mean(grey(x)).
+    Brightness, contrast and saturation are one affine form, p x + q gray(x) + m mean(gray(x)).
     """
     for step in range(4):
         operation = table["order"][:, step]
@@ -154,9 +154,9 @@ def jitter(images: torch.Tensor, table: Table) -> torch.Tensor:
         p = np.where(plain, np.float32(1), factor)
         q = np.where(operation == SATURATION, 1 - factor, np.float32(0))
         m = np.where(operation == CONTRAST, 1 - factor, np.float32(0))
-        grey = grey_image(images)
-        mean = grey.mean(dim=(2, 3), keepdim=True)
-        mixed = _column(p, images) * images + _column(q, images) * grey + _column(m, images) * mean
+        gray = gray_image(images)
+        mean = gray.mean(dim=(2, 3), keepdim=True)
+        mixed = _column(p, images) * images + _column(q, images) * gray + _column(m, images) * mean
         images = mixed.clamp(0, 1)
         turned = torch.from_numpy(np.flatnonzero(operation == HUE)).to(images.device)
         if len(turned):

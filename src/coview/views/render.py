@@ -1,6 +1,6 @@
 """Views of a batch: draw, then render on the CPU's kernel or on a device.
 
-The fused kernel has crop, resize, flip, jitter, grey, blur, solarise and normalisation. A view with
+The fused kernel has crop, resize, flip, jitter, gray, blur, solarize and normalization. A view with
 anything else is rendered in stages: the kernel does what it has and torch the rest, by the very
 functions of the specification. ``render`` alone chooses.
 """
@@ -19,12 +19,12 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
-from coview.views.auto_augment import augmented
-from coview.views.draw import draw
-from coview.views.finishing import finish
+from coview.views.multi_pass.auto_augment import augmented
+from coview.views.multi_pass.finishing import finish
+from coview.views.parameters import FULL_ROW, Table, check_rows, fused_part
 from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.reference import render_reference
-from coview.views.table import STAGED_ROW, Table, check_rows, fused_part
+from coview.views.sample import sample_params
 
 
 def render(
@@ -38,14 +38,14 @@ def render(
     """Row k of ``table`` rendered from image ``rows[k]``, by the fused CPU kernel or in stages.
 
     Returns float32 [B, 3, S, S], contiguous, in [0, 1] before mean and std; written into ``out``
-    where given. A view does not depend on its neighbours. Raises InvalidValue.
+    where given. A view does not depend on its neighbors. Raises InvalidValue.
     """
-    check_rows(table, len(rows), staged=spec.staged)
+    check_rows(table, len(rows), multi_pass=spec.multi_pass)
     _check_crops(store, rows, table)
     out = _target(out, len(rows), spec)
-    if spec.staged:
+    if spec.multi_pass:
         return out.copy_(_in_stages(store, rows, table, spec))
-    if table.dtype == STAGED_ROW:
+    if table.dtype == FULL_ROW:
         table = fused_part(table)  # another kind of row would compile the kernel anew
     flat = out.numpy().reshape(len(rows), 3, spec.size**2)
     starts = store.starts[rows]
@@ -79,7 +79,9 @@ def views_of(
 
     def drawn(part: npt.NDArray[np.int64], slot: int) -> Table:
         ids, heights, widths = store.ids[part], store.heights[part], store.widths[part]
-        return draw(plan.views[slot], ids, heights, widths, seed=seed, epoch=epoch, slot=slot)
+        return sample_params(
+            plan.views[slot], ids, heights, widths, seed=seed, epoch=epoch, slot=slot
+        )
 
     slots = range(len(plan.views))
     if device is not None and torch.device(device).type != "cpu":
@@ -120,7 +122,7 @@ def _in_stages(
 ) -> torch.Tensor:
     """A view with operations that the kernel lacks: the kernel around or before torch's part."""
     known = replace(
-        spec, augment=None, turn=None, sobel=0.0, noise=None, cutout=None, mean=None, std=None
+        spec, augment=None, rotate90=None, sobel=0.0, noise=None, cutout=None, mean=None, std=None
     )
     numbers = fused_part(table)
     if spec.augment is not None:
@@ -133,7 +135,7 @@ def _in_stages(
 def _crop_only(numbers: Table) -> Table:
     """The rows with nothing after the flip."""
     plain = numbers.copy()
-    plain["order"], plain["grey"], plain["sigma"], plain["solarise"] = -1, 0, 0, 0
+    plain["order"], plain["gray"], plain["sigma"], plain["solarize"] = -1, 0, 0, 0
     return plain
 
 
@@ -199,7 +201,7 @@ def _constants(spec: ViewSpec) -> tuple[object, ...]:
         shift = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
     radius = spec.blur.radius(spec.size) if spec.blur else 0
     cubic = spec.interpolation == "bicubic"
-    return spec.size, cubic, radius, np.float32(spec.threshold), scale, shift
+    return spec.size, cubic, radius, np.float32(spec.solarize_threshold), scale, shift
 
 
 @lru_cache(maxsize=1)

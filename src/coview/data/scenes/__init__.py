@@ -1,7 +1,7 @@
 """Scenes: the built-in data set, drawn from a seed in seconds.
 
 Ten kinds of object, each a silhouette with a surface pattern, under random position, scale,
-rotation, light, colours, background and clutter. Pixels and colours say little about the kind;
+rotation, light, colors, background and clutter. Pixels and colors say little about the kind;
 shape and texture say everything.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.keys import Domain, uniforms
+from coview.core.rng import Stream, uniforms
 from coview.data.scenes.kinds import KINDS
 
 SPLITS: Final = ("train", "test")
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 class SceneFactors:
     """The factors of N scenes; the frame spans -1 .. 1 in both axes, y points down.
 
-    Shapes and ranges: kind int64 [N] in 0 .. 9 (the label); position float32 [N, 2], the centre
+    Shapes and ranges: kind int64 [N] in 0 .. 9 (the label); position float32 [N, 2], the center
     of the object, in -0.5 .. 0.5; scale [N] in 0.7 .. 1.05, its radius; rotation [N] in radians,
     -pi/8 .. pi/8; phase [N, 2] in -0.5 .. 0.5, the shift of the pattern on the object (times the
     drift of its kind); light_direction [N] in radians, 0 .. 2 pi; brightness [N] in 0.85 .. 1.1;
@@ -78,14 +78,14 @@ class _Draws:
 
     def uniform(self, slot: int, columns: int, low: float = 0.0, high: float = 1.0) -> Floats:
         unit = uniforms(
-            self.seed, Domain.SCENES, self.indices, epoch=self.epoch, slot=slot, count=columns
+            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, slot=slot, count=columns
         )
         return np.float32(low) + np.float32(high - low) * unit
 
     def kinds(self) -> npt.NDArray[np.int64]:
         blocks = np.arange(-(-self.count // len(KINDS)), dtype=np.int64)
         order = uniforms(
-            self.seed, Domain.SCENES, blocks, epoch=self.epoch, slot=0, count=len(KINDS)
+            self.seed, Stream.SCENES, blocks, epoch=self.epoch, slot=0, count=len(KINDS)
         )
         return np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.count].astype(np.int64)
 

@@ -182,7 +182,7 @@ def beads(u: Field, v: Field) -> Field:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A silhouette with its pattern, which lies off the centre by at most ``drift`` / 2."""
+    """A silhouette with its pattern, which lies off the center by at most ``drift`` / 2."""
 
     name: str
     silhouette: Distance

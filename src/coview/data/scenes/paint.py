@@ -33,7 +33,7 @@ def _draw(factors: SceneFactors, size: int, kind: Kind) -> list[Field]:
     pixel = 2 / size
     line = (np.arange(size, dtype=np.float32) + 0.5) * pixel - 1
     x, y = line[None, None, :], line[None, :, None]
-    surface, marks, ground = (_colour(factors, part) for part in range(3))
+    surface, marks, ground = (_color(factors, part) for part in range(3))
 
     scale = _column(factors.scale)
     u, v = _object_coordinates(factors, x, y)
@@ -78,7 +78,7 @@ def _shadow(factors: SceneFactors, silhouette: Distance, x: Field, y: Field) -> 
 
 
 def _ground(
-    factors: SceneFactors, colour: list[Field], x: Field, y: Field, pixel: float
+    factors: SceneFactors, color: list[Field], x: Field, y: Field, pixel: float
 ) -> list[Field]:
     """A background of two faint crossing waves, with the distractors on it."""
     direction, frequency, phase, contrast = factors.background.T
@@ -87,7 +87,7 @@ def _ground(
     start = _column(phase)
     texture = _ripple(x * along + y * across + start) + _ripple(y * along - x * across + start)
     lit = (1 + texture * _column(contrast * 2)) * _light(factors, x, y)
-    planes: list[Field] = [plane * lit for plane in colour]
+    planes: list[Field] = [plane * lit for plane in color]
     for item in range(CLUTTER):
         _add_distractor(planes, factors.clutter[:, item], x, y, pixel)
     return planes
@@ -95,8 +95,8 @@ def _ground(
 
 def _add_distractor(planes: list[Field], clutter: Field, x: Field, y: Field, pixel: float) -> None:
     """A small plain blob between square (roundness 0) and disc (1), close in tone to the ground."""
-    centre_x, centre_y, size, hue, round_ = (_column(part) for part in clutter.T)
-    a, b = x - centre_x, y - centre_y
+    center_x, center_y, size, hue, round_ = (_column(part) for part in clutter.T)
+    a, b = x - center_x, y - center_y
     box = np.maximum(np.abs(a), np.abs(b)) - size
     blob = box + (radius(a, b) - size - box) * round_
     seen = _coverage(blob, pixel) * (size > 0)
@@ -104,7 +104,7 @@ def _add_distractor(planes: list[Field], clutter: Field, x: Field, y: Field, pix
         plane += (tint - plane) * seen * 0.5
 
 
-def _colour(factors: SceneFactors, part: int) -> list[Field]:
+def _color(factors: SceneFactors, part: int) -> list[Field]:
     saturation = (0.45, 0.1, 0.15)[part]
     return _hue(_column(factors.hue[:, part]), saturation, _column(factors.tone[:, part]))
 

@@ -73,7 +73,9 @@ def with_local_views(
 
 def local_to_global(count: int) -> Pairing:
     """Every local view asks every global one: equation 4 of LoGo, a sum of 2 ``count`` terms."""
-    return tuple(Pair(len(GLOBALS) + k, key, stop=True) for k in range(count) for key in GLOBALS)
+    return tuple(
+        Pair(len(GLOBALS) + k, key, stop_gradient=True) for k in range(count) for key in GLOBALS
+    )
 
 
 def in_pairs(method: Method) -> Method:

@@ -11,7 +11,7 @@ from coview.views.fused.lanes import FLOATS, weigh_offsets
 
 L = U(FLOATS)
 NEGLIGIBLE = 1e-5
-"""Taps below this share of the centre are left out: half the work, no measurable error."""
+"""Taps below this share of the center are left out: half the work, no measurable error."""
 
 
 @inner

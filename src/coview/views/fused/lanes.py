@@ -1,6 +1,6 @@
 """The three inner steps that need explicit vectors, written as LLVM through numba's intrinsics.
 
-Each is a weighted sum over a few taps kept in registers, which numba's own vectoriser (loops
+Each is a weighted sum over a few taps kept in registers, which numba's own vectorizer (loops
 only, one innermost loop at a time) cannot form. The vectors are LLVM's, lowered to whatever the
 machine has; nothing here names an instruction set.
 """
@@ -164,8 +164,8 @@ def weigh_offsets(typing, source, middle, step, reach, weights, target, at):  # 
         source, weights = (on.array(signature.args[i], args[i]) for i in (0, 4))
         middle, step, reach, at = args[1], args[2], args[3], args[6]
         none = ir.Constant(_INDEX, 0)
-        centre = builder.fmul(on.load(source, middle, FLOATS), on.spread(weights, none, FLOATS))
-        total = cgutils.alloca_once_value(builder, centre)
+        center = builder.fmul(on.load(source, middle, FLOATS), on.spread(weights, none, FLOATS))
+        total = cgutils.alloca_once_value(builder, center)
         with cgutils.for_range(builder, reach, intp=_INDEX) as loop:
             k = builder.add(loop.index, ir.Constant(_INDEX, 1))
             far = builder.mul(k, step)

@@ -1,7 +1,7 @@
 """Crop, antialiased resize and flip: two one-dimensional passes, vertical first.
 
 Weights are those of torch.nn.functional.interpolate(antialias=True): a triangle or Keys' cubic
-with a = -0.5, stretched by the scale where the image shrinks, normalised over the crop.
+with a = -0.5, stretched by the scale where the image shrinks, normalized over the crop.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -61,12 +61,12 @@ def axis_weights(size, out, cubic, flip, total, first, weights):
     support = (TWO if cubic else ONE) / stretch
     last = max(size - taps, 0)
     for i in range(out):
-        centre = scale * (F(out - 1 - i if flip else i) + HALF)
-        start = min(max(int(centre - support + HALF), 0), last)
+        center = scale * (F(out - 1 - i if flip else i) + HALF)
+        start = min(max(int(center - support + HALF), 0), last)
         first[i] = U(start)
         whole = ZERO
         for t in range(taps):
-            x = (F(start + t) - centre + HALF) * stretch
+            x = (F(start + t) - center + HALF) * stretch
             weight = cubic_of_keys(x) if cubic else triangle(x)
             weight = weight if start + t < size else ZERO
             weights[t, i] = weight

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from coview.core.files import digest
-from coview.views.fused.colour import (
+from coview.views.fused.color import (
     contrast,
     contrast_step,
     finish,
-    grey,
-    grey_sum,
-    recolour,
+    gray,
+    gray_sum,
+    recolor,
 )
 from coview.views.fused.compiler import ONE, U0, ZERO, F, U, inner, outer
 from coview.views.fused.gaussian import blur_plane, blur_weights
 from coview.views.fused.resample import across, axis_taps, axis_weights, down
-from coview.views.table import CONTRAST
+from coview.views.parameters import CONTRAST
 
 BLOCK = 1024
 """Pixels of a block: three planes of it, twelve kilobytes, stay in the first-level cache."""
@@ -28,16 +28,16 @@ BLOCK = 1024
 
 @inner
 def finish_block(planes, lo, hi, row, blurred, constants):
-    """Grey and, where no blur follows, solarise and normalise."""
-    if row.grey:
-        grey(planes, lo, hi)
+    """Gray and, where no blur follows, solarize and normalize."""
+    if row.gray:
+        gray(planes, lo, hi)
     if not blurred:
-        finish(planes, lo, hi, row.solarise, *constants)
+        finish(planes, lo, hi, row.solarize, *constants)
 
 
 @inner
 def resample_sweep(source, corner, pitch, row, axes, scratch, planes, size, pivot, constants):
-    """Resize block by block, with the colour operations before contrast; the sum of grey."""
+    """Resize block by block, with the color operations before contrast; the sum of gray."""
     first_y, weights_y, taps_y, first_x, weights_x, taps_x = axes
     offsets, line = scratch
     last, bytes_wide = U(row.height - 1), U(4 * row.width)
@@ -61,9 +61,9 @@ def resample_sweep(source, corner, pitch, row, axes, scratch, planes, size, pivo
             )
             across(line, first_x, weights_x, taps_x, U(size), planes, y * U(size))
         lo, hi = U(y0 * size), U(y1 * size)
-        recolour(planes, lo, hi, row, 0, pivot)
+        recolor(planes, lo, hi, row, 0, pivot)
         if pivot < 4:
-            total += grey_sum(planes, lo, hi)
+            total += gray_sum(planes, lo, hi)
         else:
             finish_block(planes, lo, hi, row, row.sigma > ZERO, constants)
     return total
@@ -71,32 +71,34 @@ def resample_sweep(source, corner, pitch, row, axes, scratch, planes, size, pivo
 
 @inner
 def contrast_sweep(row, planes, size, pivot, mean, constants):
-    """Contrast and every colour operation after it, block by block."""
+    """Contrast and every color operation after it, block by block."""
     rows = max(1, BLOCK // size)
     for y0 in range(0, size, rows):
         lo, hi = U(y0 * size), U(min(y0 + rows, size) * size)
         contrast(planes, lo, hi, row.factor[CONTRAST], mean)
-        recolour(planes, lo, hi, row, pivot + 1, 4)
+        recolor(planes, lo, hi, row, pivot + 1, 4)
         finish_block(planes, lo, hi, row, row.sigma > ZERO, constants)
 
 
 @inner
 def blur_sweep(row, planes, size, radius, gaussian, padded, tall, constants):
-    """Blur each plane, then solarise and normalise."""
+    """Blur each plane, then solarize and normalize."""
     reach = blur_weights(row.sigma, radius, gaussian)
     if reach > 0:
         for c in range(3):
             blur_plane(planes[c], size, reach, gaussian, padded, tall)
-    finish(planes, U0, U(size * size), row.solarise, *constants)
+    finish(planes, U0, U(size * size), row.solarize, *constants)
 
 
 def _compiled(stamp):
     @outer
-    def render(pixels, starts, pitches, table, out, size, cubic, radius, threshold, scale, shift):
+    def render(
+        pixels, starts, pitches, table, out, size, cubic, radius, solarize_threshold, scale, shift
+    ):
         """Render every row of ``table`` into ``out`` [n, 3, size * size].
 
         ``pixels`` are bytes, ``starts`` and ``pitches`` the place and width of each row's image
-        in pixels; ``scale`` and ``shift`` are empty without normalisation.
+        in pixels; ``scale`` and ``shift`` are empty without normalization.
         """
         edition = stamp  # noqa: F841  a free variable is part of numba's cache key
         tallest, widest = 1, 1
@@ -110,7 +112,7 @@ def _compiled(stamp):
         gaussian = np.zeros(radius + 1, np.float32)
         padded = np.empty(size + 2 * radius, np.float32)
         tall = np.empty((size + 2 * radius) * size if radius > 0 else 0, np.float32)
-        constants = (threshold, scale, shift)
+        constants = (solarize_threshold, scale, shift)
 
         for n in range(len(table)):
             row, planes = table[n], out[n]

@@ -1,0 +1,1 @@
+"""Has a run learned anything, and is this data usable: figures, verdicts, checks."""

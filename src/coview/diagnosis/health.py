@@ -1,0 +1,243 @@
+"""Has it learned anything? Figures of the embeddings of held-out images, without any label.
+
+The sample is fixed: n images that are never trained on, as they are (identity view), and two
+views of each that are drawn once. So figures of different steps differ by the network alone, and
+each is read beside the same figure of the untrained network: a random network already matches
+many views and is far from uniform.
+
+All geometry is of unit rows, because the objectives and the neighbors see directions only.
+Every function returns NaN where its input is not finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from coview.core.errors import InvalidValue
+from coview.diagnosis.shortcuts import (
+    color_retrieval,
+    identical_share,
+    match_rate,
+    thumbnail_retrieval,
+)
+
+RANK_EPSILON = 1e-7  # as in RankMe
+CHUNK = 256
+
+Embed = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Objective = Callable[[torch.Tensor, torch.Tensor], float | torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthFigures:
+    """Figures of one network on the fixed sample. Cosines, shares and spreads are in [-1, 1].
+
+    images: n.  width_h, width_z: columns of h and z.
+    loss: the objective on the two views of all n images at once, and what it would be for
+        chance: identical embeddings (ln(2n - 1) for NT-Xent and SupCon),
+        scattered: random unrelated embeddings,
+        floor: random embeddings whose positives are perfectly aligned.
+    spread, spread_h: of unit z and unit h of the images; 0 = all identical, 1 = centered.
+    rank_h, rank_z: RankMe of unit rows, not centered, epsilon 1e-7; 1 .. min(n, width).
+    alignment, uniformity: of unit z of the views, of unit z of the images.
+    retrieval, retrieval_h: share of first views whose nearest second view (by z, by h) is their
+        own; chance 1 / n.
+    positive_cosine, negative_cosine: mean cosine of z of two views of one image, of two images.
+    identical_views, color_retrieval, thumbnail_retrieval: cues of the sample itself (see
+        :mod:`coview.diagnosis.shortcuts`); no network changes them.
+    """
+
+    images: int
+    width_h: int
+    width_z: int
+    loss: float
+    chance_level: float
+    scattered: float
+    lower_bound: float
+    spread: float
+    spread_h: float
+    rank_h: float
+    rank_z: float
+    alignment: float
+    uniformity: float
+    retrieval: float
+    retrieval_h: float
+    positive_cosine: float
+    negative_cosine: float
+    identical_views: float
+    color_retrieval: float
+    thumbnail_retrieval: float
+
+    @property
+    def position(self) -> float:
+        """Where the loss is between chance (0) and the practical floor (1); below 0 is worse."""
+        room = self.chance_level - self.lower_bound
+        return (self.chance_level - self.loss) / room if room > 0 else float("nan")
+
+    @property
+    def finite(self) -> bool:
+        """Whether the network gave finite embeddings and a finite loss."""
+        return math.isfinite(self.loss) and math.isfinite(self.spread + self.spread_h)
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """A JSON object; figures that are not finite become null."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> HealthFigures:
+        """The inverse of :meth:`to_json`. Raises InvalidValue where a figure is missing."""
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise InvalidValue(
+                f"These health figures lack {', '.join(missing)}; they were written by another "
+                "version of coview. Read them with that version."
+            )
+        figures: dict[str, Any] = {n: math.nan if values[n] is None else values[n] for n in names}
+        return cls(**figures)
+
+
+@torch.no_grad()
+def measure(
+    embed: Embed,
+    images: torch.Tensor,
+    views: tuple[torch.Tensor, torch.Tensor],
+    objective_value: Objective,
+    *,
+    groups: torch.Tensor | None = None,
+    chunk: int = CHUNK,
+) -> HealthFigures:
+    """All figures of one network.
+
+    ``embed`` maps images [B, 3, H, W] to (h [B, D], z [B, d]); it is called with at most ``chunk``
+    images and must be in evaluation mode. ``images`` [n, 3, H, W] are the held-out images without
+    augmentation, ``views`` their two fixed views. ``objective_value(z1, z2)`` gives the mean loss.
+    ``groups`` int [n] says which images the objective takes for positives of each other (class
+    labels); by default each image is alone. n >= 2, else InvalidValue.
+    """
+    first, second = views
+    if not 2 <= len(images) == len(first) == len(second):
+        raise InvalidValue(
+            f"The health sample has {len(images)} images and {len(first)} and {len(second)} views; "
+            "expected the same number of each, at least 2. Hold out more images."
+        )
+    h, z = _embed_all(embed, images, chunk)
+    (h1, z1), (h2, z2) = _embed_all(embed, first, chunk), _embed_all(embed, second, chunk)
+    chance, scattered, lower_bound = reference_losses(
+        objective_value, torch.arange(len(z)) if groups is None else groups.cpu(), z.shape[1]
+    )
+    return HealthFigures(
+        images=len(images),
+        width_h=h.shape[1],
+        width_z=z.shape[1],
+        loss=float(objective_value(z1, z2)),
+        chance_level=chance,
+        scattered=scattered,
+        lower_bound=lower_bound,
+        spread=spread(z),
+        spread_h=spread(h),
+        rank_h=rank_me(normalize(h, dim=1)),
+        rank_z=rank_me(normalize(z, dim=1)),
+        alignment=alignment(z1, z2),
+        uniformity=uniformity(z),
+        retrieval=match_rate(z1, z2),
+        retrieval_h=match_rate(h1, h2),
+        positive_cosine=positive_cosine(z1, z2),
+        negative_cosine=negative_cosine(z1, z2),
+        identical_views=identical_share(first, second),
+        color_retrieval=color_retrieval(first, second),
+        thumbnail_retrieval=thumbnail_retrieval(first, second),
+    )
+
+
+def reference_losses(
+    objective_value: Objective, groups: torch.Tensor, width: int
+) -> tuple[float, float, float]:
+    """The objective at three known embeddings: identical, unrelated, and aligned by group.
+
+    Asking the objective itself, rather than a formula, holds for every temperature and for every
+    set objective. For NT-Xent the three are close to ln(2n - 1), ln(2n - 1) + 1 / (2 d t^2) and
+    ln(1 + (2n - 2) exp(-1/t + 1 / (2 d t^2))) at width d and temperature t.
+    """
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, len(groups), width, generator=generator)
+    _, members = torch.unique(groups, return_inverse=True)
+    same, aligned = torch.ones(len(groups), width), first[members]
+    return (
+        float(objective_value(same, same)),
+        float(objective_value(first, second)),
+        float(objective_value(aligned, aligned)),
+    )
+
+
+def spread(rows: torch.Tensor) -> float:
+    """sqrt(1 - |mean unit row|^2): 0 = one direction, 1 = directions that cancel. rows [n, d].
+
+    Equals sqrt(d) times the root mean square over dimensions of the standard deviation of the
+    unit rows, the collapse figure of SimSiam (Chen and He 2021, section 4.1).
+    """
+    unit = normalize(rows.double(), dim=1)
+    return float((unit - unit.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+
+
+def rank_me(rows: torch.Tensor) -> float:
+    """exp(entropy of the singular values of rows [n, d]), in 1 .. min(n, d); rows not centered.
+
+    RankMe (Garrido et al. 2023, section 3): p_k = s_k / sum(s) + 1e-7. Comparable between
+    checkpoints of one run, or runs of one method with one n; never between methods.
+    """
+    if not rows.isfinite().all():
+        return float("nan")
+    # The smaller Gram matrix in float64 keeps the singular values to about 1e-8 of the largest.
+    tall = rows.double() if rows.shape[0] >= rows.shape[1] else rows.double().T
+    values = torch.linalg.eigvalsh(tall.T @ tall).clamp_min(0).sqrt()
+    shares = values / values.sum().clamp_min(1e-300) + RANK_EPSILON
+    return float((-(shares * shares.log()).sum()).exp())
+
+
+def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Mean |z1 - z2|^2 of unit rows of positive pairs, in 0 .. 4 (Wang and Isola 2020, 4.1.1)."""
+    difference = normalize(first.double(), dim=1) - normalize(second.double(), dim=1)
+    return float(difference.square().sum(dim=1).mean())
+
+
+def uniformity(rows: torch.Tensor, *, chunk: int = 1024) -> float:
+    """ln of the mean exp(-2 |z_i - z_j|^2) over pairs i != j of unit rows, in -8 .. 0.
+
+    Wang and Isola 2020, section 4.1.2, with t = 2; 0 = all identical, lower = more uniform.
+    """
+    unit, n = normalize(rows.float(), dim=1), len(rows)
+    total = 0.0
+    for start in range(0, n, chunk):
+        near = (4 * (unit[start : start + chunk] @ unit.T) - 4).exp()
+        near.diagonal(start).zero_()
+        total += float(near.sum(dtype=torch.float64))
+    return math.log(total / (n * (n - 1))) if total > 0 else float("nan")
+
+
+def positive_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Mean cosine of rows i of both: two views of one image."""
+    return float(
+        (normalize(first.double(), dim=1) * normalize(second.double(), dim=1)).sum(1).mean()
+    )
+
+
+def negative_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Mean cosine of row i of ``first`` and row j of ``second``, i != j: views of two images."""
+    one, two = normalize(first.double(), dim=1), normalize(second.double(), dim=1)
+    n = len(one)
+    return float((one.sum(dim=0) @ two.sum(dim=0) - (one * two).sum()) / (n * (n - 1)))
+
+
+def _embed_all(embed: Embed, images: torch.Tensor, chunk: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """h and z of all images, float32 on the CPU: small, and every decomposition runs there."""
+    parts = [embed(part) for part in torch.split(images, chunk)]
+    h, z = (torch.cat([part[i].detach().float().cpu() for part in parts]) for i in (0, 1))
+    return h, z

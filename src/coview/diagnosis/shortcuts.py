@@ -1,0 +1,71 @@
+"""Cues in the pixels by which two views could be matched without looking at what is shown.
+
+Each takes two tensors of views, float [N, 3, H, W] with row i of both made from image i, and
+returns a share in [0, 1]. A network is told apart from a shortcut by comparison with these.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import adaptive_avg_pool2d, normalize
+
+COLOR_BINS = 4  # per channel; 64 joint colors, few enough that neighboring pixels share a bin
+HISTOGRAM_SIDE = 32
+THUMBNAIL_SIDE = 8
+TIE = 1e-6  # float32 cosines of unit rows closer than this are equal but for rounding
+
+
+def match_rate(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> float:
+    """Share of queries whose most similar key (cosine) is their own; ties share the hit.
+
+    Shapes: queries, keys float [N, D], row i of both from image i. Chance is 1 / N, which
+    identical rows give exactly. NaN where an input is not finite.
+    """
+    if not (queries.isfinite().all() and keys.isfinite().all()):
+        return float("nan")
+    queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
+    hits = torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(queries), chunk):
+        cosines = queries[start : start + chunk] @ keys.T
+        own = cosines.diagonal(start)
+        best = cosines >= cosines.amax(dim=1, keepdim=True) - TIE
+        won = best.diagonal(start) & (own >= cosines.amax(dim=1) - TIE)
+        hits += (won / best.sum(dim=1)).double().sum().cpu()
+    return float(hits) / len(queries)
+
+
+def identical_share(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Share of images whose two views have the same pixels; 0 where the sizes differ."""
+    if first.shape != second.shape:
+        return 0.0
+    return float((first == second).flatten(1).all(dim=1).double().mean())
+
+
+def color_retrieval(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Match rate of joint color histograms alone: the color shortcut of SimCLR, section 3.1."""
+    low = torch.minimum(first.amin(), second.amin())
+    span = (torch.maximum(first.amax(), second.amax()) - low).clamp_min(1e-12)
+    return match_rate(*(_colors(view, low, span) for view in (first, second)))
+
+
+def thumbnail_retrieval(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Match rate of 8 x 8 thumbnails, each minus its mean: what no learning at all achieves."""
+    return match_rate(*(_thumbnails(view) for view in (first, second)))
+
+
+def _colors(view: torch.Tensor, low: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
+    """Square-rooted histograms [N, 64], whose cosine is the Bhattacharyya coefficient."""
+    large = max(view.shape[-2:]) > HISTOGRAM_SIDE
+    small = adaptive_avg_pool2d(view.float(), HISTOGRAM_SIDE) if large else view.float()
+    levels = ((small - low) * (COLOR_BINS / span)).long().clamp(0, COLOR_BINS - 1)
+    weights = torch.tensor([COLOR_BINS**2, COLOR_BINS, 1], device=view.device)
+    bins = (levels * weights[:, None, None]).sum(dim=1).flatten(1)
+    count = COLOR_BINS**3
+    rows = torch.arange(len(view), device=view.device)[:, None] * count
+    counts = torch.bincount((bins + rows).flatten(), minlength=len(view) * count)
+    return counts.view(len(view), count).float().sqrt()
+
+
+def _thumbnails(view: torch.Tensor) -> torch.Tensor:
+    small = adaptive_avg_pool2d(view.float(), THUMBNAIL_SIDE).flatten(1)
+    return small - small.mean(dim=1, keepdim=True)

@@ -1,0 +1,1 @@
+"""Vectors once computed: neighbors, duplicates, maps. Knows no network."""

@@ -1,0 +1,72 @@
+"""Images that are there twice: exactly (same pixels) or nearly (re-encoded, resized, brighter)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.files import digest
+from coview.core.images import ImageStore
+
+SIDE = 16
+# Cosine of two descriptors. Of 4,096 CIFAR-10 images and 1,534 photographs, 0 and 2 of 9.6 million
+# pairs reach it; of copies as JPEG of quality 50, at half the size or 15 % brighter, 99 % do. Most
+# copies that are cut by 4 % on each side do not (85 %).
+NEAR = 0.97
+CHUNK = 1024
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+def exact_groups(store: ImageStore) -> list[list[int]]:
+    """Rows with the same size and pixels, each group of two or more in order of row."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row in range(len(store)):
+        image = store.image(row)
+        size = f"{image.shape[0]}x{image.shape[1]}:"
+        groups[size + digest(np.ascontiguousarray(image).data)].append(row)
+    return [rows for rows in groups.values() if len(rows) > 1]
+
+
+def near_pairs(store: ImageStore, rows: Rows, threshold: float = NEAR) -> list[tuple[int, int]]:
+    """Pairs (a, b) of ``rows`` whose descriptors have a cosine of ``threshold`` or more.
+
+    Every pair is compared. Exact copies are among them.
+    """
+    described = np.stack([descriptor(store.image(int(row))) for row in rows])
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(rows), CHUNK):
+        cosines = described[start : start + CHUNK] @ described[start:].T
+        first, second = np.nonzero(np.triu(cosines >= threshold, k=1))
+        found = zip(rows[start + first], rows[start + second], strict=True)
+        pairs += [(int(a), int(b)) for a, b in found]
+    return pairs
+
+
+def descriptor(image: npt.NDArray[np.uint8]) -> Floats:
+    """Unit vector of a 16 x 16 thumbnail minus its mean, float32 [768]; zeros for a flat image.
+
+    Independent of size, brightness and contrast; a flat image is near to nothing.
+    """
+    small = thumbnail(image, SIDE)
+    centered = (small - small.mean()).ravel()
+    length = float(np.linalg.norm(centered))
+    # A contrast of less than one gray level is noise of the file format, not content.
+    return centered / length if length > centered.size**0.5 else np.zeros_like(centered)
+
+
+def thumbnail(image: npt.NDArray[np.uint8], side: int) -> Floats:
+    """Mean of each of side x side cells, float32 [side, side, 3] in 0 .. 255."""
+    height, width = image.shape[:2]
+    top = np.arange(side) * height // side
+    left = np.arange(side) * width // side
+    # Cells of an image smaller than the thumbnail hold one pixel each, shared by neighbors.
+    tall = np.maximum(np.diff(top, append=height), 1)
+    wide = np.maximum(np.diff(left, append=width), 1)
+    sums = np.add.reduceat(image, top, axis=0, dtype=np.float32)
+    sums = np.add.reduceat(sums, left, axis=1)
+    cells: Floats = sums / (tall[:, None, None] * wide[None, :, None]).astype(np.float32)
+    return cells

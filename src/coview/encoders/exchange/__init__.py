@@ -1,0 +1,1 @@
+"""Encoders as files: export, load, convert."""

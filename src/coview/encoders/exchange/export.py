@@ -1,0 +1,125 @@
+"""A trained encoder as a folder that outlives the run, and that loads without Coview.
+
+model.safetensors   the tensors under the names of the network's library
+config.json         what they are: specification, input, hash
+encoder.py          the network's source, torch alone (residual networks only)
+README.md           how to load them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coview import __version__
+from coview.core.errors import InvalidValue
+from coview.core.eval_mode import eval_mode
+from coview.core.files import write_json, write_text
+from coview.encoders import residual
+from coview.encoders.exchange.loading import InputNormalizer, load_encoder
+from coview.encoders.exchange.readme import guide
+from coview.encoders.exchange.weights import write_tensors
+from coview.encoders.residual import Encoder
+
+EXAMPLES = 8
+TOLERANCE = 1e-4
+
+
+def export_encoder(
+    encoder: Encoder,
+    folder: str | Path,
+    *,
+    image_size: int,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    example: Tensor | None = None,
+) -> Path:
+    """Write ``encoder`` into ``folder``, load it back, and compare; returns the folder.
+
+    image_size: side of the images that it was trained on. mean, std: three numbers each, where
+    training normalized its images (in [0, 1]) with them. metadata: JSON values to keep beside
+    (method, data fingerprint). example: images [n, 3, H, W] in [0, 1] for the comparison; random
+    ones where None. Nothing of ``encoder`` changes.
+    Raises InvalidValue for a wrong argument or if what was loaded back answers differently.
+    """
+    folder = Path(folder)
+    if isinstance(encoder, InputNormalizer):
+        raise InvalidValue("This encoder was loaded from an export; export its .encoder instead.")
+    check_input(image_size, mean, std, metadata)
+    spec = encoder.spec
+    weights_hash = write_tensors(folder / "model.safetensors", encoder.network.state_dict())
+    if spec.kind == "resnet":
+        write_text(folder / "encoder.py", Path(residual.__file__).read_text())
+    write_text(folder / "README.md", guide(encoder, image_size, mean, std))
+    config = {
+        "coview": __version__,
+        "label": spec.label(),
+        "spec": spec.to_json(),
+        "architecture": spec.architecture(),
+        "features": encoder.features,
+        "tap": "h",
+        "image_size": image_size,
+        "value_range": [0, 1],
+        "mean": None if mean is None else [float(value) for value in mean],
+        "std": None if std is None else [float(value) for value in std],
+        "weights_hash": weights_hash,
+        "metadata": dict(metadata or {}),
+    }
+    write_json(folder / "config.json", config)
+    images = example_images(image_size) if example is None else example
+    device = next(encoder.parameters()).device
+    expected = answer(InputNormalizer(encoder, mean, std).to(device), images.to(device))
+    agree(expected, answer(load_encoder(folder).to(device), images.to(device)), str(folder))
+    return folder
+
+
+def check_input(
+    image_size: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    metadata: Mapping[str, Any] | None,
+) -> None:
+    """Raise InvalidValue for anything that config.json could not say truly."""
+    if not isinstance(image_size, int) or image_size < 1:
+        raise InvalidValue(f"image_size is {image_size!r}; expected a whole number of pixels.")
+    if (mean is None) != (std is None):
+        raise InvalidValue("Give both mean and std, or neither where images stay in [0, 1].")
+    middle, spread = list(mean or ()), list(std or ())
+    if mean is not None and not (len(middle) == len(spread) == 3 and min(spread) > 0):
+        raise InvalidValue(
+            f"mean {middle} and std {spread} must be three numbers each, std above 0."
+        )
+    try:
+        json.dumps(dict(metadata or {}), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"metadata must hold JSON values only ({error}).") from error
+
+
+def example_images(size: int) -> Tensor:
+    """Images [8, 3, size, size] of uniform noise in [0, 1), always the same."""
+    return torch.rand(EXAMPLES, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def answer(network: nn.Module, images: Tensor) -> Tensor:
+    """``network(images)`` in eval mode; the modes are put back after."""
+    with eval_mode(network):
+        h: Tensor = network(images)
+    return h
+
+
+def agree(expected: Tensor, found: Tensor, where: str) -> None:
+    """Raise InvalidValue unless both answers are equal up to float32 arithmetic."""
+    scale = max(1.0, float(expected.abs().max()))
+    gap = float((expected.cpu() - found.cpu()).abs().max()) / scale
+    if not gap <= TOLERANCE:
+        raise InvalidValue(
+            f"The encoder loaded back from {where} answers differently (by {gap:.2g} of the "
+            "largest feature), so the export is not usable; were the weights finite?"
+        )

@@ -1,0 +1,83 @@
+"""The README of an export: how to load the weights without Coview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coview.encoders.adapters import LibraryEncoder
+from coview.encoders.exchange.libraries import in_torchvision
+from coview.encoders.residual import Encoder
+
+PAGE = """\
+# {label}
+
+Images [B, 3, H, W] with values in [0, 1], {size} pixels in training -> features h [B, {features}].
+
+With Coview: `coview.encoders.load_encoder(".")`, which normalizes by itself.
+
+{ways}
+Run these in this folder. The weights belong to whoever trained them.
+"""
+BLOCK = """\
+With {title}:
+
+```python
+{imports}
+
+network = {network}
+network.load_state_dict(load_file("model.safetensors"))
+network.eval()
+{use}
+```
+"""
+OURS = 'ResNet(**json.load(open("config.json"))["architecture"])'
+TORCHVISION = """\
+get_model("{name}", weights=None)
+network.set_submodule("{classifier}", torch.nn.Identity())"""
+PLAIN_STEM = """
+network.conv1 = torch.nn.Conv2d(3, 64, 3, stride={stride}, padding=1, bias=False)
+network.maxpool = torch.nn.Identity()"""
+PLAIN = "h = network(images)"
+NORMALIZED = """\
+mean = torch.tensor({mean}).view(3, 1, 1)
+std = torch.tensor({std}).view(3, 1, 1)
+h = network((images - mean) / std)"""
+
+
+def plain_stem(stem: str) -> str:
+    """The lines that put a stem without pooling into torchvision's network."""
+    return "" if stem == "large" else PLAIN_STEM.format(stride=2 if stem == "medium" else 1)
+
+
+def guide(
+    encoder: Encoder, image_size: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> str:
+    """Markdown with one block of Python for each way; ``images`` are [B, 3, H, W] in [0, 1]."""
+    use = PLAIN
+    if mean is not None and std is not None:
+        use = NORMALIZED.format(mean=list(mean), std=list(std))
+    ways = []
+    for title, (imports, network) in constructions(encoder).items():
+        lines = [*imports, "import torch", "from safetensors.torch import load_file"]
+        # Plain imports first, then those from a module, each kind in alphabetical order.
+        imported = "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))
+        ways.append(BLOCK.format(title=title, imports=imported, network=network, use=use))
+    return PAGE.format(
+        label=encoder.spec.label(), size=image_size, features=encoder.features, ways="\n".join(ways)
+    )
+
+
+def constructions(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
+    """Title -> (imports, the code that builds the network), for every way there is."""
+    spec = encoder.spec
+    if spec.kind == "timm":
+        return {"timm": (["import timm"], f'timm.create_model("{spec.name}", num_classes=0)')}
+    theirs = ["from torchvision.models import get_model"]
+    if isinstance(encoder, LibraryEncoder):
+        code = TORCHVISION.format(name=spec.name, classifier=encoder.classifier)
+        return {"torchvision": (theirs, code)}
+    ways = {"torch and safetensors alone": (["import json", "from encoder import ResNet"], OURS)}
+    if in_torchvision(spec):
+        code = TORCHVISION.format(name=f"resnet{spec.depth}", classifier="fc")
+        ways["torchvision"] = (theirs, code + plain_stem(spec.stem))
+    return ways

@@ -1,0 +1,1 @@
+"""What fits on this machine and in this time, and why."""

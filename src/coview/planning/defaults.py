@@ -1,0 +1,78 @@
+"""What suits the data and the device where the user names only a method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coview.core.errors import UnknownName
+from coview.encoders import EncoderSpec
+from coview.methods import named
+from coview.recipes.catalogue import METHODS, recipe
+from coview.recipes.recipe import Recipe, change
+
+SMALL_SIDE = 40  # pixels; up to here images are trained at their own size
+CPU_SIDES = (96, 64, 48)
+CPU_LARGE_ENCODER = "resnet18/4"  # at 96 px 680 views/s on two cores without bf16
+LADDERS: dict[tuple[str, str], tuple[tuple[str, int], ...]] = {
+    ("cpu", "small"): (
+        ("resnet18-small", 32), ("resnet18/2-medium", 32), ("resnet10/2-medium", 32),
+        ("resnet18/4-medium", 32), ("resnet10/4-medium", 32),
+    ),
+    ("cpu", "large"): (
+        ("resnet18", 128), ("resnet18/2", 96), ("resnet18/4", 96), ("resnet18/4", 64),
+    ),
+    ("cuda", "small"): (("resnet18-small", 32),),
+    ("cuda", "large"): (("resnet50", 224), ("resnet18", 128)),
+}  # fmt: skip
+"""(encoder, size) for small images and for larger ones, from the most to the least demanding."""
+MIN_STEPS_PER_EPOCH = 4
+
+
+def default_recipe(method: str, *, side: int, images: int, device: str) -> Recipe:
+    """The recipe for ``images`` images whose shorter side is about ``side`` pixels.
+
+    ``device`` is "cpu" or "cuda". Raises UnknownName for a method that has no fitting recipe.
+    """
+    if method not in METHODS:
+        raise UnknownName("method", method, METHODS)
+    if device == "cpu":
+        size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
+        large = size > SMALL_SIDE
+        name = "simclr-photos-cpu" if large and method == "simclr" else f"{method}-cpu"
+        base = change(recipe(name), size=size)
+        if large:
+            base = change(_with_views(base, method, size), encoder=CPU_LARGE_ENCODER)
+        base = replace(base, epochs=_cpu_epochs(images))
+    elif side <= SMALL_SIDE:
+        base = replace(recipe(f"{method}-cifar"), epochs=200)
+    else:
+        base = recipe("simclr-photos" if method == "simclr" else f"{method}-imagenet")
+        # Of ResNet-50, whatever the paper's largest network is.
+        base = replace(base, epochs=200, batch_size=256, encoder=EncoderSpec(depth=50))
+    base = replace(base, name=f"{method}-fitting")
+    return replace(base, batch_size=batch_for(images, base))
+
+
+def ladder(device: str, side: int) -> tuple[tuple[str, int], ...]:
+    """The (encoder, size) from which a budget chooses, for images of about ``side`` pixels."""
+    steps = LADDERS[device, "small" if side <= SMALL_SIDE else "large"]
+    return tuple((encoder, min(size, max(side, 32))) for encoder, size in steps)
+
+
+def batch_for(images: int, recipe: Recipe) -> int:
+    """The recipe's batch, or the power of two that gives at least four steps an epoch."""
+    batch = recipe.batch_size
+    while batch > 8 and images // batch < MIN_STEPS_PER_EPOCH:
+        batch //= 2
+    return batch
+
+
+def _with_views(base: Recipe, method: str, size: int) -> Recipe:
+    """``base`` with the method's own views of larger images, blur and full colors included."""
+    views = named(method)(size).views
+    return replace(base, method=replace(base.method, views=views))
+
+
+def _cpu_epochs(images: int) -> float:
+    """About two million views, the order of what a small network needs and a CPU can do."""
+    return max(8.0, min(200.0, round(1_000_000 / max(images, 1))))

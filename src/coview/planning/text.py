@@ -1,0 +1,102 @@
+"""The sentences of a plan: what is trained, on how many processes, for how long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+
+from coview.core.images import ImageStore
+from coview.core.machine import duration
+from coview.methods import FixedWeight, Method
+from coview.methods.temperature import WithTemperature
+from coview.recipes import Recipe
+from coview.recipes.build import build, precision_of
+from coview.training.precision import computes_in_bf16
+
+LITTLE_IMAGES, LITTLE_STEPS = 2000, 1000
+
+
+def about_method(recipe: Recipe) -> str:
+    """The method in a sentence: its views, its objective and what else it compares."""
+    method = recipe.method
+    views = " and ".join(
+        f"{count} of {size} px"
+        for size, count in Counter(v.size for v in method.views.views).items()
+    )
+    return (
+        f"{method.name} (recipe {recipe.name}): views {views}, {_objective(method)}"
+        f"{_repulsion(method)}."
+    )
+
+
+def _objective(method: Method) -> str:
+    objective, name = method.objective, type(method.objective).__name__
+    if not isinstance(objective, WithTemperature):
+        return name
+    learned = ", which is learned" if objective.learn_temperature else ""
+    return f"{name} at temperature {objective.temperature:g}{learned}"
+
+
+def _repulsion(method: Method) -> str:
+    if method.repulsion is None:
+        return ""
+    balance = method.repulsion.balance
+    weight = (
+        f"weight {balance.value:g}"
+        if isinstance(balance, FixedWeight)
+        else f"gradient ratio {balance.limit:g}"
+    )
+    return f", local views repelled by {type(method.repulsion.affinity).__name__} ({weight})"
+
+
+def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
+    """What several processes compute of what one would."""
+    if world == 1:
+        return
+    method = recipe.method
+    own = method.batch_norm == "groups" or not method.synchronized
+    norm = (
+        "BatchNorm takes its statistics within each process, so that they depend on their number"
+        if own and method.batch_norm != "frozen"
+        else "so are BatchNorm's statistics"
+    )
+    yield (
+        f"On {world} processes, about {recipe.batch_size / world:g} images of a batch on each: "
+        f"loss and gradient are those of the whole batch; {norm}."
+    )
+
+
+def about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float) -> Iterator[str]:
+    images = len(store)
+    steps = recipe.total_steps(images)
+    yield (
+        f"Batch {recipe.batch_size}, {_plural(recipe.epochs, 'epoch')} of {images:,} images: "
+        f"{steps:,} steps."
+    )
+    yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
+
+
+def about_precision(recipe: Recipe, device: torch.device) -> Iterator[str]:
+    """Where "auto" is float32 although the device computes in bf16."""
+    if device.type != "cpu" or recipe.precision != "auto" or not computes_in_bf16(device):
+        return
+    if precision_of(recipe, build(recipe), device).format == "fp32":
+        yield (
+            "In float32: a view is so small that a strided convolution of the network sees a "
+            "single pixel, which a CPU cannot train in bf16."
+        )
+
+
+def about_scratch(recipe: Recipe, images: int) -> Iterator[str]:
+    """What to expect of a run without first weights that is short of images or steps."""
+    if images < LITTLE_IMAGES or recipe.total_steps(images) < LITTLE_STEPS:
+        yield (
+            "This is little for training from scratch: expect a modest encoder, and compare it "
+            "with existing weights (--weights)."
+        )
+
+
+def _plural(count: float, word: str) -> str:
+    return f"{count:g} {word}{'s' * (count != 1)}"

@@ -1,0 +1,1 @@
+"""Operations beyond the fused kernel, applied in passes of their own."""

@@ -1,0 +1,95 @@
+"""Plans of SimCLR's studies: one branch augmented, or a learned policy in place of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.views.operations import AutoAugment, Cutout, Noise, RandAugment, Rotate90
+from coview.views.plan import Blur, Crop, Jitter, Triple, ViewPlan, ViewSpec
+from coview.views.presets import SMALL, simclr
+
+Operation = Callable[[ViewSpec], ViewSpec]
+
+
+def _color(view: ViewSpec) -> ViewSpec:
+    jitter_strength = 0.5 if view.size <= SMALL else 1.0
+    jitter = Jitter(
+        probability=1.0,
+        brightness=0.8 * jitter_strength,
+        contrast=0.8 * jitter_strength,
+        saturation=0.8 * jitter_strength,
+        hue=0.2 * jitter_strength,
+    )
+    return replace(view, jitter=jitter, gray=0.2)
+
+
+STUDIED: Mapping[str, Operation] = MappingProxyType(
+    {
+        "crop": lambda view: replace(view, second_crop=Crop(), flip=0.5),
+        "cutout": lambda view: replace(view, cutout=Cutout()),
+        "color": _color,
+        "sobel": lambda view: replace(view, sobel=1.0),
+        "noise": lambda view: replace(view, noise=Noise()),
+        "blur": lambda view: replace(view, blur=Blur(probability=1.0)),
+        "rotate": lambda view: replace(view, rotate90=Rotate90(turns=(1, 2, 3))),
+    }
+)
+"""The operations of SimCLR's figure 5. The paper gives no numbers but rotate's angles and, for
+crop, color and blur, those of its policy; the others are choices of this project."""
+
+
+def composition(
+    size: int, *names: str, mean: Triple | None = None, std: Triple | None = None
+) -> ViewPlan:
+    """One or two operations on one branch only (SimCLR, section 3.1 and figure 5).
+
+    Both branches take the same random crop of the image, resized to ``size``; the first then
+    applies the operations of STUDIED that are named, the second nothing. "crop" is a further
+    random crop within the first, and a flip. Operations run in the fixed order of a view, whichever
+    order they are named in, so the two halves of the paper's matrix are one here. Raises
+    UnknownName, and InvalidValue for a name given twice.
+    """
+    for name in names:
+        if name not in STUDIED:
+            raise UnknownName("operation of SimCLR's figure 5", name, STUDIED)
+    if len(set(names)) < len(names):
+        raise InvalidValue(f"An operation is named twice in {names}; give each once.")
+    branch = plain = ViewSpec(size=size, crop=Crop(), mean=mean, std=std)
+    for name in names:
+        branch = STUDIED[name](branch)
+    return ViewPlan(views=(branch, replace(plain, share_crop_with=0)))
+
+
+def asymmetric(
+    size: int,
+    *,
+    jitter_strength: float | None = None,
+    blur: float | None = None,
+    mean: Triple | None = None,
+    std: Triple | None = None,
+) -> ViewPlan:
+    """SimCLR's policy with one augmented branch: the second view is only cropped and flipped.
+
+    Unlike ``composition``, each view draws a crop of its own. Arguments as of ``simclr``.
+    """
+    first, _ = simclr(size, jitter_strength=jitter_strength, blur=blur, mean=mean, std=std).views
+    return ViewPlan(views=(first, replace(first, jitter=None, gray=0.0, blur=None)))
+
+
+def auto_augmented(
+    size: int,
+    augment: AutoAugment | RandAugment,
+    *,
+    area: tuple[float, float] = (0.08, 1.0),
+    mean: Triple | None = None,
+    std: Triple | None = None,
+) -> ViewPlan:
+    """Two equal views of crop, flip and a learned policy, without jitter, gray or blur.
+
+    The last column of SimCLR's table 1, and SupCon's AutoAugment and RandAugment.
+    """
+    view = ViewSpec(size=size, crop=Crop(area=area), flip=0.5, augment=augment, mean=mean, std=std)
+    return ViewPlan(views=(view, view))

@@ -1,0 +1,310 @@
+"""Small stores with one thing wrong each: it is found, counted and told, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from coview.core.errors import DataError
+from coview.core.images import ImageStore, store_from_arrays
+from coview.data.held_out import hold_out
+from coview.diagnosis import data_checks as room
+from coview.diagnosis.data_checks import (
+    CHECKS,
+    DataCheck,
+    DataReport,
+    Finding,
+    doctor_data,
+    is_gray,
+)
+from coview.embeddings.duplicates import descriptor, exact_groups, near_pairs, thumbnail
+
+Image = npt.NDArray[np.uint8]
+
+
+def picture(seed: int, height: int = 40, width: int = 40) -> Image:
+    """A smooth colored field that no other seed comes near to."""
+    coarse = np.random.default_rng(seed).uniform(0, 255, (5, 5, 3))
+    rows, columns = np.linspace(0, 3.999, height), np.linspace(0, 3.999, width)
+    top, left = rows.astype(int), columns.astype(int)
+    down, right = (rows - top)[:, None, None], (columns - left)[None, :, None]
+    upper = coarse[top][:, left] * (1 - right) + coarse[top][:, left + 1] * right
+    lower = coarse[top + 1][:, left] * (1 - right) + coarse[top + 1][:, left + 1] * right
+    return (upper * (1 - down) + lower * down).round().astype(np.uint8)
+
+
+def look_at(store: ImageStore) -> DataCheck:
+    return DataCheck(store=store, sample=np.arange(len(store)), seed=0, figures={})
+
+
+def pictures(count: int, **options: object) -> ImageStore:
+    return store_from_arrays([picture(i) for i in range(count)], **options)
+
+
+def test_count_calls_few_images_a_problem() -> None:
+    look = look_at(pictures(30))
+    found = room.count(look)
+    assert found.level == "problem"
+    assert found.sentence.startswith("30 images are too few")
+    assert "pretrained" in found.fix
+    assert look.figures == {"images": 30}
+
+
+def test_count_of_enough_images_is_good() -> None:
+    tiny = [np.full((1, 1, 3), i % 256, np.uint8) for i in range(2600)]
+    look = look_at(store_from_arrays(tiny))
+    found = room.count(look)
+    assert found.level == "good"
+    assert found.sentence == "There are 2,600 images."
+
+
+def test_broken_counts_the_files_left_out() -> None:
+    store = pictures(300)
+    assert room.broken(look_at(store)) is None
+    two = replace(store, quarantine=(("a.jpg", "truncated"), ("b.jpg", "not an image")))
+    found = room.broken(look_at(two))
+    assert found is not None
+    assert found.level == "note"
+    assert "2 files (0.7%)" in found.sentence
+    assert "  a.jpg: truncated\n  b.jpg: not an image" in doctor_data(two).render_text()
+    many = replace(store, quarantine=tuple((f"{i}.jpg", "truncated") for i in range(4)))
+    worse = room.broken(look_at(many))
+    assert worse is not None
+    assert worse.level == "problem"
+
+
+def test_sizes_counts_short_sides_and_long_shapes() -> None:
+    shapes = [(20, 20)] * 3 + [(40, 50)] * 5 + [(300, 70)] * 2
+    store = store_from_arrays([np.zeros((*shape, 3), np.uint8) for shape in shapes])
+    look = look_at(store)
+    found = room.sizes(look)
+    assert look.figures["short_sides"] == {"< 32": 3, "32 .. 63": 5, "64 .. 127": 2}
+    assert look.figures["elongated"] == 0.2
+    assert found.level == "note"
+    assert "20 to 70 px, median 40" in found.sentence
+    assert room.sizes(look_at(store.subset(np.arange(8)))).level == "good"
+
+
+def test_sizes_of_equal_images_and_of_those_that_were_made_smaller() -> None:
+    store = store_from_arrays([np.zeros((40, side, 3), np.uint8) for side in (50, 60)])
+    assert room.sizes(look_at(store)).sentence == "All short sides are 40 px."
+    shrunk = doctor_data(store, kept_at=40)
+    assert "All short sides are 40 px or more." in shrunk.render_text()
+    assert shrunk.figures["short_sides"] == {">= 32": 2}
+
+
+def test_is_gray_allows_what_jpeg_leaves_of_gray() -> None:
+    levels = picture(0)[..., :1].repeat(3, axis=2)
+    noise = np.random.default_rng(0).integers(0, 7, levels.shape)
+    assert is_gray((levels // 2 + noise).astype(np.uint8))
+    assert not is_gray(picture(0))
+
+
+@pytest.mark.parametrize(
+    ("gray", "level", "words"), [(0, "good", ""), (10, "note", "cue"), (20, "note", "hue do")]
+)
+def test_gray_tells_none_some_and_all_apart(gray: int, level: str, words: str) -> None:
+    images = [picture(i) for i in range(20)]
+    for i in range(gray):
+        images[i] = images[i][..., :1].repeat(3, axis=2)
+    found = room.gray(look_at(store_from_arrays(images)))
+    assert found.level == level
+    assert f"{gray / 20:.0%} of all 20 images" in found.sentence
+    assert words in found.fix
+
+
+def test_copies_finds_equal_pixels_and_not_equal_bytes_of_other_shape() -> None:
+    images = [picture(i) for i in range(8)]
+    images += [images[2], images[2], images[5], images[7].reshape(20, 80, 3)]
+    store = store_from_arrays(images, names=[f"{i}.png" for i in range(12)])
+    assert exact_groups(store) == [[2, 8, 9], [5, 10]]
+    look = look_at(store)
+    found = room.copies(look)
+    assert look.figures["exact_copies"] == 3
+    assert found.level == "problem"
+    assert "3 surplus copies (25.0%) in 2 groups" in found.sentence
+    assert "2.png = 8.png" in found.sentence
+    assert room.copies(look_at(pictures(8))).level == "good"
+
+
+def test_copies_under_other_labels_are_a_problem_however_few() -> None:
+    images = [picture(i) for i in range(200)] + [picture(3)]
+    labels = np.zeros(201, np.int64)
+    assert room.copies(look_at(store_from_arrays(images, labels=labels))).level == "note"
+    labels[-1] = 1
+    found = room.copies(look_at(store_from_arrays(images, labels=labels)))
+    assert found.level == "problem"
+    assert "1 of them under different labels" in found.sentence
+
+
+def changed_copies() -> list[Image]:
+    """Picture 3 at half the size, brighter, and with the noise of a coder."""
+    image = picture(3)
+    noise = np.random.default_rng(1).normal(0, 6, image.shape)
+    half = image.reshape(20, 2, 20, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+    brighter = np.clip(image * 1.15 + 8, 0, 255).astype(np.uint8)
+    return [half, brighter, np.clip(image + noise, 0, 255).astype(np.uint8)]
+
+
+def test_near_pairs_finds_resized_brightened_and_noisy_copies_only() -> None:
+    store = store_from_arrays([picture(i) for i in range(50)] + changed_copies())
+    same = [3, 50, 51, 52]
+    expected = {(a, b) for a in same for b in same if a < b}
+    assert set(near_pairs(store, np.arange(53))) == expected
+
+
+def test_near_pairs_compares_every_pair_whatever_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_from_arrays([picture(i % 7) for i in range(23)])
+    rows = np.arange(22, -1, -1)
+    whole = near_pairs(store, rows)
+    monkeypatch.setattr("coview.embeddings.duplicates.CHUNK", 4)
+    assert near_pairs(store, rows) == whole
+    assert {tuple(sorted(pair)) for pair in whole} == {
+        (a, b) for a in range(23) for b in range(a + 1, 23) if a % 7 == b % 7
+    }
+
+
+def test_near_copies_leaves_exact_copies_to_their_own_finding() -> None:
+    exact = store_from_arrays([picture(i) for i in range(9)] + [picture(3)])
+    assert room.near_copies(look_at(exact)).level == "good"
+    look = look_at(store_from_arrays([picture(i) for i in range(9)] + changed_copies()))
+    found = room.near_copies(look)
+    assert look.figures["near_pairs"] == 6
+    assert found.level == "problem"
+    assert "4 of all 12 images" in found.sentence
+
+
+def test_thumbnail_is_the_mean_of_each_cell() -> None:
+    image = picture(1, 35, 50)
+    small = thumbnail(image, 4)
+    edges_down, edges_right = [0, 8, 17, 26, 35], [0, 12, 25, 37, 50]
+    for i in range(4):
+        for j in range(4):
+            rows = slice(edges_down[i], edges_down[i + 1])
+            cell = image[rows, edges_right[j] : edges_right[j + 1]].astype(float)
+            assert small[i, j] == pytest.approx(cell.mean(axis=(0, 1)), abs=1e-3)
+
+
+def test_thumbnail_of_an_image_smaller_than_it_repeats_pixels() -> None:
+    image = picture(1, 2, 3)
+    assert np.array_equal(thumbnail(image, 4)[::2, [0, 2, 3]], image.astype(np.float32))
+
+
+def test_descriptor_of_a_flat_image_is_near_to_nothing() -> None:
+    assert not descriptor(np.full((9, 9, 3), 77, np.uint8)).any()
+
+
+def test_classes_tells_the_balance() -> None:
+    names = ("cat", "dog", "owl")
+    labels = np.repeat([0, 1, 2, -1], [12, 5, 2, 1])
+    store = replace(pictures(20), labels=labels, class_names=names)
+    look = look_at(store)
+    found = room.classes(look)
+    assert found is not None
+    assert look.figures["classes"] == {"cat": 12, "dog": 5, "owl": 2}
+    assert "from 2 (owl) to 12 images (cat). Without a label: 1 image." in found.sentence
+    assert found.level == "good"
+    even = room.classes(look_at(replace(store, labels=np.repeat([0, 1], 10))))
+    assert even is not None
+    assert even.sentence == "2 classes, of 10 images each."
+    lonely = replace(store, labels=np.repeat([0, 1, 2], [12, 7, 1]))
+    alone = room.classes(look_at(lonely))
+    assert alone is not None
+    assert alone.level == "problem"
+    assert room.classes(look_at(pictures(20))) is None
+
+
+def test_classes_notes_more_than_ten_to_one() -> None:
+    labels = np.repeat([0, 1], [28, 2])
+    found = room.classes(look_at(replace(pictures(30), labels=labels, class_names=("a", "b"))))
+    assert found is not None
+    assert found.level == "note"
+    assert "per class" in found.fix
+
+
+def test_color_shortcut_is_told_apart_from_shape() -> None:
+    look = look_at(pictures(64))
+    found = room.color_shortcut(look)
+    assert found.level == "good"
+    assert look.figures["color_retrieval"] < 0.5
+    assert "chance 1.6%" in found.sentence
+
+
+def test_color_shortcut_of_views_that_keep_their_colors_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from coview.views import ViewPlan, eval_view
+
+    monkeypatch.setattr(
+        "coview.views.simclr", lambda size: ViewPlan(views=(eval_view(size), eval_view(size)))
+    )
+    found = room.color_shortcut(look_at(pictures(64)))
+    assert found.level == "problem"
+    assert "--strength" in found.fix
+
+
+@pytest.mark.parametrize("count", [400, 60_000])
+def test_proposal_is_what_pretrain_would_choose_with_its_steps(count: int) -> None:
+    from coview.planning.defaults import default_recipe
+
+    tiny = np.zeros((1, 32, 32, 3), np.uint8)
+    store = store_from_arrays(tiny).subset(np.zeros(count, np.int64))
+    look = look_at(replace(store, ids=np.arange(count)))
+    found = room.proposal(look)
+    device, trained = look.figures["recipe"]["device"], len(hold_out(look.store, look.seed)[0])
+    assert trained < count
+    chosen = default_recipe("simclr", side=32, images=trained, device=device)
+    assert look.figures["recipe"]["steps"] == chosen.total_steps(trained)
+    assert f"batch {chosen.batch_size}, {chosen.epochs:g} epochs" in found.sentence
+    short = chosen.total_steps(count) < room.FEWEST_STEPS
+    assert (found.level == "note") == short == ("--epochs" in found.fix)
+    if short:
+        advised = float(found.fix.split("--epochs ")[1].rstrip("."))
+        steps = [replace(chosen, epochs=n).total_steps(trained) for n in (advised - 1, advised)]
+        assert steps[0] < room.FEWEST_STEPS <= steps[1]
+
+
+def test_proposal_is_left_out_where_pretrain_would_refuse() -> None:
+    assert room.proposal(look_at(pictures(3))) is None
+
+
+def test_doctor_data_asks_every_check_and_says_each_finding_with_its_fix() -> None:
+    store = store_from_arrays([picture(i) for i in range(40)] + [picture(3)], source="photos")
+    report = doctor_data(store)
+    read = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    names = {finding["name"] for finding in read["findings"]}
+    absent = {"broken", "classes"}
+    assert len(names) == len(CHECKS) - len(absent)
+    text = report.render_text()
+    assert text.startswith("photos: 2 problems.")
+    for finding in report.findings:
+        assert finding.sentence in text
+        assert finding.fix in text
+        assert bool(finding.fix) == (finding.level != "good")
+    assert report.exit_code == 1
+    assert doctor_data(store).to_json() == report.to_json()
+
+
+def test_doctor_data_of_a_sample_does_not_judge_the_number_of_images() -> None:
+    names = {finding.name for finding in doctor_data(pictures(40), sampled=True).findings}
+    assert not names & {"count", "recipe"}
+    assert "sizes" in names
+
+
+def test_data_report_without_a_problem_exits_with_zero() -> None:
+    finding = Finding(name="gray", level="note", sentence="Gray.", fix="Paint.")
+    report = DataReport(source="photos", findings=(finding,), figures={})
+    assert report.exit_code == 0
+    assert report.render_text() == (
+        "photos: No problem found.\n\nnote     Gray.\n         -> Paint."
+    )
+
+
+def test_doctor_data_refuses_a_source_without_images() -> None:
+    empty = pictures(1).subset(np.zeros(0, np.int64))
+    with pytest.raises(DataError, match="no image that can be read"):
+        doctor_data(empty)

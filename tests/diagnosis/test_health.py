@@ -1,0 +1,281 @@
+"""Every figure against a slow float64 loop that is written from its definition."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, normalize
+
+from coview.core.errors import InvalidValue
+from coview.diagnosis.health import (
+    HealthFigures,
+    alignment,
+    measure,
+    negative_cosine,
+    positive_cosine,
+    rank_me,
+    reference_losses,
+    spread,
+    uniformity,
+)
+from coview.diagnosis.shortcuts import (
+    color_retrieval,
+    identical_share,
+    match_rate,
+    thumbnail_retrieval,
+)
+
+N, WIDTH, TEMPERATURE = 37, 9, 0.5
+
+
+def rows(seed: int, offset: float = 0.0) -> torch.Tensor:
+    return torch.randn(N, WIDTH, generator=torch.Generator().manual_seed(seed)) + offset
+
+
+def unit_lists(matrix: torch.Tensor) -> list[list[float]]:
+    lists = [[float(x) for x in row] for row in matrix]
+    return [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in lists]
+
+
+def dot(one: list[float], two: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, two, strict=True))
+
+
+def nt_xent(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    both, n = normalize(torch.cat([first, second]), dim=1), len(first)
+    logits = (both @ both.T / TEMPERATURE).fill_diagonal_(-math.inf)
+    return cross_entropy(logits, (torch.arange(2 * n) + n) % (2 * n))
+
+
+def test_spread_is_the_length_that_the_mean_lacks() -> None:
+    matrix = rows(0, offset=0.7)
+    unit = unit_lists(matrix)
+    mean = [sum(column) / N for column in zip(*unit, strict=True)]
+    assert spread(matrix) == pytest.approx(math.sqrt(1 - dot(mean, mean)), abs=1e-9)
+
+
+def test_spread_is_root_width_times_the_rms_of_the_standard_deviations() -> None:
+    matrix = rows(1, offset=0.3)
+    deviations = normalize(matrix.double(), dim=1).std(dim=0, correction=0)
+    by_deviations = math.sqrt(WIDTH) * float(deviations.square().mean().sqrt())
+    assert spread(matrix) == pytest.approx(by_deviations, abs=1e-12)
+
+
+def test_spread_is_zero_for_one_direction_and_one_for_opposite_ones() -> None:
+    direction = torch.ones(4, WIDTH) * torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    assert spread(direction) == pytest.approx(0, abs=1e-7)
+    assert spread(torch.cat([direction, -direction])) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(37, 9), (9, 37)])
+def test_rank_me_matches_the_singular_values(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(0).normal(size=shape) + 0.5
+    values = np.linalg.svd(matrix, compute_uv=False)
+    shares = [value / sum(values) + 1e-7 for value in values]
+    expected = math.exp(-sum(share * math.log(share) for share in shares))
+    assert rank_me(torch.from_numpy(matrix).float()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_rank_me_of_a_known_spectrum() -> None:
+    basis = torch.linalg.qr(torch.randn(WIDTH, WIDTH, dtype=torch.float64))[0]
+    left = torch.linalg.qr(torch.randn(N, WIDTH, dtype=torch.float64))[0]
+    for count in (1, 3, WIDTH):
+        spectrum = torch.zeros(WIDTH, dtype=torch.float64)
+        spectrum[:count] = 2.5
+        assert rank_me((left * spectrum) @ basis) == pytest.approx(count, rel=1e-4)
+
+
+def test_alignment_matches_a_loop() -> None:
+    one, two = rows(2), rows(3)
+    pairs = zip(unit_lists(one), unit_lists(two), strict=True)
+    expected = sum(sum((a - b) ** 2 for a, b in zip(u, v, strict=True)) for u, v in pairs) / N
+    assert alignment(one, two) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1024, 10])
+def test_uniformity_matches_a_loop_over_pairs(chunk: int) -> None:
+    unit = unit_lists(rows(4))
+    kernel = [
+        math.exp(-2 * sum((a - b) ** 2 for a, b in zip(unit[i], unit[j], strict=True)))
+        for i in range(N)
+        for j in range(i)
+    ]
+    expected = math.log(sum(kernel) / len(kernel))
+    assert uniformity(rows(4), chunk=chunk) == pytest.approx(expected, abs=1e-6)
+
+
+def test_cosines_match_loops() -> None:
+    one, two = unit_lists(rows(5, 0.2)), unit_lists(rows(6, 0.2))
+    positive = sum(dot(one[i], two[i]) for i in range(N)) / N
+    negative = [dot(one[i], two[j]) for i in range(N) for j in range(N) if i != j]
+    assert positive_cosine(rows(5, 0.2), rows(6, 0.2)) == pytest.approx(positive, abs=1e-7)
+    expected = sum(negative) / len(negative)
+    assert negative_cosine(rows(5, 0.2), rows(6, 0.2)) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("chunk", [1024, 10])
+def test_match_rate_counts_the_queries_that_find_their_key(chunk: int) -> None:
+    queries = rows(7)
+    keys = queries + 0.8 * rows(8)
+    one, two = unit_lists(queries), unit_lists(keys)
+    found = [max(range(N), key=lambda j, i=i: dot(one[i], two[j])) == i for i in range(N)]
+    assert 3 < sum(found) < N
+    assert match_rate(queries, keys, chunk=chunk) == pytest.approx(sum(found) / N, abs=1e-12)
+
+
+def test_match_rate_of_identical_rows_is_chance() -> None:
+    same = torch.ones(N, WIDTH) * 0.3
+    noise = 1e-8 * rows(9)
+    assert match_rate(same, same) == pytest.approx(1 / N)
+    assert match_rate(same + noise, same) == pytest.approx(1 / N)
+
+
+def test_match_rate_of_two_directions_shares_the_hit_within_each() -> None:
+    signs = torch.tensor([1.0] * 5 + [-1.0] * 3)[:, None] * torch.ones(8, WIDTH)
+    assert match_rate(signs, signs) == pytest.approx((5 / 5 + 3 / 3) / 8)
+
+
+def test_figures_of_embeddings_that_are_not_finite_are_nan() -> None:
+    broken = rows(10)
+    broken[0, 0] = math.nan
+    values = (spread(broken), rank_me(broken), match_rate(broken, rows(0)), uniformity(broken))
+    assert all(math.isnan(value) for value in values)
+
+
+def test_reference_losses_of_nt_xent_follow_its_closed_forms() -> None:
+    n, width = 256, 128
+    chance, scattered, lower_bound = reference_losses(nt_xent, torch.arange(n), width)
+    lift = 1 / (2 * width * TEMPERATURE**2)
+    assert chance == pytest.approx(math.log(2 * n - 1), abs=1e-5)
+    assert scattered == pytest.approx(chance + lift, abs=0.01)
+    aligned = math.log(1 + (2 * n - 2) * math.exp(-1 / TEMPERATURE + lift))
+    assert lower_bound == pytest.approx(aligned, abs=0.01)
+
+
+def test_reference_losses_align_the_members_of_a_group() -> None:
+    seen: list[torch.Tensor] = []
+
+    def objective(first: torch.Tensor, second: torch.Tensor) -> float:
+        seen.append(first)
+        return 0.0
+
+    reference_losses(objective, torch.tensor([7, 4, 7]), WIDTH)
+    aligned = seen[-1]
+    assert torch.equal(aligned[0], aligned[2])
+    assert not torch.equal(aligned[0], aligned[1])
+
+
+def sample(n: int = 24) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    images = torch.rand(n, 3, 12, 12, generator=torch.Generator().manual_seed(11))
+    return images, (images.flip(-1), images.flip(-2) * 0.9)
+
+
+def embed(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    h = images.flatten(1)[:, :20].relu()
+    return h, h[:, :10] - 0.4
+
+
+def test_measure_gives_each_figure_of_the_right_embeddings() -> None:
+    images, views = sample()
+    found = measure(embed, images, views, nt_xent)
+    (h, z), (h1, z1), (h2, z2) = embed(images), embed(views[0]), embed(views[1])
+    assert (found.images, found.width_h, found.width_z) == (24, 20, 10)
+    assert found.loss == pytest.approx(float(nt_xent(z1, z2)))
+    assert (found.spread, found.spread_h) == (spread(z), spread(h))
+    assert found.rank_h == rank_me(normalize(h, dim=1))
+    assert found.rank_z == rank_me(normalize(z, dim=1))
+    assert found.alignment == alignment(z1, z2)
+    assert found.uniformity == uniformity(z)
+    assert (found.retrieval, found.retrieval_h) == (match_rate(z1, z2), match_rate(h1, h2))
+    assert found.positive_cosine == positive_cosine(z1, z2)
+    assert found.negative_cosine == negative_cosine(z1, z2)
+    assert found.color_retrieval == color_retrieval(*views)
+    assert found.thumbnail_retrieval == thumbnail_retrieval(*views)
+
+
+def test_measure_does_not_depend_on_the_chunk_and_keeps_to_it() -> None:
+    images, views = sample()
+    sizes: list[int] = []
+
+    def counted(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(len(batch))
+        return embed(batch)
+
+    assert measure(counted, images, views, nt_xent, chunk=7) == measure(
+        embed, images, views, nt_xent
+    )
+    assert max(sizes) == 7
+
+
+def test_measure_leaves_no_gradient_and_no_random_state() -> None:
+    images, views = sample()
+    weight = torch.ones(10, requires_grad=True)
+    state = torch.get_rng_state()
+    measure(lambda x: (embed(x)[0], embed(x)[1] * weight), images, views, nt_xent)
+    assert weight.grad is None
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_measure_refuses_samples_that_do_not_fit_together() -> None:
+    images, views = sample()
+    with pytest.raises(InvalidValue, match="24 images and 24 and 20 views"):
+        measure(embed, images, (views[0], views[1][:20]), nt_xent)
+    with pytest.raises(InvalidValue, match="at least 2"):
+        measure(embed, images[:1], (views[0][:1], views[1][:1]), nt_xent)
+
+
+def test_position_is_zero_at_chance_and_one_at_the_floor() -> None:
+    images, views = sample()
+    found = measure(embed, images, views, nt_xent)
+    assert replace(found, loss=found.chance_level).position == 0
+    assert replace(found, loss=found.lower_bound).position == 1
+    assert math.isnan(replace(found, lower_bound=found.chance_level).position)
+
+
+def test_health_figures_survive_json() -> None:
+    images, views = sample()
+    found = measure(embed, images, views, nt_xent)
+    again = HealthFigures.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
+    assert again == found
+    lost = HealthFigures.from_json(replace(found, spread=math.nan, loss=math.inf).to_json())
+    assert math.isnan(lost.spread)
+    assert math.isnan(lost.loss)
+    assert not lost.finite
+    assert found.finite
+
+
+def test_health_figures_name_what_is_missing() -> None:
+    with pytest.raises(InvalidValue, match="retrieval_h"):
+        HealthFigures.from_json({"loss": 1.0})
+
+
+def test_identical_share_counts_equal_views() -> None:
+    images, _ = sample()
+    changed = images.clone()
+    changed[:6, 0, 0, 0] += 0.1
+    assert identical_share(images, changed) == 18 / 24
+    assert identical_share(images, images[..., :8]) == 0
+
+
+def test_color_retrieval_finds_colors_and_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(12)
+    tints = torch.rand(16, 3, 1, 1, generator=generator)
+    levels = torch.rand(16, 1, 16, 16, generator=generator)
+    flat = torch.rand(16, 3, 16, 16, generator=generator)
+    order = torch.randperm(256, generator=generator)
+    shuffled = flat.flatten(2)[..., order].view_as(flat)
+    assert color_retrieval(flat, shuffled) == 1
+    assert color_retrieval(tints.expand(16, 3, 8, 8), tints.roll(1, 0).expand(16, 3, 8, 8)) < 0.2
+    alike = levels.expand(16, 3, 16, 16).mean(dim=0, keepdim=True).expand(16, 3, 16, 16)
+    assert color_retrieval(alike, alike) == pytest.approx(1 / 16)
+
+
+def test_thumbnail_retrieval_finds_layout_whatever_the_brightness() -> None:
+    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(13))
+    assert thumbnail_retrieval(images, 0.5 * images + 0.2) == 1
+    assert thumbnail_retrieval(images, images.roll(1, 0)) == 0

@@ -1,0 +1,390 @@
+"""Real small runs, one for each state that a run can be in: each gets its verdict and no other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, interpolate, normalize
+
+from coview.core.errors import InvalidValue
+from coview.diagnosis.health import HealthFigures, measure
+from coview.diagnosis.verdict import EXIT_CODES, Option, Verdict, diverged, verdict
+
+SIDE, STEPS, HELD_OUT = 16, 210, 128
+TEMPERATURE = 0.2
+
+
+def nt_xent(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    rows = normalize(torch.cat([first, second]), dim=1)
+    n = len(first)
+    logits = (rows @ rows.T / TEMPERATURE).fill_diagonal_(-math.inf)
+    return cross_entropy(logits, (torch.arange(2 * n) + n) % (2 * n))
+
+
+def pictures(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Smooth random fields of all colors, float [N, 3, 16, 16] in [0, 1]."""
+    coarse = torch.rand(count, 3, 5, 5, generator=generator)
+    return interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1)
+
+
+def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A random crop of 60 .. 100 % of each side, flipped, with other gains and offset."""
+    n = len(images)
+    scale = 0.6 + 0.4 * torch.rand(n, 1, generator=generator)
+    shift = (1 - scale) * (2 * torch.rand(n, 2, generator=generator) - 1)
+    flip = torch.randint(0, 2, (n,), generator=generator) * 2.0 - 1
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale[:, 0] * flip, scale[:, 0], shift
+    grid = nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+    views = nn.functional.grid_sample(images, grid, align_corners=False, padding_mode="border")
+    gain = 0.6 + 0.8 * torch.rand(n, 3, 1, 1, generator=generator)
+    offset = 0.4 * torch.rand(n, 1, 1, 1, generator=generator) - 0.2
+    return views * gain + offset
+
+
+def unaltered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return images
+
+
+class Constant(nn.Module):
+    """A dead last layer: zero inputs for every image, so that only the bias is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(32))
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.bias.expand(len(h), 32)
+
+
+class OneDirection(nn.Module):
+    """A projector whose output has rank one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(64, 1), nn.BatchNorm1d(1, affine=False))
+        self.direction = nn.Linear(1, 32, bias=False)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.direction(self.score(h))
+
+
+def projector() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32))
+
+
+def standardized_projector() -> nn.Module:
+    """Ends in BatchNorm, which keeps embeddings spread whatever the objective wants."""
+    return nn.Sequential(projector(), nn.BatchNorm1d(32, affine=False))
+
+
+def encoder() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 64), nn.ReLU(),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    history: dict[int, HealthFigures]
+    parameter_change: float
+
+    def verdict(self) -> Verdict:
+        return verdict(
+            self.history,
+            steps_done=STEPS,
+            steps_planned=STEPS,
+            parameter_change=self.parameter_change,
+        )
+
+
+def trained(
+    head: Callable[[], nn.Module] = projector,
+    view: Callable[[torch.Tensor, torch.Generator], torch.Tensor] = augmented,
+    learning_rate: float = 2e-3,
+    mis_ordered: bool = False,
+    steps: int = STEPS,
+) -> Outcome:
+    torch.manual_seed(1)
+    draws = torch.Generator().manual_seed(2)
+    images, held_out = pictures(1024, draws), pictures(HELD_OUT, draws)
+    views = (view(held_out, draws), view(held_out, draws))
+    if mis_ordered:
+        views = (views[0], views[1].roll(HELD_OUT // 2, 0))
+    body, top = encoder(), head()
+    network = nn.ModuleList([body, top])
+    start = torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
+
+    def embed(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = body(batch)
+        return h, top(h)
+
+    def report() -> HealthFigures:
+        network.eval()
+        figures = measure(embed, held_out, views, nt_xent)
+        network.train()
+        return figures
+
+    history = {0: report()}
+    for step in range(1, steps + 1):
+        chosen = images[torch.randint(0, len(images), (48,), generator=draws)]
+        first, second = view(chosen, draws), view(chosen, draws)
+        loss = nt_xent(embed(first)[1], embed(second)[1].roll(int(mis_ordered), 0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 70 == 0:
+            history[step] = report()
+    end = torch.cat([p.detach().flatten() for p in network.parameters()])
+    return Outcome(history, float((end - start).norm() / start.norm()))
+
+
+def assert_says(found: Verdict, name: str, exit_code: int, words: str, option: str) -> None:
+    assert found.verdict == name
+    assert found.exit_code == exit_code
+    assert words in found.sentence
+    assert "untrained" in found.sentence
+    assert len(found.causes) <= 2
+    assert option in found.remedy
+
+
+@pytest.fixture(scope="module")
+def healthy() -> Outcome:
+    return trained()
+
+
+def test_verdict_of_a_healthy_run_is_learning(healthy: Outcome) -> None:
+    found = healthy.verdict()
+    assert_says(found, "learning", 0, "Learning: ", "")
+    assert found.causes == ()
+    assert f"chance {1 / HELD_OUT:.1%}" in found.sentence
+
+
+def test_verdict_of_a_constant_output_is_collapsed() -> None:
+    found = trained(head=Constant).verdict()
+    assert_says(found, "collapsed", 4, "every image gets the same", Option.WARMUP_EPOCHS)
+    assert "dead" in found.causes[0]
+
+
+def test_verdict_of_a_constant_output_without_gradient_is_still_collapsed() -> None:
+    still = replace(trained(head=Constant, steps=0), parameter_change=0.0)
+    later = {**still.history, STEPS: still.history[0]}
+    found = replace(still, history=later).verdict()
+    assert_says(found, "collapsed", 4, "every image gets the same", Option.WARMUP_EPOCHS)
+
+
+def test_verdict_of_unrelated_positives_is_collapsed_by_the_views() -> None:
+    found = trained(mis_ordered=True).verdict()
+    assert_says(found, "collapsed", 4, "every image gets the same", Option.STRENGTH)
+    assert "share nothing" in found.causes[0]
+
+
+def test_verdict_of_unrelated_positives_under_batch_norm_is_chance() -> None:
+    found = trained(mis_ordered=True, head=standardized_projector).verdict()
+    assert_says(found, "at chance", 3, "do not match", Option.STRENGTH)
+
+
+def test_verdict_of_a_rank_one_head_is_partly_collapsed() -> None:
+    found = trained(head=OneDirection).verdict()
+    assert_says(found, "dimensional collapse", 5, "about 1.0 of 32", Option.LEARNING_RATE)
+
+
+def test_verdict_of_learning_rate_zero_is_unchanged() -> None:
+    run = trained(learning_rate=0.0)
+    words = "Nothing has changed since initialization"
+    assert_says(run.verdict(), "unchanged", 6, words, Option.LEARNING_RATE)
+    killed = verdict(run.history, steps_done=STEPS, steps_planned=STEPS)
+    assert_says(killed, "unchanged", 6, "Nothing was gained", Option.LEARNING_RATE)
+
+
+def test_verdict_of_identical_views_is_shortcut() -> None:
+    found = trained(view=unaltered).verdict()
+    assert_says(found, "shortcut", 7, "identical for 100% of the images", Option.STRENGTH)
+
+
+def figures(**changes: float) -> HealthFigures:
+    """A network that has learned: NT-Xent of 128 images at temperature 0.2."""
+    start = HealthFigures(
+        images=128, width_h=64, width_z=32, loss=3.8, chance_level=5.54, scattered=5.94, lower_bound=1.27,
+        spread=0.9, spread_h=0.5, rank_h=20.0, rank_z=17.0, alignment=0.6, uniformity=-2.8,
+        retrieval=0.4, retrieval_h=0.4, positive_cosine=0.7, negative_cosine=0.1,
+        identical_views=0.0, color_retrieval=0.07, thumbnail_retrieval=0.3,
+    )  # fmt: skip
+    return replace(start, **changes)
+
+
+UNTRAINED = figures(loss=5.5, spread=0.1, rank_h=8.0, rank_z=2.0, retrieval=0.05)
+
+
+def judged(*reports: HealthFigures, planned: int = 1000, **options: int) -> Verdict:
+    """The verdict after reports that are 250 steps apart."""
+    history = {250 * i: report for i, report in enumerate(reports)}
+    return verdict(history, steps_done=max(history), steps_planned=planned, **options)
+
+
+def test_verdict_needs_two_hundred_steps() -> None:
+    history = {0: UNTRAINED, 100: figures(spread=0.0)}
+    found = verdict(history, steps_done=199, steps_planned=1000)
+    assert (found.verdict, found.exit_code) == ("too early", 0)
+    assert "199 of 1,000" in found.sentence
+    assert Option.EPOCHS not in found.remedy
+    assert Option.EPOCHS in verdict(history, steps_done=100, steps_planned=100).remedy
+
+
+def test_verdict_needs_a_report_after_training() -> None:
+    assert verdict({0: UNTRAINED}, steps_done=500, steps_planned=500).verdict == "too early"
+
+
+def test_verdict_needs_the_untrained_network() -> None:
+    with pytest.raises(InvalidValue, match="step 0"):
+        verdict({10: UNTRAINED}, steps_done=500, steps_planned=500)
+
+
+def test_verdict_is_too_early_while_improving_long_before_the_end() -> None:
+    found = judged(UNTRAINED, figures(), planned=1000)
+    assert found.verdict == "too early"
+    assert found.sentence.startswith("Too early to stop: 250 of 1,000 steps")
+    assert judged(UNTRAINED, figures(), planned=500).verdict == "learning"
+    assert judged(UNTRAINED, figures(), figures(), planned=5000).verdict == "learning"
+
+
+def test_verdict_of_few_images_says_so() -> None:
+    for images in (15, 128):
+        before, now = replace(UNTRAINED, images=images), figures(images=images)
+        found = judged(before, now, planned=500)
+        assert found.verdict == "learning"
+        assert ("Only 15 held-out images say so" in found.sentence) == (images == 15)
+
+
+def test_verdict_says_that_a_flat_loss_still_learns() -> None:
+    flat = judged(UNTRAINED, figures(), figures(loss=3.81, rank_h=21.0), planned=500)
+    assert flat.verdict == "learning"
+    assert "although the loss is flat" in flat.sentence
+    done = judged(UNTRAINED, figures(), figures(loss=3.81, rank_h=20.1), planned=500)
+    assert "flat" not in done.sentence
+    jitter = judged(UNTRAINED, figures(), figures(retrieval=0.42), planned=500)
+    assert "flat" not in jitter.sentence
+
+
+@pytest.mark.parametrize(
+    ("cue", "words"), [("color_retrieval", "color"), ("thumbnail_retrieval", "8 x 8")]
+)
+def test_verdict_suspects_a_cue_that_solves_the_task(cue: str, words: str) -> None:
+    solved = figures(loss=1.3, retrieval=1.0)
+    found = judged(UNTRAINED, replace(solved, **{cue: 0.97}), planned=250)
+    assert_says(found, "shortcut", 7, words, Option.STRENGTH)
+    assert "97%" in found.sentence
+    assert judged(UNTRAINED, solved, planned=250).verdict == "learning"
+
+
+RANKS = (20.0, 18.0, 14.0, 9.0)
+
+
+def test_verdict_of_a_rank_that_halves_while_matching_no_better_is_partly_collapsed() -> None:
+    reports = [figures(rank_h=rank) for rank in RANKS]
+    assert_says(judged(UNTRAINED, *reports), "dimensional collapse", 5, "9.0 of 64", "")
+    better = [replace(report, retrieval=0.4 + 0.05 * i) for i, report in enumerate(reports)]
+    assert judged(UNTRAINED, *better).verdict == "learning"
+    # As of SimCLR with local crops in its last epochs: narrower, and matching no more often than
+    # three reports before, but far more often than at its widest.
+    annealed = [
+        replace(report, retrieval=0.2 if i == 0 else 0.4) for i, report in enumerate(reports)
+    ]
+    assert judged(UNTRAINED, *annealed).verdict == "learning"
+    recovered = [*reports, figures(rank_h=9.5)]
+    assert judged(UNTRAINED, *recovered).verdict == "learning"
+
+
+def test_verdict_lets_labels_draw_the_rank_down_to_the_classes() -> None:
+    reports = [figures(rank_z=rank) for rank in RANKS]
+    assert judged(UNTRAINED, *reports, classes=10).verdict == "learning"
+    assert judged(UNTRAINED, *reports, classes=30).verdict == "dimensional collapse"
+
+
+def test_verdict_with_labels_counts_the_loss_where_views_match_no_more_often() -> None:
+    nearer = figures(loss=5.0, retrieval=0.05)
+    assert judged(UNTRAINED, nearer, planned=250, classes=10).verdict == "learning"
+    assert judged(UNTRAINED, nearer, planned=250).verdict == "unchanged"
+
+
+def test_verdict_of_a_run_that_only_scatters_its_embeddings_is_unchanged() -> None:
+    # As measured of the small network at a learning rate of 1.
+    scattered = figures(loss=4.99, spread=0.57, rank_h=6.2, rank_z=3.7, retrieval=0.055)
+    found = judged(UNTRAINED, scattered, planned=250)
+    assert_says(found, "unchanged", 6, "Nothing was gained", Option.LEARNING_RATE)
+
+
+def test_verdict_of_a_supervised_run_sees_the_neighbors_accuracy() -> None:
+    # As measured of cross-entropy on 3,000 photographs: the untrained network is nearer to the loss
+    # of equal embeddings than one that has learned to tell classes apart.
+    before, now = figures(loss=5.532, spread=0.071, retrieval=0.016), figures(
+        loss=6.07, spread=0.92, rank_h=40.0, retrieval=0.03
+    )  # fmt: skip
+    options = {"steps_done": 308, "steps_planned": 308, "parameter_change": 1.0}
+    history = {0: before, 308: now}
+    for accuracies, expected in (
+        ((0.165, 0.441), "learning"), ((0.165, 0.17), "unchanged"), (None, "unchanged"),
+    ):  # fmt: skip
+        found = verdict(history, **options, classes=10, accuracies=accuracies)
+        assert found.verdict == expected
+    assert verdict(history, **options, accuracies=(0.165, 0.441)).verdict == "unchanged"
+
+
+def test_verdict_of_a_narrow_network_whose_views_match_is_not_collapsed() -> None:
+    narrow = figures(loss=5.53, spread=0.03, rank_z=1.6)
+    start = replace(narrow, retrieval=0.2)
+    assert judged(start, narrow, planned=250).verdict == "learning"
+
+
+def test_verdict_of_embeddings_that_are_not_finite_is_collapsed() -> None:
+    found = judged(UNTRAINED, figures(loss=math.nan, spread=math.nan), planned=250)
+    assert (found.verdict, found.exit_code) == ("collapsed", 4)
+    assert Option.LEARNING_RATE in found.remedy
+
+
+def test_verdict_of_parameters_that_ran_away_for_nothing_is_diverged() -> None:
+    # As measured at a learning rate of 1,000: more loss than unrelated embeddings have.
+    far = figures(loss=6.1, spread=0.9, rank_h=3.5, retrieval=0.015)
+    for planned, history in ((250, {0: UNTRAINED, 250: far}), (40, {0: UNTRAINED, 40: far})):
+        options = {"steps_done": planned, "steps_planned": planned, "parameter_change": 7000.0}
+        found = verdict(history, **options)
+        assert_says(found, "collapsed", 4, "Diverged: ", Option.LEARNING_RATE)
+        assert "7,000 times" in found.sentence
+        assert not verdict(history, **{**options, "parameter_change": 9.0}).sentence.startswith("D")
+        # Weights that BatchNorm makes scale-free may grow far while the network learns.
+        history = {**history, planned: figures()}
+        assert verdict(history, **options).verdict in {"learning", "too early"}
+
+
+def test_verdict_of_a_run_that_was_given_up_says_why() -> None:
+    found = diverged("10 steps in a row were refused", 12)
+    assert (found.verdict, found.exit_code, found.step) == ("collapsed", 4, 12)
+    assert "10 steps in a row were refused" in found.sentence
+
+
+def test_verdict_ignores_reports_after_the_step_it_is_asked_for(healthy: Outcome) -> None:
+    later = {**healthy.history, STEPS + 500: figures(spread=0.0, loss=5.54, retrieval=0.0)}
+    found = verdict(later, steps_done=STEPS, steps_planned=STEPS)
+    assert found.verdict == "learning"
+
+
+def test_verdict_exit_codes_leave_the_shells_and_the_errors_codes_alone() -> None:
+    bad = [code for name, code in EXIT_CODES.items() if name not in {"learning", "too early"}]
+    assert len(set(bad)) == len(bad) == 5
+    assert not {0, 1, 2} & set(bad)
+    assert EXIT_CODES["learning"] == EXIT_CODES["too early"] == 0
+
+
+def test_verdict_becomes_the_json_of_a_run_folder() -> None:
+    found = judged(UNTRAINED, figures(), planned=250)
+    assert found.to_json() == {
+        "verdict": "learning", "sentence": found.sentence, "causes": [], "remedy": "", "step": 250,
+    }  # fmt: skip

@@ -1,0 +1,138 @@
+"""What a plan says before the first step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import coview
+from coview.core.errors import CoviewError, InvalidValue, UnknownName
+from coview.methods import logo
+from coview.planning.plan import in_memory
+from coview.planning.text import about_method, about_precision, about_scratch
+from coview.recipes import change, recipe
+from small_run import SMALL, pictures
+
+
+def test_plan_names_method_recipe_views_objective_and_temperature():
+    said = about_method(recipe("simclr-cpu"))
+    assert said == ("simclr (recipe simclr-cpu): views 2 of 32 px, NTXent at temperature 0.1.")
+
+
+def test_plan_says_what_repels_and_what_is_learned():
+    base = change(recipe("moco-cpu"), learn_temperature=True)
+    method = logo(base.method, local_size=16, affinity="cosine", gradient_ratio=0.5)
+    said = about_method(replace(base, method=method))
+    assert "2 of 32 px and 2 of 16 px" in said
+    assert "temperature 0.2, which is learned" in said
+    assert said.endswith("local views repelled by CosineAffinity (gradient ratio 0.5).")
+
+
+def test_micro_batch_of_the_whole_batch_is_said_to_have_no_effect():
+    asked = change(recipe("simclr-cpu"), micro_batch=512, encoder="resnet18/8-small", size=8)
+    found, sentences = in_memory(asked, torch.device("cpu"), 1)
+    assert found.passes.micro_batch is None
+    assert sentences == ["--micro-batch 512 has no effect: the batch is of 128 images."]
+
+
+@pytest.mark.parametrize(("size", "sentences"), [(8, 1), (32, 0)])
+def test_float32_where_the_hardware_has_bf16_is_explained(monkeypatch, size, sentences):
+    for room in ("training.precision", "runs.reasons"):
+        monkeypatch.setattr(f"coview.{room}.computes_in_bf16", lambda device: True)
+    asked = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=size)
+    said = list(about_precision(asked, torch.device("cpu")))
+    assert len(said) == sentences
+    assert all("float32" in sentence for sentence in said)
+
+
+def test_float32_is_not_explained_where_it_was_asked_for_or_there_is_no_bf16(monkeypatch):
+    small = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=8)
+    monkeypatch.setattr("coview.planning.text.computes_in_bf16", lambda device: False)
+    assert not list(about_precision(small, torch.device("cpu")))
+    monkeypatch.setattr("coview.planning.text.computes_in_bf16", lambda device: True)
+    assert not list(about_precision(replace(small, precision="fp32"), torch.device("cpu")))
+
+
+def test_little_data_or_few_steps_are_said_but_not_to_a_run_that_has_weights(tmp_path, said):
+    assert not list(about_scratch(recipe("simclr-cpu"), 50_000))
+    assert list(about_scratch(recipe("simclr-cpu"), 1_900))
+    assert list(about_scratch(replace(recipe("simclr-cpu"), epochs=1), 50_000))
+    run = coview.pretrain(pictures(), out=tmp_path / "run", epochs=1, **SMALL)
+    assert any("--weights" in line for line in said)
+    said.clear()
+    coview.pretrain(pictures(), weights=run.path, epochs=1, dry_run=True, **SMALL)
+    assert not any("--weights" in line for line in said)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    for room in ("start", "finish"):
+        monkeypatch.setattr(f"coview.runs.{room}.say", lambda *words: lines.append(" ".join(words)))
+    return lines
+
+
+def test_dry_run_makes_no_folder_and_minds_none(tmp_path, said):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert coview.pretrain(pictures(), out=tmp_path / "full", dry_run=True, **SMALL) is None
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["file"]
+    assert said[1].startswith("simclr (recipe ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": "nofile"}, {"classes_per_batch": 4}, {"epochs": 1, "warmup_epochs": 5},
+        {"recipe": "simcrl"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_dry_run_refuses_what_a_run_would_refuse(tmp_path, options):
+    images = pictures()[0]
+    for dry_run in (False, True):
+        with pytest.raises(CoviewError):
+            coview.pretrain(images, out=tmp_path / "run", dry_run=dry_run, **{**SMALL, **options})
+        assert not (tmp_path / "run").exists()
+
+
+def test_budget_that_leaves_no_time_for_training_says_where_it_goes():
+    with pytest.raises(InvalidValue, match="about 15 s go to opening the data, judging"):
+        coview.pretrain(pictures(), budget="15s", dry_run=True, **SMALL)
+
+
+def test_budget_with_epochs_keeps_them_and_says_so(said):
+    coview.pretrain(pictures(), budget="5m", epochs=3, dry_run=True, **SMALL)
+    text = " ".join(said)
+    assert "--epochs 3 is kept" in text
+    assert "fastest" not in text
+    assert ", 3 epochs of " in text
+
+
+def test_encoder_that_was_asked_for_is_not_explained_by_the_images(said):
+    coview.pretrain(pictures(), epochs=1, dry_run=True, **SMALL)
+    text = " ".join(said)
+    assert "as asked" in text
+    assert ", 1 epoch of " in text
+
+
+def test_a_learned_temperature_is_said_at_the_end_and_recorded(tmp_path, said):
+    run = coview.pretrain(
+        pictures(), out=tmp_path / "run", epochs=2, learn_temperature=True, **SMALL
+    )
+    health = [row for row in run.metrics if row["kind"] == "health"]
+    assert health[0]["temperature"] == pytest.approx(0.1)
+    assert health[-1]["temperature"] != health[0]["temperature"]
+    assert any(line.startswith("Temperature: 0.") for line in said)
+
+
+def test_temperature_cannot_be_learned_where_there_is_none():
+    with pytest.raises(InvalidValue, match="--learn-temperature means nothing to byol"):
+        change(recipe("byol-cpu"), learn_temperature=True)
+
+
+def test_recipe_value_of_the_users_own_is_asked_for_in_a_sentence():
+    from coview.core.values import decode
+
+    with pytest.raises(UnknownName, match=r"'Twice'.*import the file that defines it"):
+        decode({"type": "Twice"}, [])

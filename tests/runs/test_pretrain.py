@@ -1,0 +1,218 @@
+"""The main job on a small scale, with every part real."""
+
+import json
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import coview
+from coview.cli import main
+from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
+from coview.data import open_images
+from coview.data.held_out import hold_out
+from coview.recipes import change, recipe
+from small_run import SMALL, pictures
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return coview.pretrain(
+        pictures(), out=tmp_path_factory.mktemp("runs") / "small", epochs=3, **SMALL
+    )
+
+
+def test_a_run_leaves_all_its_files(run):
+    expected = {
+        "run.json", "metrics.jsonl", "verdict.json", "report.html", "encoder/model.safetensors",
+        "encoder/config.json", "report/views.png", "report/gallery.npz",
+    }  # fmt: skip
+    assert {name for name in expected if (run.path / name).is_file()} == expected
+    kinds = [row["kind"] for row in run.metrics]
+    assert kinds.count("health") == 4  # untrained and three epochs
+    assert kinds.count("knn") == 4
+
+
+def test_a_young_run_is_called_too_early(run):
+    assert run.verdict["verdict"] == "too early"
+    assert not run.is_stopped
+
+
+def test_loaded_encoder_gives_the_embedded_features(run):
+    images, _ = pictures()
+    encoder = coview.load(run.path)
+    table = coview.embed(run.path, images[:5], taps=("h", "z"))
+    assert table.column_names == ["id", "name", "label", "h", "z"]
+    embedded = torch.tensor(table["h"].to_pylist())
+    assert embedded.shape == (5, encoder.features)
+    exported = coview.embed(run.path / "encoder", images[:5])
+    assert torch.allclose(embedded, torch.tensor(exported["h"].to_pylist()), atol=1e-5)
+
+
+def test_embeddings_are_written_as_parquet(run, tmp_path):
+    coview.embed(run.path, pictures()[0][:5], out=tmp_path / "x.parquet")
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == 5
+
+
+def test_evaluation_stands_beside_untrained_and_pixels(run):
+    results = coview.evaluate(run.path, pictures(), test=pictures(60, seed=1))
+    assert {result["protocol"] for result in results} == {"knn", "linear"}
+    for result in results:
+        assert all({"accuracy", "untrained", "pixels"} <= row.keys() for row in result["results"])
+    assert len(run.evaluations) == 2
+    assert "linear" in (run.path / "report.html").read_text()
+
+
+def test_a_stopped_run_goes_on_to_the_bits_it_would_have_had(run, tmp_path, monkeypatch):
+    from coview.training import StopSignals
+
+    monkeypatch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
+    stopped = coview.pretrain(pictures(), out=tmp_path / "again", epochs=3, **SMALL)
+    assert stopped.is_stopped
+    monkeypatch.undo()
+    ended = coview.resume(stopped.path, data=pictures(), device="cpu", workers=0)
+    assert not ended.is_stopped
+    ours, theirs = ((r.path / "encoder/model.safetensors").read_bytes() for r in (ended, run))
+    assert ours == theirs
+    assert [row["loss"] for row in ended.metrics if row["kind"] == "step"] == [
+        row["loss"] for row in run.metrics if row["kind"] == "step"
+    ]
+
+
+def test_an_ended_run_is_not_resumed(run):
+    with pytest.raises(RunError, match="has ended"):
+        coview.resume(run.path, data=pictures())
+
+
+def test_other_images_are_no_continuation(tmp_path, monkeypatch):
+    from coview.training import StopSignals
+
+    monkeypatch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
+    stopped = coview.pretrain(pictures(), out=tmp_path / "again", epochs=1, **SMALL)
+    with pytest.raises(RunError, match="have changed"):
+        coview.resume(stopped.path, data=pictures(150))
+
+
+def test_an_existing_folder_is_never_written_into(run):
+    with pytest.raises(RunError, match="exists already"):
+        coview.pretrain(pictures(), out=run.path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "words"),
+    [
+        ({"epochs": 0}, InvalidValue, "--epochs is 0"),
+        ({"batch": 100_000}, InvalidValue, "does not fit"),
+        ({"batch": 1}, InvalidValue, "at least 2"),
+        ({"recipe": "simclr-cp"}, UnknownName, "simclr-cpu"),
+        ({"recipe": 5}, InvalidValue, "recipe is 5"),
+        ({"encoder": "resnet19"}, UnknownName, "resnet18"),
+        ({"precision": "fp8"}, UnknownName, "fp32"),
+        ({"optimizer": "adamv", "learning_rate": 1e-3}, UnknownName, "adamw"),
+        ({"optimizer": "lars"}, InvalidValue, "--learning-rate"),
+        ({"learning_rate": -1.0}, InvalidValue, "learning rate"),
+        ({"temperature": 0.0}, InvalidValue, "temperature"),
+        ({"budget": "30"}, InvalidValue, "30m"),
+        ({"seed": -1}, InvalidValue, "seed"),
+        ({"warmup_epochs": 50.0}, InvalidValue, "warm-up"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_no_folder(tmp_path, changes, kind, words):
+    setting = {**SMALL, "epochs": 1, **changes}
+    with pytest.raises(kind, match=words) as caught:
+        coview.pretrain(pictures(), out=tmp_path / "x", **setting)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "x").exists()
+
+
+def test_two_images_are_too_few(tmp_path):
+    with pytest.raises(DataError, match="2 usable images"):
+        coview.pretrain(pictures(2), out=tmp_path / "x", **SMALL)
+
+
+def test_supcon_without_labels_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="labels"):
+        coview.pretrain(pictures()[0], recipe="supcon", out=tmp_path / "x", epochs=1, **SMALL)
+
+
+def test_supcon_learns_from_labels(tmp_path):
+    run = coview.pretrain(pictures(), recipe="supcon", out=tmp_path / "x", epochs=1, **SMALL)
+    assert run.recipe.method.name == "supcon"
+
+
+def test_training_starts_from_weights(run, tmp_path):
+    again = coview.pretrain(
+        pictures(), out=tmp_path / "x", epochs=1, weights=run.path, **SMALL, learning_rate=1e-12
+    )
+    before, after = (
+        coview.load(path)(torch.zeros(1, 3, 8, 8)).detach() for path in (run.path, again.path)
+    )
+    assert torch.allclose(before, after, atol=0.3 * float(before.abs().max()))
+
+
+def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
+    assert coview.pretrain(pictures(), out=tmp_path / "x", dry_run=True, **SMALL) is None
+    assert not (tmp_path / "x").exists()
+    assert "views/s measured here" in capsys.readouterr().out
+
+
+def test_a_budget_chooses_epochs_that_fit(tmp_path, capsys):
+    coview.pretrain(pictures(), out=tmp_path / "x", dry_run=True, budget="30s", **SMALL)
+    assert "epochs" in capsys.readouterr().out
+
+
+def test_the_command_line_does_the_same(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image in enumerate(pictures(60)[0]):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    words = [
+        "pretrain", str(folder), "--out", str(tmp_path / "run"), "--size", "8", "--epochs", "1",
+        "--encoder", "resnet18/8-small", "--batch", "16", "--allow-broken",
+    ]  # fmt: skip
+    assert main(words) == 0
+    assert "1 file could not be used and is left out" in capsys.readouterr().out
+    description = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert description["data"]["quarantined"] == 1
+    assert "broken.png" in (tmp_path / "run" / "quarantine.jsonl").read_text()
+    assert main(["doctor", str(tmp_path / "run")]) == 0
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert main(["views", str(folder), "--out", str(tmp_path / "v.png"), "--images", "2"]) == 0
+    assert main(["export", str(tmp_path / "run"), "--to", "safetensors"]) == 0
+    assert main(["embed", str(tmp_path / "run"), str(folder), "--allow-broken"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pretrian", "x"], "pretrain"),
+        (["pretrain", "x", "--learning-rate", "abc"], "expected a number"),
+        (["pretrain", "no-such-folder"], "no"),
+        (["evaluate", "no-such-run", "--data", "x"], "no run folder"),
+        (["recipes", "simclr-cpo"], "simclr-cpu"),
+    ],
+)
+def test_the_command_line_answers_a_mistake_with_one_line_and_2(words, expected, capsys):
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    assert expected in said
+    assert "\n" not in said
+
+
+def test_the_seed_of_a_recipe_is_that_of_plan_and_training(tmp_path):
+    own = replace(
+        change(recipe("simclr-cpu"), **{k: SMALL[k] for k in ("size", "encoder")}), seed=5
+    )
+    images = pictures(400)[0]
+    run = coview.pretrain(
+        images, recipe=own, out=tmp_path / "run", epochs=1, batch=8, device="cpu", workers=0
+    )
+    store = open_images(images)
+    trained = len(hold_out(store, 5)[0])
+    assert trained != len(hold_out(store, 0)[0])
+    assert run.description["total_steps"] == trained // 8
+    assert max(row["step"] for row in run.metrics) == trained // 8
