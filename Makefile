@@ -26,7 +26,7 @@ check: $(STAMP)     ## linter, formatter and type checker
 	$(BIN)/mypy
 
 docs: $(STAMP)      ## docs/methods.md, from the methods and recipes themselves
-	$(BIN)/coview recipes --page docs/methods.md
+	$(BIN)/python scripts/methods_page.py docs/methods.md
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-SMALL = {"size": 8, "encoder": "resnet18/8-small", "batch": 32, "device": "cpu", "workers": 1}
+SMALL = {"size": 8, "encoder": "resnet18/8-small", "batch_size": 32, "device": "cpu", "workers": 1}
 
 
 def pictures(count=160, size=12, seed=0):

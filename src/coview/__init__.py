@@ -4,8 +4,9 @@
 
     run = coview.pretrain("photos/", epochs=100)
     encoder = coview.load("runs/photos")            # images [B, 3, H, W] in [0, 1] -> h [B, D]
-    scores = coview.evaluate("runs/photos", "labeled/")
+    results = coview.evaluate("runs/photos", "labeled/")
     table = coview.embed("runs/photos", "photos/")
+    classifier = coview.finetune("runs/photos", "labeled/", labels="10%")
 
 Importing this package is cheap: torch is loaded by the first call, not by the import.
 """
@@ -14,11 +15,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from coview.runs import Run, embed, evaluate, load, pretrain, resume
+from coview.core.version import VERSION
 
-__version__ = "0.1.0"
-__all__ = ["Run", "__version__", "embed", "evaluate", "load", "pretrain", "resume"]
+if TYPE_CHECKING:
+    from coview.runs import (
+        Run,
+        embed,
+        evaluate,
+        export,
+        finetune,
+        load,
+        predict,
+        pretrain,
+        resume,
+    )
+
+__version__ = VERSION
+__all__ = [
+    "Run", "__version__", "embed", "evaluate", "export", "finetune", "load", "predict", "pretrain",
+    "resume",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -27,3 +43,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(runs, name)
     raise AttributeError(f"module 'coview' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from coview.cli.options import argument, option, parse
+from coview.cli.options import as_options, parse
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.options import argument, option, takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +74,24 @@ def test_spinning_is_limited_unless_the_user_has_said_otherwise(monkeypatch):
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     share_cores()
     assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
+def test_the_function_takes_what_the_command_takes():
+    @takes(Example)
+    def run(options):
+        return options
+
+    words = ["x", "--learning-rate", "0.3", "--download"]
+    assert run("x", learning_rate=0.3, download=True) == parse(Example, "try", words)
+    assert run(data="x", epochs=4.0).epochs == 4
+    with pytest.raises(UnknownName, match="'learning_rate'"):
+        run("x", lerning_rate=0.3)
+    with pytest.raises(InvalidValue, match="`data` is missing: the images"):
+        run(epochs=3)
+    with pytest.raises(InvalidValue, match="takes data without a name"):
+        run("x", 3)
+
+
+def test_fields_in_backticks_are_spelled_as_options():
+    sentence = "Raise `learning_rate`, look at `data`, not `nosuch`."
+    assert as_options(sentence, Example) == "Raise --learning-rate, look at DATA, not `nosuch`."

@@ -8,10 +8,14 @@ import torch
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.methods import logo
-from coview.planning.plan import in_memory
+from coview.planning.plan import fit_memory
 from coview.planning.text import about_method, about_precision, about_scratch
+from coview.planning.trial import Trial
 from coview.recipes import change, recipe
+from coview.training.precision import Precision
 from small_run import SMALL, pictures
+
+CPU = torch.device("cpu")
 
 
 def test_plan_names_method_recipe_views_objective_and_temperature():
@@ -29,28 +33,61 @@ def test_plan_says_what_repels_and_what_is_learned():
 
 
 def test_micro_batch_of_the_whole_batch_is_said_to_have_no_effect():
-    asked = change(recipe("simclr-cpu"), micro_batch=512, encoder="resnet18/8-small", size=8)
-    found, sentences = in_memory(asked, torch.device("cpu"), 1)
-    assert found.passes.micro_batch is None
-    assert sentences == ["--micro-batch 512 has no effect: the batch is of 128 images."]
+    wanted = change(recipe("simclr-cpu"), micro_batch=512, encoder="resnet18/8-small", size=8)
+    fitted, notes = fit_memory(Trial(wanted, CPU), 1)
+    assert fitted.passes.micro_batch is None
+    assert notes == ("`micro_batch` 512 has no effect: the batch is of 128 images.",)
 
 
 @pytest.mark.parametrize(("size", "sentences"), [(8, 1), (32, 0)])
 def test_float32_where_the_hardware_has_bf16_is_explained(monkeypatch, size, sentences):
-    for room in ("training.precision", "runs.reasons"):
-        monkeypatch.setattr(f"coview.{room}.computes_in_bf16", lambda device: True)
-    asked = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=size)
-    said = list(about_precision(asked, torch.device("cpu")))
-    assert len(said) == sentences
-    assert all("float32" in sentence for sentence in said)
+    for module in ("training.precision", "planning.text"):
+        monkeypatch.setattr(f"coview.{module}.computes_in_bf16", lambda device: True)
+    wanted = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=size)
+    notes = list(about_precision(wanted, Trial(wanted, CPU).precision))
+    assert len(notes) == sentences
+    assert all("float32" in note for note in notes)
 
 
-def test_float32_is_not_explained_where_it_was_asked_for_or_there_is_no_bf16(monkeypatch):
-    small = change(recipe("simclr-cpu"), encoder="resnet18/8-medium", size=8)
-    monkeypatch.setattr("coview.planning.text.computes_in_bf16", lambda device: False)
-    assert not list(about_precision(small, torch.device("cpu")))
-    monkeypatch.setattr("coview.planning.text.computes_in_bf16", lambda device: True)
-    assert not list(about_precision(replace(small, precision="fp32"), torch.device("cpu")))
+@pytest.mark.parametrize(("has_bf16", "precision"), [(False, "auto"), (True, "fp32")])
+def test_float32_is_not_explained_where_it_was_asked_for_or_there_is_no_bf16(
+    monkeypatch, has_bf16, precision
+):
+    small = change(recipe("simclr-cpu"), size=8, precision=precision)
+    monkeypatch.setattr("coview.planning.text.computes_in_bf16", lambda device: has_bf16)
+    assert not list(about_precision(small, Precision(CPU, "fp32")))
+
+
+def test_a_recipe_as_a_value_is_trained_exactly_or_refused(said):
+    images = pictures()
+    mine = replace(change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small"), epochs=1)
+    with pytest.raises(InvalidValue, match="`batch_size` 256 does not fit: .* images are left"):
+        coview.pretrain(images, recipe=replace(mine, batch_size=256), dry_run=True, device="cpu")
+    with pytest.raises(InvalidValue, match="`budget` does not go with it"):
+        coview.pretrain(images, recipe=mine, budget="5m", dry_run=True, device="cpu")
+    coview.pretrain(images, recipe=replace(mine, batch_size=64), dry_run=True, device="cpu")
+    assert any(line.startswith("Batch 64, 1 epoch ") for line in said)
+    ten = replace(recipe("supervised-cpu"), epochs=1, batch_size=64)
+    with pytest.raises(InvalidValue, match="has 10 classes and the images have 3"):
+        coview.pretrain(images, recipe=ten, size=8, dry_run=True, device="cpu")
+
+
+def test_a_recipe_as_a_value_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    mine = change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small")
+    monkeypatch.setattr("coview.planning.plan.usable_bytes", lambda device: 1e6)
+    with pytest.raises(InvalidValue, match=r"is not changed: set its passes to Passes\("):
+        fit_memory(Trial(mine, CPU), 1, exact=True)
+    fitted, notes = fit_memory(Trial(mine, CPU), 1)
+    assert fitted.passes != mine.passes
+    assert len(notes) == 1
+
+
+def test_a_smaller_batch_than_that_of_a_named_recipe_is_said(said):
+    coview.pretrain(
+        pictures(), recipe="simclr-cpu", size=8, encoder="resnet18/8-small", epochs=1,
+        dry_run=True, device="cpu",
+    )  # fmt: skip
+    assert any("in place of the recipe's 128" in line for line in said)
 
 
 def test_little_data_or_few_steps_are_said_but_not_to_a_run_that_has_weights(tmp_path, said):
@@ -58,17 +95,17 @@ def test_little_data_or_few_steps_are_said_but_not_to_a_run_that_has_weights(tmp
     assert list(about_scratch(recipe("simclr-cpu"), 1_900))
     assert list(about_scratch(replace(recipe("simclr-cpu"), epochs=1), 50_000))
     run = coview.pretrain(pictures(), out=tmp_path / "run", epochs=1, **SMALL)
-    assert any("--weights" in line for line in said)
+    assert any("`weights`" in line for line in said)
     said.clear()
     coview.pretrain(pictures(), weights=run.path, epochs=1, dry_run=True, **SMALL)
-    assert not any("--weights" in line for line in said)
+    assert not any("`weights`" in line for line in said)
 
 
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    for room in ("start", "finish"):
-        monkeypatch.setattr(f"coview.runs.{room}.say", lambda *words: lines.append(" ".join(words)))
+    for module in ("start", "finish", "pretrain"):
+        monkeypatch.setattr(f"coview.runs.{module}.say", lambda *line: lines.append(" ".join(line)))
     return lines
 
 
@@ -97,14 +134,14 @@ def test_dry_run_refuses_what_a_run_would_refuse(tmp_path, options):
 
 
 def test_budget_that_leaves_no_time_for_training_says_where_it_goes():
-    with pytest.raises(InvalidValue, match="about 15 s go to opening the data, judging"):
+    with pytest.raises(InvalidValue, match="about 15 s go to opening the data, evaluation"):
         coview.pretrain(pictures(), budget="15s", dry_run=True, **SMALL)
 
 
 def test_budget_with_epochs_keeps_them_and_says_so(said):
     coview.pretrain(pictures(), budget="5m", epochs=3, dry_run=True, **SMALL)
     text = " ".join(said)
-    assert "--epochs 3 is kept" in text
+    assert "`epochs` 3 is kept" in text
     assert "fastest" not in text
     assert ", 3 epochs of " in text
 
@@ -127,7 +164,7 @@ def test_a_learned_temperature_is_said_at_the_end_and_recorded(tmp_path, said):
 
 
 def test_temperature_cannot_be_learned_where_there_is_none():
-    with pytest.raises(InvalidValue, match="--learn-temperature means nothing to byol"):
+    with pytest.raises(InvalidValue, match="`learn_temperature` has no effect on byol"):
         change(recipe("byol-cpu"), learn_temperature=True)
 
 

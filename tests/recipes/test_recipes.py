@@ -1,15 +1,30 @@
 """All recipes: whole, distinct, and with the numbers that the papers give."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
-from coview.core.errors import InvalidValue
+from coview.cli.options import parse
+from coview.core.errors import CoviewError, InvalidValue
+from coview.core.options import option
 from coview.core.values import decode, encode, fingerprint
-from coview.methods import EMA, Queue
+from coview.methods import EMA, Queue, named, registry
+from coview.options import RecipeOptions
+from coview.planning import defaults
 from coview.planning.defaults import default_recipe
-from coview.recipes import METHODS, RECIPES, change, for_classes, known_values, recipe
+from coview.recipes import (
+    METHODS,
+    RECIPES,
+    apply_options,
+    change,
+    for_classes,
+    known_values,
+    recipe,
+)
+from coview.recipes.finetune import for_label_share
 from coview.views import Jitter, asymmetric
+from coview.views import simclr as simclr_plan
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -29,7 +44,7 @@ def test_no_two_recipes_are_the_same():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_fits_every_size_and_device(method, side, device):
     found = default_recipe(method, side=side, images=5000, device=device)
-    assert found.name == f"{method}-fitting"
+    assert found.name == f"{method}-auto"
     assert found.image_size <= (224 if device == "cuda" else 96)
     assert found.rates(5000).max() > 0
     if found.image_size > 32:
@@ -111,10 +126,11 @@ def test_strength_of_views_without_color_jitter_is_refused():
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"jitter_strength": -1.0}, "--strength is -1"), ({"size": 0}, "--size is 0"),
-        ({"epochs": "abc"}, "epochs is 'abc'; expected a number"),
-        ({"learning_rate": "abc"}, "learning_rate is 'abc'; expected a number"),
-        ({"batch": [8]}, r"batch is \[8\]; expected a number"),
+        ({"jitter_strength": -1.0}, "`jitter_strength` is -1"), ({"size": 0}, "`size` is 0"),
+        ({"epochs": "abc"}, "`epochs` is 'abc'; expected a number"),
+        ({"learning_rate": "abc"}, "`learning_rate` is 'abc'; expected a number"),
+        ({"batch_size": [8]}, r"`batch_size` is \[8\]; expected a whole number"),
+        ({"batch_size": 8.5}, "`batch_size` is 8.5; expected a whole number"),
     ],
     ids=str,
 )  # fmt: skip
@@ -140,7 +156,7 @@ def test_crops_are_options_of_any_recipe():
 
 def test_classes_per_batch_divide_the_batch():
     assert change(recipe("supcon-cpu"), classes_per_batch=8).classes_per_batch == 8
-    with pytest.raises(InvalidValue, match="multiple"):
+    with pytest.raises(InvalidValue, match="divisor of the batch"):
         change(recipe("supcon-cpu"), classes_per_batch=7)
 
 
@@ -150,3 +166,89 @@ def test_simclr_on_a_cpu_is_tuned_for_small_images_and_for_photographs_apart(sid
     assert found.method == expected.method
     assert found.optimizer == expected.optimizer
     assert found.encoder == expected.encoder
+
+
+def test_numbers_of_numpy_are_taken_as_pythons():
+    changed = change(recipe("simclr-cpu"), epochs=np.float32(2), batch_size=np.int64(64))
+    assert (changed.epochs, changed.batch_size) == (2.0, 64)
+    assert (type(changed.epochs), type(changed.batch_size)) == (float, int)
+
+
+def test_set_reaches_any_field_and_checks_its_type():
+    base = recipe("moco-cpu")
+    settings = (
+        "method.memory.length=128", "method.views.views.1.blur=none", "optimizer.nesterov=false",
+        "method.views.views.0.crop.area=0.3,0.9", "method.target.start=0.5",
+    )  # fmt: skip
+    changed = change(base, set=settings).method
+    assert changed.memory == Queue(length=128)
+    assert changed.target == EMA(start=0.5, end=0.99)
+    assert changed.views.views[0].crop.area == (0.3, 0.9)
+    assert changed.views.views[1].crop.area == base.method.views.views[1].crop.area
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("method.objective.temprature=1", "no field of InfoNCE 'temprature'.*'temperature'"),
+        ("batch_size=many", "batch_size is 'many'; expected a whole number"),
+        ("optimizer.name=sdg", "no value of optimizer.name 'sdg'.*'sgd'"),
+        ("method.views.views.7.flip=1", "no field of tuple '7'"),
+        ("epochs", "`set` is 'epochs'; expected FIELD=VALUE"),
+        ("method.memory=5", "expected a Queue as JSON"),
+        ("epochs=-1", "`epochs` is -1"),
+    ],
+)
+def test_set_answers_a_mistake_with_a_sentence(setting, sentence):
+    with pytest.raises(CoviewError, match=sentence):
+        change(recipe("moco-cpu"), set=(setting,))
+
+
+def test_set_takes_a_value_as_json():
+    changed = change(recipe("moco-cpu"), set=('method.memory={"type": "Queue", "length": 7}',))
+    assert changed.method.memory == Queue(length=7)
+
+
+def test_options_of_one_recipe_are_applied_together():
+    changed = change(recipe("supcon-cpu"), batch_size=96, classes_per_batch=32)
+    assert (changed.batch_size, changed.classes_per_batch) == (96, 32)
+
+
+def test_an_option_is_one_field():
+    """Another option that changes a recipe is one more field of the options' class."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class More(RecipeOptions):
+        momentum: float | None = option("of the optimizer", changes="optimizer.momentum")
+
+    words = ["--momentum", "0.5", "--epochs", "3"]
+    changed = apply_options(recipe("simclr-cifar"), parse(More, "try", words))
+    assert (changed.optimizer.momentum, changed.epochs) == (0.5, 3.0)
+
+
+def test_a_method_in_one_file_is_a_command_word(monkeypatch):
+    """What the registry finds is trained without a recipe of its own."""
+    mine = replace(named("simclr")(32), name="mine")
+    functions = registry._functions() | {"mine": lambda size: replace(mine, views=simclr_plan(size))}
+    monkeypatch.setattr(registry, "_functions", lambda: functions)
+    monkeypatch.setattr(defaults, "METHODS", (*METHODS, "mine"))
+    for device, side in (("cpu", 32), ("cpu", 96), ("cuda", 224)):
+        assert default_recipe("mine", side=side, images=5000, device=device).method.name == "mine"
+
+
+def test_fine_tuning_has_the_numbers_of_the_papers():
+    v1, v2 = recipe("finetune-v1-imagenet"), recipe("finetune-v2-imagenet")
+    assert v1.optimizer.peak(4096) == pytest.approx(0.8)
+    assert v2.optimizer.peak(1024) == pytest.approx(0.16)
+    assert (v1.optimizer.name, v1.optimizer.nesterov, v2.optimizer.name) == ("sgd", True, "lars")
+    assert {each.optimizer.weight_decay for each in (v1, v2)} == {0.0}
+    assert {each.schedule.warmup_epochs for each in (v1, v2)} == {0}
+    shares = [(0.01, 60), (0.1, 30), (1.0, 30)]
+    for share, epochs in shares:
+        assert for_label_share(v1, share).epochs == for_label_share(v2, share).epochs == epochs
+    kept = [for_label_share(v2, share).kept_head for share, _ in shares]
+    assert [each and each.layers for each in kept] == [1, 1, None]
+    # The released files are of steps 751, 3,754 and 37,535, one step more than ours.
+    images = {0.01: 12_811, 0.1: 128_116, 1.0: 1_281_167}
+    steps = [images[share] * epochs // 1024 + 1 for share, epochs in shares]
+    assert steps == [751, 3754, 37535]

@@ -1,32 +1,22 @@
-"""The command ``coview``: finds the verb, runs it, turns a user's mistake into one sentence.
+"""The command ``coview``: finds the verb, calls it, turns a user's mistake into one sentence.
 
-Exit codes: 0 done; 1 the images are not fit for training (doctor); 2 a mistake in what was asked;
-3 to 7 the run ended in a bad verdict, one code each; 75 stopped by a signal with everything saved
-(start again with ``coview resume``); 130 interrupted.
+Exit codes: 0 done; 1 the images are not fit for training (doctor); 2 a mistake in the command;
+3 to 10 the run ended in a bad verdict, one code each (``coview.core.figures``); 75 stopped by a
+signal with everything saved (start again with ``coview resume``); 130 interrupted.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 
-from coview import __version__
+from coview.cli.options import as_options, parse
+from coview.cli.verbs import VERBS, Verb
 from coview.core.errors import CoviewError, UnknownName
-
-VERBS = {
-    "demo": "a complete first run without data, network or GPU",
-    "pretrain": "learn a representation from a folder of images, without labels",
-    "resume": "go on with a run where it stopped, exactly",
-    "evaluate": "judge an encoder on labeled images: kNN and linear probe",
-    "embed": "turn images into vectors, written to a Parquet file",
-    "views": "draw a contact sheet of what the model will see",
-    "doctor": "is this data usable, has this run learned anything, what to do",
-    "report": "write a run's report.html again",
-    "export": "write an encoder for torchvision, timm, ONNX or plain safetensors",
-    "recipes": "list the recipes, or print one with the source of its numbers",
-}
+from coview.core.progress import spell_notes
+from coview.core.version import VERSION
+from coview.options import PretrainOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,17 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(help_text())
         return 0
     if words[0] in {"-V", "--version"}:
-        print(f"coview {__version__}")
+        print(f"coview {VERSION}")
         return 0
-    return _run(words[0], words[1:])
+    return _call(words[0], words[1:])
 
 
 def help_text() -> str:
     """What ``coview --help`` prints. Made without importing anything heavy."""
-    lines = [f"  {verb:<10}{text}" for verb, text in VERBS.items()]
+    lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
-            f"coview {__version__}: learn image representations by comparing views.",
+            f"coview {VERSION}: learn image representations by comparing views.",
             "",
             "usage: coview VERB ...        coview VERB --help explains a verb",
             "",
@@ -64,20 +54,30 @@ def share_cores() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _run(verb: str, words: list[str]) -> int:
+def _call(name: str, words: list[str]) -> int:
     share_cores()
     try:
-        if verb not in VERBS:
-            raise UnknownName("command", verb, VERBS)
-        module = importlib.import_module(f"coview.cli.{verb}")
-        return int(module.main(words))
+        if name not in VERBS:
+            raise UnknownName("command", name, VERBS)
+        return _call_verb(VERBS[name], parse(VERBS[name].options, name, words))
     except CoviewError as error:
-        print(f"coview {verb}: {error}", file=sys.stderr)
+        print(f"coview {name}: {_spell(str(error), VERBS.get(name))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"coview {verb}: interrupted.", file=sys.stderr)
+        print(f"coview {name}: interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (for instance `| head`): nothing to say to nobody.
         sys.stderr.close()
         return 0
+
+
+def _call_verb(verb: Verb, options: object) -> int:
+    """Call the verb; notes name fields of its options, which are printed as the user types them."""
+    with spell_notes(lambda text: _spell(text, verb)):
+        return verb.main(options)
+
+
+def _spell(text: str, verb: Verb | None) -> str:
+    """Fields in backticks as the user types them: those of the verb, else those of a run."""
+    return as_options(text, PretrainOptions, *([] if verb is None else [verb.options]))

@@ -1,57 +1,61 @@
-"""Typed options from argument words: a frozen dataclass is the table, argparse reads it.
+"""Argument words -> the options of a verb: a frozen dataclass is the table, argparse reads it.
 
-Every mistake is one sentence: the option, what was given, what was expected; an unknown option gets
-the nearest known one.
+Every mistake is one sentence: the option, its value, what was expected. An unknown option gets the
+nearest known one.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import types
+import re
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.options import KINDS, is_positional, plain_type
 
 T = TypeVar("T")
 
-KINDS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
-
-def option(
-    text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = ()
-) -> Any:
-    """An option of the dataclass: its help text, its default, its group in the help, and other
-    spellings of it."""
-    metadata = {"help": text, "group": group, "also": also}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def argument(text: str, *, optional: bool = False) -> Any:
-    """A positional argument: its help text."""
-    metadata = {"help": text, "positional": True, "optional": optional}
-    return dataclasses.field(default=None, metadata=metadata)
-
-
-def parse(kind: type[T], verb: str, words: Sequence[str]) -> T:
+def parse(options: type[T], verb: str, words: Sequence[str]) -> T:
     """The options of ``coview VERB``. ``--help`` prints and leaves with exit code 0.
 
     Raises InvalidValue or UnknownName with one sentence for a mistake in ``words``.
     """
-    parser = _Parser(prog=f"coview {verb}", description=kind.__doc__, allow_abbrev=False)
-    names = _declare(parser, kind)
-    found, left = parser.parse_known_args(list(words))
-    for word in left:
+    parser = _Parser(
+        prog=f"coview {verb}",
+        description=as_options(" ".join((options.__doc__ or "").split()), options),
+        allow_abbrev=False,
+    )
+    flags = _declare(parser, options)
+    values, rest = parser.parse_known_args(list(words))
+    for word in rest:
         if word.startswith("-"):
-            raise UnknownName("option", word.split("=", 1)[0], names)
-    if left:
+            raise UnknownName("option", word.split("=", 1)[0], flags)
+    if rest:
         raise InvalidValue(
-            f"{' '.join(left)!r} is one argument too many; see coview {verb} --help."
+            f"{' '.join(rest)!r} is one argument too many; see coview {verb} --help."
         )
-    return kind(**vars(found))
+    return options(**{name: _as_tuple(value) for name, value in vars(values).items()})
+
+
+def flag(name: str) -> str:
+    """``learning_rate`` -> ``--learning-rate``."""
+    return "--" + name.replace("_", "-")
+
+
+def as_options(text: str, *kinds: type) -> str:
+    """``text`` with each field of ``kinds`` in backticks spelled as the command line has it.
+
+    The one place that knows both spellings: errors and notes name fields.
+    """
+    spelling = {}
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            spelling[field.name] = field.name.upper() if is_positional(field) else flag(field.name)
+    return re.sub(r"`(\w+)`", lambda match: spelling.get(match[1], match[0]), text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,48 +64,48 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidValue(f"{text[:1].upper()}{text[1:]}. See {self.prog} --help.")
 
 
-def _declare(parser: argparse.ArgumentParser, kind: type) -> list[str]:
-    types_of = typing.get_type_hints(kind)
+def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
+    annotations = typing.get_type_hints(options)
     groups: dict[str, Any] = {"options": parser}
-    names = ["--help"]
-    for field in dataclasses.fields(kind):
-        meta = field.metadata
-        if meta.get("positional"):
-            count = "?" if meta["optional"] else None
+    flags = ["--help"]
+    for field in dataclasses.fields(options):
+        meta, kind = field.metadata, plain_type(annotations[field.name])
+        if is_positional(field):
+            count = "+" if meta["repeated"] else "?" if meta["optional"] else None
             parser.add_argument(
                 field.name, metavar=field.name.upper(), nargs=count, help=meta["help"],
-                type=_reader(_plain(types_of[field.name])),
+                type=_reader(kind),
             )  # fmt: skip
             continue
-        flag = "--" + field.name.replace("_", "-")
-        names += [flag, *meta["also"]]
+        flags += [flag(field.name), *meta["also"]]
         if meta["group"] not in groups:
             groups[meta["group"]] = parser.add_argument_group(meta["group"])
-        group = groups[meta["group"]]
-        plain = _plain(types_of[field.name])
-        if plain is bool:
-            group.add_argument(flag, dest=field.name, action="store_true", help=meta["help"])
-        else:
-            group.add_argument(
-                flag, *meta["also"], dest=field.name, default=field.default,
-                help=_help(meta["help"], field),
-                metavar=KINDS[plain].split()[-1].upper(), type=_reader(plain),
-            )  # fmt: skip
-    return names
+        settings = _settings(field, kind)
+        groups[meta["group"]].add_argument(
+            flag(field.name), *meta["also"], dest=field.name, **settings
+        )
+    return flags
 
 
-def _help(text: str, field: dataclasses.Field[Any]) -> str:
-    return text if field.default in (None, "") else f"{text} (default: {field.default})"
+def _settings(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
+    text = as_options(field.metadata["help"])
+    if kind is bool:
+        return {"action": "store_true", "help": text}
+    if typing.get_origin(kind) is tuple:  # may be given several times
+        return {"action": "append", "help": text, "metavar": "TEXT", "type": str, "default": []}
+    shown = text if field.default in (None, "") else f"{text} (default: {field.default})"
+    metavar = KINDS.get(kind, "a text").split()[-1].upper()
+    return {"default": field.default, "help": shown, "metavar": metavar, "type": _reader(kind)}
 
 
-def _plain(annotation: Any) -> type:
-    """``int`` of ``int | None``; other types as they are."""
-    if isinstance(annotation, types.UnionType):
-        annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
-    return typing.cast(type, annotation)
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _reader(kind: type) -> Any:
+def _reader(kind: Any) -> Any:
+    if kind not in KINDS:
+        return str
+
     def read(word: str) -> Any:
         try:
             return kind(word)

@@ -16,9 +16,23 @@ _shown = ContextVar("_shown", default=False)
 """Whether a display is on. Work inside other work (kNN inside training) shows none of its own."""
 
 
+_spelling: ContextVar[Callable[[str], str]] = ContextVar("_spelling", default=str)
+"""How fields in backticks are written: as they are, or as options of the command line."""
+
+
+@contextmanager
+def spell_notes(spelling: Callable[[str], str]) -> Iterator[None]:
+    """Print every line of :func:`say` as ``spelling`` gives it."""
+    token = _spelling.set(spelling)
+    try:
+        yield
+    finally:
+        _spelling.reset(token)
+
+
 def say(text: str = "") -> None:
     """One line to the user, on standard output, at once."""
-    print(text, flush=True)
+    print(_spelling.get()(text), flush=True)
 
 
 @contextmanager

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
-from typing import Any, TypeVar
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName, UnknownValue
 from coview.core.files import digest
@@ -68,3 +71,142 @@ def decode_one(data: Any, kind: type[Value]) -> Value:
 def fingerprint(value: Any) -> str:
     """The hash by which a value is named in results: of its canonical JSON."""
     return digest(json.dumps(encode(value), sort_keys=True, allow_nan=False).encode())
+
+
+def set_fields(value: Value, changes: Mapping[str, Any]) -> Value:
+    """A copy of ``value`` with the fields at dotted paths replaced, all of them at once.
+
+    A number in a path is a place in a tuple. Raises UnknownName for a field that is not there.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Blur:
+    ...     sigma: tuple[float, float] = (0.1, 2.0)
+    >>> set_fields(Blur(), {"sigma.1": 1.5})
+    Blur(sigma=(0.1, 1.5))
+    """
+    here: dict[str, Any] = {}
+    below: dict[str, dict[str, Any]] = {}
+    for path, to in changes.items():
+        name, _, rest = path.partition(".")
+        check_field(value, name)
+        if rest:
+            below.setdefault(name, {})[rest] = to
+        else:
+            here[name] = to
+    here |= {name: set_fields(field_of(value, name), inner) for name, inner in below.items()}
+    if isinstance(value, tuple):
+        items = [here.get(str(place), item) for place, item in enumerate(value)]
+        return typing.cast(Value, tuple(items))
+    return typing.cast(Value, dataclasses.replace(typing.cast(Any, value), **here))
+
+
+def parse_setting(value: Any, setting: str, known: Iterable[type]) -> tuple[str, Any]:
+    """(path, typed value) of "path.of.field=text" for the frozen value ``value``.
+
+    The text is read by the field's type; "none" is None, tuples are separated by commas, a value
+    of a class in ``known`` is written as JSON. Raises InvalidValue, or UnknownName with the nearest
+    field.
+    """
+    path, equals, text = setting.partition("=")
+    if not (path and equals):
+        raise InvalidValue(
+            f"`set` is {setting!r}; expected FIELD=VALUE, such as method.objective.temperature=0.2."
+        )
+    *parents, name = path.split(".")
+    owner = value
+    for parent in parents:
+        check_field(owner, parent)
+        owner = field_of(owner, parent)
+    check_field(owner, name)
+    return path, parse_as(field_type(owner, name), text, path, known)
+
+
+def check_field(owner: Any, name: str) -> None:
+    """Raise UnknownName unless ``owner`` has the field, or the place, ``name``."""
+    if isinstance(owner, tuple):
+        names = [str(place) for place in range(len(owner))]
+    elif dataclasses.is_dataclass(owner):
+        names = [field.name for field in dataclasses.fields(owner)]
+    else:
+        raise InvalidValue(f"{owner!r} has no field {name!r}: it is a plain value.")
+    if name not in names:
+        raise UnknownName(f"field of {type(owner).__name__}", name, names)
+
+
+def field_of(owner: Any, name: str) -> Any:
+    """The field ``name``, or the item at that place of a tuple."""
+    return owner[int(name)] if isinstance(owner, tuple) else getattr(owner, name)
+
+
+def field_type(owner: Any, name: str) -> Any:
+    """The declared type of a field; of an item of a tuple that of the item."""
+    if isinstance(owner, tuple):
+        return type(owner[int(name)])
+    return typing.get_type_hints(type(owner))[name]
+
+
+def parse_as(annotation: Any, text: str, path: str, known: Iterable[type]) -> Any:
+    """``text`` as a value of the annotated type. Raises InvalidValue.
+
+    >>> parse_as(float | None, "none", "x", ()), parse_as(tuple[float, float], "0.2,1", "x", ())
+    (None, (0.2, 1.0))
+    """
+    known = tuple(known)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in arguments and text.lower() == "none":
+            return None
+        options = [option for option in arguments if option is not type(None)]
+        return _first_that_fits(options, text, path, known)
+    if origin is Literal:
+        matches = [choice for choice in arguments if str(choice) == text]
+        if not matches:
+            raise UnknownName(f"value of {path}", text, map(str, arguments))
+        return matches[0]
+    if origin is tuple:
+        kinds = [arguments[0]] * len(text.split(",")) if arguments[-1] is Ellipsis else arguments
+        parts = text.split(",")
+        if len(parts) != len(kinds):
+            raise InvalidValue(f"{path} is {text!r}; expected {len(kinds)} values and commas.")
+        return tuple(parse_as(k, p.strip(), path, known) for k, p in zip(kinds, parts, strict=True))
+    if annotation is bool:
+        if text.lower() not in ("true", "false"):
+            raise InvalidValue(f"{path} is {text!r}; expected true or false.")
+        return text.lower() == "true"
+    if annotation in (int, float):
+        return _number(annotation, text, path)
+    return text if annotation is str else _object(annotation, text, path, known)
+
+
+def _first_that_fits(options: list[Any], text: str, path: str, known: tuple[type, ...]) -> Any:
+    errors: list[InvalidValue | UnknownName] = []
+    for option in options:
+        try:
+            return parse_as(option, text, path, known)
+        except (InvalidValue, UnknownName) as error:
+            errors.append(error)
+    raise errors[-1]
+
+
+def _number(kind: type, text: str, path: str) -> int | float:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        expected = "a whole number" if kind is int else "a number"
+        raise InvalidValue(f"{path} is {text!r}; expected {expected}.")
+    return typing.cast(float, number)
+
+
+def _object(annotation: Any, text: str, path: str, known: tuple[type, ...]) -> Any:
+    try:
+        value = decode(json.loads(text), known)
+    except json.JSONDecodeError:
+        value = None
+    if isinstance(annotation, type) and isinstance(value, annotation):
+        return value
+    name = getattr(annotation, "__name__", str(annotation))
+    raise InvalidValue(
+        f"{path} is {text!r}; expected a {name} as JSON, such as the output of `coview recipes NAME`."
+    )

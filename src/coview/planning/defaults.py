@@ -7,8 +7,9 @@ from dataclasses import replace
 from coview.core.errors import UnknownName
 from coview.encoders import EncoderSpec
 from coview.methods import named
-from coview.recipes.catalogue import METHODS, recipe
-from coview.recipes.recipe import Recipe, change
+from coview.recipes.catalogue import METHODS, RECIPES, recipe
+from coview.recipes.changes import change
+from coview.recipes.recipe import Recipe
 
 SMALL_SIDE = 40  # pixels; up to here images are trained at their own size
 CPU_SIDES = (96, 64, 48)
@@ -31,26 +32,43 @@ MIN_STEPS_PER_EPOCH = 4
 def default_recipe(method: str, *, side: int, images: int, device: str) -> Recipe:
     """The recipe for ``images`` images whose shorter side is about ``side`` pixels.
 
-    ``device`` is "cpu" or "cuda". Raises UnknownName for a method that has no fitting recipe.
+    ``device`` is "cpu" or "cuda". A method without recipes of its own is trained with SimCLR's
+    network and optimizer. Raises UnknownName for a method that is not registered.
+
+    >>> default_recipe("moco", side=32, images=50_000, device="cpu").name
+    'moco-auto'
     """
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
     if device == "cpu":
         size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
         large = size > SMALL_SIDE
-        name = "simclr-photos-cpu" if large and method == "simclr" else f"{method}-cpu"
-        base = change(recipe(name), size=size)
+        photos = large and method == "simclr"
+        base = change(_recipe_of(method, "photos-cpu" if photos else "cpu"), size=size)
         if large:
             base = change(_with_views(base, method, size), encoder=CPU_LARGE_ENCODER)
         base = replace(base, epochs=_cpu_epochs(images))
     elif side <= SMALL_SIDE:
-        base = replace(recipe(f"{method}-cifar"), epochs=200)
+        base = replace(_recipe_of(method, "cifar"), epochs=200)
     else:
-        base = recipe("simclr-photos" if method == "simclr" else f"{method}-imagenet")
-        # Of ResNet-50, whatever the paper's largest network is.
+        base = _recipe_of(method, "photos" if method == "simclr" else "imagenet")
+        # A ResNet-50, also where the paper's recipe has a larger network.
         base = replace(base, epochs=200, batch_size=256, encoder=EncoderSpec(depth=50))
-    base = replace(base, name=f"{method}-fitting")
+    base = replace(base, name=f"{method}-auto")
     return replace(base, batch_size=batch_for(images, base))
+
+
+def default_finetuning(device: str) -> Recipe:
+    """The recipe of fine-tuning for a device, "cpu" or "cuda"."""
+    return recipe("finetune-cpu" if device == "cpu" else "finetune-v2-imagenet")
+
+
+def _recipe_of(method: str, suffix: str) -> Recipe:
+    """The method's recipe with this suffix, or SimCLR's with the method in its place."""
+    if f"{method}-{suffix}" in RECIPES:
+        return recipe(f"{method}-{suffix}")
+    base = recipe(f"simclr-{suffix}")
+    return replace(base, name=f"{method}-{suffix}", method=named(method)(base.image_size))
 
 
 def ladder(device: str, side: int) -> tuple[tuple[str, int], ...]:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import torch
-
-from coview.core.images import ImageStore
 from coview.core.machine import duration
 from coview.methods import FixedWeight, Method
 from coview.methods.temperature import WithTemperature
 from coview.recipes import Recipe
-from coview.recipes.build import build, precision_of
-from coview.training.precision import computes_in_bf16
+from coview.training.precision import Precision, computes_in_bf16
 
 LITTLE_IMAGES, LITTLE_STEPS = 2000, 1000
 
@@ -56,7 +52,7 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
     if world == 1:
         return
     method = recipe.method
-    own = method.batch_norm == "groups" or not method.synchronized
+    own = method.batch_norm == "ghost" or not method.synchronized
     norm = (
         "BatchNorm takes its statistics within each process, so that they depend on their number"
         if own and method.batch_norm != "frozen"
@@ -68,21 +64,21 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
     )
 
 
-def about_the_run(recipe: Recipe, store: ImageStore, rate: float, seconds: float) -> Iterator[str]:
-    images = len(store)
-    steps = recipe.total_steps(images)
+def about_the_run(
+    recipe: Recipe, images: int, rate: float, seconds: float
+) -> Iterator[str]:
+    """Batch, epochs, steps and the estimate."""
     yield (
         f"Batch {recipe.batch_size}, {_plural(recipe.epochs, 'epoch')} of {images:,} images: "
-        f"{steps:,} steps."
+        f"{recipe.total_steps(images):,} steps."
     )
     yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
 
 
-def about_precision(recipe: Recipe, device: torch.device) -> Iterator[str]:
+def about_precision(recipe: Recipe, precision: Precision) -> Iterator[str]:
     """Where "auto" is float32 although the device computes in bf16."""
-    if device.type != "cpu" or recipe.precision != "auto" or not computes_in_bf16(device):
-        return
-    if precision_of(recipe, build(recipe), device).format == "fp32":
+    on_cpu = precision.device.type == "cpu" and recipe.precision == "auto"
+    if on_cpu and computes_in_bf16(precision.device) and precision.format == "fp32":
         yield (
             "In float32: a view is so small that a strided convolution of the network sees a "
             "single pixel, which a CPU cannot train in bf16."
@@ -94,7 +90,7 @@ def about_scratch(recipe: Recipe, images: int) -> Iterator[str]:
     if images < LITTLE_IMAGES or recipe.total_steps(images) < LITTLE_STEPS:
         yield (
             "This is little for training from scratch: expect a modest encoder, and compare it "
-            "with existing weights (--weights)."
+            "with existing weights (`weights`)."
         )
 
 

@@ -1,10 +1,12 @@
 """Complete, frozen descriptions of runs; every number with its source."""
 
 from coview.recipes.build import build, precision_of
-from coview.recipes.catalogue import METHODS, RECIPES, recipe
-from coview.recipes.recipe import Recipe, change, for_classes, known_values
+from coview.recipes.catalogue import FINETUNE_RECIPES, METHODS, RECIPES, recipe
+from coview.recipes.changes import apply_options, change, for_classes
+from coview.recipes.recipe import KeptHead, Recipe, known_values
+from coview.recipes.start import Start
 
 __all__ = [
-    "METHODS", "RECIPES", "Recipe", "build", "change", "for_classes", "known_values",
-    "precision_of", "recipe",
+    "FINETUNE_RECIPES", "METHODS", "RECIPES", "KeptHead", "Recipe", "Start", "apply_options", "build", "change",
+    "for_classes", "known_values", "precision_of", "recipe",
 ]  # fmt: skip

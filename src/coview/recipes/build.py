@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.encoders import load_weights
+from coview.encoders import Encoder
 from coview.methods import Learner
 from coview.recipes.recipe import Recipe
+from coview.recipes.start import HeadedEncoder, Start, load_start, with_kept_head
 from coview.training import Precision, choose_precision
 
 
 def build(
     recipe: Recipe,
-    weights: str | None = None,
+    start: Start | None = None,
     *,
     total_steps: int | None = None,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Learner:
     """The learner of ``recipe`` before the first step; the same seed gives the same bytes.
 
-    ``weights`` replace the encoder's first values: an encoder folder, a run, or safetensors.
+    ``start`` replaces the encoder's first values. Raises InvalidValue, RunError or DamagedFile
+    where its weights do not fit or cannot be read.
+
+    >>> from coview.recipes import change, recipe
+    >>> build(change(recipe("simclr-cpu"), encoder="resnet10/8-medium")).head.widths
+    (64, 256, 64)
     """
-    encoder = recipe.encoder.build(seed=recipe.seed)
-    if weights is not None:
-        load_weights(encoder, weights)
+    encoder: Encoder | HeadedEncoder = recipe.encoder.build(seed=recipe.seed)
+    if recipe.kept_head is not None:
+        encoder = with_kept_head(cast(Encoder, encoder), recipe.kept_head, recipe.seed)
+    if start is not None:
+        load_start(encoder, start)
     return Learner(
-        recipe.method, encoder, head_seed=recipe.seed, total_steps=total_steps,
+        recipe.method, cast(Encoder, encoder), head_seed=recipe.seed, total_steps=total_steps,
         passes=recipe.passes, ranks=ranks,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from coview.core.errors import UnknownName
 from coview.methods import names
-from coview.recipes import byol, cpu, logo, moco, simclr, simclr_v2, simsiam, supcon, supervised
+from coview.recipes import byol, cpu, finetune, logo, moco, simclr, simclr_v2, simsiam, supcon, supervised
 from coview.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -47,7 +47,13 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "supervised-imagenet": supervised.supervised_imagenet,
     "supervised-cifar": supervised.supervised_cifar,
     "supervised-cpu": cpu.supervised_cpu,
+    "finetune-v1-imagenet": finetune.finetune_v1_imagenet,
+    "finetune-v2-imagenet": finetune.finetune_v2_imagenet,
+    "finetune-cpu": finetune.finetune_cpu,
 }
+
+FINETUNE_RECIPES: tuple[str, ...] = tuple(name for name in RECIPES if name.startswith("finetune-"))
+"""The recipes of `coview finetune`, which start from a pretrained network."""
 
 METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in names())
 """Every registered method, as the command line spells it."""

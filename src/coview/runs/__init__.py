@@ -1,19 +1,20 @@
-"""Whole runs: assemble, train, judge, use. The one room that knows all the others."""
+"""Whole runs: begin, train, resume, judge, use. One module per verb; knows all other packages."""
 
 from coview.runs.demo import demo
-from coview.runs.pretrain import pretrain, resume
+from coview.runs.doctor import doctor
+from coview.runs.embed import embed, table_file
+from coview.runs.evaluate import evaluate
+from coview.runs.export import export
+from coview.runs.find import find
+from coview.runs.finetune import finetune
+from coview.runs.load import load
+from coview.runs.predict import predict
+from coview.runs.pretrain import pretrain
+from coview.runs.resume import resume
 from coview.runs.run import Run
-from coview.runs.use import (
-    doctor,
-    draw_views,
-    embed,
-    embedding_file,
-    evaluate,
-    export,
-    load,
-)  # fmt: skip
+from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "demo", "doctor", "draw_views", "embed", "embedding_file", "evaluate", "export", "load",
-    "pretrain", "resume",
+    "Run", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find", "finetune",
+    "load", "predict", "pretrain", "resume", "table_file",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What run.json says: enough to make the run again, and to know where it was made."""
+"""What run.json says of a run, and the machine that it was made on."""
 
 from __future__ import annotations
 
@@ -6,75 +6,83 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import coview
-from coview.core.files import write_json, write_text
+from coview.core.files import write_text
 from coview.core.images import ImageStore
 from coview.core.machine import cores, cpu_name, memory_bytes
-from coview.core.run_folder import DESCRIPTION
 from coview.core.values import encode, fingerprint
+from coview.core.version import VERSION
 from coview.methods import Learner
 from coview.objectives.fusing import VARIABLE as FUSED_LOSS
 from coview.planning.plan import Plan
+from coview.recipes import Start
+from coview.runs.data import Images, RunData, without_download
+from coview.runs.job import Parts
+from coview.runs.run import Run
+from coview.training import Precision
 
 
 def describe(
+    kind: str,
     plan: Plan,
-    store: ImageStore,
+    images: Images,
+    parts: Parts,
     learner: Learner,
     *,
-    opened: dict[str, Any],
-    training_images: int,
-    device: torch.device,
-    precision: str,
-    weights: str | None,
-    processes: int = 1,
+    data: RunData,
+    start: Start | None,
+    precision: Precision,
+    processes: int,
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of run.json. ``opened`` are the arguments that open ``store`` again."""
-    recipe = plan.recipe
+    """The content of run.json: enough to make the run again, and to know where it was made."""
+    recipe, store = plan.recipe, images.images
     method = learner.method
-    width = learner.head.widths[-1]
+    training = len(parts.training)
+    classes = len(store.class_names) or None if method.needs_labels else None
     return {
-        "coview": coview.__version__,
+        "coview": VERSION,
+        "kind": kind,
         "created": now(),
         "command": command(),
         "name": recipe.name,
         "recipe": encode(recipe),
         "hash": fingerprint(recipe),
         "encoder": recipe.encoder.label(),
-        "weights": weights,
+        "start": None if start is None else encode(start),
         "processes": processes,
         "needs_labels": method.needs_labels,
         "data": {
             "source": store.source,
-            "images": training_images,
-            "held_out": len(store) - training_images,
-            "fingerprint": store.fingerprint,
+            "images": training,
+            "held_out": len(parts.held_out),
+            "fingerprint": images.fingerprint,
             "class_names": list(store.class_names),
             "quarantined": len(store.quarantine),
-            "opened": opened,
+            "opened": without_download(data).to_json(),
         },
-        "environment": environment(device, precision),
-        "plan": list(plan.reasons),
+        "environment": environment(precision.device, precision.format),
+        "plan": list(plan.notes),
         "chance_level": learner.chance_level(recipe.batch_size),
         "lower_bound": method.lower_bound(
-            recipe.batch_size, width,
-            classes=len(store.class_names) or None if method.needs_labels else None,
+            recipe.batch_size, learner.head.widths[-1], classes=classes
         ),
-        "steps_per_epoch": training_images // recipe.batch_size,
-        "total_steps": recipe.total_steps(training_images),
+        "steps_per_epoch": training // recipe.batch_size,
+        "total_steps": recipe.total_steps(training),
         "epochs": recipe.epochs,
         "estimate_seconds": plan.seconds,
         "parameters": {
             "encoder": _count(learner.encoder),
             "head": _count(learner.head),
         },
-    }  # fmt: skip
+        **extra,
+    }
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
@@ -83,7 +91,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "torch": torch.__version__,
-        "coview": coview.__version__,
+        "coview": VERSION,
         "cpu": cpu_name(),
         "cores": cores(),
         "memory_gb": round(memory_bytes() / 2**30, 1),
@@ -93,16 +101,11 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     }
 
 
-def write_quarantine(folder: Path, store: ImageStore) -> None:
+def write_quarantine(run: Run, store: ImageStore) -> None:
     """One line of quarantine.jsonl for each image that could not be used."""
     if store.quarantine:
         lines = [json.dumps({"file": name, "reason": why}) for name, why in store.quarantine]
-        write_text(folder / "quarantine.jsonl", "\n".join(lines) + "\n")
-
-
-def write_description(folder: Path, content: dict[str, Any]) -> None:
-    """run.json; the folder is a run from here on."""
-    write_json(folder / DESCRIPTION, content)
+        write_text(run.quarantine_path, "\n".join(lines) + "\n")
 
 
 def now() -> str:

@@ -1,4 +1,4 @@
-"""One sitting of a run: from where it stands to its end, or to where it is stopped."""
+"""A run from one start to its next stop: to its end, or to where it is interrupted."""
 
 from __future__ import annotations
 
@@ -12,52 +12,46 @@ from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, S
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import say
-from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.ranks import Ranks
 from coview.core.values import decode_one, encode
-from coview.data.held_out import hold_out
 from coview.diagnosis.gallery import write_contact_sheet
-from coview.diagnosis.monitor import Monitor
-from coview.diagnosis.verdict import diverged
 from coview.methods import Learner, Passes
-from coview.recipes import Recipe
-from coview.recipes.build import build, precision_of
+from coview.recipes import Recipe, build, precision_of
 from coview.runs.describe import write_quarantine
-from coview.runs.finish import finish, judge, leave
+from coview.runs.finish import leave
+from coview.runs.data import Images
+from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.training import (
     BatchLoader,
     Checkpoints,
+    ClassBalancedSampler,
     MetricsLog,
     Precision,
     StopSignals,
+    assert_replicas_equal,
     collect,
     restore,
     train,
-)  # fmt: skip
-from coview.training.class_balanced_sampler import ClassBalancedSampler
-from coview.training.distribution import assert_replicas_equal
+)
 from coview.training.loader import Render, Rows
 from coview.views import views_of
 
 REPORTS = 300
 
 
-def go(
-    run: Run,
-    store: ImageStore,
-    *,
-    device: torch.device,
-    workers: int | None = None,
-    ranks: Ranks = SINGLE_PROCESS,
+def train_run(
+    job: Job, run: Run, images: Images, session: Session, parts: Parts | None = None
 ) -> Run:
-    """Train ``run`` on ``store`` from its last checkpoint, or from the start; returns the run.
+    """Train ``run`` from its last checkpoint, or from the start; returns the run.
 
     Ctrl-C and SIGTERM save and leave. At the end come the export, the verdict and the report. Of
-    several ``ranks`` all of them call this; rank 0 alone writes.
+    several processes all call this; the main one alone writes. ``parts``: of images that are split
+    already.
     Raises RunError where the disk refuses what has to be saved.
     """
     try:
-        return _go(run, store, device, workers, ranks)
+        return _train_run(job, run, images, session, parts or job.split(run.data, images, run.recipe.seed))
     except StorageError as error:
         raise RunError(f"{error} Then go on with: coview resume {run.path}") from error
     except KeyboardInterrupt:  # before the first step, or after the last
@@ -65,43 +59,39 @@ def go(
         raise
 
 
-def _go(
-    run: Run, store: ImageStore, device: torch.device, workers: int | None, ranks: Ranks
-) -> Run:
-    recipe = run.recipe
-    train_rows, held_rows = hold_out(store, recipe.seed)
-    training, held_out = store.subset(train_rows), store.subset(held_rows)
-    checkpoints = Checkpoints(run.path / "checkpoints")
-    untrained, known = _first_values(run, ranks, needed=not checkpoints.steps())
-    learner = copy.deepcopy(untrained)
+def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Parts) -> Run:
+    recipe, ranks = run.recipe, session.ranks
+    checkpoints = Checkpoints(run.checkpoints_path)
+    initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
+    learner = copy.deepcopy(initial)
     # As the run began: "auto" may mean something else on the machine that it goes on.
     begun = run.description["environment"]["precision"]
-    precision = precision_of(replace(recipe, precision=begun), learner, device)
+    precision = precision_of(replace(recipe, precision=begun), learner, session.device)
     precision.prepare(learner)
     optimizer = recipe.optimizer.build(learner)
 
-    start = _restored(checkpoints, learner, optimizer)
+    start = _restore_latest(checkpoints, learner, optimizer)
     assert_replicas_equal(learner, ranks)
-    if start == 0 and (run.path / "metrics.jsonl").exists():
+    if start == 0 and run.metrics_path.exists():
         say("There is no checkpoint yet, so the run begins anew.")
-    total = recipe.total_steps(len(training))
+    total = recipe.total_steps(len(parts.training))
     metrics_log = MetricsLog(
-        run.path / "metrics.jsonl" if ranks.is_main else None, chance_level=run.description["chance_level"],
-        every=max(1, math.ceil(total / REPORTS)), step=start,
-    )  # fmt: skip
-    monitor = Monitor(
-        learner, untrained if known else None, recipe, training, held_out, metrics_log
+        run.metrics_path if ranks.is_main else None,
+        chance_level=run.description["chance_level"],
+        every=max(1, math.ceil(total / REPORTS)),
+        step=start,
     )
+    monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
     with StopSignals() as signals:
         if start == 0 and ranks.is_main:
-            write_quarantine(run.path, store)
-            write_contact_sheet(run.path, store, recipe.method.views, seed=recipe.seed)
+            write_quarantine(run, images.images)
+            write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
             monitor(0)
         outcome = train(
             learner,
-            make_loader(recipe, training, precision, start=start, workers=workers, ranks=ranks),
+            make_loader(recipe, parts.training, precision, session, start=start),
             optimizer=optimizer,
-            learning_rates=recipe.rates(len(training)),
+            learning_rates=recipe.rates(len(parts.training)),
             precision=precision,
             metrics_log=metrics_log,
             save=lambda step: checkpoints.save(
@@ -111,53 +101,57 @@ def _go(
             stop=signals,
             ranks=ranks,
         )
-    if not ranks.is_main:
-        return run
     if outcome.diverged:
-        monitor.health(outcome.step)
-        finish(run, learner, store, diverged(outcome.reason, outcome.step))
+        if ranks.is_main:
+            diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
+            job.finish(run, learner, parts, session, diagnosis)
     elif outcome.stopped:
-        leave(run, learner, outcome.reason)
-    else:
-        finish(run, learner, store, judge(run))
+        if ranks.is_main:
+            leave(run, learner, outcome.reason)
+    elif job.complete(run, learner, parts, session) and ranks.is_main:
+        job.finish(run, learner, parts, session)
     return run
 
 
-def _first_values(run: Run, ranks: Ranks, *, needed: bool) -> tuple[Learner, bool]:
-    """The learner as it was before the first step, and whether it is.
+def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner, bool]:
+    """(the learner before the first step, True), or (a fresh learner, False) where the weights
+    that the run started with are gone.
 
-    Where the weights that the run began with have gone, a run that has a checkpoint does not need
-    them but to say how far it has moved. Raises InvalidValue, RunError or DamagedFile where they
-    are ``needed``.
+    A run that has a checkpoint needs them only to measure parameter_change. Raises InvalidValue,
+    RunError or DamagedFile where they are ``required``.
     """
     recipe, total = run.recipe, run.description["total_steps"]
     try:
-        found = build(recipe, run.description["weights"], total_steps=total, ranks=ranks)
+        learner = build(recipe, run.start, total_steps=total, ranks=ranks)
     except (InvalidValue, RunError, DamagedFile) as error:
-        if needed:
+        if required:
             raise
-        say(f"{error} The run goes on without them; how far it has moved is not measured any more.")
+        say(f"{error} The run goes on without them; parameter_change is not measured any more.")
         return build(recipe, total_steps=total, ranks=ranks), False
-    return found, True
+    return learner, True
 
 
 def make_loader(
     recipe: Recipe,
     training: ImageStore,
     precision: Precision,
+    session: Session,
     *,
     start: int = 0,
-    workers: int | None = None,
-    ranks: Ranks = SINGLE_PROCESS,
 ) -> BatchLoader:
-    """The batches of the run; on a CPU one thread renders beside the step, else up to eight."""
+    """The batches of a run; on a CPU one thread renders beside the step, else up to eight.
+
+    Raises DataError where the method needs labels and there are none.
+    """
+    workers = session.workers
     if workers is None:
         workers = 1 if precision.device.type == "cpu" else max(1, min(8, cores() - 1))
     supervised = recipe.method.needs_labels
     if supervised and training.labels is None:
         raise DataError(
             f"{recipe.method.name} learns from labels and these images have none; put each class "
-            "into a folder of its own and give --labels folders, or learn without them by simclr."
+            "into a folder of its own and give `labels_from` folders, or learn without them by "
+            "simclr."
         )
     return BatchLoader(
         training.ids,
@@ -169,19 +163,19 @@ def make_loader(
         start_step=start,
         workers=workers,
         pin=precision.device.type == "cuda",
-        ranks=ranks,
-        order=_order(recipe, training),
+        ranks=session.ranks,
+        sampler=_class_balanced(recipe, training),
     )
 
 
-def _order(recipe: Recipe, training: ImageStore) -> ClassBalancedSampler | None:
+def _class_balanced(recipe: Recipe, training: ImageStore) -> ClassBalancedSampler | None:
     """Batches of as many classes as the recipe says; None for batches drawn at random."""
     if recipe.classes_per_batch is None:
         return None
     if training.labels is None:
         raise DataError(
-            "--classes-per-batch needs labels and these images have none; put each class into a "
-            "folder of its own and give --labels folders."
+            "`classes_per_batch` needs labels and these images have none; put each class into a "
+            "folder of its own and give `labels_from` folders."
         )
     classes = recipe.classes_per_batch
     return ClassBalancedSampler(
@@ -200,13 +194,15 @@ def renderer(recipe: Recipe, store: ImageStore) -> Render:
     return render
 
 
-def _restored(checkpoints: Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer) -> int:
+def _restore_latest(
+    checkpoints: Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer
+) -> int:
     """The steps done, with their state put back; 0 and nothing moved where there are none."""
     checkpoint = checkpoints.load_latest()
     if checkpoint is None:
         return 0
     for sentence in checkpoint.damaged:
-        say(f"Passed over a damaged checkpoint: {sentence}")
+        say(f"Skipped a damaged checkpoint: {sentence}")
     restore(learner, optimizer, checkpoint.tensors)
     if "passes" in checkpoint.meta:  # a batch that once did not fit will not fit again
         learner.set_passes(decode_one(checkpoint.meta["passes"], Passes))

@@ -1,8 +1,12 @@
-"""All methods and recipes as one page of Markdown: docs/methods.md, made by ``make docs``."""
+"""All methods and recipes as one page of Markdown: ``make docs`` writes docs/methods.md.
+
+    python scripts/methods_page.py docs/methods.md
+"""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -10,8 +14,8 @@ from typing import Any
 
 from coview.methods import EMA, Method, SameNetwork, StopGradient, logo, multi_crop, named, names
 from coview.methods.temperature import WithTemperature
-from coview.recipes.catalogue import RECIPES, recipe
-from coview.recipes.recipe import Recipe
+from coview.recipes import RECIPES, Recipe, recipe
+from coview.recipes.finetune import classifier_method
 
 INTRODUCTION = """\
 # Methods and recipes
@@ -30,7 +34,11 @@ recipes. Where recipes differ in a word, their names stand behind it.
 `coview recipes NAME` prints a recipe to its last number; where the numbers come from is written
 behind each of them in [`src/coview/recipes/`](../src/coview/recipes)."""
 
-OVER: Mapping[str, Callable[..., Method]] = {"logo": logo, "multi_crop": multi_crop}
+OVER: Mapping[str, Callable[..., Method]] = {
+    "logo": logo,
+    "multi_crop": multi_crop,
+    "finetune": classifier_method,
+}
 """Methods made of methods, which name what they make "logo-moco"."""
 
 NONE = "none"
@@ -203,3 +211,9 @@ COLUMNS: Mapping[str, Callable[[Recipe], str]] = {
     "momentum": _momentum,
     "queue": _queue,
 }
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    Path(sys.argv[1]).write_text(page())

@@ -1,0 +1,155 @@
+"""Options declared once: a frozen dataclass that the command line and a Python function both take.
+
+A field of the dataclass is an option. Its metadata holds the help text, the group in the help and,
+for a setting of a recipe, the field that it changes. ``coview.cli.options`` makes a parser of such a
+class; :func:`takes` makes a function that gets the same options as keyword arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from coview.core.errors import InvalidValue, UnknownName
+
+T = TypeVar("T")
+Options = TypeVar("Options")
+
+KINDS: Mapping[type, str] = {
+    int: "a whole number", float: "a number", str: "a text", Path: "a path", bool: "true or false",
+}  # fmt: skip
+
+
+def option(
+    text: str,
+    default: Any = None,
+    *,
+    group: str = "options",
+    also: tuple[str, ...] = (),
+    changes: str = "",
+) -> Any:
+    """An option of the dataclass.
+
+    ``text`` is its help, ``also`` other spellings on the command line, ``changes`` the field of a
+    recipe that it sets ("optimizer.weight_decay"), or the function of ``recipes.changes`` that does.
+    """
+    metadata = {"help": text, "group": group, "also": also, "changes": changes}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def argument(text: str, *, optional: bool = False, repeated: bool = False) -> Any:
+    """A positional argument: its help text. ``repeated`` takes one or more."""
+    metadata = {"help": text, "positional": True, "optional": optional, "repeated": repeated}
+    return dataclasses.field(default=None, metadata=metadata)
+
+
+def is_positional(field: dataclasses.Field[Any]) -> bool:
+    """Whether the field is a positional argument."""
+    return bool(field.metadata.get("positional"))
+
+
+def plain_type(annotation: Any) -> Any:
+    """``int`` of ``int | None``; other types as they are.
+
+    >>> plain_type(int | None)
+    <class 'int'>
+    """
+    if isinstance(annotation, types.UnionType):
+        return next(arg for arg in typing.get_args(annotation) if arg is not type(None))
+    return annotation
+
+
+def takes(options: type[Options]) -> Callable[[Callable[[Options], T]], Callable[..., T]]:
+    """A decorator: the function takes the fields of ``options`` as arguments, or one such value.
+
+    Positional fields come first and may be given without a name.
+
+    >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class Square:
+    ...     side: float = argument("length of a side")
+    ...     scale: float = option("of the result", 1.0)
+    >>> @takes(Square)
+    ... def area(given):
+    ...     return given.scale * given.side**2
+    >>> area(3.0), area(3.0, scale=2), area(Square(side=1.0))
+    (9.0, 18.0, 1.0)
+    """
+    fields = dataclasses.fields(options)  # type: ignore[arg-type]
+    positional = [field.name for field in fields if is_positional(field)]
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if is_positional(field)
+            else inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty
+            if is_positional(field) and not field.metadata["optional"]
+            else field.default,
+            annotation=field.type,
+        )
+        for field in sorted(fields, key=lambda field: not is_positional(field))
+    ]
+
+    def decorate(function: Callable[[Options], T]) -> Callable[..., T]:
+        @functools.wraps(function)
+        def call(*args: Any, **settings: Any) -> T:
+            if len(args) == 1 and not settings and isinstance(args[0], options):
+                return function(args[0])
+            if len(args) > len(positional):
+                raise InvalidValue(
+                    f"{function.__name__} takes {', '.join(positional)} without a name; give the "
+                    "other arguments by name."
+                )
+            return function(build_options(options, dict(zip(positional, args, strict=False)) | settings))
+
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def build_options(options: type[Options], settings: Mapping[str, Any]) -> Options:
+    """The value of class ``options`` with these settings, each checked against its type.
+
+    Raises UnknownName for an unknown name, InvalidValue for a value of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
+    annotations = typing.get_type_hints(options)
+    values = {}
+    for name, value in settings.items():
+        if name not in fields:
+            raise UnknownName("argument", name, fields)
+        values[name] = checked(name, value, annotations[name])
+    for name, field in fields.items():
+        if is_positional(field) and not field.metadata["optional"] and name not in values:
+            raise InvalidValue(f"`{name}` is missing: {field.metadata['help']}.")
+    return options(**values)
+
+
+def checked(name: str, value: Any, annotation: Any) -> Any:
+    """``value`` as the annotation has it: numpy's numbers become Python's, text becomes a path.
+
+    Types beyond numbers, text and paths are taken as they are. Raises InvalidValue.
+
+    >>> checked("epochs", 3, float | None)
+    3.0
+    """
+    kind = plain_type(annotation)
+    if value is None or kind not in KINDS or kind is str:
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (kind is float or (kind is int and float(value).is_integer())):
+        return kind(value)
+    raise InvalidValue(f"`{name}` is {value!r}; expected {KINDS[kind]}.")

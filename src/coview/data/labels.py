@@ -1,0 +1,110 @@
+"""Which labels are used: class-balanced, nested, seeded subsets of labeled images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import DataError, InvalidValue
+from coview.core.images import ImageStore
+from coview.core.rng import Stream, permutation
+
+Rows = npt.NDArray[np.int64]
+
+LABEL_SUBSET = 2
+"""Draw index of Stream.SPLIT for label subsets; 0 holds images out, 1 draws ``limit`` of them."""
+
+
+def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:
+    """The rows whose labels are used, ascending, int64.
+
+    ``labels`` is a share ("1%"), a number of each class ("25-per-class"), or a file with the name
+    of one image in each line. The classes get equally many images; a class with fewer gives all
+    that it has. Of one ``draw`` a smaller subset lies within every larger one (SimCLR's published
+    lists of 1 % and 10 % of ImageNet do as well). Only labeled images count.
+
+    Raises InvalidValue for other words, DataError where a class would have no image.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> images = np.zeros((40, 2, 2, 3), dtype=np.uint8)
+    >>> store = store_from_arrays(images, labels=np.arange(40) % 4, class_names=tuple("abcd"))
+    >>> few, more = label_subset(store, "10%"), label_subset(store, "5-per-class")
+    >>> len(few), len(more), set(few) <= set(more)
+    (4, 20, True)
+    """
+    if store.labels is None or not (store.labels >= 0).any():
+        raise DataError(f"{store.source} has no labels to choose from.")
+    known = np.flatnonzero(store.labels >= 0)
+    share, each = share_of_labels(labels), re.fullmatch(r"(\d+)-per-class", labels)
+    if share is None and each is None:
+        return _named(store, Path(labels), known)
+    classes, counts = np.unique(store.labels[known], return_counts=True)
+    total = (
+        round(share * len(known)) if share is not None
+        else sum(min(int(each[1]), int(count)) for count in counts)  # type: ignore[index]
+    )  # fmt: skip
+    if total < len(classes):
+        raise DataError(
+            f"`labels` {labels} of {len(known):,} labeled images are {total} labels for "
+            f"{len(classes)} classes; give at least one of each."
+        )
+    quotas = _balanced(counts, total, classes, draw)
+    order = known[permutation(draw, Stream.SPLIT, store.ids[known], epoch=LABEL_SUBSET)]
+    chosen = [
+        order[store.labels[order] == label][:quota]
+        for label, quota in zip(classes, quotas, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def share_of_labels(labels: str) -> float | None:
+    """The share in "1%", as 0.01; None where ``labels`` is no share. Raises InvalidValue.
+
+    >>> share_of_labels("10%"), share_of_labels("25-per-class")
+    (0.1, None)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", labels)
+    if match is None:
+        return None
+    share = float(match[1]) / 100
+    if not 0 < share <= 1:
+        raise InvalidValue(f"`labels` is {labels!r}; expected a share above 0 % and up to 100 %.")
+    return share
+
+
+def _balanced(counts: npt.NDArray[np.int64], total: int, classes: Rows, draw: int) -> list[int]:
+    """The images of each class: the same number of all, as far as they have them.
+
+    The remainder goes to one image more of some classes, in an order that depends on ``draw``
+    alone, so that subsets of growing totals are nested.
+    """
+    level = 0
+    while np.minimum(counts, level + 1).sum() <= total and level < counts.max():
+        level += 1
+    quotas = np.minimum(counts, level)
+    order = permutation(draw, Stream.SPLIT, classes.astype(np.int64), epoch=LABEL_SUBSET)
+    larger = [place for place in order if counts[place] > level]
+    quotas[larger[: total - int(quotas.sum())]] += 1
+    return [int(quota) for quota in quotas]
+
+
+def _named(store: ImageStore, path: Path, known: Rows) -> Rows:
+    """The rows of the images that a file names."""
+    if not path.is_file():
+        raise InvalidValue(
+            f"`labels` is {str(path)!r}; expected a share such as 1%, a number such as "
+            "25-per-class, or a file with the name of one image in each line."
+        )
+    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    rows = {store.names[int(row)]: int(row) for row in known}
+    missing = [name for name in names if name not in rows]
+    if missing or not names:
+        listed = ", ".join(missing[:3]) or "nothing"
+        raise DataError(
+            f"{path} names {len(missing):,} images that are not among the labeled ones, such as "
+            f"{listed}; names look like {next(iter(rows))!r}."
+        )
+    return np.unique(np.array([rows[name] for name in names], dtype=np.int64))

@@ -1,0 +1,195 @@
+"""Has fine-tuning been worth it? Accuracy during the run, and a diagnosis against two baselines.
+
+The baselines are a linear probe on the same labels and the same network trained from scratch. All
+are tested on the same images, so that two of them are compared by the images on which they differ
+(McNemar 1947, exact).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import binomtest
+
+from coview.core.images import ImageStore
+from coview.core.rng import Stream, permutation
+from coview.diagnosis.verdict import Diagnosis
+from coview.evaluation import extract
+from coview.methods import Learner
+from coview.recipes import Recipe
+from coview.training import MetricsLog
+
+MAX_IMAGES = 2_000
+MAX_REPORTS = 20
+ACCURACY_SAMPLE = 7
+"""Draw index of Stream.HEALTH for the images of a report."""
+LEVEL = 0.05
+"""Of the tests."""
+
+Bools = npt.NDArray[np.bool_]
+
+
+class AccuracyMonitor:
+    """Writes "validation" lines: accuracy on held-out and on training images, and the loss.
+
+    The sample is fixed: at most 2,000 images of each, in the view without augmentation. Nothing is
+    selected by these figures: the last epoch counts.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        recipe: Recipe,
+        training: ImageStore,
+        held_out: ImageStore,
+        metrics_log: MetricsLog,
+    ) -> None:
+        self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
+        self.training, self.held_out = (_sample(s, recipe.seed) for s in (training, held_out))
+        self.steps_per_epoch = len(training) // recipe.batch_size
+        self.total_steps = recipe.total_steps(len(training))
+        epochs = max(1, self.total_steps // max(1, self.steps_per_epoch))
+        self.every = -(-epochs // MAX_REPORTS)
+
+    def __call__(self, step: int) -> None:
+        """After ``step`` steps, at the end of an epoch or of the run; step 0 is before training."""
+        epoch = step // self.steps_per_epoch
+        if step != self.total_steps and epoch % self.every:
+            return
+        accuracy, loss = self._measure(self.held_out)
+        train_accuracy, _ = self._measure(self.training)
+        self.metrics_log.write(
+            "validation", step, epoch=step / self.steps_per_epoch, accuracy=accuracy, loss=loss,
+            train_accuracy=train_accuracy, images=len(self.held_out),
+        )  # fmt: skip
+
+    def _measure(self, store: ImageStore) -> tuple[float, float]:
+        logits = logits_of(self.learner, store, self.recipe)
+        labels = torch.from_numpy(store.labels)
+        accuracy = float((logits.argmax(1) == labels).double().mean())
+        return accuracy, float(torch.nn.functional.cross_entropy(logits, labels))
+
+
+def logits_of(learner: Learner, store: ImageStore, recipe: Recipe) -> torch.Tensor:
+    """The logits of every image in the view without augmentation, float32 [N, classes], CPU."""
+    device = next(learner.parameters()).device
+    features = extract(
+        learner.encoder, learner.head, store, recipe.eval_view, device=device, layers=("z",),
+        check_finite=False,
+    )  # fmt: skip
+    return features.layers["z"]
+
+
+def _sample(store: ImageStore, seed: int) -> ImageStore:
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=ACCURACY_SAMPLE)[:MAX_IMAGES]
+    return store.subset(np.sort(rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One classifier on the test images: which of them it classifies rightly, bool [N]."""
+
+    name: str
+    correct: Bools
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images that are classified rightly."""
+        return float(self.correct.mean())
+
+
+def better_by_test(one: Contender, other: Contender) -> bool:
+    """Whether ``one`` is right more often than ``other``: exact McNemar test, one-sided, 5 %.
+
+    >>> right = np.ones(20, bool)
+    >>> better_by_test(Contender(name="a", correct=right), Contender(name="b", correct=~right))
+    True
+    """
+    wins = int((one.correct & ~other.correct).sum())
+    losses = int((other.correct & ~one.correct).sum())
+    if wins + losses == 0:
+        return False
+    test = binomtest(wins, wins + losses, 0.5, alternative="greater")
+    return bool(test.pvalue < LEVEL)
+
+
+def diagnose_finetuning(
+    finetuned: Contender,
+    probe: Contender | None,
+    scratch: Contender | None,
+    *,
+    labels: npt.NDArray[np.int64],
+    validation: Sequence[Mapping[str, Any]],
+    step: int,
+) -> Diagnosis:
+    """The diagnosis of an ended run.
+
+    labels: of the test images. validation: the "validation" lines of the run. The first of these
+    that holds: at chance, overfitted, no better than from scratch, no better than the linear probe;
+    else learned. A baseline that is None was left out.
+    """
+    _, counts = np.unique(labels, return_counts=True)
+    largest = float(counts.max() / counts.sum())
+    images, accuracy = len(labels), finetuned.accuracy
+    error = (accuracy * (1 - accuracy) / images) ** 0.5
+    beside = ", ".join(
+        f"{name} {_percent(each.accuracy)}"
+        for name, each in (("linear probe", probe), ("from scratch", scratch))
+        if each is not None
+    )
+    figures = (
+        f"{_percent(accuracy)} of {images:,} test images are classified rightly"
+        f"{f' ({beside})' if beside else ''}"
+    )
+
+    def diagnosis(label: str, sentence: str, *causes: str, remedy: str = "") -> Diagnosis:
+        return Diagnosis(label=label, sentence=sentence, causes=causes, remedy=remedy, step=step)
+
+    if accuracy <= largest + 2 * error:
+        return diagnosis(
+            "at chance",
+            f"At chance: {figures}; the most frequent class alone gives {_percent(largest)}.",
+            "The learning rate is too high, too low, or the run too short.",
+            "The labels have nothing to do with what the images show.",
+            remedy="Try a third and three times the `learning_rate`, and look at the labels.",
+        )
+    accuracies = [row["accuracy"] for row in validation]
+    train = validation[-1]["train_accuracy"] if validation else None
+    best, last = (max(accuracies), accuracies[-1]) if accuracies else (accuracy, accuracy)
+    sampled = validation[-1]["images"] if validation else images
+    spread = (best * (1 - best) / sampled) ** 0.5
+    if train is not None and best - last > 3 * spread and train > best:
+        return diagnosis(
+            "overfitted",
+            f"Overfitted: {figures}. Accuracy on held-out images fell from {_percent(best)} to "
+            f"{_percent(last)} while that on the training images rose to {_percent(train)}.",
+            "The run is longer than these labels allow.",
+            remedy="Start again with a third of the `epochs`, or a smaller `learning_rate`.",
+        )
+    if scratch is not None and not better_by_test(finetuned, scratch):
+        return diagnosis(
+            "no better than from scratch",
+            f"No better than from scratch: {figures}. The pretrained weights have not helped.",
+            "The pretrained encoder has learned little, or something else than these classes.",
+            "There are enough labels to learn without pretraining.",
+            remedy="Judge the encoder by `coview evaluate`; a longer pretraining may help.",
+        )
+    if probe is not None and not better_by_test(finetuned, probe):
+        return diagnosis(
+            "no better than the linear probe",
+            f"No better than the linear probe: {figures}. The frozen encoder does as well.",
+            "There are too few labels to train the whole network.",
+            "The learning rate suits neither the encoder nor the classifier.",
+            remedy="Use the linear probe on the frozen encoder, or try a third of the "
+            "`learning_rate`.",
+        )
+    return diagnosis("learned", f"Learned: {figures}.")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

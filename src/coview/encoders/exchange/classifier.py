@@ -1,0 +1,130 @@
+"""A classifier beside an exported encoder: layers on top of h, and the names of the classes.
+
+classifier.safetensors   the tensors of a torch.nn.Sequential
+config.json              "classifier": the layers of the Sequential, the class names, the hash
+
+The layers are linear, batch_norm and relu, so that a few lines of plain torch build them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coview.core.errors import DamagedFile, InvalidValue
+from coview.core.files import digest, write_json
+from coview.encoders.exchange.loading import InputNormalizer
+from coview.encoders.exchange.weights import read_config, read_tensors, write_tensors
+
+TENSORS = "classifier.safetensors"
+LAYERS: dict[str, Any] = {
+    "linear": nn.Linear, "batch_norm": nn.BatchNorm1d, "relu": nn.ReLU,
+}  # fmt: skip
+
+
+class Classifier(nn.Module):
+    """Images [B, 3, H, W] in [0, 1] -> logits [B, classes].
+
+    ``encoder`` gives h, ``layers`` the logits of h; ``class_names`` are in the order of the logits.
+    """
+
+    def __init__(
+        self, encoder: InputNormalizer, layers: nn.Sequential, class_names: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.encoder, self.layers = encoder, layers
+        self.class_names = tuple(class_names)
+        self.features = encoder.features
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(self.encoder(images))
+        return logits
+
+    @property
+    def linear(self) -> nn.Linear:
+        """The layer of a classifier that has one alone. Raises InvalidValue for one with more."""
+        if len(self.layers) == 1 and isinstance(self.layers[0], nn.Linear):
+            return self.layers[0]
+        raise InvalidValue(
+            "This classifier keeps layers of the projection head, which have no place in a network "
+            "of another library. Export it to onnx or safetensors, or fine-tune with `from_layer` 0."
+        )
+
+
+def plain_layers(modules: Sequence[nn.Module]) -> nn.Sequential:
+    """The same function as ``modules`` one after the other, of plain linear, norm and ReLU layers.
+
+    The weights are copied. Raises InvalidValue for a layer of another kind.
+    """
+    layers: list[nn.Module] = []
+    for module in modules:
+        parts = list(module.children()) or [module]
+        for part in parts:
+            layers.append(_plain_layer(part))
+    return nn.Sequential(*layers).eval()
+
+
+def _plain_layer(part: nn.Module) -> nn.Module:
+    if isinstance(part, nn.Linear):
+        plain: nn.Module = nn.Linear(part.in_features, part.out_features)
+    elif isinstance(part, nn.BatchNorm1d):
+        plain = nn.BatchNorm1d(part.num_features, eps=part.eps)
+    elif isinstance(part, nn.ReLU):
+        return nn.ReLU()
+    else:
+        raise InvalidValue(
+            f"A classifier is made of linear, batch_norm and relu layers; got a "
+            f"{type(part).__name__}."
+        )
+    with torch.no_grad():
+        for name, tensor in [*plain.named_parameters(), *plain.named_buffers()]:
+            source = getattr(part, name)
+            if source is not None:
+                tensor.copy_(source)
+            elif name == "bias":
+                tensor.zero_()
+    return plain
+
+
+def describe_layers(layers: nn.Sequential) -> list[list[Any]]:
+    """The layers as JSON: [["linear", 64, 10]].
+
+    >>> describe_layers(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()))
+    [['linear', 4, 3], ['batch_norm', 3], ['relu']]
+    """
+    described: list[list[Any]] = []
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            described.append(["linear", layer.in_features, layer.out_features])
+        elif isinstance(layer, nn.BatchNorm1d):
+            described.append(["batch_norm", layer.num_features])
+        else:
+            described.append(["relu"])
+    return described
+
+
+def export_classifier(folder: Path, layers: nn.Sequential, class_names: Sequence[str]) -> None:
+    """Write ``layers`` beside the encoder that ``folder`` holds already."""
+    weights_hash = write_tensors(folder / TENSORS, layers.state_dict())
+    config = read_config(folder)
+    config["classifier"] = {
+        "layers": describe_layers(layers),
+        "class_names": list(class_names),
+        "weights_hash": weights_hash,
+    }
+    write_json(folder / "config.json", config)
+
+
+def load_classifier(folder: Path, encoder: InputNormalizer) -> Classifier:
+    """The classifier in an export folder, in evaluation mode. Raises DamagedFile."""
+    config = read_config(folder)["classifier"]
+    path = folder / TENSORS
+    if not path.is_file() or digest(path.read_bytes()) != config["weights_hash"]:
+        raise DamagedFile(f"{path} is missing or does not have its recorded hash.")
+    layers = nn.Sequential(*(LAYERS[kind](*sizes) for kind, *sizes in config["layers"]))
+    layers.load_state_dict(read_tensors(path))
+    return Classifier(encoder, layers, config["class_names"]).eval()

@@ -1,0 +1,318 @@
+"""What every verb takes, declared once: the command line and the Python functions read this.
+
+An option is one field of one class here. A setting of a recipe names the field of the recipe that it
+``changes``, or a function of ``coview.recipes.changes`` where one field is not enough. This module
+imports no torch, so that ``coview VERB --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.core.options import argument, option
+
+DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
+MACHINE = "the machine"
+MAX_PIXELS = 178_956_970
+"""Pillow's limit, above which an image is taken for an attack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How images are found, labeled and decoded. None and "auto" leave the choice to the source."""
+
+    labels_from: str = option(
+        "where labels come from: auto, none, folders, column. Self-supervised methods use them "
+        "only to show kNN accuracy during training",
+        "auto",
+        group=DATA,
+    )
+    split: str = option(
+        "train or test part, of data that has parts (torchvision's, scenes, Parquet folders)",
+        "train",
+        group=DATA,
+    )
+    limit: int | None = option("use at most this number of images", group=DATA)
+    short_side: int | None = option("keep images at this short side, in pixels", group=DATA)
+    image_column: str | None = option("the column of images in Parquet files", group=DATA)
+    label_column: str | None = option("the column of labels in Parquet files", group=DATA)
+    white: float | None = option(
+        "the value of white in images of more than 8 bits that do not say it", group=DATA
+    )
+    max_pixels: int = option("images with more pixels are left out", MAX_PIXELS, group=DATA)
+    allow_broken: bool = option(
+        "go on with more than 1 %% of broken files", False, group=DATA
+    )
+    download: bool = option("allow a torchvision data set to be fetched", False, group=DATA)
+    root: Path | None = option(
+        "where torchvision data sets lie (default: the cache folder)", group=DATA
+    )
+    memory_share: float = option(
+        "share of RAM for decoded images; beyond it they lie on disk", 0.25, group=DATA
+    )
+    cache: Path | None = option(
+        "where decoded images lie (default: $COVIEW_CACHE or ~/.cache/coview)", group=DATA
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """Settings that replace those of a recipe; None and False keep what the recipe says.
+
+    An option is one field here: ``changes`` names the field of the recipe that it sets, or the
+    function of ``coview.recipes.changes`` where one field is not enough.
+    """
+
+    size: int | None = option(
+        "side of the views in pixels", group=LEARNED, changes="with_size"
+    )
+    encoder: str | None = option(
+        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME",
+        group=LEARNED,
+        changes="with_encoder",
+    )
+    temperature: float | None = option(
+        "of the loss", group=LEARNED, changes="with_temperature"
+    )
+    learn_temperature: bool = option(
+        "train the temperature too, from its first value",
+        False,
+        group=LEARNED,
+        changes="with_learned_temperature",
+    )
+    jitter_strength: float | None = option(
+        "of the color jitter, SimCLR's s", group=LEARNED, changes="with_jitter_strength"
+    )
+    local_crops: int | None = option(
+        "add this number of small crops, which are compared with the two large ones (multi-crop)",
+        group=LEARNED,
+        changes="with_local_crops",
+    )
+    affinity: str | None = option(
+        "LoGo's affinity of local crops, which repel each other: learned, cosine or none; adds "
+        "two local crops where there are none",
+        group=LEARNED,
+        changes="with_affinity",
+    )
+    epochs: float | None = option(
+        "passes over the images", group=TRAINED, changes="with_epochs"
+    )
+    batch_size: int | None = option(
+        "images in a step", group=TRAINED, also=("--batch",), changes="batch_size"
+    )
+    classes_per_batch: int | None = option(
+        "draw each batch from this number of classes, equally many images of each",
+        group=TRAINED,
+        changes="classes_per_batch",
+    )
+    micro_batch: int | None = option(
+        "images that go through the network at a time; the loss is still the whole batch's",
+        group=TRAINED,
+        changes="passes.micro_batch",
+    )
+    activation_checkpointing: bool = option(
+        "keep less for the backward pass and recompute it: exact, about a third slower",
+        False,
+        group=TRAINED,
+        changes="passes.activation_checkpointing",
+    )
+    optimizer: str | None = option(
+        "sgd, adamw or lars", group=TRAINED, changes="with_optimizer"
+    )
+    learning_rate: float | None = option(
+        "the peak, not scaled by the batch", group=TRAINED, changes="with_learning_rate"
+    )
+    warmup_epochs: float | None = option(
+        "epochs of linear warm-up", group=TRAINED, changes="schedule.warmup_epochs"
+    )
+    weight_decay: float | None = option(
+        "of kernels", group=TRAINED, changes="optimizer.weight_decay"
+    )
+    seed: int | None = option(
+        "of weights, order and views", group=TRAINED, changes="seed"
+    )
+    set: tuple[str, ...] = option(
+        "any other field of the recipe, as method.objective.temperature=0.2; may be repeated "
+        "(`coview recipes NAME` lists the fields)",
+        (),
+        group=TRAINED,
+    )
+    precision: str | None = option(
+        "auto, bf16 or fp32", group=MACHINE, changes="precision"
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of a recipe that are there: what each changes -> its value."""
+        values = {f.metadata.get("changes"): getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {
+            changes: value
+            for changes, value in values.items()
+            if changes and value is not None and value is not False
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """Where a run computes."""
+
+    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+    workers: int | None = option("threads that render views ahead", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(DataOptions, RecipeOptions, MachineOptions):
+    """What every kind of training run takes."""
+
+    out: Path | None = option("the run's folder (default: runs/NAME of the data)")
+    budget: str | None = option("time for training, as 30m or 2h: chooses what fits into it")
+    dry_run: bool = option("print the plan and the estimate, train nothing", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(RunOptions):
+    """Learn a representation of images without labels, say whether it worked, leave an encoder
+    and a report. What is not said is chosen for this data and this machine."""
+
+    data: Any = argument(
+        "a folder of images (any nesting), Parquet file(s) or a folder of them, a torchvision data "
+        "set by name, or scenes (the built-in set)"
+    )
+    recipe: Any = option(
+        "a recipe by name, or a method: simclr, simclr-v2, supcon, moco, byol, simsiam, supervised",
+        "simclr",
+    )
+    weights: Path | None = option(
+        "start from these weights: an encoder folder, a run, or safetensors", group=LEARNED
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(RunOptions):
+    """Train a classifier from a pretrained encoder and a few labels, beside a linear probe on the
+    same labels and the same network from scratch. Leaves a classifier and a report."""
+
+    start: Any = argument("a run's folder, or an exported encoder's")
+    data: Any = argument("labeled images, as for pretrain")
+    recipe: Any = option(
+        "a recipe by name: finetune-v1-imagenet, finetune-v2-imagenet, finetune-cpu (default: one "
+        "that suits the data and the machine)",
+        None,
+    )
+    labels: str = option(
+        "which labels are used: a share as 1%% or 10%%, a number as 25-per-class, or a file with "
+        "the name of one image in each line",
+        "100%",
+        group=LEARNED,
+    )
+    label_draw: int = option("which draw of these labels; 1%% lies within 10%%", 0, group=LEARNED)
+    from_layer: int | None = option(
+        "the layer of the projection head to start from: 0 is the encoder's output, 1 the first "
+        "layer (SimCLRv2; default: what the recipe says)",
+        group=LEARNED,
+    )
+    test: Any = option(
+        "labeled images that the classifier is tested on (default: a fifth of `data`)", group=DATA
+    )
+    no_baselines: bool = option(
+        "leave out the linear probe and the training from scratch", False, group=TRAINED
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOptions(MachineOptions):
+    """Go on with a run where it stopped: the result is the one it would have had."""
+
+    run: Any = argument("the run's folder")
+    data: Any = option("where the images are now, if they have moved")
+    test: Any = option("where the test images are now, if they have moved")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(DataOptions):
+    """Judge an encoder on labeled images, beside the untrained encoder and raw pixels."""
+
+    run: Any = argument("the run's folder")
+    data: Any = argument("labeled images: neighbors and probe training come from here")
+    test: Any = option("labeled images that are tested on (default: a part of `data`)")
+    protocols: Any = option("which, separated by commas", "knn,linear")
+    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions(DataOptions):
+    """Turn images into vectors: a Parquet file with the columns id, name, label and one a layer."""
+
+    run: Any = argument("a run's folder, or an exported encoder's")
+    data: Any = argument("the images")
+    out: Path | None = option("the file (default: RUN/embeddings/NAME.parquet)")
+    layers: Any = option("h, z, or both separated by a comma", "h")
+    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(DataOptions):
+    """Classify images: a Parquet file with the columns name, class and probability."""
+
+    run: Any = argument("the folder of a fine-tuned run, or an exported classifier's")
+    data: Any = argument("the images")
+    out: Path | None = option("the file (default: RUN/predictions/NAME.parquet)")
+    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsOptions(DataOptions):
+    """Draw a contact sheet: images, the views made of them, and where the two crops overlap."""
+
+    data: Any = argument("the images")
+    out: Path = option("the PNG to write", Path("views.png"))
+    recipe: Any = option("whose views", "simclr", group=LEARNED)
+    size: int | None = option("side of the views in pixels", group=LEARNED)
+    jitter_strength: float | None = option("of the color jitter, SimCLR's s", group=LEARNED)
+    local_crops: int | None = option("add this number of small crops (multi-crop)", group=LEARNED)
+    affinity: str | None = option(
+        "of local crops, as LoGo has them: learned, cosine or none", group=LEARNED
+    )
+    images: int = option("how many", 8)
+    seed: int = option("which images and which views", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(DataOptions):
+    """Say whether images are fit for training, or whether a run has learned anything; each finding
+    with what to do about it."""
+
+    subject: Any = argument("a run's folder, or images as for pretrain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Write the encoder for another library; the file is loaded there and compared."""
+
+    run: Any = argument("a run's folder, or an exported encoder's")
+    to: str = option("torchvision, timm, onnx or safetensors", "safetensors")
+    out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors or .onnx)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Write a run's report.html again from its files."""
+
+    run: Any = argument("the run's folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """A complete first run on built-in images: learn, judge, report. About 3 minutes on 2 cores."""
+
+    out: Path = option("the run's folder", Path("runs/demo"))
+    seed: int = option("of everything", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipesOptions:
+    """List the recipes, those of a method, or print one to its last number."""
+
+    name: str | None = argument("one recipe, or a method", optional=True)

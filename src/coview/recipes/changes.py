@@ -1,0 +1,177 @@
+"""A recipe with other settings: what the options of a run change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.core.options import build_options
+from coview.core.values import parse_setting, set_fields
+from coview.encoders import encoder_named
+from coview.methods import logo, multi_crop
+from coview.methods.set_objectives import CrossEntropy
+from coview.methods.temperature import WithTemperature
+from coview.options import RecipeOptions
+from coview.recipes.recipe import Recipe, known_values
+from coview.training import OptimizerSpec
+from coview.training.optimizers import NAMES
+from coview.views import ViewPlan, ViewSpec
+
+Change = Callable[[Recipe, Any, RecipeOptions], Recipe]
+
+
+def change(recipe: Recipe, **settings: Any) -> Recipe:
+    """``recipe`` with settings of :class:`RecipeOptions` in place of its own.
+
+    Raises InvalidValue or UnknownName.
+
+    >>> from coview.recipes import recipe
+    >>> change(recipe("simclr-cpu"), epochs=2, temperature=0.2).method.objective
+    NTXent(temperature=0.2, learn_temperature=False, decoupled=False)
+    """
+    return apply_options(recipe, build_options(RecipeOptions, settings))
+
+
+def apply_options(recipe: Recipe, options: RecipeOptions) -> Recipe:
+    """``recipe`` with the settings of ``options`` in place of its own; fields that are None stay.
+
+    Raises InvalidValue or UnknownName.
+    """
+    settings = options.settings()
+    recipe = set_fields(recipe, {path: to for path, to in settings.items() if path not in CHANGES})
+    for name, value in settings.items():
+        if name in CHANGES:
+            recipe = CHANGES[name](recipe, value, options)
+    for setting in options.set:
+        path, value = parse_setting(recipe, setting, known_values())
+        recipe = set_fields(recipe, {path: value})
+    return recipe
+
+
+def with_encoder(recipe: Recipe, name: str, _: RecipeOptions) -> Recipe:
+    """Another encoder, by its name."""
+    return replace(recipe, encoder=encoder_named(name))
+
+
+def with_epochs(recipe: Recipe, epochs: float, options: RecipeOptions) -> Recipe:
+    """A longer or shorter run; a shortened one keeps its warm-up to a tenth."""
+    warmup = recipe.schedule.warmup_epochs
+    if options.warmup_epochs is None:
+        warmup = min(warmup, epochs / 10)
+    return replace(recipe, epochs=epochs, schedule=replace(recipe.schedule, warmup_epochs=warmup))
+
+
+def with_optimizer(recipe: Recipe, name: str, options: RecipeOptions) -> Recipe:
+    """Another optimizer, whose learning rate must be given with it."""
+    if name == recipe.optimizer.name:
+        return recipe
+    if name not in NAMES:
+        raise UnknownName("optimizer", name, NAMES)
+    if options.learning_rate is None:
+        raise InvalidValue(
+            f"`optimizer` {name} replaces {recipe.optimizer.name}, whose learning rate does not "
+            "carry over; give `learning_rate` as well."
+        )
+    decay = 0.0 if options.weight_decay is None else options.weight_decay
+    spec = OptimizerSpec(
+        name=cast(Any, name), learning_rate=options.learning_rate, scaling="none",
+        weight_decay=decay,
+    )  # fmt: skip
+    return replace(recipe, optimizer=spec)
+
+
+def with_learning_rate(recipe: Recipe, rate: float, _: RecipeOptions) -> Recipe:
+    """The peak itself: it replaces the base and its scaling with the batch."""
+    optimizer = replace(recipe.optimizer, learning_rate=rate, scaling="none")
+    return replace(recipe, optimizer=optimizer)
+
+
+def with_temperature(recipe: Recipe, value: float, _: RecipeOptions) -> Recipe:
+    """Another temperature of the loss."""
+    return _with_objective(recipe, "temperature", value)
+
+
+def with_learned_temperature(recipe: Recipe, value: bool, _: RecipeOptions) -> Recipe:
+    """A temperature that is trained."""
+    return _with_objective(recipe, "learn_temperature", value)
+
+
+def _with_objective(recipe: Recipe, field: str, value: object) -> Recipe:
+    method = recipe.method
+    if not isinstance(method.objective, WithTemperature):
+        raise InvalidValue(f"`{field}` has no effect on {method.name}: its objective has none.")
+    objective = replace(method.objective, **{field: value})
+    return replace(recipe, method=replace(method, objective=cast(Any, objective)))
+
+
+def with_size(recipe: Recipe, size: int, _: RecipeOptions) -> Recipe:
+    """Views of another size; local views keep their share of it."""
+    if size < 1:
+        raise InvalidValue(f"`size` is {size}; expected 1 pixel or more.")
+    first = recipe.image_size
+    return _with_views(
+        recipe, lambda view: replace(view, size=max(1, round(size * view.size / first)))
+    )
+
+
+def with_jitter_strength(recipe: Recipe, strength: float, _: RecipeOptions) -> Recipe:
+    """SimCLR's color strength s (appendix A) in every view that has a color jitter."""
+    views = recipe.method.views.views
+    if not 0 <= strength < math.inf:
+        raise InvalidValue(f"`jitter_strength` is {strength:g}; expected a number from 0 up.")
+    if all(view.jitter is None for view in views):
+        raise InvalidValue(
+            f"`jitter_strength` has no effect on {recipe.method.name}: none of its views has a "
+            "color jitter."
+        )
+
+    def changed(view: ViewSpec) -> ViewSpec:
+        if view.jitter is None:
+            return view
+        jitter = replace(
+            view.jitter, brightness=0.8 * strength, contrast=0.8 * strength,
+            saturation=0.8 * strength, hue=min(0.5, 0.2 * strength),
+        )  # fmt: skip
+        return replace(view, jitter=jitter)
+
+    return _with_views(recipe, changed)
+
+
+def _with_views(recipe: Recipe, changed: Callable[[ViewSpec], ViewSpec]) -> Recipe:
+    views = ViewPlan(views=tuple(changed(view) for view in recipe.method.views.views))
+    return replace(recipe, method=replace(recipe.method, views=views))
+
+
+def with_local_crops(recipe: Recipe, count: int, options: RecipeOptions) -> Recipe:
+    """Multi-crop over the recipe's method; with an affinity LoGo adds the crops."""
+    if options.affinity is not None:
+        return recipe
+    return replace(recipe, method=multi_crop(recipe.method, locals=count))
+
+
+def with_affinity(recipe: Recipe, affinity: str, options: RecipeOptions) -> Recipe:
+    """LoGo over the recipe's method."""
+    count = 2 if options.local_crops is None else options.local_crops
+    method = logo(recipe.method, locals=count, affinity=cast(Any, affinity))
+    return replace(recipe, method=method)
+
+
+def for_classes(recipe: Recipe, classes: int) -> Recipe:
+    """``recipe`` with as many logits as there are classes, where its method has logits."""
+    if not isinstance(recipe.method.objective, CrossEntropy):
+        return recipe
+    head = replace(recipe.method.head, output=classes)
+    objective = replace(recipe.method.objective, classes=classes)
+    return replace(recipe, method=replace(recipe.method, head=head, objective=objective))
+
+
+CHANGES: dict[str, Change] = {
+    function.__name__: function
+    for function in (
+        with_size, with_encoder, with_temperature, with_learned_temperature, with_jitter_strength,
+        with_local_crops, with_affinity, with_epochs, with_optimizer, with_learning_rate,
+    )
+}  # fmt: skip

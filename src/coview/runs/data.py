@@ -1,0 +1,75 @@
+"""The data of a run: a value in run.json, and the images that it opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from coview.core.images import ImageStore
+from coview.data.held_out import relabel
+from coview.data.spec import DataSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """The data of a run as a value: its images, test images, and which labels are used.
+
+    ``labels`` and ``label_draw``: see :func:`coview.data.labels.label_subset`.
+    """
+
+    images: DataSpec
+    test: DataSpec | None = None
+    labels: str = "100%"
+    label_draw: int = 0
+
+    def open(self, data: Any = None, test: Any = None) -> Images:
+        """The images; ``data`` and ``test`` stand in for sources in memory or moved folders."""
+        images = self.images.open(data)
+        if self.test is None:
+            return Images(images, None)
+        return Images(images, relabel(self.test.open(test), images.class_names))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "images": self.images.to_json(),
+            "test": None if self.test is None else self.test.to_json(),
+            "labels": self.labels,
+            "label_draw": self.label_draw,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> RunData:
+        """The inverse of :meth:`to_json`."""
+        return cls(
+            images=DataSpec.from_json(data["images"]),
+            test=None if data["test"] is None else DataSpec.from_json(data["test"]),
+            labels=data["labels"],
+            label_draw=data["label_draw"],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """What was opened: the images, and test images where they have a source of their own."""
+
+    images: ImageStore
+    test: ImageStore | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the images of both."""
+        return "+".join(
+            store.fingerprint for store in (self.images, self.test) if store is not None
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say about how they were opened."""
+        return (*self.images.notes, *(() if self.test is None else self.test.notes))
+
+
+def without_download(data: RunData) -> RunData:
+    """The same data, nothing of which may be fetched."""
+    test = None if data.test is None else replace(data.test, download=False)
+    return replace(data, images=replace(data.images, download=False), test=test)

@@ -1,0 +1,79 @@
+"""Images as vectors."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coview.core.files import write_bytes
+from coview.core.options import takes
+from coview.core.progress import say
+from coview.data.spec import DataSpec
+from coview.evaluation import extract
+from coview.options import EmbedOptions
+from coview.runs.evaluate import words
+from coview.runs.load import load_network
+from coview.training import choose_device
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@takes(EmbedOptions)
+def embed(options: EmbedOptions) -> pa.Table:
+    """A table of ``data`` with the columns id, name, label (-1 unknown) and one vector a layer.
+
+    "h" is the encoder's output, "z" the head's; an exported encoder has no head and so only "h".
+    Written as Parquet to ``out`` where given. Rows are in the order of the images' names.
+    """
+    import pyarrow as pa
+
+    device = choose_device(options.device)
+    network = load_network(options.run)
+    spec = DataSpec.of(options.data, options, size=network.view.size)
+    store = spec.open(options.data)
+    for note in store.notes:
+        say(note)
+    layers = words(options.layers)
+    features = extract(
+        network.encoder.to(device), None if network.head is None else network.head.to(device),
+        store, network.view, device=device, layers=layers, label="Embedding",
+    )  # fmt: skip
+    columns: dict[str, Any] = {
+        "id": pa.array(store.ids),
+        "name": pa.array(list(store.names)),
+        "label": pa.array([-1] * len(store) if store.labels is None else store.labels),
+    }
+    for layer in layers:
+        values = features.layers[layer].contiguous()
+        flat = pa.array(values.numpy().reshape(-1))
+        columns[layer] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    metadata = {
+        "coview.run": str(options.run),
+        "coview.class_names": json.dumps(list(store.class_names)),
+    }
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    if options.out is not None:
+        write_table(table, options.out)
+    return table
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """The table as a Parquet file, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    write_bytes(path, sink.getvalue())
+
+
+def table_file(folder: str | Path, kind: str, data: Any) -> Path:
+    """Where a command writes its table of ``data`` unless told otherwise.
+
+    >>> table_file("runs/photos", "embeddings", "more/2024").as_posix()
+    'runs/photos/embeddings/2024.parquet'
+    """
+    name = Path(str(data).replace(":", "-")).resolve().stem or "images"
+    return Path(folder) / kind / f"{name}.parquet"

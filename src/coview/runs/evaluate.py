@@ -1,0 +1,75 @@
+"""Judge the encoder of a run on labeled images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coview.core.errors import UnknownName
+from coview.core.options import takes
+from coview.core.progress import say
+from coview.data.held_out import relabel
+from coview.data.spec import DataSpec
+from coview.evaluation import PROTOCOLS, Result, Subject, make_benchmark, write_results
+from coview.options import EvaluateOptions
+from coview.recipes import build
+from coview.reports import write_report
+from coview.runs.load import trained_learner
+from coview.runs.run import Run
+from coview.training import choose_device
+
+
+@takes(EvaluateOptions)
+def evaluate(options: EvaluateOptions) -> list[Result]:
+    """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew.
+
+    Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
+    ``data``, chosen by image id. Each result stands beside the untrained encoder and raw pixels.
+    ``protocols``: names, as a list or separated by commas. Raises DataError without labels,
+    UnknownName for a protocol.
+    """
+    names = words(options.protocols)
+    for name in names:
+        if name not in PROTOCOLS:
+            raise UnknownName("protocol", name, PROTOCOLS)
+    run = Run.open(options.run)
+    device = choose_device(options.device)
+    opened = run.data.images
+    spec = DataSpec.of(options.data, options, needs_labels=True)
+    if options.short_side is None:
+        spec = replace(spec, short_side=opened.short_side)
+    train = spec.open(options.data)
+    stores, test = [train], None
+    if options.test is not None:
+        store = replace(spec, source=None, split="test").open(options.test)
+        stores.append(store)
+        test = relabel(store, train.class_names)
+    for store in stores:
+        for note in store.notes:
+            say(note)
+    learner, initial = trained_learner(run), build(run.recipe)
+    subjects = [
+        Subject(
+            name=name, encoder=each.encoder.to(device), head=each.head.to(device),
+            view=run.recipe.eval_view,
+        )
+        for name, each in (("trained", learner), ("untrained", initial))
+    ]  # fmt: skip
+    benchmark = make_benchmark(subjects, train, test, device=device, seed=run.recipe.seed)
+    results: list[Result] = []
+    for name in names:
+        of_protocol = PROTOCOLS[name](benchmark)
+        write_results(run.evaluation_path, name, of_protocol, benchmark)
+        results += of_protocol
+    write_report(run.path)
+    return results
+
+
+def words(text: object) -> tuple[str, ...]:
+    """Names from a list, or from a text with commas.
+
+    >>> words("knn, linear"), words(["h"])
+    (('knn', 'linear'), ('h',))
+    """
+    if isinstance(text, str):
+        return tuple(word.strip() for word in text.split(",") if word.strip())
+    return tuple(text)  # type: ignore[arg-type]

@@ -1,0 +1,350 @@
+"""From a pretrained encoder and labels to a classifier, beside what the labels give otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from coview.core.errors import DataError, InvalidValue, UnknownName
+from coview.core.files import write_json
+from coview.core.options import takes
+from coview.core.progress import say
+from coview.core.run_folder import is_run
+from coview.data.labels import label_subset, share_of_labels
+from coview.data.spec import DataSpec
+from coview.diagnosis.finetuning import (
+    AccuracyMonitor,
+    Contender,
+    diagnose_finetuning,
+    logits_of,
+)
+from coview.diagnosis.verdict import Diagnosis, diagnose_divergence
+from coview.encoders import EncoderSpec
+from coview.encoders.exchange.classifier import export_classifier, plain_layers
+from coview.encoders.exchange.weights import export_folder, read_config
+from coview.evaluation import (
+    ProbeSpec,
+    Result,
+    accuracy_result,
+    extract,
+    labeled,
+    linear_probe,
+    results_json,
+    split_test,
+)
+from coview.heads import HeadSpec
+from coview.methods import Learner
+from coview.options import FinetuneOptions
+from coview.planning.defaults import default_finetuning
+from coview.planning.plan import Plan, make_finetuning_plan
+from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build
+from coview.recipes import recipe as recipe_named
+from coview.recipes.finetune import for_label_share
+from coview.recipes.start import HeadedEncoder
+from coview.runs.data import Images, RunData
+from coview.runs.finish import export_run, say_diagnosis, write_end
+from coview.runs.job import Job, Monitor, Parts, Session
+from coview.runs.run import Run
+from coview.runs.session import train_run
+from coview.runs.start import Beginning, name_of, start_run
+from coview.training import MetricsLog
+
+FINE_TUNED, PROBE, SCRATCH = "fine-tuned", "linear probe", "from scratch"
+
+
+@takes(FinetuneOptions)
+def finetune(options: FinetuneOptions) -> Run | None:
+    """Fine-tune the network of ``start`` on labeled ``data``; the run, or None for a ``dry_run``.
+
+    ``start``: a run, or an exported encoder. ``labels``: "1%", "25-per-class", or a file of names;
+    the subsets are class-balanced, and of one ``label_draw`` a smaller one lies within every larger
+    one. ``test``: labeled images to test on, by default a fifth of ``data``. ``from_layer``: the
+    layer of the projection head that the classifier stands on; 0 is the encoder's output h.
+    Nothing is chosen by the test images: the last epoch counts. The run leaves a classifier for
+    :func:`coview.load` and :func:`coview.predict`, and the accuracy of a linear probe on the same
+    labels and of the same network from scratch. Raises the errors of coview.core.errors.
+    """
+    source = read_source(options.start)
+    recipe = options.recipe
+    if isinstance(recipe, str) and recipe not in FINETUNE_RECIPES:
+        raise UnknownName("fine-tuning recipe", recipe, FINETUNE_RECIPES)
+    spec = DataSpec.of(
+        options.data, options, size=options.size or source.image_size, needs_labels=True
+    )
+    test = None
+    if options.test is not None:
+        test = replace(DataSpec.of(options.test, options, needs_labels=True), split="test",
+                       limit=None, short_side=spec.short_side)  # fmt: skip
+    data = RunData(
+        images=spec, test=test, labels=_absolute(options.labels), label_draw=options.label_draw
+    )
+
+    def plan(parts: Parts, session: Session, budget: float | None) -> Plan:
+        share = len(parts.training) / max(1, parts.labeled_images)
+        base = recipe if isinstance(recipe, Recipe) else adapted(
+            recipe_named(recipe) if recipe else default_finetuning(session.device.type),
+            source, options, share=share,
+        )  # fmt: skip
+        return make_finetuning_plan(
+            parts.training, base, options, device=session.device, budget=budget,
+            world=session.ranks.world, trainings=1 if options.no_baselines else 2,
+            exact=isinstance(recipe, Recipe),
+        )  # fmt: skip
+
+    own_seed = recipe.seed if isinstance(recipe, Recipe) else 0
+    beginning = Beginning(
+        job=FINE_TUNING,
+        data=data,
+        source=options.data,
+        test=options.test,
+        seed=own_seed if options.seed is None else options.seed,
+        make_plan=plan,
+        start=source.start,
+        extra={"baselines": not options.no_baselines},
+    )
+    return start_run(beginning, options, f"{name_of(options.data)}-finetune")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A pretrained network: its encoder, its projection head where it has one, its images."""
+
+    start: Start
+    encoder: EncoderSpec
+    head: HeadSpec | None
+    image_size: int
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+def read_source(path: str | Path) -> Source:
+    """The network of a run or of an exported folder. Raises RunError, DamagedFile."""
+    start = Start.at(path)
+    if is_run(path):
+        run = Run.open(path)
+        view = run.recipe.method.views.views[0]
+        return Source(
+            start=start, encoder=run.recipe.encoder, head=run.recipe.method.head,
+            image_size=run.recipe.image_size, mean=view.mean, std=view.std,
+        )  # fmt: skip
+    config = read_config(export_folder(Path(path)))
+    return Source(
+        start=start, encoder=EncoderSpec.from_json(config["spec"]), head=None,
+        image_size=int(config["image_size"]), mean=_triple(config["mean"]),
+        std=_triple(config["std"]),
+    )  # fmt: skip
+
+
+def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: float) -> Recipe:
+    """A fine-tuning recipe for the network of ``source`` and this share of the labels.
+
+    Raises InvalidValue where ``from_layer`` is a layer that the head does not have.
+    """
+    recipe = for_label_share(recipe, share)
+    views = tuple(
+        replace(view, size=source.image_size, mean=source.mean, std=source.std)
+        for view in recipe.method.views.views
+    )
+    layer = options.from_layer
+    if layer is None:
+        layer = recipe.kept_head.layers if recipe.kept_head and source.head else 0
+    if layer < 0 or (layer > 0 and source.head is None):
+        raise InvalidValue(
+            f"`from_layer` is {layer}, but {source.start.path} has no projection head; give 0, or "
+            "the folder of the run."
+        )
+    kept = KeptHead(head=source.head, layers=layer) if layer and source.head else None
+    method = replace(recipe.method, views=replace(recipe.method.views, views=views))
+    return replace(recipe, method=method, encoder=source.encoder, kept_head=kept)
+
+
+class FineTuning(Job):
+    """Learning classes from a pretrained network: judged by accuracy, left as a classifier."""
+
+    kind = "finetune"
+
+    def split(self, data: RunData, images: Images, seed: int) -> Parts:
+        store, test = labeled(images.images, "Fine-tuning"), images.test
+        if test is None:
+            store, test = split_test(store, seed=seed)
+        else:
+            test = labeled(test, "The test")
+        rows = label_subset(store, data.labels, draw=data.label_draw)
+        training = store.subset(rows)
+        if len(np.unique(training.labels)) < 2:
+            raise DataError(f"{store.source} has images of one class only; expected two or more.")
+        return Parts(
+            training=training,
+            held_out=test,
+            labeled_images=len(store),
+            note=f"{len(training):,} of {len(store):,} labels are used ({data.labels}), "
+            f"{len(np.unique(training.labels))} classes; {len(test):,} images are tested on.",
+        )
+
+    def monitor(
+        self,
+        learner: Learner,
+        initial: Learner | None,
+        recipe: Recipe,
+        parts: Parts,
+        metrics_log: MetricsLog,
+    ) -> Monitor:
+        return AccuracyMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
+
+    def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
+        return diagnose_divergence(reason, step)
+
+    def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
+        """Train the same network from scratch, as a run of its own inside this one."""
+        if not run.description["baselines"]:
+            return True
+        scratch = Run(run.scratch_path)
+        if session.ranks.is_main and not is_run(scratch.path):
+            write_json(
+                scratch.description_path,
+                {**run.description, "start": None, "baselines": False, "nested": True},
+            )
+        session.ranks.barrier()
+        if not scratch.is_ended:
+            say("The same network from scratch, on the same labels:")
+            train_run(self, scratch, Images(parts.training, parts.held_out), session, parts)
+        return scratch.is_ended
+
+    def finish(
+        self,
+        run: Run,
+        learner: Learner,
+        parts: Parts,
+        session: Session,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
+        recipe = run.recipe
+        labels = np.asarray(parts.held_out.labels)
+        logits = logits_of(learner, parts.held_out, recipe)
+        predicted = logits.argmax(1).numpy()
+        finetuned = Contender(name=FINE_TUNED, correct=predicted == labels)
+        write_json(run.predictions_path, predictions_json(parts, logits))
+        contenders = [finetuned]
+        finite = bool(torch.isfinite(logits).all())
+        probe = scratch = None
+        if run.description["baselines"] and finite:
+            probe = Contender(name=PROBE, correct=self.probe(run, parts, session) == labels)
+            saved = Run(run.scratch_path).predictions
+            scratch = Contender(name=SCRATCH, correct=np.array(saved["predicted"]) == labels)
+            contenders += [probe, scratch]
+        diagnosis = diagnosis or diagnose_finetuning(
+            finetuned, probe, scratch, labels=labels, validation=run.metrics("validation"),
+            step=run.description["total_steps"],
+        )  # fmt: skip
+        write_json(
+            run.evaluation_path / "finetune.json",
+            evaluation_json(run, parts, contenders, predicted),
+        )
+        if finite:
+            export_network(run, learner, parts.training.class_names)
+        report = write_end(run, diagnosis)
+        if run.description.get("nested"):
+            say(f"From scratch: {100 * finetuned.accuracy:.1f} %.")
+            return
+        say_diagnosis(diagnosis)
+        say()
+        say(f"Report:     {report}")
+        if finite:
+            say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
+            say(f"Use it:     coview predict {run.path} IMAGES")
+
+    def probe(self, run: Run, parts: Parts, session: Session) -> np.ndarray[Any, Any]:
+        """The classes that a linear probe on the frozen encoder gives the test images, int64 [N].
+
+        Its settings are chosen on a split of the training labels.
+        """
+        recipe = replace(run.recipe, kept_head=None)
+        encoder = build(recipe, run.start).encoder.to(session.device)
+        train, test = (
+            extract(
+                encoder, None, store, recipe.eval_view, device=session.device, layers=("h",),
+                label="Linear probe",
+            )
+            for store in (parts.training, parts.held_out)
+        )  # fmt: skip
+        assert train.labels is not None
+        spec = ProbeSpec(seed=recipe.seed)
+        probe = linear_probe(train.layers["h"], train.labels, train.ids, spec)
+        return np.asarray(probe.predict(test.layers["h"]).numpy())
+
+
+FINE_TUNING = FineTuning()
+
+
+def export_network(run: Run, learner: Learner, class_names: tuple[str, ...]) -> None:
+    """Write encoder/ with the classifier beside it."""
+    encoder = learner.encoder
+    modules = [*learner.head.layers]
+    if isinstance(encoder, HeadedEncoder):
+        modules = [*encoder.kept.layers, *modules]
+        encoder = encoder.encoder
+    export_run(run, encoder)
+    export_classifier(run.encoder_path, plain_layers(modules), class_names)
+
+
+def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:
+    """The class of each test image, by its number, beside the true one."""
+    probabilities, predicted = torch.softmax(logits, 1).max(1)
+    return {
+        "names": list(parts.held_out.names),
+        "labels": np.asarray(parts.held_out.labels).tolist(),
+        "predicted": predicted.tolist(),
+        "probability": [round(value, 6) for value in probabilities.nan_to_num(0).tolist()],
+    }
+
+
+def evaluation_json(
+    run: Run, parts: Parts, contenders: list[Contender], predicted: np.ndarray[Any, Any]
+) -> dict[str, Any]:
+    """evaluation/finetune.json: accuracies with intervals, per class, and the confusion matrix."""
+    names, labels = list(parts.training.class_names), np.asarray(parts.held_out.labels)
+    confusion = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    card = {
+        "labels": run.data.labels,
+        "label_draw": run.data.label_draw,
+        "training_images": len(parts.training),
+        "selection": "none: the last epoch counts; the probe's settings are chosen on a split of "
+        "the training labels",
+        "view": "center crop and resize",
+        FINE_TUNED: "the whole network, from the pretrained weights",
+        PROBE: "a linear classifier on h of the pretrained encoder, which is frozen",
+        SCRATCH: "the same network, recipe and labels, from random weights",
+        "recipe_hash": run.description["hash"],
+    }
+    results: list[Result] = [
+        accuracy_result("finetune", each.name, each.correct, layer="logits", card=card)
+        for each in contenders
+    ]
+    return {
+        **results_json("finetune", results, card=card, data=run.description["data"]),
+        "classes": names,
+        "confusion": confusion.tolist(),
+        "per_class": [
+            {
+                "name": name,
+                "images": int(row.sum()),
+                "accuracy": float(row[number] / row.sum()) if row.sum() else None,
+            }
+            for number, (name, row) in enumerate(zip(names, confusion, strict=True))
+        ],
+    }
+
+
+def _triple(values: Any) -> tuple[float, float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _absolute(labels: str) -> str:
+    """A file of names from any working folder; other words as they are."""
+    path = Path(labels).expanduser()
+    return str(path.absolute()) if share_of_labels(labels) is None and path.is_file() else labels

@@ -1,0 +1,86 @@
+"""What differs between kinds of runs. Everything else of a run is shared."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from coview.core.images import ImageStore
+from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.diagnosis.verdict import Diagnosis
+from coview.methods import Learner
+from coview.recipes import Recipe
+from coview.runs.data import Images, RunData
+from coview.runs.run import Run
+from coview.training import MetricsLog
+
+Monitor = Callable[[int], object]
+"""Called with the number of steps done: at step 0, after epochs, after the last step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """The images that are trained on, those that are held out, and a sentence about them.
+
+    labeled_images: the labeled images from which the training images were chosen (fine-tuning).
+    """
+
+    training: ImageStore
+    held_out: ImageStore
+    note: str = ""
+    labeled_images: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The machine from one start of a run to its next stop: device, rendering threads, processes."""
+
+    device: torch.device
+    workers: int | None = None
+    ranks: Ranks = SINGLE_PROCESS
+
+
+class Job(ABC):
+    """One kind of run. A subclass per kind; its instances hold no state."""
+
+    kind: str
+
+    @abstractmethod
+    def split(self, data: RunData, images: Images, seed: int) -> Parts:
+        """Training and held-out images. Raises DataError where there are too few."""
+
+    @abstractmethod
+    def monitor(
+        self,
+        learner: Learner,
+        initial: Learner | None,
+        recipe: Recipe,
+        parts: Parts,
+        metrics_log: MetricsLog,
+    ) -> Monitor:
+        """What is measured during the run. ``initial`` is the network before the first step."""
+
+    @abstractmethod
+    def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
+        """The diagnosis of a run that was given up because its numbers were not finite."""
+
+    def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
+        """What all processes do after the last step and before the end; False where stopped."""
+        return True
+
+    @abstractmethod
+    def finish(
+        self,
+        run: Run,
+        learner: Learner,
+        parts: Parts,
+        session: Session,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:
+        """Write everything that an ended run leaves, verdict.json last, and say how it went.
+
+        ``diagnosis``: of a run that failed; None for one that trained to its end.
+        """

@@ -1,0 +1,72 @@
+"""A trained network, from its run or from an exported folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from coview.core.errors import RunError
+from coview.core.progress import say
+from coview.core.run_folder import is_run
+from coview.encoders import load_encoder
+from coview.encoders.exchange.classifier import load_classifier
+from coview.encoders.exchange.weights import export_folder, read_config
+from coview.methods import Learner
+from coview.recipes import build
+from coview.runs.run import Run
+from coview.training import Checkpoints
+from coview.training.state import TASK
+from coview.views import ViewSpec, eval_view
+
+
+def load(path: str | Path) -> torch.nn.Module:
+    """The trained network of a run or of an exported folder, in evaluation mode.
+
+    An encoder maps images [B, 3, H, W] in [0, 1] to h [B, D]; ``.features`` is D. The classifier of
+    a fine-tuned run maps them to logits [B, classes]; ``.class_names`` names these. The hash of the
+    weights is verified. Raises RunError where there is no export, DamagedFile where its weights are
+    not those recorded.
+    """
+    folder = export_folder(Path(path))
+    encoder = load_encoder(folder)
+    if "classifier" not in read_config(folder):
+        return encoder
+    return load_classifier(folder, encoder)
+
+
+def trained_learner(run: Run) -> Learner:
+    """The learner of ``run`` after its last verified checkpoint. Raises RunError, DamagedFile."""
+    checkpoint = Checkpoints(run.checkpoints_path).load_latest()
+    if checkpoint is None:
+        raise RunError(f"{run.path} has no checkpoint yet; go on with: coview resume {run.path}")
+    for sentence in checkpoint.damaged:
+        say(f"Skipped a damaged checkpoint: {sentence}")
+    learner = build(run.recipe)
+    state = {n.removeprefix(TASK): t for n, t in checkpoint.tensors.items() if n.startswith(TASK)}
+    learner.load_state_dict(state)
+    return learner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """An encoder with its head, where it has one, and the view that it takes."""
+
+    encoder: torch.nn.Module
+    head: torch.nn.Module | None
+    view: ViewSpec
+
+
+def load_network(path: str | Path) -> Network:
+    """The network of a run, or of an exported encoder, which has no head. Raises RunError."""
+    path = Path(path)
+    if is_run(path):
+        run = Run.open(path)
+        learner = trained_learner(run)
+        return Network(encoder=learner.encoder, head=learner.head, view=run.recipe.eval_view)
+    if not path.exists():
+        raise RunError(f"There is no run or exported encoder {path}.")
+    config = read_config(export_folder(path))
+    # The loaded encoder normalizes by itself, so the view stays in [0, 1].
+    return Network(encoder=load(path), head=None, view=eval_view(int(config["image_size"])))

@@ -1,0 +1,62 @@
+"""The classes of images, by a fine-tuned network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from coview.core.errors import RunError
+from coview.core.options import takes
+from coview.core.progress import say
+from coview.data.spec import DataSpec
+from coview.encoders.exchange.classifier import Classifier
+from coview.encoders.exchange.weights import export_folder, read_config
+from coview.evaluation import extract
+from coview.options import PredictOptions
+from coview.runs.embed import write_table
+from coview.runs.load import load
+from coview.training import choose_device
+from coview.views import eval_view
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@takes(PredictOptions)
+def predict(options: PredictOptions) -> pa.Table:
+    """A table of ``data`` with the columns name, class and probability, one row an image.
+
+    ``run`` is a fine-tuned run, or the folder of an exported classifier. Written as Parquet to
+    ``out`` where given. Raises RunError where there is no classifier.
+    """
+    import pyarrow as pa
+
+    folder = export_folder(Path(options.run))
+    network = load(folder)
+    if not isinstance(network, Classifier):
+        raise RunError(
+            f"{options.run} has no classifier, its encoder alone; make one with: coview finetune "
+            f"{options.run} LABELED"
+        )
+    device = choose_device(options.device)
+    size = int(read_config(folder)["image_size"])
+    store = DataSpec.of(options.data, options, size=size).open(options.data)
+    for note in store.notes:
+        say(note)
+    features = extract(
+        network.to(device), None, store, eval_view(size), device=device, layers=("h",),
+        label="Predicting",
+    )  # fmt: skip
+    probabilities, classes = torch.softmax(features.layers["h"], 1).max(1)
+    table = pa.table(
+        {
+            "name": pa.array(list(store.names)),
+            "class": pa.array([network.class_names[number] for number in classes.tolist()]),
+            "probability": pa.array(probabilities.numpy()),
+        }
+    )
+    if options.out is not None:
+        write_table(table, options.out)
+    return table

@@ -1,0 +1,79 @@
+"""Go on with a run of any kind where it stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coview.core.errors import DataError, RunError, UnknownName
+from coview.core.figures import DIAGNOSES
+from coview.core.options import takes
+from coview.core.progress import say
+from coview.options import ResumeOptions
+from coview.runs.finetune import FINE_TUNING
+from coview.runs.data import Images
+from coview.runs.job import Job, Session
+from coview.runs.pretrain import PRETRAINING
+from coview.runs.run import Run
+from coview.runs.session import train_run
+from coview.training.distribution import init_distributed, local_device
+
+JOBS: dict[str, Job] = {job.kind: job for job in (PRETRAINING, FINE_TUNING)}
+
+
+@takes(ResumeOptions)
+def resume(options: ResumeOptions) -> Run:
+    """Go on with a run where it stopped; the result is the one that it would have had.
+
+    ``data``, ``test``: where the images are now; by default where they were. Raises RunError where
+    the run has ended or the images are not the same.
+    """
+    run = Run.open(options.run)
+    if run.verdict is not None:
+        raise RunError(f"{run.path} has ended: {run.verdict['sentence']}{_onward(run)}")
+    device = local_device(options.device)
+    with init_distributed(device) as ranks:
+        session = Session(device=device, workers=options.workers, ranks=ranks)
+        images = ranks.main_first(lambda: _open_again(run, options.data, options.test))
+        if images.fingerprint != run.description["data"]["fingerprint"]:
+            raise RunError(
+                f"The images of {images.images.source} have changed since the run began, so it "
+                "cannot go on exactly. Bring them back, or start a new run from this encoder with "
+                "`weights`."
+            )
+        note = other_statistics(run, ranks.world)
+        if note:
+            say(note)
+        return train_run(JOBS[run.kind], run, images, session)
+
+
+def _onward(run: Run) -> str:
+    """How to train on from an encoder that has learned something."""
+    assert run.verdict is not None
+    if run.kind != "pretrain" or DIAGNOSES[run.verdict["label"]].exit_code != 0:
+        return ""
+    return f" To train on from its encoder, start a new run with `weights` {run.path}."
+
+
+def other_statistics(run: Run, world: int) -> str:
+    """What differs where a run goes on with another number of processes; "" where nothing does."""
+    before, recipe = run.description.get("processes", 1), run.recipe
+    method = recipe.method
+    own = method.batch_norm == "ghost" or not method.synchronized or recipe.passes.micro_batch
+    if before == world or not own:
+        return ""
+    return (
+        f"The run began with {before} processes and goes on with {world}: BatchNorm takes its "
+        "statistics of other groups of images from here on, so that it is not the same run bit for "
+        "bit. Images, order and views are."
+    )
+
+
+def _open_again(run: Run, data: Any, test: Any) -> Images:
+    try:
+        return run.data.open(data, test)
+    except RunError as error:
+        raise RunError(
+            f"{run.path}: {error} In Python: coview.resume({str(run.path)!r}, data=...)."
+        ) from error
+    except (DataError, UnknownName) as error:
+        raise RunError(f"{error} If the images have moved, say where they are by `data`.") from error

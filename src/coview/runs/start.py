@@ -1,0 +1,121 @@
+"""The beginning of a run of any kind: open the images, plan, write run.json, train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import RunError
+from coview.core.files import write_json
+from coview.core.machine import parse_duration
+from coview.core.progress import say
+from coview.core.run_folder import is_run
+from coview.options import RunOptions
+from coview.planning.plan import Plan
+from coview.recipes import Start, build, precision_of
+from coview.runs.describe import describe
+from coview.runs.data import Images, RunData
+from coview.runs.job import Job, Parts, Session
+from coview.runs.run import Run
+from coview.runs.session import make_loader, train_run
+from coview.training.distribution import init_distributed, local_device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """A run before its first step.
+
+    source: what the caller gave as data, which may be arrays; test the same for test images.
+    seed: of the split, before there is a plan. make_plan: from the parts, the session and the
+    seconds of the budget to a plan.
+    """
+
+    job: Job
+    data: RunData
+    source: Any
+    seed: int
+    make_plan: Callable[[Parts, Session, float | None], Plan]
+    start: Start | None = None
+    test: Any = None
+    extra: dict[str, Any] | None = None
+
+
+def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | None:
+    """Train a new run and return it; None for a dry run.
+
+    ``name`` is that of the folder below runs/ where ``options.out`` is None. Raises the errors of
+    coview.core.errors for whatever the caller can mend, before there is a folder.
+    """
+    budget = None if options.budget is None else parse_duration(options.budget)
+    device = local_device(options.device)
+    folder = None if options.dry_run else new_folder(options.out or Path("runs") / name)
+    with init_distributed(device) as ranks:
+        session = Session(device=device, workers=options.workers, ranks=ranks)
+        images = ranks.main_first(lambda: beginning.data.open(beginning.source, beginning.test))
+        if ranks.is_main:  # the others read the plan from the run's folder
+            for note in images.notes:
+                say(note)
+            parts = beginning.job.split(beginning.data, images, beginning.seed)
+            plan = beginning.make_plan(parts, session, budget)
+            say_parts(images, parts)
+            for note in plan.notes:
+                say(note)
+            description = describe_beginning(beginning, plan, images, parts, session)
+            if folder is not None:
+                write_json(Run(folder).description_path, description)
+        ranks.barrier()
+        if folder is None:
+            return None
+        return train_run(beginning.job, Run(folder), images, session)
+
+
+def describe_beginning(
+    beginning: Beginning, plan: Plan, images: Images, parts: Parts, session: Session
+) -> dict[str, Any]:
+    """The content of run.json. Raises InvalidValue and DataError for what cannot be trained."""
+    learner = build(plan.recipe, beginning.start)
+    precision = precision_of(plan.recipe, learner, session.device)
+    make_loader(plan.recipe, parts.training, precision, session)  # checks labels and batches
+    plan.recipe.rates(len(parts.training))
+    return describe(
+        beginning.job.kind, plan, images, parts, learner, data=beginning.data,
+        start=beginning.start, precision=precision, processes=session.ranks.world,
+        extra=beginning.extra or {},
+    )  # fmt: skip
+
+
+def say_parts(images: Images, parts: Parts) -> None:
+    """Broken files, and how many images are for what."""
+    if broken := len(images.images.quarantine):
+        files = "1 file" if broken == 1 else f"{broken:,} files"
+        say(
+            f"{files} could not be used and {'is' if broken == 1 else 'are'} left out; "
+            "quarantine.jsonl of the run, or `coview doctor`, says why."
+        )
+    say(parts.note)
+
+
+def new_folder(path: str | Path) -> Path:
+    """The folder of a new run, which is absent or empty. Raises RunError."""
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        choice = (
+            f"Go on with it by coview resume {folder}, or choose"
+            if is_run(folder)
+            else "Choose"
+        )
+        raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
+    return folder
+
+
+def name_of(data: Any) -> str:
+    """The name of a run on ``data``.
+
+    >>> name_of("photos/2024"), name_of("scenes:test"), name_of([[0]])
+    ('2024', 'scenes-test', 'arrays')
+    """
+    if isinstance(data, (str, Path)):
+        return Path(str(data).replace(":", "-").replace("*", "")).resolve().stem or "images"
+    return "arrays"

@@ -1,0 +1,46 @@
+"""A contact sheet of what the model will see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.core.options import takes
+from coview.core.rng import Stream, permutation
+from coview.data.spec import DataSpec
+from coview.options import ViewsOptions
+from coview.planning.defaults import default_recipe
+from coview.planning.plan import typical_side
+from coview.recipes import METHODS, RECIPES, change
+from coview.recipes import recipe as recipe_named
+from coview.training import choose_device
+from coview.views import contact_sheet
+
+
+@takes(ViewsOptions)
+def draw_views(options: ViewsOptions) -> Path:
+    """Write a PNG of a few images of ``data`` and of the views that the recipe makes of them.
+
+    Broken files among those drawn are left out. Raises InvalidValue and UnknownName.
+    """
+    out, name = Path(options.out), options.recipe
+    if options.images < 1:
+        raise InvalidValue(f"`images` is {options.images}; expected at least 1.")
+    if out.suffix.lower() != ".png":
+        raise InvalidValue(f"`out` is {out}; expected a name that ends in .png.")
+    if name not in (*RECIPES, *METHODS):
+        raise UnknownName("recipe", name, [*RECIPES, *METHODS])
+    spec = DataSpec.of(options.data, options, size=options.size, seed=options.seed)
+    limit = options.images if options.limit is None else min(options.limit, options.images)
+    store = replace(spec, labels_from="none", limit=limit, allow_broken=True).open(options.data)
+    recipe = recipe_named(name) if name in RECIPES else default_recipe(
+        name, side=typical_side(store), images=len(store), device=choose_device("auto").type
+    )  # fmt: skip
+    recipe = change(
+        recipe, size=options.size, jitter_strength=options.jitter_strength,
+        local_crops=options.local_crops, affinity=options.affinity,
+    )  # fmt: skip
+    rows = permutation(options.seed, Stream.HEALTH, store.ids, epoch=2)
+    contact_sheet(store, rows, recipe.method.views, out, seed=options.seed)
+    return out
