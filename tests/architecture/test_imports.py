@@ -1,4 +1,4 @@
-"""The shape of the house: which room may import which, no cycles, no banned modules."""
+"""Which package may import which; no cycles of packages and none of files; no banned modules."""
 
 import ast
 from pathlib import Path
@@ -7,28 +7,53 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "coview"
 
-LEAVES = {"data", "views", "encoders", "heads", "objectives"}
+LEAVES = {"data", "views", "encoders", "heads", "objectives", "embeddings"}
 ALLOWED: dict[str, set[str]] = {
     "core": set(),
+    "options": {"core"},
     **{leaf: {"core"} for leaf in LEAVES},
+    "data": {"core", "options"},
     "methods": {"core", "views", "encoders", "heads", "objectives"},
     "training": {"core"},
-    "evaluation": {"core", "encoders", "views"},
+    "evaluation": {"core", "views", "encoders", "heads", "embeddings", "data"},
+    "recipes": {"core", "options", "views", "encoders", "heads", "objectives", "methods", "training"},
+    "planning": {"core", "options", *LEAVES, "methods", "training", "recipes"},
+    "diagnosis": {
+        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+    },
     "reports": {"core"},
-    "recipes": {"core", "views", "encoders", "heads", "methods", "training"},
-    "runs": {"core", *LEAVES, "methods", "training", "evaluation", "reports", "recipes"},
-    "testing": {"core", "data", "views", "encoders", "heads", "methods", "recipes"},
-    "studies": {"core", *LEAVES, "methods", "training", "evaluation", "recipes", "runs"},
-    "cli": {"core", *LEAVES, "methods", "training", "evaluation", "reports", "recipes", "runs"},
+    "runs": {
+        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "diagnosis", "reports",
+    },
+    "studies": {
+        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "diagnosis", "reports", "runs",
+    },
+    "testing": {"core", *LEAVES, "methods", "recipes"},
+    "cli": {
+        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "diagnosis", "reports", "runs", "studies",
+    },
 }  # fmt: skip
+TORCH_FREE = {"reports", "options", "cli"}
 
 
 def modules() -> list[Path]:
     return sorted(SOURCE.rglob("*.py"))
 
 
+def name_of(path: Path) -> str:
+    """The dotted name of a module; that of a package for its __init__."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in modules()}
+
+
 def imported(path: Path) -> set[str]:
-    """Every module named by an import statement anywhere in the file, lazy ones included."""
+    """Every name of an import statement anywhere in the file, lazy and TYPE_CHECKING ones too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -39,30 +64,84 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def room(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0]
+def imported_files(path: Path) -> set[str]:
+    """The modules of the package that the file imports; an imported name counts for its module."""
+    found = set()
+    for name in imported(path):
+        if name.split(".")[0] == "coview":
+            found.add(name if name in FILES else name.rpartition(".")[0])
+    return found & FILES.keys()
 
 
-def test_every_room_imports_only_what_it_may_know():
+def package(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def test_every_package_imports_only_what_it_may_know():
     wrong = []
     for path in modules():
-        here = room(path)
-        if here.endswith(".py"):  # the front door, src/coview/__init__.py
+        here = package(path)
+        if here in {"__init__", "__main__"}:
             continue
-        for name in imported(path):
-            parts = name.split(".")
-            inside = (
-                parts[0] == "coview" and len(parts) > 1 and parts[1] not in {here, "__version__"}
-            )
-            if inside and parts[1] not in ALLOWED[here]:
+        for name in imported_files(path):
+            there = name.split(".")[1] if "." in name else ""
+            if there != here and there not in ALLOWED[here]:
                 wrong.append(f"{path.relative_to(SOURCE)} imports {name}")
     assert wrong == []
 
 
-def test_no_two_rooms_import_each_other():
-    for here, there in ALLOWED.items():
-        for other in there:
-            assert here not in ALLOWED[other], f"{here} and {other} import each other"
+def test_the_table_of_imports_has_no_cycle():
+    order: list[str] = []
+    rest = dict(ALLOWED)
+    while rest:
+        ready = sorted(name for name, known in rest.items() if known <= set(order))
+        assert ready, f"these import each other: {sorted(rest)}"
+        order += ready
+        rest = {name: known for name, known in rest.items() if name not in ready}
+
+
+def test_no_files_import_each_other_in_a_ring():
+    """Type-checking imports included. The __init__ of a package only collects names, so that what
+    it imports counts for those who import the package, not for the package's own files."""
+    graph = {name: imported_files(path) - {name} for name, path in FILES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name):], name])
+        if name in done:
+            return
+        for other in sorted(graph[name]):
+            visit(other, (*path, name))
+        done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_no_file_imports_from_its_own_package():
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in FILES.items()
+        for other in imported_files(path)
+        if other != "coview" and name.startswith(f"{other}.") and not path.name == "__init__.py"
+        and FILES[other].name == "__init__.py" and not _is_submodule_import(path, other)
+    ]
+    assert wrong == []
+
+
+def _is_submodule_import(path: Path, other: str) -> bool:
+    """Whether everything that the file takes from a package are modules of it."""
+    names = [name for name in imported(path) if name.rpartition(".")[0] == other]
+    return all(name in FILES for name in names)
+
+
+@pytest.mark.parametrize("name", sorted(TORCH_FREE))
+def test_what_must_be_quick_or_offline_imports_no_torch(name):
+    users = [
+        str(path) for path in modules() if package(path) == name
+        and any(each.split(".")[0] in {"torch", "torchvision"} for each in imported(path))
+    ]
+    assert users == []
 
 
 @pytest.mark.parametrize("name", ["pickle", "marshal", "shelve", "yaml", "subprocess.call"])
@@ -74,12 +153,12 @@ def test_torch_load_appears_only_in_the_named_converter():
     users = []
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
-            found = isinstance(node, ast.Attribute) and node.attr in {"load", "save"}
-            if found and isinstance(node.value, ast.Name) and node.value.id == "torch":
+            is_io = isinstance(node, ast.Attribute) and node.attr in {"load", "save"}
+            if is_io and isinstance(node.value, ast.Name) and node.value.id == "torch":
                 users.append(path.name)
     assert set(users) <= {"weights.py"}
 
 
-def test_there_is_no_room_or_file_without_a_meaning():
+def test_there_is_no_package_or_file_without_a_meaning():
     banned = {"utils", "common", "misc", "helpers", "base"}
     assert [str(p) for p in SOURCE.rglob("*") if p.stem in banned] == []

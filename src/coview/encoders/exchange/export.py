@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coview import __version__
 from coview.core.errors import InvalidValue
 from coview.core.eval_mode import eval_mode
 from coview.core.files import write_json, write_text
+from coview.core.version import VERSION
 from coview.encoders import residual
 from coview.encoders.exchange.loading import InputNormalizer, load_encoder
 from coview.encoders.exchange.readme import guide
@@ -58,7 +58,7 @@ def export_encoder(
         write_text(folder / "encoder.py", Path(residual.__file__).read_text())
     write_text(folder / "README.md", guide(encoder, image_size, mean, std))
     config = {
-        "coview": __version__,
+        "coview": VERSION,
         "label": spec.label(),
         "spec": spec.to_json(),
         "architecture": spec.architecture(),

@@ -1,0 +1,71 @@
+"""The words on a fine-tuned run, on cases of known truth."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from coview.core.figures import DIAGNOSES
+from coview.diagnosis.finetuning import Contender, better_by_test, diagnose_finetuning
+
+LABELS = np.arange(1000) % 10
+
+
+def contender(accuracy, name="fine-tuned", seed=0):
+    correct = np.random.default_rng(seed).random(1000) < accuracy
+    return Contender(name=name, correct=correct)
+
+
+def lines(*accuracies, train=0.9):
+    return [
+        {"accuracy": a, "train_accuracy": train, "images": 1000, "step": i}
+        for i, a in enumerate(accuracies)
+    ]
+
+
+CASES = {
+    "learned": (0.8, 0.7, 0.5, lines(0.1, 0.7, 0.8)),
+    "at chance": (0.1, 0.6, 0.1, lines(0.1, 0.1, 0.1)),
+    "overfitted": (0.6, 0.7, 0.5, lines(0.1, 0.75, 0.6, train=1.0)),
+    "no better than from scratch": (0.7, 0.5, 0.7, lines(0.1, 0.7)),
+    "no better than the linear probe": (0.7, 0.71, 0.4, lines(0.1, 0.7)),
+}
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_every_label_is_given_where_it_is_true(label):
+    accuracy, probe, scratch, validation = CASES[label]
+    found = diagnose_finetuning(
+        contender(accuracy, seed=1), contender(probe, "linear probe", 2),
+        contender(scratch, "from scratch", 3), labels=LABELS, validation=validation, step=40,
+    )  # fmt: skip
+    assert found.label == label
+    assert found.label in DIAGNOSES
+    assert found.exit_code == DIAGNOSES[label].exit_code
+    assert found.step == 40
+    assert "linear probe" in found.sentence
+    assert bool(found.remedy) == (label != "learned")
+
+
+def test_a_difference_within_chance_is_not_better():
+    """Two classifiers that differ on a few images, evenly."""
+    one, other = np.ones(1000, bool), np.ones(1000, bool)
+    one[:11], other[11:25] = False, False
+    assert not better_by_test(Contender(name="a", correct=one), Contender(name="b", correct=other))
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(15, 4), (9, 1), (30, 20), (8, 2), (60, 40), (61, 39)])
+def test_the_test_is_mcnemars(wins, losses):
+    one, other = np.ones(500, bool), np.ones(500, bool)
+    other[:wins], one[wins : wins + losses] = False, False
+    # P(at least so many wins) where both are equally good
+    tail = binom.sf(wins - 1, wins + losses, 0.5)
+    better = better_by_test(Contender(name="a", correct=one), Contender(name="b", correct=other))
+    assert better == (tail < 0.05)
+
+
+def test_without_baselines_only_chance_and_overfitting_are_judged():
+    found = diagnose_finetuning(
+        contender(0.5), None, None, labels=LABELS, validation=lines(0.1, 0.5), step=1
+    )
+    assert found.label == "learned"
+    assert "linear probe" not in found.sentence
