@@ -37,15 +37,18 @@ def accuracies(run: Path) -> None:
     print("\n| | trained | untrained | raw pixels |\n|---|---:|---:|---:|")
     for protocol in ("knn", "linear"):
         result = json.loads((run / "evaluation" / f"{protocol}.json").read_text())
+        rows: dict[str, dict[str, float]] = {}
         for row in result["results"]:
             setting_ = row["setting"]
-            if row["tap"] != "h" or setting_.get("k", 10) not in (10, 20):
+            if row["layer"] not in ("h", "pixels") or setting_.get("k", 10) not in (10, 20):
                 continue
             if protocol == "knn" and setting_["temperature"] is None:
                 continue
             name = f"kNN, k = {setting_['k']}" if protocol == "knn" else "linear probe"
-            values = (row["accuracy"], row["untrained"], row["pixels"])
-            print(f"| {name} | " + " | ".join(f"{100 * v:.1f} %" for v in values) + " |")
+            rows.setdefault(name, {})[row["subject"]] = row["value"]
+        for name, values in rows.items():
+            cells = [f"{100 * values[s]:.1f} %" for s in ("trained", "untrained", "pixels")]
+            print(f"| {name} | {' | '.join(cells)} |")
     about = json.loads((run / "run.json").read_text())
     verdict = json.loads((run / "verdict.json").read_text())
     print(f"\n{about['encoder']}, {about['epochs']:g} epochs, {about['total_steps']:,} steps. ")
@@ -62,7 +65,7 @@ def cifar(folder: Path, given: argparse.Namespace) -> None:
     run = folder / "cifar"
     words = [f"--recipe={given.recipe}", f"--budget={given.budget}", f"--seed={given.seed}"]
     seconds = timed("pretrain", given.train, "--out", str(run), *words)
-    judged = timed("evaluate", str(run), "--data", given.train, "--test", given.test)
+    judged = timed("evaluate", str(run), given.train, "--test", given.test)
     print(f"coview pretrain {' '.join(words)}: {seconds / 60:.1f} min from start to report;")
     print(f"coview evaluate: {judged / 60:.1f} min")
     accuracies(run)

@@ -71,21 +71,22 @@ def measured(name: str, chosen: Recipe, seed: int, given: argparse.Namespace) ->
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         out = Path(folder) / "run"
         run = coview.pretrain(
-            given.train, recipe=run_recipe, out=out, limit=given.images, labels="auto"
+            given.train, recipe=run_recipe, out=out, limit=given.images
         )
         seconds = time.perf_counter() - start
-        result = coview.evaluate(
+        results = coview.evaluate(
             out, given.train, test=given.test, protocols=["knn"], limit=given.images
-        )[0]
-        assert run is not None
-        verdict = run.verdict or {"verdict": "not ended"}
-    row = next(
-        row for row in result["results"]
-        if row["tap"] == "h" and row["setting"]["k"] == 10 and row["setting"]["temperature"]
-    )  # fmt: skip
+        )
+        verdict = run.verdict or {"label": "not ended"}
+    accuracies = {
+        result.subject: result.value
+        for result in results
+        if result.layer in ("h", "pixels")
+        and (result.setting["k"], bool(result.setting["temperature"])) == (10, True)
+    }
     return {
-        "accuracy": row["accuracy"], "untrained": row["untrained"], "pixels": row["pixels"],
-        "verdict": verdict["verdict"], "seconds": seconds,
+        "accuracy": accuracies["trained"], "untrained": accuracies["untrained"],
+        "pixels": accuracies["pixels"], "verdict": verdict["label"], "seconds": seconds,
     }  # fmt: skip
 
 

@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 
 from coview.data import open_images
-from coview.recipes import change, recipe
-from coview.recipes.build import build
+from coview.recipes import build, change, recipe
+from coview.runs.job import Session
 from coview.runs.session import make_loader
 from coview.training import choose_device, choose_precision, train_step
 from setting import setting
@@ -37,12 +37,14 @@ Turn = Callable[[int], float]
 
 def ours() -> Turn:
     device = choose_device()
-    chosen = change(recipe("simclr-cifar"), batch=BATCH, epochs=100)
+    chosen = change(recipe("simclr-cifar"), batch_size=BATCH, epochs=100)
     precision = choose_precision("auto", device)
     learner = build(chosen)
     precision.prepare(learner).train()
     optimizer = chosen.optimizer.build(learner)
-    batches = iter(make_loader(chosen, open_images("scenes", limit=IMAGES), precision))
+    batches = iter(make_loader(
+        chosen, open_images("scenes", limit=IMAGES), precision, Session(device=device)
+    ))
 
     def turn(steps: int) -> float:
         start = time.perf_counter()

@@ -16,6 +16,8 @@ from coview.core.options import argument, option
 
 DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
 MACHINE = "the machine"
+GROUPS = (LEARNED, TRAINED, DATA, MACHINE)
+"""The groups of a help text, in order."""
 MAX_PIXELS = 178_956_970
 """Pillow's limit, above which an image is taken for an attack."""
 
@@ -44,7 +46,7 @@ class DataOptions:
     )
     max_pixels: int = option("images with more pixels are left out", MAX_PIXELS, group=DATA)
     allow_broken: bool = option(
-        "go on with more than 1 %% of broken files", False, group=DATA
+        "go on with more than 1 % of broken files", False, group=DATA
     )
     download: bool = option("allow a torchvision data set to be fetched", False, group=DATA)
     root: Path | None = option(
@@ -59,43 +61,15 @@ class DataOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipeOptions:
-    """Settings that replace those of a recipe; None and False keep what the recipe says.
+class TrainingOptions:
+    """Settings of any recipe; None and False keep what the recipe says.
 
-    An option is one field here: ``changes`` names the field of the recipe that it sets, or the
-    function of ``coview.recipes.changes`` where one field is not enough.
+    ``changes`` names the field of the recipe that an option sets, or the function of
+    ``coview.recipes.changes`` where one field is not enough.
     """
 
     size: int | None = option(
         "side of the views in pixels", group=LEARNED, changes="with_size"
-    )
-    encoder: str | None = option(
-        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME",
-        group=LEARNED,
-        changes="with_encoder",
-    )
-    temperature: float | None = option(
-        "of the loss", group=LEARNED, changes="with_temperature"
-    )
-    learn_temperature: bool = option(
-        "train the temperature too, from its first value",
-        False,
-        group=LEARNED,
-        changes="with_learned_temperature",
-    )
-    jitter_strength: float | None = option(
-        "of the color jitter, SimCLR's s", group=LEARNED, changes="with_jitter_strength"
-    )
-    local_crops: int | None = option(
-        "add this number of small crops, which are compared with the two large ones (multi-crop)",
-        group=LEARNED,
-        changes="with_local_crops",
-    )
-    affinity: str | None = option(
-        "LoGo's affinity of local crops, which repel each other: learned, cosine or none; adds "
-        "two local crops where there are none",
-        group=LEARNED,
-        changes="with_affinity",
     )
     epochs: float | None = option(
         "passes over the images", group=TRAINED, changes="with_epochs"
@@ -155,6 +129,40 @@ class RecipeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecipeOptions(TrainingOptions):
+    """Settings of a recipe that compares views, besides those of any recipe."""
+
+    encoder: str | None = option(
+        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME",
+        group=LEARNED,
+        changes="with_encoder",
+    )
+    temperature: float | None = option(
+        "of the loss", group=LEARNED, changes="with_temperature"
+    )
+    learn_temperature: bool = option(
+        "train the temperature too, from its first value",
+        False,
+        group=LEARNED,
+        changes="with_learned_temperature",
+    )
+    jitter_strength: float | None = option(
+        "of the color jitter, SimCLR's s", group=LEARNED, changes="with_jitter_strength"
+    )
+    local_crops: int | None = option(
+        "add this number of small crops, which are compared with the two large ones (multi-crop)",
+        group=LEARNED,
+        changes="with_local_crops",
+    )
+    affinity: str | None = option(
+        "LoGo's affinity of local crops, which repel each other: learned, cosine or none; adds "
+        "two local crops where there are none",
+        group=LEARNED,
+        changes="with_affinity",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineOptions:
     """Where a run computes."""
 
@@ -163,7 +171,7 @@ class MachineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(DataOptions, RecipeOptions, MachineOptions):
+class RunOptions(MachineOptions, DataOptions, TrainingOptions):
     """What every kind of training run takes."""
 
     out: Path | None = option("the run's folder (default: runs/NAME of the data)")
@@ -172,7 +180,7 @@ class RunOptions(DataOptions, RecipeOptions, MachineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOptions(RunOptions):
+class PretrainOptions(RunOptions, RecipeOptions):
     """Learn a representation of images without labels, say whether it worked, leave an encoder
     and a report. What is not said is chosen for this data and this machine."""
 
@@ -202,12 +210,12 @@ class FinetuneOptions(RunOptions):
         None,
     )
     labels: str = option(
-        "which labels are used: a share as 1%% or 10%%, a number as 25-per-class, or a file with "
+        "which labels are used: a share as 1% or 10%, a number as 25-per-class, or a file with "
         "the name of one image in each line",
         "100%",
         group=LEARNED,
     )
-    label_draw: int = option("which draw of these labels; 1%% lies within 10%%", 0, group=LEARNED)
+    label_draw: int = option("which draw of these labels; 1% lies within 10%", 0, group=LEARNED)
     from_layer: int | None = option(
         "the layer of the projection head to start from: 0 is the encoder's output, 1 the first "
         "layer (SimCLRv2; default: what the recipe says)",

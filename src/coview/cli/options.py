@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import KINDS, is_positional, plain_type
+from coview.options import GROUPS
 
 T = TypeVar("T")
 
@@ -68,34 +69,41 @@ def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
     annotations = typing.get_type_hints(options)
     groups: dict[str, Any] = {"options": parser}
     flags = ["--help"]
-    for field in dataclasses.fields(options):
+    for field in sorted(dataclasses.fields(options), key=_group_number):
         meta, kind = field.metadata, plain_type(annotations[field.name])
         if is_positional(field):
             count = "+" if meta["repeated"] else "?" if meta["optional"] else None
             parser.add_argument(
-                field.name, metavar=field.name.upper(), nargs=count, help=meta["help"],
+                field.name, metavar=field.name.upper(), nargs=count, help=meta["help"].replace("%", "%%"),
                 type=_reader(kind),
             )  # fmt: skip
             continue
         flags += [flag(field.name), *meta["also"]]
         if meta["group"] not in groups:
             groups[meta["group"]] = parser.add_argument_group(meta["group"])
-        settings = _settings(field, kind)
+        settings = _settings(field, kind, options)
         groups[meta["group"]].add_argument(
             flag(field.name), *meta["also"], dest=field.name, **settings
         )
     return flags
 
 
-def _settings(field: dataclasses.Field[Any], kind: Any) -> dict[str, Any]:
-    text = as_options(field.metadata["help"])
+def _group_number(field: dataclasses.Field[Any]) -> int:
+    group = field.metadata.get("group")
+    return GROUPS.index(group) if group in GROUPS else -1
+
+
+def _settings(field: dataclasses.Field[Any], kind: Any, options: type) -> dict[str, Any]:
+    text = as_options(field.metadata["help"], options)
+    if field.default not in (None, "", False, ()):
+        text = f"{text} (default: {field.default})"
+    text = text.replace("%", "%%")  # argparse formats it
     if kind is bool:
         return {"action": "store_true", "help": text}
     if typing.get_origin(kind) is tuple:  # may be given several times
         return {"action": "append", "help": text, "metavar": "TEXT", "type": str, "default": []}
-    shown = text if field.default in (None, "") else f"{text} (default: {field.default})"
     metavar = KINDS.get(kind, "a text").split()[-1].upper()
-    return {"default": field.default, "help": shown, "metavar": metavar, "type": _reader(kind)}
+    return {"default": field.default, "help": text, "metavar": metavar, "type": _reader(kind)}
 
 
 def _as_tuple(value: Any) -> Any:

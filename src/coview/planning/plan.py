@@ -22,7 +22,7 @@ from coview.planning.memory import exactness, plan_passes, usable_bytes
 from coview.planning.text import about_method, about_precision, about_processes, about_the_run
 from coview.planning.trial import Trial
 from coview.recipes import METHODS, Recipe, apply_options, change, for_classes, recipe
-from coview.options import RecipeOptions
+from coview.options import RecipeOptions, TrainingOptions
 
 # Of the budget: rendering, health figures and the noise of the machine take the rest,
 TRAINING_SHARE = 0.9
@@ -62,7 +62,7 @@ class Planner:
     world: int = 1
     whole_runs: int = 1
 
-    def plan(self, recipe: Recipe, options: RecipeOptions, *, why: str, exact: bool) -> Plan:
+    def plan(self, recipe: Recipe, options: TrainingOptions, *, why: str, exact: bool) -> Plan:
         """The plan of one recipe; with a budget its epochs are those that fit.
 
         ``why`` ends the sentence about the encoder. ``exact``: the recipe is not adapted to memory.
@@ -109,7 +109,7 @@ class Planner:
     def _within_budget(
         self,
         candidates: Iterable[Recipe],
-        options: RecipeOptions,
+        options: TrainingOptions,
         why: Callable[[str, bool], str],
         exact: bool,
     ) -> Plan:
@@ -225,7 +225,7 @@ def make_plan(
 def make_finetuning_plan(
     store: ImageStore,
     base: Recipe,
-    options: RecipeOptions,
+    options: TrainingOptions,
     *,
     device: torch.device,
     budget: float | None,

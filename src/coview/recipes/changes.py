@@ -14,13 +14,13 @@ from coview.encoders import encoder_named
 from coview.methods import logo, multi_crop
 from coview.methods.set_objectives import CrossEntropy
 from coview.methods.temperature import WithTemperature
-from coview.options import RecipeOptions
+from coview.options import RecipeOptions, TrainingOptions
 from coview.recipes.recipe import Recipe, known_values
 from coview.training import OptimizerSpec
 from coview.training.optimizers import NAMES
 from coview.views import ViewPlan, ViewSpec
 
-Change = Callable[[Recipe, Any, RecipeOptions], Recipe]
+Change = Callable[[Recipe, Any, TrainingOptions], Recipe]
 
 
 def change(recipe: Recipe, **settings: Any) -> Recipe:
@@ -35,7 +35,7 @@ def change(recipe: Recipe, **settings: Any) -> Recipe:
     return apply_options(recipe, build_options(RecipeOptions, settings))
 
 
-def apply_options(recipe: Recipe, options: RecipeOptions) -> Recipe:
+def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
     """``recipe`` with the settings of ``options`` in place of its own; fields that are None stay.
 
     Raises InvalidValue or UnknownName.
@@ -51,12 +51,12 @@ def apply_options(recipe: Recipe, options: RecipeOptions) -> Recipe:
     return recipe
 
 
-def with_encoder(recipe: Recipe, name: str, _: RecipeOptions) -> Recipe:
+def with_encoder(recipe: Recipe, name: str, _: TrainingOptions) -> Recipe:
     """Another encoder, by its name."""
     return replace(recipe, encoder=encoder_named(name))
 
 
-def with_epochs(recipe: Recipe, epochs: float, options: RecipeOptions) -> Recipe:
+def with_epochs(recipe: Recipe, epochs: float, options: TrainingOptions) -> Recipe:
     """A longer or shorter run; a shortened one keeps its warm-up to a tenth."""
     warmup = recipe.schedule.warmup_epochs
     if options.warmup_epochs is None:
@@ -64,7 +64,7 @@ def with_epochs(recipe: Recipe, epochs: float, options: RecipeOptions) -> Recipe
     return replace(recipe, epochs=epochs, schedule=replace(recipe.schedule, warmup_epochs=warmup))
 
 
-def with_optimizer(recipe: Recipe, name: str, options: RecipeOptions) -> Recipe:
+def with_optimizer(recipe: Recipe, name: str, options: TrainingOptions) -> Recipe:
     """Another optimizer, whose learning rate must be given with it."""
     if name == recipe.optimizer.name:
         return recipe
@@ -83,18 +83,18 @@ def with_optimizer(recipe: Recipe, name: str, options: RecipeOptions) -> Recipe:
     return replace(recipe, optimizer=spec)
 
 
-def with_learning_rate(recipe: Recipe, rate: float, _: RecipeOptions) -> Recipe:
+def with_learning_rate(recipe: Recipe, rate: float, _: TrainingOptions) -> Recipe:
     """The peak itself: it replaces the base and its scaling with the batch."""
     optimizer = replace(recipe.optimizer, learning_rate=rate, scaling="none")
     return replace(recipe, optimizer=optimizer)
 
 
-def with_temperature(recipe: Recipe, value: float, _: RecipeOptions) -> Recipe:
+def with_temperature(recipe: Recipe, value: float, _: TrainingOptions) -> Recipe:
     """Another temperature of the loss."""
     return _with_objective(recipe, "temperature", value)
 
 
-def with_learned_temperature(recipe: Recipe, value: bool, _: RecipeOptions) -> Recipe:
+def with_learned_temperature(recipe: Recipe, value: bool, _: TrainingOptions) -> Recipe:
     """A temperature that is trained."""
     return _with_objective(recipe, "learn_temperature", value)
 
@@ -107,7 +107,7 @@ def _with_objective(recipe: Recipe, field: str, value: object) -> Recipe:
     return replace(recipe, method=replace(method, objective=cast(Any, objective)))
 
 
-def with_size(recipe: Recipe, size: int, _: RecipeOptions) -> Recipe:
+def with_size(recipe: Recipe, size: int, _: TrainingOptions) -> Recipe:
     """Views of another size; local views keep their share of it."""
     if size < 1:
         raise InvalidValue(f"`size` is {size}; expected 1 pixel or more.")
@@ -117,7 +117,7 @@ def with_size(recipe: Recipe, size: int, _: RecipeOptions) -> Recipe:
     )
 
 
-def with_jitter_strength(recipe: Recipe, strength: float, _: RecipeOptions) -> Recipe:
+def with_jitter_strength(recipe: Recipe, strength: float, _: TrainingOptions) -> Recipe:
     """SimCLR's color strength s (appendix A) in every view that has a color jitter."""
     views = recipe.method.views.views
     if not 0 <= strength < math.inf:
@@ -145,14 +145,14 @@ def _with_views(recipe: Recipe, changed: Callable[[ViewSpec], ViewSpec]) -> Reci
     return replace(recipe, method=replace(recipe.method, views=views))
 
 
-def with_local_crops(recipe: Recipe, count: int, options: RecipeOptions) -> Recipe:
+def with_local_crops(recipe: Recipe, count: int, options: Any) -> Recipe:
     """Multi-crop over the recipe's method; with an affinity LoGo adds the crops."""
     if options.affinity is not None:
         return recipe
     return replace(recipe, method=multi_crop(recipe.method, locals=count))
 
 
-def with_affinity(recipe: Recipe, affinity: str, options: RecipeOptions) -> Recipe:
+def with_affinity(recipe: Recipe, affinity: str, options: Any) -> Recipe:
     """LoGo over the recipe's method."""
     count = 2 if options.local_crops is None else options.local_crops
     method = logo(recipe.method, locals=count, affinity=cast(Any, affinity))
