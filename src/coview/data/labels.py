@@ -52,7 +52,7 @@ def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:
             f"{len(classes)} classes; give at least one of each."
         )
     quotas = _balanced(counts, total, classes, draw)
-    order = known[permutation(draw, Stream.SPLIT, store.ids[known], epoch=LABEL_SUBSET)]
+    order = known[permutation(draw, Stream.SPLIT, store.ids[known], draw_index=LABEL_SUBSET)]
     chosen = [
         order[store.labels[order] == label][:quota]
         for label, quota in zip(classes, quotas, strict=True)
@@ -85,7 +85,7 @@ def _balanced(counts: npt.NDArray[np.int64], total: int, classes: Rows, draw: in
     while np.minimum(counts, level + 1).sum() <= total and level < counts.max():
         level += 1
     quotas = np.minimum(counts, level)
-    order = permutation(draw, Stream.SPLIT, classes.astype(np.int64), epoch=LABEL_SUBSET)
+    order = permutation(draw, Stream.SPLIT, classes.astype(np.int64), draw_index=LABEL_SUBSET)
     larger = [place for place in order if counts[place] > level]
     quotas[larger[: total - int(quotas.sum())]] += 1
     return [int(quota) for quota in quotas]

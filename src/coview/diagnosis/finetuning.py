@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
-from coview.diagnosis.verdict import Diagnosis
+from coview.diagnosis.rules import Diagnosis
 from coview.evaluation import extract
 from coview.methods import Learner
 from coview.recipes import Recipe

@@ -9,39 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from coview.core.figures import DIAGNOSES, FIGURES
 from coview.core.files import read_json, read_lines
 from coview.core.run_folder import DESCRIPTION, run_folder
 from coview.diagnosis.health import HealthFigures
-from coview.diagnosis.verdict import EXIT_CODES, Option, verdict
+from coview.diagnosis.rules import diagnose
 
 DATA_BOUND = 0.2  # share of the time that steps wait for images
 RECENT = 20  # step lines over which it is averaged
 LAST_FILE = "END"  # of a checkpoint: written when all others are whole
 
-TABLE = (
-    ("retrieval", "views of one image that find each other by z", "share"),
-    ("retrieval_h", "the same by h", "share"),
-    ("loss", "loss on held-out views", "number"),
-    ("spread", "spread of z (0 identical, 1 centered)", "number"),
-    ("spread_h", "spread of h", "number"),
-    ("rank_z", "rank of z (RankMe, uncentered unit rows)", "number"),
-    ("rank_h", "rank of h", "number"),
-    ("alignment", "alignment (0 best)", "number"),
-    ("uniformity", "uniformity (lower is more uniform)", "number"),
-    ("positive_cosine", "cosine of two views of one image", "number"),
-    ("negative_cosine", "cosine of views of two images", "number"),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What a run's files say; ``notes`` are sentences about refused steps, waiting and the rest.
+    """What a run's files say; ``notes`` are sentences about skipped steps, waiting and the rest.
 
     ``figures`` maps a figure to (now, untrained); empty where no health report is there.
     """
 
     folder: str
-    verdict: str
+    label: str
     sentence: str
     causes: tuple[str, ...]
     remedy: str
@@ -57,11 +44,11 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         """0 where the run is learning or young, else the code of its verdict (3 to 7)."""
-        return EXIT_CODES[self.verdict]
+        return DIAGNOSES[self.label].exit_code
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; figures that are not finite become null."""
-        names = ("folder", "verdict", "sentence", "remedy", "ended", "step", "total_steps")
+        names = ("folder", "label", "sentence", "remedy", "ended", "step", "total_steps")
         figures = {
             name: {"now": _finite(now), "untrained": _finite(before)}
             for name, (now, before) in self.figures.items()
@@ -91,10 +78,10 @@ class RunReport:
     def _table(self) -> list[str]:
         head = f"step {self.health_step:,}"
         lines = [f"{f'On {self.images:,} held-out images':<46}{head:>12}{'untrained':>12}"]
-        for name, label, kind in TABLE:
-            cells = (f"{value:.1%}" if kind == "share" else f"{value:.2f}"
+        for name, figure in FIGURES.items():
+            cells = (f"{value:.1%}" if figure.format == "share" else f"{value:.2f}"
                      for value in self.figures[name])  # fmt: skip
-            lines.append(f"  {label:<44}" + "".join(f"{cell:>12}" for cell in cells))
+            lines.append(f"  {figure.label:<44}" + "".join(f"{cell:>12}" for cell in cells))
         return lines
 
 
@@ -114,7 +101,7 @@ def doctor_run(folder: str | Path) -> RunReport:
     found = recorded or _judged(run, lines, history, step)
     return RunReport(
         folder=str(folder),
-        verdict=found["verdict"],
+        label=found["label"],
         sentence=found["sentence"],
         causes=tuple(found["causes"]),
         remedy=found["remedy"],
@@ -125,7 +112,7 @@ def doctor_run(folder: str | Path) -> RunReport:
         health_step=max(history, default=0),
         images=history[max(history)].images if history else 0,
         checkpoints=checkpoints(folder),
-        notes=(*_refused(lines), *_waiting(lines)),
+        notes=(*_skipped(lines), *_waiting(lines)),
     )
 
 
@@ -160,7 +147,7 @@ def _recorded(folder: Path, step: int) -> dict[str, Any] | None:
     """verdict.json, unless it is missing or the run went on after it."""
     path = folder / "verdict.json"
     recorded = dict(read_json(path)) if path.exists() else {}
-    fits = recorded.get("verdict") in EXIT_CODES and int(recorded.get("step", -1)) >= step
+    fits = recorded.get("label") in DIAGNOSES and int(recorded.get("step", -1)) >= step
     return recorded if fits else None
 
 
@@ -169,14 +156,14 @@ def _judged(
 ) -> dict[str, Any]:
     if 0 not in history:
         return {
-            "verdict": "too early",
+            "label": "too early",
             "sentence": "Nothing to judge yet: the run wrote no figures of the untrained network.",
             "causes": (),
             "remedy": "Let it run; if it has stopped, go on with `coview resume`.",
             "step": step,
         }
     changes = [line["parameter_change"] for line in lines if "parameter_change" in line]
-    return verdict(
+    return diagnose(
         history,
         steps_done=step,
         steps_planned=int(run.get("total_steps", step)),
@@ -190,18 +177,18 @@ def _beside_untrained(history: dict[int, HealthFigures]) -> dict[str, tuple[floa
     if 0 not in history:
         return {}
     now, before = history[max(history)], history[0]
-    return {name: (getattr(now, name), getattr(before, name)) for name, _, _ in TABLE}
+    return {name: (getattr(now, name), getattr(before, name)) for name in FIGURES}
 
 
-def _refused(lines: list[dict[str, Any]]) -> list[str]:
-    refused = [line for line in lines if line.get("kind") == "skipped"]
-    if not refused:
+def _skipped(lines: list[dict[str, Any]]) -> list[str]:
+    skipped = [line for line in lines if line.get("kind") == "skipped"]
+    if not skipped:
         return []
-    last = refused[-1]
+    last = skipped[-1]
     ids = ", ".join(str(i) for i in list(last.get("ids", ()))[:4])
     which = f"; images {ids}" if ids else ""
     return [
-        f"Refused steps: {len(refused):,}, the last at step {int(last['step']):,} "
+        f"Skipped steps: {len(skipped):,}, the last at step {int(last['step']):,} "
         f"({last.get('reason', 'no reason recorded')}{which}). Weights did not change in them."
     ]
 
@@ -212,8 +199,8 @@ def _waiting(lines: list[dict[str, Any]]) -> list[str]:
     if wait <= DATA_BOUND:
         return []
     return [
-        f"Data-bound: a step waits {wait:.0%} of its time for images. Raise "
-        f"{Option.WORKERS}, or keep smaller images: {Option.SHORT_SIDE}."
+        f"Data-bound: a step waits {wait:.0%} of its time for images. Raise `workers`, or keep "
+        "smaller images: `short_side`."
     ]
 
 

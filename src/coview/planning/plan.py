@@ -14,7 +14,7 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
-from coview.core.machine import duration
+from coview.core.text import duration
 from coview.methods import Passes
 from coview.methods.set_objectives import CrossEntropy
 from coview.planning.defaults import batch_for, default_recipe, ladder

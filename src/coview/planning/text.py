@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from coview.core.machine import duration
+from coview.core.text import duration
 from coview.methods import FixedWeight, Method
 from coview.methods.temperature import WithTemperature
 from coview.recipes import Recipe

@@ -22,7 +22,7 @@ from coview.diagnosis.finetuning import (
     diagnose_finetuning,
     logits_of,
 )
-from coview.diagnosis.verdict import Diagnosis, diagnose_divergence
+from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.weights import export_folder, read_config
@@ -196,7 +196,7 @@ class FineTuning(Job):
         return AccuracyMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
-        return diagnose_divergence(reason, step)
+        return diverged(reason, step)
 
     def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
         """Train the same network from scratch, as a run of its own inside this one."""

@@ -9,7 +9,7 @@ import torch
 
 from coview.core.files import write_json
 from coview.core.progress import say
-from coview.diagnosis.verdict import Diagnosis
+from coview.diagnosis.rules import Diagnosis
 from coview.encoders import Encoder
 from coview.encoders.exchange.export import example_images, export_encoder
 from coview.methods import Learner

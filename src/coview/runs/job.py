@@ -10,7 +10,7 @@ import torch
 
 from coview.core.images import ImageStore
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.diagnosis.verdict import Diagnosis
+from coview.diagnosis.rules import Diagnosis
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData

@@ -13,7 +13,7 @@ from coview.data.spec import DataSpec
 from coview.diagnosis.gallery import write_gallery
 from coview.diagnosis.monitor import Monitor as HealthMonitor
 from coview.diagnosis.run_checks import diagnose_run
-from coview.diagnosis.verdict import Diagnosis, diagnose_divergence
+from coview.diagnosis.rules import Diagnosis, diverged
 from coview.methods import Learner, named
 from coview.options import PretrainOptions
 from coview.planning.plan import Plan, make_plan
@@ -103,7 +103,7 @@ class Pretraining(Job):
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         assert isinstance(monitor, HealthMonitor)
         monitor.measure_health(step)
-        return diagnose_divergence(reason, step)
+        return diverged(reason, step)
 
     def finish(
         self,

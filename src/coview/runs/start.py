@@ -9,7 +9,7 @@ from typing import Any
 
 from coview.core.errors import RunError
 from coview.core.files import write_json
-from coview.core.machine import parse_duration
+from coview.core.text import parse_duration
 from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.options import RunOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import takes
-from coview.core.rng import Stream, permutation
+from coview.core.rng import CONTACT_SHEET_IMAGES, Stream, permutation
 from coview.data.spec import DataSpec
 from coview.options import ViewsOptions
 from coview.planning.defaults import default_recipe
@@ -41,6 +41,6 @@ def draw_views(options: ViewsOptions) -> Path:
         recipe, size=options.size, jitter_strength=options.jitter_strength,
         local_crops=options.local_crops, affinity=options.affinity,
     )  # fmt: skip
-    rows = permutation(options.seed, Stream.HEALTH, store.ids, epoch=2)
+    rows = permutation(options.seed, Stream.HEALTH, store.ids, draw_index=CONTACT_SHEET_IMAGES)
     contact_sheet(store, rows, recipe.method.views, out, seed=options.seed)
     return out
