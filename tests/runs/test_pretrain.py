@@ -30,14 +30,14 @@ def test_a_run_leaves_all_its_files(run):
         "encoder/config.json", "report/views.png", "report/gallery.npz",
     }  # fmt: skip
     assert {name for name in expected if (run.path / name).is_file()} == expected
-    kinds = [row["kind"] for row in run.metrics]
+    kinds = [row["kind"] for row in run.metrics()]
     assert kinds.count("health") == 4  # untrained and three epochs
     assert kinds.count("knn") == 4
 
 
 def test_a_young_run_is_called_too_early(run):
     assert run.verdict["verdict"] == "too early"
-    assert not run.is_stopped
+    assert run.is_ended
 
 
 def test_loaded_encoder_gives_the_embedded_features(run):
@@ -70,14 +70,14 @@ def test_a_stopped_run_goes_on_to_the_bits_it_would_have_had(run, tmp_path, monk
 
     monkeypatch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
     stopped = coview.pretrain(pictures(), out=tmp_path / "again", epochs=3, **SMALL)
-    assert stopped.is_stopped
+    assert not stopped.is_ended
     monkeypatch.undo()
     ended = coview.resume(stopped.path, data=pictures(), device="cpu", workers=0)
-    assert not ended.is_stopped
+    assert ended.is_ended
     ours, theirs = ((r.path / "encoder/model.safetensors").read_bytes() for r in (ended, run))
     assert ours == theirs
-    assert [row["loss"] for row in ended.metrics if row["kind"] == "step"] == [
-        row["loss"] for row in run.metrics if row["kind"] == "step"
+    assert [row["loss"] for row in ended.metrics() if row["kind"] == "step"] == [
+        row["loss"] for row in run.metrics() if row["kind"] == "step"
     ]
 
 
@@ -215,4 +215,4 @@ def test_the_seed_of_a_recipe_is_that_of_plan_and_training(tmp_path):
     trained = len(hold_out(store, 5)[0])
     assert trained != len(hold_out(store, 0)[0])
     assert run.description["total_steps"] == trained // 8
-    assert max(row["step"] for row in run.metrics) == trained // 8
+    assert max(row["step"] for row in run.metrics()) == trained // 8

@@ -24,6 +24,6 @@ def main(words: Sequence[str]) -> int:
     from coview.runs import demo
 
     finished = demo(out=options.out, seed=options.seed)
-    if not finished.is_stopped:
+    if finished.is_ended:
         evaluation_table(finished.evaluations)
     return exit_code(finished)

@@ -12,6 +12,6 @@ def exit_code(run: Run | None) -> int:
     """0 where a run ended well or was only planned, 75 where it was stopped, else its verdict's."""
     if run is None:
         return 0
-    if run.is_stopped:
+    if not run.is_ended:
         return STOPPED
     return EXIT_CODES[str((run.verdict or {})["verdict"])]

@@ -1,24 +1,257 @@
-"""Which folders are runs."""
+"""The files of a run: the only module that knows their names.
+
+    run.json             the description: kind, recipe, data, environment; makes the folder a run
+    metrics.jsonl        one JSON line per report, each with "kind" and "step"
+    quarantine.jsonl     one JSON line per image file that could not be used
+    checkpoints/         step-*/ with the state; a checkpoint is complete when its END is there
+    encoder/             the exported encoder
+    exports/             the encoder in the formats of other libraries
+    embeddings/          tables of features, one per data set
+    evaluation/*.json    one file per protocol
+    predictions.json     predictions for the test images (fine-tuning)
+    scratch/             a nested run: the same network trained from scratch (fine-tuning)
+    report/              pictures of the report: gallery.npz and views.png
+    verdict.json         the diagnosis; it is written when the run has ended
+    report.html          the report
+
+The readers work on a run that is still going: they skip half-written lines and take a missing file
+for "not written yet". A file or folder that is there and cannot be read raises RunError.
+"""
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
-from coview.core.errors import RunError, nearest
+from coview.core.errors import DamagedFile, RunError, nearest
 
 DESCRIPTION = "run.json"
+_STEP, _END = "step-", "END"
 
 
-def run_folder(path: str | Path) -> Path:
-    """``path`` where it is the folder of a run. Raises RunError, naming a run that is near."""
-    folder = Path(path)
-    if (folder / DESCRIPTION).is_file():
-        return folder
-    if not folder.exists():
-        siblings = [p.parent.name for p in folder.parent.glob(f"*/{DESCRIPTION}")]
-        near = nearest(folder.name, siblings)
-        hint = f" Did you mean {folder.parent / near}?" if near else ""
-        raise RunError(f"There is no run folder {folder}.{hint}")
-    raise RunError(
-        f"{folder} is not a run: it has no {DESCRIPTION}. Give a folder that coview pretrain wrote."
-    )
+@dataclass(frozen=True)
+class RunFolder:
+    """The run in the folder ``path``: where its files are, and what is in them.
+
+    >>> import json, tempfile
+    >>> folder = Path(tempfile.mkdtemp(), "photos")
+    >>> folder.mkdir()
+    >>> _ = (folder / "run.json").write_text('{"total_steps": 400}')
+    >>> _ = (folder / "metrics.jsonl").write_text('{"kind": "step", "step": 8, "loss": 4.5}\\n{"ki')
+    >>> run = RunFolder.open(folder)
+    >>> run.kind, run.description["total_steps"], run.is_ended
+    ('pretrain', 400, False)
+    >>> run.metrics("step")
+    [{'kind': 'step', 'step': 8, 'loss': 4.5}]
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run in ``path``. Raises RunError where there is none, with the nearest name."""
+        folder = Path(path)
+        if is_run(folder):
+            return cls(folder)
+        if not _exists(folder):
+            siblings = _entries(folder.parent)
+            near = nearest(folder.name, (n for n in siblings if _is_run_quietly(folder.parent / n)))
+            hint = f" Did you mean {folder.parent / near}?" if near else ""
+            raise RunError(f"There is no run folder {folder}.{hint}")
+        raise RunError(f"{folder} is not a run: it has no {DESCRIPTION}. Give the folder of a run.")
+
+    @property
+    def description_path(self) -> Path:
+        return self.path / DESCRIPTION
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def quarantine_path(self) -> Path:
+        return self.path / "quarantine.jsonl"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def encoder_path(self) -> Path:
+        return self.path / "encoder"
+
+    @property
+    def exports_path(self) -> Path:
+        return self.path / "exports"
+
+    @property
+    def embeddings_path(self) -> Path:
+        return self.path / "embeddings"
+
+    @property
+    def evaluation_path(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def predictions_path(self) -> Path:
+        return self.path / "predictions.json"
+
+    @property
+    def scratch_path(self) -> Path:
+        return self.path / "scratch"
+
+    @property
+    def gallery_path(self) -> Path:
+        return self.path / "report" / "gallery.npz"
+
+    @property
+    def views_path(self) -> Path:
+        return self.path / "report" / "views.png"
+
+    @property
+    def verdict_path(self) -> Path:
+        return self.path / "verdict.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    def checkpoint_path(self, step: int) -> Path:
+        """The folder of the checkpoint after ``step`` steps."""
+        return self.checkpoints_path / f"{_STEP}{step:08d}"
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """run.json. Raises DamagedFile where it is not a JSON object."""
+        description = read_object(self.description_path)
+        if description is None:
+            raise RunError(f"{self.path} is not a run any more: its {DESCRIPTION} is gone.")
+        return description
+
+    @property
+    def kind(self) -> str:
+        """What the run does: "pretrain" or "finetune"."""
+        return str(self.description.get("kind", "pretrain"))
+
+    def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl in the order of writing; only those of ``kind`` if given."""
+        rows = read_objects(self.metrics_path)
+        return rows if kind is None else [row for row in rows if row.get("kind") == kind]
+
+    @property
+    def verdict(self) -> dict[str, Any] | None:
+        """verdict.json; None while the run has not ended."""
+        return read_object(self.verdict_path)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the run has ended. False while it is running, stopped or killed."""
+        return _exists(self.verdict_path)
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Every file of evaluation/, in the order of their names."""
+        return [value for path in self.evaluation_paths if (value := read_object(path)) is not None]
+
+    @property
+    def evaluation_paths(self) -> list[Path]:
+        """The JSON files of evaluation/, in the order of their names."""
+        names = _entries(self.evaluation_path)
+        return [self.evaluation_path / name for name in names
+                if name.endswith(".json") and not name.startswith(".")]  # fmt: skip
+
+    @property
+    def quarantine(self) -> list[dict[str, Any]]:
+        """The files that could not be used: {"file", "reason"}."""
+        return read_objects(self.quarantine_path)
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of all complete checkpoints, in order."""
+        names = [name.removeprefix(_STEP) for name in _entries(self.checkpoints_path)
+                 if name.startswith(_STEP)]  # fmt: skip
+        steps = sorted(int(name) for name in names if name.isdecimal())
+        return [step for step in steps if _exists(self.checkpoint_path(step) / _END)]
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether ``path`` is the folder of a run. Raises RunError where it cannot be looked into."""
+    return _exists(Path(path) / DESCRIPTION)
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in ``path``, or None where there is no such file.
+
+    Raises DamagedFile where the content is not a JSON object, RunError where it cannot be read.
+    """
+    content = read_content(path)
+    if content is None:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise DamagedFile(f"{path} should hold one JSON object; it holds a {type(value).__name__}.")
+    return value
+
+
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects in the lines of ``path``; half-written lines are skipped.
+
+    Raises DamagedFile where the content is not text, RunError where it cannot be read.
+    """
+    try:
+        text = (read_content(path) or b"").decode()
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{path} is not text ({error}).") from error
+    rows = []
+    for line in text.split("\n"):
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def read_content(path: Path) -> bytes | None:
+    """The bytes of ``path``, or None where there is no such file. Raises RunError otherwise."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _exists(path: Path) -> bool:
+    """As Path.exists, which takes a folder that may not be read for an absent file."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return True
+
+
+def _entries(folder: Path) -> list[str]:
+    """The names in ``folder``, sorted; none where it is absent. Path.glob would hide errors."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _is_run_quietly(path: Path) -> bool:
+    with suppress(RunError):
+        return is_run(path)
+    return False
+
+
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be read: {error.strerror or error}.")

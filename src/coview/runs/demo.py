@@ -18,7 +18,7 @@ def demo(*, out: str | Path = "runs/demo", seed: int = 0) -> Run:
     say("Coview learns from 10,000 small drawn scenes without looking at their labels.")
     run = pretrain("scenes", recipe="simclr-demo", out=out, seed=seed)
     assert run is not None
-    if not run.is_stopped:
+    if run.is_ended:
         evaluate(run.path, "scenes", test="scenes:test", limit=NEIGHBORS)
-        say(f"Open the report: {run.path / 'report.html'}")
+        say(f"Open the report: {run.report_path}")
     return run

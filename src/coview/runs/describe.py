@@ -16,7 +16,7 @@ import coview
 from coview.core.files import write_json, write_text
 from coview.core.images import ImageStore
 from coview.core.machine import cores, cpu_name, memory_bytes
-from coview.core.run_folder import DESCRIPTION
+from coview.core.run_folder import RunFolder
 from coview.core.values import encode, fingerprint
 from coview.methods import Learner
 from coview.objectives.fusing import VARIABLE as FUSED_LOSS
@@ -97,12 +97,12 @@ def write_quarantine(folder: Path, store: ImageStore) -> None:
     """One line of quarantine.jsonl for each image that could not be used."""
     if store.quarantine:
         lines = [json.dumps({"file": name, "reason": why}) for name, why in store.quarantine]
-        write_text(folder / "quarantine.jsonl", "\n".join(lines) + "\n")
+        write_text(RunFolder(folder).quarantine_path, "\n".join(lines) + "\n")
 
 
 def write_description(folder: Path, content: dict[str, Any]) -> None:
     """run.json; the folder is a run from here on."""
-    write_json(folder / DESCRIPTION, content)
+    write_json(RunFolder(folder).description_path, content)
 
 
 def now() -> str:

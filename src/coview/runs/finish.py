@@ -36,7 +36,7 @@ def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> Non
             run.path, learner.embed, store,
             plan=recipe.method.views, plain=recipe.eval_view, seed=recipe.seed,
         )  # fmt: skip
-    write_json(run.path / "verdict.json", found.to_json())
+    write_json(run.verdict_path, found.to_json())
     say()
     say(found.sentence)
     for cause in found.causes:
@@ -50,7 +50,7 @@ def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> Non
     if not sound:
         say(f"Encoder:  {UNSOUND}")
         return
-    say(f"Encoder:  {run.path / 'encoder'} (encoder/README.md says how to load it anywhere)")
+    say(f"Encoder:  {run.encoder_path} (encoder/README.md says how to load it anywhere)")
     say(f"Judge it: coview evaluate {run.path} --data LABELED")
 
 
@@ -69,7 +69,7 @@ def leave(run: Run, learner: Learner, reason: str) -> None:
 def judge(run: Run) -> Verdict:
     """The verdict on the whole run, from its record."""
     total = run.description["total_steps"]
-    metrics = run.metrics
+    metrics = run.metrics()
     changes = [row["parameter_change"] for row in metrics if row["kind"] == "health"]
     return verdict(
         health_history(metrics),
@@ -98,6 +98,6 @@ def export(run: Run, learner: Learner) -> None:
         "data_fingerprint": run.description["data"]["fingerprint"],
     }
     export_encoder(
-        learner.encoder, run.path / "encoder", image_size=recipe.image_size,
+        learner.encoder, run.encoder_path, image_size=recipe.image_size,
         mean=first.mean, std=first.std, metadata=about,
     )  # fmt: skip

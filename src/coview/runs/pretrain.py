@@ -15,7 +15,7 @@ from coview.core.images import ImageStore
 from coview.core.machine import parse_duration
 from coview.core.progress import say
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.core.run_folder import DESCRIPTION
+from coview.core.run_folder import is_run
 from coview.data.held_out import check_same, hold_out
 from coview.data.sources import SCENES
 from coview.data.spec import open_for, short_side_for
@@ -237,10 +237,9 @@ def new_folder(out: str | Path | None, data: Any) -> Path:
     """Where the run will be: a folder that is absent or empty. Raises RunError."""
     folder = Path(out) if out is not None else Path("runs") / _name_of(data)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        is_run = (folder / DESCRIPTION).exists()
         raise RunError(
             f"{folder} exists already. "
-            + (f"Go on with it by coview resume {folder}, or choose" if is_run else "Choose")
+            + (f"Go on with it by coview resume {folder}, or choose" if is_run(folder) else "Choose")
             + " another folder with --out."
         )
     return folder

@@ -13,7 +13,7 @@ from coview.training.state import TASK
 
 def trained(run: Run) -> Learner:
     """The learner of ``run`` after its last verified checkpoint. Raises RunError, DamagedFile."""
-    checkpoint = Checkpoints(run.path / "checkpoints").load_latest()
+    checkpoint = Checkpoints(run.checkpoints_path).load_latest()
     if checkpoint is None:
         raise RunError(f"{run.path} has no checkpoint yet; go on with: coview resume {run.path}")
     for sentence in checkpoint.damaged:

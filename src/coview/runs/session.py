@@ -71,7 +71,7 @@ def _go(
     recipe = run.recipe
     train_rows, held_rows = hold_out(store, recipe.seed)
     training, held_out = store.subset(train_rows), store.subset(held_rows)
-    checkpoints = Checkpoints(run.path / "checkpoints")
+    checkpoints = Checkpoints(run.checkpoints_path)
     untrained, known = _first_values(run, ranks, needed=not checkpoints.steps())
     learner = copy.deepcopy(untrained)
     # As the run began: "auto" may mean something else on the machine that it goes on.
@@ -82,11 +82,11 @@ def _go(
 
     start = _restored(checkpoints, learner, optimizer)
     assert_replicas_equal(learner, ranks)
-    if start == 0 and (run.path / "metrics.jsonl").exists():
+    if start == 0 and run.metrics_path.exists():
         say("There is no checkpoint yet, so the run begins anew.")
     total = recipe.total_steps(len(training))
     metrics_log = MetricsLog(
-        run.path / "metrics.jsonl" if ranks.is_main else None, chance_level=run.description["chance_level"],
+        run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
         every=max(1, math.ceil(total / REPORTS)), step=start,
     )  # fmt: skip
     monitor = Monitor(

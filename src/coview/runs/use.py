@@ -16,7 +16,7 @@ from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.files import write_bytes
 from coview.core.progress import say
 from coview.core.rng import Stream, permutation
-from coview.core.run_folder import DESCRIPTION
+from coview.core.run_folder import RunFolder, is_run
 from coview.data import relabel
 from coview.data.spec import open_for, short_side_for
 from coview.diagnosis.data_checks import doctor_data
@@ -82,7 +82,7 @@ def evaluate(
         now.encoder, now.head, train, judged, untrained=(before.encoder, before.head),
         view=found.recipe.eval_view, device=on, seed=found.recipe.seed,
     )  # fmt: skip
-    folder = found.path / "evaluation"
+    folder = found.evaluation_path
     results = [PROTOCOLS[name](comparison, folder=folder) for name in protocols]
     write_report(found.path)
     return results
@@ -147,13 +147,13 @@ def embed(
 def embedding_file(run: str | Path, data: str | Path) -> Path:
     """Where ``coview embed`` writes unless told otherwise."""
     name = Path(str(data).replace(":", "-")).resolve().stem or "images"
-    return Path(run) / "embeddings" / f"{name}.parquet"
+    return RunFolder(Path(run)).embeddings_path / f"{name}.parquet"
 
 
 def export(run: str | Path, *, to: str, out: str | Path | None = None) -> Path:
     """Write the encoder for torchvision, timm, ONNX or as safetensors; read back and compared."""
     ending = "onnx" if to == "onnx" else "safetensors"
-    path = Path(out) if out is not None else Path(run) / "exports" / f"{to}.{ending}"
+    path = Path(out) if out is not None else RunFolder(Path(run)).exports_path / f"{to}.{ending}"
     return export_to(run, to, path)
 
 
@@ -206,7 +206,7 @@ def doctor(
     subject: Any, *, labels: str = "auto", limit: int | None = None, download: bool = False
 ) -> int:
     """Print what is wrong with a run or with images and what to do; returns the exit code."""
-    if isinstance(subject, (str, Path)) and (Path(subject) / DESCRIPTION).is_file():
+    if isinstance(subject, (str, Path)) and is_run(subject):
         report: Any = doctor_run(subject)
     else:
         side = short_side_for(subject, None, None)
@@ -222,7 +222,7 @@ def doctor(
 
 def _network(path: Path) -> tuple[torch.nn.Module, torch.nn.Module | None, Any]:
     """(encoder, head or None, the view that it wants) of a run or of an exported encoder."""
-    if (path / DESCRIPTION).is_file():
+    if is_run(path):
         run = Run.open(path)
         learner = trained(run)
         return learner.encoder, learner.head, run.recipe.eval_view
