@@ -40,27 +40,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: '45 s', '12 min', '3.5 h'."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def parse_duration(text: str) -> float:
-    """'90s', '30m', '2h' or '1d' in seconds. Raises InvalidValue for anything else."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    try:
-        seconds = float(text[:-1]) * units[text[-1:].lower()]
-    except (ValueError, KeyError):
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise InvalidValue(f"{text!r} is not a duration: write for example 90s, 30m or 2h.")
-    return seconds
-
-
 def world_of_torchrun() -> int:
     """How many processes torchrun has started; 1 where this was started without it.
 

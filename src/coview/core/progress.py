@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from coview.core.machine import duration
+from coview.core.text import duration
 
 Advance = Callable[..., None]
 

@@ -10,7 +10,7 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
-from coview.core.machine import duration
+from coview.core.text import duration
 from coview.planning.defaults import batch_for, default_recipe, ladder
 from coview.planning.memory import exactness, plan_passes
 from coview.planning.speed import views_per_second

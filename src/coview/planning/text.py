@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from coview.core.images import ImageStore
-from coview.core.machine import duration
+from coview.core.text import duration
 from coview.methods import FixedWeight, Method
 from coview.methods.temperature import WithTemperature
 from coview.recipes import Recipe

@@ -12,10 +12,10 @@ import torch
 
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.images import ImageStore
-from coview.core.machine import parse_duration
 from coview.core.progress import say
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.run_folder import is_run
+from coview.core.text import parse_duration
 from coview.data.held_out import check_same, hold_out
 from coview.data.sources import SCENES
 from coview.data.spec import open_for, short_side_for

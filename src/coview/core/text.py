@@ -1,0 +1,53 @@
+"""Numbers as a person writes them: counts of things, durations, sizes of files and memory."""
+
+from __future__ import annotations
+
+from coview.core.errors import InvalidValue
+
+
+def plural(count: float, singular: str, many: str = "") -> str:
+    """A count and its noun; ``many`` is the plural where it is not ``singular`` + "s".
+
+    >>> plural(1, "file"), plural(1200, "file"), plural(2, "class", "classes")
+    ('1 file', '1,200 files', '2 classes')
+    """
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {singular if count == 1 else many or singular + 's'}"
+
+
+def byte_size(count: float) -> str:
+    """A number of bytes in MiB or GiB.
+
+    >>> byte_size(3 << 20), byte_size(5 << 29)
+    ('3 MiB', '2.5 GiB')
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def duration(seconds: float) -> str:
+    """A duration in its largest unit.
+
+    >>> duration(45), duration(720), duration(12600)
+    ('45 s', '12 min', '3.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def parse_duration(text: str) -> float:
+    """'90s', '30m', '2h' or '1d' in seconds. Raises InvalidValue for anything else.
+
+    >>> parse_duration("30m")
+    1800.0
+    """
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:].lower()]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidValue(f"{text!r} is not a duration: write for example 90s, 30m or 2h.")
+    return seconds
