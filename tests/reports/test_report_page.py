@@ -32,7 +32,7 @@ class Outline(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.words: list[str] = []
-        self.loader(text)
+        self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -128,13 +128,14 @@ def test_report_is_accessible(good: tuple[Path, Outline]) -> None:
     assert len(identifiers) == len(set(identifiers))
 
 
-@pytest.mark.parametrize("kind", ["chance_level", "collapsed", "dimensional collapse", "unchanged",
-                                  "shortcut"])  # fmt: skip
-def test_report_of_a_failure_tells_causes_and_remedy(tmp_path: Path, kind: str) -> None:
-    outline = report_of(make_run(tmp_path, verdict=kind, images=20))
+@pytest.mark.parametrize("label", ["at chance", "collapsed", "dimensional collapse", "unchanged",
+                                   "shortcut"])  # fmt: skip
+def test_report_of_a_failure_tells_causes_and_remedy(tmp_path: Path, label: str) -> None:
+    outline = report_of(make_run(tmp_path, verdict=label, images=20))
     assert "Likely causes" in outline.text
     assert "The learning rate rises without a warm-up." in outline.text
-    assert "--warmup-epochs 10" in outline.text
+    assert "Start again with a longer warmup_epochs (10)" in outline.text
+    assert len(outline.named("code")) == 2 + 2  # command and hash; the two fields of the remedy
 
 
 def test_report_of_learning_needs_no_remedy(good: tuple[Path, Outline]) -> None:
@@ -147,7 +148,7 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     change(folder / "run.json", command=attack, plan=[attack], hash=attack,
            recipe={attack: {"type": attack, attack: [attack]}}, environment={attack: attack},
            data={"source": attack, "class_names": [attack] * 6})  # fmt: skip
-    change(folder / "verdict.json", verdict="chance_level", sentence=attack, causes=[attack],
+    change(folder / "verdict.json", label="at chance", sentence=attack, causes=[attack],
            remedy=attack)  # fmt: skip
     lines = [{"kind": "event", "step": 9, "text": attack},
              {"kind": "skipped", "step": 9, "ids": [attack], "reason": attack},
@@ -235,7 +236,7 @@ def test_report_of_an_altered_gallery_is_still_written(tmp_path: Path) -> None:
         damaged += bool(read_record(folder).damaged)
     assert damaged > 30
     path.write_bytes(whole[: len(whole) // 2])
-    assert "gallery.npz could not be read" in report_of(folder).text
+    assert "report/gallery.npz is not a readable gallery" in report_of(folder).text
 
 
 def test_report_says_which_file_is_damaged(tmp_path: Path) -> None:
@@ -243,8 +244,8 @@ def test_report_says_which_file_is_damaged(tmp_path: Path) -> None:
     (folder / "verdict.json").write_text('{"verdict": ')
     (folder / "report" / "views.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     text = report_of(folder).text
-    assert "verdict.json could not be read" in text
-    assert "The contact sheet report/views.png is damaged." in text
+    assert "verdict.json is not readable JSON" in text
+    assert "The contact sheet of this run is damaged." in text
 
 
 def test_report_ignores_values_that_are_no_numbers(tmp_path: Path) -> None:
@@ -256,8 +257,8 @@ def test_report_ignores_values_that_are_no_numbers(tmp_path: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(json.dumps(line) + "\n" for line in lines)
         stream.write('{"kind": "step", "step": 10, "epoch": 0.4, "loss": NaN}\n')
-    change(folder / "run.json", chance_level="high", lower_bound=None, total_steps=None, epochs="many",
-           created=3, plan="because", parameters=[], data=None)  # fmt: skip
+    change(folder / "run.json", chance_level="high", lower_bound=None, total_steps=None,
+           epochs="many", created=3, plan="because", parameters=[], data=None)  # fmt: skip
     text = report_of(folder).text
     assert "Loss" in text
     assert "nan" not in text
