@@ -69,14 +69,14 @@ def check_gradient_through_an_expanded_upstream(ranks):
     ranks.gather(rows).sum().backward()
     assert torch.equal(rows.grad, torch.full_like(rows, ranks.world))
     values = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
-    ranks.total(values).sum().backward()
+    ranks.all_reduce_sum(values).sum().backward()
     assert torch.equal(values.grad, torch.full_like(values, ranks.world))
 
 
 def check_total_and_mean_and_their_gradients(ranks):
     parts = everything((1,) * ranks.world, 2, 3)
     values = parts[ranks.rank].clone().requires_grad_()
-    summed = ranks.total(values)
+    summed = ranks.all_reduce_sum(values)
     torch.testing.assert_close(summed, parts.sum(0), rtol=1e-14, atol=1e-14)
     ((ranks.rank + 1) * summed.exp().sum()).backward()
     factor = sum(range(1, ranks.world + 1))
@@ -86,26 +86,26 @@ def check_total_and_mean_and_their_gradients(ranks):
 
 def check_total_has_the_same_bits_everywhere(ranks):
     generator = torch.Generator().manual_seed(ranks.rank)
-    summed = ranks.total(torch.randn(1001, generator=generator))
+    summed = ranks.all_reduce_sum(torch.randn(1001, generator=generator))
     assert all(torch.equal(row, summed) for row in ranks.gather(summed[None]))
 
 
 def check_total_pairs_elements_of_different_layouts(ranks):
     values = torch.arange(24.0).view(1, 2, 3, 4)
     laid = values.to(memory_format=torch.channels_last) if ranks.is_main else values
-    assert torch.equal(ranks.total(laid), ranks.world * values)
+    assert torch.equal(ranks.all_reduce_sum(laid), ranks.world * values)
 
 
 def check_what_is_given_is_left_alone(ranks):
     values = torch.full((3,), float(ranks.rank))
-    ranks.total(values)
+    ranks.all_reduce_sum(values)
     ranks.gather(values)
     assert torch.equal(values, torch.full((3,), float(ranks.rank)))
 
 
 def check_second_derivative_is_refused(ranks):
     values = torch.ones(2, requires_grad=True)
-    (gradient,) = torch.autograd.grad(ranks.total(values).square().sum(), values, create_graph=True)
+    (gradient,) = torch.autograd.grad(ranks.all_reduce_sum(values).square().sum(), values, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 
@@ -155,7 +155,7 @@ def test_processes(check, faults):
 def test_alone_gives_back_what_it_was_given():
     rows = torch.randn(3, 2, requires_grad=True)
     assert SINGLE_PROCESS.gather(rows) is rows
-    assert SINGLE_PROCESS.total(rows) is rows
+    assert SINGLE_PROCESS.all_reduce_sum(rows) is rows
     assert SINGLE_PROCESS.mean(rows) is rows
     assert SINGLE_PROCESS.sizes(3) == (3,)
     assert SINGLE_PROCESS.gather_strings("why") == ("why",)

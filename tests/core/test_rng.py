@@ -28,16 +28,16 @@ def test_philox_gives_the_known_answers(counter, key, expected):
 IDS = np.array([5, -7, 2**62, 0], dtype=np.int64)
 
 
-def sample_params(**changes):
-    setting = {"seed": 3, "domain": Stream.VIEWS, "ids": IDS, "epoch": 1, "slot": 0, "count": 9}
+def draws(**changes):
+    setting = {"seed": 3, "stream": Stream.VIEWS, "ids": IDS, "epoch": 1, "slot": 0, "count": 9}
     setting |= changes
     return uniforms(
-        setting.pop("seed"), setting.pop("domain"), setting.pop("ids"), **setting
+        setting.pop("seed"), setting.pop("stream"), setting.pop("ids"), **setting
     )  # fmt: skip
 
 
 def test_draws_are_in_range_and_exact_multiples():
-    found = sample_params(ids=np.arange(1000), count=40)
+    found = draws(ids=np.arange(1000), count=40)
     assert found.min() >= 0
     assert found.max() < 1
     assert (found * 2**24 == np.round(found * 2**24)).all()
@@ -45,36 +45,36 @@ def test_draws_are_in_range_and_exact_multiples():
 
 
 def test_a_row_depends_on_its_id_alone():
-    assert (sample_params(ids=IDS[::-1].copy())[::-1] == sample_params()).all()
-    assert (sample_params(ids=IDS[2:3].copy()) == sample_params()[2:3]).all()
+    assert (draws(ids=IDS[::-1].copy())[::-1] == draws()).all()
+    assert (draws(ids=IDS[2:3].copy()) == draws()[2:3]).all()
 
 
 def test_first_columns_do_not_depend_on_the_count():
-    assert (sample_params(count=40)[:, :9] == sample_params()).all()
+    assert (draws(count=40)[:, :9] == draws()).all()
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 4}, {"seed": 3 + 2**32}, {"domain": Stream.ORDER}, {"epoch": 2}, {"slot": 1}],
+    [{"seed": 4}, {"seed": 3 + 2**32}, {"stream": Stream.ORDER}, {"epoch": 2}, {"slot": 1}],
 )
 def test_every_part_of_the_key_matters(changes):
-    assert (sample_params(**changes) != sample_params()).mean() > 0.95
+    assert (draws(**changes) != draws()).mean() > 0.95
 
 
-def test_domains_have_distinct_keys_for_every_seed_word():
+def test_streams_have_distinct_keys_for_every_seed_word():
     words = {key_words(seed, stream) for seed in (0, 1, 2**40) for stream in Stream}
     assert len(words) == 3 * len(Stream)
 
 
 def test_permutation_is_one_and_differs_by_epoch():
     ids = np.arange(1000, dtype=np.int64)
-    first, second = (permutation(0, Stream.ORDER, ids, epoch=e) for e in (0, 1))
+    first, second = (permutation(0, Stream.ORDER, ids, draw_index=e) for e in (0, 1))
     assert sorted(first) == list(range(1000))
     assert (first != second).mean() > 0.9
 
 
 def test_adding_images_keeps_the_relative_order_of_the_others():
     ids = np.arange(1000, dtype=np.int64)
-    whole = permutation(0, Stream.ORDER, ids, epoch=0)
-    part = permutation(0, Stream.ORDER, ids[:500], epoch=0)
+    whole = permutation(0, Stream.ORDER, ids, draw_index=0)
+    part = permutation(0, Stream.ORDER, ids[:500], draw_index=0)
     assert [row for row in whole if row < 500] == part.tolist()

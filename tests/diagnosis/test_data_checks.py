@@ -230,7 +230,7 @@ def test_color_shortcut_is_told_apart_from_shape() -> None:
     look = look_at(pictures(64))
     found = room.color_shortcut(look)
     assert found.level == "good"
-    assert look.figures["color_retrieval"] < 0.5
+    assert look.figures["color_instance_accuracy"] < 0.5
     assert "chance 1.6%" in found.sentence
 
 
@@ -260,12 +260,12 @@ def test_proposal_is_what_pretrain_would_choose_with_its_steps(count: int) -> No
     chosen = default_recipe("simclr", side=32, images=trained, device=device)
     assert look.figures["recipe"]["steps"] == chosen.total_steps(trained)
     assert f"batch {chosen.batch_size}, {chosen.epochs:g} epochs" in found.sentence
-    short = chosen.total_steps(count) < room.FEWEST_STEPS
+    short = chosen.total_steps(count) < room.RECOMMENDED_STEPS
     assert (found.level == "note") == short == ("--epochs" in found.fix)
     if short:
         advised = float(found.fix.split("--epochs ")[1].rstrip("."))
         steps = [replace(chosen, epochs=n).total_steps(trained) for n in (advised - 1, advised)]
-        assert steps[0] < room.FEWEST_STEPS <= steps[1]
+        assert steps[0] < room.RECOMMENDED_STEPS <= steps[1]
 
 
 def test_proposal_is_left_out_where_pretrain_would_refuse() -> None:

@@ -16,18 +16,18 @@ from coview.diagnosis.health import (
     HealthFigures,
     alignment,
     measure,
-    negative_cosine,
-    positive_cosine,
+    mean_negative_similarity,
+    mean_positive_similarity,
     rank_me,
     reference_losses,
     spread,
     uniformity,
 )
 from coview.diagnosis.shortcuts import (
-    color_retrieval,
+    color_instance_accuracy,
     identical_share,
-    match_rate,
-    thumbnail_retrieval,
+    instance_accuracy,
+    thumbnail_instance_accuracy,
 )
 
 N, WIDTH, TEMPERATURE = 37, 9, 0.5
@@ -113,46 +113,46 @@ def test_cosines_match_loops() -> None:
     one, two = unit_lists(rows(5, 0.2)), unit_lists(rows(6, 0.2))
     positive = sum(dot(one[i], two[i]) for i in range(N)) / N
     negative = [dot(one[i], two[j]) for i in range(N) for j in range(N) if i != j]
-    assert positive_cosine(rows(5, 0.2), rows(6, 0.2)) == pytest.approx(positive, abs=1e-7)
+    assert mean_positive_similarity(rows(5, 0.2), rows(6, 0.2)) == pytest.approx(positive, abs=1e-7)
     expected = sum(negative) / len(negative)
-    assert negative_cosine(rows(5, 0.2), rows(6, 0.2)) == pytest.approx(expected, abs=1e-7)
+    assert mean_negative_similarity(rows(5, 0.2), rows(6, 0.2)) == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize("chunk", [1024, 10])
-def test_match_rate_counts_the_queries_that_find_their_key(chunk: int) -> None:
+def test_instance_accuracy_counts_the_queries_that_find_their_key(chunk: int) -> None:
     queries = rows(7)
     keys = queries + 0.8 * rows(8)
     one, two = unit_lists(queries), unit_lists(keys)
     found = [max(range(N), key=lambda j, i=i: dot(one[i], two[j])) == i for i in range(N)]
     assert 3 < sum(found) < N
-    assert match_rate(queries, keys, chunk=chunk) == pytest.approx(sum(found) / N, abs=1e-12)
+    assert instance_accuracy(queries, keys, chunk=chunk) == pytest.approx(sum(found) / N, abs=1e-12)
 
 
-def test_match_rate_of_identical_rows_is_chance() -> None:
+def test_instance_accuracy_of_identical_rows_is_chance() -> None:
     same = torch.ones(N, WIDTH) * 0.3
     noise = 1e-8 * rows(9)
-    assert match_rate(same, same) == pytest.approx(1 / N)
-    assert match_rate(same + noise, same) == pytest.approx(1 / N)
+    assert instance_accuracy(same, same) == pytest.approx(1 / N)
+    assert instance_accuracy(same + noise, same) == pytest.approx(1 / N)
 
 
-def test_match_rate_of_two_directions_shares_the_hit_within_each() -> None:
+def test_instance_accuracy_of_two_directions_shares_the_hit_within_each() -> None:
     signs = torch.tensor([1.0] * 5 + [-1.0] * 3)[:, None] * torch.ones(8, WIDTH)
-    assert match_rate(signs, signs) == pytest.approx((5 / 5 + 3 / 3) / 8)
+    assert instance_accuracy(signs, signs) == pytest.approx((5 / 5 + 3 / 3) / 8)
 
 
 def test_figures_of_embeddings_that_are_not_finite_are_nan() -> None:
     broken = rows(10)
     broken[0, 0] = math.nan
-    values = (spread(broken), rank_me(broken), match_rate(broken, rows(0)), uniformity(broken))
+    values = (spread(broken), rank_me(broken), instance_accuracy(broken, rows(0)), uniformity(broken))
     assert all(math.isnan(value) for value in values)
 
 
 def test_reference_losses_of_nt_xent_follow_its_closed_forms() -> None:
     n, width = 256, 128
-    chance, scattered, lower_bound = reference_losses(nt_xent, torch.arange(n), width)
+    chance, random_loss, lower_bound = reference_losses(nt_xent, torch.arange(n), width)
     lift = 1 / (2 * width * TEMPERATURE**2)
     assert chance == pytest.approx(math.log(2 * n - 1), abs=1e-5)
-    assert scattered == pytest.approx(chance + lift, abs=0.01)
+    assert random_loss == pytest.approx(chance + lift, abs=0.01)
     aligned = math.log(1 + (2 * n - 2) * math.exp(-1 / TEMPERATURE + lift))
     assert lower_bound == pytest.approx(aligned, abs=0.01)
 
@@ -186,16 +186,16 @@ def test_measure_gives_each_figure_of_the_right_embeddings() -> None:
     (h, z), (h1, z1), (h2, z2) = embed(images), embed(views[0]), embed(views[1])
     assert (found.images, found.width_h, found.width_z) == (24, 20, 10)
     assert found.loss == pytest.approx(float(nt_xent(z1, z2)))
-    assert (found.spread, found.spread_h) == (spread(z), spread(h))
+    assert (found.feature_std_z, found.feature_std_h) == (feature_std(z), feature_std(h))
     assert found.rank_h == rank_me(normalize(h, dim=1))
     assert found.rank_z == rank_me(normalize(z, dim=1))
     assert found.alignment == alignment(z1, z2)
     assert found.uniformity == uniformity(z)
-    assert (found.retrieval, found.retrieval_h) == (match_rate(z1, z2), match_rate(h1, h2))
-    assert found.positive_cosine == positive_cosine(z1, z2)
-    assert found.negative_cosine == negative_cosine(z1, z2)
-    assert found.color_retrieval == color_retrieval(*views)
-    assert found.thumbnail_retrieval == thumbnail_retrieval(*views)
+    assert (found.instance_accuracy_z, found.instance_accuracy_h) == (instance_accuracy(z1, z2), instance_accuracy(h1, h2))
+    assert found.mean_positive_similarity == mean_positive_similarity(z1, z2)
+    assert found.mean_negative_similarity == mean_negative_similarity(z1, z2)
+    assert found.color_instance_accuracy == color_instance_accuracy(*views)
+    assert found.thumbnail_instance_accuracy == thumbnail_instance_accuracy(*views)
 
 
 def test_measure_does_not_depend_on_the_chunk_and_keeps_to_it() -> None:
@@ -242,15 +242,15 @@ def test_health_figures_survive_json() -> None:
     found = measure(embed, images, views, nt_xent)
     again = HealthFigures.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
     assert again == found
-    lost = HealthFigures.from_json(replace(found, spread=math.nan, loss=math.inf).to_json())
-    assert math.isnan(lost.spread)
+    lost = HealthFigures.from_json(replace(found, feature_std_z=math.nan, loss=math.inf).to_json())
+    assert math.isnan(lost.feature_std_z)
     assert math.isnan(lost.loss)
     assert not lost.finite
     assert found.finite
 
 
 def test_health_figures_name_what_is_missing() -> None:
-    with pytest.raises(InvalidValue, match="retrieval_h"):
+    with pytest.raises(InvalidValue, match="instance_accuracy_h"):
         HealthFigures.from_json({"loss": 1.0})
 
 
@@ -262,20 +262,20 @@ def test_identical_share_counts_equal_views() -> None:
     assert identical_share(images, images[..., :8]) == 0
 
 
-def test_color_retrieval_finds_colors_and_nothing_else() -> None:
+def test_color_instance_accuracy_finds_colors_and_nothing_else() -> None:
     generator = torch.Generator().manual_seed(12)
     tints = torch.rand(16, 3, 1, 1, generator=generator)
     levels = torch.rand(16, 1, 16, 16, generator=generator)
     flat = torch.rand(16, 3, 16, 16, generator=generator)
     order = torch.randperm(256, generator=generator)
     shuffled = flat.flatten(2)[..., order].view_as(flat)
-    assert color_retrieval(flat, shuffled) == 1
-    assert color_retrieval(tints.expand(16, 3, 8, 8), tints.roll(1, 0).expand(16, 3, 8, 8)) < 0.2
+    assert color_instance_accuracy(flat, shuffled) == 1
+    assert color_instance_accuracy(tints.expand(16, 3, 8, 8), tints.roll(1, 0).expand(16, 3, 8, 8)) < 0.2
     alike = levels.expand(16, 3, 16, 16).mean(dim=0, keepdim=True).expand(16, 3, 16, 16)
-    assert color_retrieval(alike, alike) == pytest.approx(1 / 16)
+    assert color_instance_accuracy(alike, alike) == pytest.approx(1 / 16)
 
 
-def test_thumbnail_retrieval_finds_layout_whatever_the_brightness() -> None:
+def test_thumbnail_instance_accuracy_finds_layout_whatever_the_brightness() -> None:
     images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(13))
-    assert thumbnail_retrieval(images, 0.5 * images + 0.2) == 1
-    assert thumbnail_retrieval(images, images.roll(1, 0)) == 0
+    assert thumbnail_instance_accuracy(images, 0.5 * images + 0.2) == 1
+    assert thumbnail_instance_accuracy(images, images.roll(1, 0)) == 0

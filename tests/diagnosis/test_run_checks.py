@@ -16,15 +16,15 @@ from coview.diagnosis.health import HealthFigures
 from coview.diagnosis.run_checks import doctor_run, supervised_classes
 
 LEARNED = HealthFigures(
-    images=256, width_h=64, width_z=32, loss=3.8, chance_level=5.54, scattered=5.94, lower_bound=1.27,
-    spread=0.9, spread_h=0.5, rank_h=20.0, rank_z=17.0, alignment=0.6, uniformity=-2.8,
-    retrieval=0.412, retrieval_h=0.4, positive_cosine=0.7, negative_cosine=0.1,
-    identical_views=0.0, color_retrieval=0.07, thumbnail_retrieval=0.3,
+    images=256, width_h=64, width_z=32, loss=3.8, chance_level=5.54, random_loss=5.94, lower_bound=1.27,
+    feature_std_z=0.9, feature_std_h=0.5, rank_h=20.0, rank_z=17.0, alignment=0.6, uniformity=-2.8,
+    instance_accuracy_z=0.412, instance_accuracy_h=0.4, mean_positive_similarity=0.7, mean_negative_similarity=0.1,
+    identical_views=0.0, color_instance_accuracy=0.07, thumbnail_instance_accuracy=0.3,
 )  # fmt: skip
 UNTRAINED = replace(
-    LEARNED, loss=5.5, spread=0.1, rank_h=8.0, rank_z=2.0, retrieval=0.05, retrieval_h=0.06
+    LEARNED, loss=5.5, feature_std_z=0.1, rank_h=8.0, rank_z=2.0, instance_accuracy_z=0.05, instance_accuracy_h=0.06
 )
-DEAD = replace(UNTRAINED, loss=5.54, spread=0.0, rank_z=1.0, retrieval=1 / 256)
+DEAD = replace(UNTRAINED, loss=5.54, feature_std_z=0.0, rank_z=1.0, instance_accuracy_z=1 / 256)
 ENDED = {
     "verdict": "learning", "sentence": "Learning: as recorded.", "causes": [], "remedy": "",
     "step": 400,
@@ -157,11 +157,11 @@ def test_doctor_run_of_a_run_without_metrics_still_says_so(tmp_path: Path) -> No
 
 
 def test_doctor_run_report_is_json(tmp_path: Path) -> None:
-    broken = replace(LEARNED, spread=math.nan, loss=math.nan)
+    broken = replace(LEARNED, feature_std_z=math.nan, loss=math.nan)
     report = doctor_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, broken))
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert read["verdict"] == report.verdict == "collapsed"
-    assert read["figures"]["spread"] == {"now": None, "untrained": 0.1}
+    assert read["figures"]["feature_std_z"] == {"now": None, "untrained": 0.1}
 
 
 def test_doctor_run_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:

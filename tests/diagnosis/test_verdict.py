@@ -213,15 +213,15 @@ def test_verdict_of_identical_views_is_shortcut() -> None:
 def figures(**changes: float) -> HealthFigures:
     """A network that has learned: NT-Xent of 128 images at temperature 0.2."""
     start = HealthFigures(
-        images=128, width_h=64, width_z=32, loss=3.8, chance_level=5.54, scattered=5.94, lower_bound=1.27,
-        spread=0.9, spread_h=0.5, rank_h=20.0, rank_z=17.0, alignment=0.6, uniformity=-2.8,
-        retrieval=0.4, retrieval_h=0.4, positive_cosine=0.7, negative_cosine=0.1,
-        identical_views=0.0, color_retrieval=0.07, thumbnail_retrieval=0.3,
+        images=128, width_h=64, width_z=32, loss=3.8, chance_level=5.54, random_loss=5.94, lower_bound=1.27,
+        feature_std_z=0.9, feature_std_h=0.5, rank_h=20.0, rank_z=17.0, alignment=0.6, uniformity=-2.8,
+        instance_accuracy_z=0.4, instance_accuracy_h=0.4, mean_positive_similarity=0.7, mean_negative_similarity=0.1,
+        identical_views=0.0, color_instance_accuracy=0.07, thumbnail_instance_accuracy=0.3,
     )  # fmt: skip
     return replace(start, **changes)
 
 
-UNTRAINED = figures(loss=5.5, spread=0.1, rank_h=8.0, rank_z=2.0, retrieval=0.05)
+UNTRAINED = figures(loss=5.5, feature_std_z=0.1, rank_h=8.0, rank_z=2.0, instance_accuracy_z=0.05)
 
 
 def judged(*reports: HealthFigures, planned: int = 1000, **options: int) -> Verdict:
@@ -231,7 +231,7 @@ def judged(*reports: HealthFigures, planned: int = 1000, **options: int) -> Verd
 
 
 def test_verdict_needs_two_hundred_steps() -> None:
-    history = {0: UNTRAINED, 100: figures(spread=0.0)}
+    history = {0: UNTRAINED, 100: figures(feature_std_z=0.0)}
     found = verdict(history, steps_done=199, steps_planned=1000)
     assert (found.verdict, found.exit_code) == ("too early", 0)
     assert "199 of 1,000" in found.sentence
@@ -270,15 +270,15 @@ def test_verdict_says_that_a_flat_loss_still_learns() -> None:
     assert "although the loss is flat" in flat.sentence
     done = judged(UNTRAINED, figures(), figures(loss=3.81, rank_h=20.1), planned=500)
     assert "flat" not in done.sentence
-    jitter = judged(UNTRAINED, figures(), figures(retrieval=0.42), planned=500)
+    jitter = judged(UNTRAINED, figures(), figures(instance_accuracy_z=0.42), planned=500)
     assert "flat" not in jitter.sentence
 
 
 @pytest.mark.parametrize(
-    ("cue", "words"), [("color_retrieval", "color"), ("thumbnail_retrieval", "8 x 8")]
+    ("cue", "words"), [("color_instance_accuracy", "color"), ("thumbnail_instance_accuracy", "8 x 8")]
 )
 def test_verdict_suspects_a_cue_that_solves_the_task(cue: str, words: str) -> None:
-    solved = figures(loss=1.3, retrieval=1.0)
+    solved = figures(loss=1.3, instance_accuracy_z=1.0)
     found = judged(UNTRAINED, replace(solved, **{cue: 0.97}), planned=250)
     assert_says(found, "shortcut", 7, words, Option.STRENGTH)
     assert "97%" in found.sentence
@@ -291,12 +291,12 @@ RANKS = (20.0, 18.0, 14.0, 9.0)
 def test_verdict_of_a_rank_that_halves_while_matching_no_better_is_partly_collapsed() -> None:
     reports = [figures(rank_h=rank) for rank in RANKS]
     assert_says(judged(UNTRAINED, *reports), "dimensional collapse", 5, "9.0 of 64", "")
-    better = [replace(report, retrieval=0.4 + 0.05 * i) for i, report in enumerate(reports)]
+    better = [replace(report, instance_accuracy_z=0.4 + 0.05 * i) for i, report in enumerate(reports)]
     assert judged(UNTRAINED, *better).verdict == "learning"
     # As of SimCLR with local crops in its last epochs: narrower, and matching no more often than
     # three reports before, but far more often than at its widest.
     annealed = [
-        replace(report, retrieval=0.2 if i == 0 else 0.4) for i, report in enumerate(reports)
+        replace(report, instance_accuracy_z=0.2 if i == 0 else 0.4) for i, report in enumerate(reports)
     ]
     assert judged(UNTRAINED, *annealed).verdict == "learning"
     recovered = [*reports, figures(rank_h=9.5)]
@@ -310,23 +310,23 @@ def test_verdict_lets_labels_draw_the_rank_down_to_the_classes() -> None:
 
 
 def test_verdict_with_labels_counts_the_loss_where_views_match_no_more_often() -> None:
-    nearer = figures(loss=5.0, retrieval=0.05)
+    nearer = figures(loss=5.0, instance_accuracy_z=0.05)
     assert judged(UNTRAINED, nearer, planned=250, classes=10).verdict == "learning"
     assert judged(UNTRAINED, nearer, planned=250).verdict == "unchanged"
 
 
 def test_verdict_of_a_run_that_only_scatters_its_embeddings_is_unchanged() -> None:
     # As measured of the small network at a learning rate of 1.
-    scattered = figures(loss=4.99, spread=0.57, rank_h=6.2, rank_z=3.7, retrieval=0.055)
-    found = judged(UNTRAINED, scattered, planned=250)
+    random_loss = figures(loss=4.99, feature_std_z=0.57, rank_h=6.2, rank_z=3.7, instance_accuracy_z=0.055)
+    found = judged(UNTRAINED, random_loss, planned=250)
     assert_says(found, "unchanged", 6, "Nothing was gained", Option.LEARNING_RATE)
 
 
 def test_verdict_of_a_supervised_run_sees_the_neighbors_accuracy() -> None:
     # As measured of cross-entropy on 3,000 photographs: the untrained network is nearer to the loss
     # of equal embeddings than one that has learned to tell classes apart.
-    before, now = figures(loss=5.532, spread=0.071, retrieval=0.016), figures(
-        loss=6.07, spread=0.92, rank_h=40.0, retrieval=0.03
+    before, now = figures(loss=5.532, feature_std_z=0.071, instance_accuracy_z=0.016), figures(
+        loss=6.07, feature_std_z=0.92, rank_h=40.0, instance_accuracy_z=0.03
     )  # fmt: skip
     options = {"steps_done": 308, "steps_planned": 308, "parameter_change": 1.0}
     history = {0: before, 308: now}
@@ -339,20 +339,20 @@ def test_verdict_of_a_supervised_run_sees_the_neighbors_accuracy() -> None:
 
 
 def test_verdict_of_a_narrow_network_whose_views_match_is_not_collapsed() -> None:
-    narrow = figures(loss=5.53, spread=0.03, rank_z=1.6)
-    start = replace(narrow, retrieval=0.2)
+    narrow = figures(loss=5.53, feature_std_z=0.03, rank_z=1.6)
+    start = replace(narrow, instance_accuracy_z=0.2)
     assert judged(start, narrow, planned=250).verdict == "learning"
 
 
 def test_verdict_of_embeddings_that_are_not_finite_is_collapsed() -> None:
-    found = judged(UNTRAINED, figures(loss=math.nan, spread=math.nan), planned=250)
+    found = judged(UNTRAINED, figures(loss=math.nan, feature_std_z=math.nan), planned=250)
     assert (found.verdict, found.exit_code) == ("collapsed", 4)
     assert Option.LEARNING_RATE in found.remedy
 
 
 def test_verdict_of_parameters_that_ran_away_for_nothing_is_diverged() -> None:
     # As measured at a learning rate of 1,000: more loss than unrelated embeddings have.
-    far = figures(loss=6.1, spread=0.9, rank_h=3.5, retrieval=0.015)
+    far = figures(loss=6.1, feature_std_z=0.9, rank_h=3.5, instance_accuracy_z=0.015)
     for planned, history in ((250, {0: UNTRAINED, 250: far}), (40, {0: UNTRAINED, 40: far})):
         options = {"steps_done": planned, "steps_planned": planned, "parameter_change": 7000.0}
         found = verdict(history, **options)
@@ -371,7 +371,7 @@ def test_verdict_of_a_run_that_was_given_up_says_why() -> None:
 
 
 def test_verdict_ignores_reports_after_the_step_it_is_asked_for(healthy: Outcome) -> None:
-    later = {**healthy.history, STEPS + 500: figures(spread=0.0, loss=5.54, retrieval=0.0)}
+    later = {**healthy.history, STEPS + 500: figures(feature_std_z=0.0, loss=5.54, instance_accuracy_z=0.0)}
     found = verdict(later, steps_done=STEPS, steps_planned=STEPS)
     assert found.verdict == "learning"
 

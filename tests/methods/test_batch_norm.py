@@ -63,7 +63,7 @@ def synchronized_equals_one_process(ranks, norm, shape, sizes):
     torch.testing.assert_close(y, expected.split(sizes)[ranks.rank], **near)
     torch.testing.assert_close(x.grad, whole.grad.split(sizes)[ranks.rank], **near)
     for mine, theirs in zip(norm.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(ranks.total(mine.grad), theirs.grad, **near)
+        torch.testing.assert_close(ranks.all_reduce_sum(mine.grad), theirs.grad, **near)
     for (name, mine), theirs in zip(norm.named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, msg=name, **near)
 
@@ -105,7 +105,7 @@ def check_whole_network_equals_one_process(ranks):
         network.named_parameters(), reference.parameters(), strict=True
     ):
         torch.testing.assert_close(
-            ranks.total(mine.grad), theirs.grad, rtol=1e-7, atol=1e-9, msg=name
+            ranks.all_reduce_sum(mine.grad), theirs.grad, rtol=1e-7, atol=1e-9, msg=name
         )
     for (name, mine), theirs in zip(network.named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10, msg=name)

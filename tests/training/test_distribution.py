@@ -300,7 +300,7 @@ def test_torchrun_processes_meet_agree_and_only_the_first_prints(tmp_path):
         """
         with joined(torch.device("cpu")) as ranks:
             print(f"hello from {ranks.rank} of {ranks.world}")
-            total = ranks.total(torch.tensor(ranks.rank + 1.0))
+            total = ranks.all_reduce_sum(torch.tensor(ranks.rank + 1.0))
             (folder / f"total.{me}").write_text(str(float(total)))
         (folder / f"after.{me}").write_text(str(torch.distributed.is_initialized()))
         """,
@@ -318,7 +318,7 @@ def test_torchrun_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
         """
         with joined(torch.device("cpu")) as ranks, StopSignals() as stop:
             for step in range(10_000):
-                ranks.total(torch.ones(1000))
+                ranks.all_reduce_sum(torch.ones(1000))
                 (folder / f"going.{me}").touch()
                 reason = agreed_reason(stop(), ranks)
                 if reason:
@@ -341,7 +341,7 @@ EXCHANGING = """
     try:
         with joined(torch.device("cpu")) as ranks:
             while True:
-                ranks.total(torch.ones(1000))
+                ranks.all_reduce_sum(torch.ones(1000))
                 (folder / f"going.{me}").touch()
     except CoviewError as error:
         print(error, file=sys.stderr)

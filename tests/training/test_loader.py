@@ -54,7 +54,7 @@ def test_feed_epoch_is_the_keyed_permutation_without_its_rest():
     batches = list(loader(total_steps=10))
     for epoch in (0, 1):
         rows = [int(r) for b in batches if b.epoch == epoch for r in b.views[0].flatten()]
-        expected = permutation(3, Stream.ORDER, IDS, epoch=epoch)
+        expected = permutation(3, Stream.ORDER, IDS, draw_index=epoch)
         assert rows == expected[:20].tolist()
     assert [b.epoch for b in batches] == [0] * 5 + [1] * 5
 
@@ -109,7 +109,7 @@ def test_feed_error_comes_after_the_batches_before_it():
 def test_feed_closed_early_stops_its_threads():
     batches = iter(loader(workers=3, total_steps=10_000))
     next(batches)
-    assert any(t.name.startswith("coview-feed") for t in threading.enumerate())
+    assert any(t.name.startswith("coview-loader") for t in threading.enumerate())
     batches.close()
 
 

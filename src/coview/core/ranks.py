@@ -1,16 +1,15 @@
-"""The processes of a run: who this one is, and the few things that they tell each other.
+"""The processes of a run and the collective operations between them.
 
-``SINGLE_PROCESS`` is the one process of an ordinary run; with it every call gives back what it was given,
-so that no caller asks whether it is alone.
+``SINGLE_PROCESS`` is the process of an ordinary run. With it every call returns its argument, so
+the same code runs in one process and in many.
 
 The convention of all losses: rank r returns a number L_r whose mean over the ranks is the loss of
-the whole batch. The backward of a gather, or of a total, sums over the ranks what they say of each
-other's rows; the mean over the ranks of the parameters' gradients is then the gradient of the
-whole batch's loss, which is what DistributedDataParallel takes as well.
+the whole batch. The backward of ``gather`` and ``all_reduce_sum`` sums the gradients that all ranks
+computed for a row. The mean over the ranks of the parameters' gradients is then the gradient of the
+whole batch's loss, as in DistributedDataParallel.
 
-Every call is collective, and so is the backward of ``gather`` and ``total``: all ranks make the
-same calls in the same order, or they wait for each other for ever. A rank without rows takes part
-as well.
+Every call is collective, and so is the backward of ``gather`` and ``all_reduce_sum``: all ranks
+must make the same calls in the same order, otherwise they deadlock. A rank without rows takes part.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from torch.autograd.function import once_differentiable
 T = TypeVar("T")
 
 
-def _called(name: str, before: str) -> Callable[..., Any]:
-    """A function that torch 2.14 has renamed: before there is the old name only, now it warns."""
-    found: Callable[..., Any] = getattr(dist, name, None) or getattr(dist, before)
-    return found
+def _renamed(name: str, before: str) -> Callable[..., Any]:
+    """A function of torch.distributed that torch 2.14 renamed; the old name warns since then."""
+    function: Callable[..., Any] = getattr(dist, name, None) or getattr(dist, before)
+    return function
 
 
-_all_gather = _called("all_gather_single", "all_gather_into_tensor")
-_reduce_scatter = _called("reduce_scatter_single", "reduce_scatter_tensor")
+_all_gather = _renamed("all_gather_single", "all_gather_into_tensor")
+_reduce_scatter = _renamed("reduce_scatter_single", "reduce_scatter_tensor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """``world`` processes, of which this is number ``rank``; ``group`` None means all of them."""
+    """This process's ``rank`` among ``world``; ``group`` None is torch's default process group."""
 
     rank: int = 0
     world: int = 1
@@ -52,7 +51,7 @@ class Ranks:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is nobody to talk to."""
+        """Whether this is the only process."""
         return self.world == 1
 
     @property
@@ -61,7 +60,7 @@ class Ranks:
         return self.rank == 0
 
     def sizes(self, count: int) -> tuple[int, ...]:
-        """The ``count`` that each rank gives, in the order of ranks."""
+        """The ``count`` of every rank, in the order of ranks."""
         if self.is_single:
             return (count,)
         counts = self._integers([0] * self.world)
@@ -69,36 +68,39 @@ class Ranks:
         return tuple(counts.tolist())
 
     def gather(self, rows: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-        """The rows of all ranks below each other, in the order of ranks. Differentiable.
+        """The rows of all ranks, concatenated in the order of ranks. Differentiable.
 
         Shapes: [b, ...] -> [B, ...], B the sum of the ranks' b, which may differ. ``sizes`` are
-        those b where they are known; otherwise the ranks tell each other. The gradient of a row is
-        summed over all ranks (a reduce-scatter).
+        those b; None gathers them first. The gradient of a row is summed over all ranks (a
+        reduce-scatter).
         """
         if self.is_single:
             return rows
-        known = self.sizes(len(rows)) if sizes is None else tuple(sizes)
-        gathered: Tensor = _Gather.apply(rows, self, known)
+        sizes = self.sizes(len(rows)) if sizes is None else tuple(sizes)
+        gathered: Tensor = _AllGather.apply(rows, self, sizes)
         return gathered
 
-    def total(self, values: Tensor) -> Tensor:
-        """The sum over all ranks of a tensor of one shape. Differentiable.
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
+        """The sum over all ranks of tensors of one shape, the same bits on all. Differentiable.
 
-        All ranks get the same bits. The gradient is summed over all ranks as well.
+        The gradient is summed over all ranks as well.
         """
         if self.is_single:
             return values
-        summed: Tensor = _Total.apply(values, self)
+        summed: Tensor = _AllReduceSum.apply(values, self)
         return summed
 
     def share(self, count: int) -> float:
-        """world * count / total count: what a mean over ``count`` local rows is multiplied by, so
-        that its mean over the ranks is the mean over all rows. 1 where all counts are equal."""
+        """world * count / (sum of all counts): 1 where all counts are equal.
+
+        A mean over ``count`` local rows times this number has, averaged over the ranks, the value
+        of the mean over all rows.
+        """
         return 1.0 if self.is_single else self.world * count / sum(self.sizes(count))
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all ranks of a floating tensor of one shape. Differentiable."""
-        return values if self.is_single else self.total(values) / self.world
+        """The mean over all ranks of floating tensors of one shape. Differentiable."""
+        return values if self.is_single else self.all_reduce_sum(values) / self.world
 
     def any(self, flag: bool) -> bool:
         """Whether ``flag`` holds on at least one rank."""
@@ -109,15 +111,15 @@ class Ranks:
         return flag if self.is_single else all(self.sizes(int(flag)))
 
     def any_each(self, flags: Sequence[bool]) -> list[bool]:
-        """For each of the ``flags``, as many on every rank, whether it holds on at least one."""
+        """For each of the ``flags``, whether it holds on at least one rank."""
         if self.is_single:
             return list(flags)
-        found = self._integers([int(flag) for flag in flags])
-        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
-        return [bool(flag) for flag in found.tolist()]
+        integers = self._integers([int(flag) for flag in flags])
+        dist.all_reduce(integers, op=dist.ReduceOp.MAX, group=self.group)
+        return [bool(flag) for flag in integers.tolist()]
 
     def gather_strings(self, text: str) -> tuple[str, ...]:
-        """The ``text`` that each rank gives, in the order of ranks."""
+        """The ``text`` of every rank, in the order of ranks."""
         if self.is_single:
             return (text,)
         letters = self._integers(list(text.encode()))
@@ -126,28 +128,28 @@ class Ranks:
         return tuple(bytes(part.tolist()).decode() for part in parts)
 
     def main_first(self, action: Callable[[], T]) -> T:
-        """What ``action`` gives on this rank; rank 0 has ended it before the others begin it, for
-        what may be left behind for them (files of a cache)."""
+        """The result of ``action`` on this rank. Rank 0 runs first so that the others find its
+        cache."""
         if self.is_single:
             return action()
-        if self.is_main:
-            found = action()
+        if not self.is_main:
             self.barrier()
-            return found
+            return action()
+        result = action()
         self.barrier()
-        return action()
+        return result
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
         self.sizes(0)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
-        return self  # a copy of a network talks to the same processes
+        return self  # a copied network belongs to the same processes
 
     def _integers(self, values: list[int]) -> Tensor:
-        """A tensor to be exchanged: on the CPU where the group speaks there.
+        """A tensor for a collective operation: on the CPU where the group has a CPU backend.
 
-        There the exchange does not make the host wait for the device.
+        The host then does not wait for the device.
         """
         group: Any = self.group or dist.group.WORLD
         on_cpu = torch.device("cpu") in group._device_types
@@ -157,7 +159,7 @@ class Ranks:
 SINGLE_PROCESS = Ranks()
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, ranks: Ranks, sizes: tuple[int, ...]) -> Tensor:
         ctx.setting = (ranks, sizes)
@@ -172,7 +174,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    @once_differentiable  # of the second derivative the other ranks would know nothing
+    @once_differentiable  # a second derivative would lack the terms of the other ranks
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         ranks, sizes = ctx.setting
         most, own = max(sizes), sizes[ranks.rank]
@@ -183,7 +185,7 @@ class _Gather(torch.autograd.Function):
         return mine[:own], None, None
 
 
-class _Total(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
@@ -196,7 +198,7 @@ class _Total(torch.autograd.Function):
 
 
 def summed(values: Tensor, ranks: Ranks) -> Tensor:
-    """A new tensor with the sum over the ranks; whatever the layout, elements meet their like."""
+    """A new tensor: the sum over the ranks, element by element in contiguous order."""
     result = values.clone(memory_format=torch.contiguous_format)
     if result.numel() > 0:
         dist.all_reduce(result, group=ranks.group)
@@ -204,7 +206,7 @@ def summed(values: Tensor, ranks: Ranks) -> Tensor:
 
 
 def padded(rows: Tensor, count: int) -> Tensor:
-    """``rows`` in one piece of memory, with zeros below up to ``count``."""
+    """``rows`` as a contiguous tensor, padded with zero rows to ``count``."""
     if len(rows) == count:
         return rows.contiguous()
     result = rows.new_zeros((count, *rows.shape[1:]))

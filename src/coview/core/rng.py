@@ -1,12 +1,12 @@
-"""Randomness as keys, not streams.
+"""Counter-based random numbers: keyed, without generator state.
 
-Every draw is a pure function of (seed, domain, epoch, image id, slot, draw number) through
-Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). So the same
-seed gives the same view of the same image on any number of workers, processes or restarts, and
-no generator state has to be saved.
+Every draw is a pure function of (seed, stream, epoch, image id, slot, draw number) through
+Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). The same seed
+gives the same view of the same image on any number of workers, processes or restarts, and a
+checkpoint needs no generator state.
 
 Layout of the 128-bit counter, one meaning per word: (slot * 2^16 + block, id low, id high, epoch);
-key: (seed low, seed high XOR domain). One block gives four uniforms.
+key: (seed low, seed high XOR stream << 24). One block gives four uniforms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORD = np.uint64(32)
 
 
 class Stream(IntEnum):
-    """What a draw is for; no two uses share a domain."""
+    """What a draw is for. The numbers never change: published figures depend on them."""
 
     ORDER = 1
     VIEWS = 2
@@ -38,6 +38,17 @@ class Stream(IntEnum):
     STEP = 8
     CLASSES = 9
     CLASS_BATCHES = 10
+
+
+# `draw_index` of the permutations of Stream.HEALTH. Two uses may share a number: they draw from
+# different data, and the numbers never change.
+HEALTH_IMAGES = 0  # held-out images that the monitor measures
+CHECKED_IMAGES = 0  # images that the data checks compare in pairs
+GALLERY_IMAGES = 1  # images of a report's gallery
+COLOR_CHECK_IMAGES = 1  # images that the data checks render views of
+CONTACT_SHEET_IMAGES = 2
+# The same of Stream.SPLIT; the epoch numbers of Stream.ORDER count from 0.
+LIMITED_IMAGES = 1  # images of a source that is opened with a limit
 
 
 def philox(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:
@@ -56,7 +67,7 @@ def philox(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray
 
 
 def key_words(seed: int, stream: Stream) -> tuple[int, int]:
-    """The two key words of (seed, domain). ``seed`` in 0 .. 2^63 - 1."""
+    """The two key words of (seed, stream). ``seed`` in 0 .. 2^63 - 1."""
     return seed & 0xFFFFFFFF, ((seed >> 32) & 0xFFFFFFFF) ^ (int(stream) << 24)
 
 
@@ -66,6 +77,9 @@ def uniforms(
     """Uniform numbers in [0, 1), exact multiples of 2^-24.
 
     Shapes: ids [N] -> [N, count]. The first k columns do not depend on ``count``.
+
+    >>> uniforms(0, Stream.VIEWS, np.array([7]), epoch=0, slot=0, count=4).shape
+    (1, 4)
     """
     blocks = (count + 3) // 4
     words = np.ascontiguousarray(ids).view(np.uint64)[:, None]
@@ -79,17 +93,23 @@ def uniforms(
 
 
 def permutation(
-    seed: int, stream: Stream, ids: npt.NDArray[np.int64], *, epoch: int
+    seed: int, stream: Stream, ids: npt.NDArray[np.int64], *, draw_index: int
 ) -> npt.NDArray[np.int64]:
-    """The order of one epoch: positions 0 .. N-1 sorted by a keyed 64-bit number of each id.
+    """Positions 0 .. N-1 in a random order: sorted by a keyed 64-bit number of each id.
 
-    The place of an image relative to another depends on their ids alone, so adding images to a
-    data set does not reshuffle the others.
+    ``draw_index`` in 0 .. 2^32 - 1 tells the permutations of one stream apart: the epoch for
+    Stream.ORDER, a named constant for the others. Whether an image comes before another depends
+    on their two ids alone: images that are added to a data set do not reshuffle the others.
+
+    Shapes: ids [N] -> [N].
+
+    >>> permutation(0, Stream.ORDER, np.arange(4), draw_index=0)
+    array([1, 3, 2, 0])
     """
     words = np.ascontiguousarray(ids).view(np.uint64)
     counter = np.zeros((len(ids), 4), dtype=np.uint64)
     counter[:, 1], counter[:, 2] = words & _LOW, words >> _WORD
-    counter[:, 3] = np.uint64(epoch)
+    counter[:, 3] = np.uint64(draw_index)
     bits = philox(counter, key_words(seed, stream))
     return np.argsort((bits[:, 0] << _WORD) | bits[:, 1], kind="stable").astype(np.int64)
 
@@ -97,7 +117,9 @@ def permutation(
 def stream_seed(seed: int, stream: Stream, part: str) -> int:
     """The seed of a sequential generator for one named part, for draws that have no image id.
 
-    Different parts (the encoder's first values, the head's) must not see the same numbers.
+    Different parts (the encoder's initial weights, the head's) get unrelated numbers.
+
+    Range: 0 .. 2^63 - 1.
     """
     word = hashlib.blake2b(f"{seed}/{int(stream)}/{part}".encode(), digest_size=8).digest()
     return int.from_bytes(word, "little") >> 1

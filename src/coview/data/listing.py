@@ -13,7 +13,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError
 from coview.core.files import digest
 from coview.core.images import image_id
-from coview.core.rng import Stream, permutation
+from coview.core.rng import LIMITED_IMAGES, Stream, permutation
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,7 +72,7 @@ def choose(listing: Listing, limit: int | None, seed: int) -> npt.NDArray[np.int
     if limit is None or limit >= len(listing):
         return np.arange(len(listing), dtype=np.int64)
     # Epoch 1 of the split's numbers: epoch 0 decides what is held out, and the two must not agree.
-    return np.sort(permutation(seed, Stream.SPLIT, listing.ids, epoch=1)[:limit])
+    return np.sort(permutation(seed, Stream.SPLIT, listing.ids, draw_index=LIMITED_IMAGES)[:limit])
 
 
 def without_labels(listing: Listing) -> Listing:

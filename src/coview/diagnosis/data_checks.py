@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from coview.core.errors import DataError
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, permutation
+from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.data.held_out import MIN_TRAIN_IMAGES, hold_out
 from coview.diagnosis.verdict import Option
 from coview.embeddings.duplicates import exact_groups, near_pairs
 
 RECOMMENDED_IMAGES = 2_000
-FEWEST_STEPS = 5_000
+RECOMMENDED_STEPS = 5_000
 SAMPLE = 4_096  # images compared in pairs or looked at for color
 VIEWED = 512  # images of which views are rendered
 GRAY_LEVELS = 8  # JPEG of a gray image leaves color differences below this
@@ -97,7 +97,7 @@ def doctor_data(
     """
     if len(store) == 0:
         raise DataError(f"{store.source or 'The source'} holds no image that can be read.")
-    order = permutation(seed, Stream.HEALTH, store.ids, epoch=0)
+    order = permutation(seed, Stream.HEALTH, store.ids, draw_index=CHECKED_IMAGES)
     look = DataCheck(
         store=store, sample=np.sort(order[:SAMPLE]), seed=seed, figures={}, kept_at=kept_at
     )
@@ -294,13 +294,13 @@ def color_shortcut(look: DataCheck) -> Finding:
     """Whether colors alone would match the views of SimCLR."""
     import torch
 
-    from coview.diagnosis.shortcuts import color_retrieval
+    from coview.diagnosis.shortcuts import color_instance_accuracy
     from coview.views import simclr, views_of
 
-    rows = permutation(look.seed, Stream.HEALTH, look.store.ids, epoch=1)[:VIEWED]
+    rows = permutation(look.seed, Stream.HEALTH, look.store.ids, draw_index=COLOR_CHECK_IMAGES)[:VIEWED]
     size = 32 if look.short_side < SMALL_SIDE else 96
     first, second = views_of(look.store, rows, simclr(size), seed=look.seed, epoch=0)
-    score = look.figures["color_retrieval"] = color_retrieval(
+    score = look.figures["color_instance_accuracy"] = color_instance_accuracy(
         torch.as_tensor(first), torch.as_tensor(second)
     )
     sentence = (
@@ -338,13 +338,13 @@ def proposal(look: DataCheck) -> Finding | None:
         f"{chosen.image_size} px, batch {chosen.batch_size}, {chosen.epochs:g} epochs: "
         f"{steps:,} steps."
     )
-    if steps >= FEWEST_STEPS:
+    if steps >= RECOMMENDED_STEPS:
         return Finding(name="recipe", level="good", sentence=sentence)
-    epochs = math.ceil(FEWEST_STEPS / (images // chosen.batch_size))
+    epochs = math.ceil(RECOMMENDED_STEPS / (images // chosen.batch_size))
     return Finding(
         name="recipe",
         level="note",
-        sentence=f"{sentence} A good representation usually takes {FEWEST_STEPS:,} or more.",
+        sentence=f"{sentence} A good representation usually takes {RECOMMENDED_STEPS:,} or more.",
         fix=f"Where time allows: {Option.EPOCHS} {epochs}.",
     )
 

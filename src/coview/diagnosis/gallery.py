@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from coview.core.files import write_bytes
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, permutation
+from coview.core.rng import CONTACT_SHEET_IMAGES, GALLERY_IMAGES, Stream, permutation
 from coview.core.run_folder import RunFolder
 from coview.embeddings.map import tsne
 from coview.views import ViewPlan, ViewSpec, contact_sheet, eval_view, views_of
@@ -33,7 +33,7 @@ def write_gallery(
     ``embed`` maps images [B, 3, H, W] to (h, z) in evaluation mode, ``plan`` are the training
     views and ``plain`` the view without augmentation.
     """
-    rows = permutation(seed, Stream.HEALTH, store.ids, epoch=1)[:SAMPLE]
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=GALLERY_IMAGES)[:SAMPLE]
     h, _ = _embedded(embed, lambda part: _plain_view(store, part, plain), rows)
     content = {
         "thumbnails": _thumbnails(store, rows),
@@ -50,7 +50,7 @@ def write_gallery(
 
 def write_contact_sheet(folder: Path, store: ImageStore, plan: ViewPlan, *, seed: int) -> None:
     """Write report/views.png: a few images beside what the model sees of them."""
-    rows = permutation(seed, Stream.HEALTH, store.ids, epoch=2)[:6]
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=CONTACT_SHEET_IMAGES)[:6]
     path = RunFolder(folder).views_path
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(store, rows, plan, path, seed=seed)

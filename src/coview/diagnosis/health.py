@@ -21,10 +21,10 @@ from torch.nn.functional import normalize
 
 from coview.core.errors import InvalidValue
 from coview.diagnosis.shortcuts import (
-    color_retrieval,
+    color_instance_accuracy,
     identical_share,
-    match_rate,
-    thumbnail_retrieval,
+    instance_accuracy,
+    thumbnail_instance_accuracy,
 )
 
 RANK_EPSILON = 1e-7  # as in RankMe
@@ -41,15 +41,15 @@ class HealthFigures:
     images: n.  width_h, width_z: columns of h and z.
     loss: the objective on the two views of all n images at once, and what it would be for
         chance: identical embeddings (ln(2n - 1) for NT-Xent and SupCon),
-        scattered: random unrelated embeddings,
+        random_loss: random unrelated embeddings,
         floor: random embeddings whose positives are perfectly aligned.
-    spread, spread_h: of unit z and unit h of the images; 0 = all identical, 1 = centered.
+    spread, feature_std_h: of unit z and unit h of the images; 0 = all identical, 1 = centered.
     rank_h, rank_z: RankMe of unit rows, not centered, epsilon 1e-7; 1 .. min(n, width).
     alignment, uniformity: of unit z of the views, of unit z of the images.
-    retrieval, retrieval_h: share of first views whose nearest second view (by z, by h) is their
+    retrieval, instance_accuracy_h: share of first views whose nearest second view (by z, by h) is their
         own; chance 1 / n.
-    positive_cosine, negative_cosine: mean cosine of z of two views of one image, of two images.
-    identical_views, color_retrieval, thumbnail_retrieval: cues of the sample itself (see
+    mean_positive_similarity, mean_negative_similarity: mean cosine of z of two views of one image, of two images.
+    identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues of the sample itself (see
         :mod:`coview.diagnosis.shortcuts`); no network changes them.
     """
 
@@ -58,21 +58,21 @@ class HealthFigures:
     width_z: int
     loss: float
     chance_level: float
-    scattered: float
+    random_loss: float
     lower_bound: float
-    spread: float
-    spread_h: float
+    feature_std_z: float
+    feature_std_h: float
     rank_h: float
     rank_z: float
     alignment: float
     uniformity: float
-    retrieval: float
-    retrieval_h: float
-    positive_cosine: float
-    negative_cosine: float
+    instance_accuracy_z: float
+    instance_accuracy_h: float
+    mean_positive_similarity: float
+    mean_negative_similarity: float
     identical_views: float
-    color_retrieval: float
-    thumbnail_retrieval: float
+    color_instance_accuracy: float
+    thumbnail_instance_accuracy: float
 
     @property
     def position(self) -> float:
@@ -83,7 +83,7 @@ class HealthFigures:
     @property
     def finite(self) -> bool:
         """Whether the network gave finite embeddings and a finite loss."""
-        return math.isfinite(self.loss) and math.isfinite(self.spread + self.spread_h)
+        return math.isfinite(self.loss) and math.isfinite(self.feature_std_z + self.feature_std_h)
 
     def to_json(self) -> dict[str, float | int | None]:
         """A JSON object; figures that are not finite become null."""
@@ -130,7 +130,7 @@ def measure(
         )
     h, z = _embed_all(embed, images, chunk)
     (h1, z1), (h2, z2) = _embed_all(embed, first, chunk), _embed_all(embed, second, chunk)
-    chance, scattered, lower_bound = reference_losses(
+    chance, random_loss, lower_bound = reference_losses(
         objective_value, torch.arange(len(z)) if groups is None else groups.cpu(), z.shape[1]
     )
     return HealthFigures(
@@ -139,21 +139,21 @@ def measure(
         width_z=z.shape[1],
         loss=float(objective_value(z1, z2)),
         chance_level=chance,
-        scattered=scattered,
+        random_loss=random_loss,
         lower_bound=lower_bound,
-        spread=spread(z),
-        spread_h=spread(h),
+        feature_std_z=feature_std(z),
+        feature_std_h=feature_std(h),
         rank_h=rank_me(normalize(h, dim=1)),
         rank_z=rank_me(normalize(z, dim=1)),
         alignment=alignment(z1, z2),
         uniformity=uniformity(z),
-        retrieval=match_rate(z1, z2),
-        retrieval_h=match_rate(h1, h2),
-        positive_cosine=positive_cosine(z1, z2),
-        negative_cosine=negative_cosine(z1, z2),
+        instance_accuracy_z=instance_accuracy(z1, z2),
+        instance_accuracy_h=instance_accuracy(h1, h2),
+        mean_positive_similarity=mean_positive_similarity(z1, z2),
+        mean_negative_similarity=mean_negative_similarity(z1, z2),
         identical_views=identical_share(first, second),
-        color_retrieval=color_retrieval(first, second),
-        thumbnail_retrieval=thumbnail_retrieval(first, second),
+        color_instance_accuracy=color_instance_accuracy(first, second),
+        thumbnail_instance_accuracy=thumbnail_instance_accuracy(first, second),
     )
 
 
@@ -177,7 +177,7 @@ def reference_losses(
     )
 
 
-def spread(rows: torch.Tensor) -> float:
+def feature_std(rows: torch.Tensor) -> float:
     """sqrt(1 - |mean unit row|^2): 0 = one direction, 1 = directions that cancel. rows [n, d].
 
     Equals sqrt(d) times the root mean square over dimensions of the standard deviation of the
@@ -222,14 +222,14 @@ def uniformity(rows: torch.Tensor, *, chunk: int = 1024) -> float:
     return math.log(total / (n * (n - 1))) if total > 0 else float("nan")
 
 
-def positive_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
+def mean_positive_similarity(first: torch.Tensor, second: torch.Tensor) -> float:
     """Mean cosine of rows i of both: two views of one image."""
     return float(
         (normalize(first.double(), dim=1) * normalize(second.double(), dim=1)).sum(1).mean()
     )
 
 
-def negative_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
+def mean_negative_similarity(first: torch.Tensor, second: torch.Tensor) -> float:
     """Mean cosine of row i of ``first`` and row j of ``second``, i != j: views of two images."""
     one, two = normalize(first.double(), dim=1), normalize(second.double(), dim=1)
     n = len(one)

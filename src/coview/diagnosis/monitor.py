@@ -7,7 +7,7 @@ import math
 import torch
 
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, permutation
+from coview.core.rng import HEALTH_IMAGES, Stream, permutation
 from coview.diagnosis.health import measure
 from coview.evaluation import knn_monitor
 from coview.methods import Learner
@@ -38,7 +38,7 @@ class Monitor:
         held_out: ImageStore,
         metrics_log: MetricsLog,
     ) -> None:
-        rows = permutation(recipe.seed, Stream.HEALTH, held_out.ids, epoch=0)[:MOST_IMAGES]
+        rows = permutation(recipe.seed, Stream.HEALTH, held_out.ids, draw_index=HEALTH_IMAGES)[:MOST_IMAGES]
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
         self.untrained = untrained
         self.training, self.held_out = training, held_out

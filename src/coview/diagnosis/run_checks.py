@@ -19,17 +19,17 @@ RECENT = 20  # step lines over which it is averaged
 LAST_FILE = "END"  # of a checkpoint: written when all others are whole
 
 TABLE = (
-    ("retrieval", "views of one image that find each other by z", "share"),
-    ("retrieval_h", "the same by h", "share"),
+    ("instance_accuracy_z", "views of one image that find each other by z", "share"),
+    ("instance_accuracy_h", "the same by h", "share"),
     ("loss", "loss on held-out views", "number"),
-    ("spread", "spread of z (0 identical, 1 centered)", "number"),
-    ("spread_h", "spread of h", "number"),
+    ("feature_std_z", "spread of z (0 identical, 1 centered)", "number"),
+    ("feature_std_h", "spread of h", "number"),
     ("rank_z", "rank of z (RankMe, uncentered unit rows)", "number"),
     ("rank_h", "rank of h", "number"),
     ("alignment", "alignment (0 best)", "number"),
     ("uniformity", "uniformity (lower is more uniform)", "number"),
-    ("positive_cosine", "cosine of two views of one image", "number"),
-    ("negative_cosine", "cosine of views of two images", "number"),
+    ("mean_positive_similarity", "cosine of two views of one image", "number"),
+    ("mean_negative_similarity", "cosine of views of two images", "number"),
 )
 
 

@@ -15,7 +15,7 @@ THUMBNAIL_SIDE = 8
 TIE = 1e-6  # float32 cosines of unit rows closer than this are equal but for rounding
 
 
-def match_rate(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> float:
+def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> float:
     """Share of queries whose most similar key (cosine) is their own; ties share the hit.
 
     Shapes: queries, keys float [N, D], row i of both from image i. Chance is 1 / N, which
@@ -41,16 +41,16 @@ def identical_share(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first == second).flatten(1).all(dim=1).double().mean())
 
 
-def color_retrieval(first: torch.Tensor, second: torch.Tensor) -> float:
+def color_instance_accuracy(first: torch.Tensor, second: torch.Tensor) -> float:
     """Match rate of joint color histograms alone: the color shortcut of SimCLR, section 3.1."""
     low = torch.minimum(first.amin(), second.amin())
     span = (torch.maximum(first.amax(), second.amax()) - low).clamp_min(1e-12)
-    return match_rate(*(_colors(view, low, span) for view in (first, second)))
+    return instance_accuracy(*(_colors(view, low, span) for view in (first, second)))
 
 
-def thumbnail_retrieval(first: torch.Tensor, second: torch.Tensor) -> float:
+def thumbnail_instance_accuracy(first: torch.Tensor, second: torch.Tensor) -> float:
     """Match rate of 8 x 8 thumbnails, each minus its mean: what no learning at all achieves."""
-    return match_rate(*(_thumbnails(view) for view in (first, second)))
+    return instance_accuracy(*(_thumbnails(view) for view in (first, second)))
 
 
 def _colors(view: torch.Tensor, low: torch.Tensor, span: torch.Tensor) -> torch.Tensor:

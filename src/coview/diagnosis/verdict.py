@@ -49,7 +49,7 @@ class Option(StrEnum):
 
 # Calibrated on the runs of tests/training/test_verdict.py (a small network trained for 210 steps
 # in each state) unless another reason is given.
-FEWEST_STEPS = 200  # a usual warm-up is hardly over
+MIN_STEPS = 200  # a usual warm-up is hardly over
 # Of fewer held-out images a share is uncertain by 10 points and more (two standard errors at 10 %).
 ENOUGH_IMAGES = 36
 # Constant output gives 0 and unrelated positives 0.02 .. 0.04. Untrained networks are as narrow
@@ -174,14 +174,14 @@ def verdict(
 
 def too_few_steps(case: RunState) -> Verdict | None:
     """Before the first report that can be judged."""
-    if case.steps_done >= FEWEST_STEPS and len(case.reports) > 1:
+    if case.steps_done >= MIN_STEPS and len(case.reports) > 1:
         return None
     return case.says(
         "too early",
         f"Too early to judge: {case.steps_done:,} of {case.steps_planned:,} steps are done and "
-        f"{FEWEST_STEPS} are needed, with a report after them.",
+        f"{MIN_STEPS} are needed, with a report after them.",
         remedy=f"Raise {Option.EPOCHS}."
-        if case.steps_planned < FEWEST_STEPS
+        if case.steps_planned < MIN_STEPS
         else "Let the run go on.",
     )
 
@@ -227,12 +227,12 @@ def same_embedding(case: RunState) -> Verdict | None:
     """One embedding for all. An untrained network may be narrow too, but its views still match."""
     now, before = case.now, case.untrained
     at_chance = abs(now.loss / now.chance_level - 1) <= CHANCE_LOSS
-    shrunk = now.spread < RANK_SHARE * before.spread
-    if not (now.spread <= COLLAPSED_SPREAD and at_chance and (_unmatched(now) or shrunk)):
+    shrunk = now.feature_std_z < RANK_SHARE * before.feature_std_z
+    if not (now.feature_std_z <= COLLAPSED_SPREAD and at_chance and (_unmatched(now) or shrunk)):
         return None
     seen = f"Collapsed: every image gets the same embedding: {_spread(case)}; {_loss(case)}."
     too_fast = "The learning rate was too high at the start, without enough warm-up."
-    if now.spread <= CONSTANT_SPREAD:
+    if now.feature_std_z <= CONSTANT_SPREAD:
         return case.says(
             "collapsed",
             seen,
@@ -270,7 +270,7 @@ def same_parameters(case: RunState) -> Verdict | None:
     """No parameter moved, and not because a dead layer gives no gradient."""
     if case.parameter_change is None or case.parameter_change >= SAME_PARAMETERS:
         return None
-    if case.now.spread <= CONSTANT_SPREAD:
+    if case.now.feature_std_z <= CONSTANT_SPREAD:
         return None
     return case.says(
         "unchanged",
@@ -300,11 +300,11 @@ def cue_alone(case: RunState) -> Verdict | None:
     """One cue of the pixels does what the network does."""
     now = case.now
     cue, score = max(
-        ("the color histogram", now.color_retrieval),
-        ("an 8 x 8 thumbnail", now.thumbnail_retrieval),
+        ("the color histogram", now.color_instance_accuracy),
+        ("an 8 x 8 thumbnail", now.thumbnail_instance_accuracy),
         key=lambda pair: pair[1],
     )
-    solved = now.position >= SHORTCUT_POSITION and now.retrieval >= SHORTCUT_RETRIEVAL
+    solved = now.position >= SHORTCUT_POSITION and now.instance_accuracy_z >= SHORTCUT_RETRIEVAL
     if not (solved and score >= SHORTCUT_CUE):
         return None
     return case.says(
@@ -390,7 +390,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _unmatched(figures: HealthFigures) -> bool:
-    return figures.retrieval * figures.images <= UNMATCHED_HITS
+    return figures.instance_accuracy_z * figures.images <= UNMATCHED_HITS
 
 
 def _has_gained(case: RunState) -> bool:
@@ -407,8 +407,8 @@ def _has_gained(case: RunState) -> bool:
 
 def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:
     """Whether views find each other more often than chance explains, without a worse loss."""
-    gained = now.retrieval - before.retrieval
-    enough = gained > GAINED_ERRORS * _error(before.retrieval, now.images)
+    gained = now.instance_accuracy_z - before.instance_accuracy_z
+    enough = gained > GAINED_ERRORS * _error(before.instance_accuracy_z, now.images)
     return enough and now.position >= before.position
 
 
@@ -418,7 +418,7 @@ def _error(share: float, images: int) -> float:
 
 
 def _one_direction(case: RunState, ranks: list[float]) -> bool:
-    return ranks[-1] <= LONE_RANK and case.now.spread > COLLAPSED_SPREAD
+    return ranks[-1] <= LONE_RANK and case.now.feature_std_z > COLLAPSED_SPREAD
 
 
 def _losing_rank(case: RunState, ranks: list[float]) -> bool:
@@ -430,7 +430,7 @@ def _losing_rank(case: RunState, ranks: list[float]) -> bool:
     of_classes = case.classes > 0 and ranks[-1] >= RANK_SHARE * case.classes
     # Features that gather while their views match better than at their widest are learning.
     widest = ranks.index(max(ranks))
-    worse = case.now.retrieval <= case.reports[widest].retrieval
+    worse = case.now.instance_accuracy_z <= case.reports[widest].instance_accuracy_z
     return falling and low and worse and not of_classes
 
 
@@ -444,7 +444,7 @@ def _flat_but_moving(before: HealthFigures, now: HealthFigures) -> bool:
 
 
 def _retrieval(case: RunState) -> str:
-    now, before = case.now.retrieval, case.untrained.retrieval
+    now, before = case.now.instance_accuracy_z, case.untrained.instance_accuracy_z
     return (
         f"{now:.1%} of views find their pair (untrained {before:.1%}, "
         f"chance {1 / case.now.images:.1%})"
@@ -452,7 +452,7 @@ def _retrieval(case: RunState) -> str:
 
 
 def _spread(case: RunState) -> str:
-    return f"spread {case.now.spread:.2f} (untrained {case.untrained.spread:.2f})"
+    return f"spread {case.now.feature_std_z:.2f} (untrained {case.untrained.feature_std_z:.2f})"
 
 
 def _ranks(case: RunState) -> str:

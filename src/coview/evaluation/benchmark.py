@@ -239,7 +239,7 @@ def _split(store: ImageStore, share: float, seed: int) -> tuple[ImageStore, Imag
             f"A test share of {share:g} leaves {len(store) - count} training and {count} test "
             f"images of {len(store)}; both parts need some."
         )
-    order = permutation(seed, Stream.PROBE, store.ids, epoch=TEST_SPLIT)
+    order = permutation(seed, Stream.PROBE, store.ids, draw_index=TEST_SPLIT)
     return store.subset(np.sort(order[count:])), store.subset(np.sort(order[:count]))
 
 

@@ -47,4 +47,4 @@ def knn_monitor(
 def sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
     """At most ``limit`` labeled images, chosen by seed and id. Raises DataError without labels."""
     known = labeled(store, "The online kNN")
-    return known.subset(permutation(seed, Stream.PROBE, known.ids, epoch=SAMPLE)[:limit])
+    return known.subset(permutation(seed, Stream.PROBE, known.ids, draw_index=SAMPLE)[:limit])

@@ -118,7 +118,7 @@ def linear_probe(
     if len(names) < 2:
         raise DataError(f"A linear probe needs at least 2 classes; the labels hold {len(names)}.")
     keys = ids.numpy()
-    order = permutation(spec.seed, Stream.PROBE, keys, epoch=VALIDATION)
+    order = permutation(spec.seed, Stream.PROBE, keys, draw_index=VALIDATION)
     held = min(max(1, round(spec.validation * len(order))), len(order) - 1)
     chosen_rows, fit_rows = torch.from_numpy(order[:held]), torch.from_numpy(order[held:])
 
@@ -168,7 +168,7 @@ def train_probe(
     done = 0
     with progress(label, spec.epochs, unit="epochs") as advance:
         for epoch in range(spec.epochs):
-            order = permutation(spec.seed, Stream.PROBE, keys, epoch=BATCHES + epoch)
+            order = permutation(spec.seed, Stream.PROBE, keys, draw_index=BATCHES + epoch)
             for part in torch.split(torch.from_numpy(order), spec.batch):
                 gradient = _gradient(rows[part], classes[part], weights, together)
                 gradient.addcmul_(decays, weights)

@@ -276,7 +276,7 @@ class _Synchronized(torch.autograd.Function):
         others = [axis for axis in range(x.ndim) if axis != 1]
         sums = torch.stack((g.sum(others), (g * u).sum(others)))
         of_bias, of_weight = sums.unbind()
-        mean_g, mean_gu = (ctx.ranks.total(sums) / ctx.count).unbind()
+        mean_g, mean_gu = (ctx.ranks.all_reduce_sum(sums) / ctx.count).unbind()
         factor = scale if weight is None else scale * weight
         of_x = (g - along(mean_g, x)).sub_(u.mul_(along(mean_gu, x))).mul_(along(factor, x))
         return (

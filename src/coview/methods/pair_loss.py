@@ -149,5 +149,5 @@ class PairLoss:
             (torch.zeros_like(p) if g is None else g).reshape(-1)
             for p, g in zip(wanted, found, strict=True)
         ])  # fmt: skip
-        norm: Tensor = torch.linalg.vector_norm(self.ranks.total(flat) / self.ranks.world)
+        norm: Tensor = torch.linalg.vector_norm(self.ranks.all_reduce_sum(flat) / self.ranks.world)
         return norm

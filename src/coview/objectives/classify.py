@@ -30,7 +30,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = SINGLE_PROCE
             f"The labels are {labels.dtype} {tuple(labels.shape)}; expected one integer for each "
             f"of the {len(logits)} rows of logits, -1 where unknown."
         )
-    count = ranks.total((labels != UNLABELED).sum()).clamp_min(1)
+    count = ranks.all_reduce_sum((labels != UNLABELED).sum()).clamp_min(1)
     with torch.autocast(logits.device.type, enabled=False):
         values = F.cross_entropy(
             logits.to(working_type(logits)),

@@ -101,7 +101,7 @@ class Gathered:
 
     def mean_of(self, values: Tensor, chosen: Tensor) -> Tensor:
         """The same over the anchors that are chosen, bool [V b]; 0 where none is."""
-        count = self.ranks.total(chosen.sum())
+        count = self.ranks.all_reduce_sum(chosen.sum())
         return share_of_mean(values.where(chosen, 0), count.clamp_min(1), self.ranks)
 
 

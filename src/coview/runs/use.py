@@ -15,7 +15,7 @@ import torch
 from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.files import write_bytes
 from coview.core.progress import say
-from coview.core.rng import Stream, permutation
+from coview.core.rng import CONTACT_SHEET_IMAGES, Stream, permutation
 from coview.core.run_folder import RunFolder, is_run
 from coview.data import relabel
 from coview.data.spec import open_for, short_side_for
@@ -197,7 +197,7 @@ def draw_views(
         local_crops=local_crops,
         affinity=affinity,
     )
-    rows = permutation(seed, Stream.HEALTH, store.ids, epoch=2)
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=CONTACT_SHEET_IMAGES)
     contact_sheet(store, rows, chosen.method.views, Path(out), seed=seed)
     return Path(out)
 

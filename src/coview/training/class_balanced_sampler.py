@@ -49,7 +49,7 @@ class ClassBalancedSampler:
             )
         self.seed, self.classes, self.images = seed, classes, images
         self.batch_size = classes * images
-        fixed = permutation(seed, Stream.ORDER, ids, epoch=0)
+        fixed = permutation(seed, Stream.ORDER, ids, draw_index=0)
         by_class = fixed[np.argsort(labels[fixed], kind="stable")]
         self.ids = ids
         self.labels, counts = np.unique(labels, return_counts=True)
@@ -62,12 +62,12 @@ class ClassBalancedSampler:
         """The rows of the S batches of an epoch, int64 [S P K]."""
         steps, classes, images = self.steps_per_epoch, self.classes, self.images
         given, before = self.groups(epoch), self.given_before(epoch)
-        order = permutation(self.seed, Stream.CLASSES, self.labels, epoch=epoch)
+        order = permutation(self.seed, Stream.CLASSES, self.labels, draw_index=epoch)
         drawn = [self._drawn(c, before[c], given[c], epoch) for c in order if given[c]]
         # Group i goes to batch i mod S: the groups of a class are consecutive and at most S.
         batches = np.concatenate(drawn).reshape(classes, steps, images).transpose(1, 2, 0)
         shuffled = permutation(
-            self.seed, Stream.CLASS_BATCHES, np.arange(steps, dtype=np.int64), epoch=epoch
+            self.seed, Stream.CLASS_BATCHES, np.arange(steps, dtype=np.int64), draw_index=epoch
         )
         rows: Rows = batches[shuffled].reshape(-1)
         return rows
@@ -101,7 +101,7 @@ class ClassBalancedSampler:
         wanted = count * self.images
         turn = members[(before * self.images + np.arange(wanted)) % len(members)]
         again, once = turn[len(members) :], turn[: len(members)]
-        shuffled = permutation(self.seed, Stream.ORDER, self.ids[once], epoch=epoch + 1)
+        shuffled = permutation(self.seed, Stream.ORDER, self.ids[once], draw_index=epoch + 1)
         shuffled = shuffled[np.argsort(shuffled >= len(again), kind="stable")]
         return np.concatenate((once[shuffled], again))
 

@@ -75,11 +75,11 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
             meet(store, rank, world, device)
             with silent(unless=rank == 0):
                 yield Ranks.of()
-                heartbeat.part()
+                heartbeat.shutdown()
                 Ranks.of().barrier()
     except BaseException as error:
-        heartbeat.part()
-        heartbeat.tell(f"Process {rank} has ended: {str(error) or type(error).__name__}")
+        heartbeat.shutdown()
+        heartbeat.report_failure(f"Process {rank} has ended: {str(error) or type(error).__name__}")
         raise
     finally:
         heartbeat.stop()

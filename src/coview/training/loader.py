@@ -49,7 +49,7 @@ class RandomSampler:
         self.steps_per_epoch = steps_per_epoch(len(ids), batch_size)
 
     def rows(self, epoch: int) -> Rows:
-        return permutation(self.seed, Stream.ORDER, self.ids, epoch=epoch)
+        return permutation(self.seed, Stream.ORDER, self.ids, draw_index=epoch)
 
 
 def shares(count: int, world: int) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ class BatchLoader:
 
     def _ahead(self) -> Generator[Batch, None, None]:
         steps = iter(range(self.start_step, self.total_steps))
-        pool = ThreadPoolExecutor(self.workers, "coview-feed")
+        pool = ThreadPoolExecutor(self.workers, "coview-loader")
         try:
             waiting: deque[Future[Batch]] = deque()
             for step in islice(steps, self.workers + 1):
