@@ -49,7 +49,12 @@ def test_open_refuses_what_is_not_a_run_and_offers_a_near_name(folder: Path) -> 
 def test_a_run_that_has_just_begun_has_nothing_but_its_description(folder: Path) -> None:
     run = RunFolder(folder)
     assert (run.kind, run.description) == ("pretrain", {"total_steps": 8})
-    assert (run.metrics(), run.quarantine, run.evaluations, run.checkpoint_steps) == ([], [], [], [])
+    assert (run.metrics(), run.quarantine, run.evaluations, run.checkpoint_steps) == (
+        [],
+        [],
+        [],
+        [],
+    )
     assert (run.verdict, run.is_ended) == (None, False)
 
 
@@ -60,7 +65,13 @@ def test_kind_is_that_of_the_description(folder: Path) -> None:
 
 def test_metrics_skip_half_lines_and_what_is_no_object(folder: Path) -> None:
     rows = [{"kind": "step", "step": 1}, {"kind": "knn", "step": 1}, {"kind": "step", "step": 2}]
-    lines = [json.dumps(rows[0]), '{"kind": "st', "[1]", *map(json.dumps, rows[1:]), '{"kind": "knn"']
+    lines = [
+        json.dumps(rows[0]),
+        '{"kind": "st',
+        "[1]",
+        *map(json.dumps, rows[1:]),
+        '{"kind": "knn"',
+    ]
     (folder / "metrics.jsonl").write_text("\n".join(lines))
     run = RunFolder(folder)
     assert run.metrics() == rows
@@ -117,7 +128,7 @@ def test_damaged_files_are_named(folder: Path, name: str, content: str) -> None:
 
 def test_lines_that_are_no_text_are_damaged(folder: Path) -> None:
     (folder / "metrics.jsonl").write_bytes(b"\xff\xfe\x00{")
-    with pytest.raises(DamagedFile, match="metrics.jsonl is not text"):
+    with pytest.raises(DamagedFile, match=r"metrics\.jsonl is not text"):
         RunFolder(folder).metrics()
 
 

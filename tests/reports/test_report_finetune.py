@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,10 @@ def cells(page: str, table: str) -> list[list[str]]:
     """The texts of the cells of the first table after ``table``, row by row."""
     body = page[page.index(table) :].split("<tbody>", 1)[1].split("</tbody>", 1)[0]
     rows = re.findall("<tr.*?</tr>", body)
-    return [[plain(re.sub("<[^>]*>", "", c)) for c in re.findall("<t[hd].*?</t[hd]>", row)] for row in rows]
+    return [
+        [plain(re.sub("<[^>]*>", "", c)) for c in re.findall("<t[hd].*?</t[hd]>", row)]
+        for row in rows
+    ]
 
 
 def test_finetune_report_has_the_sections_that_it_can_fill(outline: Outline) -> None:
@@ -146,7 +150,7 @@ def test_names_of_classes_are_escaped(tmp_path: Path) -> None:
 
 def test_finetune_report_is_accessible(outline: Outline) -> None:
     levels = [int(tag[1]) for tag, _ in outline.elements if re.fullmatch("h[1-6]", tag)]
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     assert all(a.get("scope") in ("row", "col") for a in outline.named("th"))
     regions = [a for _, a in outline.elements if a.get("role") == "region"]
     assert [(a["aria-label"], a["tabindex"]) for a in regions] == [("Confusion matrix", "0")]

@@ -75,8 +75,10 @@ def test_reports_import_without_torch() -> None:
         f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import coview.reports.page; "
         "from coview.reports import write_report; print('torch' in sys.modules)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "False"
 
 
 def test_report_lies_in_the_run_folder_and_is_small(good: tuple[Path, Outline]) -> None:
@@ -98,12 +100,12 @@ def test_report_names_nothing_outside_itself(good: tuple[Path, Outline]) -> None
     assert "@import" not in style
 
 
-def test_report_answers_first_whether_it_learned(good: tuple[Path, Outline]) -> None:
+def test_report_begins_with_the_diagnosis_and_the_scores(good: tuple[Path, Outline]) -> None:
     _, outline = good
     start = outline.text[: outline.text.index("Curves")]
-    wanted = ("Learning", "Views find their partners", "kNN accuracy", "81.2", "41.8", "33.3",
+    texts = ("Learning", "Views find their partners", "kNN accuracy", "81.2", "41.8", "33.3",
               "Linear accuracy", "86.8", "ResNet-18, width 0.5", "2.8", "10 min 40 s")  # fmt: skip
-    for words in wanted:
+    for words in texts:
         assert words in start.replace("\u202f", " "), words
 
 
@@ -130,7 +132,7 @@ def test_report_is_accessible(good: tuple[Path, Outline]) -> None:
 
 @pytest.mark.parametrize("label", ["at chance", "collapsed", "dimensional collapse", "unchanged",
                                    "shortcut"])  # fmt: skip
-def test_report_of_a_failure_tells_causes_and_remedy(tmp_path: Path, label: str) -> None:
+def test_report_of_a_failure_shows_causes_and_remedy(tmp_path: Path, label: str) -> None:
     outline = report_of(make_run(tmp_path, verdict=label, images=20))
     assert "Likely causes" in outline.text
     assert "The learning rate rises without a warm-up." in outline.text
@@ -160,7 +162,7 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     outline = report_of(folder)
     kinds = [attributes.get("type") for attributes in outline.named("script")]
     assert kinds == ["application/json", None]
-    assert not any(key.startswith("on") for _, found in outline.elements for key in found)
+    assert not any(key.startswith("on") for _, attributes in outline.elements for key in attributes)
     assert outline.text.count("<script>alert") >= 12
 
 
@@ -206,8 +208,8 @@ def test_report_of_a_run_whose_last_step_was_not_reported_is_finished(tmp_path: 
     folder = make_run(tmp_path, images=20)
     path = folder / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    kept = [line for line in lines if (line["kind"], line["step"]) != ("step", 1000)]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    others = [line for line in lines if (line["kind"], line["step"]) != ("step", 1000)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in others))
     assert "finished after 1,000 steps" in report_of(folder).text
 
 

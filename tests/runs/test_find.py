@@ -116,7 +116,7 @@ def test_find_names_a_folder_that_cannot_be_read(
 
 
 def test_find_refuses_a_folder_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no folder .*absent"):
+    with pytest.raises(RunError, match=r"no folder .*absent"):
         find(tmp_path / "absent" / "**")
 
 

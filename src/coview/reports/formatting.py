@@ -29,8 +29,8 @@ def count(value: float) -> str:
 def decimal(value: float) -> str:
     """Three significant digits; an exponent only below 1e-4 and from 1e7.
 
-    >>> decimal(6.9305), decimal(12345), decimal(3e-5)
-    ('6.93', '12,345', '3e-5')
+    >>> decimal(6.9305), decimal(12345), decimal(3e9)
+    ('6.93', '12,345', '3e9')
     """
     if value == 0:
         return "0"

@@ -62,7 +62,7 @@ def build_page(record: Record) -> str:
 
 def _head(record: Record, script: str) -> Markup:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Only this script runs, and nothing is ever fetched, whatever a file name may contain.
+    # Only this script runs, and nothing is fetched, even if a file name holds markup.
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
