@@ -78,14 +78,14 @@ def measured(name: str, chosen: Recipe, seed: int, given: argparse.Namespace) ->
             out, given.train, test=given.test, protocols=["knn"], limit=given.images
         )[0]
         assert run is not None
-        verdict = run.verdict or {"verdict": "not ended"}
+        verdict = run.verdict or {"label": "not ended"}
     row = next(
         row for row in result["results"]
         if row["tap"] == "h" and row["setting"]["k"] == 10 and row["setting"]["temperature"]
     )  # fmt: skip
     return {
         "accuracy": row["accuracy"], "untrained": row["untrained"], "pixels": row["pixels"],
-        "verdict": verdict["verdict"], "seconds": seconds,
+        "verdict": verdict["label"], "seconds": seconds,
     }  # fmt: skip
 
 

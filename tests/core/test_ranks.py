@@ -105,7 +105,9 @@ def check_what_is_given_is_left_alone(ranks):
 
 def check_second_derivative_is_refused(ranks):
     values = torch.ones(2, requires_grad=True)
-    (gradient,) = torch.autograd.grad(ranks.all_reduce_sum(values).square().sum(), values, create_graph=True)
+    (gradient,) = torch.autograd.grad(
+        ranks.all_reduce_sum(values).square().sum(), values, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
 

@@ -12,7 +12,7 @@ import pytest
 from coview.core.errors import DataError
 from coview.core.images import ImageStore, store_from_arrays
 from coview.data.held_out import hold_out
-from coview.diagnosis import data_checks as room
+from coview.diagnosis import data_checks
 from coview.diagnosis.data_checks import (
     CHECKS,
     DataCheck,
@@ -37,7 +37,7 @@ def picture(seed: int, height: int = 40, width: int = 40) -> Image:
     return (upper * (1 - down) + lower * down).round().astype(np.uint8)
 
 
-def look_at(store: ImageStore) -> DataCheck:
+def data_of(store: ImageStore) -> DataCheck:
     return DataCheck(store=store, sample=np.arange(len(store)), seed=0, figures={})
 
 
@@ -46,33 +46,33 @@ def pictures(count: int, **options: object) -> ImageStore:
 
 
 def test_count_calls_few_images_a_problem() -> None:
-    look = look_at(pictures(30))
-    found = room.count(look)
+    data = data_of(pictures(30))
+    found = data_checks.check_count(data)
     assert found.level == "problem"
     assert found.sentence.startswith("30 images are too few")
     assert "pretrained" in found.fix
-    assert look.figures == {"images": 30}
+    assert data.figures == {"images": 30}
 
 
 def test_count_of_enough_images_is_good() -> None:
     tiny = [np.full((1, 1, 3), i % 256, np.uint8) for i in range(2600)]
-    look = look_at(store_from_arrays(tiny))
-    found = room.count(look)
+    data = data_of(store_from_arrays(tiny))
+    found = data_checks.check_count(data)
     assert found.level == "good"
     assert found.sentence == "There are 2,600 images."
 
 
 def test_broken_counts_the_files_left_out() -> None:
     store = pictures(300)
-    assert room.broken(look_at(store)) is None
+    assert data_checks.check_broken(data_of(store)) is None
     two = replace(store, quarantine=(("a.jpg", "truncated"), ("b.jpg", "not an image")))
-    found = room.broken(look_at(two))
+    found = data_checks.check_broken(data_of(two))
     assert found is not None
     assert found.level == "note"
     assert "2 files (0.7%)" in found.sentence
     assert "  a.jpg: truncated\n  b.jpg: not an image" in doctor_data(two).render_text()
     many = replace(store, quarantine=tuple((f"{i}.jpg", "truncated") for i in range(4)))
-    worse = room.broken(look_at(many))
+    worse = data_checks.check_broken(data_of(many))
     assert worse is not None
     assert worse.level == "problem"
 
@@ -80,18 +80,18 @@ def test_broken_counts_the_files_left_out() -> None:
 def test_sizes_counts_short_sides_and_long_shapes() -> None:
     shapes = [(20, 20)] * 3 + [(40, 50)] * 5 + [(300, 70)] * 2
     store = store_from_arrays([np.zeros((*shape, 3), np.uint8) for shape in shapes])
-    look = look_at(store)
-    found = room.sizes(look)
-    assert look.figures["short_sides"] == {"< 32": 3, "32 .. 63": 5, "64 .. 127": 2}
-    assert look.figures["elongated"] == 0.2
+    data = data_of(store)
+    found = data_checks.check_sizes(data)
+    assert data.figures["short_sides"] == {"< 32": 3, "32 .. 63": 5, "64 .. 127": 2}
+    assert data.figures["elongated"] == 0.2
     assert found.level == "note"
     assert "20 to 70 px, median 40" in found.sentence
-    assert room.sizes(look_at(store.subset(np.arange(8)))).level == "good"
+    assert data_checks.check_sizes(data_of(store.subset(np.arange(8)))).level == "good"
 
 
 def test_sizes_of_equal_images_and_of_those_that_were_made_smaller() -> None:
     store = store_from_arrays([np.zeros((40, side, 3), np.uint8) for side in (50, 60)])
-    assert room.sizes(look_at(store)).sentence == "All short sides are 40 px."
+    assert data_checks.check_sizes(data_of(store)).sentence == "All short sides are 40 px."
     shrunk = doctor_data(store, kept_at=40)
     assert "All short sides are 40 px or more." in shrunk.render_text()
     assert shrunk.figures["short_sides"] == {">= 32": 2}
@@ -105,13 +105,13 @@ def test_is_gray_allows_what_jpeg_leaves_of_gray() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gray", "level", "words"), [(0, "good", ""), (10, "note", "cue"), (20, "note", "hue do")]
+    ("gray", "level", "words"), [(0, "good", ""), (10, "note", "cue"), (20, "note", "hue have no effect")]
 )
 def test_gray_tells_none_some_and_all_apart(gray: int, level: str, words: str) -> None:
     images = [picture(i) for i in range(20)]
     for i in range(gray):
         images[i] = images[i][..., :1].repeat(3, axis=2)
-    found = room.gray(look_at(store_from_arrays(images)))
+    found = data_checks.check_gray(data_of(store_from_arrays(images)))
     assert found.level == level
     assert f"{gray / 20:.0%} of all 20 images" in found.sentence
     assert words in found.fix
@@ -122,21 +122,23 @@ def test_copies_finds_equal_pixels_and_not_equal_bytes_of_other_shape() -> None:
     images += [images[2], images[2], images[5], images[7].reshape(20, 80, 3)]
     store = store_from_arrays(images, names=[f"{i}.png" for i in range(12)])
     assert exact_groups(store) == [[2, 8, 9], [5, 10]]
-    look = look_at(store)
-    found = room.copies(look)
-    assert look.figures["exact_copies"] == 3
+    data = data_of(store)
+    found = data_checks.check_copies(data)
+    assert data.figures["exact_copies"] == 3
     assert found.level == "problem"
     assert "3 surplus copies (25.0%) in 2 groups" in found.sentence
     assert "2.png = 8.png" in found.sentence
-    assert room.copies(look_at(pictures(8))).level == "good"
+    assert data_checks.check_copies(data_of(pictures(8))).level == "good"
 
 
 def test_copies_under_other_labels_are_a_problem_however_few() -> None:
     images = [picture(i) for i in range(200)] + [picture(3)]
     labels = np.zeros(201, np.int64)
-    assert room.copies(look_at(store_from_arrays(images, labels=labels))).level == "note"
+    assert (
+        data_checks.check_copies(data_of(store_from_arrays(images, labels=labels))).level == "note"
+    )
     labels[-1] = 1
-    found = room.copies(look_at(store_from_arrays(images, labels=labels)))
+    found = data_checks.check_copies(data_of(store_from_arrays(images, labels=labels)))
     assert found.level == "problem"
     assert "1 of them under different labels" in found.sentence
 
@@ -170,10 +172,10 @@ def test_near_pairs_compares_every_pair_whatever_the_chunk(monkeypatch: pytest.M
 
 def test_near_copies_leaves_exact_copies_to_their_own_finding() -> None:
     exact = store_from_arrays([picture(i) for i in range(9)] + [picture(3)])
-    assert room.near_copies(look_at(exact)).level == "good"
-    look = look_at(store_from_arrays([picture(i) for i in range(9)] + changed_copies()))
-    found = room.near_copies(look)
-    assert look.figures["near_pairs"] == 6
+    assert data_checks.check_near_copies(data_of(exact)).level == "good"
+    data = data_of(store_from_arrays([picture(i) for i in range(9)] + changed_copies()))
+    found = data_checks.check_near_copies(data)
+    assert data.figures["near_pairs"] == 6
     assert found.level == "problem"
     assert "4 of all 12 images" in found.sentence
 
@@ -202,35 +204,37 @@ def test_classes_tells_the_balance() -> None:
     names = ("cat", "dog", "owl")
     labels = np.repeat([0, 1, 2, -1], [12, 5, 2, 1])
     store = replace(pictures(20), labels=labels, class_names=names)
-    look = look_at(store)
-    found = room.classes(look)
+    data = data_of(store)
+    found = data_checks.check_classes(data)
     assert found is not None
-    assert look.figures["classes"] == {"cat": 12, "dog": 5, "owl": 2}
+    assert data.figures["classes"] == {"cat": 12, "dog": 5, "owl": 2}
     assert "from 2 (owl) to 12 images (cat). Without a label: 1 image." in found.sentence
     assert found.level == "good"
-    even = room.classes(look_at(replace(store, labels=np.repeat([0, 1], 10))))
+    even = data_checks.check_classes(data_of(replace(store, labels=np.repeat([0, 1], 10))))
     assert even is not None
     assert even.sentence == "2 classes, of 10 images each."
     lonely = replace(store, labels=np.repeat([0, 1, 2], [12, 7, 1]))
-    alone = room.classes(look_at(lonely))
+    alone = data_checks.check_classes(data_of(lonely))
     assert alone is not None
     assert alone.level == "problem"
-    assert room.classes(look_at(pictures(20))) is None
+    assert data_checks.check_classes(data_of(pictures(20))) is None
 
 
 def test_classes_notes_more_than_ten_to_one() -> None:
     labels = np.repeat([0, 1], [28, 2])
-    found = room.classes(look_at(replace(pictures(30), labels=labels, class_names=("a", "b"))))
+    found = data_checks.check_classes(
+        data_of(replace(pictures(30), labels=labels, class_names=("a", "b")))
+    )
     assert found is not None
     assert found.level == "note"
     assert "per class" in found.fix
 
 
 def test_color_shortcut_is_told_apart_from_shape() -> None:
-    look = look_at(pictures(64))
-    found = room.color_shortcut(look)
+    data = data_of(pictures(64))
+    found = data_checks.check_color_shortcut(data)
     assert found.level == "good"
-    assert look.figures["color_instance_accuracy"] < 0.5
+    assert data.figures["color_instance_accuracy"] < 0.5
     assert "chance 1.6%" in found.sentence
 
 
@@ -242,9 +246,9 @@ def test_color_shortcut_of_views_that_keep_their_colors_is_a_problem(
     monkeypatch.setattr(
         "coview.views.simclr", lambda size: ViewPlan(views=(eval_view(size), eval_view(size)))
     )
-    found = room.color_shortcut(look_at(pictures(64)))
+    found = data_checks.check_color_shortcut(data_of(pictures(64)))
     assert found.level == "problem"
-    assert "--strength" in found.fix
+    assert "`jitter_strength`" in found.fix
 
 
 @pytest.mark.parametrize("count", [400, 60_000])
@@ -253,26 +257,26 @@ def test_proposal_is_what_pretrain_would_choose_with_its_steps(count: int) -> No
 
     tiny = np.zeros((1, 32, 32, 3), np.uint8)
     store = store_from_arrays(tiny).subset(np.zeros(count, np.int64))
-    look = look_at(replace(store, ids=np.arange(count)))
-    found = room.proposal(look)
-    device, trained = look.figures["recipe"]["device"], len(hold_out(look.store, look.seed)[0])
+    data = data_of(replace(store, ids=np.arange(count)))
+    found = data_checks.check_recipe(data)
+    device, trained = data.figures["recipe"]["device"], len(hold_out(data.store, data.seed)[0])
     assert trained < count
     chosen = default_recipe("simclr", side=32, images=trained, device=device)
-    assert look.figures["recipe"]["steps"] == chosen.total_steps(trained)
+    assert data.figures["recipe"]["steps"] == chosen.total_steps(trained)
     assert f"batch {chosen.batch_size}, {chosen.epochs:g} epochs" in found.sentence
-    short = chosen.total_steps(count) < room.RECOMMENDED_STEPS
-    assert (found.level == "note") == short == ("--epochs" in found.fix)
+    short = chosen.total_steps(count) < data_checks.RECOMMENDED_STEPS
+    assert (found.level == "note") == short == ("`epochs`" in found.fix)
     if short:
-        advised = float(found.fix.split("--epochs ")[1].rstrip("."))
+        advised = float(found.fix.split("set `epochs` to ")[1].rstrip("."))
         steps = [replace(chosen, epochs=n).total_steps(trained) for n in (advised - 1, advised)]
-        assert steps[0] < room.RECOMMENDED_STEPS <= steps[1]
+        assert steps[0] < data_checks.RECOMMENDED_STEPS <= steps[1]
 
 
 def test_proposal_is_left_out_where_pretrain_would_refuse() -> None:
-    assert room.proposal(look_at(pictures(3))) is None
+    assert data_checks.check_recipe(data_of(pictures(3))) is None
 
 
-def test_doctor_data_asks_every_check_and_says_each_finding_with_its_fix() -> None:
+def test_doctor_data_runs_every_check_and_prints_each_finding_with_its_fix() -> None:
     store = store_from_arrays([picture(i) for i in range(40)] + [picture(3)], source="photos")
     report = doctor_data(store)
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))

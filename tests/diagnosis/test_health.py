@@ -15,12 +15,12 @@ from coview.core.errors import InvalidValue
 from coview.diagnosis.health import (
     HealthFigures,
     alignment,
-    measure,
+    feature_std,
     mean_negative_similarity,
     mean_positive_similarity,
+    measure,
     rank_me,
     reference_losses,
-    spread,
     uniformity,
 )
 from coview.diagnosis.shortcuts import (
@@ -52,24 +52,24 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits, (torch.arange(2 * n) + n) % (2 * n))
 
 
-def test_spread_is_the_length_that_the_mean_lacks() -> None:
+def test_feature_std_is_the_length_that_the_mean_lacks() -> None:
     matrix = rows(0, offset=0.7)
     unit = unit_lists(matrix)
     mean = [sum(column) / N for column in zip(*unit, strict=True)]
-    assert spread(matrix) == pytest.approx(math.sqrt(1 - dot(mean, mean)), abs=1e-9)
+    assert feature_std(matrix) == pytest.approx(math.sqrt(1 - dot(mean, mean)), abs=1e-9)
 
 
-def test_spread_is_root_width_times_the_rms_of_the_standard_deviations() -> None:
+def test_feature_std_is_root_width_times_the_rms_of_the_standard_deviations() -> None:
     matrix = rows(1, offset=0.3)
     deviations = normalize(matrix.double(), dim=1).std(dim=0, correction=0)
     by_deviations = math.sqrt(WIDTH) * float(deviations.square().mean().sqrt())
-    assert spread(matrix) == pytest.approx(by_deviations, abs=1e-12)
+    assert feature_std(matrix) == pytest.approx(by_deviations, abs=1e-12)
 
 
-def test_spread_is_zero_for_one_direction_and_one_for_opposite_ones() -> None:
+def test_feature_std_is_zero_for_one_direction_and_one_for_opposite_ones() -> None:
     direction = torch.ones(4, WIDTH) * torch.tensor([[1.0], [2.0], [3.0], [4.0]])
-    assert spread(direction) == pytest.approx(0, abs=1e-7)
-    assert spread(torch.cat([direction, -direction])) == pytest.approx(1, abs=1e-12)
+    assert feature_std(direction) == pytest.approx(0, abs=1e-7)
+    assert feature_std(torch.cat([direction, -direction])) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(37, 9), (9, 37)])
@@ -143,7 +143,12 @@ def test_instance_accuracy_of_two_directions_shares_the_hit_within_each() -> Non
 def test_figures_of_embeddings_that_are_not_finite_are_nan() -> None:
     broken = rows(10)
     broken[0, 0] = math.nan
-    values = (spread(broken), rank_me(broken), instance_accuracy(broken, rows(0)), uniformity(broken))
+    values = (
+        feature_std(broken),
+        rank_me(broken),
+        instance_accuracy(broken, rows(0)),
+        uniformity(broken),
+    )
     assert all(math.isnan(value) for value in values)
 
 
@@ -191,7 +196,10 @@ def test_measure_gives_each_figure_of_the_right_embeddings() -> None:
     assert found.rank_z == rank_me(normalize(z, dim=1))
     assert found.alignment == alignment(z1, z2)
     assert found.uniformity == uniformity(z)
-    assert (found.instance_accuracy_z, found.instance_accuracy_h) == (instance_accuracy(z1, z2), instance_accuracy(h1, h2))
+    assert (found.instance_accuracy_z, found.instance_accuracy_h) == (
+        instance_accuracy(z1, z2),
+        instance_accuracy(h1, h2),
+    )
     assert found.mean_positive_similarity == mean_positive_similarity(z1, z2)
     assert found.mean_negative_similarity == mean_negative_similarity(z1, z2)
     assert found.color_instance_accuracy == color_instance_accuracy(*views)
@@ -270,7 +278,10 @@ def test_color_instance_accuracy_finds_colors_and_nothing_else() -> None:
     order = torch.randperm(256, generator=generator)
     shuffled = flat.flatten(2)[..., order].view_as(flat)
     assert color_instance_accuracy(flat, shuffled) == 1
-    assert color_instance_accuracy(tints.expand(16, 3, 8, 8), tints.roll(1, 0).expand(16, 3, 8, 8)) < 0.2
+    assert (
+        color_instance_accuracy(tints.expand(16, 3, 8, 8), tints.roll(1, 0).expand(16, 3, 8, 8))
+        < 0.2
+    )
     alike = levels.expand(16, 3, 16, 16).mean(dim=0, keepdim=True).expand(16, 3, 16, 16)
     assert color_instance_accuracy(alike, alike) == pytest.approx(1 / 16)
 

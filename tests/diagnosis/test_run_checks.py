@@ -22,11 +22,17 @@ LEARNED = HealthFigures(
     identical_views=0.0, color_instance_accuracy=0.07, thumbnail_instance_accuracy=0.3,
 )  # fmt: skip
 UNTRAINED = replace(
-    LEARNED, loss=5.5, feature_std_z=0.1, rank_h=8.0, rank_z=2.0, instance_accuracy_z=0.05, instance_accuracy_h=0.06
+    LEARNED,
+    loss=5.5,
+    feature_std_z=0.1,
+    rank_h=8.0,
+    rank_z=2.0,
+    instance_accuracy_z=0.05,
+    instance_accuracy_h=0.06,
 )
 DEAD = replace(UNTRAINED, loss=5.54, feature_std_z=0.0, rank_z=1.0, instance_accuracy_z=1 / 256)
 ENDED = {
-    "verdict": "learning", "sentence": "Learning: as recorded.", "causes": [], "remedy": "",
+    "label": "learning", "sentence": "Learning: as recorded.", "causes": [], "remedy": "",
     "step": 400,
 }  # fmt: skip
 
@@ -65,31 +71,31 @@ def test_doctor_run_judges_a_killed_run_from_its_metrics(tmp_path: Path) -> None
         stream.write('{"kind": "step", "st')
     report = doctor_run(run)
     assert not report.ended
-    assert (report.verdict, report.exit_code) == ("collapsed", 4)
+    assert (report.label, report.exit_code) == ("collapsed", 4)
     assert "every image gets the same embedding" in report.sentence
     assert report.causes
-    assert "--warmup-epochs" in report.remedy
+    assert "`warmup_epochs`" in report.remedy
 
 
 def test_doctor_run_judges_anew_a_run_that_went_on_after_its_verdict(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, DEAD)
     write_json(run / "verdict.json", {**ENDED, "step": 200})
     report = doctor_run(run)
-    assert (report.verdict, report.ended) == ("collapsed", False)
+    assert (report.label, report.ended) == ("collapsed", False)
 
 
 def test_doctor_run_lets_the_later_line_of_a_step_stand(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, DEAD)
     line = {"kind": "health", "step": 400, "epoch": 2, "figures": LEARNED.to_json()}
     append_line(run / "metrics.jsonl", line)
-    assert doctor_run(run).verdict == "learning"
+    assert doctor_run(run).label == "learning"
 
 
 def test_doctor_run_uses_the_recorded_change_of_the_parameters(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
     line = {"kind": "health", "step": 400, "figures": LEARNED.to_json(), "parameter_change": 0.0}
     append_line(run / "metrics.jsonl", line)
-    assert (doctor_run(run).verdict, doctor_run(run).exit_code) == ("unchanged", 6)
+    assert (doctor_run(run).label, doctor_run(run).exit_code) == ("unchanged", 6)
 
 
 def test_doctor_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) -> None:
@@ -104,33 +110,33 @@ def test_doctor_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) ->
 
 def test_doctor_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) -> None:
     report = doctor_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED))
-    row = next(line for line in report.render_text().splitlines() if "find each other by z" in line)
+    row = next(line for line in report.render_text().splitlines() if "Instance accuracy of z" in line)
     assert row.split()[-2:] == ["41.2%", "5.0%"]
     assert report.figures["rank_h"] == (20.0, 8.0)
     assert (report.health_step, report.images) == (400, 256)
 
 
-def test_doctor_run_lists_whole_checkpoints_in_order(tmp_path: Path) -> None:
+def test_doctor_run_lists_complete_checkpoints_in_order(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
-    assert "No whole checkpoint" in doctor_run(run).render_text()
-    for step, whole in ((400, True), (200, True), (300, False)):
+    assert "There is no complete checkpoint." in doctor_run(run).render_text()
+    for step, complete in ((400, True), (200, True), (300, False)):
         folder = run / "checkpoints" / f"step-{step:08d}"
         folder.mkdir(parents=True)
-        if whole:
+        if complete:
             (folder / "END").write_text("0")
     report = doctor_run(run)
     assert report.checkpoints == ("step-00000200", "step-00000400")
     assert "Checkpoints: step-00000200, step-00000400." in report.render_text()
 
 
-def test_doctor_run_tells_of_refused_steps(tmp_path: Path) -> None:
+def test_doctor_run_lists_skipped_steps(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
     assert doctor_run(run).notes == ()
     for step in (31, 390):
         line = {"kind": "skipped", "step": step, "ids": [5, 6], "reason": "loss is inf"}
         append_line(run / "metrics.jsonl", line)
     (note,) = doctor_run(run).notes
-    assert note.startswith("Refused steps: 2, the last at step 390 (loss is inf; images 5, 6)")
+    assert note.startswith("Skipped steps: 2, the last at step 390 (loss is inf; images 5, 6)")
 
 
 def test_doctor_run_says_when_the_device_waits_for_images(tmp_path: Path) -> None:
@@ -139,28 +145,39 @@ def test_doctor_run_says_when_the_device_waits_for_images(tmp_path: Path) -> Non
         add_step(run, step, wait_share=0.38)
     (note,) = doctor_run(run).notes
     assert note.startswith("Data-bound: a step waits 38% of its time")
-    assert "--workers" in note
+    assert "`workers`" in note
 
 
 def test_doctor_run_of_a_young_run_is_too_early(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED)
     add_step(run, 40)
     report = doctor_run(run)
-    assert (report.verdict, report.exit_code) == ("too early", 0)
+    assert (report.label, report.exit_code) == ("too early", 0)
     assert "40 of 400 steps" in report.sentence
 
 
-def test_doctor_run_of_a_run_without_metrics_still_says_so(tmp_path: Path) -> None:
+def test_doctor_run_of_a_run_without_metrics_is_too_early(tmp_path: Path) -> None:
     report = doctor_run(make_run(tmp_path / "run"))
-    assert (report.verdict, report.figures) == ("too early", {})
-    assert "Nothing to judge yet" in report.render_text()
+    assert (report.label, report.figures) == ("too early", {})
+    assert "no figures of the untrained network" in report.render_text()
+
+
+def test_doctor_run_reads_a_fine_tuning_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", kind="finetune")
+    add_step(run, 400)
+    report = doctor_run(run)
+    assert (report.label, report.ended) == ("too early", False)
+    assert "no verdict yet" in report.render_text()
+    write_json(run / "verdict.json", {**ENDED, "label": "fine-tuned", "sentence": "Fine-tuned."})
+    report = doctor_run(run)
+    assert (report.label, report.ended, report.exit_code) == ("fine-tuned", True, 0)
 
 
 def test_doctor_run_report_is_json(tmp_path: Path) -> None:
     broken = replace(LEARNED, feature_std_z=math.nan, loss=math.nan)
     report = doctor_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, broken))
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert read["verdict"] == report.verdict == "collapsed"
+    assert read["label"] == report.label == "collapsed"
     assert read["figures"]["feature_std_z"] == {"now": None, "untrained": 0.1}
 
 

@@ -36,7 +36,7 @@ def test_a_run_leaves_all_its_files(run):
 
 
 def test_a_young_run_is_called_too_early(run):
-    assert run.verdict["verdict"] == "too early"
+    assert run.verdict["label"] == "too early"
     assert run.is_ended
 
 

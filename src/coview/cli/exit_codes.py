@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coview.diagnosis.verdict import EXIT_CODES
+from coview.core.figures import DIAGNOSES
 from coview.runs import Run
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: start again and it goes on
@@ -14,4 +14,4 @@ def exit_code(run: Run | None) -> int:
         return 0
     if not run.is_ended:
         return STOPPED
-    return EXIT_CODES[str((run.verdict or {})["verdict"])]
+    return DIAGNOSES[str((run.verdict or {})["label"])].exit_code

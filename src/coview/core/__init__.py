@@ -1,1 +1,1 @@
-"""The nouns and seams that every room may use: errors, keys, files, progress, images, batches."""
+"""What every package may import: errors, random numbers, files, images, ranks, texts."""

@@ -1,4 +1,4 @@
-"""The noun that travels from the views to the learner: one training batch."""
+"""One training batch: the views of its images, their ids and labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """B images of one step, already rendered as V views.
+    """B images of one step, rendered as V views.
 
-    Shapes: views V x float32 [B, 3, H, W] (slots may differ in size); ids int64 [B];
+    Shapes: views V x float32 [B, 3, H, W] (views may differ in size); ids int64 [B];
     labels int64 [B] with -1 where unknown, or None.
-    sizes: the B of every process where several share the images of a step, in the order of ranks;
-    empty where this is all of them.
+    sizes: the B of every process, in the order of ranks; empty in a single process.
     """
 
     step: int
@@ -28,12 +27,12 @@ class Batch:
         return len(self.ids)
 
     @property
-    def whole(self) -> int:
-        """The images of all processes together."""
+    def global_size(self) -> int:
+        """The number of images on all processes together."""
         return sum(self.sizes) or len(self)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``; the copy does not make the host wait."""
+        """The batch on ``device``; the host does not wait for the copy."""
         if device.type == "cpu":
             return self
         return Batch(

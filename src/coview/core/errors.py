@@ -1,17 +1,17 @@
-"""Errors are interface: one sentence that says what, where, what was expected and what to do.
+"""Errors with one sentence for the user: what is wrong, where, what was expected, what to do.
 
     CoviewError
     +-- InvalidValue     a value outside its range or of the wrong kind   (also a ValueError)
-    +-- UnknownName      a name nobody registered; carries the nearest    (also a LookupError)
+    +-- UnknownName      an unknown name; the message has the nearest     (also a LookupError)
     +-- DataError        images or labels that cannot be used
-    +-- RunError         a run folder that exists, is missing, or is not one
+    +-- RunError         a run folder that exists already, is missing, or is not one
     +-- DamagedFile      a file of ours whose content does not match its hash
     +-- StorageError     the disk or the file system refused
     +-- ProcessLost      another process of the run has ended
-    +-- MissingExtra     an optional package is needed for what was asked
+    +-- MissingExtra     an optional package is not installed             (also an ImportError)
 
-The command line prints the sentence of any of these without a traceback and exits with 2.
-Anything else is a defect of ours and keeps its traceback.
+The command line prints the sentence of a CoviewError without a traceback and exits with 2. Any
+other exception is a defect of Coview and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 
 class CoviewError(Exception):
-    """Base of every error that a user can cause or mend."""
+    """Base of every error that a user can cause or fix."""
 
 
 class InvalidValue(CoviewError, ValueError):
@@ -29,7 +29,7 @@ class InvalidValue(CoviewError, ValueError):
 
 
 class UnknownName(CoviewError, LookupError):
-    """A name that is not known; the message offers the nearest known ones."""
+    """An unknown name; the message lists the known names, the nearest first."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
@@ -42,7 +42,7 @@ class UnknownName(CoviewError, LookupError):
 
 
 class UnknownValue(UnknownName):
-    """A class of recipe values that is not known here."""
+    """A recipe holds a class that this process has not imported."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__("kind of recipe value", name, known)
@@ -55,7 +55,7 @@ class UnknownValue(UnknownName):
 
 
 class DataError(CoviewError):
-    """Images or labels that cannot be used as asked."""
+    """Images or labels that cannot be used."""
 
 
 class RunError(CoviewError):
@@ -71,11 +71,11 @@ class StorageError(CoviewError):
 
 
 class ProcessLost(CoviewError):
-    """Another process of the run has ended, so that this one cannot go on."""
+    """Another process of the run has ended, so this one cannot continue."""
 
 
 class MissingExtra(CoviewError, ImportError):
-    """An optional package is needed for what was asked."""
+    """An optional package is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
@@ -85,7 +85,11 @@ class MissingExtra(CoviewError, ImportError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to ``name``, or None where nothing is close."""
+    """The known name closest to ``name``, or None where none is close.
+
+    >>> nearest("simclr-cp", ["simclr-cpu", "supcon-cpu"])
+    'simclr-cpu'
+    """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[matches[0]] if matches else None

@@ -1,4 +1,4 @@
-"""The two modes of a network: training and evaluation."""
+"""Evaluation mode for a while."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from torch import nn
 
 @contextmanager
 def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Every part of ``modules`` in evaluation mode; afterwards each in the mode that it had."""
+    """Put ``modules`` into evaluation mode; restore the mode of every submodule afterwards.
+
+    >>> dropout = nn.Dropout()
+    >>> with eval_mode(dropout):
+    ...     dropout.training
+    False
+    >>> dropout.training
+    True
+    """
     modes = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()

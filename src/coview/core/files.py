@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary, fsync, rename, fsync of the folder."""
+"""Atomic files: write a temporary file, fsync it, rename it, fsync the folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from coview.core.errors import DamagedFile, StorageError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``; a reader, or a crash, sees the old or the new whole."""
+    """Replace ``path`` by ``content``; readers see the old or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """As :func:`write_text`, for a JSON value laid out to be read. NaN, infinity are refused."""
+    """As :func:`write_text`, for an indented JSON value. Raises ValueError for NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -51,15 +51,15 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Append one JSON line, or nothing where the disk takes only a part of it.
+    """Append one JSON line, or nothing where the disk is full.
 
-    A line cut off by a crash is skipped by :func:`read_lines`.
+    :func:`read_lines` skips a line that a crash truncated.
     """
     line = (json.dumps(value, allow_nan=False) + "\n").encode()
     with storage_errors(path), path.open("a+b", buffering=0) as stream:
         end = stream.seek(0, os.SEEK_END)
         if end > 0:
-            # A crash may have left half a line: start on a new one rather than glue onto it.
+            # A crash may have truncated the last line: start a new one.
             stream.seek(end - 1)
             line = line if stream.read(1) == b"\n" else b"\n" + line
         try:
@@ -72,7 +72,7 @@ def append_line(path: Path, value: Any) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """All whole JSON lines of ``path``; an absent file has none."""
+    """All complete JSON lines of ``path``; [] for an absent file."""
     if not path.exists():
         return []
     rows = []
@@ -84,7 +84,7 @@ def read_lines(path: Path) -> list[Any]:
 
 def sync_folder(folder: Path) -> None:
     """Make the directory entries of ``folder`` durable (needed after a rename)."""
-    if os.name == "nt":  # Windows has no handle on a directory; its renames are journalled.
+    if os.name == "nt":  # Windows has no directory handles; its renames are journaled.
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -94,13 +94,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def digest(content: bytes | memoryview) -> str:
-    """BLAKE2b-128 of ``content`` as 32 hexadecimal digits."""
+    """BLAKE2b-128 of ``content`` as 32 hexadecimal digits.
+
+    >>> digest(b"coview")[:8]
+    '4ebc115b'
+    """
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError of a write into one sentence that names the file and the reason."""
+    """Turn an OSError of a write into a StorageError that names the file and the reason."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What this machine is: the facts that stand beside every figure and decide the defaults."""
+"""Facts about this machine: cores, memory, processor, processes of torchrun."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """RAM of the machine, or of the container around this process; 8 GiB where nothing says."""
+    """RAM of the machine, or the limit of the container; 8 GiB where neither is known."""
     physical = 8 << 30
     with contextlib.suppress(AttributeError, ValueError, OSError):
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -31,7 +31,7 @@ def memory_bytes() -> int:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name, from the operating system."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text(errors="replace").splitlines():
@@ -41,7 +41,7 @@ def cpu_name() -> str:
 
 
 def world_of_torchrun() -> int:
-    """How many processes torchrun has started; 1 where this was started without it.
+    """The number of processes that torchrun has started; 1 without torchrun.
 
     Raises InvalidValue where only some of its variables are set.
     """
@@ -57,5 +57,5 @@ def world_of_torchrun() -> int:
 
 
 def processes_here() -> int:
-    """How many processes of this run share this machine."""
+    """The number of processes of this run on this machine."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world_of_torchrun() > 1 else 1

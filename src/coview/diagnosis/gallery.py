@@ -1,4 +1,4 @@
-"""The pictures and numbers behind a report: neighbors, map, hardest pairs, contact sheet."""
+"""The images and arrays of a report: neighbors, map, hardest pairs, contact sheet."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Embed = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 def write_gallery(
     folder: Path, embed: Embed, store: ImageStore, *, plan: ViewPlan, plain: ViewSpec, seed: int
 ) -> None:
-    """Write report/gallery.npz of a keyed sample of ``store``.
+    """Write report/gallery.npz of a random sample of ``store``.
 
-    ``embed`` maps images [B, 3, H, W] to (h, z) in evaluation mode, ``plan`` are the training
-    views and ``plain`` the view without augmentation.
+    ``embed`` maps images [B, 3, H, W] to (h, z) in evaluation mode. ``plan`` has the training
+    views, ``plain`` is the view without augmentation.
     """
     rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=GALLERY_IMAGES)[:SAMPLE]
     h, _ = _embedded(embed, lambda part: _plain_view(store, part, plain), rows)
@@ -49,7 +49,7 @@ def write_gallery(
 
 
 def write_contact_sheet(folder: Path, store: ImageStore, plan: ViewPlan, *, seed: int) -> None:
-    """Write report/views.png: a few images beside what the model sees of them."""
+    """Write report/views.png: six images beside their training views."""
     rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=CONTACT_SHEET_IMAGES)[:6]
     path = RunFolder(folder).views_path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,16 +94,16 @@ def _neighbors(h: torch.Tensor) -> dict[str, np.ndarray[Any, Any]]:
 def _hardest_pairs(
     embed: Embed, store: ImageStore, rows: np.ndarray[Any, Any], plan: ViewPlan, seed: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The sampled images whose two views lie furthest apart: where the objective still works."""
-    shown = ViewPlan(views=plan.views[:2])
+    """The sampled images whose two views have the least similar z."""
+    pair = ViewPlan(views=plan.views[:2])
 
-    def slot(i: int) -> Callable[[np.ndarray[Any, Any]], torch.Tensor]:
-        return lambda part: views_of(store, part, shown, seed=seed, epoch=0)[i]
+    def view(i: int) -> Callable[[np.ndarray[Any, Any]], torch.Tensor]:
+        return lambda part: views_of(store, part, pair, seed=seed, epoch=0)[i]
 
-    (_, first), (_, second) = (_embedded(embed, slot(i), rows) for i in (0, 1))
+    (_, first), (_, second) = (_embedded(embed, view(i), rows) for i in (0, 1))
     cosines = (normalize(first, dim=1) * normalize(second, dim=1)).sum(1)
     hardest = cosines.argsort()[:PAIRS].numpy()
-    views = [_small(slot(i)(rows[hardest]), plan.views[i]) for i in (0, 1)]
+    views = [_small(view(i)(rows[hardest]), plan.views[i]) for i in (0, 1)]
     return {
         "pair_views": np.stack(views, axis=1),
         "pair_cosines": cosines.numpy()[hardest],
@@ -112,7 +112,7 @@ def _hardest_pairs(
 
 
 def _small(images: torch.Tensor, spec: ViewSpec) -> np.ndarray[Any, Any]:
-    """Views as thumbnails, with the normalization of their specification undone."""
+    """Views as thumbnails, without the normalization of their specification."""
     if spec.mean is not None and spec.std is not None:
         mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
         images = images * std + mean

@@ -1,11 +1,11 @@
-"""Has it learned anything? Figures of the embeddings of held-out images, without any label.
+"""Figures of the embeddings of held-out images that need no labels.
 
-The sample is fixed: n images that are never trained on, as they are (identity view), and two
-views of each that are drawn once. So figures of different steps differ by the network alone, and
-each is read beside the same figure of the untrained network: a random network already matches
-many views and is far from uniform.
+The sample is fixed: n images that are never trained on, without augmentation, and two views of
+each, drawn once. Figures of different steps then differ by the network alone. Each is compared
+with the same figure of the untrained network, which already matches many views and is far from
+uniform.
 
-All geometry is of unit rows, because the objectives and the neighbors see directions only.
+All rows are normalized to unit length, because objectives and neighbors depend on directions only.
 Every function returns NaN where its input is not finite.
 """
 
@@ -36,21 +36,22 @@ Objective = Callable[[torch.Tensor, torch.Tensor], float | torch.Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthFigures:
-    """Figures of one network on the fixed sample. Cosines, shares and spreads are in [-1, 1].
+    """Figures of one network on the fixed sample; :mod:`coview.core.figures` explains each.
 
     images: n.  width_h, width_z: columns of h and z.
-    loss: the objective on the two views of all n images at once, and what it would be for
-        chance: identical embeddings (ln(2n - 1) for NT-Xent and SupCon),
-        random_loss: random unrelated embeddings,
-        floor: random embeddings whose positives are perfectly aligned.
-    spread, feature_std_h: of unit z and unit h of the images; 0 = all identical, 1 = centered.
+    loss: the objective on the two views of all n images at once. Its references:
+        chance_level: for identical embeddings (ln(2n - 1) for NT-Xent and SupCon),
+        random_loss: for random unrelated embeddings,
+        lower_bound: for random embeddings whose positives are identical.
+    feature_std_z, feature_std_h: of unit z and unit h of the images, in [0, 1].
     rank_h, rank_z: RankMe of unit rows, not centered, epsilon 1e-7; 1 .. min(n, width).
     alignment, uniformity: of unit z of the views, of unit z of the images.
-    retrieval, instance_accuracy_h: share of first views whose nearest second view (by z, by h) is their
-        own; chance 1 / n.
-    mean_positive_similarity, mean_negative_similarity: mean cosine of z of two views of one image, of two images.
-    identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues of the sample itself (see
-        :mod:`coview.diagnosis.shortcuts`); no network changes them.
+    instance_accuracy_z, instance_accuracy_h: share of first views whose nearest second view (by z,
+        by h) is of the same image; chance 1 / n.
+    mean_positive_similarity, mean_negative_similarity: mean cosine of z between two views of one
+        image, of two images.
+    identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues in the sample's
+        pixels (:mod:`coview.diagnosis.shortcuts`), the same for every network.
     """
 
     images: int
@@ -76,17 +77,17 @@ class HealthFigures:
 
     @property
     def position(self) -> float:
-        """Where the loss is between chance (0) and the practical floor (1); below 0 is worse."""
-        room = self.chance_level - self.lower_bound
-        return (self.chance_level - self.loss) / room if room > 0 else float("nan")
+        """The loss, mapped to 0 at the chance level and 1 at the lower bound; may be negative."""
+        span = self.chance_level - self.lower_bound
+        return (self.chance_level - self.loss) / span if span > 0 else float("nan")
 
     @property
     def finite(self) -> bool:
-        """Whether the network gave finite embeddings and a finite loss."""
+        """Whether the embeddings and the loss are finite."""
         return math.isfinite(self.loss) and math.isfinite(self.feature_std_z + self.feature_std_h)
 
     def to_json(self) -> dict[str, float | int | None]:
-        """A JSON object; figures that are not finite become null."""
+        """A JSON object; null for figures that are not finite."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
@@ -97,8 +98,8 @@ class HealthFigures:
         missing = [name for name in names if name not in values]
         if missing:
             raise InvalidValue(
-                f"These health figures lack {', '.join(missing)}; they were written by another "
-                "version of coview. Read them with that version."
+                f"These health figures lack {', '.join(missing)}; another version of Coview wrote "
+                "them. Read them with that version."
             )
         figures: dict[str, Any] = {n: math.nan if values[n] is None else values[n] for n in names}
         return cls(**figures)
@@ -116,11 +117,11 @@ def measure(
 ) -> HealthFigures:
     """All figures of one network.
 
-    ``embed`` maps images [B, 3, H, W] to (h [B, D], z [B, d]); it is called with at most ``chunk``
-    images and must be in evaluation mode. ``images`` [n, 3, H, W] are the held-out images without
-    augmentation, ``views`` their two fixed views. ``objective_value(z1, z2)`` gives the mean loss.
-    ``groups`` int [n] says which images the objective takes for positives of each other (class
-    labels); by default each image is alone. n >= 2, else InvalidValue.
+    ``embed`` maps images [B, 3, H, W], B at most ``chunk``, to (h [B, D], z [B, d]) in evaluation
+    mode. ``images`` [n, 3, H, W] are the held-out images without augmentation, ``views`` their two
+    fixed views. ``objective_value(z1, z2)`` is the mean loss. Images with equal ``groups`` (int
+    [n], class labels) are positives of each other; None: no two images are. Raises InvalidValue
+    for n < 2.
     """
     first, second = views
     if not 2 <= len(images) == len(first) == len(second):
@@ -160,11 +161,11 @@ def measure(
 def reference_losses(
     objective_value: Objective, groups: torch.Tensor, width: int
 ) -> tuple[float, float, float]:
-    """The objective at three known embeddings: identical, unrelated, and aligned by group.
+    """The objective of three known embeddings: identical, random, and random but equal by group.
 
-    Asking the objective itself, rather than a formula, holds for every temperature and for every
-    set objective. For NT-Xent the three are close to ln(2n - 1), ln(2n - 1) + 1 / (2 d t^2) and
-    ln(1 + (2n - 2) exp(-1/t + 1 / (2 d t^2))) at width d and temperature t.
+    Measured, not computed by a formula, so it holds for every temperature and set objective. For
+    NT-Xent with temperature t and d columns the three are close to
+    ln(2n - 1), ln(2n - 1) + 1 / (2 d t^2) and ln(1 + (2n - 2) exp(-1/t + 1 / (2 d t^2))).
     """
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, len(groups), width, generator=generator)
@@ -178,10 +179,13 @@ def reference_losses(
 
 
 def feature_std(rows: torch.Tensor) -> float:
-    """sqrt(1 - |mean unit row|^2): 0 = one direction, 1 = directions that cancel. rows [n, d].
+    """sqrt(1 - |mean unit row|^2), in 0 (equal directions) .. 1 (mean zero). rows [n, d].
 
-    Equals sqrt(d) times the root mean square over dimensions of the standard deviation of the
-    unit rows, the collapse figure of SimSiam (Chen and He 2021, section 4.1).
+    sqrt(d) times the root mean square over columns of the standard deviation of the unit rows,
+    which SimSiam uses to detect collapse (Chen and He 2021, section 4.1).
+
+    >>> feature_std(torch.ones(4, 3)), feature_std(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    (0.0, 1.0)
     """
     unit = normalize(rows.double(), dim=1)
     return float((unit - unit.mean(dim=0)).square().sum(dim=1).mean().sqrt())
@@ -191,11 +195,14 @@ def rank_me(rows: torch.Tensor) -> float:
     """exp(entropy of the singular values of rows [n, d]), in 1 .. min(n, d); rows not centered.
 
     RankMe (Garrido et al. 2023, section 3): p_k = s_k / sum(s) + 1e-7. Comparable between
-    checkpoints of one run, or runs of one method with one n; never between methods.
+    checkpoints of one run and between runs of one method with equal n, not between methods.
+
+    >>> round(rank_me(torch.eye(8)), 3)
+    8.0
     """
     if not rows.isfinite().all():
         return float("nan")
-    # The smaller Gram matrix in float64 keeps the singular values to about 1e-8 of the largest.
+    # In float64 the smaller Gram matrix gives singular values to about 1e-8 of the largest.
     tall = rows.double() if rows.shape[0] >= rows.shape[1] else rows.double().T
     values = torch.linalg.eigvalsh(tall.T @ tall).clamp_min(0).sqrt()
     shares = values / values.sum().clamp_min(1e-300) + RANK_EPSILON
@@ -223,7 +230,7 @@ def uniformity(rows: torch.Tensor, *, chunk: int = 1024) -> float:
 
 
 def mean_positive_similarity(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Mean cosine of rows i of both: two views of one image."""
+    """Mean cosine of row i of ``first`` and row i of ``second``: two views of one image."""
     return float(
         (normalize(first.double(), dim=1) * normalize(second.double(), dim=1)).sum(1).mean()
     )
@@ -237,7 +244,7 @@ def mean_negative_similarity(first: torch.Tensor, second: torch.Tensor) -> float
 
 
 def _embed_all(embed: Embed, images: torch.Tensor, chunk: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """h and z of all images, float32 on the CPU: small, and every decomposition runs there."""
+    """h and z of all images, float32 on the CPU, where every decomposition runs."""
     parts = [embed(part) for part in torch.split(images, chunk)]
     h, z = (torch.cat([part[i].detach().float().cpu() for part in parts]) for i in (0, 1))
     return h, z

@@ -1,4 +1,4 @@
-"""What is looked at during a run: health figures, and neighbors where there are labels."""
+"""Health figures during a run, and kNN accuracy where there are labels."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from coview.recipes import Recipe
 from coview.training import MetricsLog
 from coview.views import ViewPlan, views_of
 
-MOST_IMAGES = 512
-# A run of very many short epochs is looked at this often, not more.
-MOST_HEALTH_REPORTS, MOST_KNN_REPORTS = 100, 20
+MAX_IMAGES = 512
+# Of a run with many short epochs, not every epoch is reported.
+MAX_HEALTH_REPORTS, MAX_KNN_REPORTS = 100, 20
 KNN_K = 10
 
 
 class Monitor:
-    """Looks at ``learner`` after epochs and writes "health" and "knn" lines.
+    """The callback of a pretraining run: measures ``learner`` and writes "health" and "knn" lines.
 
-    ``untrained`` is the network before the first step, on the CPU; None where it is not known.
-
-    The sample is fixed: at most 512 held-out images as they are, and two views of each, drawn once.
+    ``untrained`` is the network before the first step, on the CPU, or None if it is unknown. The
+    sample is fixed: at most 512 held-out images without augmentation, and two views of each.
     """
 
     def __init__(
@@ -38,7 +37,9 @@ class Monitor:
         held_out: ImageStore,
         metrics_log: MetricsLog,
     ) -> None:
-        rows = permutation(recipe.seed, Stream.HEALTH, held_out.ids, draw_index=HEALTH_IMAGES)[:MOST_IMAGES]
+        rows = permutation(recipe.seed, Stream.HEALTH, held_out.ids, draw_index=HEALTH_IMAGES)[
+            :MAX_IMAGES
+        ]
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
         self.untrained = untrained
         self.training, self.held_out = training, held_out
@@ -57,11 +58,11 @@ class Monitor:
         self.steps_per_epoch = steps_per_epoch
         self.total_steps = recipe.total_steps(len(training))
         epochs = math.ceil(self.total_steps / steps_per_epoch)
-        self.health_every = math.ceil(epochs / MOST_HEALTH_REPORTS)
-        self.knn_every = math.ceil(epochs / MOST_KNN_REPORTS)
+        self.health_every = math.ceil(epochs / MAX_HEALTH_REPORTS)
+        self.knn_every = math.ceil(epochs / MAX_KNN_REPORTS)
 
     def __call__(self, step: int) -> None:
-        """After ``step`` steps, at the end of an epoch or of the run; step 0 is the untrained."""
+        """Measure after ``step`` steps, at the end of an epoch or of the run; 0 before training."""
         epoch, last = step // self.steps_per_epoch, step == self.total_steps
         if last or epoch % self.health_every == 0:
             self.health(step)
@@ -70,26 +71,26 @@ class Monitor:
 
     @property
     def labeled(self) -> bool:
-        """Whether there are labels on both sides to vote with."""
-        sides = (self.training.labels, self.held_out.labels)
-        return all(labels is not None and bool((labels >= 0).any()) for labels in sides)
+        """Whether some training images and some held-out images have labels."""
+        parts = (self.training.labels, self.held_out.labels)
+        return all(labels is not None and bool((labels >= 0).any()) for labels in parts)
 
     def health(self, step: int) -> None:
-        """Measure after ``step`` steps and write a line."""
+        """Write a line with the health figures after ``step`` steps."""
         figures = measure(self.learner.embed, self.images, self.views, self._objective,
                           groups=self._groups())  # fmt: skip
-        learned = self.learner.temperature
+        temperature = self.learner.temperature
         self.metrics_log.write(
             "health", step, epoch=step / self.steps_per_epoch, figures=figures.to_json(),
             parameter_change=None
             if self.untrained is None
             else parameter_change(self.untrained, self.learner),
-            **({} if learned is None else {"temperature": learned.value}),
+            **({} if temperature is None else {"temperature": temperature.value}),
         )  # fmt: skip
 
     def _knn(self, step: int) -> None:
         h, _ = self.learner.embed(self.images)
-        if not torch.isfinite(h).all():  # diverged: there are no neighbors, and health says so
+        if not torch.isfinite(h).all():  # diverged, which the health figures report
             return
         device = next(self.learner.parameters()).device
         accuracy = knn_monitor(
@@ -97,7 +98,7 @@ class Monitor:
             seed=self.recipe.seed, device=device,
         )  # fmt: skip
         self.metrics_log.write(
-            "knn", step, epoch=step / self.steps_per_epoch, k=KNN_K, accuracy=accuracy, tap="h"
+            "knn", step, epoch=step / self.steps_per_epoch, k=KNN_K, accuracy=accuracy, layer="h"
         )
 
     def _objective(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -109,13 +110,13 @@ class Monitor:
 
 @torch.no_grad()
 def parameter_change(before: Learner, now: Learner) -> float:
-    """|now - before| / |before| over all parameters that are trained."""
-    then = dict(before.named_parameters())
-    moved = length = 0.0
+    """|now - before| / |before| over all trained parameters. ``before`` lies on the CPU."""
+    initial = dict(before.named_parameters())
+    change = norm = 0.0
     for name, parameter in now.named_parameters():
         if not parameter.requires_grad:
             continue
-        start = then[name].double()
-        moved += float((parameter.cpu().double() - start).square().sum())
-        length += float(start.square().sum())
-    return math.sqrt(moved / max(length, 1e-300))
+        start = initial[name].double()
+        change += float((parameter.cpu().double() - start).square().sum())
+        norm += float(start.square().sum())
+    return math.sqrt(change / max(norm, 1e-300))

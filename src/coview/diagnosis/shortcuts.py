@@ -1,7 +1,7 @@
-"""Cues in the pixels by which two views could be matched without looking at what is shown.
+"""Instance accuracy of simple cues in the pixels: a network may use them as a shortcut.
 
-Each takes two tensors of views, float [N, 3, H, W] with row i of both made from image i, and
-returns a share in [0, 1]. A network is told apart from a shortcut by comparison with these.
+Each function takes two tensors of views, float [N, 3, H, W], row i of both from image i, and
+returns a share in [0, 1].
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-COLOR_BINS = 4  # per channel; 64 joint colors, few enough that neighboring pixels share a bin
+COLOR_BINS = 4  # per channel; 64 joint colors, few enough that similar pixels share a bin
 HISTOGRAM_SIDE = 32
 THUMBNAIL_SIDE = 8
-TIE = 1e-6  # float32 cosines of unit rows closer than this are equal but for rounding
+TIE = 1e-6  # float32 cosines of unit rows that differ by less are equal up to rounding
 
 
 def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> float:
-    """Share of queries whose most similar key (cosine) is their own; ties share the hit.
+    """Share of queries whose most similar key (cosine) is of the same image; ties share the hit.
 
-    Shapes: queries, keys float [N, D], row i of both from image i. Chance is 1 / N, which
-    identical rows give exactly. NaN where an input is not finite.
+    The accuracy of instance discrimination (Wu et al. 2018). Shapes: queries, keys float [N, D],
+    row i of both from image i. Chance is 1 / N, the value for identical rows. NaN where an input
+    is not finite.
+
+    >>> instance_accuracy(torch.eye(4), torch.eye(4).roll(1, 0))
+    0.0
     """
     if not (queries.isfinite().all() and keys.isfinite().all()):
         return float("nan")
@@ -35,21 +39,21 @@ def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int =
 
 
 def identical_share(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Share of images whose two views have the same pixels; 0 where the sizes differ."""
+    """Share of images whose two views have equal pixels; 0 for views of different sizes."""
     if first.shape != second.shape:
         return 0.0
     return float((first == second).flatten(1).all(dim=1).double().mean())
 
 
 def color_instance_accuracy(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Match rate of joint color histograms alone: the color shortcut of SimCLR, section 3.1."""
+    """Instance accuracy of joint color histograms: the shortcut of SimCLR, section 3.1."""
     low = torch.minimum(first.amin(), second.amin())
     span = (torch.maximum(first.amax(), second.amax()) - low).clamp_min(1e-12)
     return instance_accuracy(*(_colors(view, low, span) for view in (first, second)))
 
 
 def thumbnail_instance_accuracy(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Match rate of 8 x 8 thumbnails, each minus its mean: what no learning at all achieves."""
+    """Instance accuracy of 8 x 8 thumbnails, each minus its mean, without any learning."""
     return instance_accuracy(*(_thumbnails(view) for view in (first, second)))
 
 

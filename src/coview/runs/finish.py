@@ -13,7 +13,7 @@ from coview.diagnosis.run_checks import (
     health_history,
     supervised_classes,
 )
-from coview.diagnosis.verdict import Verdict, verdict
+from coview.diagnosis.rules import Diagnosis, diagnose
 from coview.encoders import export_encoder
 from coview.encoders.exchange.export import example_images
 from coview.methods import Learner
@@ -23,7 +23,7 @@ from coview.runs.run import Run
 UNSOUND = "none is written, its features are not finite numbers; the checkpoints are kept."
 
 
-def finish(run: Run, learner: Learner, store: ImageStore, found: Verdict) -> None:
+def finish(run: Run, learner: Learner, store: ImageStore, found: Diagnosis) -> None:
     """Write encoder/, report/, verdict.json and report.html, and say how it went.
 
     verdict.json says that the run has ended, so it comes after what a resumed run would redo.
@@ -66,12 +66,12 @@ def leave(run: Run, learner: Learner, reason: str) -> None:
     say(f"Go on exactly with: coview resume {run.path}")
 
 
-def judge(run: Run) -> Verdict:
+def judge(run: Run) -> Diagnosis:
     """The verdict on the whole run, from its record."""
     total = run.description["total_steps"]
     metrics = run.metrics()
     changes = [row["parameter_change"] for row in metrics if row["kind"] == "health"]
-    return verdict(
+    return diagnose(
         health_history(metrics),
         steps_done=total,
         steps_planned=total,

@@ -20,7 +20,7 @@ from coview.data.held_out import check_same, hold_out
 from coview.data.sources import SCENES
 from coview.data.spec import open_for, short_side_for
 from coview.data.torchvision_sets import KNOWN_SETS
-from coview.diagnosis.verdict import EXIT_CODES
+from coview.core.figures import DIAGNOSES
 from coview.methods import named
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
@@ -153,7 +153,7 @@ def resume(
     found = Run.open(run)
     if found.verdict is not None:
         onward = f" To train on from its encoder, start a new run with --weights {found.path}."
-        good = EXIT_CODES[found.verdict["verdict"]] == 0
+        good = DIAGNOSES[found.verdict["label"]].exit_code == 0
         raise RunError(
             f"{found.path} has ended: {found.verdict['sentence']}{onward if good else ''}"
         )

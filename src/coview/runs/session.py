@@ -17,7 +17,7 @@ from coview.core.values import decode_one, encode
 from coview.data.held_out import hold_out
 from coview.diagnosis.gallery import write_contact_sheet
 from coview.diagnosis.monitor import Monitor
-from coview.diagnosis.verdict import diverged
+from coview.diagnosis.rules import diverged
 from coview.methods import Learner, Passes
 from coview.recipes import Recipe
 from coview.recipes.build import build, precision_of
@@ -170,7 +170,7 @@ def make_loader(
         workers=workers,
         pin=precision.device.type == "cuda",
         ranks=ranks,
-        order=_order(recipe, training),
+        sampler=_order(recipe, training),
     )
 
 

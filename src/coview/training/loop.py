@@ -84,7 +84,7 @@ def train(
         for batch in batches:
             rate, done = float(learning_rates[batch.step]), batch.step + 1
             step, note = _fitted(task, batch, optimizer, rate, precision, ranks, loader.seed)
-            throughput.add_step(batch.whole)
+            throughput.add_step(batch.global_size)
             if note:
                 metrics_log.write("event", done, text=note)
                 say(note)
@@ -114,7 +114,7 @@ def train(
                 _save(save, done, metrics_log, needed=bool(reason) or last)
                 saved = time.monotonic()
                 cost = saved - now
-            advance(batch.whole, metrics_log.note())
+            advance(batch.global_size, metrics_log.note())
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
             throughput.start()

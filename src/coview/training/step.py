@@ -70,7 +70,7 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     try:
-        with memory_sentence(batch.whole, precision.device):
+        with memory_sentence(batch.global_size, precision.device):
             terms, norm = gradients(task, precision.place(batch), optimizer, precision, ranks)
     except DoesNotFit:
         optimizer.zero_grad(set_to_none=True)

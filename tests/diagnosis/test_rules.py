@@ -1,4 +1,4 @@
-"""Real small runs, one for each state that a run can be in: each gets its verdict and no other."""
+"""Real small runs, one for each state that a run can be in: each gets its diagnosis and no other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from coview.core.errors import InvalidValue
+from coview.core.figures import DIAGNOSES
 from coview.diagnosis.health import HealthFigures, measure
-from coview.diagnosis.verdict import EXIT_CODES, Option, Verdict, diverged, verdict
+from coview.diagnosis.rules import Diagnosis, diagnose, diverged
 
 SIDE, STEPS, HELD_OUT = 16, 210, 128
 TEMPERATURE = 0.2
@@ -96,8 +97,8 @@ class Outcome:
     history: dict[int, HealthFigures]
     parameter_change: float
 
-    def verdict(self) -> Verdict:
-        return verdict(
+    def diagnosis(self) -> Diagnosis:
+        return diagnose(
             self.history,
             steps_done=STEPS,
             steps_planned=STEPS,
@@ -147,13 +148,13 @@ def trained(
     return Outcome(history, float((end - start).norm() / start.norm()))
 
 
-def assert_says(found: Verdict, name: str, exit_code: int, words: str, option: str) -> None:
-    assert found.verdict == name
+def assert_says(found: Diagnosis, name: str, exit_code: int, words: str, field: str) -> None:
+    assert found.label == name
     assert found.exit_code == exit_code
     assert words in found.sentence
     assert "untrained" in found.sentence
     assert len(found.causes) <= 2
-    assert option in found.remedy
+    assert field in found.remedy
 
 
 @pytest.fixture(scope="module")
@@ -161,53 +162,53 @@ def healthy() -> Outcome:
     return trained()
 
 
-def test_verdict_of_a_healthy_run_is_learning(healthy: Outcome) -> None:
-    found = healthy.verdict()
+def test_diagnosis_of_a_healthy_run_is_learning(healthy: Outcome) -> None:
+    found = healthy.diagnosis()
     assert_says(found, "learning", 0, "Learning: ", "")
     assert found.causes == ()
     assert f"chance {1 / HELD_OUT:.1%}" in found.sentence
 
 
-def test_verdict_of_a_constant_output_is_collapsed() -> None:
-    found = trained(head=Constant).verdict()
-    assert_says(found, "collapsed", 4, "every image gets the same", Option.WARMUP_EPOCHS)
+def test_diagnosis_of_a_constant_output_is_collapsed() -> None:
+    found = trained(head=Constant).diagnosis()
+    assert_says(found, "collapsed", 4, "every image gets the same", "`warmup_epochs`")
     assert "dead" in found.causes[0]
 
 
-def test_verdict_of_a_constant_output_without_gradient_is_still_collapsed() -> None:
+def test_diagnosis_of_a_constant_output_without_gradient_is_still_collapsed() -> None:
     still = replace(trained(head=Constant, steps=0), parameter_change=0.0)
     later = {**still.history, STEPS: still.history[0]}
-    found = replace(still, history=later).verdict()
-    assert_says(found, "collapsed", 4, "every image gets the same", Option.WARMUP_EPOCHS)
+    found = replace(still, history=later).diagnosis()
+    assert_says(found, "collapsed", 4, "every image gets the same", "`warmup_epochs`")
 
 
-def test_verdict_of_unrelated_positives_is_collapsed_by_the_views() -> None:
-    found = trained(mis_ordered=True).verdict()
-    assert_says(found, "collapsed", 4, "every image gets the same", Option.STRENGTH)
+def test_diagnosis_of_unrelated_positives_is_collapsed_by_the_views() -> None:
+    found = trained(mis_ordered=True).diagnosis()
+    assert_says(found, "collapsed", 4, "every image gets the same", "`jitter_strength`")
     assert "share nothing" in found.causes[0]
 
 
-def test_verdict_of_unrelated_positives_under_batch_norm_is_chance() -> None:
-    found = trained(mis_ordered=True, head=standardized_projector).verdict()
-    assert_says(found, "at chance", 3, "do not match", Option.STRENGTH)
+def test_diagnosis_of_unrelated_positives_under_batch_norm_is_chance() -> None:
+    found = trained(mis_ordered=True, head=standardized_projector).diagnosis()
+    assert_says(found, "at chance", 3, "do not match", "`jitter_strength`")
 
 
-def test_verdict_of_a_rank_one_head_is_partly_collapsed() -> None:
-    found = trained(head=OneDirection).verdict()
-    assert_says(found, "dimensional collapse", 5, "about 1.0 of 32", Option.LEARNING_RATE)
+def test_diagnosis_of_a_rank_one_head_is_dimensional_collapse() -> None:
+    found = trained(head=OneDirection).diagnosis()
+    assert_says(found, "dimensional collapse", 5, "about 1.0 of 32", "`learning_rate`")
 
 
-def test_verdict_of_learning_rate_zero_is_unchanged() -> None:
+def test_diagnosis_of_learning_rate_zero_is_unchanged() -> None:
     run = trained(learning_rate=0.0)
     words = "Nothing has changed since initialization"
-    assert_says(run.verdict(), "unchanged", 6, words, Option.LEARNING_RATE)
-    killed = verdict(run.history, steps_done=STEPS, steps_planned=STEPS)
-    assert_says(killed, "unchanged", 6, "Nothing was gained", Option.LEARNING_RATE)
+    assert_says(run.diagnosis(), "unchanged", 6, words, "`learning_rate`")
+    killed = diagnose(run.history, steps_done=STEPS, steps_planned=STEPS)
+    assert_says(killed, "unchanged", 6, "Nothing was gained", "`learning_rate`")
 
 
-def test_verdict_of_identical_views_is_shortcut() -> None:
-    found = trained(view=unaltered).verdict()
-    assert_says(found, "shortcut", 7, "identical for 100% of the images", Option.STRENGTH)
+def test_diagnosis_of_identical_views_is_shortcut() -> None:
+    found = trained(view=unaltered).diagnosis()
+    assert_says(found, "shortcut", 7, "identical for 100% of the images", "`jitter_strength`")
 
 
 def figures(**changes: float) -> HealthFigures:
@@ -224,105 +225,111 @@ def figures(**changes: float) -> HealthFigures:
 UNTRAINED = figures(loss=5.5, feature_std_z=0.1, rank_h=8.0, rank_z=2.0, instance_accuracy_z=0.05)
 
 
-def judged(*reports: HealthFigures, planned: int = 1000, **options: int) -> Verdict:
-    """The verdict after reports that are 250 steps apart."""
+def diagnosed(*reports: HealthFigures, planned: int = 1000, **options: int) -> Diagnosis:
+    """The diagnosis after reports that are 250 steps apart."""
     history = {250 * i: report for i, report in enumerate(reports)}
-    return verdict(history, steps_done=max(history), steps_planned=planned, **options)
+    return diagnose(history, steps_done=max(history), steps_planned=planned, **options)
 
 
-def test_verdict_needs_two_hundred_steps() -> None:
+def test_diagnosis_needs_two_hundred_steps() -> None:
     history = {0: UNTRAINED, 100: figures(feature_std_z=0.0)}
-    found = verdict(history, steps_done=199, steps_planned=1000)
-    assert (found.verdict, found.exit_code) == ("too early", 0)
+    found = diagnose(history, steps_done=199, steps_planned=1000)
+    assert (found.label, found.exit_code) == ("too early", 0)
     assert "199 of 1,000" in found.sentence
-    assert Option.EPOCHS not in found.remedy
-    assert Option.EPOCHS in verdict(history, steps_done=100, steps_planned=100).remedy
+    assert "`epochs`" not in found.remedy
+    assert "`epochs`" in diagnose(history, steps_done=100, steps_planned=100).remedy
 
 
-def test_verdict_needs_a_report_after_training() -> None:
-    assert verdict({0: UNTRAINED}, steps_done=500, steps_planned=500).verdict == "too early"
+def test_diagnosis_needs_a_report_after_training() -> None:
+    assert diagnose({0: UNTRAINED}, steps_done=500, steps_planned=500).label == "too early"
 
 
-def test_verdict_needs_the_untrained_network() -> None:
+def test_diagnosis_needs_the_untrained_network() -> None:
     with pytest.raises(InvalidValue, match="step 0"):
-        verdict({10: UNTRAINED}, steps_done=500, steps_planned=500)
+        diagnose({10: UNTRAINED}, steps_done=500, steps_planned=500)
 
 
-def test_verdict_is_too_early_while_improving_long_before_the_end() -> None:
-    found = judged(UNTRAINED, figures(), planned=1000)
-    assert found.verdict == "too early"
+def test_diagnosis_is_too_early_while_improving_long_before_the_end() -> None:
+    found = diagnosed(UNTRAINED, figures(), planned=1000)
+    assert found.label == "too early"
     assert found.sentence.startswith("Too early to stop: 250 of 1,000 steps")
-    assert judged(UNTRAINED, figures(), planned=500).verdict == "learning"
-    assert judged(UNTRAINED, figures(), figures(), planned=5000).verdict == "learning"
+    assert diagnosed(UNTRAINED, figures(), planned=500).label == "learning"
+    assert diagnosed(UNTRAINED, figures(), figures(), planned=5000).label == "learning"
 
 
-def test_verdict_of_few_images_says_so() -> None:
+def test_diagnosis_of_few_images_says_so() -> None:
     for images in (15, 128):
         before, now = replace(UNTRAINED, images=images), figures(images=images)
-        found = judged(before, now, planned=500)
-        assert found.verdict == "learning"
-        assert ("Only 15 held-out images say so" in found.sentence) == (images == 15)
+        found = diagnosed(before, now, planned=500)
+        assert found.label == "learning"
+        assert ("This rests on 15 held-out images" in found.sentence) == (images == 15)
 
 
-def test_verdict_says_that_a_flat_loss_still_learns() -> None:
-    flat = judged(UNTRAINED, figures(), figures(loss=3.81, rank_h=21.0), planned=500)
-    assert flat.verdict == "learning"
+def test_diagnosis_says_that_a_flat_loss_still_learns() -> None:
+    flat = diagnosed(UNTRAINED, figures(), figures(loss=3.81, rank_h=21.0), planned=500)
+    assert flat.label == "learning"
     assert "although the loss is flat" in flat.sentence
-    done = judged(UNTRAINED, figures(), figures(loss=3.81, rank_h=20.1), planned=500)
+    done = diagnosed(UNTRAINED, figures(), figures(loss=3.81, rank_h=20.1), planned=500)
     assert "flat" not in done.sentence
-    jitter = judged(UNTRAINED, figures(), figures(instance_accuracy_z=0.42), planned=500)
+    jitter = diagnosed(UNTRAINED, figures(), figures(instance_accuracy_z=0.42), planned=500)
     assert "flat" not in jitter.sentence
 
 
 @pytest.mark.parametrize(
-    ("cue", "words"), [("color_instance_accuracy", "color"), ("thumbnail_instance_accuracy", "8 x 8")]
+    ("cue", "words"),
+    [("color_instance_accuracy", "color"), ("thumbnail_instance_accuracy", "8 x 8")],
 )
-def test_verdict_suspects_a_cue_that_solves_the_task(cue: str, words: str) -> None:
+def test_diagnosis_suspects_a_cue_that_solves_the_task(cue: str, words: str) -> None:
     solved = figures(loss=1.3, instance_accuracy_z=1.0)
-    found = judged(UNTRAINED, replace(solved, **{cue: 0.97}), planned=250)
-    assert_says(found, "shortcut", 7, words, Option.STRENGTH)
+    found = diagnosed(UNTRAINED, replace(solved, **{cue: 0.97}), planned=250)
+    assert_says(found, "shortcut", 7, words, "`jitter_strength`")
     assert "97%" in found.sentence
-    assert judged(UNTRAINED, solved, planned=250).verdict == "learning"
+    assert diagnosed(UNTRAINED, solved, planned=250).label == "learning"
 
 
 RANKS = (20.0, 18.0, 14.0, 9.0)
 
 
-def test_verdict_of_a_rank_that_halves_while_matching_no_better_is_partly_collapsed() -> None:
+def test_diagnosis_of_a_rank_that_halves_while_matching_no_better_is_dimensional_collapse() -> None:
     reports = [figures(rank_h=rank) for rank in RANKS]
-    assert_says(judged(UNTRAINED, *reports), "dimensional collapse", 5, "9.0 of 64", "")
-    better = [replace(report, instance_accuracy_z=0.4 + 0.05 * i) for i, report in enumerate(reports)]
-    assert judged(UNTRAINED, *better).verdict == "learning"
+    assert_says(diagnosed(UNTRAINED, *reports), "dimensional collapse", 5, "9.0 of 64", "")
+    better = [
+        replace(report, instance_accuracy_z=0.4 + 0.05 * i) for i, report in enumerate(reports)
+    ]
+    assert diagnosed(UNTRAINED, *better).label == "learning"
     # As of SimCLR with local crops in its last epochs: narrower, and matching no more often than
     # three reports before, but far more often than at its widest.
     annealed = [
-        replace(report, instance_accuracy_z=0.2 if i == 0 else 0.4) for i, report in enumerate(reports)
+        replace(report, instance_accuracy_z=0.2 if i == 0 else 0.4)
+        for i, report in enumerate(reports)
     ]
-    assert judged(UNTRAINED, *annealed).verdict == "learning"
+    assert diagnosed(UNTRAINED, *annealed).label == "learning"
     recovered = [*reports, figures(rank_h=9.5)]
-    assert judged(UNTRAINED, *recovered).verdict == "learning"
+    assert diagnosed(UNTRAINED, *recovered).label == "learning"
 
 
-def test_verdict_lets_labels_draw_the_rank_down_to_the_classes() -> None:
+def test_diagnosis_lets_labels_draw_the_rank_down_to_the_classes() -> None:
     reports = [figures(rank_z=rank) for rank in RANKS]
-    assert judged(UNTRAINED, *reports, classes=10).verdict == "learning"
-    assert judged(UNTRAINED, *reports, classes=30).verdict == "dimensional collapse"
+    assert diagnosed(UNTRAINED, *reports, classes=10).label == "learning"
+    assert diagnosed(UNTRAINED, *reports, classes=30).label == "dimensional collapse"
 
 
-def test_verdict_with_labels_counts_the_loss_where_views_match_no_more_often() -> None:
+def test_diagnosis_with_labels_counts_the_loss_where_views_match_no_more_often() -> None:
     nearer = figures(loss=5.0, instance_accuracy_z=0.05)
-    assert judged(UNTRAINED, nearer, planned=250, classes=10).verdict == "learning"
-    assert judged(UNTRAINED, nearer, planned=250).verdict == "unchanged"
+    assert diagnosed(UNTRAINED, nearer, planned=250, classes=10).label == "learning"
+    assert diagnosed(UNTRAINED, nearer, planned=250).label == "unchanged"
 
 
-def test_verdict_of_a_run_that_only_scatters_its_embeddings_is_unchanged() -> None:
+def test_diagnosis_of_a_run_that_only_scatters_its_embeddings_is_unchanged() -> None:
     # As measured of the small network at a learning rate of 1.
-    random_loss = figures(loss=4.99, feature_std_z=0.57, rank_h=6.2, rank_z=3.7, instance_accuracy_z=0.055)
-    found = judged(UNTRAINED, random_loss, planned=250)
-    assert_says(found, "unchanged", 6, "Nothing was gained", Option.LEARNING_RATE)
+    random_loss = figures(
+        loss=4.99, feature_std_z=0.57, rank_h=6.2, rank_z=3.7, instance_accuracy_z=0.055
+    )
+    found = diagnosed(UNTRAINED, random_loss, planned=250)
+    assert_says(found, "unchanged", 6, "Nothing was gained", "`learning_rate`")
 
 
-def test_verdict_of_a_supervised_run_sees_the_neighbors_accuracy() -> None:
+def test_diagnosis_of_a_supervised_run_sees_the_neighbors_accuracy() -> None:
     # As measured of cross-entropy on 3,000 photographs: the untrained network is nearer to the loss
     # of equal embeddings than one that has learned to tell classes apart.
     before, now = figures(loss=5.532, feature_std_z=0.071, instance_accuracy_z=0.016), figures(
@@ -333,58 +340,64 @@ def test_verdict_of_a_supervised_run_sees_the_neighbors_accuracy() -> None:
     for accuracies, expected in (
         ((0.165, 0.441), "learning"), ((0.165, 0.17), "unchanged"), (None, "unchanged"),
     ):  # fmt: skip
-        found = verdict(history, **options, classes=10, accuracies=accuracies)
-        assert found.verdict == expected
-    assert verdict(history, **options, accuracies=(0.165, 0.441)).verdict == "unchanged"
+        found = diagnose(history, **options, classes=10, accuracies=accuracies)
+        assert found.label == expected
+    assert diagnose(history, **options, accuracies=(0.165, 0.441)).label == "unchanged"
 
 
-def test_verdict_of_a_narrow_network_whose_views_match_is_not_collapsed() -> None:
+def test_diagnosis_of_a_narrow_network_whose_views_match_is_not_collapsed() -> None:
     narrow = figures(loss=5.53, feature_std_z=0.03, rank_z=1.6)
     start = replace(narrow, instance_accuracy_z=0.2)
-    assert judged(start, narrow, planned=250).verdict == "learning"
+    assert diagnosed(start, narrow, planned=250).label == "learning"
 
 
-def test_verdict_of_embeddings_that_are_not_finite_is_collapsed() -> None:
-    found = judged(UNTRAINED, figures(loss=math.nan, feature_std_z=math.nan), planned=250)
-    assert (found.verdict, found.exit_code) == ("collapsed", 4)
-    assert Option.LEARNING_RATE in found.remedy
+def test_diagnosis_of_embeddings_that_are_not_finite_is_collapsed() -> None:
+    found = diagnosed(UNTRAINED, figures(loss=math.nan, feature_std_z=math.nan), planned=250)
+    assert (found.label, found.exit_code) == ("collapsed", 4)
+    assert "`learning_rate`" in found.remedy
 
 
-def test_verdict_of_parameters_that_ran_away_for_nothing_is_diverged() -> None:
+def test_diagnosis_of_parameters_that_ran_away_for_nothing_is_diverged() -> None:
     # As measured at a learning rate of 1,000: more loss than unrelated embeddings have.
     far = figures(loss=6.1, feature_std_z=0.9, rank_h=3.5, instance_accuracy_z=0.015)
     for planned, history in ((250, {0: UNTRAINED, 250: far}), (40, {0: UNTRAINED, 40: far})):
         options = {"steps_done": planned, "steps_planned": planned, "parameter_change": 7000.0}
-        found = verdict(history, **options)
-        assert_says(found, "collapsed", 4, "Diverged: ", Option.LEARNING_RATE)
+        found = diagnose(history, **options)
+        assert_says(found, "collapsed", 4, "Diverged: ", "`learning_rate`")
         assert "7,000 times" in found.sentence
-        assert not verdict(history, **{**options, "parameter_change": 9.0}).sentence.startswith("D")
+        assert not diagnose(history, **{**options, "parameter_change": 9.0}).sentence.startswith(
+            "D"
+        )
         # Weights that BatchNorm makes scale-free may grow far while the network learns.
         history = {**history, planned: figures()}
-        assert verdict(history, **options).verdict in {"learning", "too early"}
+        assert diagnose(history, **options).label in {"learning", "too early"}
 
 
-def test_verdict_of_a_run_that_was_given_up_says_why() -> None:
-    found = diverged("10 steps in a row were refused", 12)
-    assert (found.verdict, found.exit_code, found.step) == ("collapsed", 4, 12)
-    assert "10 steps in a row were refused" in found.sentence
+def test_diagnosis_of_a_run_that_was_given_up_says_why() -> None:
+    found = diverged("10 steps in a row were skipped", 12)
+    assert (found.label, found.exit_code, found.step) == ("collapsed", 4, 12)
+    assert "10 steps in a row were skipped" in found.sentence
 
 
-def test_verdict_ignores_reports_after_the_step_it_is_asked_for(healthy: Outcome) -> None:
-    later = {**healthy.history, STEPS + 500: figures(feature_std_z=0.0, loss=5.54, instance_accuracy_z=0.0)}
-    found = verdict(later, steps_done=STEPS, steps_planned=STEPS)
-    assert found.verdict == "learning"
+def test_diagnosis_ignores_reports_after_the_step_it_is_asked_for(healthy: Outcome) -> None:
+    later = {
+        **healthy.history,
+        STEPS + 500: figures(feature_std_z=0.0, loss=5.54, instance_accuracy_z=0.0),
+    }
+    found = diagnose(later, steps_done=STEPS, steps_planned=STEPS)
+    assert found.label == "learning"
 
 
-def test_verdict_exit_codes_leave_the_shells_and_the_errors_codes_alone() -> None:
-    bad = [code for name, code in EXIT_CODES.items() if name not in {"learning", "too early"}]
+def test_diagnosis_exit_codes_leave_the_shells_and_the_errors_codes_alone() -> None:
+    codes = {label: entry.exit_code for label, entry in DIAGNOSES.items()}
+    bad = [code for label, code in codes.items() if label not in {"learning", "too early"}]
     assert len(set(bad)) == len(bad) == 5
     assert not {0, 1, 2} & set(bad)
-    assert EXIT_CODES["learning"] == EXIT_CODES["too early"] == 0
+    assert codes["learning"] == codes["too early"] == 0
 
 
-def test_verdict_becomes_the_json_of_a_run_folder() -> None:
-    found = judged(UNTRAINED, figures(), planned=250)
+def test_diagnosis_becomes_the_json_of_a_run_folder() -> None:
+    found = diagnosed(UNTRAINED, figures(), planned=250)
     assert found.to_json() == {
-        "verdict": "learning", "sentence": found.sentence, "causes": [], "remedy": "", "step": 250,
+        "label": "learning", "sentence": found.sentence, "causes": [], "remedy": "", "step": 250,
     }  # fmt: skip
