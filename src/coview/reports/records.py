@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,16 +99,16 @@ def read_record(folder: str | Path) -> Record:
         raise RunError(f"{folder} is not a readable run: {error}") from error
     damaged: list[str] = []
 
-    def read(reader: Callable[[], Value], default: Value) -> Value:
+    def read(reader: Callable[[], Value]) -> Value | None:
         try:
             return reader()
         except CoviewError as error:
             damaged.append(str(error).replace(f"{run.path}{os.sep}", ""))
-            return default
+            return None
 
-    rows = read(run.metrics, [])
-    evaluations = [read(lambda path=path: read_object(path), None)  # type: ignore[misc]
-                   for path in read(lambda: run.evaluation_paths, [])]  # fmt: skip
+    rows = read(run.metrics) or []
+    paths = read(lambda: run.evaluation_paths) or []
+    evaluations = [read(partial(read_object, path)) for path in paths]
     return Record(
         folder=run.path,
         kind=run.kind,
@@ -118,11 +119,11 @@ def read_record(folder: str | Path) -> Record:
         validation=_latest(rows, "validation"),
         events=[row for row in rows if row.get("kind") == "event"],
         skipped=[row for row in rows if row.get("kind") == "skipped"],
-        verdict=read(lambda: run.verdict, None) or {},
+        verdict=read(lambda: run.verdict or {}) or {},
         evaluations=[evaluation for evaluation in evaluations if evaluation],
-        quarantine=read(lambda: run.quarantine, []),
-        gallery=read(lambda: _read_gallery(run.gallery_path), {}),
-        views=read(lambda: read_content(run.views_path), None),
+        quarantine=read(lambda: run.quarantine) or [],
+        gallery=read(lambda: _read_gallery(run.gallery_path)) or {},
+        views=read(lambda: read_content(run.views_path)),
         damaged=damaged,
     )
 
