@@ -127,6 +127,7 @@ def test_report_is_accessible(good: tuple[Path, Outline]) -> None:
     drawings = [a for a in outline.named("svg") if a.get("aria-hidden") != "true"]
     assert all(drawing.get("aria-label") for drawing in drawings)
     identifiers = [a["id"] for _, a in outline.elements if a.get("id")]
+    assert all(a["aria-labelledby"] in identifiers for a in outline.named("section"))
     assert len(identifiers) == len(set(identifiers))
 
 

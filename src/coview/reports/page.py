@@ -110,7 +110,7 @@ _HARD = (
 
 def _section(name: str, title: str, content: Child) -> Markup:
     heading = tag("h2", title, id=f"{name}-title")
-    return tag("section", heading, content, id=name, aria_labeledby=f"{name}-title")
+    return tag("section", heading, content, id=name, aria_labelledby=f"{name}-title")
 
 
 def _optional(name: str, title: str, content: Child, lead: str) -> Section:
