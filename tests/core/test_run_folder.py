@@ -63,6 +63,13 @@ def test_kind_is_that_of_the_description(folder: Path) -> None:
     assert RunFolder(folder).kind == "finetune"
 
 
+def test_predictions_must_be_there(folder: Path) -> None:
+    with pytest.raises(RunError, match=r"photos has no predictions\.json"):
+        _ = RunFolder(folder).predictions
+    (folder / "predictions.json").write_text('{"predicted": [1, 0]}')
+    assert RunFolder(folder).predictions == {"predicted": [1, 0]}
+
+
 def test_metrics_skip_half_lines_and_what_is_no_object(folder: Path) -> None:
     rows = [{"kind": "step", "step": 1}, {"kind": "knn", "step": 1}, {"kind": "step", "step": 2}]
     lines = [

@@ -31,9 +31,9 @@ def make_finetune_run(
     accuracy = float(np.trace(confusion) / confusion.sum())
     _write(folder / "evaluation" / "finetune.json", _evaluation(names, confusion))
     _write(folder / "verdict.json", {
-        "label": "learning", "step": 600, "causes": [], "remedy": "",
-        "sentence": f"Fine-tuned: {accuracy:.1%} of the test images are classified correctly, "
-                    "8.3 points above the linear probe. Raise `epochs` for more.",
+        "label": "learned", "step": 600, "causes": [], "remedy": "",
+        "sentence": f"Learned: {accuracy:.1%} of 1,200 test images are classified correctly "
+                    "(linear probe 79.1 %, from scratch 63.8 %). Raise `epochs` for more.",
     })  # fmt: skip
     return folder
 
@@ -46,11 +46,12 @@ def _write(path: Path, value: object) -> None:
 def _description(names: list[str]) -> dict[str, Any]:
     return {
         "kind": "finetune", "coview": "0.1.0", "created": "2026-11-23T20:11:05+00:00",
-        "name": "finetune", "command": "coview finetune runs/photos labeled/ --labels 10%",
-        "recipe": {"type": "FinetuneRecipe", "epochs": 30, "batch_size": 64, "layers": 1,
+        "name": "finetune-cpu", "command": "coview finetune runs/photos labeled/ --labels 10%",
+        "recipe": {"type": "Recipe", "epochs": 30, "batch_size": 64, "layers": 1,
                    "optimizer": {"type": "OptimizerSpec", "name": "sgd", "learning_rate": 0.05}},
-        "hash": "0a6a84d0c1f4e5b2", "encoder": "resnet18", "weights": "runs/photos",
-        "data": {"source": "labeled/", "images": 1200, "validation": 240, "test": 1200,
+        "hash": "0a6a84d0c1f4e5b2", "encoder": "resnet18", "start": {"type": "Start", "path": "runs/photos"},
+        "baselines": True,
+        "data": {"source": "labeled/", "images": 1200, "held_out": 1200,
                  "fingerprint": "c8e1a5d09b7f42f6", "class_names": names},
         "environment": {"python": "3.11.9", "torch": "2.11.0", "device": "cpu"},
         "plan": ["One layer of the projection head is kept (SimCLRv2, section 3.2)."],
@@ -60,7 +61,10 @@ def _description(names: list[str]) -> dict[str, Any]:
 
 
 def _write_metrics(path: Path, last: int, classes: int, rng: np.random.Generator) -> None:
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [
+        {"kind": "validation", "step": 0, "epoch": 0, "accuracy": 0.09, "train_accuracy": 0.1,
+         "loss": math.log(classes), "images": 1200},
+    ]  # fmt: skip
     for step in range(4, last + 1, 4):
         progress = 1 - math.exp(-5 * step / 600)
         rows.append({
@@ -74,7 +78,7 @@ def _write_metrics(path: Path, last: int, classes: int, rng: np.random.Generator
                 "kind": "validation", "step": step, "epoch": step / 20,
                 "accuracy": 0.09 + 0.79 * progress + float(rng.normal(0, 0.008)),
                 "train_accuracy": 0.1 + 0.88 * progress,
-                "loss": math.log(classes) * (1 - 0.8 * progress),
+                "loss": math.log(classes) * (1 - 0.8 * progress), "images": 1200,
             })  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -89,11 +93,11 @@ def _confusion(classes: int, per_class: int, rng: np.random.Generator) -> np.nda
 def _evaluation(names: list[str], confusion: np.ndarray) -> dict[str, Any]:
     images = confusion.sum(1)
     return {
-        "protocol": "finetune", "card": {"selection": "last epoch", "seeds": [0]},
+        "protocol": "finetune", "card": {"selection": "none: the last epoch counts", "label_draw": 0},
         "data": {"source": "labeled/", "train": 1200, "test": 1200},
         "created": "2026-11-23T20:31:40+00:00",
         "results": [
-            {"subject": subject, "metric": "accuracy", "value": value, "layer": "h",
+            {"subject": subject, "metric": "accuracy", "value": value, "layer": "logits",
              "interval": [value - 0.021, value + 0.019], "test_images": int(images.sum()),
              "setting": {}}
             for subject, value in ACCURACIES.items()

@@ -50,8 +50,8 @@ def test_finetune_report_has_the_sections_that_it_can_fill(outline: Outline) -> 
 
 def test_finetune_report_begins_with_sentence_and_accuracies(outline: Outline) -> None:
     start = plain(outline.text[: outline.text.index("Largest confusions")])
-    for words in ("Fine-tuned", "of the test images are classified correctly", "Raise epochs for",
-                  "Fine-tuning run of finetune", "resnet18", "87.4 %", "79.1 %", "63.8 %",
+    for words in ("Learned", "of 1,200 test images are classified correctly", "Raise epochs for",
+                  "Fine-tuning run of finetune-cpu", "resnet18", "87.4 %", "79.1 %", "63.8 %",
                   "finished after 600 steps"):  # fmt: skip
         assert words in start, words
 
@@ -88,6 +88,17 @@ def test_shades_grow_with_the_share_of_the_row(tmp_path: Path) -> None:
     assert re.findall('class="(right|wrong|zero)"', body) == ["right", "wrong", "zero", "right"]
 
 
+def test_classes_without_test_images_have_no_accuracy(tmp_path: Path) -> None:
+    folder = make_finetune_run(tmp_path, classes=2)
+    classes = [
+        {"name": "a", "images": 40, "accuracy": 0.75},
+        {"name": "b", "images": 0, "accuracy": None},
+    ]
+    change(folder / "evaluation" / "finetune.json", per_class=classes)
+    page = write_report(folder).read_text("utf-8")
+    assert cells(page, "Accuracy of each class") == [["a", "40", "75.0 %"], ["b", "0", "\u2013"]]
+
+
 def test_largest_confusions_are_sorted_and_in_words(tmp_path: Path) -> None:
     folder = make_finetune_run(tmp_path, classes=3)
     confusion = [[40, 10, 0], [0, 99, 1], [20, 5, 25]]
@@ -108,10 +119,10 @@ def test_many_classes_have_no_matrix_but_a_table_and_confusions(tmp_path: Path) 
 def test_curves_hold_validation_and_training(folder: Path) -> None:
     record = read_record(folder)
     chart = accuracy_chart(record)
-    assert [line.name for line in chart.lines] == ["validation", "training"]
+    assert [line.name for line in chart.lines] == ["held out", "training"]
     assert chart.lines[0].points[1] == [row["accuracy"] for row in record.validation]
     assert [(level.name, level.height) for level in chart.levels] == [("chance level", 1 / 12)]
-    assert [line.name for line in loss_chart(record).lines] == ["loss", "validation"]
+    assert [line.name for line in loss_chart(record).lines] == ["loss", "held out"]
 
 
 def test_running_finetune_has_curves_and_no_accuracy_yet(tmp_path: Path) -> None:

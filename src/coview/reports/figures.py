@@ -27,13 +27,13 @@ REFERENCES = {
 
 
 def loss_chart(record: Record) -> Chart:
-    """The training loss between chance level and lower bound, and the validation loss."""
+    """The training loss between chance level and lower bound, and the loss on held-out images."""
     levels = [
         (CHANCE_LEVEL, record.description.get("chance_level")),
         (LOWER_BOUND, record.description.get("lower_bound")),
     ]
     heights = [(name, height) for name, value in levels if (height := number(value)) is not None]
-    validation = _points(record, record.validation, "loss")
+    held_out = _points(record, record.validation, "loss")
     notes = {
         CHANCE_LEVEL: "chance level: the loss without any learning",
         LOWER_BOUND: "lower bound: an estimate of the lowest loss in practice",
@@ -43,7 +43,7 @@ def loss_chart(record: Record) -> Chart:
         note="; ".join(notes[name] for name, _ in heights),
         lines=[
             Line(name="loss", points=_points(record, record.steps, "loss"), noisy=True),
-            *([Line(name="validation", points=validation, dots=True)] if validation[0] else []),
+            *([Line(name="held out", points=held_out, dots=True)] if held_out[0] else []),
         ],
         levels=tuple(Level(name=name, height=height) for name, height in heights),
         x_label=axis(record),
@@ -66,16 +66,16 @@ def knn_chart(record: Record) -> Chart:
 
 
 def accuracy_chart(record: Record) -> Chart:
-    """Accuracy of a classifier on validation and training images, measured while training."""
+    """Accuracy of a classifier on held-out and training images, measured while training."""
     rows = record.validation
     lines = [
         Line(name=name, points=points, dots=True)
-        for name, key in (("validation", "accuracy"), ("training", "train_accuracy"))
+        for name, key in (("held out", "accuracy"), ("training", "train_accuracy"))
         if (points := _points(record, rows, key))[0]
     ]
     return Chart(
         title="Accuracy while training",
-        note="on validation images and on training images",
+        note="on held-out images and on training images",
         lines=lines,
         levels=_class_chance(record),
         x_label=axis(record),

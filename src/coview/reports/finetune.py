@@ -106,12 +106,11 @@ def _class_table(evaluation: dict[str, Any]) -> Markup | None:
         (
             tag("bdi", str(item.get("name", "?"))),
             count(images),
-            [_track(accuracy), percent(accuracy)],
+            MISSING if accuracy is None else [_track(accuracy), percent(accuracy)],
         )
         for item in (classes if isinstance(classes, list) else [])
-        if isinstance(item, dict)
-        and (images := number(item.get("images"))) is not None
-        and (accuracy := number(item.get("accuracy"))) is not None
+        if isinstance(item, dict) and (images := number(item.get("images"))) is not None
+        for accuracy in [number(item.get("accuracy"))]
     ]
     return cut_table(("class", "test images", "accuracy"), rows, numeric=(1, 2)) if rows else None
 
