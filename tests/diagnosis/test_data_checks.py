@@ -18,7 +18,7 @@ from coview.diagnosis.data_checks import (
     DataCheck,
     DataReport,
     Finding,
-    doctor_data,
+    check_data,
     is_gray,
 )
 from coview.embeddings.duplicates import descriptor, exact_groups, near_pairs, thumbnail
@@ -70,7 +70,7 @@ def test_broken_counts_the_files_left_out() -> None:
     assert found is not None
     assert found.level == "note"
     assert "2 files (0.7%)" in found.sentence
-    assert "  a.jpg: truncated\n  b.jpg: not an image" in doctor_data(two).render_text()
+    assert "  a.jpg: truncated\n  b.jpg: not an image" in check_data(two).render_text()
     many = replace(store, quarantine=tuple((f"{i}.jpg", "truncated") for i in range(4)))
     worse = data_checks.check_broken(data_of(many))
     assert worse is not None
@@ -92,7 +92,7 @@ def test_sizes_counts_short_sides_and_long_shapes() -> None:
 def test_sizes_of_equal_images_and_of_those_that_were_made_smaller() -> None:
     store = store_from_arrays([np.zeros((40, side, 3), np.uint8) for side in (50, 60)])
     assert data_checks.check_sizes(data_of(store)).sentence == "All short sides are 40 px."
-    shrunk = doctor_data(store, kept_at=40)
+    shrunk = check_data(store, kept_at=40)
     assert "All short sides are 40 px or more." in shrunk.render_text()
     assert shrunk.figures["short_sides"] == {">= 32": 2}
 
@@ -276,9 +276,9 @@ def test_proposal_is_left_out_where_pretrain_would_refuse() -> None:
     assert data_checks.check_recipe(data_of(pictures(3))) is None
 
 
-def test_doctor_data_runs_every_check_and_prints_each_finding_with_its_fix() -> None:
+def test_check_data_runs_every_check_and_prints_each_finding_with_its_fix() -> None:
     store = store_from_arrays([picture(i) for i in range(40)] + [picture(3)], source="photos")
-    report = doctor_data(store)
+    report = check_data(store)
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))
     names = {finding["name"] for finding in read["findings"]}
     absent = {"broken", "classes"}
@@ -290,11 +290,11 @@ def test_doctor_data_runs_every_check_and_prints_each_finding_with_its_fix() -> 
         assert finding.fix in text
         assert bool(finding.fix) == (finding.level != "good")
     assert report.exit_code == 1
-    assert doctor_data(store).to_json() == report.to_json()
+    assert check_data(store).to_json() == report.to_json()
 
 
-def test_doctor_data_of_a_sample_does_not_judge_the_number_of_images() -> None:
-    names = {finding.name for finding in doctor_data(pictures(40), sampled=True).findings}
+def test_check_data_of_a_sample_does_not_judge_the_number_of_images() -> None:
+    names = {finding.name for finding in check_data(pictures(40), sampled=True).findings}
     assert not names & {"count", "recipe"}
     assert "sizes" in names
 
@@ -308,7 +308,7 @@ def test_data_report_without_a_problem_exits_with_zero() -> None:
     )
 
 
-def test_doctor_data_refuses_a_source_without_images() -> None:
+def test_check_data_refuses_a_source_without_images() -> None:
     empty = pictures(1).subset(np.zeros(0, np.int64))
     with pytest.raises(DataError, match="no image that can be read"):
-        doctor_data(empty)
+        check_data(empty)

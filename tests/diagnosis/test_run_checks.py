@@ -13,7 +13,7 @@ import pytest
 from coview.core.errors import InvalidValue, RunError
 from coview.core.files import append_line, write_json
 from coview.diagnosis.health import HealthFigures
-from coview.diagnosis.run_checks import doctor_run, supervised_classes
+from coview.diagnosis.run_checks import check_run, supervised_classes
 
 LEARNED = HealthFigures(
     images=256, width_h=64, width_z=32, loss=3.8, chance_level=5.54, random_loss=5.94, lower_bound=1.27,
@@ -56,20 +56,20 @@ def add_step(folder: Path, step: int, wait_share: float = 0.02) -> None:
     )
 
 
-def test_doctor_run_takes_the_recorded_verdict_of_a_run_that_ended(tmp_path: Path) -> None:
+def test_check_run_takes_the_recorded_verdict_of_a_run_that_ended(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
     write_json(run / "verdict.json", ENDED)
-    report = doctor_run(run)
+    report = check_run(run)
     assert report.ended
     assert report.sentence == "Learning: as recorded."
     assert (report.step, report.total_steps, report.exit_code) == (400, 400, 0)
 
 
-def test_doctor_run_judges_a_killed_run_from_its_metrics(tmp_path: Path) -> None:
+def test_check_run_judges_a_killed_run_from_its_metrics(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, DEAD, DEAD)
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write('{"kind": "step", "st')
-    report = doctor_run(run)
+    report = check_run(run)
     assert not report.ended
     assert (report.label, report.exit_code) == ("collapsed", 4)
     assert "every image gets the same embedding" in report.sentence
@@ -77,29 +77,29 @@ def test_doctor_run_judges_a_killed_run_from_its_metrics(tmp_path: Path) -> None
     assert "`warmup_epochs`" in report.remedy
 
 
-def test_doctor_run_judges_anew_a_run_that_went_on_after_its_verdict(tmp_path: Path) -> None:
+def test_check_run_judges_anew_a_run_that_went_on_after_its_verdict(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, DEAD)
     write_json(run / "verdict.json", {**ENDED, "step": 200})
-    report = doctor_run(run)
+    report = check_run(run)
     assert (report.label, report.ended) == ("collapsed", False)
 
 
-def test_doctor_run_lets_the_later_line_of_a_step_stand(tmp_path: Path) -> None:
+def test_check_run_lets_the_later_line_of_a_step_stand(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, DEAD)
     line = {"kind": "health", "step": 400, "epoch": 2, "figures": LEARNED.to_json()}
     append_line(run / "metrics.jsonl", line)
-    assert doctor_run(run).label == "learning"
+    assert check_run(run).label == "learning"
 
 
-def test_doctor_run_uses_the_recorded_change_of_the_parameters(tmp_path: Path) -> None:
+def test_check_run_uses_the_recorded_change_of_the_parameters(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
     line = {"kind": "health", "step": 400, "figures": LEARNED.to_json(), "parameter_change": 0.0}
     append_line(run / "metrics.jsonl", line)
-    assert (doctor_run(run).label, doctor_run(run).exit_code) == ("unchanged", 6)
+    assert (check_run(run).label, check_run(run).exit_code) == ("unchanged", 6)
 
 
-def test_doctor_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) -> None:
-    text = doctor_run(make_run(tmp_path / "run", UNTRAINED, DEAD, DEAD)).render_text()
+def test_check_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) -> None:
+    text = check_run(make_run(tmp_path / "run", UNTRAINED, DEAD, DEAD)).render_text()
     lines = text.splitlines()
     assert lines[0].startswith("Collapsed: ")
     assert lines[1].startswith("  Likely cause: ")
@@ -108,79 +108,92 @@ def test_doctor_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) ->
     assert lines[5].split()[-3:] == ["step", "400", "untrained"]
 
 
-def test_doctor_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) -> None:
-    report = doctor_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED))
-    row = next(line for line in report.render_text().splitlines() if "Instance accuracy of z" in line)
+def test_check_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) -> None:
+    report = check_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED))
+    row = next(
+        line for line in report.render_text().splitlines() if "Instance accuracy of z" in line
+    )
     assert row.split()[-2:] == ["41.2%", "5.0%"]
     assert report.figures["rank_h"] == (20.0, 8.0)
     assert (report.health_step, report.images) == (400, 256)
 
 
-def test_doctor_run_lists_whole_checkpoints_in_order(tmp_path: Path) -> None:
+def test_check_run_lists_complete_checkpoints_in_order(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
-    assert "No whole checkpoint" in doctor_run(run).render_text()
-    for step, whole in ((400, True), (200, True), (300, False)):
+    assert "There is no complete checkpoint." in check_run(run).render_text()
+    for step, complete in ((400, True), (200, True), (300, False)):
         folder = run / "checkpoints" / f"step-{step:08d}"
         folder.mkdir(parents=True)
-        if whole:
+        if complete:
             (folder / "END").write_text("0")
-    report = doctor_run(run)
+    report = check_run(run)
     assert report.checkpoints == ("step-00000200", "step-00000400")
     assert "Checkpoints: step-00000200, step-00000400." in report.render_text()
 
 
-def test_doctor_run_lists_skipped_steps(tmp_path: Path) -> None:
+def test_check_run_lists_skipped_steps(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
-    assert doctor_run(run).notes == ()
+    assert check_run(run).notes == ()
     for step in (31, 390):
         line = {"kind": "skipped", "step": step, "ids": [5, 6], "reason": "loss is inf"}
         append_line(run / "metrics.jsonl", line)
-    (note,) = doctor_run(run).notes
+    (note,) = check_run(run).notes
     assert note.startswith("Skipped steps: 2, the last at step 390 (loss is inf; images 5, 6)")
 
 
-def test_doctor_run_says_when_the_device_waits_for_images(tmp_path: Path) -> None:
+def test_check_run_says_when_the_device_waits_for_images(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
     for step in range(401, 421):
         add_step(run, step, wait_share=0.38)
-    (note,) = doctor_run(run).notes
+    (note,) = check_run(run).notes
     assert note.startswith("Data-bound: a step waits 38% of its time")
     assert "`workers`" in note
 
 
-def test_doctor_run_of_a_young_run_is_too_early(tmp_path: Path) -> None:
+def test_check_run_of_a_young_run_is_too_early(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED)
     add_step(run, 40)
-    report = doctor_run(run)
+    report = check_run(run)
     assert (report.label, report.exit_code) == ("too early", 0)
     assert "40 of 400 steps" in report.sentence
 
 
-def test_doctor_run_of_a_run_without_metrics_still_says_so(tmp_path: Path) -> None:
-    report = doctor_run(make_run(tmp_path / "run"))
+def test_check_run_of_a_run_without_metrics_is_too_early(tmp_path: Path) -> None:
+    report = check_run(make_run(tmp_path / "run"))
     assert (report.label, report.figures) == ("too early", {})
-    assert "Nothing to judge yet" in report.render_text()
+    assert "no figures of the untrained network" in report.render_text()
 
 
-def test_doctor_run_report_is_json(tmp_path: Path) -> None:
+def test_check_run_reads_a_fine_tuning_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", kind="finetune")
+    add_step(run, 400)
+    report = check_run(run)
+    assert (report.label, report.ended) == ("too early", False)
+    assert "no verdict yet" in report.render_text()
+    write_json(run / "verdict.json", {**ENDED, "label": "fine-tuned", "sentence": "Fine-tuned."})
+    report = check_run(run)
+    assert (report.label, report.ended, report.exit_code) == ("fine-tuned", True, 0)
+
+
+def test_check_run_report_is_json(tmp_path: Path) -> None:
     broken = replace(LEARNED, feature_std_z=math.nan, loss=math.nan)
-    report = doctor_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, broken))
+    report = check_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, broken))
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert read["label"] == report.label == "collapsed"
     assert read["figures"]["feature_std_z"] == {"now": None, "untrained": 0.1}
 
 
-def test_doctor_run_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:
+def test_check_run_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"not a run: it has no run\.json"):
-        doctor_run(tmp_path)
+        check_run(tmp_path)
 
 
-def test_doctor_run_names_figures_that_an_older_version_lacks(tmp_path: Path) -> None:
+def test_check_run_names_figures_that_an_older_version_lacks(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED)
     line = {"kind": "health", "step": 200, "figures": {"loss": 4.0}}
     append_line(run / "metrics.jsonl", line)
     with pytest.raises(InvalidValue, match="lack images"):
-        doctor_run(run)
+        check_run(run)
 
 
 def test_supervised_classes_counts_them_for_methods_that_need_labels() -> None:

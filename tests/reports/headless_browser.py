@@ -1,4 +1,4 @@
-"""A page in headless Chromium, spoken to through its debugging pipe; needs no package."""
+"""A page in headless Chromium, controlled through its debugging pipe; needs no package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-dev-shm-usage", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
     "--remote-debugging-pipe",
 )  # fmt: skip
-# Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
+# Chromium reads commands from descriptor 3 and writes replies to descriptor 4.
 LAUNCH = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
     "os.execv(sys.argv[3], sys.argv[3:])"
@@ -48,16 +48,16 @@ class Browser:
     def call(
         self, method: str, session: str | None, take: Callable[[Event], None], **parameters: Any
     ) -> Event:
-        """The answer to one command; events that arrive before it go to ``take``."""
+        """The result of one command; events that arrive before it go to ``take``."""
         self.calls += 1
         message = {"id": self.calls, "method": method, "params": parameters}
         if session:
             message["sessionId"] = session
         os.write(self.writing, json.dumps(message).encode() + b"\0")
-        while (answer := self.receive()).get("id") != self.calls:
-            take(answer)
-        assert "error" not in answer, (method, answer["error"])
-        return answer["result"]
+        while (reply := self.receive()).get("id") != self.calls:
+            take(reply)
+        assert "error" not in reply, (method, reply["error"])
+        return reply["result"]
 
     def receive(self, seconds: float = 30) -> Event:
         deadline = time.monotonic() + seconds
@@ -65,7 +65,7 @@ class Browser:
             left = max(0, deadline - time.monotonic())
             ready, _, _ = select.select([self.reading], [], [], left)
             chunk = os.read(self.reading, 1 << 20) if ready else b""
-            assert chunk, "the browser did not answer"
+            assert chunk, "the browser did not reply"
             self.pending += chunk
         message, self.pending = self.pending.split(b"\0", 1)
         return json.loads(message)
@@ -87,8 +87,8 @@ class Browser:
 
 
 class Page:
-    """One tab. ``errors`` are what the console and the page complained of, ``requests`` every
-    address that was asked for but for data URIs."""
+    """One tab. ``errors`` are the errors of console and page, ``requests`` the requested addresses
+    without data URIs."""
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
@@ -115,11 +115,11 @@ class Page:
         return self.browser.call(method, self.session, self.take, **parameters)
 
     def run(self, script: str) -> Any:
-        answer = self.call(
+        reply = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     def point(self, x: float, y: float) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
@@ -129,22 +129,26 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(answer["data"]))
+        reply = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(reply["data"]))
 
     def take(self, event: Event) -> None:
-        method, found = event.get("method", ""), event.get("params", {})
+        method, parameters = event.get("method", ""), event.get("params", {})
         if event.get("sessionId") != self.session:
             return
         self.events.append(method)
-        if method == "Runtime.consoleAPICalled" and found["type"] in ("error", "assert", "warning"):
-            self.errors.append(" ".join(str(a.get("value")) for a in found["args"]))
+        if method == "Runtime.consoleAPICalled" and parameters["type"] in (
+            "error",
+            "assert",
+            "warning",
+        ):
+            self.errors.append(" ".join(str(a.get("value")) for a in parameters["args"]))
         elif method == "Runtime.exceptionThrown":
-            self.errors.append(found["exceptionDetails"]["text"])
-        elif method == "Log.entryAdded" and found["entry"]["level"] in ("error", "warning"):
-            self.errors.append(found["entry"]["text"])
+            self.errors.append(parameters["exceptionDetails"]["text"])
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
+            self.errors.append(parameters["entry"]["text"])
         elif method == "Network.requestWillBeSent":
-            url = found["request"]["url"]
+            url = parameters["request"]["url"]
             self.requests += [] if url.startswith("data:") else [url]
 
 

@@ -22,7 +22,7 @@ def make_run(
     steps = epochs * 25
     _json(folder / "run.json", _description(name, epochs, steps, labels))
     _metrics(folder / "metrics.jsonl", epochs, int(steps * finished), labels, rng)
-    _json(folder / "verdict.json", _verdict(verdict, int(steps * finished)))
+    _json(folder / "verdict.json", _diagnosis(verdict, int(steps * finished)))
     (folder / "quarantine.jsonl").write_text(
         "".join(
             json.dumps({"file": file, "reason": reason}) + "\n"
@@ -56,7 +56,7 @@ def _description(name: str, epochs: int, steps: int, labels: bool) -> dict[str, 
         "optimizer": {"type": "OptimizerSpec", "name": "lars", "learning_rate": 0.6,
                       "momentum": 0.9, "weight_decay": 1e-06},
         "schedule": {"type": "ScheduleSpec", "kind": "cosine", "warmup_epochs": 4},
-        "batch": 512, "epochs": epochs, "seed": 0,
+        "batch_size": 512, "epochs": epochs, "seed": 0,
     }  # fmt: skip
     return {
         "coview": "0.1.0", "created": "2026-11-23T18:04:11+00:00", "name": name,
@@ -116,37 +116,37 @@ def _health(
         return value + float(rng.normal(0, size))
 
     return {"kind": "health", "step": step, "epoch": epoch, "figures": {
-        "loss": noisy(6.81 - 1.5 * progress, 0.02), "spread": noisy(0.31 + 0.62 * progress, 0.01),
-        "spread_h": noisy(0.22 + 0.33 * progress, 0.01),
+        "loss": noisy(6.81 - 1.5 * progress, 0.02), "feature_std_z": noisy(0.31 + 0.62 * progress, 0.01),
+        "feature_std_h": noisy(0.22 + 0.33 * progress, 0.01),
         "rank_h": noisy(14.2 + 70 * progress, 1.1), "rank_z": noisy(9.7 + 62 * progress, 1.0),
         "alignment": noisy(0.21 + 0.3 * progress * (1.4 - progress), 0.01),
         "uniformity": noisy(-0.6 - 2.7 * progress, 0.03),
-        "retrieval": min(1.0, noisy(0.132 + 0.61 * progress, 0.012)),
-        "positive_cosine": noisy(0.9 - 0.12 * progress, 0.006),
-        "negative_cosine": noisy(0.83 - 0.8 * progress, 0.008), "images": 1280,
-        "retrieval_h": min(1.0, noisy(0.121 + 0.5 * progress, 0.012)),
-        "width_h": 256, "width_z": 128, "chance_level": 7.847, "scattered": 7.863, "lower_bound": 5.881,
-        "identical_views": 0.0, "color_retrieval": 0.102, "thumbnail_retrieval": 0.161,
+        "instance_accuracy_z": min(1.0, noisy(0.132 + 0.61 * progress, 0.012)),
+        "mean_positive_similarity": noisy(0.9 - 0.12 * progress, 0.006),
+        "mean_negative_similarity": noisy(0.83 - 0.8 * progress, 0.008), "images": 1280,
+        "instance_accuracy_h": min(1.0, noisy(0.121 + 0.5 * progress, 0.012)),
+        "width_h": 256, "width_z": 128, "chance_level": 7.847, "random_loss": 7.863, "lower_bound": 5.881,
+        "identical_views": 0.0, "color_instance_accuracy": 0.102, "thumbnail_instance_accuracy": 0.161,
     }}  # fmt: skip
 
 
-def _verdict(kind: str, step: int) -> dict[str, object]:
+def _diagnosis(label: str, step: int) -> dict[str, object]:
     sentences = {
         "learning": ("Learning: views find their partners in 74 % of held-out images "
                      "(untrained 13 %, chance 0.08 %), and 84 of 256 directions are used."),
-        "chance_level": "At chance: every image gets the same embedding (loss 6.93 = ln 1023).",
-        "collapsed": "Collapsed: all views agree because all images agree (spread 0.01).",
-        "dimensional collapse": "Partly collapsed: about 6 of 256 directions are used.",
+        "at chance": "At chance: every image gets the same embedding (loss 6.93 = ln 1023).",
+        "collapsed": "Collapsed: all views agree because all images agree (feature std 0.01).",
+        "dimensional collapse": "Dimensional collapse: about 6 of 256 directions are used.",
         "unchanged": "Nothing has changed since initialization: the encoder is still random.",
         "shortcut": "Shortcut suspected: the color histogram alone matches 97 % of the views.",
         "too early": "Too early to judge: 120 steps taken, 200 are needed.",
     }  # fmt: skip
-    well = kind in ("learning", "too early")
+    well = label in ("learning", "too early")
     return {
-        "verdict": kind, "sentence": sentences[kind], "step": step,
+        "label": label, "sentence": sentences[label], "step": step,
         "causes": [] if well else ["The learning rate rises without a warm-up.",
                                    "The head ends in a layer that gives a constant."],
-        "remedy": "" if well else "Start again with --warmup-epochs 10 --learning-rate 0.3.",
+        "remedy": "" if well else "Start again with a longer `warmup_epochs` (10) and `learning_rate` 0.3.",
     }  # fmt: skip
 
 

@@ -24,8 +24,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with started() as found:
-        yield found
+    with started() as process:
+        yield process
 
 
 def edited(report: Path, folder: Path, before: str, after: str) -> Path:
@@ -173,6 +173,6 @@ def test_map_can_show_pictures_for_marks(browser: Browser, report: Path) -> None
 
 def test_report_policy_forbids_a_request_by_script(browser: Browser, report: Path) -> None:
     with browser.opened(report) as page:
-        answer = page.run("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')")
-        assert answer == "skipped"
+        outcome = page.run("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'blocked')")
+        assert outcome == "blocked"
         assert any("Content Security Policy" in error for error in page.errors)

@@ -1,4 +1,4 @@
-"""Numbers as a person writes them."""
+"""Numbers and JSON values as text for a person."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_script_data_cannot_end_its_element() -> None:
     assert "<!--" not in text
 
 
-def test_recipe_rows_tell_equal_items_once() -> None:
+def test_recipe_rows_show_equal_items_once() -> None:
     crop = {"type": "Crop", "area": 0.2}
     rows = list(recipe_rows({"type": "R", "views": [crop, crop, {"type": "Crop"}], "seed": 0}))
     assert rows == [

@@ -12,8 +12,8 @@ from PIL import Image
 from report_run import make_run
 
 from coview.reports import write_report
-from coview.reports.gallery import GROUPS, group_labels, shape_path
-from coview.reports.pictures import image_uri, picture_uri, sheet
+from coview.reports.gallery import MAX_GROUPS, group_labels, shape_path
+from coview.reports.pictures import image_uri, make_sheet, picture_uri
 
 
 def decoded(uri: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def decoded(uri: str) -> np.ndarray:
 @pytest.mark.parametrize("number", [1, 2, 9, 10, 17])
 def test_sheet_holds_every_thumbnail_in_its_place(number: int) -> None:
     thumbnails = np.random.default_rng(0).integers(0, 256, (number, 5, 5, 3), dtype=np.uint8)
-    pixels, columns = sheet(thumbnails)
+    pixels, columns = make_sheet(thumbnails)
     for i in range(number):
         row, column = divmod(i, columns)
         cell = pixels[row * 5 : row * 5 + 5, column * 5 : column * 5 + 5]
@@ -32,9 +32,9 @@ def test_sheet_holds_every_thumbnail_in_its_place(number: int) -> None:
 
 def test_image_uri_keeps_the_picture() -> None:
     pixels = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
-    found = decoded(image_uri(pixels))
-    assert found.shape == pixels.shape
-    assert np.abs(found.astype(int) - pixels).mean() < 3
+    image = decoded(image_uri(pixels))
+    assert image.shape == pixels.shape
+    assert np.abs(image.astype(int) - pixels).mean() < 3
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -72,8 +72,11 @@ def test_group_labels_follow_the_classes() -> None:
 def test_group_labels_keep_the_frequent_classes() -> None:
     labels = np.repeat(np.arange(40), np.arange(40, 0, -1))
     groups, titles = group_labels(labels, [])
-    assert titles == [*(f"class {k}" for k in range(GROUPS)), f"{40 - GROUPS} other classes"]
-    assert (groups == np.minimum(labels, GROUPS)).all()
+    assert titles == [
+        *(f"class {k}" for k in range(MAX_GROUPS)),
+        f"{40 - MAX_GROUPS} other classes",
+    ]
+    assert (groups == np.minimum(labels, MAX_GROUPS)).all()
 
 
 def test_group_labels_without_any_label_are_one_group() -> None:
@@ -87,7 +90,7 @@ def test_shape_path_differs_where_the_color_repeats() -> None:
     assert len(commands) == 3
 
 
-def test_report_of_a_large_gallery_stays_small_and_says_what_it_cut(tmp_path: Path) -> None:
+def test_report_of_a_large_gallery_stays_small_and_counts_what_is_left_out(tmp_path: Path) -> None:
     folder = make_run(tmp_path, images=30)
     path = folder / "report" / "gallery.npz"
     with np.load(path) as archive:

@@ -32,7 +32,7 @@ class Outline(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.words: list[str] = []
-        self.loader(text)
+        self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -75,8 +75,10 @@ def test_reports_import_without_torch() -> None:
         f"import sys; sys.path.insert(0, {str(SOURCE)!r}); import coview.reports.page; "
         "from coview.reports import write_report; print('torch' in sys.modules)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "False"
 
 
 def test_report_lies_in_the_run_folder_and_is_small(good: tuple[Path, Outline]) -> None:
@@ -98,12 +100,12 @@ def test_report_names_nothing_outside_itself(good: tuple[Path, Outline]) -> None
     assert "@import" not in style
 
 
-def test_report_answers_first_whether_it_learned(good: tuple[Path, Outline]) -> None:
+def test_report_begins_with_the_diagnosis_and_the_scores(good: tuple[Path, Outline]) -> None:
     _, outline = good
     start = outline.text[: outline.text.index("Curves")]
-    wanted = ("Learning", "Views find their partners", "kNN accuracy", "81.2", "41.8", "33.3",
+    texts = ("Learning", "Views find their partners", "kNN accuracy", "81.2", "41.8", "33.3",
               "Linear accuracy", "86.8", "ResNet-18, width 0.5", "2.8", "10 min 40 s")  # fmt: skip
-    for words in wanted:
+    for words in texts:
         assert words in start.replace("\u202f", " "), words
 
 
@@ -125,16 +127,18 @@ def test_report_is_accessible(good: tuple[Path, Outline]) -> None:
     drawings = [a for a in outline.named("svg") if a.get("aria-hidden") != "true"]
     assert all(drawing.get("aria-label") for drawing in drawings)
     identifiers = [a["id"] for _, a in outline.elements if a.get("id")]
+    assert all(a["aria-labelledby"] in identifiers for a in outline.named("section"))
     assert len(identifiers) == len(set(identifiers))
 
 
-@pytest.mark.parametrize("kind", ["chance_level", "collapsed", "dimensional collapse", "unchanged",
-                                  "shortcut"])  # fmt: skip
-def test_report_of_a_failure_tells_causes_and_remedy(tmp_path: Path, kind: str) -> None:
-    outline = report_of(make_run(tmp_path, verdict=kind, images=20))
+@pytest.mark.parametrize("label", ["at chance", "collapsed", "dimensional collapse", "unchanged",
+                                   "shortcut"])  # fmt: skip
+def test_report_of_a_failure_shows_causes_and_remedy(tmp_path: Path, label: str) -> None:
+    outline = report_of(make_run(tmp_path, verdict=label, images=20))
     assert "Likely causes" in outline.text
     assert "The learning rate rises without a warm-up." in outline.text
-    assert "--warmup-epochs 10" in outline.text
+    assert "Start again with a longer warmup_epochs (10)" in outline.text
+    assert len(outline.named("code")) == 2 + 2  # command and hash; the two fields of the remedy
 
 
 def test_report_of_learning_needs_no_remedy(good: tuple[Path, Outline]) -> None:
@@ -147,7 +151,7 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     change(folder / "run.json", command=attack, plan=[attack], hash=attack,
            recipe={attack: {"type": attack, attack: [attack]}}, environment={attack: attack},
            data={"source": attack, "class_names": [attack] * 6})  # fmt: skip
-    change(folder / "verdict.json", verdict="chance_level", sentence=attack, causes=[attack],
+    change(folder / "verdict.json", label="at chance", sentence=attack, causes=[attack],
            remedy=attack)  # fmt: skip
     lines = [{"kind": "event", "step": 9, "text": attack},
              {"kind": "skipped", "step": 9, "ids": [attack], "reason": attack},
@@ -159,7 +163,7 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     outline = report_of(folder)
     kinds = [attributes.get("type") for attributes in outline.named("script")]
     assert kinds == ["application/json", None]
-    assert not any(key.startswith("on") for _, found in outline.elements for key in found)
+    assert not any(key.startswith("on") for _, attributes in outline.elements for key in attributes)
     assert outline.text.count("<script>alert") >= 12
 
 
@@ -205,8 +209,8 @@ def test_report_of_a_run_whose_last_step_was_not_reported_is_finished(tmp_path: 
     folder = make_run(tmp_path, images=20)
     path = folder / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    kept = [line for line in lines if (line["kind"], line["step"]) != ("step", 1000)]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    others = [line for line in lines if (line["kind"], line["step"]) != ("step", 1000)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in others))
     assert "finished after 1,000 steps" in report_of(folder).text
 
 
@@ -235,7 +239,7 @@ def test_report_of_an_altered_gallery_is_still_written(tmp_path: Path) -> None:
         damaged += bool(read_record(folder).damaged)
     assert damaged > 30
     path.write_bytes(whole[: len(whole) // 2])
-    assert "gallery.npz could not be read" in report_of(folder).text
+    assert "report/gallery.npz is not a readable gallery" in report_of(folder).text
 
 
 def test_report_says_which_file_is_damaged(tmp_path: Path) -> None:
@@ -243,8 +247,8 @@ def test_report_says_which_file_is_damaged(tmp_path: Path) -> None:
     (folder / "verdict.json").write_text('{"verdict": ')
     (folder / "report" / "views.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     text = report_of(folder).text
-    assert "verdict.json could not be read" in text
-    assert "The contact sheet report/views.png is damaged." in text
+    assert "verdict.json is not readable JSON" in text
+    assert "The contact sheet of this run is damaged." in text
 
 
 def test_report_ignores_values_that_are_no_numbers(tmp_path: Path) -> None:
@@ -256,8 +260,8 @@ def test_report_ignores_values_that_are_no_numbers(tmp_path: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(json.dumps(line) + "\n" for line in lines)
         stream.write('{"kind": "step", "step": 10, "epoch": 0.4, "loss": NaN}\n')
-    change(folder / "run.json", chance_level="high", lower_bound=None, total_steps=None, epochs="many",
-           created=3, plan="because", parameters=[], data=None)  # fmt: skip
+    change(folder / "run.json", chance_level="high", lower_bound=None, total_steps=None,
+           epochs="many", created=3, plan="because", parameters=[], data=None)  # fmt: skip
     text = report_of(folder).text
     assert "Loss" in text
     assert "nan" not in text

@@ -150,4 +150,21 @@ DIAGNOSES: dict[str, DiagnosisLabel] = {
         exit_code=7,
         kind="warning",
     ),
+    # Of fine-tuning:
+    "learned": DiagnosisLabel(
+        meaning="better than the linear probe and than training from scratch",
+        exit_code=0,
+        kind="good",
+    ),
+    "overfitted": DiagnosisLabel(
+        meaning="held-out accuracy fell while training accuracy rose", exit_code=8, kind="warning"
+    ),
+    "no better than the linear probe": DiagnosisLabel(
+        meaning="a linear classifier on the frozen encoder does as well",
+        exit_code=9,
+        kind="warning",
+    ),
+    "no better than from scratch": DiagnosisLabel(
+        meaning="the same network from random weights does as well", exit_code=10, kind="warning"
+    ),
 }

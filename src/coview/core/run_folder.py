@@ -127,10 +127,7 @@ class RunFolder:
     @cached_property
     def description(self) -> dict[str, Any]:
         """run.json. Raises DamagedFile where it is not a JSON object."""
-        description = read_object(self.description_path)
-        if description is None:
-            raise RunError(f"{self.path} is not a run any more: its {DESCRIPTION} is gone.")
-        return description
+        return self._required(self.description_path)
 
     @property
     def kind(self) -> str:
@@ -165,6 +162,11 @@ class RunFolder:
                 if name.endswith(".json") and not name.startswith(".")]  # fmt: skip
 
     @property
+    def predictions(self) -> dict[str, Any]:
+        """predictions.json of a fine-tuning run. Raises RunError before the run has written it."""
+        return self._required(self.predictions_path)
+
+    @property
     def quarantine(self) -> list[dict[str, Any]]:
         """The files that could not be used: {"file", "reason"}."""
         return read_objects(self.quarantine_path)
@@ -176,6 +178,12 @@ class RunFolder:
                  if name.startswith(_STEP)]  # fmt: skip
         steps = sorted(int(name) for name in names if name.isdecimal())
         return [step for step in steps if _exists(self.checkpoint_path(step) / _END)]
+
+    def _required(self, path: Path) -> dict[str, Any]:
+        value = read_object(path)
+        if value is None:
+            raise RunError(f"{self.path} has no {path.name}.")
+        return value
 
 
 def is_run(path: str | Path) -> bool:

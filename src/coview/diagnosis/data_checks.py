@@ -84,7 +84,7 @@ class DataReport:
         return "\n".join(lines)
 
 
-def doctor_data(
+def check_data(
     store: ImageStore, *, seed: int = 0, sampled: bool = False, kept_at: int | None = None
 ) -> DataReport:
     """Check ``store`` without training.

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from coview.core.files import write_bytes
 from coview.core.images import ImageStore
 from coview.core.rng import CONTACT_SHEET_IMAGES, GALLERY_IMAGES, Stream, permutation
+from coview.core.run_folder import RunFolder
 from coview.embeddings.map import tsne
 from coview.views import ViewPlan, ViewSpec, contact_sheet, eval_view, views_of
 
@@ -44,14 +45,15 @@ def write_gallery(
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **content)
-    write_bytes(folder / "report" / "gallery.npz", stream.getvalue())
+    write_bytes(RunFolder(folder).gallery_path, stream.getvalue())
 
 
 def write_contact_sheet(folder: Path, store: ImageStore, plan: ViewPlan, *, seed: int) -> None:
     """Write report/views.png: six images beside their training views."""
     rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=CONTACT_SHEET_IMAGES)[:6]
-    (folder / "report").mkdir(parents=True, exist_ok=True)
-    contact_sheet(store, rows, plan, folder / "report" / "views.png", seed=seed)
+    path = RunFolder(folder).views_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(store, rows, plan, path, seed=seed)
 
 
 def _plain_view(store: ImageStore, rows: np.ndarray[Any, Any], plain: ViewSpec) -> torch.Tensor:

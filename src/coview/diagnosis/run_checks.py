@@ -1,30 +1,30 @@
-"""Has this run learned anything? Read from the files of its folder, running or ended or killed."""
+"""Has this run learned anything? Read from its folder, while it runs or after it was stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coview.core.figures import DIAGNOSES, FIGURES
-from coview.core.files import read_json, read_lines
-from coview.core.run_folder import DESCRIPTION, run_folder
+from coview.core.run_folder import RunFolder
 from coview.diagnosis.health import HealthFigures
-from coview.diagnosis.rules import diagnose
+from coview.diagnosis.rules import Diagnosis, diagnose
 
 DATA_BOUND = 0.2  # share of the time that steps wait for images
-RECENT = 20  # step lines over which it is averaged
-LAST_FILE = "END"  # of a checkpoint: written when all others are whole
+RECENT = 20  # step lines over which that share is averaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What a run's files say; ``notes`` are sentences about skipped steps, waiting and the rest.
+    """The diagnosis of a run with its figures.
 
-    ``figures`` maps a figure to (now, untrained); empty where no health report is there.
+    ``figures`` maps a health figure to (now, untrained); it is empty without a health report.
+    ``images`` is the number of held-out images behind them. ``notes`` are sentences about skipped
+    steps and about waiting for images.
     """
 
     folder: str
@@ -43,164 +43,176 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where the run is learning or young, else the code of its verdict (3 to 7)."""
-        return DIAGNOSES[self.label].exit_code
+        """The exit code of the label: 0 where training may go on, else 3 to 7."""
+        return DIAGNOSES[self.label].exit_code if self.label in DIAGNOSES else 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; figures that are not finite become null."""
-        names = ("folder", "label", "sentence", "remedy", "ended", "step", "total_steps")
         figures = {
-            name: {"now": _finite(now), "untrained": _finite(before)}
-            for name, (now, before) in self.figures.items()
+            name: {"now": _finite(now), "untrained": _finite(untrained)}
+            for name, (now, untrained) in self.figures.items()
         }
-        return {
-            **{name: getattr(self, name) for name in names},
-            "causes": list(self.causes),
-            "figures": figures,
-            "health_step": self.health_step,
-            "images": self.images,
-            "checkpoints": list(self.checkpoints),
-            "notes": list(self.notes),
-        }
+        return {**asdict(self), "figures": figures}
 
     def render_text(self) -> str:
-        """Verdict first, then causes and remedy, the figures beside the untrained network's."""
+        """The diagnosis, causes and remedy; then each figure beside the untrained network's."""
         lines = [self.sentence]
         lines += [f"  Likely cause: {cause}" for cause in self.causes]
         lines += [f"  What to do: {self.remedy}"] if self.remedy else []
         lines += ["", *self._table(), ""] if self.figures else [""]
         state = "ended" if self.ended else "not ended: running, stopped or killed"
         lines.append(f"{self.step:,} of {self.total_steps:,} steps ({state}).")
-        kept = ", ".join(self.checkpoints)
-        lines.append(f"Checkpoints: {kept}." if kept else "No whole checkpoint is kept.")
+        names = ", ".join(self.checkpoints)
+        lines.append(f"Checkpoints: {names}." if names else "There is no complete checkpoint.")
         return "\n".join([*lines, *self.notes])
 
     def _table(self) -> list[str]:
         head = f"step {self.health_step:,}"
         lines = [f"{f'On {self.images:,} held-out images':<46}{head:>12}{'untrained':>12}"]
         for name, figure in FIGURES.items():
-            cells = (f"{value:.1%}" if figure.format == "share" else f"{value:.2f}"
-                     for value in self.figures[name])  # fmt: skip
-            lines.append(f"  {figure.label:<44}" + "".join(f"{cell:>12}" for cell in cells))
+            form = ".1%" if figure.format == "share" else ".2f"
+            better = f" ({figure.better} is better)" if figure.better else ""
+            cells = "".join(f"{value:>12{form}}" for value in self.figures[name])
+            lines.append(f"  {figure.label + better:<44}{cells}")
         return lines
 
 
-def doctor_run(folder: str | Path) -> RunReport:
-    """The report on the run in ``folder``; loads no network and writes nothing.
+def check_run(folder: str | Path) -> RunReport:
+    """The diagnosis of the run in ``folder``; loads no network and writes nothing.
 
-    The verdict is that of verdict.json where it stands for the last step; else it is made from
-    metrics.jsonl, so that a run that was killed or still runs is judged as well. Raises RunError
-    where ``folder`` is not a run, DamagedFile where its run.json is not readable.
+    The diagnosis is that of verdict.json where it was made at the last step. Otherwise it is made
+    from metrics.jsonl, so that a running or killed run has one too. Raises RunError where
+    ``folder`` is not a run, DamagedFile where one of its files is damaged.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "run.json").write_text('{"total_steps": 400}')
+    >>> check_run(folder).label
+    'too early'
     """
-    folder = run_folder(folder)
-    run = dict(read_json(folder / DESCRIPTION))
-    lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, dict)]
-    history = health_history(lines)
-    step = max((int(line.get("step", 0)) for line in lines), default=0)
-    recorded = _recorded(folder, step)
-    found = recorded or _judged(run, lines, history, step)
+    run = RunFolder.open(folder)
+    rows = run.metrics()
+    history = health_history(rows)
+    step = max((int(row.get("step", 0)) for row in rows), default=0)
+    recorded = _recorded(run, step)
+    diagnosis = recorded or diagnose_run(run).to_json()
     return RunReport(
-        folder=str(folder),
-        label=found["label"],
-        sentence=found["sentence"],
-        causes=tuple(found["causes"]),
-        remedy=found["remedy"],
+        folder=str(run.path),
+        label=diagnosis["label"],
+        sentence=diagnosis["sentence"],
+        causes=tuple(diagnosis["causes"]),
+        remedy=diagnosis["remedy"],
         ended=recorded is not None,
-        step=max(step, int(found["step"])),
-        total_steps=int(run.get("total_steps", 0)),
+        step=max(step, int(diagnosis["step"])),
+        total_steps=int(run.description.get("total_steps", 0)),
         figures=_beside_untrained(history),
         health_step=max(history, default=0),
         images=history[max(history)].images if history else 0,
-        checkpoints=checkpoints(folder),
-        notes=(*_skipped(lines), *_waiting(lines)),
+        checkpoints=tuple(run.checkpoint_path(step).name for step in run.checkpoint_steps),
+        notes=(*_skipped_steps(rows), *_waiting(rows)),
     )
 
 
-def health_history(lines: list[dict[str, Any]]) -> dict[int, HealthFigures]:
-    """The health figures by step; where a resumed run wrote a step twice, the later line stands."""
+def health_history(rows: Sequence[Mapping[str, Any]]) -> dict[int, HealthFigures]:
+    """The health figures by step; where a resumed run wrote a step twice, the later line counts."""
     return {
-        int(line["step"]): HealthFigures.from_json(line["figures"])
-        for line in lines
-        if line.get("kind") == "health"
+        int(row["step"]): HealthFigures.from_json(row["figures"])
+        for row in rows
+        if row.get("kind") == "health"
     }
 
 
-def checkpoints(folder: Path) -> tuple[str, ...]:
-    """Names of the checkpoints that were written to their end, in order of step."""
-    return tuple(
-        sorted(path.parent.name for path in folder.glob(f"checkpoints/step-*/{LAST_FILE}"))
-    )
+def supervised_classes(description: Mapping[str, Any]) -> int:
+    """Number of classes of a supervised objective; 0 for an objective without labels.
+
+    >>> supervised_classes({"needs_labels": True, "data": {"class_names": ["cat", "dog"]}})
+    2
+    """
+    names = description.get("data", {}).get("class_names", [])
+    return len(names) if description.get("needs_labels") else 0
 
 
-def supervised_classes(run: dict[str, Any]) -> int:
-    """Number of classes that the run's objective draws together; 0 where it uses no labels."""
-    return len(run.get("data", {}).get("class_names", [])) if run.get("needs_labels") else 0
+def first_and_last_accuracy(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """kNN accuracy of the untrained network and of the last report; None with fewer than two.
+
+    >>> first_and_last_accuracy([{"kind": "knn", "accuracy": a} for a in (0.25, 0.5, 0.75)])
+    (0.25, 0.75)
+    """
+    accuracies = [float(row["accuracy"]) for row in rows if row.get("kind") == "knn"]
+    return (accuracies[0], accuracies[-1]) if len(accuracies) > 1 else None
 
 
-def first_and_last_accuracy(lines: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
-    """Of the neighbors of the untrained network and of the last report; None without labels."""
-    found = [line["accuracy"] for line in lines if line.get("kind") == "knn"]
-    return (float(found[0]), float(found[-1])) if len(found) > 1 else None
-
-
-def _recorded(folder: Path, step: int) -> dict[str, Any] | None:
+def _recorded(run: RunFolder, step: int) -> dict[str, Any] | None:
     """verdict.json, unless it is missing or the run went on after it."""
-    path = folder / "verdict.json"
-    recorded = dict(read_json(path)) if path.exists() else {}
-    fits = recorded.get("label") in DIAGNOSES and int(recorded.get("step", -1)) >= step
-    return recorded if fits else None
+    verdict = run.verdict or {}
+    is_known = run.kind != "pretrain" or verdict.get("label") in DIAGNOSES
+    return verdict if verdict and is_known and int(verdict.get("step", -1)) >= step else None
 
 
-def _judged(
-    run: dict[str, Any], lines: list[dict[str, Any]], history: dict[int, HealthFigures], step: int
-) -> dict[str, Any]:
+def diagnose_run(run: RunFolder) -> Diagnosis:
+    """The diagnosis by the metrics of a run so far, whatever verdict.json holds."""
+    rows = run.metrics()
+    history = health_history(rows)
+    step = max((int(row.get("step", 0)) for row in rows), default=0)
     if 0 not in history:
-        return {
-            "label": "too early",
-            "sentence": "Nothing to judge yet: the run wrote no figures of the untrained network.",
-            "causes": (),
-            "remedy": "Let it run; if it has stopped, go on with `coview resume`.",
-            "step": step,
-        }
-    changes = [line["parameter_change"] for line in lines if "parameter_change" in line]
+        return Diagnosis(
+            label="too early",
+            sentence=f"Too early to judge: {_progress(run, rows)}.",
+            causes=(),
+            remedy="Let it run. If it has stopped, continue with `coview resume`.",
+            step=step,
+        )
+    changes = [row["parameter_change"] for row in rows if "parameter_change" in row]
     return diagnose(
         history,
         steps_done=step,
-        steps_planned=int(run.get("total_steps", step)),
+        steps_planned=int(run.description.get("total_steps", step)),
         parameter_change=changes[-1] if changes else None,
-        classes=supervised_classes(run),
-        accuracies=first_and_last_accuracy(lines),
-    ).to_json()
+        classes=supervised_classes(run.description),
+        accuracies=first_and_last_accuracy(rows),
+    )
 
 
-def _beside_untrained(history: dict[int, HealthFigures]) -> dict[str, tuple[float, float]]:
+def _progress(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> str:
+    if run.kind == "pretrain":
+        return "the run has written no figures of the untrained network yet"
+    accuracies = [row["accuracy"] for row in rows if row.get("kind") == "validation"]
+    if not accuracies:
+        return "the run has written no verdict yet"
+    return (
+        "the run has written no verdict yet; "
+        f"{accuracies[-1]:.1%} of the held-out images are classified rightly"
+    )
+
+
+def _beside_untrained(history: Mapping[int, HealthFigures]) -> dict[str, tuple[float, float]]:
     if 0 not in history:
         return {}
-    now, before = history[max(history)], history[0]
-    return {name: (getattr(now, name), getattr(before, name)) for name in FIGURES}
+    now, untrained = history[max(history)], history[0]
+    return {name: (getattr(now, name), getattr(untrained, name)) for name in FIGURES}
 
 
-def _skipped(lines: list[dict[str, Any]]) -> list[str]:
-    skipped = [line for line in lines if line.get("kind") == "skipped"]
+def _skipped_steps(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    skipped = [row for row in rows if row.get("kind") == "skipped"]
     if not skipped:
         return []
     last = skipped[-1]
     ids = ", ".join(str(i) for i in list(last.get("ids", ()))[:4])
-    which = f"; images {ids}" if ids else ""
+    images = f"; images {ids}" if ids else ""
     return [
         f"Skipped steps: {len(skipped):,}, the last at step {int(last['step']):,} "
-        f"({last.get('reason', 'no reason recorded')}{which}). Weights did not change in them."
+        f"({last.get('reason', 'no reason recorded')}{images}). They did not change the weights."
     ]
 
 
-def _waiting(lines: list[dict[str, Any]]) -> list[str]:
-    shares = [float(line["wait_share"]) for line in lines if line.get("wait_share") is not None]
+def _waiting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    shares = [float(row["wait_share"]) for row in rows if row.get("wait_share") is not None]
     wait = float(np.mean(shares[-RECENT:])) if shares else 0.0
     if wait <= DATA_BOUND:
         return []
     return [
-        f"Data-bound: a step waits {wait:.0%} of its time for images. Raise `workers`, or keep "
-        "smaller images: `short_side`."
+        f"Data-bound: a step waits {wait:.0%} of its time for images. Raise `workers`, or store "
+        "smaller images with `short_side`."
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue, RunError
+from coview.core.run_folder import RunFolder
 from coview.encoders.exchange.weights import load_weights
 from coview.encoders.residual import Encoder
 from coview.heads.head import Head
@@ -78,7 +79,7 @@ def head_tensors(run: Path) -> dict[str, Tensor]:
 
     Raises RunError where there is none: an exported encoder has no head.
     """
-    checkpoint = Checkpoints(run / "checkpoints").load_latest()
+    checkpoint = Checkpoints(RunFolder(run).checkpoints_path).load_latest()
     if checkpoint is None:
         raise RunError(
             f"{run} has no projection head: an exported encoder ends with h. Give the folder of "

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG; colors come from the style sheet, so one drawing does for all."""
+"""Line charts as inline SVG; the style sheet sets the colors, so they follow the color scheme."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from coview.reports.records import Series
 Format = Callable[[float], str]
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
-POINTS = 240
-SHADES = ("first", "second", "third")
+MAX_POINTS = 240
+CURVE_CLASSES = ("first", "second", "third")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Line:
-    """One curve. A ``noisy`` one is drawn pale, with its moving mean on top."""
+    """One curve. A ``noisy`` one is drawn pale, below its mean; ``dots`` marks its points."""
 
     name: str
     points: Series
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A horizontal dashed line with its name: chance, floor, the untrained network."""
+    """A horizontal dashed line with its name: chance level, lower bound, untrained network."""
 
     name: str
     height: float
@@ -40,46 +40,46 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chart:
-    """A titled chart; ``note`` says in a few words how to read it."""
+    """A titled chart; ``note`` explains it, ``x_label`` is "epoch" or "step"."""
 
     title: str
     lines: list[Line]
     levels: tuple[Level, ...] = ()
     note: str = ""
     unit: str = ""
-    across: str = "epoch"
+    x_label: str = "epoch"
     format: Format = decimal
     wide: bool = False
     from_zero: bool = False
 
     @property
-    def drawable(self) -> bool:
-        """Whether there is at least one point to show."""
-        return any(line.points[0] for line in self.lines)
+    def is_empty(self) -> bool:
+        """Whether no line has a point."""
+        return not any(line.points[0] for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The plane of one drawing: data ranges and pixel size."""
+    """The coordinates of one drawing: data ranges and size in pixels."""
 
     x: tuple[float, float]
     y: tuple[float, float]
     width: int
     height: int
 
-    def across(self, x: float) -> float:
+    def to_x(self, x: float) -> float:
         """Pixels from the left."""
         share = (x - self.x[0]) / (self.x[1] - self.x[0])
         return round(LEFT + share * (self.width - LEFT - RIGHT), 1)
 
-    def down(self, y: float) -> float:
+    def to_y(self, y: float) -> float:
         """Pixels from the top."""
         share = (y - self.y[0]) / (self.y[1] - self.y[0])
         return round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 1)
 
 
 def chart_figure(chart: Chart) -> Markup:
-    """The chart with title, last value, legend and note; a wide one also in a narrow drawing."""
+    """The chart with title, last value, legend and note; a wide one in two widths."""
     drawings = [draw_chart(chart, 330, 200)]
     if chart.wide:
         drawings = [
@@ -105,7 +105,7 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
         [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
         [
             _curve(frame, line, points, shade)
-            for line, points, shade in zip(chart.lines, thinned, SHADES, strict=False)
+            for line, points, shade in zip(chart.lines, thinned, CURVE_CLASSES, strict=False)
         ],
         tag("g", class_="cursor"),
     ]
@@ -114,29 +114,33 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
         body,
         viewBox=f"0 0 {width} {height}",
         role="img",
-        aria_label=description(chart),
+        aria_label=describe_chart(chart),
         tabindex=0,
         class_="plot",
         data_points=json.dumps(_hover(frame, chart, thinned), separators=(",", ":")),
     )
 
 
-def description(chart: Chart) -> str:
-    """What a reader who does not see the chart is told."""
+def describe_chart(chart: Chart) -> str:
+    """The chart in words, for a screen reader."""
     parts = []
     for line in chart.lines:
         xs, ys = line.points
         if xs:
             parts.append(
                 f"{line.name} from {chart.format(ys[0])} to {chart.format(ys[-1])}{chart.unit} "
-                f"between {chart.across} {decimal(xs[0])} and {decimal(xs[-1])}"
+                f"between {chart.x_label} {decimal(xs[0])} and {decimal(xs[-1])}"
             )
     parts += [f"{level.name} {chart.format(level.height)}{chart.unit}" for level in chart.levels]
     return f"{chart.title}: " + "; ".join(parts) + "."
 
 
-def thin(points: Series, most: int = POINTS) -> Series:
-    """At most ``most`` points: means of equal runs; the first and the last point are kept."""
+def thin(points: Series, most: int = MAX_POINTS) -> Series:
+    """At most ``most`` points: first, last, and means of equal spans between them.
+
+    >>> thin(([0, 1, 2, 3, 4, 5], [0, 2, 4, 6, 8, 9]), 4)
+    ([0, 1.5, 3.5, 5], [0, 3.0, 7.0, 9])
+    """
     xs, ys = points
     if len(xs) <= most:
         return points
@@ -157,14 +161,18 @@ def smooth(values: list[float], reach: int = 6) -> list[float]:
     return means
 
 
-def recent(values: list[float]) -> float:
-    """Where a noisy curve has arrived: the mean of its last twentieth, of 10 values at most."""
+def recent_mean(values: list[float]) -> float:
+    """The last value of a noisy curve: the mean of its last 5 %, of at most 10 values."""
     last = values[-min(10, max(1, len(values) // 20)) :]
     return sum(last) / len(last)
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    """Numbers within [low, high] that are 1, 2 or 5 times a power of ten apart.
+
+    >>> ticks(0, 10, 5)
+    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    """
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.75)
@@ -192,22 +200,22 @@ def _grid(frame: Frame, chart: Chart) -> Markup:
     right, bottom = frame.width - RIGHT, frame.height - BOTTOM
     marks: list[Markup] = []
     heights = ticks(*frame.y, 4)
-    for y, text in zip(heights, tick_texts(heights, chart.format), strict=True):
-        down = frame.down(y)
-        marks.append(tag("line", x1=LEFT, x2=right, y1=down, y2=down, class_="grid"))
-        marks.append(tag("text", text, x=LEFT - 8, y=down + 4, class_="tick end"))
+    for y, text in zip(heights, tick_labels(heights, chart.format), strict=True):
+        py = frame.to_y(y)
+        marks.append(tag("line", x1=LEFT, x2=right, y1=py, y2=py, class_="grid"))
+        marks.append(tag("text", text, x=LEFT - 8, y=py + 4, class_="tick end"))
     places = ticks(*frame.x, max(4, frame.width // 110))
-    for x, text in zip(places, tick_texts(places, decimal), strict=True):
-        marks.append(tag("text", text, x=frame.across(x), y=bottom + 17, class_="tick middle"))
+    for x, text in zip(places, tick_labels(places, decimal), strict=True):
+        marks.append(tag("text", text, x=frame.to_x(x), y=bottom + 17, class_="tick middle"))
     marks.append(tag("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))
     middle = (LEFT + right) / 2
-    marks.append(tag("text", chart.across, x=middle, y=frame.height - 4, class_="tick middle"))
+    marks.append(tag("text", chart.x_label, x=middle, y=frame.height - 4, class_="tick middle"))
     if chart.unit:
         marks.append(tag("text", chart.unit.strip(), x=LEFT, y=TOP - 2, class_="tick"))
     return tag("g", marks, aria_hidden="true")
 
 
-def tick_texts(values: list[float], form: Format) -> list[str]:
+def tick_labels(values: list[float], form: Format) -> list[str]:
     """Labels of one axis, all with the same number of decimals."""
     if form not in (decimal, count, cosine):
         return [form(value).replace(f".0{NARROW}", NARROW) for value in values]
@@ -219,13 +227,13 @@ def tick_texts(values: list[float], form: Format) -> list[str]:
 
 
 def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
-    """A dashed line; its name is at the right (side 0) or the left, so that two never meet."""
-    down, right = frame.down(level.height), frame.width - RIGHT
+    """A dashed line; its name is at the right (side 0) or the left, so that two do not overlap."""
+    y, right = frame.to_y(level.height), frame.width - RIGHT
     text = f"{level.name} {chart.format(level.height)}"
-    above = down - 5 if down > TOP + 14 else down + 14
+    above = y - 5 if y > TOP + 14 else y + 14
     return tag(
         "g",
-        tag("line", x1=LEFT, x2=right, y1=down, y2=down, class_="level"),
+        tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_="level"),
         tag("text", text, x=LEFT + 4, y=above, class_="level-name")
         if side
         else tag("text", text, x=right, y=above, class_="level-name end"),
@@ -246,29 +254,29 @@ def _curve(frame: Frame, line: Line, points: Series, shade: str) -> Markup | Non
     if len(xs) == 1 or (line.dots and len(xs) <= 60):
         places = zip(xs, ys, strict=True)
         pieces += [
-            tag("circle", cx=frame.across(x), cy=frame.down(y), r=2.6, class_=f"dot {shade}")
+            tag("circle", cx=frame.to_x(x), cy=frame.to_y(y), r=2.6, class_=f"dot {shade}")
             for x, y in places
         ]
     return tag("g", pieces)
 
 
 def _path(frame: Frame, xs: list[float], ys: list[float], class_: str) -> Markup:
-    places = (f"{frame.across(x):g} {frame.down(y):g}" for x, y in zip(xs, ys, strict=True))
+    places = (f"{frame.to_x(x):g} {frame.to_y(y):g}" for x, y in zip(xs, ys, strict=True))
     return tag("path", d="M" + "L".join(places), class_=class_)
 
 
 def _hover(frame: Frame, chart: Chart, thinned: list[Series]) -> list[list[float | str]]:
-    """One row per place on the x axis: pixels across, heights of the points, and the text."""
+    """One row per x value: its pixel, the text to show, and the pixels of the points."""
     rows: list[list[float | str]] = []
-    main = max(thinned, key=lambda points: len(points[0]))
-    for x in main[0]:
-        texts, heights = [f"{chart.across} {decimal(x)}"], []
+    longest = max(thinned, key=lambda points: len(points[0]))
+    for x in longest[0]:
+        texts, heights = [f"{chart.x_label} {decimal(x)}"], []
         for line, (xs, ys) in zip(chart.lines, thinned, strict=True):
             if xs:
                 y = ys[_nearest(xs, x)]
-                heights.append(frame.down(y))
+                heights.append(frame.to_y(y))
                 texts.append(f"{line.name} {chart.format(y)}{chart.unit}")
-        rows.append([frame.across(x), "\n".join(texts), *heights])
+        rows.append([frame.to_x(x), "\n".join(texts), *heights])
     return rows
 
 
@@ -283,7 +291,7 @@ def _summary(chart: Chart) -> str:
     for line in chart.lines[:2]:
         if line.points[1]:
             ys = line.points[1]
-            ends.append(chart.format(recent(ys) if line.noisy else ys[-1]))
+            ends.append(chart.format(recent_mean(ys) if line.noisy else ys[-1]))
     return " · ".join(ends) + chart.unit
 
 
@@ -292,6 +300,6 @@ def _legend(chart: Chart) -> Markup | None:
         return None
     entries = [
         tag("span", tag("i", class_=f"swatch {shade}"), line.name)
-        for line, shade in zip(chart.lines, SHADES, strict=False)
+        for line, shade in zip(chart.lines, CURVE_CLASSES, strict=False)
     ]
     return tag("span", entries, class_="legend")

@@ -1,4 +1,4 @@
-"""Numbers as a person writes them."""
+"""Numbers and JSON values as text for a person."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ def percent(share: float) -> str:
 
 
 def count(value: float) -> str:
-    """12345 -> "12,345"."""
+    """12345 -> "12,345".
+
+    >>> count(12345)
+    '12,345'
+    """
     return f"{value:,.0f}".replace("-", MINUS)
 
 
 def decimal(value: float) -> str:
-    """Three significant digits, without an exponent where that is readable."""
+    """Three significant digits; an exponent only below 1e-4 and from 1e7.
+
+    >>> decimal(6.9305), decimal(12345), decimal(3e9)
+    ('6.93', '12,345', '3e9')
+    """
     if value == 0:
         return "0"
     size = abs(value)
@@ -55,7 +63,7 @@ def millions(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """75 -> "1 min 15 s"; the two largest units."""
+    """Seconds in the two largest units: 75 -> "1 min 15 s"."""
     if seconds < 59.5:
         return f"{seconds:.0f}{NARROW}s" if seconds >= 10 else f"{seconds:.1f}{NARROW}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -67,7 +75,11 @@ def duration(seconds: float) -> str:
 
 
 def value(item: Any) -> str:
-    """Any JSON value of a recipe or a card in one line."""
+    """A JSON value of a recipe or a protocol card in one line.
+
+    >>> value({"k": 20, "weights": [0.75, None]})
+    'k 20, weights 0.75, none'
+    """
     if item is None:
         return "none"
     if isinstance(item, bool):

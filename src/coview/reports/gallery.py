@@ -1,4 +1,4 @@
-"""Pictures of a run: neighbors, the map of the embedding, and pairs that are hardest to match."""
+"""Pictures of a run: nearest neighbors, the map of the features, the hardest pairs."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ import numpy.typing as npt
 
 from coview.reports.formatting import cosine, count
 from coview.reports.html import Child, Markup, script_data, tag
-from coview.reports.pictures import Pixels, image_uri, sheet
+from coview.reports.pictures import Pixels, image_uri, make_sheet
 from coview.reports.records import Record
 
-MAP_POINTS, QUERIES, NEIGHBORS, PAIRS, GROUPS = 2000, 16, 10, 24, 21
-LARGEST_SHEET, LARGEST_THUMBNAIL = 2_500_000, 64
+MAX_POINTS, MAX_QUERIES, MAX_NEIGHBORS, MAX_PAIRS, MAX_GROUPS = 2000, 16, 10, 24, 21
+MAX_SHEET_CHARACTERS, MAX_THUMBNAIL_SIDE = 2_500_000, 64
 SIDE, MARGIN, RADIUS = 600, 18, 4.0
 COLORS = 7
 
 
 def neighbor_rows(record: Record) -> Markup | None:
-    """Some images with their nearest neighbors and cosines; None where there are none."""
+    """Query images with their nearest neighbors and cosines; None without a gallery."""
     gallery = record.gallery
     if not _has(gallery, "thumbnails", "query_rows", "neighbor_rows", "neighbor_cosines"):
         return None
     rows = zip(
         gallery["query_rows"], gallery["neighbor_rows"], gallery["neighbor_cosines"], strict=False
     )
-    shown = [_neighbors(record, *row) for row in list(rows)[:QUERIES]]
-    return tag("div", shown, class_="neighbors") if any(shown) else None
+    blocks = [_neighbors(record, *row) for row in list(rows)[:MAX_QUERIES]]
+    return tag("div", blocks, class_="neighbors") if any(blocks) else None
 
 
 def hardest_pairs(record: Record) -> Markup | None:
-    """Two views of one image whose embeddings agree least; None where there are none."""
+    """Pairs of views of one image with the lowest cosine; None without a gallery."""
     gallery = record.gallery
     if not _has(gallery, "pair_views", "pair_cosines", "pair_names"):
         return None
     pairs = zip(gallery["pair_views"], gallery["pair_cosines"], gallery["pair_names"], strict=False)
-    shown = [
+    figures = [
         tag(
             "figure",
             [_picture(view, f"view {i + 1} of {_text(name)}") for i, view in enumerate(views)],
-            tag("figcaption", tag("span", cosine(agreement), class_="cosine"), _name(name)),
+            tag("figcaption", tag("span", cosine(similarity), class_="cosine"), _name(name)),
             class_="pair",
         )
-        for views, agreement, name in list(pairs)[:PAIRS]
+        for views, similarity, name in list(pairs)[:MAX_PAIRS]
     ]
-    return tag("div", shown, class_="pairs") if shown else None
+    return tag("div", figures, class_="pairs") if figures else None
 
 
 def embedding_map(record: Record) -> Markup | None:
-    """The map with its legend; thumbnails appear on hover, touch and with the arrow keys."""
+    """The map with its legend; a thumbnail appears on hover, touch and with the arrow keys."""
     places, thumbnails = record.gallery.get("map"), record.gallery.get("thumbnails")
     if places is None or thumbnails is None or places.shape[1:] != (2,):
         return None
-    number = min(len(places), len(thumbnails), MAP_POINTS)
+    number = min(len(places), len(thumbnails), MAX_POINTS)
     pixels = np.nan_to_num(np.clip(places[:number].astype(float), 0, 1), nan=0.5)
     points = np.round(MARGIN + pixels * (SIDE - 2 * MARGIN), 1)
     groups, titles = group_labels(_labels(record, number), record.class_names)
@@ -64,7 +64,7 @@ def embedding_map(record: Record) -> Markup | None:
         tag("g", class_="cursor"),
         viewBox=f"0 0 {SIDE} {SIDE}",
         role="application",
-        aria_label=f"Map of {count(number)} images; the arrow keys walk from image to image",
+        aria_label=f"Map of {count(number)} images; the arrow keys move from image to image",
         tabindex=0,
         id="map",
     )
@@ -85,19 +85,23 @@ def group_labels(
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Group of every image and the groups' titles.
 
-    The most frequent classes have a group each, in order of class; the others share the last but
-    one, and images without a label the last.
+    Each of the 21 most frequent classes is a group, in order of class. The other classes share one
+    group, and images without a label another.
+
+    >>> groups, titles = group_labels(np.array([1, 0, 1, -1]), ["cat", "dog"])
+    >>> groups.tolist(), titles
+    ([1, 0, 1, 2], ['cat', 'dog', 'without a label'])
     """
     sizes = Counter(int(label) for label in labels if label >= 0)
-    kept = sorted(label for label, _ in sizes.most_common(GROUPS))
-    titles = [class_names[k] if k < len(class_names) else f"class {k}" for k in kept]
+    frequent = sorted(label for label, _ in sizes.most_common(MAX_GROUPS))
+    titles = [class_names[k] if k < len(class_names) else f"class {k}" for k in frequent]
     groups = np.full(len(labels), -1, dtype=np.int64)
-    for group, label in enumerate(kept):
+    for group, label in enumerate(frequent):
         groups[labels == label] = group
     rest = (groups < 0) & (labels >= 0)
     if rest.any():
         groups[rest] = len(titles)
-        titles.append(f"{count(len(sizes) - len(kept))} other classes")
+        titles.append(f"{count(len(sizes) - len(frequent))} other classes")
     if (groups < 0).any():
         groups[groups < 0] = len(titles)
         titles.append("without a label" if titles else "images")
@@ -105,7 +109,7 @@ def group_labels(
 
 
 def shape_path(group: int, x: float, y: float) -> str:
-    """The mark of a group as a path: discs, then squares, then triangles for each color."""
+    """The mark of a group as an SVG path: 7 discs, then 7 squares, then triangles."""
     r = RADIUS
     if group // COLORS == 0:
         return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z"
@@ -121,9 +125,9 @@ def _neighbors(
     if not 0 <= query < len(thumbnails):
         return None
     labels, names = _labels(record, len(thumbnails)), _names(record, len(thumbnails))
-    found = [
-        _neighbor(thumbnails[row], names[row], float(near), _same(labels, query, row))
-        for row, near in list(zip(rows, cosines, strict=False))[:NEIGHBORS]
+    neighbors = [
+        _neighbor(thumbnails[row], names[row], float(similarity), _same(labels, query, row))
+        for row, similarity in list(zip(rows, cosines, strict=False))[:MAX_NEIGHBORS]
         if 0 <= row < len(thumbnails)
     ]
     title = _class_name(record, int(labels[query]))
@@ -132,20 +136,20 @@ def _neighbors(
     return tag(
         "div",
         tag("figure", picture, caption, class_="query"),
-        tag("ol", found),
+        tag("ol", neighbors),
         class_="row",
     )
 
 
-def _neighbor(pixels: Pixels, name: Any, near: float, same: bool | None) -> Markup:
+def _neighbor(pixels: Pixels, name: Any, similarity: float, same: bool | None) -> Markup:
     kind = {True: "same", False: "different", None: None}[same]
-    said = {True: ", same class", False: ", another class", None: ""}[same]
+    suffix = {True: ", same class", False: ", another class", None: ""}[same]
     return tag(
         "li",
         tag(
             "figure",
-            _picture(pixels, f"{_text(name)}, cosine {cosine(near)}{said}"),
-            tag("figcaption", cosine(near), class_="cosine"),
+            _picture(pixels, f"{_text(name)}, cosine {cosine(similarity)}{suffix}"),
+            tag("figcaption", cosine(similarity), class_="cosine"),
         ),
         class_=kind,
     )
@@ -176,7 +180,7 @@ def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
             type="button", aria_pressed="false", data_group=group,
         )  # fmt: skip
         entries.append(tag("li", button))
-    return tag("ul", entries, class_="classes", aria_label="Classes: press to single one out")
+    return tag("ul", entries, class_="classes", aria_label="Classes: press one to show it alone")
 
 
 def _switch() -> Markup:
@@ -187,13 +191,13 @@ def _switch() -> Markup:
 
 
 def _sheet(thumbnails: Pixels) -> dict[str, Any]:
-    """All thumbnails as one picture, coarser where it would be too large otherwise."""
-    first = max(1, thumbnails.shape[1] // LARGEST_THUMBNAIL)
+    """All thumbnails as one picture, at a lower resolution where it would be too large."""
+    first = max(1, thumbnails.shape[1] // MAX_THUMBNAIL_SIDE)
     for step in (first, 2 * first, 4 * first):
         coarse = thumbnails[:, ::step, ::step]
-        pixels, columns = sheet(coarse)
+        pixels, columns = make_sheet(coarse)
         uri = image_uri(pixels, quality=75)
-        if len(uri) <= LARGEST_SHEET:
+        if len(uri) <= MAX_SHEET_CHARACTERS:
             break
     return {"sheet": uri, "columns": columns, "size": int(coarse.shape[1])}
 

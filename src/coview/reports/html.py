@@ -1,9 +1,10 @@
-"""HTML and SVG as nested calls; whatever is not :class:`Markup` already is escaped."""
+"""HTML and SVG as nested calls. Text is escaped unless it is :class:`Markup`."""
 
 from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ VOID = frozenset({"br", "hr", "img", "link", "meta"})
 
 
 class Markup(str):
-    """Text that is HTML already and is not escaped again."""
+    """HTML text, which is not escaped again."""
 
     __slots__ = ()
 
@@ -22,8 +23,11 @@ Child = str | int | float | None | Iterable["Child"]
 def tag(name: str, /, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
     """One element. ``class_`` becomes ``class`` and ``stroke_width`` ``stroke-width``.
 
-    Attributes that are None or False are left out; True stands alone. Children that are None are
-    left out, iterables are flattened, plain text is escaped.
+    Attributes that are None or False are left out; True gives the bare name. Children that are None
+    are left out, iterables are flattened, plain text is escaped.
+
+    >>> tag("p", "a < b", class_="note")
+    '<p class="note">a &lt; b</p>'
     """
     opening = "<" + name + "".join(_attribute(key, value) for key, value in attributes.items())
     if name in VOID:
@@ -32,7 +36,7 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | bool |
 
 
 def join(children: Child) -> Markup:
-    """The children one after the other, escaped where they are not markup yet."""
+    """The children one after the other; plain text is escaped."""
     if children is None:
         return Markup("")
     if isinstance(children, Markup):
@@ -42,8 +46,18 @@ def join(children: Child) -> Markup:
     return Markup("".join(join(child) for child in children))
 
 
+def with_code(text: str) -> list[Child]:
+    """``text`` with the words in backticks as code elements.
+
+    >>> join(with_code("Raise `epochs`."))
+    'Raise <code>epochs</code>.'
+    """
+    pieces = re.split(r"`([^`]+)`", text)
+    return [tag("code", piece) if i % 2 else piece for i, piece in enumerate(pieces)]
+
+
 def script_data(identifier: str, value: Any) -> Markup:
-    """A JSON data block that a script can read; ``<`` is written so that no tag can end it."""
+    """A JSON data block for a script; ``<`` is written as an escape so that no tag can end it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

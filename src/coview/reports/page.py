@@ -1,45 +1,55 @@
-"""The report of a run as one HTML page that needs nothing but itself."""
+"""The report of a run as one HTML page that loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from coview.core.files import write_bytes
-from coview.reports import figures, gallery, tables
+from coview.core.run_folder import RunFolder
+from coview.reports import figures, finetune, gallery, tables
 from coview.reports.curves import Chart, chart_figure
 from coview.reports.formatting import count
-from coview.reports.html import Child, Markup, join, tag
+from coview.reports.html import Child, Markup, join, tag, with_code
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part, read_record
 from coview.reports.scores import evaluation_tables
-from coview.reports.summary import first_screen
+from coview.reports.summary import page_header
+
+Section = tuple[str, str, Child] | None  # identifier, title, content
 
 
-def write_report(run_folder: Path | str) -> Path:
-    """Write ``report.html`` into the folder of a run and return its path.
+def write_report(run: Path | str) -> Path:
+    """Write the report into the folder of a run of any kind, and return its path.
 
     The page holds its style, script and pictures, forbids every request by its own policy, and
-    opens offline. Only ``run.json`` must be there: a run that was killed gets a report of what it
-    left. Raises RunError where the folder is not a run.
+    opens offline. It shows what the folder holds, also for a run that is running or was killed.
+    Raises RunError where the folder is not a run.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "run.json").write_text("{}")
+    >>> write_report(folder).name
+    'report.html'
     """
-    folder = Path(run_folder)
-    path = folder / "report.html"
-    # A file name may hold bytes that are no text; they are shown as question marks.
-    write_bytes(path, page(read_record(folder)).encode("utf-8", "replace"))
+    record = read_record(run)
+    path = RunFolder(record.folder).report_path
+    # A file name may hold bytes that are not text; they are shown as question marks.
+    write_bytes(path, build_page(record).encode("utf-8", "replace"))
     return path
 
 
-def page(record: Record) -> str:
+def build_page(record: Record) -> str:
     """The whole HTML document."""
-    sections = [found for found in _sections(record) if found]
+    sections = [section for section in _sections(record) if section]
     links = [tag("a", title, href=f"#{name}") for name, title, _ in sections]
     script = resources.files(__package__).joinpath("report.js").read_text("utf-8")
     body = (
-        first_screen(record),
+        page_header(record),
         tag("nav", links, aria_label="Sections"),
         tag("main", [_section(*entry) for entry in sections]),
         tag("footer", _made_by(record)),
@@ -52,7 +62,7 @@ def page(record: Record) -> str:
 
 def _head(record: Record, script: str) -> Markup:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Only this script runs, and nothing is ever fetched, whatever a file name may contain.
+    # Only this script runs, and nothing is fetched, even if a file name holds markup.
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -69,62 +79,67 @@ def _head(record: Record, script: str) -> Markup:
     )
 
 
-def _sections(record: Record) -> list[tuple[str, str, Child] | None]:
+def _sections(record: Record) -> list[Section]:
     return [
+        _optional("accuracy", "Accuracy", finetune.accuracy_section(record), _ACCURACY),
         ("curves", "Curves", _curves(record)),
-        ("views", "Views", _views(record)),
-        _unless_absent("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
-        _unless_absent("map-of-images", "Map", gallery.embedding_map(record), _map_note(record)),
-        ("evaluation", "Evaluation", _evaluation(record)),
-        _unless_absent("pairs", "Hardest pairs", gallery.hardest_pairs(record), _HARD),
+        _views(record),
+        _optional("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
+        _optional("map-of-images", "Map", gallery.embedding_map(record), _map_note(record)),
+        _evaluation(record),
+        _optional("pairs", "Hardest pairs", gallery.hardest_pairs(record), _HARD),
         ("files", "Files left out", _quarantine(record)),
         ("events", "Events", _events(record)),
         ("making", "How it was made", _making(record)),
     ]
 
 
+_ACCURACY = (
+    "Accuracy on test images that no training and no choice has used. Linear probe: a linear "
+    "classifier on the frozen features. From scratch: the same network with random initial weights."
+)
 _NEAR = (
     "The images nearest to a query by the cosine of their features. "
     "Where labels are known, a solid frame marks the class of the query and a dashed one another."
 )
 _HARD = (
-    "Two views of one image that the encoder finds least alike. Views that a person cannot match "
-    "either are a sign that the crops are too small or the changes of color too strong."
+    "Pairs of views of one image with the lowest cosine. If a person cannot match them either, the "
+    "crops may be too small or the color changes too strong."
 )
 
 
 def _section(name: str, title: str, content: Child) -> Markup:
     heading = tag("h2", title, id=f"{name}-title")
-    return tag("section", heading, content, id=name, aria_labeledby=f"{name}-title")
+    return tag("section", heading, content, id=name, aria_labelledby=f"{name}-title")
 
 
-def _unless_absent(
-    name: str, title: str, content: Markup | None, lead: str
-) -> tuple[str, str, Child] | None:
+def _optional(name: str, title: str, content: Child, lead: str) -> Section:
     return (name, title, [tag("p", lead, class_="lead"), content]) if content else None
 
 
 def _curves(record: Record) -> Child:
-    knn, health = figures.knn_chart(record), figures.health_charts(record)
-    beside = [knn, *health[:1]] if knn.drawable else health[:2]
+    accuracy = [c for c in (figures.knn_chart(record), figures.accuracy_chart(record))
+                if not c.is_empty]  # fmt: skip
+    health = figures.health_charts(record)
+    beside = health[: 2 - len(accuracy)]
     groups = [
-        ("", [figures.loss_chart(record), *beside], ""),
-        ("Health", [chart for chart in health if chart not in beside], _health_note(record)),
+        ("", [figures.loss_chart(record), *accuracy, *beside], ""),
+        ("Health", health[len(beside) :], _health_note(record)),
         ("Machine", figures.machine_charts(record), ""),
     ]
-    shown = [_charts(*group) for group in groups]
-    return shown if any(shown) else tag("p", "No step has been reported yet.", class_="lead")
+    drawn = [_charts(*group) for group in groups]
+    return drawn if any(drawn) else tag("p", "No step has been reported yet.", class_="lead")
 
 
 def _charts(title: str, charts: list[Chart], note: str) -> Markup | None:
-    found = [chart_figure(chart) for chart in charts if chart.drawable]
-    if not found:
+    drawings = [chart_figure(chart) for chart in charts if not chart.is_empty]
+    if not drawings:
         return None
     return tag(
         "div",
         tag("h3", title) if title else None,
         tag("p", note, class_="lead") if note else None,
-        tag("div", found, class_="charts"),
+        tag("div", drawings, class_="charts"),
         class_="chart-group",
     )
 
@@ -135,38 +150,42 @@ def _health_note(record: Record) -> str:
     return f"Measured {on}, without labels. The dashed line is the untrained network."
 
 
-def _views(record: Record) -> Child:
-    if record.views is None:
-        return tag("p", "No contact sheet was saved with this run.", class_="lead")
-    found = picture_uri(record.views)
-    if found is None:
-        return tag("p", "The contact sheet report/views.png is damaged.", class_="lead")
-    uri, width, height = found
-    return [
-        tag("p", "What the model saw: images and the views that were made of them.", class_="lead"),
-        tag("img", src=uri, alt="Contact sheet: images with views made of each", width=width,
-            height=height, class_="sheet"),
-    ]  # fmt: skip
+def _views(record: Record) -> Section:
+    if record.views is None and record.kind != "pretrain":
+        return None
+    picture = None if record.views is None else picture_uri(record.views)
+    if picture is None:
+        state = "is missing" if record.views is None else "is damaged"
+        return "views", "Views", tag("p", f"The contact sheet of this run {state}.", class_="lead")
+    uri, width, height = picture
+    lead = tag("p", "The input of the network: images and the views made of them.", class_="lead")
+    sheet = tag("img", src=uri, alt="Contact sheet: images with views made of each", width=width,
+                height=height, class_="sheet")  # fmt: skip
+    return "views", "Views", [lead, sheet]
 
 
 def _map_note(record: Record) -> str:
     places = record.gallery.get("map")
     total = 0 if places is None else len(places)
-    shown = f"{count(gallery.MAP_POINTS)} of {count(total)}" if total > gallery.MAP_POINTS else ""
-    which = f"{shown or count(total)} images, laid out so that similar features lie together."
-    return which + " Point at a mark to see the image, or focus the map and use the arrow keys."
+    most = gallery.MAX_POINTS
+    images = f"{count(most)} of {count(total)}" if total > most else count(total)
+    layout = f"{images} images, placed so that similar features lie together."
+    return layout + " Point at a mark to see the image, or focus the map and use the arrow keys."
 
 
-def _evaluation(record: Record) -> Child:
-    found = evaluation_tables(record)
-    if not found:
-        return tag("p", "Not evaluated yet: ", tag("code", "coview evaluate"), " adds tables here.",
-                   class_="lead")  # fmt: skip
-    lead = (
-        "The trained encoder beside the same encoder before training and beside raw pixels. "
-        "Gain: points above the untrained encoder."
-    )
-    return [tag("p", lead, class_="lead"), tag("div", found, class_="evaluations")]
+def _evaluation(record: Record) -> Section:
+    others = [e for e in record.evaluations if e.get("protocol") != finetune.PROTOCOL]
+    evaluations = evaluation_tables(replace(record, evaluations=others))
+    lead: list[Child] = with_code("Not evaluated yet: `coview evaluate` adds tables here.")
+    if evaluations:
+        lead = [
+            "The trained encoder beside the same encoder before training and beside raw pixels. "
+            "Gain: points above the untrained encoder."
+        ]
+    elif record.kind != "pretrain":
+        return None
+    content = tag("div", evaluations, class_="evaluations") if evaluations else None
+    return "evaluation", "Evaluation", [tag("p", lead, class_="lead"), content]
 
 
 def _quarantine(record: Record) -> Child:
@@ -178,30 +197,32 @@ def _quarantine(record: Record) -> Child:
 
 
 def _events(record: Record) -> Child:
-    if not record.events and not record.refused:
-        return tag("p", "None: no step was refused and nothing else happened.", class_="lead")
-    refused = len(record.refused)
-    lead = f"{count(refused)} {'step was' if refused == 1 else 'steps were'} refused."
+    if not record.events and not record.skipped:
+        return tag("p", "None: no step was skipped.", class_="lead")
+    skipped = len(record.skipped)
+    lead = f"{count(skipped)} {'step was' if skipped == 1 else 'steps were'} skipped."
     return [
-        tag("p", lead, class_="lead") if refused else None,
-        tables.event_table(record.events, record.refused),
+        tag("p", lead, class_="lead") if skipped else None,
+        tables.event_table(record.events, record.skipped),
     ]
 
 
 def _making(record: Record) -> Child:
-    run = record.run
+    run = record.description
     data = {k: v for k, v in part(run, "data").items() if k != "class_names"}
     if record.class_names:
         data["classes"] = f"{len(record.class_names)}: " + ", ".join(record.class_names[:30])
         data["classes"] += " ..." if len(record.class_names) > 30 else ""
     plan = run.get("plan")
-    why = [tag("li", str(sentence)) for sentence in plan] if isinstance(plan, list) else []
+    why = (
+        [tag("li", with_code(str(sentence))) for sentence in plan] if isinstance(plan, list) else []
+    )
     recipe = part(run, "recipe")
     blocks = [
         ("Command", tag("pre", tag("code", str(run["command"]))) if run.get("command") else None),
         ("Why", tag("ul", why) if why else None),
-        ("Data", tables.objects(data) if data else None),
-        ("Environment", tables.objects(part(run, "environment")) or None),
+        ("Data", tables.object_list(data) if data else None),
+        ("Environment", tables.object_list(part(run, "environment")) or None),
         ("Recipe", _recipe(recipe, run.get("hash")) if recipe else None),
     ]
     shown = [
@@ -219,5 +240,5 @@ def _recipe(recipe: dict[str, Any], hash_: Any) -> Markup:
 
 
 def _made_by(record: Record) -> str:
-    version = record.run.get("coview", "")
-    return f"Written by Coview {version}. This page is complete in itself: it loads nothing."
+    version = record.description.get("coview", "")
+    return f"Written by Coview {version}. This page loads nothing and opens offline."

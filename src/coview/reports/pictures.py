@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 
-LARGEST_PNG = 1_500_000
+MAX_PNG_BYTES = 1_500_000
 
 
 def image_uri(pixels: Pixels, *, quality: int = 90) -> str:
@@ -25,8 +25,8 @@ def image_uri(pixels: Pixels, *, quality: int = 90) -> str:
     return data_uri(stream.getvalue(), "image/jpeg")
 
 
-def sheet(thumbnails: Pixels) -> tuple[Pixels, int]:
-    """Thumbnails [n, t, t, 3] side by side on one sheet, and how many are in a row."""
+def make_sheet(thumbnails: Pixels) -> tuple[Pixels, int]:
+    """Thumbnails [n, t, t, 3] side by side on one sheet, and the number of columns."""
     number, size = thumbnails.shape[:2]
     columns = max(1, math.ceil(math.sqrt(number)))
     rows = math.ceil(number / columns)
@@ -37,7 +37,7 @@ def sheet(thumbnails: Pixels) -> tuple[Pixels, int]:
 
 
 def picture_uri(content: bytes) -> tuple[str, int, int] | None:
-    """A PNG file as a data URI with width and height; None where it is no picture.
+    """A PNG file as (data URI, width, height); None where it is not a PNG.
 
     Pictures above 1.5 MB are written again as JPEG, so that the report stays small.
     """
@@ -50,11 +50,15 @@ def picture_uri(content: bytes) -> tuple[str, int, int] | None:
             pixels: npt.NDArray[Any] = np.asarray(picture.convert("RGB"))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    if len(content) <= LARGEST_PNG:
+    if len(content) <= MAX_PNG_BYTES:
         return data_uri(content, "image/png"), width, height
     return image_uri(pixels, quality=85), width, height
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """The bytes as a URI that needs no file and no network."""
+    """The bytes as a base64 data URI.
+
+    >>> data_uri(b"hi", "text/plain")
+    'data:text/plain;base64,aGk='
+    """
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,35 +1,39 @@
-"""The files of a run as one value. Only ``run.json`` must be there; the rest may be missing.
+"""All that a report shows of one run, read from its files. Only ``run.json`` must be there.
 
-A run that was killed leaves half a line or no verdict at all; what is unreadable is left out and
-named in ``damaged``, so that the report says so instead of failing.
+A run that was killed leaves half a line or no verdict. What cannot be read is left out and named in
+``damaged``, so that the report says so instead of failing.
 """
 
 from __future__ import annotations
 
-import math
+import io
+import os
+import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import CoviewError, RunError
-from coview.core.files import read_json, read_lines
-from coview.core.run_folder import DESCRIPTION, run_folder
+from coview.core.errors import CoviewError, DamagedFile, RunError
+from coview.core.run_folder import RunFolder, read_content, read_object
 
 Series = tuple[list[float], list[float]]
+Value = TypeVar("Value")
 
-# Whatever numpy, zip and zlib raise for a file that is cut, altered or something else.
+# The errors of numpy, zip and zlib for a file that is cut, altered or of another format.
 UNREADABLE = (
     OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, RuntimeError,
     SyntaxError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
-SHAPES = {
+# Number of axes of each array in the gallery.
+GALLERY_AXES = {
     "thumbnails": 4, "names": 1, "labels": 1, "map": 2, "query_rows": 1, "neighbor_rows": 2,
     "neighbor_cosines": 2, "pair_views": 5, "pair_cosines": 1, "pair_names": 1,
 }  # fmt: skip
@@ -37,20 +41,23 @@ SHAPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Record:
-    """Everything that a report shows, as read; nothing is computed here.
+    """The content of a run folder; nothing is computed here.
 
-    ``steps`` are the "step" lines of metrics.jsonl, ``health`` the "health" lines and so on, each
-    in order of step; where a resumed run has written a step twice, the later line stands.
-    ``gallery`` holds the arrays of report/gallery.npz that have the expected number of axes.
+    ``description`` is run.json. ``steps`` are the "step" lines of metrics.jsonl, ``health`` the
+    "health" lines and so on, each in order of step; where a resumed run has written a step twice,
+    the later line counts. ``gallery`` holds the arrays of the gallery that have the expected number
+    of axes. ``damaged`` has one sentence per file that could not be read.
     """
 
     folder: Path
-    run: dict[str, Any]
+    kind: str
+    description: dict[str, Any]
     steps: list[dict[str, Any]]
     health: list[dict[str, Any]]
     knn: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
     events: list[dict[str, Any]]
-    refused: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
     verdict: dict[str, Any]
     evaluations: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
@@ -66,107 +73,97 @@ class Record:
     @property
     def class_names(self) -> list[str]:
         """Names of the classes; empty where the images have no labels."""
-        return [str(name) for name in part(self.run, "data").get("class_names") or []]
+        names = part(self.description, "data").get("class_names")
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+    def evaluation(self, protocol: str) -> dict[str, Any]:
+        """The evaluation by ``protocol``; empty where there is none."""
+        return next((e for e in self.evaluations if e.get("protocol") == protocol), {})
 
 
-def read_record(folder: Path) -> Record:
-    """The record of the run in ``folder``. Raises RunError where the folder is not a run."""
-    run = _description(folder)
+def read_record(folder: str | Path) -> Record:
+    """The record of the run in ``folder``. Raises RunError where the folder is not a run.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "run.json").write_text('{"kind": "pretrain", "total_steps": 400}')
+    >>> _ = (folder / "verdict.json").write_text('{"lab')
+    >>> record = read_record(folder)
+    >>> record.description["total_steps"], len(record.damaged)
+    (400, 1)
+    """
+    run = RunFolder.open(folder)
+    try:
+        description = run.description
+    except DamagedFile as error:
+        raise RunError(f"{folder} is not a readable run: {error}") from error
     damaged: list[str] = []
-    lines = _objects(folder / "metrics.jsonl", damaged)
-    verdict = _whole(folder / "verdict.json", damaged)
-    evaluations = [_whole(path, damaged) for path in sorted((folder / "evaluation").glob("*.json"))]
+
+    def read(reader: Callable[[], Value]) -> Value | None:
+        try:
+            return reader()
+        except CoviewError as error:
+            damaged.append(str(error).replace(f"{run.path}{os.sep}", ""))
+            return None
+
+    rows = read(run.metrics) or []
+    paths = read(lambda: run.evaluation_paths) or []
+    evaluations = [read(partial(read_object, path)) for path in paths]
     return Record(
-        folder=folder,
-        run=run,
-        steps=_latest(lines, "step"),
-        health=_latest(lines, "health"),
-        knn=_latest(lines, "knn"),
-        events=[line for line in lines if line.get("kind") == "event"],
-        refused=[line for line in lines if line.get("kind") == "skipped"],
-        verdict=verdict,
-        evaluations=[found for found in evaluations if found],
-        quarantine=_objects(folder / "quarantine.jsonl", damaged),
-        gallery=_gallery(folder / "report" / "gallery.npz", damaged),
-        views=_bytes(folder / "report" / "views.png"),
+        folder=run.path,
+        kind=run.kind,
+        description=description,
+        steps=_latest(rows, "step"),
+        health=_latest(rows, "health"),
+        knn=_latest(rows, "knn"),
+        validation=_latest(rows, "validation"),
+        events=[row for row in rows if row.get("kind") == "event"],
+        skipped=[row for row in rows if row.get("kind") == "skipped"],
+        verdict=read(lambda: run.verdict or {}) or {},
+        evaluations=[evaluation for evaluation in evaluations if evaluation],
+        quarantine=read(lambda: run.quarantine) or [],
+        gallery=read(lambda: _read_gallery(run.gallery_path)) or {},
+        views=read(lambda: read_content(run.views_path)),
         damaged=damaged,
     )
 
 
 def part(value: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The object under ``key``, or an empty one where there is none."""
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
+    item = value.get(key)
+    return item if isinstance(item, dict) else {}
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
+    """``value`` as a float where it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
-def series(lines: list[dict[str, Any]], key: str, *, axis: str = "epoch") -> Series:
-    """The finite values of ``key`` against ``axis``; lines without one of them are left out."""
-    pairs = [(number(line.get(axis)), number(line.get(key))) for line in lines]
-    whole = [(x, y) for x, y in pairs if x is not None and y is not None]
-    return [x for x, _ in whole], [y for _, y in whole]
+def series(rows: list[dict[str, Any]], key: str, *, axis: str = "epoch") -> Series:
+    """The finite values of ``key`` against ``axis``; rows without one of them are left out."""
+    pairs = [(number(row.get(axis)), number(row.get(key))) for row in rows]
+    finite = [(x, y) for x, y in pairs if x is not None and y is not None]
+    return [x for x, _ in finite], [y for _, y in finite]
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    path = run_folder(folder) / DESCRIPTION
-    try:
-        run = read_json(path)
-    except (CoviewError, OSError) as error:
-        raise RunError(f"{folder} is not a readable run: {error}") from error
-    if not isinstance(run, dict):
-        raise RunError(f"{folder} is not a readable run: {path} should hold one JSON object.")
-    return run
-
-
-def _objects(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
-    try:
-        return [line for line in read_lines(path) if isinstance(line, dict)]
-    except (OSError, UnicodeDecodeError) as error:
-        damaged.append(f"{path.name} could not be read ({error}).")
-        return []
-
-
-def _whole(path: Path, damaged: list[str]) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        found = read_json(path)
-    except (CoviewError, OSError) as error:
-        damaged.append(f"{path.name} could not be read ({error}).")
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _latest(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+def _latest(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     by_step = {
-        step: line
-        for line in lines
-        if line.get("kind") == kind and (step := number(line.get("step"))) is not None
+        step: row
+        for row in rows
+        if row.get("kind") == kind and (step := number(row.get("step"))) is not None
     }
     return [by_step[step] for step in sorted(by_step)]
 
 
-def _gallery(path: Path, damaged: list[str]) -> dict[str, npt.NDArray[Any]]:
-    if not path.exists():
+def _read_gallery(path: Path) -> dict[str, npt.NDArray[Any]]:
+    content = read_content(path)
+    if content is None:
         return {}
     try:
-        # Opened here, because numpy leaves a file open that it cannot read.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in SHAPES if name in archive}
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in GALLERY_AXES if name in archive}
     except UNREADABLE as error:
-        damaged.append(f"{path.name} could not be read ({error}).")
-        return {}
-    return {name: array for name, array in arrays.items() if array.ndim == SHAPES[name]}
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
+        raise DamagedFile(f"{path} is not a readable gallery ({error}).") from error
+    return {name: array for name, array in arrays.items() if array.ndim == GALLERY_AXES[name]}

@@ -111,7 +111,7 @@
       showTip(map, x, y, picture, title + data.names[index]);
     });
 
-    // Pictures instead of marks: those that find room, in the order of the gallery.
+    // Pictures instead of marks, in the order of the gallery, where they do not overlap.
     const canvas = document.getElementById("map-pictures");
     const paintAll = () => {
       const side = canvas.clientWidth, ratio = devicePixelRatio || 1, size = Math.max(22, side / 18);

@@ -1,32 +1,27 @@
-"""The first screen of a report: what the run has learned, how good it is, and its key numbers."""
+"""The header of a report: the verdict, the scores and the key numbers."""
 
 from __future__ import annotations
 
-import re
 import statistics
 from datetime import datetime
 from typing import Any
 
-from coview.reports.curves import recent
+from coview.core.figures import DIAGNOSES
+from coview.reports.curves import recent_mean
+from coview.reports.figures import CHANCE_LEVEL, LOWER_BOUND
+from coview.reports.finetune import accuracy_bars
 from coview.reports.formatting import NARROW, count, decimal, duration, millions, percent, value
-from coview.reports.html import Child, Markup, tag
+from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.records import Record, number, part, series
 from coview.reports.scores import headline_scores, score_bars
 
-KINDS = {
-    "learning": "good",
-    "dimensional collapse": "warning",
-    "shortcut": "warning",
-    "chance_level": "bad",
-    "collapsed": "bad",
-    "unchanged": "bad",
-}
 GLYPHS = {"good": "\N{CHECK MARK}", "warning": "!", "bad": "\N{MULTIPLICATION X}", "open": "?"}
 
 
-def first_screen(record: Record) -> Markup:
+def page_header(record: Record) -> Markup:
     """Name, state, verdict, scores and key numbers, and which files could not be read."""
-    scores = headline_scores(record)
+    accuracies = accuracy_bars(record)
+    scores = [*([accuracies] if accuracies else []), *map(score_bars, headline_scores(record))]
     return tag(
         "header",
         tag("h1", tag("bdi", record.name)),
@@ -34,10 +29,8 @@ def first_screen(record: Record) -> Markup:
         tag(
             "div",
             _verdict(record),
-            tag("div", [score_bars(score) for score in scores], class_="scores")
-            if scores
-            else None,
-            class_="answer",
+            tag("div", scores, class_="scores") if scores else None,
+            class_="summary",
         ),
         _key_numbers(record),
         [tag("p", sentence, class_="damaged") for sentence in record.damaged],
@@ -45,65 +38,58 @@ def first_screen(record: Record) -> Markup:
 
 
 def _verdict(record: Record) -> Markup:
-    found = record.verdict
-    kind = str(found.get("verdict", ""))
-    color = KINDS.get(kind, "open")
-    sentence = str(found.get("sentence", "")) or "No verdict was written before the run ended."
+    verdict = record.verdict
+    label = str(verdict.get("label", ""))
+    color = DIAGNOSES[label].kind if label in DIAGNOSES else "open"
+    position = _position(record)
+    sentence = str(verdict.get("sentence", "")) or "The run has not written a verdict."
     headline, colon, rest = sentence.partition(": ")
     if not colon or len(headline) > 40:
-        headline, rest = kind.capitalize() or "No verdict yet", sentence
-    causes = found.get("causes") if kind != "learning" else None
-    remedy = found.get("remedy") if kind != "learning" else None
+        headline, rest = label.capitalize() or "No verdict yet", sentence
     return tag(
         "div",
-        tag("p", tag("span", GLYPHS[color], class_="glyph", aria_hidden="true"), headline,
-            class_="headline"),
-        tag("p", rest[:1].upper() + rest[1:], class_="sentence"),
-        tag("p", _position(record), class_="position"),
-        _causes(causes),
-        _remedy(remedy),
+        tag("p", tag("span", GLYPHS[color], class_="glyph", aria_hidden="true"),
+            tag("span", with_code(headline)), class_="headline"),
+        tag("p", with_code(rest[:1].upper() + rest[1:]), class_="sentence"),
+        tag("p", position, class_="position") if position else None,
+        None if label == "learning" else [_causes(verdict.get("causes")),
+                                          _remedy(verdict.get("remedy"))],
         class_=f"verdict {color}",
     )  # fmt: skip
 
 
 def _position(record: Record) -> str | None:
     _, losses = series(record.steps, "loss", axis="step")
-    chance, lower_bound = (
-        number(record.run.get("chance_level")),
-        number(record.run.get("lower_bound")),
-    )
-    learned = any("temperature" in row for row in record.health)  # and the loss's scale with it
-    if not losses or chance is None or lower_bound is None or chance <= lower_bound or learned:
+    chance = number(record.description.get("chance_level"))
+    bound = number(record.description.get("lower_bound"))
+    # A learned temperature changes the scale of the loss.
+    rescaled = any("temperature" in row for row in record.health)
+    if not losses or chance is None or bound is None or chance <= bound or rescaled:
         return None
-    loss = recent(losses)
-    share = 100 * max(0.0, (chance - loss) / (chance - lower_bound))
+    loss = recent_mean(losses)
+    share = 100 * max(0.0, (chance - loss) / (chance - bound))
     return (
-        f"Loss {decimal(loss)}: {share:.0f}{NARROW}% of the way "
-        f"from chance ({decimal(chance)}) to the practical floor ({decimal(lower_bound)})."
+        f"Loss {decimal(loss)}: {share:.0f}{NARROW}% of the way from the {CHANCE_LEVEL} "
+        f"({decimal(chance)}) to the {LOWER_BOUND}, {decimal(bound)}."
     )
 
 
 def _remedy(remedy: Any) -> Markup | None:
     if not remedy:
         return None
-    return tag("p", tag("strong", "What to do. "), _with_flags(str(remedy)), class_="remedy")
-
-
-def _with_flags(text: str) -> list[Child]:
-    pieces = re.split(r"(--[a-z][\w-]*(?: [\d.]*\d)?)", text)
-    return [tag("code", piece) if i % 2 else piece for i, piece in enumerate(pieces)]
+    return tag("p", tag("strong", "What to do. "), with_code(str(remedy)), class_="remedy")
 
 
 def _causes(causes: Any) -> Markup | None:
     if not isinstance(causes, list) or not causes:
         return None
-    items = [tag("li", _with_flags(str(cause))) for cause in causes]
+    items = [tag("li", with_code(str(cause))) for cause in causes]
     return tag("div", tag("p", "Likely causes"), tag("ul", items), class_="causes")
 
 
 def _state(record: Record) -> str:
-    created = _moment(record.run.get("created"))
-    last, total = _last(record, "step"), number(record.run.get("total_steps"))
+    created = _moment(record.description.get("created"))
+    last, total = _last(record, "step"), number(record.description.get("total_steps"))
     if last is None:
         state = "no step reported yet"
     elif total and last < total:
@@ -111,22 +97,23 @@ def _state(record: Record) -> str:
         state = f"stopped or running: step {count(last)} of {count(total)} ({share})"
     else:
         state = f"finished after {count(last)} steps"
-    recipe = record.run.get("name")
-    made_by = f"Coview run of {recipe}" if recipe else "Coview run"
-    return " · ".join(filter(None, [made_by, created, state]))
+    kind = "Fine-tuning run" if record.kind == "finetune" else "Coview run"
+    recipe = record.description.get("name")
+    return " · ".join(filter(None, [f"{kind} of {recipe}" if recipe else kind, created, state]))
 
 
 def _key_numbers(record: Record) -> Markup:
-    parameters = part(record.run, "parameters")
+    parameters = part(record.description, "parameters")
     speeds = [s for line in record.steps if (s := number(line.get("images_per_second")))]
     waits = [w for line in record.steps if (w := number(line.get("wait_share"))) is not None]
     seconds, epoch = _last(record, "seconds"), _last(record, "epoch")
-    epochs = number(record.run.get("epochs"))
-    images = number(part(record.run, "data").get("images"))
-    encoder, head = number(parameters.get("encoder")), number(parameters.get("head"))
+    epochs = number(record.description.get("epochs"))
+    images = number(part(record.description, "data").get("images"))
+    size, head = number(parameters.get("encoder")), number(parameters.get("head"))
+    encoder = encoder_name(part(record.description, "recipe")) or encoder_name(record.description)
     entries = [
-        ("encoder", encoder_name(part(record.run, "recipe")), ""),
-        ("parameters", millions(encoder) if encoder else None,
+        ("encoder", encoder, ""),
+        ("parameters", millions(size) if size else None,
          f"and {millions(head)} in the head" if head else ""),
         ("images", count(images) if images else None, _held_out(record)),
         ("epochs", value(round(epoch, 1)) if epoch is not None else None,
@@ -144,7 +131,11 @@ def _key_numbers(record: Record) -> Markup:
 
 
 def encoder_name(recipe: dict[str, Any]) -> str | None:
-    """{"kind": "resnet", "depth": 18, "width": 0.5} -> "ResNet-18, width 0.5"; None if unknown."""
+    """The encoder of a recipe in a few words; None if unknown.
+
+    >>> encoder_name({"encoder": {"kind": "resnet", "depth": 18, "width": 0.5}})
+    'ResNet-18, width 0.5'
+    """
     spec = recipe.get("encoder")
     if isinstance(spec, str):
         return spec
@@ -162,13 +153,14 @@ def encoder_name(recipe: dict[str, Any]) -> str | None:
 
 
 def _held_out(record: Record) -> str:
-    held_out = number(part(record.run, "data").get("held_out"))
+    held_out = number(part(record.description, "data").get("held_out"))
     return f"and {count(held_out)} held out" if held_out else ""
 
 
 def _last(record: Record, key: str) -> float | None:
-    """The furthest point of any line: a run reports its last epoch's health, not every step."""
-    lines = [*record.steps[-1:], *record.health[-1:], *record.knn[-1:]] if record.steps else []
+    """The largest ``key`` in the last lines of each kind; None before the first step line."""
+    kinds = (record.steps, record.health, record.knn, record.validation)
+    lines = [row for rows in kinds for row in rows[-1:]] if record.steps else []
     return max((x for line in lines if (x := number(line.get(key))) is not None), default=None)
 
 

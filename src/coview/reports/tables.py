@@ -1,4 +1,4 @@
-"""Lists and tables of a run: recipe, environment, files that were left out, events."""
+"""Lists and tables of a run: recipe, environment, files that could not be used, events."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from coview.reports.formatting import count, value
-from coview.reports.html import Child, Markup, tag
+from coview.reports.html import Child, Markup, tag, with_code
 
-LONGEST = 200
+MAX_ROWS = 200
 
 
-def facts(entries: list[tuple[str, Child]]) -> Markup:
+def definition_list(entries: list[tuple[str, Child]]) -> Markup:
     """Names and values side by side."""
     pairs: list[Child] = [(tag("dt", name), tag("dd", text)) for name, text in entries]
     return tag("dl", pairs, class_="facts")
 
 
-def objects(found: dict[str, Any]) -> Markup:
+def object_list(fields: dict[str, Any]) -> Markup:
     """A flat JSON object as names and values."""
-    return facts([(key.replace("_", " "), value(item)) for key, item in found.items()])
+    return definition_list([(key.replace("_", " "), value(item)) for key, item in fields.items()])
 
 
 def recipe_table(recipe: dict[str, Any]) -> Markup:
-    """The nested values of a recipe as one table, indented like their nesting."""
+    """The nested values of a recipe as one table, indented by depth."""
     rows = [
         tag(
             "tr",
@@ -37,7 +37,11 @@ def recipe_table(recipe: dict[str, Any]) -> Markup:
 
 
 def recipe_rows(node: dict[str, Any], depth: int = 0) -> Iterator[tuple[int, str, str, bool]]:
-    """(depth, name, text, has parts) of every value; equal list items are told once."""
+    """(depth, name, text, has parts) of every value; equal list items are shown once.
+
+    >>> list(recipe_rows({"optimizer": {"type": "LARS", "momentum": 0.9}}))
+    [(0, 'optimizer', 'LARS', True), (1, 'momentum', '0.9', False)]
+    """
     for key, item in node.items():
         name = key.replace("_", " ")
         if key == "type":
@@ -51,35 +55,46 @@ def recipe_rows(node: dict[str, Any], depth: int = 0) -> Iterator[tuple[int, str
             yield depth, name, value(item), False
 
 
-def cut_table(heads: tuple[str, ...], rows: list[tuple[Child, ...]], most: int = LONGEST) -> Markup:
-    """A table of at most ``most`` rows that says how many more there are."""
-    head = tag("tr", [tag("th", name, scope="col") for name in heads])
-    body = [tag("tr", [tag("td", cell) for cell in row]) for row in rows[:most]]
-    table = tag("div", tag("table", tag("thead", head), tag("tbody", body)), class_="scroll")
-    if len(rows) <= most:
+def cut_table(
+    heads: tuple[str, ...], rows: list[tuple[Child, ...]], *, numeric: tuple[int, ...] = ()
+) -> Markup:
+    """A table of at most 200 rows and the number of rows that are not shown.
+
+    The columns ``numeric`` are aligned at the right.
+    """
+    classes = ["num" if i in numeric else None for i in range(len(heads))]
+    head = [tag("th", name, scope="col", class_=c) for name, c in zip(heads, classes, strict=True)]
+    body = [
+        tag("tr", [tag("td", cell, class_=c) for cell, c in zip(row, classes, strict=True)])
+        for row in rows[:MAX_ROWS]
+    ]
+    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", body))
+    table = tag("div", table, class_="scroll")
+    if len(rows) <= MAX_ROWS:
         return table
-    rest = f"{count(len(rows) - most)} more of {count(len(rows))} are not shown."
+    rest = f"{count(len(rows) - MAX_ROWS)} more of {count(len(rows))} are not shown."
     return tag("div", table, tag("p", rest, class_="note"))
 
 
 def quarantine_table(lines: list[dict[str, Any]]) -> Markup:
-    """Files that could not be used, with the reason."""
+    """The files that could not be used, with the reason."""
     rows: list[tuple[Child, ...]] = [
-        (tag("bdi", str(line.get("file", "?")), class_="file"), str(line.get("reason", "")))
+        (tag("bdi", str(line.get("file", "?")), class_="file"), _with_code(line, "reason"))
         for line in lines
     ]
     return cut_table(("file", "reason"), rows)
 
 
-def event_table(events: list[dict[str, Any]], refused: list[dict[str, Any]]) -> Markup:
-    """What happened on the way, in order of step; refused steps with the images in them."""
-    found = [(line, str(line.get("text", "")), "") for line in events]
-    found += [(line, f"Refused: {line.get('reason', '')}", _ids(line)) for line in refused]
-    found.sort(key=lambda entry: _step(entry[0]))
+def event_table(events: list[dict[str, Any]], skipped: list[dict[str, Any]]) -> Markup:
+    """Events and skipped steps in order of step; skipped steps with the images in them."""
+    entries = [(line, str(line.get("text", "")), "") for line in events]
+    entries += [(line, f"Skipped: {line.get('reason', '')}", _ids(line)) for line in skipped]
+    entries.sort(key=lambda entry: _step(entry[0]))
     rows: list[tuple[Child, ...]] = [
-        (count(_step(line)), text, tag("span", ids, class_="muted")) for line, text, ids in found
+        (count(_step(line)), with_code(text), tag("span", ids, class_="muted"))
+        for line, text, ids in entries
     ]
-    return cut_table(("step", "what", "images"), rows)
+    return cut_table(("step", "event", "images"), rows)
 
 
 def _list_rows(name: str, items: list[Any], depth: int) -> Iterator[tuple[int, str, str, bool]]:
@@ -96,6 +111,10 @@ def _list_rows(name: str, items: list[Any], depth: int) -> Iterator[tuple[int, s
         else:
             yield depth, title, value(items[start]), False
         start = stop
+
+
+def _with_code(line: dict[str, Any], key: str) -> list[Child]:
+    return with_code(str(line.get(key, "")))
 
 
 def _ids(line: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ class Pretraining(Job):
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         assert isinstance(monitor, HealthMonitor)
-        monitor.measure_health(step)
+        monitor.health(step)
         return diverged(reason, step)
 
     def finish(

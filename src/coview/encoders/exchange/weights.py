@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coview.core.errors import DamagedFile, InvalidValue, RunError
 from coview.core.files import digest, read_json, write_bytes
+from coview.core.run_folder import RunFolder
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
@@ -74,7 +75,7 @@ def listed(keys: list[str], most: int = 8) -> str:
 
 def export_folder(path: Path) -> Path:
     """``path`` itself or its encoder/, whichever holds an export. Raises RunError for neither."""
-    for folder in (path, path / "encoder"):
+    for folder in (path, RunFolder(path).encoder_path):
         if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
             return folder
     raise RunError(

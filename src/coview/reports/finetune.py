@@ -1,0 +1,211 @@
+"""The accuracy of a fine-tuned network: beside other networks, per class, and its confusions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coview.reports.formatting import MISSING, count, percent
+from coview.reports.html import Child, Markup, tag
+from coview.reports.records import Record, number
+from coview.reports.tables import cut_table
+
+PROTOCOL = "finetune"
+FINE_TUNED = "fine-tuned"
+MAX_CLASSES = 40  # of a confusion matrix that can still be read
+MAX_CONFUSIONS = 10
+DARKEST = 0.7  # opacity of a share of 1; the number on it stays readable
+
+NOTE = (
+    "Each row holds the test images of one class, each column one prediction. "
+    "A stronger color is a larger share of the row. Blue is right, orange is wrong."
+)
+
+
+def accuracy_bars(record: Record) -> Markup | None:
+    """The accuracy of the fine-tuned network above bars for all networks; None without results."""
+    results = _accuracies(record)
+    main = next((r for r in results if r.get("subject") == FINE_TUNED), None)
+    if main is None:
+        return None
+    bars = [_bar(str(r["subject"]), r["value"], trained=r is main) for r in results]
+    images = number(main.get("test_images"))
+    return tag(
+        "div",
+        tag("h2", "Test accuracy"),
+        tag("p", percent(main["value"]), class_="big"),
+        tag("div", bars, class_="bars"),
+        tag("p", f"{count(images)} test images", class_="note") if images else None,
+        class_="score",
+    )
+
+
+def accuracy_section(record: Record) -> list[Markup] | None:
+    """Table of accuracies, largest confusions, confusion matrix, classes; None without results."""
+    evaluation = record.evaluation(PROTOCOL)
+    blocks = [
+        _accuracy_table(_accuracies(record)),
+        _block("Largest confusions", _largest_confusions(evaluation)),
+        _block("Confusion matrix", _confusion_matrix(evaluation)),
+        _block("Accuracy of each class", _class_table(evaluation)),
+    ]
+    return [block for block in blocks if block] or None
+
+
+def largest_confusions(confusion: list[list[int]]) -> list[tuple[int, int, int]]:
+    """(true class, predicted class, images) of the most frequent errors, most frequent first.
+
+    >>> largest_confusions([[8, 2, 0], [1, 9, 0], [0, 5, 5]])
+    [(2, 1, 5), (0, 1, 2), (1, 0, 1)]
+    """
+    errors = [
+        (true, predicted, images)
+        for true, row in enumerate(confusion)
+        for predicted, images in enumerate(row)
+        if true != predicted and images > 0
+    ]
+    return sorted(errors, key=lambda error: -error[2])[:MAX_CONFUSIONS]
+
+
+def _accuracies(record: Record) -> list[dict[str, Any]]:
+    results = record.evaluation(PROTOCOL).get("results")
+    return [
+        result
+        for result in (results if isinstance(results, list) else [])
+        if isinstance(result, dict)
+        and result.get("metric") == "accuracy"
+        and number(result.get("value")) is not None
+    ]
+
+
+def _accuracy_table(results: list[dict[str, Any]]) -> Markup | None:
+    if not results:
+        return None
+    heads = ("network", "accuracy", "95\N{NARROW NO-BREAK SPACE}% interval", "test images")
+    rows: list[tuple[Child, ...]] = [
+        (
+            str(result.get("subject", "?")),
+            percent(result["value"]),
+            _interval_text(result.get("interval")),
+            count(images) if (images := number(result.get("test_images"))) else MISSING,
+        )
+        for result in results
+    ]
+    return cut_table(heads, rows, numeric=(1, 2, 3))
+
+
+def _interval_text(interval: Any) -> str:
+    ends = [number(end) for end in interval] if isinstance(interval, list) else []
+    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+        return MISSING
+    return f"{percent(ends[0])} to {percent(ends[1])}"
+
+
+def _class_table(evaluation: dict[str, Any]) -> Markup | None:
+    classes = evaluation.get("per_class")
+    rows: list[tuple[Child, ...]] = [
+        (
+            tag("bdi", str(item.get("name", "?"))),
+            count(images),
+            MISSING if accuracy is None else [_track(accuracy), percent(accuracy)],
+        )
+        for item in (classes if isinstance(classes, list) else [])
+        if isinstance(item, dict) and (images := number(item.get("images"))) is not None
+        for accuracy in [number(item.get("accuracy"))]
+    ]
+    return cut_table(("class", "test images", "accuracy"), rows, numeric=(1, 2)) if rows else None
+
+
+def _largest_confusions(evaluation: dict[str, Any]) -> Markup | None:
+    confusion, classes = _confusion(evaluation), _class_names(evaluation)
+    items = [
+        tag(
+            "li",
+            f"{count(images)} of {count(sum(confusion[true]))} images of ",
+            tag("bdi", classes[true], class_="class"),
+            " are predicted as ",
+            tag("bdi", classes[predicted], class_="class"),
+            f" ({percent(images / sum(confusion[true]))})",
+        )
+        for true, predicted, images in largest_confusions(confusion)
+    ]
+    return tag("ol", items, class_="confusions") if items else None
+
+
+def _confusion_matrix(evaluation: dict[str, Any]) -> Markup | None:
+    confusion, classes = _confusion(evaluation), _class_names(evaluation)
+    if not confusion:
+        return None
+    if len(classes) > MAX_CLASSES:
+        text = f"{count(len(classes))} classes are too many to show; up to {MAX_CLASSES} are shown."
+        return tag("p", text, class_="lead")
+    head = tag(
+        "tr",
+        tag("th", "true \N{DOWNWARDS ARROW} predicted \N{RIGHTWARDS ARROW}", scope="col"),
+        [tag("th", tag("span", tag("bdi", name)), scope="col", title=name) for name in classes],
+    )
+    rows = [
+        tag(
+            "tr",
+            tag("th", tag("bdi", name), scope="row", title=name),
+            [_cell(row, true, i, classes) for i in range(len(row))],
+        )
+        for true, (name, row) in enumerate(zip(classes, confusion, strict=True))
+    ]
+    caption = tag("caption", NOTE)
+    table = tag("table", caption, tag("thead", head), tag("tbody", rows), class_="confusion")
+    return tag(
+        "div", table, class_="scroll", role="region", aria_label="Confusion matrix", tabindex=0
+    )
+
+
+def _cell(row: list[int], true: int, predicted: int, classes: list[str]) -> Markup:
+    images = row[predicted]
+    share = images / max(sum(row), 1)
+    return tag(
+        "td",
+        count(images) if images else "0",
+        # The root keeps a few per cent visible.
+        style=f"--shade:{DARKEST * share**0.5:.2f}" if images else None,
+        class_=("right" if true == predicted else "wrong") if images else "zero",
+        title=f"{classes[true]} predicted as {classes[predicted]}: {percent(share)}",
+    )
+
+
+def _confusion(evaluation: dict[str, Any]) -> list[list[int]]:
+    """The square matrix of counts, or [] where it is absent or has another form."""
+    rows, classes = evaluation.get("confusion"), _class_names(evaluation)
+    if not isinstance(rows, list) or not classes or len(rows) != len(classes):
+        return []
+    square = all(
+        isinstance(row, list) and len(row) == len(classes) and all(map(_is_count, row))
+        for row in rows
+    )
+    return rows if square else []
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _class_names(evaluation: dict[str, Any]) -> list[str]:
+    names = evaluation.get("classes")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _block(title: str, content: Markup | None) -> Markup | None:
+    return tag("div", tag("h3", title), content, class_="accuracy-block") if content else None
+
+
+def _bar(name: str, share: float, *, trained: bool) -> Markup:
+    return tag(
+        "div",
+        tag("span", name, class_="bar-name"),
+        _track(share),
+        tag("span", percent(share), class_="bar-value"),
+        class_="bar trained" if trained else "bar",
+    )
+
+
+def _track(share: float) -> Markup:
+    width = 100 * min(max(share, 0.0), 1.0)
+    return tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true")

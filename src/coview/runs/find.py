@@ -1,0 +1,178 @@
+"""Many runs as one table."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import CoviewError, MissingExtra, RunError
+from coview.core.run_folder import RunFolder, is_run, read_object
+from coview.reports.html import Markup, join, tag
+
+Row = dict[str, Any]
+FIRST_COLUMNS = ("path", "kind", "verdict", "step")
+STANDARD_K = 20  # neighbors of the kNN score that stands for all
+
+
+class Rows(list[Row]):
+    """One flat dict per run; a key that a run lacks is absent from its dict."""
+
+    @property
+    def columns(self) -> list[str]:
+        """All keys, in the order in which they first appear."""
+        return list(dict.fromkeys(key for row in self for key in row))
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame with one row per run. Raises MissingExtra without pandas."""
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingExtra("pandas", "pandas", "A data frame of runs") from error
+        return pandas.DataFrame(list(self), columns=self.columns)
+
+    def _repr_html_(self) -> str:
+        """A table of the main columns, the scores and the recipe fields that differ."""
+        columns = [name for name in self.columns if name in FIRST_COLUMNS or self._differs(name)]
+        head = tag("tr", [tag("th", name, scope="col") for name in columns])
+        body = [tag("tr", [tag("td", _cell(row.get(key))) for key in columns]) for row in self]
+        return join(tag("table", tag("thead", head), tag("tbody", body)))
+
+    def _differs(self, name: str) -> bool:
+        values = [row.get(name) for row in self]
+        return not name.startswith(("recipe.", "data.")) or any(v != values[0] for v in values)
+
+
+def find(pattern: str | Path = "runs/**") -> Rows:
+    """The runs whose folders match ``pattern``, as one flat dict each, sorted by path.
+
+    ``*`` and ``?`` match within a folder name, ``**`` any number of folders; a folder without
+    these means everything in it. A run within a run (the "from scratch" baseline of fine-tuning)
+    is found only where the pattern names it.
+
+    Keys: "path"; "kind" ("pretrain", "finetune"); "created"; "recipe.batch_size",
+    "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint"; "step" (the
+    last reported) and "total_steps"; "verdict" (its label); one "protocol.subject.layer.metric"
+    per score, for kNN with 20 neighbors. What could not be read is named in "damaged".
+    Raises RunError where the folder to search is missing.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp(), "first")
+    >>> folder.mkdir()
+    >>> _ = (folder / "run.json").write_text('{"recipe": {"batch_size": 256}}')
+    >>> [(row["kind"], row["recipe.batch_size"]) for row in find(folder.parent)]
+    [('pretrain', 256)]
+    """
+    parts = Path(pattern).parts
+    fixed = next((i for i, name in enumerate(parts) if _is_wild(name)), len(parts))
+    root = Path(*parts[:fixed])
+    if not root.is_dir():
+        raise RunError(f"There is no folder {root} to search for runs.")
+    folders = dict(_search(root, parts[fixed:] or ("**",)))
+    return Rows(_unreadable(path, folders[path]) if folders[path] else _row(RunFolder(path))
+                for path in sorted(folders))  # fmt: skip
+
+
+def _search(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    """(run, "") for each match below ``folder``, (folder, sentence) for what cannot be read."""
+    try:
+        inside = is_run(folder)
+        if not parts:
+            yield from [(folder, "")] if inside else []
+            return
+        name, rest = parts[0], parts[1:]
+        if name == "**":
+            yield from _search(folder, rest)
+            if inside:
+                return
+        children = sorted(path for path in folder.iterdir() if path.is_dir())
+    except (RunError, OSError) as error:
+        yield folder, str(error)
+        return
+    for child in children:
+        if name == "**":
+            if not child.name.startswith(".") and not child.is_symlink():
+                yield from _search(child, parts)
+        elif fnmatchcase(child.name, name):
+            yield from _search(child, rest)
+
+
+def _row(run: RunFolder) -> Row:
+    row: Row = {"path": str(run.path)}
+    damaged: list[str] = []
+
+    @contextmanager
+    def note_damage() -> Iterator[None]:
+        try:
+            yield
+        except CoviewError as error:
+            damaged.append(str(error))
+
+    with note_damage():
+        row |= _description(run)
+    with note_damage():
+        row |= _state(run)
+    with note_damage():
+        for path in run.evaluation_paths:
+            with note_damage():
+                row |= _scores(read_object(path) or {})
+    return {**row, "damaged": " ".join(damaged)} if damaged else row
+
+
+def _unreadable(path: Path, sentence: str) -> Row:
+    return {"path": str(path), "damaged": sentence}
+
+
+def _description(run: RunFolder) -> Row:
+    description = run.description
+    data = description.get("data")
+    row: Row = {"kind": run.kind, "created": description.get("created")}
+    row |= dict(_flatten("recipe", description.get("recipe", {})))
+    row.pop("recipe.type", None)
+    if isinstance(data, dict):
+        row |= {f"data.{key}": data.get(key) for key in ("source", "images", "fingerprint")}
+    return {**row, "total_steps": description.get("total_steps")}
+
+
+def _state(run: RunFolder) -> Row:
+    steps = [row["step"] for row in run.metrics() if isinstance(row.get("step"), int)]
+    verdict = run.verdict or {}
+    return {"step": max(steps, default=0), "verdict": verdict.get("label", "not ended")}
+
+
+def _scores(evaluation: Row) -> Row:
+    row: Row = {}
+    results = evaluation.get("results")
+    for result in results if isinstance(results, list) else []:
+        if not isinstance(result, dict) or "value" not in result:
+            continue
+        names = (evaluation.get("protocol"), *map(result.get, ("subject", "layer", "metric")))
+        key = ".".join(str(name) for name in names if name)
+        setting = result.get("setting")
+        standard = isinstance(setting, dict) and setting.get("k") == STANDARD_K
+        if standard or key not in row:
+            row[key] = result["value"]
+    return row
+
+
+def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = {str(i): item for i, item in enumerate(value)}
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(f"{name}.{key}", item)
+    else:
+        yield name, tuple(value) if isinstance(value, list) else value
+
+
+def _is_wild(name: str) -> bool:
+    return any(letter in name for letter in "*?[")
+
+
+def _cell(value: Any) -> str | Markup:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
