@@ -135,12 +135,19 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
 def checked(name: str, value: Any, annotation: Any) -> Any:
     """``value`` as the annotation has it: numpy's numbers become Python's, text becomes a path.
 
-    Types beyond numbers, text and paths are taken as they are. Raises InvalidValue.
+    For an option that may be repeated, one text and a mapping of names to values are taken as well.
+    Other types are taken as they are. Raises InvalidValue.
 
     >>> checked("epochs", 3, float | None)
     3.0
+    >>> checked("set", {"seed": 3, "method.memory": None}, tuple[str, ...])
+    ('seed=3', 'method.memory=none')
     """
     kind = plain_type(annotation)
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, Mapping):
+            return tuple(f"{key}={'none' if v is None else v}" for key, v in value.items())
+        return (value,) if isinstance(value, str) else tuple(value)
     if value is None or kind not in KINDS or kind is str:
         return value
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:

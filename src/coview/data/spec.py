@@ -11,7 +11,7 @@ from typing import Any
 from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import processes_here
-from coview.core.values import decode_one, encode
+from coview.core.values import decode_one
 from coview.options import DataOptions
 from coview.data.sources import LABELS, SCENES, open_images
 from coview.data.torchvision_sets import KNOWN_SETS

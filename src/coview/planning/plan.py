@@ -303,7 +303,7 @@ def fit_memory(trial: Trial, world: int, *, exact: bool = False) -> tuple[Recipe
     """
     recipe, share = trial.recipe, share_of(trial.recipe, world)
     micro_batch, notes = recipe.passes.micro_batch, []
-    if micro_batch is not None and micro_batch >= share:
+    if not exact and micro_batch is not None and micro_batch >= share:
         recipe = replace(recipe, passes=replace(recipe.passes, micro_batch=None))
         notes.append(f"`micro_batch` {micro_batch} has no effect: the batch is of {share} images.")
     if recipe.passes != Passes():

@@ -67,4 +67,4 @@ def leave(run: Run, learner: Learner, reason: str) -> None:
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")
     say(f"Report so far: {write_report(run.path)}")
-    say(f"Go on exactly with: coview resume {run.path}")
+    say(f"Go on exactly with: coview resume {run.outer_path}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from coview.core.run_folder import RunFolder
 from coview.core.values import decode, decode_one
@@ -30,6 +31,11 @@ class Run(RunFolder):
         """Where the first weights came from; None for random ones."""
         start = self.description["start"]
         return None if start is None else decode_one(start, Start)
+
+    @property
+    def outer_path(self) -> Path:
+        """The folder that `coview resume` takes: that of the run around a nested one."""
+        return self.path.parent if self.description.get("nested") else self.path
 
     @cached_property
     def data(self) -> RunData:

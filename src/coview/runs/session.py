@@ -53,9 +53,9 @@ def train_run(
     try:
         return _train_run(job, run, images, session, parts or job.split(run.data, images, run.recipe.seed))
     except StorageError as error:
-        raise RunError(f"{error} Then go on with: coview resume {run.path}") from error
+        raise RunError(f"{error} Then go on with: coview resume {run.outer_path}") from error
     except KeyboardInterrupt:  # before the first step, or after the last
-        say(f"Go on with: coview resume {run.path}")
+        say(f"Go on with: coview resume {run.outer_path}")
         raise
 
 
