@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from coview.core.errors import InvalidValue
-from coview.encoders import encoder_named
+from coview.encoders import parse_encoder
 from coview.methods import Passes
 from coview.planning import memory
 from coview.planning.memory import estimate_memory, exactness, free_bytes, plan_passes
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 def small(name="simclr-cpu", **changes):
     return replace(
-        recipe(name), encoder=encoder_named("resnet10/8-medium"), precision="fp32", **changes
+        recipe(name), encoder=parse_encoder("resnet10/8-medium"), precision="fp32", **changes
     )
 
 
@@ -55,7 +55,7 @@ def test_batch_that_fits_with_blocks_run_again_is_exact(monkeypatch):
     need = estimate_memory(small(), CPU)
     with_free(monkeypatch, 256 * (need.whole + need.blocks) / 2)
     passes, sentence = plan_passes(small(), CPU, images=256)
-    assert passes == Passes(blocks=True)
+    assert passes == Passes(activation_checkpointing=True)
     assert "same gradient" in sentence
 
 
@@ -85,7 +85,7 @@ def test_exactness_says_where_batch_norm_sees_a_part():
     for micro_batch, images in ((64, 256), (128, 256)):  # whole groups of 64
         assert exactness(small("moco-cpu"), images, micro_batch).endswith("exactly.")
     assert "BatchNorm sees 64 images" in exactness(small("moco-cpu"), 200, 64)
-    group = replace(small(), encoder=encoder_named("resnet10/8-medium+gn"))
+    group = replace(small(), encoder=parse_encoder("resnet10/8-medium+gn"))
     assert exactness(group, 256, 8).endswith("exactly.")
 
 

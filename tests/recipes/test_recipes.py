@@ -81,7 +81,7 @@ HEADS = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_heads_have_the_size_of_the_papers(name):
-    method, width = recipe(name).method, recipe(name).encoder.outline().features
+    method, width = recipe(name).method, recipe(name).encoder.build_on_meta().features
 
     def count(spec, width):
         return sum(p.numel() for p in spec.outline(width).parameters())

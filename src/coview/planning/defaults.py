@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from coview.core.errors import UnknownName
 from coview.encoders import EncoderSpec
-from coview.methods import named
+from coview.methods import get_method
 from coview.recipes.catalogue import METHODS, recipe
 from coview.recipes.recipe import Recipe, change
 
@@ -69,7 +69,7 @@ def batch_for(images: int, recipe: Recipe) -> int:
 
 def _with_views(base: Recipe, method: str, size: int) -> Recipe:
     """``base`` with the method's own views of larger images, blur and full colors included."""
-    views = named(method)(size).views
+    views = get_method(method)(size).views
     return replace(base, method=replace(base.method, views=views))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes, processes_here
 from coview.methods import Passes
-from coview.methods.passes import blocks_of
+from coview.methods.passes import find_blocks
 from coview.planning.speed import example_batch
 from coview.recipes import Recipe
 from coview.recipes.build import build, precision_of
@@ -49,8 +49,9 @@ def plan_passes(recipe: Recipe, device: torch.device, *, images: int) -> tuple[P
         "can be used"
     )
     if need.blocks is not None and images * need.blocks <= free:
-        return Passes(blocks=True), (
-            f"{why}: each residual block is run again in the backward pass (--checkpoint-blocks), "
+        return Passes(activation_checkpointing=True), (
+            f"{why}: each residual block is recomputed in the backward pass "
+            "(`activation_checkpointing`), "
             "which gives the same gradient for about a third more time."
         )
     part = int(free // need.whole)
@@ -120,7 +121,7 @@ def _kept(recipe: Recipe, device: torch.device, images: int) -> tuple[float, flo
     def leave(_: nn.Module, given: object, made: object) -> None:
         inside.append(sum(storages.values()) - begun.pop())
 
-    for block in blocks_of(learner.encoder):
+    for block in find_blocks(learner.encoder):
         block.register_forward_pre_hook(enter)
         block.register_forward_hook(leave)
     batch = precision.place(example_batch(recipe, images))

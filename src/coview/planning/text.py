@@ -56,7 +56,7 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
     if world == 1:
         return
     method = recipe.method
-    own = method.batch_norm == "groups" or not method.synchronized
+    own = method.batch_norm == "ghost" or not method.synchronized
     norm = (
         "BatchNorm takes its statistics within each process, so that they depend on their number"
         if own and method.batch_norm != "frozen"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coview.core.errors import UnknownName
-from coview.methods import names
+from coview.methods import list_methods
 from coview.recipes import byol, cpu, logo, moco, simclr, simclr_v2, simsiam, supcon, supervised
 from coview.recipes.recipe import Recipe
 
@@ -49,7 +49,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "supervised-cpu": cpu.supervised_cpu,
 }
 
-METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in names())
+METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in list_methods())
 """Every registered method, as the command line spells it."""
 
 

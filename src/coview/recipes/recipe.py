@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any, cast
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.encoders import EncoderSpec, encoder_named
+from coview.encoders import EncoderSpec, parse_encoder
 from coview.heads import HeadSpec
 from coview.methods import (
     EMA,
@@ -29,7 +29,7 @@ from coview.methods import (
     logo,
     multi_crop,
 )
-from coview.methods.passes import WHOLE
+from coview.methods.passes import FULL_BATCH
 from coview.methods.temperature import WithTemperature
 from coview.training import OptimizerSpec, ScheduleSpec
 from coview.training.optimizers import NAMES
@@ -79,7 +79,7 @@ class Recipe:
     epochs: float
     seed: int = 0
     precision: str = "auto"
-    passes: Passes = WHOLE
+    passes: Passes = FULL_BATCH
     classes_per_batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -161,10 +161,12 @@ def change(
         recipe, batch_size=batch, epochs=epochs, seed=seed, precision=precision,
         classes_per_batch=classes_per_batch,
     )  # fmt: skip
-    passes = _with(recipe.passes, micro_batch=micro_batch, blocks=activation_checkpointing)
+    passes = _with(
+        recipe.passes, micro_batch=micro_batch, activation_checkpointing=activation_checkpointing
+    )
     recipe = replace(recipe, passes=passes)
     if encoder is not None:
-        recipe = replace(recipe, encoder=encoder_named(encoder))
+        recipe = replace(recipe, encoder=parse_encoder(encoder))
     if warmup_epochs is None and epochs is not None:
         # A shortened run keeps its warm-up to a tenth rather than spending itself on it.
         warmup_epochs = min(recipe.schedule.warmup_epochs, epochs / 10)

@@ -21,7 +21,7 @@ from coview.data.sources import SCENES
 from coview.data.spec import open_for, short_side_for
 from coview.data.torchvision_sets import KNOWN_SETS
 from coview.diagnosis.verdict import EXIT_CODES
-from coview.methods import named
+from coview.methods import get_method
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
 from coview.recipes import METHODS, RECIPES, Recipe
@@ -172,7 +172,7 @@ def other_statistics(run: Run, world: int) -> str:
     """What differs where a run goes on with another number of processes; "" where nothing does."""
     before, recipe = run.description.get("processes", 1), run.recipe
     method = recipe.method
-    own = method.batch_norm == "groups" or not method.synchronized or recipe.passes.micro_batch
+    own = method.batch_norm == "ghost" or not method.synchronized or recipe.passes.micro_batch
     if before == world or not own:
         return ""
     return (
@@ -259,7 +259,7 @@ def _needs_labels(recipe: str | Recipe) -> bool:
     if not isinstance(recipe, str):
         raise InvalidValue(f"recipe is {recipe!r}; expected a name or a Recipe.")
     if recipe in METHODS:
-        return named(recipe)(32).needs_labels
+        return get_method(recipe)(32).needs_labels
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
     return recipe_named(recipe).method.needs_labels

@@ -22,7 +22,7 @@ from coview.data.spec import open_for, short_side_for
 from coview.diagnosis.data_checks import doctor_data
 from coview.diagnosis.run_checks import doctor_run
 from coview.encoders import export_to, load_encoder
-from coview.encoders.exchange.weights import export_folder, read_config
+from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import compare, evaluate_knn, evaluate_linear, extract
 from coview.planning.defaults import default_recipe
 from coview.recipes import METHODS, RECIPES, build, change
@@ -93,7 +93,7 @@ def load(path: str | Path) -> torch.nn.Module:
 
     In evaluation mode; ``.features`` is the width of h. The weights' hash is verified.
     """
-    return load_encoder(export_folder(Path(path)))
+    return load_encoder(find_export(Path(path)))
 
 
 def embed(
@@ -228,6 +228,6 @@ def _network(path: Path) -> tuple[torch.nn.Module, torch.nn.Module | None, Any]:
         return learner.encoder, learner.head, run.recipe.eval_view
     if not path.exists():
         raise RunError(f"There is no run or exported encoder {path}.")
-    config = read_config(export_folder(path))
+    config = read_config(find_export(path))
     # The loaded encoder normalizes by itself, so the view stays in [0, 1].
     return load(path), None, replace(eval_view(int(config["image_size"])))
