@@ -136,7 +136,7 @@ def main() -> None:
             given.keep.write_text(json.dumps(results, indent=1))
     print(f"methods: {about}\n")
     print(
-        f"{encoder_named(ENCODER).label()}, {given.images:,} images, {given.views:,} views a run, "
+        f"{parse_encoder(ENCODER).label()}, {given.images:,} images, {given.views:,} views a run, "
         "batch 128, AdamW; labels hidden but from supcon and supervised.\n"
     )
     print(table({name: results[name] for name in wanted}))

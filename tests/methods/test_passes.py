@@ -183,7 +183,7 @@ def test_checkpointed_blocks_survive_a_copy():
     assert all(p.grad is None for p in found.parameters())
 
 
-def test_blocks_of_an_unknown_encoder_are_refused():
+def test_checkpointing_of_an_unknown_encoder_is_refused():
     with pytest.raises(InvalidValue, match="`micro_batch`"):
         Learner(methods()["simclr"], Pixels(), passes=Passes(activation_checkpointing=True))
 

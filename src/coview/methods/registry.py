@@ -22,7 +22,7 @@ def list_methods() -> tuple[str, ...]:
     >>> list_methods()[:2]
     ('byol', 'moco')
     """
-    return tuple(sorted(_method_functions()))
+    return tuple(sorted(_functions()))
 
 
 def get_method(name: str) -> Callable[..., Method]:
@@ -32,13 +32,13 @@ def get_method(name: str) -> Callable[..., Method]:
     >>> get_method("simclr-v2")(32).name
     'simclr_v2'
     """
-    functions, stem = _method_functions(), name.replace("-", "_")
+    functions, stem = _functions(), name.replace("-", "_")
     if stem not in functions:
         raise UnknownName("method", name, functions)
     return functions[stem]
 
 
-def _method_functions() -> dict[str, Callable[..., Method]]:
+def _functions() -> dict[str, Callable[..., Method]]:
     package = __package__ or ""
     stems = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
     values = {stem: getattr(import_module(f"{package}.{stem}"), stem, None) for stem in stems}
