@@ -31,7 +31,7 @@ from coview.cli.main import share_cores
 share_cores()
 
 import coview  # noqa: E402
-from coview.encoders import encoder_named  # noqa: E402
+from coview.encoders import parse_encoder  # noqa: E402
 from coview.methods import logo, multi_crop  # noqa: E402
 from coview.recipes import Recipe, change, recipe  # noqa: E402
 from setting import setting  # noqa: E402
@@ -63,7 +63,7 @@ def measured(name: str, chosen: Recipe, seed: int, given: argparse.Namespace) ->
     """kNN accuracy trained and untrained, the verdict and the seconds of one run."""
     views = len(chosen.method.views.views)
     run_recipe = replace(
-        chosen, encoder=encoder_named(ENCODER), epochs=given.views / views / given.images,
+        chosen, encoder=parse_encoder(ENCODER), epochs=given.views / views / given.images,
         seed=seed, schedule=replace(chosen.schedule, warmup_epochs=1),
     )  # fmt: skip
     start = time.perf_counter()
@@ -137,7 +137,7 @@ def main() -> None:
             given.keep.write_text(json.dumps(results, indent=1))
     print(f"methods: {about}\n")
     print(
-        f"{encoder_named(ENCODER).label()}, {given.images:,} images, {given.views:,} views a run, "
+        f"{parse_encoder(ENCODER).label()}, {given.images:,} images, {given.views:,} views a run, "
         "batch 128, AdamW; labels hidden but from supcon and supervised.\n"
     )
     print(table({name: results[name] for name in wanted}))

@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from coview.methods import EMA, Method, SameNetwork, StopGradient, logo, multi_crop, named, names
+from coview.methods import (
+    EMA,
+    Method,
+    SameNetwork,
+    StopGradient,
+    get_method,
+    list_methods,
+    logo,
+    multi_crop,
+)
 from coview.methods.temperature import WithTemperature
 from coview.recipes import RECIPES, Recipe, recipe
 from coview.recipes.finetune import classifier_method
@@ -59,12 +68,12 @@ def by_method() -> dict[str, list[Recipe]]:
     found: dict[str, list[Recipe]] = {}
     for chosen in map(recipe, RECIPES):
         found.setdefault(chosen.method.name.split("-")[0], []).append(chosen)
-    return found | {name: [] for name in names() if name not in found}
+    return found | {name: [] for name in list_methods() if name not in found}
 
 
 def section(name: str, recipes: Sequence[Recipe]) -> str:
     """What there is to say of one method: its own words, its vocabulary, its recipes."""
-    make = OVER.get(name) or named(name)
+    make = OVER.get(name) or get_method(name)
     file = f"{make.__module__.replace('.', '/')}.py"
     first_line, _, _ = (inspect.getdoc(inspect.getmodule(make)) or name).partition("\n")
     methods = {each.name: each.method for each in recipes} or {name: make(224)}
@@ -135,7 +144,7 @@ def _target(method: Method) -> str:
 
 
 def _batch_norm(method: Method) -> str:
-    grouped = method.batch_norm == "groups"
+    grouped = method.batch_norm == "ghost"
     text = f"groups of {method.ghost_batch_size}" if grouped else method.batch_norm
     return text if grouped or method.synchronized else f"{text}, of each process alone"
 

@@ -16,10 +16,10 @@ from coview.methods import (
     SetObjective,
     SquaredDistance,
     SupCon,
+    get_method,
+    list_methods,
     logo,
     multi_crop,
-    named,
-    names,
     simclr,
 )
 from coview.recipes import RECIPES, recipe
@@ -31,18 +31,19 @@ from coview.testing import (
     check_encoder,
     check_method,
     check_objective,
-    check_view,
+    check_views,
 )
 from coview.testing.methods import Colors
-from coview.views import eval_view
+from coview.views import ViewPlan, eval_view
 
+ONE_VIEW = ViewPlan(views=(eval_view(8),))
 LOGO_OVER = ("simclr", "moco", "byol", "simsiam")
 # Of the CPU recipes, whose heads are narrow: the checks are of the method, not of its widths.
 METHODS = {
     name: recipe(f"{name.replace('_', '-')}-cpu").method
     if f"{name.replace('_', '-')}-cpu" in RECIPES
-    else named(name)(32)
-    for name in names()
+    else get_method(name)(32)
+    for name in list_methods()
 }
 METHODS |= {f"logo-{name}": logo(METHODS[name]) for name in LOGO_OVER}
 METHODS |= {
@@ -53,6 +54,8 @@ METHODS |= {
     "multi_crop-supcon": multi_crop(METHODS["supcon"]),
     "multi_crop-moco": multi_crop(METHODS["moco"]),
     "simclr-per-view": replace(METHODS["simclr"], batch_norm="per view"),
+    "supervised-one-view": replace(METHODS["supervised"], views=ONE_VIEW),
+    "supcon-one-view": replace(METHODS["supcon"], views=ONE_VIEW),
     "decoupled": replace(METHODS["simclr"], objective=NTXent(temperature=0.2, decoupled=True)),
 }
 
@@ -120,8 +123,8 @@ def views():
     """Every different view of every recipe, at a size that is quick."""
     found = {}
     for name, make in RECIPES.items():
-        for slot, view in enumerate(make().method.views.views):
-            found.setdefault(replace(view, size=min(view.size, 40)), f"{name} {slot}")
+        for index, view in enumerate(make().method.views.views):
+            found.setdefault(replace(view, size=min(view.size, 40)), f"{name} {index}")
     return {name: view for view, name in found.items()} | {"identity": eval_view(24)}
 
 
@@ -161,18 +164,18 @@ def test_contract_says_everything_that_fails():
         def forward(self, images):
             return super().forward(images) * 0
 
-    with pytest.raises(AssertionError, match="tells_images_apart") as error:
+    with pytest.raises(AssertionError, match="different_images_have_different_features") as error:
         check_encoder(Broken())
-    assert "is_the_same_twice" not in str(error.value)
-    assert "bf16_is_near" in str(error.value)
+    assert "features_are_deterministic" not in str(error.value)
+    assert "bf16_is_close_to_float32" in str(error.value)
 
 
 def test_contract_that_is_kept_is_silent():
-    check_view(eval_view(16))
+    check_views(eval_view(16))
     check_objective(NegativeCosine())
     check_method(simclr(8))
 
 
 def test_every_registered_method_has_a_contract():
-    assert set(names()) <= set(METHODS)
-    assert all(callable(named(name)) for name in names())
+    assert set(list_methods()) <= set(METHODS)
+    assert all(callable(get_method(name)) for name in list_methods())

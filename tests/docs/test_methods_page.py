@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from coview.methods import names
+from coview.methods import list_methods
 from coview.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def test_page_says_what_methods_and_recipes_are():
 
 def test_page_has_every_method_and_every_recipe_once():
     sections = by_method()
-    assert set(names()) | {"logo", "multi_crop", "finetune"} == set(sections)
+    assert set(list_methods()) | {"logo", "multi_crop", "finetune"} == set(sections)
     told = [line.split("`")[1] for line in page().splitlines() if line.startswith("| `")]
     assert sorted(told) == sorted(RECIPES)
 
@@ -30,6 +30,6 @@ def test_page_has_every_method_and_every_recipe_once():
 def test_method_without_a_recipe_has_its_words(monkeypatch):
     monkeypatch.setattr(methods_page, "RECIPES", {})
     text = page()
-    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(names())
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(list_methods())
     assert "| 1 × (0 → 1)" in text
     assert "optimizer |" not in text

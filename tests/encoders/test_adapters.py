@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coview.core.errors import InvalidValue, MissingExtra, UnknownName
-from coview.encoders import encoder_named
+from coview.encoders import parse_encoder
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from coview.encoders import encoder_named
     ],
 )
 def test_adapter_knows_features_and_classifier(name, features, classifier):
-    encoder = encoder_named(name).outline()
+    encoder = parse_encoder(name).build_on_meta()
     assert (encoder.features, encoder.classifier) == (features, classifier)
 
 
@@ -29,14 +29,14 @@ def test_adapter_knows_features_and_classifier(name, features, classifier):
     "name", ["torchvision:shufflenet_v2_x0_5", "torchvision:mobilenet_v3_small", "timm:resnet10t"]
 )
 def test_forward_gives_rows_of_the_promised_width(name):
-    encoder = encoder_named(name).build().eval()
+    encoder = parse_encoder(name).build().eval()
     with torch.no_grad():
         assert encoder(torch.rand(2, 3, 64, 64)).shape == (2, encoder.features)
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet18"])
 def test_classifier_is_gone_and_keys_are_bare(name):
-    keys = encoder_named(name).outline().network.state_dict().keys()
+    keys = parse_encoder(name).build_on_meta().network.state_dict().keys()
     assert "conv1.weight" in keys
     assert not any(key.startswith("fc") for key in keys)
 
@@ -51,7 +51,7 @@ def test_classifier_is_gone_and_keys_are_bare(name):
 )
 def test_unknown_model_offers_the_nearest(name, nearest):
     with pytest.raises(UnknownName) as caught:
-        encoder_named(name).build()
+        parse_encoder(name).build()
     if nearest is not None:
         assert caught.value.nearest.startswith(nearest[:6])
 
@@ -61,10 +61,10 @@ def test_unknown_model_offers_the_nearest(name, nearest):
 )
 def test_network_without_features_is_refused(name, words):
     with pytest.raises(InvalidValue, match=words):
-        encoder_named(f"torchvision:{name}").outline()
+        parse_encoder(f"torchvision:{name}").build_on_meta()
 
 
 def test_timm_missing_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtra, match=r"pip install 'coview\[timm\]'"):
-        encoder_named("timm:resnet18").build()
+        parse_encoder("timm:resnet18").build()

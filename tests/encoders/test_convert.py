@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from coview.core.errors import InvalidValue, MissingExtra, UnknownName
 from coview.encoders import (
-    encoder_named,
     export_encoder,
     export_to,
     load_encoder,
+    parse_encoder,
     to_timm,
     to_torchvision,
 )
@@ -26,20 +26,20 @@ IMAGES = torch.rand(2, 3, 40, 33, generator=torch.Generator().manual_seed(0))
 
 
 def exported(name, folder):
-    return export_encoder(encoder_named(name).build(), folder, image_size=32, mean=MEAN, std=STD)
+    return export_encoder(parse_encoder(name).build(), folder, image_size=32, mean=MEAN, std=STD)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18-small", "torchvision:resnet18"])
-def test_torchvisions_network_answers_as_the_encoder(name):
-    encoder = encoder_named(name).build().eval()
+def test_torchvisions_network_gives_the_same_features(name):
+    encoder = parse_encoder(name).build().eval()
     theirs = to_torchvision(encoder)
     assert type(theirs) is torchvision.models.ResNet
     torch.testing.assert_close(theirs(IMAGES), encoder(IMAGES), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet18-small", "timm:resnet10t"])
-def test_timms_network_answers_as_the_encoder(name):
-    encoder = encoder_named(name).build().eval()
+def test_timms_network_gives_the_same_features(name):
+    encoder = parse_encoder(name).build().eval()
     theirs = to_timm(encoder)
     assert type(theirs).__module__.startswith("timm.")
     torch.testing.assert_close(theirs(IMAGES), encoder(IMAGES), rtol=1e-5, atol=1e-6)
@@ -47,7 +47,7 @@ def test_timms_network_answers_as_the_encoder(name):
 
 @pytest.mark.parametrize("convert", [to_torchvision, to_timm])
 def test_conversion_copies_and_leaves_the_global_generator_alone(convert):
-    encoder = encoder_named("resnet18-small").build()
+    encoder = parse_encoder("resnet18-small").build()
     before = torch.random.get_rng_state()
     theirs = convert(encoder)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -69,13 +69,13 @@ def test_conversion_copies_and_leaves_the_global_generator_alone(convert):
 )
 def test_network_that_torchvision_lacks_is_refused(name):
     with pytest.raises(InvalidValue, match=r"torchvision has no ResNet-.*README\.md"):
-        to_torchvision(encoder_named(name).outline())
+        to_torchvision(parse_encoder(name).build_on_meta())
 
 
 @pytest.mark.parametrize("name", ["resnet18/4", "torchvision:resnet18"])
 def test_network_that_timm_lacks_is_refused(name):
     with pytest.raises(InvalidValue, match="timm has no"):
-        to_timm(encoder_named(name).outline())
+        to_timm(parse_encoder(name).build_on_meta())
 
 
 def test_file_for_torchvision_loads_strictly_there(tmp_path):
@@ -113,7 +113,7 @@ def test_unknown_target_offers_the_nearest(tmp_path):
         export_to(tmp_path, "torchvison", tmp_path / "x")
 
 
-def test_conversion_that_answers_differently_is_refused(tmp_path, monkeypatch):
+def test_conversion_with_other_features_is_refused(tmp_path, monkeypatch):
     exported("resnet18", tmp_path / "encoder")
 
     def broken(encoder):
@@ -122,7 +122,7 @@ def test_conversion_that_answers_differently_is_refused(tmp_path, monkeypatch):
         return network
 
     monkeypatch.setattr("coview.encoders.exchange.convert.to_torchvision", broken)
-    with pytest.raises(InvalidValue, match="answers differently"):
+    with pytest.raises(InvalidValue, match="gives other features"):
         export_to(tmp_path, "torchvision", tmp_path / "x.safetensors")
 
 

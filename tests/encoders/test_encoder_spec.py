@@ -5,7 +5,7 @@ import json
 import pytest
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.encoders import EncoderSpec, encoder_named, resnet
+from coview.encoders import EncoderSpec, parse_encoder, resnet
 
 NAMES = {
     "resnet18": EncoderSpec(depth=18),
@@ -33,12 +33,12 @@ LABELS = {
 
 @pytest.mark.parametrize(("name", "spec"), NAMES.items())
 def test_short_name_gives_its_specification(name, spec):
-    assert encoder_named(name) == spec
+    assert parse_encoder(name) == spec
 
 
 @pytest.mark.parametrize(("name", "label"), LABELS.items())
 def test_label_is_for_a_reader(name, label):
-    assert encoder_named(name).label() == label
+    assert parse_encoder(name).label() == label
 
 
 def test_label_names_an_uncommon_initialization():
@@ -76,7 +76,7 @@ def test_json_of_another_kind_is_refused(data):
 )
 def test_unknown_name_offers_the_nearest(name, nearest):
     with pytest.raises(UnknownName) as caught:
-        encoder_named(name)
+        parse_encoder(name)
     assert caught.value.nearest == nearest
 
 
@@ -90,8 +90,8 @@ def test_unknown_name_offers_the_nearest(name, nearest):
         ({"width": 0}, "width=0"),
         ({"width": float("nan")}, "width=nan"),
         ({"width": "wide"}, "width='wide'"),
-        ({"name": "resnet50"}, "not by a name"),
-        ({"depth": 18, "selective_kernels": True}, "Selective kernels"),
+        ({"name": "resnet50"}, "has name="),
+        ({"depth": 18, "selective_kernels": True}, "selective_kernels"),
         ({"depth": 50, "projection_in_first_group": True}, "always has a projection"),
         ({"stem": "small", "same_padding": True}, "max-pool"),
         ({"kind": "timm"}, "needs the name"),
@@ -111,7 +111,7 @@ def test_encoder_carries_its_specification():
     assert resnet(18, width=0.25, stem="small").spec == NAMES["resnet18/4-small"]
 
 
-def test_outline_holds_shapes_and_no_values():
-    outline = EncoderSpec(depth=152, width=3).outline()
-    assert {tensor.device.type for tensor in outline.state_dict().values()} == {"meta"}
-    assert outline.features == 3 * 2048
+def test_encoder_on_meta_has_shapes_and_no_values():
+    encoder = EncoderSpec(depth=152, width=3).build_on_meta()
+    assert {tensor.device.type for tensor in encoder.state_dict().values()} == {"meta"}
+    assert encoder.features == 3 * 2048

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coview.core.errors import DamagedFile, InvalidValue, RunError
-from coview.encoders import encoder_named, export_encoder, load_encoder, resnet
+from coview.encoders import export_encoder, load_encoder, parse_encoder, resnet
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
 def trained(name, seed=0):
     """An encoder whose running statistics are not those of a new one."""
-    encoder = encoder_named(name).build(seed)
+    encoder = parse_encoder(name).build(seed)
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -78,7 +78,7 @@ def test_config_says_what_the_weights_are(tmp_path):
     )
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["label"] == "ResNet-18 width 1/8, small stem"
-    assert (config["features"], config["image_size"], config["tap"]) == (64, 16, "h")
+    assert (config["features"], config["image_size"], config["layer"]) == (64, 16, "h")
     assert (config["mean"], config["std"], config["value_range"]) == (None, None, [0, 1])
     assert config["metadata"] == {"method": "simclr"}
 
@@ -116,8 +116,8 @@ def test_images_of_another_kind_are_refused(folder, images):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image_size": 0}, "image_size is 0"),
-        ({"mean": MEAN}, "both mean and std"),
+        ({"image_size": 0}, "`image_size` is 0"),
+        ({"mean": MEAN}, "both `mean` and `std`"),
         ({"mean": MEAN, "std": (1, 1)}, "three numbers"),
         ({"mean": MEAN, "std": (1, 0, 1)}, "std above 0"),
         ({"mean": (), "std": ()}, "three numbers"),

@@ -9,15 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from coview.core.errors import InvalidValue
-from coview.encoders import EncoderSpec, encoder_named, export_encoder, load_encoder, resnet
-from coview.encoders.exchange.libraries import in_torchvision, standard
+from coview.encoders import EncoderSpec, export_encoder, load_encoder, parse_encoder, resnet
+from coview.encoders.exchange.libraries import in_torchvision, is_standard_resnet
 from coview.encoders.residual import StandardizedConv2d, norm_layer
 
 
 @pytest.mark.parametrize("name", ["resnet18/4", "resnet18/4-small", "resnet50/4+sk", "resnet50/4"])
 def test_parameters_have_the_names_and_shapes_of_the_batch_normed_network(name):
-    plain = encoder_named(name).outline()
-    grouped = encoder_named(f"{name}+gn").outline()
+    plain = parse_encoder(name).build_on_meta()
+    grouped = parse_encoder(f"{name}+gn").build_on_meta()
     shapes = {key: value.shape for key, value in plain.named_parameters()}
     assert {key: value.shape for key, value in grouped.named_parameters()} == shapes
     assert list(grouped.buffers()) == []
@@ -25,7 +25,7 @@ def test_parameters_have_the_names_and_shapes_of_the_batch_normed_network(name):
 
 @pytest.mark.parametrize("name", ["resnet18/4-small+gn", "resnet50/4+sk+gn"])
 def test_no_image_depends_on_the_others(name):
-    network = encoder_named(name).build().train()
+    network = parse_encoder(name).build().train()
     images = torch.rand(3, 3, 33, 33)
     one_by_one = torch.cat([network(image[None]) for image in images])
     torch.testing.assert_close(network(images), one_by_one, rtol=1e-4, atol=1e-5)
@@ -64,7 +64,7 @@ def test_groups_are_32_or_the_most_that_divide_into_pairs(channels, groups):
 def test_norm_of_the_squeezed_map_is_over_all_channels():
     norms = [
         module.squeeze_bn
-        for module in encoder_named("resnet50/4+sk+gn").outline().modules()
+        for module in parse_encoder("resnet50/4+sk+gn").build_on_meta().modules()
         if hasattr(module, "squeeze_bn")
     ]
     assert {norm.num_groups for norm in norms} == {1}
@@ -92,7 +92,7 @@ def test_network_learns_in_bfloat16():
 
 def test_specification_names_labels_and_json():
     spec = EncoderSpec(depth=18, width=0.25, norm="group")
-    assert encoder_named("resnet18/4+gn") == spec
+    assert parse_encoder("resnet18/4+gn") == spec
     assert spec.label() == "ResNet-18 width 1/4, GroupNorm with standardized weights"
     assert EncoderSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     older = EncoderSpec(depth=18).to_json()
@@ -115,12 +115,12 @@ def test_contradicting_norm_is_refused(fields, words):
 
 def test_other_libraries_have_no_such_network():
     spec = EncoderSpec(depth=50, norm="group")
-    assert not standard(spec)
+    assert not is_standard_resnet(spec)
     assert not in_torchvision(spec)
 
 
 def test_export_loads_with_coview_and_with_torch_alone(tmp_path):
-    encoder = encoder_named("resnet18/4-small+gn").build(3)
+    encoder = parse_encoder("resnet18/4-small+gn").build(3)
     export_encoder(encoder, tmp_path, image_size=16)
     images = torch.rand(2, 3, 16, 16)
     expected = encoder.eval()(images)

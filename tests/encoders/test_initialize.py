@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coview.core.files import digest
-from coview.encoders import EncoderSpec, encoder_named, resnet
+from coview.encoders import EncoderSpec, parse_encoder, resnet
 from coview.encoders.residual import BasicBlock, Bottleneck
 
 
@@ -18,7 +18,7 @@ def state_digest(network):
     "name", ["resnet18/4-small", "resnet50/4+sk", "torchvision:mnasnet0_5", "timm:resnet10t"]
 )
 def test_first_values_depend_on_the_seed_alone(name):
-    spec = encoder_named(name)
+    spec = parse_encoder(name)
     torch.manual_seed(1)
     first = state_digest(spec.build(7))
     torch.manual_seed(2)
@@ -29,7 +29,7 @@ def test_first_values_depend_on_the_seed_alone(name):
 @pytest.mark.parametrize("name", ["resnet18/4-small", "torchvision:resnet18"])
 def test_building_leaves_the_global_generator_alone(name):
     before = torch.random.get_rng_state()
-    encoder_named(name).build()
+    parse_encoder(name).build()
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -39,7 +39,7 @@ LAYERS = {  # depth, SK: convolutions, BatchNorms
 
 
 def trainable(spec):
-    return sum(parameter.numel() for parameter in spec.outline().parameters())
+    return sum(parameter.numel() for parameter in spec.build_on_meta().parameters())
 
 
 def row(depth, column):
@@ -61,7 +61,7 @@ def test_other_network_has_the_derived_parameters(fields, count):
 @pytest.mark.parametrize(("key", "count"), RUNNING.items())
 def test_running_statistics_have_the_published_number(key, count):
     depth, width, selective = key
-    network = EncoderSpec(depth=depth, width=width, selective_kernels=selective).outline()
+    network = EncoderSpec(depth=depth, width=width, selective_kernels=selective).build_on_meta()
     running = [b for name, b in network.named_buffers() if "running" in name]
     assert sum(buffer.numel() for buffer in running) == count
 
@@ -69,7 +69,7 @@ def test_running_statistics_have_the_published_number(key, count):
 @pytest.mark.parametrize(("key", "counts"), LAYERS.items())
 def test_layers_are_as_many_as_in_the_published_checkpoints(key, counts):
     depth, selective = key
-    network = EncoderSpec(depth=depth, selective_kernels=selective).outline()
+    network = EncoderSpec(depth=depth, selective_kernels=selective).build_on_meta()
     kinds = [type(module).__name__ for module in network.modules()]
     assert (kinds.count("Conv2d"), kinds.count("BatchNorm2d")) == counts
 
@@ -78,12 +78,12 @@ def test_layers_are_as_many_as_in_the_published_checkpoints(key, counts):
     ("width", "base"), [(1 / 4, 16), (1 / 3, 21), (0.3, 19), (1 / 200, 1), (1.5, 96), (3, 192)]
 )
 def test_fractional_width_gives_whole_channels(width, base):
-    network = EncoderSpec(depth=18, width=width).outline()
+    network = EncoderSpec(depth=18, width=width).build_on_meta()
     assert network.bn1.num_features == base
     assert network.features == 8 * base
 
 
 def test_deep_stem_of_the_narrowest_network_keeps_a_channel():
-    network = EncoderSpec(depth=50, width=1 / 64, selective_kernels=True).outline()
+    network = EncoderSpec(depth=50, width=1 / 64, selective_kernels=True).build_on_meta()
     assert network.conv1[0].out_channels == 1
     assert network.features == 32

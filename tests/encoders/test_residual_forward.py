@@ -173,7 +173,7 @@ def test_same_pool_pads_as_tensorflow_does(size):
     assert torch.equal(SamePool()(x)[0, 0], expected)
 
 
-def test_tf_padding_changes_even_sizes_only_in_the_pool():
+def test_same_padding_changes_even_sizes_only_in_the_pool():
     torch_pool = nn.MaxPool2d(3, 2, padding=1)
     even, odd = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 9, 9)
     assert not torch.equal(SamePool()(even), torch_pool(even))

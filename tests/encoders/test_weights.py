@@ -54,10 +54,10 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(tmp_path):
     encoder = tiny(2)
     with pytest.raises(InvalidValue) as caught:
         load_weights(encoder, tmp_path / "wrong.safetensors")
-    said = str(caught.value)
-    assert "missing: bn1.bias" in said
-    assert "unexpected: backbone.bn1.bias" in said
-    assert "conv1.weight [8, 3, 7, 7] instead of [8, 3, 3, 3]" in said
+    message = str(caught.value)
+    assert "missing: bn1.bias" in message
+    assert "unexpected: backbone.bn1.bias" in message
+    assert "conv1.weight [8, 3, 7, 7] instead of [8, 3, 3, 3]" in message
     assert equal(encoder, tiny(2))
 
 

@@ -1,4 +1,4 @@
-"""Grouped and synchronized BatchNorm against torch's own layers and slow loops, in float64."""
+"""Ghost and synchronized BatchNorm against torch's own layers and slow loops, in float64."""
 
 import copy
 
@@ -8,9 +8,9 @@ from torch import nn
 
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.encoders import encoder_named, resnet
+from coview.encoders import parse_encoder, resnet
 from coview.heads import HeadSpec
-from coview.methods.batch_norm import StatisticsHeld, batch_norms, set_batch_norm
+from coview.methods.batch_norm import RunningStatsGuard, batch_norms, set_batch_norm
 from processes import together
 
 SIZES = {2: [(3, 3), (5, 1), (0, 4)], 4: [(2, 2, 2, 2), (4, 1, 3, 2), (0, 3, 0, 1)]}
@@ -115,8 +115,8 @@ def check_groups_of_all_processes_equal_those_of_one(ranks):
     for group in (4, 2):
         whole = noise(4 * ranks.world, 3, 2, 2).requires_grad_()
         one, shared = layer(), layer()
-        set_batch_norm(one, group=group)
-        set_batch_norm(shared, ranks=ranks, group=group)
+        set_batch_norm(one, ghost_batch_size=group)
+        set_batch_norm(shared, ranks=ranks, ghost_batch_size=group)
         expected = one(whole)
         x = whole.detach().chunk(ranks.world)[ranks.rank].clone().requires_grad_()
         y = shared(x)
@@ -132,7 +132,7 @@ def check_held_statistics_stay(ranks):
     set_batch_norm(norm, ranks=ranks)
     before = copy.deepcopy(norm.state_dict())
     x = noise(2, 3, 2, 2, seed=ranks.rank)
-    with StatisticsHeld(batch_norms(norm)):
+    with RunningStatsGuard(batch_norms(norm)):
         held = norm(x)
     for name, value in norm.state_dict().items():
         assert torch.equal(value, before[name])
@@ -182,7 +182,7 @@ def test_processes(check, faults):
 def test_groups_equal_a_loop_over_them(groups, momentum):
     norm = layer(momentum=momentum)
     before = copy.deepcopy(norm)
-    set_batch_norm(norm, group=12 // groups)
+    set_batch_norm(norm, ghost_batch_size=12 // groups)
     x = (noise(12, 3, 2, 4) * 2 + 1).requires_grad_()
     slow = x.detach().clone().requires_grad_()
     parts, means, variances = [], [], []
@@ -210,7 +210,7 @@ def test_groups_equal_a_loop_over_them(groups, momentum):
 
 def test_one_group_is_torchs_own_layer():
     norm, reference = layer(), layer()
-    set_batch_norm(norm, group=2)
+    set_batch_norm(norm, ghost_batch_size=2)
     set_batch_norm(norm)
     assert type(norm) is nn.BatchNorm2d
     x = noise(4, 3, 2, 2)
@@ -231,12 +231,12 @@ def test_frozen_layer_uses_and_keeps_its_running_statistics():
     assert_same_state(norm, layer())
 
 
-@pytest.mark.parametrize("choice", [{}, {"group": 2}])
+@pytest.mark.parametrize("choice", [{}, {"ghost_batch_size": 2}])
 def test_held_statistics_neither_move_nor_change_the_output(choice):
     norm = layer()
     set_batch_norm(norm, **choice)
     x = noise(4, 3, 2, 2)
-    with StatisticsHeld(batch_norms(norm)):
+    with RunningStatsGuard(batch_norms(norm)):
         held = norm(x)
     assert_same_state(norm, layer())
     assert torch.equal(held, norm(x))
@@ -246,15 +246,15 @@ def test_held_statistics_neither_move_nor_change_the_output(choice):
 def test_held_statistics_come_back_after_an_error():
     norm = layer()
     before = dict(norm.named_buffers())
-    with pytest.raises(RuntimeError, match="stop"), StatisticsHeld([norm]):
+    with pytest.raises(RuntimeError, match="stop"), RunningStatsGuard([norm]):
         raise RuntimeError("stop")
     assert all(before[name] is buffer for name, buffer in norm.named_buffers())
 
 
 NETWORKS = {
     "ours": lambda: resnet(18, width=0.125, stem="small"),
-    "torchvision": lambda: encoder_named("torchvision:resnet18").build(),
-    "timm": lambda: encoder_named("timm:mobilenetv3_small_050").build(),
+    "torchvision": lambda: parse_encoder("torchvision:resnet18").build(),
+    "timm": lambda: parse_encoder("timm:mobilenetv3_small_050").build(),
 }
 
 
@@ -267,7 +267,7 @@ def test_networks_keep_their_names_parameters_and_modes(name):
             module.p = 0.0
     names, held = list(network.state_dict()), dict(network.named_parameters())
     reference = copy.deepcopy(network)
-    set_batch_norm(network, group=2)
+    set_batch_norm(network, ghost_batch_size=2)
     assert list(network.state_dict()) == names
     assert all(held[key] is value for key, value in network.named_parameters())
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
@@ -282,11 +282,11 @@ def test_networks_keep_their_names_parameters_and_modes(name):
     torch.testing.assert_close(network.eval()(images), reference.eval()(images), **EXACT)
 
 
-def test_copy_of_a_grouped_network_talks_to_the_same_ranks():
+def test_copy_of_a_patched_network_talks_to_the_same_ranks():
     ranks = Ranks(rank=1, world=2, group=(object(),))
     norm = layer()
     set_batch_norm(norm, ranks=ranks)
-    assert copy.deepcopy(norm).grouping.ranks is ranks
+    assert copy.deepcopy(norm).mode.ranks is ranks
 
 
 class Peculiar(nn.BatchNorm2d):
@@ -298,18 +298,18 @@ class Peculiar(nn.BatchNorm2d):
 def test_layer_of_another_forward_is_refused_and_nothing_changes(kind):
     network = nn.Sequential(layer(), kind(3))
     with pytest.raises(InvalidValue, match=f"layer 1 is a {kind.__name__}"):
-        set_batch_norm(network, group=2)
+        set_batch_norm(network, ghost_batch_size=2)
     assert type(network[0]) is nn.BatchNorm2d
 
 
 def test_group_of_one_row_is_refused():
     with pytest.raises(InvalidValue, match="at least 2"):
-        set_batch_norm(layer(), group=1)
+        set_batch_norm(layer(), ghost_batch_size=1)
 
 
 def test_batch_that_is_no_multiple_has_groups_of_nearly_equal_size():
     norm, reference = layer(), layer()
-    set_batch_norm(norm, group=3)
+    set_batch_norm(norm, ghost_batch_size=3)
     x = noise(7, 3, 2, 2)
     expected = torch.cat([reference(part) for part in x.split((4, 3))])
     torch.testing.assert_close(norm(x), expected, **EXACT)

@@ -178,7 +178,7 @@ def test_multi_crop_moco_adds_every_local_to_global_term():
     views = replace(views, ids=views.ids + 1000)
     q = per_view(torch.nn.Sequential(found.encoder, found.head), views.views)
     k = dict(enumerate(keys_of(found, views.views[:2])))
-    # The follower sees its views one after another; each starts from the same statistics here.
+    # The momentum encoder sees its views one after another; each starts from the same statistics here.
     pairs = [(0, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
     total = sum(in_nce(q[a][i], k[b][i], found.queue.rows, 0.2) for a, b in pairs for i in range(6))
     assert number(found, views, "InfoNCE") == pytest.approx(total / 6)
@@ -201,5 +201,5 @@ def test_method_with_a_pair_beyond_its_views_is_refused():
 
 
 def test_set_objective_with_a_memory_is_refused():
-    with pytest.raises(Exception, match="memory means nothing"):
+    with pytest.raises(Exception, match="not use `memory`"):
         replace(methods()["simclr"], memory=Queue(length=4))

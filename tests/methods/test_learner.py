@@ -9,7 +9,7 @@ from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.encoders import resnet
 from coview.heads import HeadSpec
-from coview.methods import Learner, simclr, supcon
+from coview.methods import Learner, Passes, simclr, supcon, supervised
 from coview.objectives import nt_xent
 from coview.views import ViewPlan, eval_view
 
@@ -168,3 +168,77 @@ def test_learner_labels_reach_the_objective():
         for labels in ([0, 1, 2, 3], [0, 0, 1, 1])
     ]
     assert losses[0] != losses[1]
+
+
+def one_view(labels, passes=None, seed=0, **options):
+    """Cross-entropy on one view, a batch for it, and torch's own layers with the same weights."""
+    method = supervised(8, classes=3, views=ViewPlan(views=(eval_view(8),)))
+    encoder = resnet(18, width=0.0625, stem="small", zero_init_residual=False)
+    learner = Learner(method, encoder, passes=passes or Passes(), **options).double()
+    reference = nn.Sequential(copy.deepcopy(learner.encoder), copy.deepcopy(learner.head))
+    data = batch(8, images=len(labels), labels=torch.tensor(labels), seed=seed)
+    return learner, replace(data, views=(data.views[0].double(),)), reference
+
+
+def assert_equals_reference(learner, reference):
+    """Gradients and the whole state, BatchNorm statistics included."""
+    plain = dict(reference.named_parameters())
+    ours = dict(nn.Sequential(learner.encoder, learner.head).named_parameters())
+    for name, parameter in ours.items():
+        torch.testing.assert_close(parameter.grad, plain[name].grad, msg=name)
+    state = nn.Sequential(learner.encoder, learner.head).state_dict()
+    for name, value in reference.state_dict().items():
+        torch.testing.assert_close(state[name], value, msg=name)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 2, 1, 0], [0, -1, 2, 2, -1, 0]])
+@pytest.mark.parametrize("batch_norm", ["joint", "per view"])
+def test_learner_cross_entropy_on_one_view_is_torchs(labels, batch_norm):
+    learner, data, reference = one_view(labels)
+    learner.method = replace(learner.method, batch_norm=batch_norm)
+    for step in range(2):
+        learner.zero_grad()
+        reference.zero_grad()
+        loss = learner.loss(data, step)["CrossEntropy"]
+        loss.backward()
+        learner.after_step(step)
+        expected = nn.functional.cross_entropy(
+            reference(data.views[0]), torch.tensor(labels), ignore_index=-1
+        )
+        expected.backward()
+        torch.testing.assert_close(loss, expected)
+        assert_equals_reference(learner, reference)
+
+
+def test_learner_cross_entropy_on_one_view_in_micro_batches_is_torchs_over_the_parts():
+    labels = [0, 1, 2, 2, 1, 0, 1]
+    learner, data, reference = one_view(labels, Passes(micro_batch=3))
+    loss = learner.loss(data, 0)["CrossEntropy"]
+    loss.backward()
+    learner.after_step(0)
+    # Statistics of each part from the same start; afterwards their mean.
+    before, seen = bits(reference), []
+    logits = []
+    for part in data.views[0].tensor_split(3):
+        for name, tensor in reference.named_buffers():
+            tensor.data.copy_(before[name])
+        logits.append(reference(part))
+        seen.append(dict(bits(reference)))
+    expected = nn.functional.cross_entropy(torch.cat(logits), torch.tensor(labels))
+    expected.backward()
+    for name, tensor in reference.named_buffers():
+        tensor.data.copy_(torch.stack([each[name].double() for each in seen]).mean(0))
+    torch.testing.assert_close(loss, expected)
+    assert_equals_reference(learner, reference)
+
+
+def test_learner_sup_con_on_one_view_is_that_of_its_function():
+    method = supcon(8, views=ViewPlan(views=(eval_view(8),)), head=HeadSpec(output=16))
+    learner = tiny(method)
+    labels = torch.tensor([0, 1, 0, 1])
+    loss = learner.loss(batch(8, labels=labels), 0)["SupCon"]
+    z = nn.Sequential(learner.encoder, learner.head)(batch(8).views[0])
+    z = nn.functional.normalize(z, dim=1)
+    similarity = (z @ z.T / 0.1).fill_diagonal_(-torch.inf)
+    rows = [-similarity[i].log_softmax(0)[(i + 2) % 4] for i in range(4)]
+    torch.testing.assert_close(loss, torch.stack(rows).mean())

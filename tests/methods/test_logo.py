@@ -9,8 +9,8 @@ from small import SIZE, Pixels, batch, methods
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.methods import Critic, GradientRatio, Learner, NTXent, logo, multi_crop
-from coview.methods.critic import unit
-from coview.methods.crops import in_pairs
+from coview.methods.critic import normalize_rows
+from coview.methods.crops import to_pair_objective
 from coview.methods.pair_loss import PairLoss
 from coview.views import Crop, ViewPlan, ViewSpec, multi_crop_preset, preset
 
@@ -30,15 +30,15 @@ def views(images=6, seed=1):
     return batch(images, (SIZE,) * 4, seed=seed, dtype=torch.float64)
 
 
-def compared(method, asked, answered, **players):
-    return PairLoss(method, method.objective, asked, answered, torch.arange(5), 0, **players)
+def pair_loss(method, outputs, keys, **modules):
+    return PairLoss(method, method.objective, outputs, keys, torch.arange(5), 0, **modules)
 
 
-def embeddings(slots, seed=0):
+def embeddings(indices, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return {
-        slot: (torch.randn(5, 8, generator=generator, dtype=torch.float64, requires_grad=True),)
-        for slot in slots
+        index: (torch.randn(5, 8, generator=generator, dtype=torch.float64, requires_grad=True),)
+        for index in indices
     }
 
 
@@ -46,34 +46,38 @@ def embeddings(slots, seed=0):
 def test_targets_get_no_gradient_and_locals_get_it_from_both_terms(name):
     method = logo(base(name), weight=1.0)
     found = learner(method)
-    asked = embeddings(range(4))
-    answered = {slot: asked[slot][0] for slot in (0, 1)}
+    outputs = embeddings(range(4))
+    keys = {index: outputs[index][0] for index in (0, 1)}
     if name != "simclr":  # there the two global views learn from each other as keys, too
-        answered = {slot: rows[0].detach() for slot, rows in embeddings((0, 1), seed=1).items()}
-    terms = compared(method, asked, answered, queue=found.queue, critic=found.critic).terms([])
+        keys = {index: rows[0].detach() for index, rows in embeddings((0, 1), seed=1).items()}
+    terms = pair_loss(method, outputs, keys, queue=found.queue, critic=found.critic).terms([])
     for term in terms.values():
-        grads = torch.autograd.grad(term, [asked[slot][0] for slot in (2, 3)], retain_graph=True)
+        grads = torch.autograd.grad(
+            term, [outputs[index][0] for index in (2, 3)], retain_graph=True
+        )
         assert all(bool(grad.any()) for grad in grads)
     local_pairs = tuple(pair for pair in method.pairing if pair.query >= 2)
     only = replace(method, pairing=local_pairs, repulsion=None)
-    alone = compared(only, asked, answered, queue=found.queue).similarity()
-    for slot in (0, 1):
-        (grad,) = torch.autograd.grad(alone, asked[slot][0], retain_graph=True, allow_unused=True)
+    alone = pair_loss(only, outputs, keys, queue=found.queue).similarity()
+    for index in (0, 1):
+        (grad,) = torch.autograd.grad(
+            alone, outputs[index][0], retain_graph=True, allow_unused=True
+        )
         assert grad is None or not grad.any()
 
 
 def test_every_local_to_global_pair_contributes_its_term():
     method = logo(base("simsiam"), affinity="none")
-    asked = embeddings(range(4))
-    answered = {slot: rows[0].detach() for slot, rows in embeddings((0, 1), seed=1).items()}
-    whole = compared(method, asked, answered).similarity()
+    outputs = embeddings(range(4))
+    keys = {index: rows[0].detach() for index, rows in embeddings((0, 1), seed=1).items()}
+    whole = pair_loss(method, outputs, keys).similarity()
     assert [(p.query, p.key) for p in method.pairing[2:]] == [(2, 0), (2, 1), (3, 0), (3, 1)]
     for pair in method.pairing:
         rest = replace(method, pairing=tuple(p for p in method.pairing if p != pair))
         term = pair.weight * method.objective(
-            asked[pair.query][0], answered[pair.key], torch.arange(5), None
+            outputs[pair.query][0], keys[pair.key], torch.arange(5), None
         )
-        torch.testing.assert_close(whole - compared(rest, asked, answered).similarity(), term)
+        torch.testing.assert_close(whole - pair_loss(rest, outputs, keys).similarity(), term)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "literal", "cosine"])
@@ -81,20 +85,22 @@ def test_repulsion_moves_locals_apart(kind):
     affinity = {"affinity": "cosine"} if kind == "cosine" else {"critic": Critic(loss=kind)}
     method = logo(base("simsiam"), weight=1.0, **affinity)
     found = learner(method)
-    asked = embeddings(range(4))
-    answered = {slot: asked[slot][0].detach() for slot in (0, 1)}
-    step = compared(method, asked, answered, critic=found.critic)
+    outputs = embeddings(range(4))
+    keys = {index: outputs[index][0].detach() for index in (0, 1)}
+    step = pair_loss(method, outputs, keys, critic=found.critic)
     before = step.affinity(method.repulsion)
-    first, second = asked[2][0], asked[3][0]
+    first, second = outputs[2][0], outputs[3][0]
     grads = torch.autograd.grad(before, (first, second))
     moved = {
         2: (first.detach() - 1e-3 * grads[0],), 3: (second.detach() - 1e-3 * grads[1],)
     }  # fmt: skip
     if found.critic is None:
-        after = (unit(moved[2][0]) * unit(moved[3][0])).sum(1).mean()
+        after = (normalize_rows(moved[2][0]) * normalize_rows(moved[3][0])).sum(1).mean()
     else:
-        weights = step.moved[0]
-        after = found.critic.affinity(weights, unit(moved[2][0]), unit(moved[3][0])).mean()
+        weights = step.critic_update[0]
+        after = found.critic.affinity(
+            weights, normalize_rows(moved[2][0]), normalize_rows(moved[3][0])
+        ).mean()
     assert after < before
 
 
@@ -115,7 +121,7 @@ def test_critic_step_leaves_the_encoder_and_the_encoder_step_the_critic():
     own = dict(found.encoder.named_parameters())
     assert all(torch.equal(encoder[name], value) for name, value in own.items())
     changed = [n for n, v in found.state_dict().items() if not torch.equal(before[n], v)]
-    assert any(name.startswith("player.network") for name in changed)
+    assert any(name.startswith("critic.network") for name in changed)
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -143,7 +149,7 @@ def test_gradient_ratio_holds_the_affinity_to_its_share():
     method = logo(base("moco"), gradient_ratio=0.01)
     found = learner(method)
     terms = found.loss(views(), 0)
-    parameters = found._trained()
+    parameters = [*found.encoder.parameters(), *found.head.parameters()]
     norms = []
     for term in terms.values():
         grads = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
@@ -177,7 +183,7 @@ def test_the_order_of_globals_does_not_matter():
 
 
 def test_nt_xent_in_pairs_is_nt_xent():
-    plain, paired = base("simclr"), in_pairs(base("simclr"))
+    plain, paired = base("simclr"), to_pair_objective(base("simclr"))
     first = batch(6, (SIZE, SIZE), dtype=torch.float64)
     ours, theirs = learner(paired).loss(first, 0), learner(plain).loss(first, 0)
     torch.testing.assert_close(ours["InfoNCE"], theirs["NTXent"])
@@ -204,10 +210,10 @@ def test_crops_are_those_asked_for():
 
 
 def test_supervised_methods_have_no_form_in_pairs():
-    with pytest.raises(InvalidValue, match="no form in pairs"):
+    with pytest.raises(InvalidValue, match="no form as a pair"):
         logo(base("supcon"))
     decoupled = replace(base("simclr"), objective=NTXent(temperature=0.5, decoupled=True))
-    with pytest.raises(InvalidValue, match="no form in pairs"):
+    with pytest.raises(InvalidValue, match="no form as a pair"):
         logo(decoupled)
 
 
@@ -233,15 +239,15 @@ def test_options_that_would_do_nothing_are_refused():
 def test_critic_is_trained_and_judges_in_float32_under_autocast():
     method = logo(base("simsiam"), weight=1.0)
     plain, cast = (Learner(method, Pixels(), total_steps=8) for _ in range(2))
-    asked = {slot: (rows[0].float(),) for slot, rows in embeddings(range(4)).items()}
-    answered = {slot: asked[slot][0].detach() for slot in (0, 1)}
-    expected = compared(method, asked, answered, critic=plain.critic)
+    outputs = {index: (rows[0].float(),) for index, rows in embeddings(range(4)).items()}
+    keys = {index: outputs[index][0].detach() for index in (0, 1)}
+    expected = pair_loss(method, outputs, keys, critic=plain.critic)
     expected.affinity(method.repulsion)
-    found = compared(method, asked, answered, critic=cast.critic)
+    found = pair_loss(method, outputs, keys, critic=cast.critic)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found.affinity(method.repulsion)
-    for name, value in expected.moved[0].items():
-        assert torch.equal(found.moved[0][name], value)
+    for name, value in expected.critic_update[0].items():
+        assert torch.equal(found.critic_update[0][name], value)
 
 
 @pytest.mark.parametrize(("size", "name"), [(224, "logo"), (32, "logo_small")])

@@ -67,9 +67,9 @@ def run(method, ranks, *, norm=True, micro_batch=None, steps=2):
     return terms, found
 
 
-def in_groups():
+def ghost_methods():
     """Methods whose BatchNorm takes its statistics within each process."""
-    groups = {"batch_norm": "groups", "ghost_batch_size": 2}
+    groups = {"batch_norm": "ghost", "ghost_batch_size": 2}
     found = {name: replace(methods()[name], **groups) for name in ("moco", "moco-symmetric")}
     found["simclr"] = replace(methods()["simclr"], **groups)
     found["logo-moco"] = logo(replace(found["moco-symmetric"], views=CROPPED), weight=0.3)
@@ -113,8 +113,8 @@ def end_together(name, method, ranks, **options):
 
 
 def check_groups_of_batch_norm_leave_all_ranks_the_same(ranks):
-    """Running statistics, those of the follower too, queue, average and critic."""
-    for name, method in in_groups().items():
+    """Running statistics, those of the momentum encoder too, queue, average and critic."""
+    for name, method in ghost_methods().items():
         end_together(name, method, ranks)
         end_together(f"{name} in micro-batches", method, ranks, micro_batch=3)
 

@@ -6,15 +6,15 @@ import torch
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.values import decode, encode, fingerprint
-from coview.methods import NTXent, SupCon, named, names, simclr, supcon
+from coview.methods import NTXent, SupCon, get_method, list_methods, simclr, supcon
 from coview.objectives import nt_xent, sup_con
 from coview.recipes import known_values
 from coview.views import ViewPlan, eval_view
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_methods())
 def test_method_value_survives_json(name):
-    method = named(name)(32)
+    method = get_method(name)(32)
     again = decode(encode(method), known_values())
     assert again == method
     assert fingerprint(again) == fingerprint(method)
@@ -32,24 +32,33 @@ def test_method_value_replaced_field_changes_its_fingerprint():
 
 
 def test_method_names_are_the_files_that_define_one():
-    assert {"byol", "moco", "simclr", "simclr_v2", "simsiam", "supcon"} <= set(names())
-    assert "learner" not in names()
-    assert named("supcon") is supcon
+    assert {"byol", "moco", "simclr", "simclr_v2", "simsiam", "supcon"} <= set(list_methods())
+    assert "learner" not in list_methods()
+    assert get_method("supcon") is supcon
 
 
 def test_method_name_unknown_offers_the_nearest():
     with pytest.raises(UnknownName, match="'simclr'"):
-        named("simclear")
+        get_method("simclear")
 
 
 def test_method_name_of_another_file_is_no_method():
     with pytest.raises(UnknownName):
-        named("learner")
+        get_method("learner")
 
 
-def test_method_with_one_view_is_refused():
+@pytest.mark.parametrize("name", ["simclr", "moco", "byol", "simsiam", "simclr_v2"])
+def test_method_that_compares_views_refuses_one_view(name):
     with pytest.raises(InvalidValue, match="at least two"):
-        replace(simclr(32), views=ViewPlan(views=(eval_view(32),)))
+        replace(get_method(name)(32), views=ViewPlan(views=(eval_view(32),)))
+
+
+@pytest.mark.parametrize("name", ["supcon", "supervised"])
+def test_method_with_labels_accepts_one_view(name):
+    method = get_method(name)(32, views=ViewPlan(views=(eval_view(32),)))
+    assert method.queries == method.online == (0,)
+    assert method.lower_bound(64, 128) <= method.chance_level(64)
+    assert decode(encode(method), known_values()) == method
 
 
 def test_method_with_unknown_batch_norm_is_refused():
@@ -115,4 +124,4 @@ def test_objective_floor_is_near_the_loss_of_aligned_random_embeddings(objective
 
 def test_info_nce_without_any_negatives_is_refused():
     with pytest.raises(InvalidValue, match="memory"):
-        replace(named("moco")(32), memory=None)
+        replace(get_method("moco")(32), memory=None)

@@ -1,4 +1,4 @@
-"""Micro-batches and blocks that are run again: the gradient of the whole batch, in less memory."""
+"""Micro-batches and activation checkpointing: the gradient of the whole batch in less memory."""
 
 import copy
 from dataclasses import replace
@@ -13,7 +13,7 @@ from coview.encoders import resnet
 from coview.heads import HeadSpec
 from coview.methods import Learner, Passes, logo, simclr
 from coview.methods.batch_norm import batch_norms
-from coview.methods.passes import forward_passes, grouped
+from coview.methods.passes import forward_passes, group_passes
 from coview.views import Crop, ViewPlan, ViewSpec
 
 IMAGES = 11
@@ -75,14 +75,16 @@ def test_micro_batches_with_batch_norm_are_the_gradient_of_that_grouping():
 
     plain = Learner(method, Pixels()).double()
     z, p = {}, {}
-    for slot in (0, 1):
-        (passes,) = grouped(views.views, [slot], apart=True, part=4, mixed=False, step=3)
+    for index in (0, 1):
+        (passes,) = group_passes(
+            views.views, [index], per_view=True, micro_batch=4, shuffle=False, step=3
+        )
         assert [len(rows) for ((_, rows),) in passes] == [4, 4, 3]
-        z[slot], p[slot] = torch.zeros(2, IMAGES, 8, dtype=torch.float64).unbind()
+        z[index], p[index] = torch.zeros(2, IMAGES, 8, dtype=torch.float64).unbind()
         for ((_, rows),) in passes:
-            part = plain.head(plain.encoder(views.views[slot][rows]))
-            z[slot] = z[slot].index_copy(0, rows, part)
-            p[slot] = p[slot].index_copy(0, rows, plain.predictor(part))
+            part = plain.head(plain.encoder(views.views[index][rows]))
+            z[index] = z[index].index_copy(0, rows, part)
+            p[index] = p[index].index_copy(0, rows, plain.predictor(part))
     loss = method.objective(p[0], z[1].detach(), views.ids, None) / 2
     loss = loss + method.objective(p[1], z[0].detach(), views.ids, None) / 2
     loss.backward()
@@ -92,22 +94,22 @@ def test_micro_batches_with_batch_norm_are_the_gradient_of_that_grouping():
 
 def test_micro_batches_put_the_views_of_an_image_into_different_parts():
     views = batch(64).views
-    (first,) = grouped(views, [0], apart=True, part=8, mixed=False, step=0)
-    (second,) = grouped(views, [1], apart=True, part=8, mixed=False, step=0)
+    (first,) = group_passes(views, [0], per_view=True, micro_batch=8, shuffle=False, step=0)
+    (second,) = group_passes(views, [1], per_view=True, micro_batch=8, shuffle=False, step=0)
     together = sum(
         len(set(a[0][1].tolist()) & set(b[0][1].tolist()))
         for a, b in zip(first, second, strict=True)
     )
     assert together < 24  # of 64 images; 8 are expected, and all of them without a permutation
-    (other,) = grouped(views, [1], apart=True, part=8, mixed=False, step=1)
+    (other,) = group_passes(views, [1], per_view=True, micro_batch=8, shuffle=False, step=1)
     assert not torch.equal(second[0][0][1], other[0][0][1])
 
 
 def test_micro_batches_move_statistics_once_to_the_mean_of_the_parts():
     norm = nn.BatchNorm1d(3)
     rows = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-    rounds = grouped([rows], [0], apart=True, part=4, mixed=False, step=0)
-    forward_passes(lambda x: (norm(x),), [norm], [rows], rounds, again=False)
+    rounds = group_passes([rows], [0], per_view=True, micro_batch=4, shuffle=False, step=0)
+    forward_passes(lambda x: (norm(x),), [norm], [rows], rounds, recompute=False)
     parts = rows.split(4)
     torch.testing.assert_close(
         norm.running_mean, 0.1 * torch.stack([part.mean(0) for part in parts]).mean(0)
@@ -142,10 +144,14 @@ def test_micro_batches_replay_dropout():
 
 
 @pytest.mark.parametrize("depth", [10, 50])
-def test_blocks_run_again_are_exact_with_batch_norm(depth):
+def test_checkpointed_blocks_are_exact_with_batch_norm(depth):
     method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
     plain = Learner(method, resnet(depth, width=0.0625, stem="small"))
-    again = Learner(method, resnet(depth, width=0.0625, stem="small"), passes=Passes(blocks=True))
+    again = Learner(
+        method,
+        resnet(depth, width=0.0625, stem="small"),
+        passes=Passes(activation_checkpointing=True),
+    )
     views = batch(8, (16, 16))
     for step in range(2):
         losses = []
@@ -162,9 +168,11 @@ def test_blocks_run_again_are_exact_with_batch_norm(depth):
         assert torch.equal(ours, theirs)
 
 
-def test_blocks_run_again_survive_a_copy():
+def test_checkpointed_blocks_survive_a_copy():
     method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
-    found = Learner(method, resnet(10, width=0.0625, stem="small"), passes=Passes(blocks=True))
+    found = Learner(
+        method, resnet(10, width=0.0625, stem="small"), passes=Passes(activation_checkpointing=True)
+    )
     twin = copy.deepcopy(found)
     with torch.no_grad():
         for parameter in found.parameters():
@@ -175,9 +183,9 @@ def test_blocks_run_again_survive_a_copy():
     assert all(p.grad is None for p in found.parameters())
 
 
-def test_blocks_of_an_unknown_encoder_are_refused():
-    with pytest.raises(InvalidValue, match="micro-batch"):
-        Learner(methods()["simclr"], Pixels(), passes=Passes(blocks=True))
+def test_checkpointing_of_an_unknown_encoder_is_refused():
+    with pytest.raises(InvalidValue, match="`micro_batch`"):
+        Learner(methods()["simclr"], Pixels(), passes=Passes(activation_checkpointing=True))
 
 
 def test_micro_batch_of_one_is_refused():
@@ -185,7 +193,7 @@ def test_micro_batch_of_one_is_refused():
         Passes(micro_batch=1)
 
 
-def test_backward_of_a_refused_step_leaves_the_statistics():
+def test_backward_of_a_skipped_step_leaves_the_statistics():
     found = Learner(methods()["simclr"], Pixels(), passes=Passes(micro_batch=3))
     before = [buffer.clone() for norm in batch_norms(found) for buffer in norm.buffers()]
     found.loss(batch(), 0)["NTXent"].backward()
@@ -205,11 +213,11 @@ def test_frozen_batch_norm_uses_the_running_statistics_and_keeps_them():
     assert all(torch.equal(before[n], v) for n, v in found.state_dict().items())
 
 
-def test_groups_share_statistics_within_themselves_alone():
-    method = replace(methods()["simclr"], batch_norm="groups", ghost_batch_size=3)
+def test_ghost_batches_share_statistics_within_themselves_alone():
+    method = replace(methods()["simclr"], batch_norm="ghost", ghost_batch_size=3)
     found = Learner(method, Pixels())
     views = batch(6)
-    z = found._through(found._online, batch_norms(found), views, [0, 1], 0)
+    z = found._forward_views(found._embed_query, batch_norms(found), views, [0, 1], 0)
     plain = Learner(methods()["simclr"], Pixels())
     plain.load_state_dict(found.state_dict())
     first = nn.Sequential(plain.encoder, plain.head)(views.views[0][:3])
@@ -218,19 +226,21 @@ def test_groups_share_statistics_within_themselves_alone():
     assert not torch.allclose(z[0][0], whole)
 
 
-def test_groups_of_keys_are_other_images_than_those_of_queries():
-    (passes,) = grouped(batch(64).views, [1], apart=True, part=None, mixed=True, step=0)
+def test_ghost_batches_of_keys_are_other_images_than_those_of_queries():
+    (passes,) = group_passes(
+        batch(64).views, [1], per_view=True, micro_batch=None, shuffle=True, step=0
+    )
     ((_, rows),) = passes[0]
     assert sorted(rows.tolist()) == list(range(64))
     assert int((rows // 8 == torch.arange(64) // 8).sum()) < 24  # 8 are expected by chance
 
 
-def test_batch_that_does_not_fit_first_has_its_blocks_run_again():
+def test_batch_that_does_not_fit_first_checkpoints_activations():
     method = simclr(16, views=plan(size=16), head=HeadSpec(output=8))
     found = Learner(method, resnet(10, width=0.0625, stem="small"))
     plain = copy.deepcopy(found)
     assert "same gradient" in found.reduce_memory(8)
-    assert found.passes == Passes(blocks=True)
+    assert found.passes == Passes(activation_checkpointing=True)
     losses = [each.loss(batch(8, (16, 16)), 0)["NTXent"] for each in (found, plain)]
     for loss in losses:
         loss.backward()
@@ -240,12 +250,14 @@ def test_batch_that_does_not_fit_first_has_its_blocks_run_again():
     notes = [found.reduce_memory(8) for _ in range(3)]
     assert ["BatchNorm sees a part" in note for note in notes] == [True, True, False]
     assert notes[2] == ""
-    assert found.passes == Passes(blocks=True, micro_batch=2)
+    assert found.passes == Passes(activation_checkpointing=True, micro_batch=2)
 
 
 @pytest.mark.parametrize(("images", "part"), [(5, 2), (7, 2), (3, 2), (8, 3)])
 def test_no_part_is_a_single_image(images, part):
-    (passes,) = grouped(batch(images).views, [1], apart=True, part=part, mixed=False, step=0)
+    (passes,) = group_passes(
+        batch(images).views, [1], per_view=True, micro_batch=part, shuffle=False, step=0
+    )
     sizes = [images if rows is None else len(rows) for ((_, rows),) in passes]
     assert sum(sizes) == images
     assert min(sizes) >= 2
@@ -254,7 +266,15 @@ def test_no_part_is_a_single_image(images, part):
 @pytest.mark.parametrize("part", [2, 3])
 def test_no_part_of_any_rank_is_a_single_image_and_all_make_as_many_passes(part):
     made = [
-        grouped(batch(images).views, [1], apart=True, part=part, mixed=True, step=0, counts=(6, 5))
+        group_passes(
+            batch(images).views,
+            [1],
+            per_view=True,
+            micro_batch=part,
+            shuffle=True,
+            step=0,
+            rank_sizes=(6, 5),
+        )
         for images in (6, 5)
     ]
     sizes = [[len(rows) for ((_, rows),) in passes] for (passes,) in made]

@@ -76,7 +76,7 @@ def test_momentum_grows_along_half_a_cosine(step, momentum):
 
 
 def test_momentum_that_grows_needs_the_length_of_the_run():
-    with pytest.raises(InvalidValue, match="number of steps"):
+    with pytest.raises(InvalidValue, match="total_steps"):
         EMA(start=0.9, end=1.0).momentum(0, None)
 
 
@@ -87,7 +87,7 @@ def test_queue_keeps_the_last_keys_and_wraps_around():
     queue.push(keys[3:6], torch.arange(3, 6))
     assert queue.ids.tolist() == [5, 1, 2, 3, 4]
     torch.testing.assert_close(queue.rows, normalize(keys[[5, 1, 2, 3, 4]], dim=1))
-    assert queue.place == 1
+    assert queue.pointer == 1
     queue.push(keys.repeat(2, 1), torch.arange(16))  # more than it holds: the last of them
     assert sorted(queue.ids.tolist()) == [11, 12, 13, 14, 15]
 
@@ -129,7 +129,7 @@ def test_logo_enqueues_global_keys_only():
     found = Learner(method, Pixels(), total_steps=4)
     found.loss(batch(3, (SIZE,) * 4), 0)
     found.after_step(0)
-    assert found.queue.place == 6
+    assert found.queue.pointer == 6
     assert found.queue.ids[:6].tolist() == [100, 101, 102] * 2
     assert method.keys == (0, 1)
 

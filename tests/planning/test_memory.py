@@ -4,9 +4,16 @@ import pytest
 import torch
 
 from coview.core.errors import InvalidValue
-from coview.encoders import encoder_named
+from coview.encoders import parse_encoder
 from coview.methods import Passes
-from coview.planning.memory import SHARE, MemoryEstimate, exactness, free_bytes, plan_passes, usable_bytes
+from coview.planning.memory import (
+    SHARE,
+    MemoryEstimate,
+    exactness,
+    free_bytes,
+    plan_passes,
+    usable_bytes,
+)
 from coview.planning.trial import Trial
 from coview.recipes import recipe
 
@@ -15,7 +22,7 @@ CPU = torch.device("cpu")
 
 def small(name="simclr-cpu", **changes):
     return replace(
-        recipe(name), encoder=encoder_named("resnet10/8-medium"), precision="fp32", **changes
+        recipe(name), encoder=parse_encoder("resnet10/8-medium"), precision="fp32", **changes
     )
 
 
@@ -87,7 +94,7 @@ def test_exactness_says_where_batch_norm_sees_a_part():
     for micro_batch, images in ((64, 256), (128, 256)):  # whole groups of 64
         assert exactness(small("moco-cpu"), images, micro_batch).endswith("exactly.")
     assert "BatchNorm sees 64 images" in exactness(small("moco-cpu"), 200, 64)
-    group = replace(small(), encoder=encoder_named("resnet10/8-medium+gn"))
+    group = replace(small(), encoder=parse_encoder("resnet10/8-medium+gn"))
     assert exactness(group, 256, 8).endswith("exactly.")
 
 

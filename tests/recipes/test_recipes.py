@@ -9,7 +9,7 @@ from coview.cli.options import parse
 from coview.core.errors import CoviewError, InvalidValue
 from coview.core.options import option
 from coview.core.values import decode, encode, fingerprint
-from coview.methods import EMA, Queue, named, registry
+from coview.methods import EMA, Queue, get_method, registry
 from coview.options import RecipeOptions
 from coview.planning import defaults
 from coview.planning.defaults import default_recipe
@@ -96,7 +96,7 @@ HEADS = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_heads_have_the_size_of_the_papers(name):
-    method, width = recipe(name).method, recipe(name).encoder.outline().features
+    method, width = recipe(name).method, recipe(name).encoder.build_on_meta().features
 
     def count(spec, width):
         return sum(p.numel() for p in spec.outline(width).parameters())
@@ -228,7 +228,7 @@ def test_an_option_is_one_field():
 
 def test_a_method_in_one_file_is_a_command_word(monkeypatch):
     """What the registry finds is trained without a recipe of its own."""
-    mine = replace(named("simclr")(32), name="mine")
+    mine = replace(get_method("simclr")(32), name="mine")
     functions = registry._functions() | {"mine": lambda size: replace(mine, views=simclr_plan(size))}
     monkeypatch.setattr(registry, "_functions", lambda: functions)
     monkeypatch.setattr(defaults, "METHODS", (*METHODS, "mine"))

@@ -12,9 +12,9 @@ from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import processes_here
 from coview.core.values import decode_one
-from coview.options import DataOptions
 from coview.data.sources import LABELS, SCENES, open_images
 from coview.data.torchvision_sets import KNOWN_SETS
+from coview.options import DataOptions
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
 SHORT_SIDE = 256

@@ -1,25 +1,25 @@
-"""Images -> features h: residual networks of any depth and width, adapters, weights, exports."""
+"""Images -> features h: residual networks, networks of other libraries, weights, exports."""
 
 from coview.encoders.exchange.convert import export_to
 from coview.encoders.exchange.export import export_encoder
 from coview.encoders.exchange.libraries import to_timm, to_torchvision
-from coview.encoders.exchange.loading import load_encoder
+from coview.encoders.exchange.loading import InputNormalizer, load_encoder
 from coview.encoders.exchange.weights import convert_checkpoint, load_weights
-from coview.encoders.parse import encoder_named
+from coview.encoders.parse import parse_encoder
 from coview.encoders.residual import Encoder, ResNet
 from coview.encoders.spec import EncoderSpec, resnet
 
 __all__ = [
     "Encoder",
     "EncoderSpec",
-    "Normalized",
+    "InputNormalizer",
     "ResNet",
     "convert_checkpoint",
-    "encoder_named",
     "export_encoder",
     "export_to",
     "load_encoder",
     "load_weights",
+    "parse_encoder",
     "resnet",
     "to_timm",
     "to_torchvision",

@@ -1,6 +1,6 @@
-"""Networks of torchvision and timm as encoders: built without their classifier, never downloaded.
+"""Networks of torchvision and timm as encoders: without classifier, never downloaded.
 
-Trained values come from a file that the user names (see ``load_weights``).
+Trained weights come from a file of the user (see ``load_weights``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from coview.encoders.residual import Encoder
 
 
 class LibraryEncoder(Encoder):
-    """A network of another library; ``classifier`` is the path of the layer that was taken off."""
+    """A network of another library; ``classifier`` is the path of the removed layer."""
 
     def __init__(self, model: nn.Module, features: int, classifier: str) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ class LibraryEncoder(Encoder):
 
 
 def build_torchvision(name: str, seed: int) -> LibraryEncoder:
-    """torchvision's classification model ``name``; h is what its last linear layer received.
+    """torchvision's classification model ``name``; h is the input of its last linear layer.
 
-    Raises UnknownName, or InvalidValue for a network without such a layer or with several outputs.
+    Raises UnknownName, or InvalidValue for a network with no linear layer or several outputs.
     """
     from torchvision import models
 
@@ -47,7 +47,7 @@ def build_torchvision(name: str, seed: int) -> LibraryEncoder:
         raise InvalidValue(
             f"torchvision's {name} gives several outputs while training; choose another network."
         )
-    with seeded(seed):
+    with fork_rng_seeded(seed):
         model = models.get_model(name, weights=None)
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
@@ -64,10 +64,10 @@ def build_timm(name: str, seed: int) -> LibraryEncoder:
     """timm's model ``name`` with num_classes=0. Raises UnknownName; MissingExtra without timm."""
     timm = require_timm(f"The encoder timm:{name}")
     known = timm.list_models()
-    # A name with a scheme ("hf-hub:...") would make timm reach for the network.
+    # A name with a scheme ("hf-hub:...") would make timm download.
     if name.split(".")[0] not in known or ":" in name:
         raise UnknownName("timm model", name, known)
-    with seeded(seed):
+    with fork_rng_seeded(seed):
         model = timm.create_model(name, pretrained=False, num_classes=0)
     classifier = model.default_cfg.get("classifier") or ""
     features = int(getattr(model, "head_hidden_size", model.num_features))
@@ -84,8 +84,8 @@ def require_timm(purpose: str) -> Any:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run foreign initialization on a generator of its own; the global one is put back after."""
+def fork_rng_seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator inside the block; restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_seed(seed, Stream.INIT, "encoder"))
         yield

@@ -1,4 +1,4 @@
-"""The first values of a residual network: a function of its shape and a seed, nothing else."""
+"""Initial values of a residual network, a function of its shape and a seed only."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TRUNCATED_STD = 0.87962566103423978  # standard deviation of N(0, 1) cut off at 
 
 
 def initialize(network: ResNet, *, seed: int, init: str, zero_init_residual: bool) -> None:
-    """Give every parameter and buffer of ``network`` its first value, in place.
+    """Initialize every parameter and buffer of ``network``, in place.
 
     init: "fan-out" draws convolutions from N(0, 2 / fan_out) (He et al., 2015; torchvision's);
     "fan-in" from a normal of variance 1 / fan_in cut off at two deviations (official SimCLR).
-    zero_init: the last norm of every residual branch starts at scale 0, so that each block
-    starts as the identity (Goyal et al., 2017, section 5.1). The global generator stays untouched.
+    zero_init_residual: the last norm of every residual branch starts at scale 0, so each block
+    starts as the identity (Goyal et al., 2017, section 5.1). Does not use the global generator.
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, Stream.INIT, "encoder"))
     for module in network.modules():

@@ -32,28 +32,31 @@ MARKS: dict[str, dict[str, Any]] = {
 }
 
 
-def encoder_named(text: str) -> EncoderSpec:
+def parse_encoder(text: str) -> EncoderSpec:
     """The specification with the short name ``text`` (grammar at the top of this file).
 
-    Raises UnknownName with the nearest names, InvalidValue where the parts contradict each other.
+    Raises UnknownName with the nearest names, InvalidValue if the parts contradict each other.
+
+    >>> parse_encoder("resnet18/4-small").width
+    0.25
     """
     kind, colon, name = text.partition(":")
     if colon and kind in ("torchvision", "timm"):
         return EncoderSpec(kind=kind, name=name)
-    found = SHORT.fullmatch(text)
-    depth = int(found["depth"]) if found else 0
-    part = int(found["part"] or 1) if found else 0
-    if found is None or depth not in DEPTHS or part == 0:
-        raise UnknownName("encoder", text, examples())
+    match = SHORT.fullmatch(text)
+    depth = int(match["depth"]) if match else 0
+    divisor = int(match["part"] or 1) if match else 0
+    if match is None or depth not in DEPTHS or divisor == 0:
+        raise UnknownName("encoder", text, example_names())
     options: dict[str, Any] = {}
     for mark, fields in MARKS.items():
-        if mark in found["marks"]:
+        if mark in match["marks"]:
             options |= fields
-    return EncoderSpec(depth=depth, width=float(found["times"] or 1) / part, **options)
+    return EncoderSpec(depth=depth, width=float(match["times"] or 1) / divisor, **options)
 
 
-def examples() -> list[str]:
-    """Short names from which the nearest to a mistyped one is offered."""
+def example_names() -> list[str]:
+    """Short names that an error message suggests from."""
     plain = [f"resnet{depth}{width}" for depth in DEPTHS for width in ("", "x2", "/4")]
     wide = [f"resnet{depth}{width}+sk" for depth in BOTTLENECK for width in ("", "x2", "x3")]
     small = [f"resnet{depth}{width}-small" for depth in BASIC for width in ("", "/2", "/4")]

@@ -1,7 +1,7 @@
 """The residual networks of SimCLR and SimCLRv2: images -> features h.
 
-This file needs torch alone: an exported encoder carries a copy of it, so that the weights can be
-loaded without Coview. SPDX-License-Identifier: Apache-2.0
+This file needs torch alone: an export contains a copy of it, so that the weights load without
+Coview. SPDX-License-Identifier: Apache-2.0
 
 Sources: He et al., "Deep residual learning" (2016), with the stride on the 3x3 convolution;
 He et al., "Bag of tricks" (2019), the ResNet-D stem and shortcut; Li et al., "Selective kernel
@@ -12,14 +12,11 @@ Parameter names are torchvision's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from coview.encoders.spec import EncoderSpec
 
 Norm = nn.BatchNorm2d | nn.GroupNorm
 
@@ -31,25 +28,28 @@ class Encoder(nn.Module):
     """Images [B, 3, H, W], floating -> h [B, features]."""
 
     features: int
-    spec: EncoderSpec
+    spec: Any  # the coview.encoders.EncoderSpec that built it; this file knows torch only
 
     @property
     def network(self) -> nn.Module:
-        """The module whose state-dict keys are those of the library that the network is from."""
+        """The module whose state dict has the keys of the network's own library."""
         return self
 
 
 class ResNet(Encoder):
-    """A residual network without classifier; h is the mean over places of the last group.
+    """A residual network without classifier; h is the mean over positions of the last group.
 
     depth: 10, 18, 34, 50, 101, 152 or 200. width multiplies every channel count. stem: "large" is
     7x7/2 and a max-pool (ImageNet), "small" is 3x3/1 without pooling (32-pixel images), "medium"
-    is 3x3/2 without pooling: a quarter of the small stem's cost, for CPUs and 64-pixel images.
+    is 3x3/2 without pooling (64-pixel images, CPUs): a quarter of the small stem's cost.
     selective_kernels: SimCLRv2's units with the ResNet-D stem and shortcut (depth 50 and more).
     projection_in_first_group: a 1x1 shortcut in group 1 of basic blocks too (official SimCLR).
-    tf_padding: the max-pool pads as TensorFlow's "SAME" does, for weights trained there.
-    norm: "batch", or "group": GroupNorm after convolutions with standardized weights, by which no
-    image depends on the others of its batch. The names of the layers are the same (bn1, ...).
+    same_padding: the max-pool pads as TensorFlow's "SAME" does, for weights trained there.
+    norm: "batch", or "group": GroupNorm after convolutions with standardized weights, so that no
+    image depends on the others of its batch. The layers have the same names (bn1, ...).
+
+    >>> ResNet(18, width=0.25, stem="small")(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 128])
     """
 
     layer1: nn.Sequential
@@ -160,7 +160,7 @@ class Bottleneck(nn.Module):
 class SelectiveKernels(nn.Module):
     """Two streams of 3x3 features, mixed per image and channel by their own global mean.
 
-    a, b = ReLU(BN(conv x));  u = mean over places of (a + b);  s = W2 ReLU(BN(W1 u));
+    a, b = ReLU(BN(conv x));  u = mean over positions of (a + b);  s = W2 ReLU(BN(W1 u));
     y = softmax over the two streams of s, times (a, b).
     """
 
@@ -170,9 +170,9 @@ class SelectiveKernels(nn.Module):
         self.conv = conv(channels, 2 * channels, 3, stride, norm)
         self.bn = norm_layer(2 * channels, norm)
         self.squeeze = conv(channels, squeezed, 1, 1, norm)
-        # One place a channel: small groups would have next to nothing to take a variance of.
+        # One value per channel: small groups would have too few values for a variance.
         self.squeeze_bn = norm_layer(squeezed, norm, most_groups=1)
-        self.select = conv(squeezed, 2 * channels, 1)  # no norm follows: its scale is its own
+        self.select = conv(squeezed, 2 * channels, 1)  # no norm follows, so its scale matters
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = F.relu(self.bn(self.conv(x)), inplace=True).chunk(2, dim=1)
@@ -185,8 +185,8 @@ class SelectiveKernels(nn.Module):
 class ShortcutPool(nn.Module):
     """The 2x2 mean before a ResNet-D shortcut, as SimCLRv2 pads it: size n -> ceil(n / stride).
 
-    Stride 2 pads one row and column of zeros at the end (which matters at odd sizes only) and
-    counts them; stride 1 leaves what lies outside the image out of the mean.
+    Stride 2 pads one row and column of zeros at the end and counts them, which matters at odd sizes
+    only; stride 1 averages only values inside the image.
     """
 
     def __init__(self, stride: int) -> None:
@@ -196,7 +196,7 @@ class ShortcutPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 2:
             return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, 2)
-        # Repeating the last row and column gives the mean of what exists, and unlike
+        # Repeating the last row and column gives the mean of the values inside, and unlike
         # replication padding it has a deterministic gradient on every device.
         x = torch.cat([x, x[:, :, -1:]], dim=2)
         return F.avg_pool2d(torch.cat([x, x[..., -1:]], dim=3), 2, 1)
@@ -226,8 +226,7 @@ def conv(
 def norm_layer(channels: int, norm: str, most_groups: int = 32) -> Norm:
     """BatchNorm; or GroupNorm in 32 groups, or the most that divide the channels.
 
-    A group has at least two channels (where there are two): of one alone, at a single place, a
-    norm would leave nothing.
+    A group has at least two channels if there are two: a norm of a single value is always 0.
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
@@ -236,7 +235,7 @@ def norm_layer(channels: int, norm: str, most_groups: int = 32) -> Norm:
 
 
 class StandardizedConv2d(nn.Conv2d):
-    """A convolution whose filters have mean 0 and variance 1 over their own weights when applied.
+    """A convolution that standardizes its filters to mean 0 and variance 1 in each forward pass.
 
     W' = (W - mean) / sqrt(variance + 1e-10), for each output channel over (inputs, height, width).
     """

@@ -1,4 +1,4 @@
-"""An encoder as a value: what a recipe holds, and what a file records."""
+"""An encoder as a value, in recipes and in files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHOICES = {
     "norm": ("batch", "group"),
 }
 
-LEAST_GROUPED = 4  # channels; a 1x1 filter over fewer would be little but a sign
+MIN_GROUP_CHANNELS = 4  # a standardized 1x1 filter over fewer is little more than a sign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,9 @@ class EncoderSpec:
     ``initialize``). kind "torchvision" or "timm": the library's model ``name``, randomly
     initialized and without its classifier; the other fields must keep their defaults.
     Raises InvalidValue for a value outside its range or for fields that contradict each other.
+
+    >>> EncoderSpec(depth=18, width=0.25, stem="small").label()
+    'ResNet-18 width 1/4, small stem'
     """
 
     kind: str = "resnet"
@@ -65,8 +68,8 @@ class EncoderSpec:
     def _check_resnet(self) -> None:
         if self.name is not None:
             raise InvalidValue(
-                f"EncoderSpec(kind='resnet') is described by its depth, not by a name; "
-                f"got name={self.name!r}: leave it out or set kind='torchvision' or 'timm'."
+                f"EncoderSpec(kind='resnet') has name={self.name!r}; leave `name` out or set "
+                "`kind` to 'torchvision' or 'timm'."
             )
         if not (isinstance(self.width, (int, float)) and 0 < self.width <= 64):
             raise InvalidValue(
@@ -74,23 +77,23 @@ class EncoderSpec:
             )
         if self.selective_kernels and self.depth in BASIC:
             raise InvalidValue(
-                f"Selective kernels replace the 3x3 convolution of bottleneck blocks, which "
-                f"ResNet-{self.depth} has not: use depth 50, 101, 152 or 200."
+                f"ResNet-{self.depth} has no bottleneck blocks, which `selective_kernels` needs: "
+                "use `depth` 50, 101, 152 or 200."
             )
         if self.projection_in_first_group and self.depth in BOTTLENECK:
             raise InvalidValue(
                 f"ResNet-{self.depth} always has a projection in its first group; "
-                "projection_in_first_group is a choice at depths 18 and 34 only."
+                "`projection_in_first_group` is an option at depths 10, 18 and 34 only."
             )
-        if self.norm == "group" and base_channels(self.width) < LEAST_GROUPED:
+        if self.norm == "group" and base_channels(self.width) < MIN_GROUP_CHANNELS:
             raise InvalidValue(
                 f"EncoderSpec has norm='group' and width={self.width!r}, which leaves "
                 f"{base_channels(self.width)} channels after the stem: too few to standardize "
-                f"weights over; give a width of at least 1/{64 // LEAST_GROUPED}."
+                f"weights over; give a width of at least 1/{64 // MIN_GROUP_CHANNELS}."
             )
         if self.same_padding and self.stem != "large":
             raise InvalidValue(
-                "tf_padding concerns the max-pool of the large stem; the others have none."
+                f"`same_padding` pads the max-pool of the large stem; `stem` is {self.stem!r}."
             )
 
     def _check_library(self) -> None:
@@ -104,13 +107,13 @@ class EncoderSpec:
                 )
 
     def build(self, seed: int = 0) -> Encoder:
-        """The encoder with its first values; the same seed gives the same bytes.
+        """The initialized encoder; the same seed gives the same bytes.
 
-        Raises UnknownName for a model that the library does not have, MissingExtra without timm.
+        Raises UnknownName for a model that is not in the library, MissingExtra without timm.
         """
         encoder: Encoder
         if self.kind == "resnet":
-            encoder = self.outline().to_empty(device="cpu")
+            encoder = self.build_on_meta().to_empty(device="cpu")
             assert isinstance(encoder, ResNet)
             initialize(
                 encoder, seed=seed, init=self.init, zero_init_residual=self.zero_init_residual
@@ -118,8 +121,8 @@ class EncoderSpec:
             return encoder
         return self._library_model(seed)
 
-    def outline(self) -> Encoder:
-        """The encoder without values, on the meta device: for counting and for loading into."""
+    def build_on_meta(self) -> Encoder:
+        """The encoder without values, on the meta device: to count parameters, or to load into."""
         with torch.device("meta"):
             if self.kind != "resnet":
                 return self._library_model(0)
@@ -134,7 +137,7 @@ class EncoderSpec:
         return encoder
 
     def architecture(self) -> dict[str, Any]:
-        """What decides the network but for its first values: the arguments of ``ResNet``."""
+        """The arguments of ``ResNet``, or the library's model name."""
         if self.kind != "resnet":
             return {"name": self.name}
         names = ("depth", "width", "stem", "selective_kernels")
@@ -142,10 +145,10 @@ class EncoderSpec:
         return {name: getattr(self, name) for name in (*names, *more)}
 
     def label(self) -> str:
-        """For a reader: "ResNet-18 width 1/4, small stem"."""
+        """A name in words, such as "ResNet-18 width 1/4, small stem"."""
         if self.kind != "resnet":
             return f"{self.name} ({self.kind})"
-        said = {
+        details = {
             f"{self.stem} stem": self.stem != "large",
             "selective kernels": self.selective_kernels,
             "projection in group 1": self.projection_in_first_group,
@@ -155,8 +158,8 @@ class EncoderSpec:
             "fan-in initialization": self.init == "fan-in",
         }
         head = f"ResNet-{self.depth}"
-        head += "" if self.width == 1 else f" width {width_text(self.width)}"
-        return ", ".join([head, *(text for text, holds in said.items() if holds)])
+        head += "" if self.width == 1 else f" width {format_width(self.width)}"
+        return ", ".join([head, *(text for text, holds in details.items() if holds)])
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form; :meth:`from_json` gives an equal value back."""
@@ -186,6 +189,9 @@ def resnet(
 
     The defaults are torchvision's network (its state dict loads strictly, but for ``fc``) with
     zero-initialized residual branches. Raises InvalidValue as :class:`EncoderSpec` does.
+
+    >>> resnet(18, width=0.25, stem="small").features
+    128
     """
     spec = EncoderSpec(
         depth=depth, width=width, stem=stem, selective_kernels=selective_kernels,
@@ -195,7 +201,7 @@ def resnet(
     return spec.build(seed)
 
 
-def width_text(width: float) -> str:
+def format_width(width: float) -> str:
     """0.25 -> "1/4", 2.0 -> "2", 0.3 -> "0.3"."""
     ratio = Fraction(width).limit_denominator(64)
     if ratio.numerator == 1 and ratio.denominator > 1 and math.isclose(float(ratio), width):

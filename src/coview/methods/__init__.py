@@ -1,4 +1,4 @@
-"""What is compared with what: a method is a value, and one learner runs any such value."""
+"""Methods as values, and the learner that trains an encoder by any such value."""
 
 from coview.methods.affinity import (
     CosineAffinity,
@@ -22,7 +22,7 @@ from coview.methods.pair_objectives import (
 )
 from coview.methods.pairing import Pair
 from coview.methods.passes import Passes
-from coview.methods.registry import named, names
+from coview.methods.registry import get_method, list_methods
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
 from coview.methods.simclr import simclr
 from coview.methods.simclr_v2 import simclr_v2
@@ -55,11 +55,11 @@ __all__ = [
     "StopGradient",
     "SupCon",
     "byol",
+    "get_method",
+    "list_methods",
     "logo",
     "moco",
     "multi_crop",
-    "named",
-    "names",
     "simclr",
     "simclr_v2",
     "simsiam",

@@ -1,7 +1,7 @@
-"""LoGo's second game: how alike two local views of one image are, which the encoder lowers.
+"""Similarity of two local views of an image (LoGo's affinity), which the encoder minimizes.
 
-An affinity l_a is larger for more similar pairs. It is either the cosine, or learned by a critic D
-that tells pairs of one image from pairs of two and plays against the encoder.
+An affinity l_a is larger for more similar pairs. It is the cosine, or it is estimated by an
+adversarial critic D that is trained to distinguish pairs of one image from pairs of two images.
 Source: Zhang et al., "Leverage your local and global representations", CVPR 2022, equations 5, 6.
 """
 
@@ -17,7 +17,11 @@ from coview.core.errors import InvalidValue, UnknownName
 
 @dataclass(frozen=True, slots=True)
 class CosineAffinity:
-    """l_a(a, b) = cos(a, b)."""
+    """l_a(a, b) = cos(a, b).
+
+    >>> CosineAffinity()
+    CosineAffinity()
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +32,13 @@ class Critic:
     two, sp(x) = ln(1 + e^x); l_a = sp(D) (the authors' code). "literal": equation 6 as it is
     printed, which has no maximum unless f is bounded, so f = tanh(D) maximizes its mean over pairs
     of one image less that over pairs of two, and l_a = f.
-    ``hidden`` is the width of its ``layers`` hidden layers (128 in, 256, 256, 1: 132,865 numbers).
-    It is trained by SGD at the constant ``learning_rate`` x batch / 256. ``noise`` is the standard
-    deviation of what is added to each entry of a and b, of both kinds of pairs alike, times
-    1 / sqrt(width). Both orders of a pair are averaged throughout.
-    Raises InvalidValue, UnknownName.
+    ``hidden`` is the width of its ``layers`` hidden layers. Training is SGD at the constant rate
+    ``learning_rate`` x batch / 256. ``noise`` / sqrt(width) is the standard deviation of Gaussian
+    noise that is added to each entry of a and b, in both kinds of pairs. All values are means over
+    both orders of a pair. Raises InvalidValue, UnknownName.
+
+    >>> Critic(loss="literal", hidden=128).layers
+    2
     """
 
     loss: Literal["logistic", "literal"] = "logistic"
@@ -47,44 +53,59 @@ class Critic:
         if self.loss not in ("logistic", "literal"):
             raise UnknownName("loss of the critic", str(self.loss), ("logistic", "literal"))
         if min(self.hidden, self.layers) < 1:
-            raise InvalidValue("The critic needs at least one hidden layer of at least one unit.")
+            raise InvalidValue("The critic needs `hidden` and `layers` of at least 1.")
         if not (0 <= self.momentum < 1 and min(self.learning_rate, self.weight_decay) >= 0):
             raise InvalidValue(
-                f"The critic has learning rate {self.learning_rate}, momentum {self.momentum} and "
-                f"weight decay {self.weight_decay}; expected from 0 up, momentum below 1."
+                f"The critic has `learning_rate` {self.learning_rate}, `momentum` {self.momentum} "
+                f"and `weight_decay` {self.weight_decay}; expected >= 0, and momentum < 1."
             )
         if not 0 <= self.noise < math.inf:
-            raise InvalidValue(f"The critic's noise is {self.noise}; expected a number from 0 up.")
+            raise InvalidValue(f"The critic's `noise` is {self.noise}; expected >= 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedWeight:
-    """lambda of equation 9: the loss gains lambda times the affinity. Range: >= 0."""
+    """lambda of equation 9: the loss gains lambda times the affinity. Range: >= 0.
+
+    Raises InvalidValue.
+
+    >>> FixedWeight(value=5e-4)
+    FixedWeight(value=0.0005)
+    """
 
     value: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.value < math.inf:
-            raise InvalidValue(f"lambda is {self.value}; expected a number from 0 up.")
+            raise InvalidValue(f"lambda is {self.value}; expected >= 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientRatio:
-    """lambda = min(1, limit |g_s| / |g_a|), g_s and g_a the gradients of the similarity and of the
-    affinity in the parameters of encoder and head, both of this step (the authors' code takes the
-    norm of the step before). Costs one more backward pass for each. Range: limit >= 0.
+    """lambda = min(1, limit |g_s| / |g_a|) with g_s, g_a the gradients of similarity and affinity
+    in the parameters of encoder and head at this step (the authors' code uses the norms of the
+    previous step). Costs two more backward passes. Range: limit >= 0. Raises InvalidValue.
+
+    >>> GradientRatio().limit
+    0.015
     """
 
     limit: float = 0.015
 
     def __post_init__(self) -> None:
         if not 0 <= self.limit < math.inf:
-            raise InvalidValue(f"The gradient ratio is {self.limit}; expected a number from 0 up.")
+            raise InvalidValue(f"The gradient ratio is {self.limit}; expected >= 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repulsion:
-    """The mean affinity over all pairs of the views in slots ``views``, weighed by ``balance``."""
+    """The mean affinity over all pairs of the views with indices ``views``, times ``balance``.
+
+    Raises InvalidValue.
+
+    >>> Repulsion(views=(2, 3, 4), balance=FixedWeight(value=1e-4)).pairs
+    ((2, 3), (2, 4), (3, 4))
+    """
 
     views: tuple[int, ...]
     affinity: CosineAffinity | Critic = Critic()
@@ -92,9 +113,11 @@ class Repulsion:
 
     def __post_init__(self) -> None:
         if len(set(self.views)) < 2:
-            raise InvalidValue("Local views repel each other; give at least two of them.")
+            raise InvalidValue(
+                "`views` has fewer than two views; a repulsion needs at least two local views."
+            )
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """The unordered pairs of slots."""
+        """The unordered pairs of view indices."""
         return tuple(combinations(self.views, 2))

@@ -1,4 +1,4 @@
-"""BYOL: predict what a slow copy of the network makes of the other view; no negatives."""
+"""BYOL: predict the momentum encoder's embedding of the other view; no negatives."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ def byol(
 
         loss = |p_1 / |p_1| - k_2 / |k_2||^2 + |p_2 / |p_2| - k_1 / |k_1||^2
 
-    ``momentum`` goes from the first to the second number along half a cosine. ``views``, ``head``
-    and ``predictor`` replace the paper's. Each view has BatchNorm statistics of its own.
+    ``size`` is the side of the views in pixels. ``momentum`` goes from the first to the second
+    number along half a cosine. ``views``, ``head`` and ``predictor`` replace the paper's. Each view
+    has its own BatchNorm statistics.
 
     Source: Grill et al., "Bootstrap your own latent", NeurIPS 2020, equations 2 and 3, appendix J.
+
+    >>> byol(32).target
+    EMA(start=0.996, end=1.0)
     """
     layers = HeadSpec(hidden=4096, output=256, batch_norm="hidden", bias="hidden", init="torch")
     start, end = momentum

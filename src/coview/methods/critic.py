@@ -1,4 +1,4 @@
-"""The critic of LoGo at work: it improves on a step's pairs, then judges them for the encoder."""
+"""LoGo's adversarial critic as a module: its network, its own SGD, its affinity."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ class CriticNetwork(nn.Module):
         x = torch.cat([a, b], dim=1)
         for dense, norm in zip(self.hidden, self.norms, strict=True):
             x = relu(norm(dense(x)))
-        found: Tensor = self.last(x)
-        return found.squeeze(1)
+        scores: Tensor = self.last(x)
+        return scores.squeeze(1)
 
 
 class AdversarialCritic(nn.Module):
-    """The critic's weights and velocity. ``propose_update`` proposes, ``commit`` accepts.
+    """The critic's weights and momentum buffers (``velocity``).
 
-    Its parameters take no gradient from the encoder's loss and belong to no optimizer of the run.
+    ``propose_update`` computes an update, ``commit`` stores it. The parameters take no gradient
+    from the encoder's loss and belong to no optimizer of the run.
     """
 
     def __init__(self, spec: Critic, width: int, seed: int) -> None:
@@ -62,7 +63,7 @@ class AdversarialCritic(nn.Module):
         """Weights and velocity after one step of SGD on the critic's loss of ``pairs``.
 
         ``pairs``: (a, b) [B, width] for two local views of the images of all ranks, as constants.
-        ``batch_size`` is that of the whole batch. Nothing is changed.
+        ``batch_size`` is that of all ranks. Changes nothing.
         """
         weights = {
             name: value.detach().requires_grad_() for name, value in self.network.named_parameters()
@@ -72,24 +73,23 @@ class AdversarialCritic(nn.Module):
             loss = self.loss(weights, noisy)
             gradients = torch.autograd.grad(loss, list(weights.values()))
         rate = self.spec.learning_rate * batch_size / 256
-        velocity, moved = {}, {}
+        velocity, updated = {}, {}
         for (name, value), gradient in zip(weights.items(), gradients, strict=True):
             old = self.velocity.get_parameter(name)
             gradient = gradient + self.spec.weight_decay * value.detach()
             velocity[name] = self.spec.momentum * old + gradient
-            moved[name] = value.detach() - rate * velocity[name]
-        return moved, velocity
+            updated[name] = value.detach() - rate * velocity[name]
+        return updated, velocity
 
     def loss(self, weights: Weights, pairs: Pairs) -> Tensor:
-        """The critic's loss: its mean over all pairs of views, both orders of each."""
-        found = [self._one_loss(weights, a, b) for a, b in pairs]
-        return torch.stack(found).mean()
+        """The critic's loss, the mean over all pairs of views in both orders."""
+        return torch.stack([self._pair_loss(weights, a, b) for a, b in pairs]).mean()
 
-    def _one_loss(self, weights: Weights, a: Tensor, b: Tensor) -> Tensor:
-        # A roll pairs no image with itself, whatever the size of the batch from two images up.
-        same = torch.cat([self._judge(weights, a, b), self._judge(weights, b, a)])
+    def _pair_loss(self, weights: Weights, a: Tensor, b: Tensor) -> Tensor:
+        # A roll pairs no image with itself in a batch of at least two images.
+        same = torch.cat([self._score(weights, a, b), self._score(weights, b, a)])
         other = torch.cat(
-            [self._judge(weights, a, b.roll(1, 0)), self._judge(weights, b, a.roll(1, 0))]
+            [self._score(weights, a, b.roll(1, 0)), self._score(weights, b, a.roll(1, 0))]
         )
         if self.spec.loss == "literal":
             return other.tanh().mean() - same.tanh().mean()
@@ -97,31 +97,31 @@ class AdversarialCritic(nn.Module):
 
     def affinity(self, weights: Weights, a: Tensor, b: Tensor) -> Tensor:
         """l_a of each row pair, the mean of both orders: [B, width] twice -> [B]."""
-        both = torch.stack([self._judge(weights, a, b), self._judge(weights, b, a)])
+        both = torch.stack([self._score(weights, a, b), self._score(weights, b, a)])
         values = both.tanh() if self.spec.loss == "literal" else softplus(both)
         return values.mean(0)
 
     @torch.no_grad()
     def commit(self, weights: Weights, velocity: Weights) -> None:
-        """Take over what :meth:`improved` proposed."""
+        """Store an update that :meth:`propose_update` computed."""
         for name, parameter in self.network.named_parameters():
             parameter.copy_(weights[name])
             self.velocity.get_parameter(name).copy_(velocity[name])
 
-    def _judge(self, weights: Weights, a: Tensor, b: Tensor) -> Tensor:
-        found: Tensor = functional_call(self.network, dict(weights), (a, b))
-        return found
+    def _score(self, weights: Weights, a: Tensor, b: Tensor) -> Tensor:
+        scores: Tensor = functional_call(self.network, dict(weights), (a, b))
+        return scores
 
     def _with_noise(self, a: Tensor, b: Tensor, step: int, pair: int) -> tuple[Tensor, Tensor]:
         if self.spec.noise == 0:
             return a, b
-        word = stream_seed(self.seed, Stream.STEP, f"critic {step} {pair}")
-        generator = torch.Generator().manual_seed(word)
+        seed = stream_seed(self.seed, Stream.STEP, f"critic {step} {pair}")
+        generator = torch.Generator().manual_seed(seed)
         scale = self.spec.noise / math.sqrt(a.shape[1])
         draws = torch.randn(2, *a.shape, generator=generator).to(a) * scale
         return a + draws[0], b + draws[1]
 
 
-def unit(rows: Tensor) -> Tensor:
-    """Rows of length 1 in float32: what the critic sees."""
+def normalize_rows(rows: Tensor) -> Tensor:
+    """Rows of length 1 in float32 (float64 for float64), the critic's input."""
     return normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=1)

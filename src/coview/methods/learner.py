@@ -24,14 +24,14 @@ from coview.methods.momentum_encoder import MomentumEncoder
 from coview.methods.pair_loss import PairLoss
 from coview.methods.pair_objectives import PairObjective
 from coview.methods.passes import (
-    WHOLE,
+    FULL_BATCH,
     Network,
     Outputs,
     Passes,
-    activation_checkpointing,
-    blocks_of,
+    checkpoint_blocks,
+    find_blocks,
     forward_passes,
-    grouped,
+    group_passes,
 )
 from coview.methods.set_objectives import SetObjective
 from coview.methods.target import EMA, SAME_NETWORK
@@ -40,15 +40,23 @@ from coview.objectives.temperature import as_number
 
 
 class Learner(nn.Module):
-    """The task of learning ``encoder`` by ``method``.
+    """The task of training ``encoder`` by ``method``.
 
     ``loss`` changes nothing: parameters and buffers (BatchNorm's running statistics, the queue, the
-    critic) are the same bits after it as before, whether it returns or raises. ``after_step`` takes
-    over what the last ``loss`` has prepared. So a step that is refused in between has never been.
+    critic) have the same bits after it as before, whether it returns or raises. ``after_step``
+    commits what the last ``loss`` prepared. A skipped step leaves no trace in the state.
 
-    ``passes`` says how a batch goes through the network where it is too large for memory,
-    ``total_steps`` how long the run is, for a momentum that grows along it, and ``ranks`` who else
-    holds a part of each batch.
+    ``passes`` says how a batch that is too large for memory goes through the network,
+    ``total_steps`` is the length of the run (needed by a momentum that grows along it), and
+    ``ranks`` are the processes that share each batch. Raises InvalidValue.
+
+    >>> from coview.core.batches import Batch
+    >>> from coview.encoders import resnet
+    >>> from coview.methods import simclr
+    >>> learner = Learner(simclr(8), resnet(18, width=0.125, stem="small"))
+    >>> views = (torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8))
+    >>> list(learner.loss(Batch(step=0, epoch=0, views=views, ids=torch.arange(4)), step=0))
+    ['NTXent']
     """
 
     def __init__(
@@ -58,16 +66,16 @@ class Learner(nn.Module):
         *,
         head_seed: int = 0,
         total_steps: int | None = None,
-        passes: Passes = WHOLE,
+        passes: Passes = FULL_BATCH,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         super().__init__()
-        self.method, self.passes, self.ranks = method, WHOLE, ranks
+        self.method, self.passes, self.ranks = method, FULL_BATCH, ranks
         self.total_steps = total_steps
         self.encoder = encoder
         self.head = method.head.build(encoder.features, head_seed)
         width = self.head.widths[-1]
-        # Another seed than the head's, so that no layer repeats one of its.
+        # Not the head's seed, so that no layer of the predictor repeats one of the head.
         self.predictor = (
             None if method.predictor is None else method.predictor.build(width, head_seed + 1)
         )
@@ -89,144 +97,150 @@ class Learner(nn.Module):
             if repulsion is not None and isinstance(repulsion.affinity, Critic)
             else None
         )
-        together = method.synchronized or method.batch_norm == "groups"
+        shares_statistics = method.synchronized or method.batch_norm == "ghost"
         set_batch_norm(
             self,
-            ranks=ranks if together else SINGLE_PROCESS,
-            group=method.ghost_batch_size,
+            ranks=ranks if shares_statistics else SINGLE_PROCESS,
+            ghost_batch_size=method.ghost_batch_size,
             frozen=method.batch_norm == "frozen",
         )
         self.set_passes(passes)
-        self._staged: list[Tensor] = []
-        self._comparison: PairLoss | None = None
+        self._new_statistics: list[Tensor] = []
+        self._pair_loss: PairLoss | None = None
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of the loss by name, scalars; their sum is what is minimized.
+        """The terms of the loss by name, scalars; training minimizes their sum.
 
-        Raises InvalidValue where the batch has another number of views than the method.
+        Raises InvalidValue if the batch does not have the views of the method, or lacks labels
+        that the method needs.
         """
         method = self.method
         if len(batch.views) != len(method.views.views):
             raise InvalidValue(
                 f"The batch of step {step} has {len(batch.views)} views of each image; "
-                f"{method.name} was told to expect {len(method.views.views)}."
+                f"{method.name} takes {len(method.views.views)}."
             )
-        with self._staging():
-            trained = batch_norms(self.encoder, self.head, self.predictor)
-            asked = self._through(self._online, trained, batch, method.online, step)
-            answered = self._answers(asked, batch, step)
-        objective = self._objective()
+        with self._staged_statistics():
+            norms = batch_norms(self.encoder, self.head, self.predictor)
+            outputs = self._forward_views(self._embed_query, norms, batch, method.online, step)
+            keys = self._compute_keys(outputs, batch, step)
+        objective = self._current_objective()
         if not isinstance(objective, PairObjective):
-            embeddings = [asked[slot][0] for slot in method.online]
+            embeddings = [outputs[index][0] for index in method.online]
             return {type(objective).__name__: objective(embeddings, batch.labels, self.ranks)}
-        self._comparison = PairLoss(
-            method, objective, asked, answered, batch.ids, step,
+        self._pair_loss = PairLoss(
+            method, objective, outputs, keys, batch.ids, step,
             queue=self.queue, critic=self.critic, ranks=self.ranks, sizes=batch.sizes or None,
         )  # fmt: skip
-        return self._comparison.terms(self._trained())
+        return self._pair_loss.terms([*self.encoder.parameters(), *self.head.parameters()])
 
     def after_step(self, step: int) -> None:
-        """Take over what the last ``loss`` has prepared: statistics, average, queue, critic.
+        """Commit what the last ``loss`` prepared: statistics, moving average, queue, critic.
 
-        A learned temperature is kept within its bound."""
+        Clamps a learned temperature to its bounds."""
         if self.temperature is not None:
             self.temperature.commit()
-        if self._staged:
-            write(self._staged, self._statistics())
+        if self._new_statistics:
+            copy_tensors(self._new_statistics, self._running_statistics())
         if self.momentum_encoder is not None and isinstance(self.method.target, EMA):
             momentum = self.method.target.momentum(step, self.total_steps)
-            self.momentum_encoder.follow(self.encoder, self.head, momentum)
-        if self._comparison is not None:
-            self._comparison.commit()
-        self._staged, self._comparison = [], None
+            self.momentum_encoder.update(self.encoder, self.head, momentum)
+        if self._pair_loss is not None:
+            self._pair_loss.commit()
+        self._new_statistics, self._pair_loss = [], None
 
     def reduce_memory(self, images: int) -> str:
-        """Run blocks again where there are some, which is exact; then halve the micro-batch, which
-        is the batch at first; "" where it is down to two images."""
-        if not self.passes.blocks and blocks_of(self.encoder):
-            self.set_passes(replace(self.passes, blocks=True))
+        """Switch on activation checkpointing if the encoder has known blocks, which is exact; after
+        that halve the micro-batch, which is ``images`` at first. Returns a note for the user, ""
+        if the micro-batch cannot be halved any further."""
+        if not self.passes.activation_checkpointing and find_blocks(self.encoder):
+            self.set_passes(replace(self.passes, activation_checkpointing=True))
             return (
-                "The batch did not fit into memory: each residual block is run again in the "
+                "The batch did not fit into memory: each residual block is recomputed in the "
                 "backward pass from here on, which gives the same gradient."
             )
-        part = (self.passes.micro_batch or images) // 2
-        if part < 2:
+        micro_batch = (self.passes.micro_batch or images) // 2
+        if micro_batch < 2:
             return ""
-        self.set_passes(replace(self.passes, micro_batch=part))
+        self.set_passes(replace(self.passes, micro_batch=micro_batch))
         return (
-            f"The batch did not fit into memory: it goes on in micro-batches of {part}. The "
+            f"The batch did not fit into memory: it goes on in micro-batches of {micro_batch}. The "
             "gradient is that of the whole batch's loss, but BatchNorm sees a part at a time."
         )
 
     def set_passes(self, passes: Passes) -> None:
-        """Go through the network in these passes from here on."""
-        if passes.blocks and not self.passes.blocks:
-            activation_checkpointing(self.encoder)
+        """Go through the network in these passes from here on. Raises InvalidValue."""
+        if passes.activation_checkpointing and not self.passes.activation_checkpointing:
+            checkpoint_blocks(self.encoder)
         self.passes = passes
 
-    def _objective(self) -> SetObjective | PairObjective:
-        """The method's, at the temperature that has been learned so far."""
+    def _current_objective(self) -> SetObjective | PairObjective:
+        """The method's objective, at the learned temperature if there is one."""
         objective = self.method.objective
         if self.temperature is None:
             return objective
         assert isinstance(objective, WithTemperature)
         return objective.with_temperature(self.temperature())
 
-    def _answers(self, asked: dict[int, Outputs], batch: Batch, step: int) -> dict[int, Tensor]:
-        """The keys of every slot that answers, [B, D], with a gradient where they are shared."""
-        slots = self.method.keys
+    def _compute_keys(
+        self, outputs: dict[int, Outputs], batch: Batch, step: int
+    ) -> dict[int, Tensor]:
+        """View index -> keys [B, D]; they carry a gradient if the target is the same network."""
+        indices = self.method.keys
         if self.momentum_encoder is not None:
             with torch.no_grad():
-                found = self._through(
-                    self.momentum_encoder, batch_norms(self.momentum_encoder), batch, slots, step
+                keys = self._forward_views(
+                    self.momentum_encoder, batch_norms(self.momentum_encoder), batch, indices, step
                 )
-            return {slot: key for slot, (key,) in found.items()}
-        flows = self.method.target == SAME_NETWORK
-        return {slot: asked[slot][0] if flows else asked[slot][0].detach() for slot in slots}
+            return {index: key for index, (key,) in keys.items()}
+        same_network = self.method.target == SAME_NETWORK
+        return {
+            index: outputs[index][0] if same_network else outputs[index][0].detach()
+            for index in indices
+        }
 
-    def _through(
+    def _forward_views(
         self,
         network: Network,
         norms: list[_BatchNorm],
         batch: Batch,
-        slots: Sequence[int],
+        indices: Sequence[int],
         step: int,
     ) -> dict[int, Outputs]:
         method, micro_batch = self.method, self.passes.micro_batch
-        rounds = grouped(
-            batch.views, slots,
-            apart=method.batch_norm in ("per view", "groups"),
-            part=micro_batch,
-            mixed=method.batch_norm == "groups",
+        rounds = group_passes(
+            batch.views, indices,
+            per_view=method.batch_norm in ("per view", "ghost"),
+            micro_batch=micro_batch,
+            shuffle=method.batch_norm == "ghost",
             step=step,
-            counts=batch.sizes,
+            rank_sizes=batch.sizes,
         )  # fmt: skip
-        again = micro_batch is not None and torch.is_grad_enabled()
-        return forward_passes(network, norms, batch.views, rounds, again=again)
+        recompute = micro_batch is not None and torch.is_grad_enabled()
+        return forward_passes(network, norms, batch.views, rounds, recompute=recompute)
 
-    def _online(self, images: Tensor) -> Outputs:
-        """z, and what asks with it where a predictor does."""
+    def _embed_query(self, images: Tensor) -> Outputs:
+        """(z,), or (z, prediction) if the method has a predictor; the last one is the query."""
         z: Tensor = self.head(self.encoder(images))
         return (z,) if self.predictor is None else (z, self.predictor(z))
 
-    def _trained(self) -> list[nn.Parameter]:
-        """What a gradient ratio measures: encoder and head."""
-        return [*self.encoder.parameters(), *self.head.parameters()]
-
-    def _statistics(self) -> list[Tensor]:
-        """What a forward pass moves: BatchNorm's buffers, those of the follower too."""
+    def _running_statistics(self) -> list[Tensor]:
+        """The buffers that a forward pass moves: BatchNorm's, the momentum encoder's included."""
         return [buffer for norm in batch_norms(self) for buffer in norm.buffers()]
 
     @contextmanager
-    def _staging(self) -> Iterator[None]:
-        """Statistics move inside the block, for each pass to see; then they are put back."""
-        statistics = self._statistics()
-        before = copies(statistics)
+    def _staged_statistics(self) -> Iterator[None]:
+        """Inside, forward passes move the running statistics; on exit the old values return.
+
+        The new values are stored for ``after_step``.
+        """
+        statistics = self._running_statistics()
+        before = clone_tensors(statistics)
         try:
             yield
-            self._staged = copies(statistics)
+            self._new_statistics = clone_tensors(statistics)
         finally:
-            write(before, statistics)
+            copy_tensors(before, statistics)
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,21 +254,21 @@ class Learner(nn.Module):
             return h, z
 
     def chance_level(self, batch_size: int) -> float:
-        """The loss at which nothing has been learned, for batches of so many images."""
+        """The loss of a network that has learned nothing, for batches of ``batch_size`` images."""
         return self.method.chance_level(batch_size)
 
 
-def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
+def clone_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
     """A copy of each tensor."""
     originals = list(tensors)
-    found = [torch.empty_like(tensor) for tensor in originals]
-    write(originals, found)
-    return found
+    copies = [torch.empty_like(tensor) for tensor in originals]
+    copy_tensors(originals, copies)
+    return copies
 
 
-def write(values: Sequence[Tensor], tensors: Iterable[Tensor]) -> None:
-    """Give each of ``tensors`` its value, in one launch for each kind of number."""
-    # Through .data: what backward has saved must not count as modified.
+def copy_tensors(values: Sequence[Tensor], tensors: Iterable[Tensor]) -> None:
+    """Copy each value into its tensor, in one launch per dtype."""
+    # Through .data: autograd must not see what backward has saved as modified.
     targets = [tensor.data for tensor in tensors]
     for dtype in {value.dtype for value in values}:
         pairs = [(t, v) for t, v in zip(targets, values, strict=True) if v.dtype == dtype]

@@ -1,4 +1,4 @@
-"""A method is a value: what is compared with what, and how."""
+"""A method as a value: views, head, target, memory, pairing and objective."""
 
 from __future__ import annotations
 
@@ -9,37 +9,42 @@ from coview.heads import HeadSpec
 from coview.methods.affinity import Repulsion
 from coview.methods.memory import Queue
 from coview.methods.pair_objectives import InfoNCE, PairObjective
-from coview.methods.pairing import BOTH_WAYS, Pairing, keys, queries
+from coview.methods.pairing import BOTH_WAYS, Pairing, key_views, query_views
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
 from coview.methods.target import EMA, SAME_NETWORK, Target
 from coview.views import ViewPlan
 
-BATCH_NORM = ("joint", "per view", "groups", "frozen")
+BATCH_NORM_MODES = ("joint", "per view", "ghost", "frozen")
 HEALTH_TEMPERATURE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """Everything that tells one method from another, as one value of plain values.
+    """A method as one value of plain values: everything that distinguishes it from another.
 
-    ``views`` says which views of an image there are, ``head`` what the objective sees of the
-    features. A set objective compares all embeddings of a batch, with gradients through every one
-    of them. A pair objective compares queries with keys: ``pairing`` says which view asks which,
-    ``target`` where keys come from, ``predictor`` what stands between the head and a query,
-    ``memory`` which earlier keys are negatives. ``repulsion`` is LoGo's second game, between local
-    views.
+    ``views`` says which views of an image exist, ``head`` maps features to embeddings. A set
+    objective compares all embeddings of a batch, with gradients through all of them. A pair
+    objective compares queries with keys: ``pairing`` says which view is a query for which key,
+    ``target`` where keys come from, ``predictor`` maps embeddings to queries, and ``memory`` keeps
+    earlier keys as negatives. ``repulsion`` is LoGo's affinity of local views. An objective that
+    needs labels accepts one view; all others need two.
 
     ``batch_norm`` says which images share statistics: all views of one size ("joint", one forward
-    pass, as in official SimCLR), each view's alone ("per view", one pass each, which also moves the
-    running statistics once for each), ``ghost_batch_size`` images of each view, drawn anew at each step
-    ("groups", what several devices do without synchronization), or none: the running statistics
-    are used and stay as they are ("frozen"). With several processes "joint" and "per view" span
-    them all unless ``synchronized`` is off.
+    pass, as in official SimCLR); the images of one view ("per view", one pass for each, which also
+    moves the running statistics once for each); ``ghost_batch_size`` images of one view, drawn for
+    each step ("ghost", which several devices do without synchronization); or none ("frozen": the
+    running statistics are used and do not change). With several processes, "joint" and "per view"
+    span all of them unless ``synchronized`` is False.
 
-    ``dataclasses.replace`` makes an ablation; equality, hash and printing are those of the value.
-    A method that does not fit implements the training room's ``Task`` itself.
+    ``dataclasses.replace`` makes an ablation; equality, hash and repr are those of the value.
+    A method that does not fit implements ``coview.training.Task``.
 
     Raises InvalidValue or UnknownName.
+
+    >>> from dataclasses import replace
+    >>> from coview.methods import simclr
+    >>> replace(simclr(32), batch_norm="per view").queries
+    (0, 1)
     """
 
     name: str
@@ -56,118 +61,123 @@ class Method:
     synchronized: bool = True
 
     def __post_init__(self) -> None:
-        if self.batch_norm not in BATCH_NORM:
-            raise UnknownName("BatchNorm grouping", str(self.batch_norm), BATCH_NORM)
-        if (self.batch_norm == "groups") != (self.ghost_batch_size is not None):
-            raise InvalidValue("norm_group is the number of images that batch_norm='groups' takes.")
+        if self.batch_norm not in BATCH_NORM_MODES:
+            raise UnknownName("BatchNorm mode", str(self.batch_norm), BATCH_NORM_MODES)
+        if (self.batch_norm == "ghost") != (self.ghost_batch_size is not None):
+            raise InvalidValue(
+                f"`batch_norm` is {self.batch_norm!r} and `ghost_batch_size` is "
+                f"{self.ghost_batch_size}; set `ghost_batch_size` with batch_norm='ghost' only."
+            )
         if self.ghost_batch_size is not None and self.ghost_batch_size < 2:
             raise InvalidValue(
-                f"norm_group is {self.ghost_batch_size}; BatchNorm needs at least 2."
+                f"`ghost_batch_size` is {self.ghost_batch_size}; BatchNorm needs at least 2 images."
             )
-        if len(self.views.views) < 2:
+        if len(self.views.views) < (1 if self.needs_labels else 2):
             raise InvalidValue(
-                f"The method {self.name!r} compares views of one image; give it at least two."
+                f"The method {self.name!r} compares views of one image; `views` needs at least two."
             )
         self._check_objective()
-        self._check_slots()
+        self._check_views()
 
     def _check_objective(self) -> None:
         if isinstance(self.objective, PairObjective):
             if self.memory is not None and not self.objective.takes_negatives:
                 raise InvalidValue(
-                    f"{type(self.objective).__name__} has no negatives, so a queue of keys "
-                    "means nothing to it."
+                    f"{type(self.objective).__name__} uses no negatives; set `memory` to None."
                 )
-            if self.objective.takes_negatives and not (self.memory or self.objective.uses_batch):
+            has_negatives = self.memory is not None or self.objective.uses_batch_negatives
+            if self.objective.takes_negatives and not has_negatives:
                 raise InvalidValue(
-                    f"{type(self.objective).__name__} has nothing to tell its key from: give the "
-                    "method a memory, or the objective batch_negatives=True."
+                    f"{type(self.objective).__name__} has no negatives: give the method a "
+                    "`memory`, or set `batch_negatives` of the objective to True."
                 )
             return
-        used = {
+        pair_fields = {
             "predictor": self.predictor is not None,
             "target": self.target != SAME_NETWORK,
             "memory": self.memory is not None,
             "pairing": self.pairing != BOTH_WAYS,
             "repulsion": self.repulsion is not None,
         }
-        for field, given in used.items():
-            if given:
+        for field, is_set in pair_fields.items():
+            if is_set:
                 raise InvalidValue(
-                    f"{type(self.objective).__name__} compares all embeddings of a batch, so that "
-                    f"{field} means nothing to it; leave it out or take a pair objective."
+                    f"{type(self.objective).__name__} compares all embeddings of a batch and does "
+                    f"not use `{field}`; leave it out or choose a pair objective."
                 )
 
-    def _check_slots(self) -> None:
-        slots = {slot for pair in self.pairing for slot in (pair.query, pair.key)}
+    def _check_views(self) -> None:
+        indices = {index for pair in self.pairing for index in (pair.query, pair.key)}
         if self.repulsion is not None:
-            slots |= set(self.repulsion.views)
-        if self.pairs_views and (not self.pairing or max(slots) >= len(self.views.views)):
+            indices |= set(self.repulsion.views)
+        if self.pairs_views and (not self.pairing or max(indices) >= len(self.views.views)):
             raise InvalidValue(
-                f"The method {self.name!r} pairs the views {sorted(slots)}, but its plan has "
+                f"The method {self.name!r} pairs the views {sorted(indices)}, but `views` has "
                 f"{len(self.views.views)} of them, counted from 0."
             )
 
     @property
     def pairs_views(self) -> bool:
-        """Whether the objective is one of pairs."""
+        """Whether the objective is a pair objective."""
         return isinstance(self.objective, PairObjective)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether a batch without labels cannot be learned from."""
+        """Whether the objective needs labels."""
         return isinstance(self.objective, SetObjective) and self.objective.needs_labels
 
     @property
     def queries(self) -> tuple[int, ...]:
-        """The slots whose embeddings ask; of a set objective all."""
-        return queries(self.pairing) if self.pairs_views else tuple(range(len(self.views.views)))
+        """The views whose embeddings are queries; all views for a set objective."""
+        return (
+            query_views(self.pairing) if self.pairs_views else tuple(range(len(self.views.views)))
+        )
 
     @property
     def keys(self) -> tuple[int, ...]:
-        """The slots whose embeddings answer; of a set objective none."""
-        return keys(self.pairing) if self.pairs_views else ()
+        """The views whose embeddings are keys; none for a set objective."""
+        return key_views(self.pairing) if self.pairs_views else ()
 
     @property
     def online(self) -> tuple[int, ...]:
-        """The slots that go through the network that is trained."""
-        slots = set(self.queries) | (set() if isinstance(self.target, EMA) else set(self.keys))
-        return tuple(sorted(slots | set(self.repulsion.views if self.repulsion else ())))
+        """The views that go through the trained network."""
+        indices = set(self.queries) | (set() if isinstance(self.target, EMA) else set(self.keys))
+        return tuple(sorted(indices | set(self.repulsion.views if self.repulsion else ())))
 
     def negatives(self, batch_size: int) -> int:
-        """How many negatives each query of a pair objective has; 0 for a set objective."""
+        """The number of negatives of each query of a pair objective; 0 for a set objective."""
         if not isinstance(self.objective, PairObjective):
             return 0
-        batch = len(self.keys) * (batch_size - 1) if self.objective.uses_batch else 0
+        batch = len(self.keys) * (batch_size - 1) if self.objective.uses_batch_negatives else 0
         return batch + (self.memory.length if self.memory else 0)
 
     def chance_level(self, batch_size: int) -> float:
-        """The loss at which nothing has been learned, for batches of so many images.
+        """The loss of a network that has learned nothing, for batches of ``batch_size`` images.
 
-        The affinity of local views is left out: its weight is small.
+        Leaves out the affinity of local views, whose weight is small.
         """
         if isinstance(self.objective, SetObjective):
             return self.objective.chance_level(batch_size, views=len(self.views.views))
-        return self._weights * self.objective.chance_level(self.negatives(batch_size))
+        return self._total_weight * self.objective.chance_level(self.negatives(batch_size))
 
     def lower_bound(self, batch_size: int, width: int, *, classes: int | None = None) -> float:
-        """About the lowest loss in practice, for embeddings of ``width`` numbers."""
+        """Estimated lowest loss in practice, for embeddings of width ``width``."""
         if isinstance(self.objective, SetObjective):
             views = len(self.views.views)
             return self.objective.lower_bound(batch_size, width, views=views, classes=classes)
-        return self._weights * self.objective.lower_bound(self.negatives(batch_size), width)
+        return self._total_weight * self.objective.lower_bound(self.negatives(batch_size), width)
 
     @property
-    def _weights(self) -> float:
+    def _total_weight(self) -> float:
         return sum(pair.weight for pair in self.pairing)
 
     @property
     def health_objective(self) -> SetObjective:
-        """The set objective by which health figures of two views are measured.
+        """The set objective that health figures of two views are measured with.
 
-        The method's own where it is one; SupCon for cross-entropy. A pair objective without
-        negatives cannot tell learning from collapse, so that NT-Xent judges instead, at the
-        method's temperature or at 0.2.
+        The method's own objective if it is a set objective, but SupCon for cross-entropy. Pair
+        objectives use NT-Xent at the method's temperature, or at 0.2: an objective without
+        negatives cannot distinguish learning from collapse.
         """
         if isinstance(self.objective, CrossEntropy):
             return SupCon(temperature=HEALTH_TEMPERATURE)

@@ -1,4 +1,4 @@
-"""MoCo: a query finds its key among the keys of a queue."""
+"""MoCo: identify the key of a query among the keys of a queue."""
 
 from __future__ import annotations
 
@@ -30,15 +30,18 @@ def moco(
 
         loss = -log [ exp(q . k / tau) / ( exp(q . k / tau) + sum over the queue exp(q . k_j / tau) ) ]
 
-    ``version`` 1 has a linear head, tau 0.07 and MoCo v1's views; 2 a head of two layers, tau 0.2
-    and blur. ``symmetric``: the mean of both directions, against one state of the queue. Keys of
-    the query's own image are no negatives, which the papers do not ask for. ``ghost_batch_size`` images
-    share BatchNorm statistics, with keys in other groups than their queries, as the papers' 8
-    devices of 32 images and their shuffle do; None gives each view's statistics to the whole batch.
-    ``views`` and ``head`` replace the paper's.
+    ``size`` is the side of the views in pixels. ``version`` 1 has a linear head, tau 0.07 and MoCo
+    v1's views; 2 has a head of two layers, tau 0.2 and blur. ``symmetric``: the mean of both
+    directions, with one state of the queue. Keys of the query's own image are no negatives, unlike
+    in the papers. ``ghost_batch_size`` images share BatchNorm statistics, and keys are in other
+    groups than their queries, as in the papers' shuffled 8 devices of 32 images; None: all images
+    of a view share statistics. ``views`` and ``head`` replace the paper's. Raises UnknownName.
 
     Sources: He et al., "Momentum contrast for unsupervised visual representation learning", CVPR
     2020, algorithm 1; Chen et al., "Improved baselines with momentum contrastive learning", 2020.
+
+    >>> moco(32, queue=4096).memory
+    Queue(length=4096)
     """  # noqa: E501
     if version not in VERSIONS:
         raise UnknownName("version of MoCo", str(version), [str(v) for v in VERSIONS])
@@ -54,6 +57,6 @@ def moco(
         target=EMA(start=momentum, end=momentum),
         memory=Queue(length=queue),
         pairing=BOTH_WAYS if symmetric else ONE_WAY,
-        batch_norm="groups" if ghost_batch_size else "per view",
+        batch_norm="ghost" if ghost_batch_size else "per view",
         ghost_batch_size=ghost_batch_size,
     )

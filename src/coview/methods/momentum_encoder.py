@@ -1,4 +1,4 @@
-"""A copy of encoder and head that follows them as a moving average."""
+"""The momentum encoder: a copy of encoder and head, updated as a moving average."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coview.methods.passes import Outputs
 class MomentumEncoder(nn.Module):
     """Starts as a copy, in training mode like the original; its parameters take no gradient.
 
-    Running statistics of BatchNorm are its own: they come from what it sees, not from averages.
+    BatchNorm statistics are computed from its own inputs, not averaged.
     """
 
     def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
@@ -25,8 +25,8 @@ class MomentumEncoder(nn.Module):
         return (self.head(self.encoder(images)),)
 
     @torch.no_grad()
-    def follow(self, encoder: nn.Module, head: nn.Module, momentum: float) -> None:
+    def update(self, encoder: nn.Module, head: nn.Module, momentum: float) -> None:
         """xi <- momentum xi + (1 - momentum) theta, once, for every parameter."""
-        mine: list[Tensor] = list(self.parameters())
-        theirs: list[Tensor] = [*encoder.parameters(), *head.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+        averages: list[Tensor] = list(self.parameters())
+        sources: list[Tensor] = [*encoder.parameters(), *head.parameters()]
+        torch._foreach_lerp_(averages, sources, 1 - momentum)

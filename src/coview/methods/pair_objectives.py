@@ -1,4 +1,4 @@
-"""The pair objectives of methods as values: a query, its key, and perhaps negatives."""
+"""The pair objectives of methods as values: a query, its key, and optional negatives."""
 
 from __future__ import annotations
 
@@ -16,27 +16,35 @@ from coview.objectives.temperature import as_number
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Negatives:
-    """Candidates [K, D] besides the own key, with the ids [K] of their images (-1 unknown)."""
+    """Negative keys: ``rows`` [K, D] and the ``ids`` [K] of their images (-1 unknown).
+
+    >>> import torch
+    >>> Negatives(rows=torch.zeros(5, 8), ids=torch.full((5,), -1)).rows.shape
+    torch.Size([5, 8])
+    """
 
     rows: Tensor
     ids: Tensor
 
 
 class PairObjective(ABC):
-    """Compares a query with its key: [B, D] x [B, D] -> one number to minimize.
+    """Compares a query with its key: [B, D] x [B, D] -> a scalar to minimize.
 
     Subclasses are frozen dataclasses.
+
+    >>> isinstance(NegativeCosine(), PairObjective)
+    True
     """
 
     __slots__ = ()
 
     @property
     def takes_negatives(self) -> bool:
-        """Whether a memory means anything to it."""
+        """Whether it uses negatives, of a memory or of the batch."""
         return False
 
     @property
-    def uses_batch(self) -> bool:
+    def uses_batch_negatives(self) -> bool:
         """Whether the keys of the batch's other images are negatives."""
         return False
 
@@ -53,11 +61,11 @@ class PairObjective(ABC):
 
     @abstractmethod
     def chance_level(self, negatives: int) -> float:
-        """The value where nothing has been learned, beside so many negatives."""
+        """The value of a network that has learned nothing, with this number of negatives."""
 
     @abstractmethod
     def lower_bound(self, negatives: int, width: int) -> float:
-        """About the lowest value in practice, for embeddings of ``width`` numbers."""
+        """Estimated lowest value in practice, for embeddings of width ``width``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +73,13 @@ class InfoNCE(WithTemperature, PairObjective):
     """InfoNCE at a temperature > 0 (MoCo, equation 1).
 
     Negatives are the memory and, with ``batch_negatives``, all keys of the batch's other images.
-    Keys of the query's own image, the key of its own view too, are left out by their id.
+    Keys of the query's own image are excluded by their id. Raises InvalidValue.
+
+    >>> import torch
+    >>> query, key = torch.eye(2), torch.eye(2)
+    >>> negatives = Negatives(rows=key, ids=torch.arange(2))
+    >>> InfoNCE(temperature=1.0)(query, key, torch.arange(2), negatives)
+    tensor(0.3133)
     """
 
     batch_negatives: bool = False
@@ -75,7 +89,7 @@ class InfoNCE(WithTemperature, PairObjective):
         return True
 
     @property
-    def uses_batch(self) -> bool:
+    def uses_batch_negatives(self) -> bool:
         return self.batch_negatives
 
     def __call__(
@@ -97,13 +111,18 @@ class InfoNCE(WithTemperature, PairObjective):
         return math.log(1 + negatives)
 
     def lower_bound(self, negatives: int, width: int) -> float:
-        """See :func:`practical_floor`, with one positive."""
+        """See :func:`estimated_lower_bound`, with one positive."""
         return estimated_lower_bound(negatives + 2, width, as_number(self.temperature))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NegativeCosine(PairObjective):
-    """-cos(query, key) (SimSiam, equation 1): 0 for unrelated, -1 for equal directions."""
+    """-cos(query, key) (SimSiam, equation 1): 0 for unrelated, -1 for equal directions.
+
+    >>> import torch
+    >>> NegativeCosine()(torch.eye(2), torch.ones(2, 2), torch.arange(2), None)
+    tensor(-0.7071)
+    """
 
     def __call__(
         self,
@@ -116,17 +135,22 @@ class NegativeCosine(PairObjective):
         return negative_cosine(query, key, ranks=ranks)
 
     def chance_level(self, negatives: int) -> float:
-        """0, of unrelated directions."""
+        """0, the value of unrelated directions."""
         return 0.0
 
     def lower_bound(self, negatives: int, width: int) -> float:
-        """-1, of equal directions; a collapsed network reaches it too."""
+        """-1, the value of equal directions; a collapsed network reaches it, too."""
         return -1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SquaredDistance(PairObjective):
-    """|q - k|^2 = 2 - 2 cos(q, k) of unit rows (BYOL, equation 2): 2 for unrelated, 0 for equal."""
+    """|q - k|^2 = 2 - 2 cos(q, k) of unit rows (BYOL, equation 2): 2 for unrelated, 0 for equal.
+
+    >>> import torch
+    >>> SquaredDistance()(torch.eye(2), torch.ones(2, 2), torch.arange(2), None)
+    tensor(0.5858)
+    """
 
     def __call__(
         self,
@@ -139,9 +163,9 @@ class SquaredDistance(PairObjective):
         return 2 * ranks.share(len(query)) + 2 * negative_cosine(query, key, ranks=ranks)
 
     def chance_level(self, negatives: int) -> float:
-        """2, of unrelated directions."""
+        """2, the value of unrelated directions."""
         return 2.0
 
     def lower_bound(self, negatives: int, width: int) -> float:
-        """0, of equal directions; a collapsed network reaches it too."""
+        """0, the value of equal directions; a collapsed network reaches it, too."""
         return 0.0

@@ -1,4 +1,4 @@
-"""Which view asks which other view, and with what weight."""
+"""Which view is compared with which other view, and with what weight."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from coview.core.errors import InvalidValue
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The view in slot ``query`` is compared with the key of slot ``key``; slots count from 0.
+    """The query of view ``query`` is compared with the key of view ``key``; views count from 0.
 
-    The loss is the sum over pairs of ``weight`` times the objective. ``stop_gradient``: the key and the
-    negatives are constants here even where the target is shared. Raises InvalidValue.
+    The loss is the sum over pairs of ``weight`` times the objective. ``stop_gradient``: the key and
+    the negatives are constants here even if the target is the same network. Raises InvalidValue.
+
+    >>> Pair(0, 1, weight=0.5)
+    Pair(query=0, key=1, weight=0.5, stop_gradient=False)
     """
 
     query: int
@@ -24,25 +27,25 @@ class Pair:
     def __post_init__(self) -> None:
         if self.query == self.key or min(self.query, self.key) < 0:
             raise InvalidValue(
-                f"A pair compares the views in slots {self.query} and {self.key}; "
-                "expected two different slots, counted from 0."
+                f"A pair compares the views {self.query} and {self.key}; "
+                "expected two different views, counted from 0."
             )
 
 
 Pairing = tuple[Pair, ...]
 
 ONE_WAY: Pairing = (Pair(0, 1),)
-"""View 0 asks, view 1 answers (MoCo)."""
+"""View 0 is the query, view 1 the key (MoCo)."""
 
 BOTH_WAYS: Pairing = (Pair(0, 1, 0.5), Pair(1, 0, 0.5))
 """The mean of both directions."""
 
 
-def queries(pairing: Iterable[Pair]) -> tuple[int, ...]:
-    """The slots that ask, in ascending order."""
+def query_views(pairing: Iterable[Pair]) -> tuple[int, ...]:
+    """The views that are queries, in ascending order."""
     return tuple(sorted({pair.query for pair in pairing}))
 
 
-def keys(pairing: Iterable[Pair]) -> tuple[int, ...]:
-    """The slots that answer, in ascending order."""
+def key_views(pairing: Iterable[Pair]) -> tuple[int, ...]:
+    """The views that are keys, in ascending order."""
     return tuple(sorted({pair.key for pair in pairing}))

@@ -1,14 +1,14 @@
-"""How the views of a batch go through a network: which images share a pass, and what is kept.
+"""How the views of a batch go through a network: which images share a pass, what is recomputed.
 
-Images that share a pass share BatchNorm's statistics, so the grouping is part of a method. A
-micro-batch splits passes further and keeps nothing of them but their outputs: the backward pass
-runs each part again when its gradient is due (Chen et al., "Training deep nets with sublinear
+Images that share a pass share BatchNorm statistics, so the grouping belongs to the method. A
+micro-batch splits the passes further and keeps only their outputs: the backward pass recomputes
+the activations of each part when it needs them (Chen et al., "Training deep nets with sublinear
 memory cost", 2016; for contrastive losses Gao et al., "Scaling deep contrastive learning batch
-size under memory limited setup", 2021). The loss sees all outputs of the batch at once, so its
-gradient is that of the whole batch, for every objective. Only BatchNorm is another: its statistics
-are those of a part. The parts of the first view are consecutive images, those of every other view
-are drawn anew each step, so that the two views of an image seldom share statistics by which they
-could be told.
+size under memory limited setup", 2021). The loss sees all outputs of the batch, so the gradient is
+that of the whole batch for every objective. Only BatchNorm differs: it sees one part at a time.
+Parts of view 0 are consecutive images; those of every other view are drawn for each step. Two
+views of an image are then seldom normalized together, which would let the network identify the
+pair.
 """
 
 from __future__ import annotations
@@ -26,81 +26,94 @@ from torch.utils.checkpoint import checkpoint
 
 from coview.core.errors import InvalidValue
 from coview.core.rng import Stream, stream_seed
-from coview.methods.batch_norm import StatisticsHeld, batch_norms
+from coview.methods.batch_norm import RunningStatsGuard, batch_norms
 
 T = TypeVar("T")
 Outputs = tuple[Tensor, ...]
 Network = Callable[[Tensor], Outputs]
 Part = tuple[int, Tensor | None]
-"""A slot, and the rows of its view that take part; None for all."""
+"""A view index, and the rows of that view that take part; None for all rows."""
 
 Pass = tuple[Part, ...]
-"""What goes through the network together."""
+"""The parts that go through the network together."""
+
+BLOCKS = ("BasicBlock", "Bottleneck")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """``micro_batch``: at most so many images of a view in one pass, which is run again in the
-    backward pass; None keeps passes whole. ``blocks``: each residual block is run again in the
-    backward pass. Range: micro_batch >= 2. Raises InvalidValue."""
+    """How to save memory in the forward passes.
+
+    ``micro_batch``: images of a view per forward pass, at least 2; activations are recomputed in
+    the backward pass. None: no limit, nothing is recomputed. ``activation_checkpointing``: keep
+    only the input of each residual block and recompute the block in the backward pass.
+    Raises InvalidValue.
+
+    >>> Passes(micro_batch=64)
+    Passes(micro_batch=64, activation_checkpointing=False)
+    """
 
     micro_batch: int | None = None
-    blocks: bool = False
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.micro_batch < 2:
             raise InvalidValue(
-                f"--micro-batch is {self.micro_batch}; expected at least 2 images, which BatchNorm "
+                f"`micro_batch` is {self.micro_batch}; expected at least 2 images, which BatchNorm "
                 "needs."
             )
 
 
-WHOLE = Passes()
+FULL_BATCH = Passes()
 
 
-def grouped(
+def group_passes(
     views: Sequence[Tensor],
-    slots: Sequence[int],
+    indices: Sequence[int],
     *,
-    apart: bool,
-    part: int | None,
-    mixed: bool,
+    per_view: bool,
+    micro_batch: int | None,
+    shuffle: bool,
     step: int,
-    counts: Sequence[int] = (),
+    rank_sizes: Sequence[int] = (),
 ) -> list[list[Pass]]:
-    """The passes of a step, as rounds; the passes of one round move BatchNorm's statistics once.
+    """The passes of a step as rounds; the passes of one round update BatchNorm statistics once.
 
-    ``apart``: every view has passes of its own; otherwise views of one size share them. ``part``:
-    about so many images of a view in a pass at most, None for all; more where a rank would be left
-    with a pass of a single image.
-    ``mixed``: the images of every view but the first come in an order drawn for the step, even
-    where a pass takes them all. ``counts``: the images of every rank, where there are several, so
-    that all make as many passes.
+    ``per_view``: every view has its own passes; otherwise views of one size share them.
+    ``micro_batch``: images of a view per pass, None for all; a few more where a pass would hold a
+    single image. ``shuffle``: the images of every view except view 0 come in an order drawn for
+    the step, even if one pass takes them all. ``rank_sizes``: the number of images of every
+    process, so that all processes make the same number of passes.
     """
-    if apart:
-        together = [[slot] for slot in slots]
+    if per_view:
+        groups = [[index] for index in indices]
     else:
-        sizes = dict.fromkeys(views[slot].shape[-2:] for slot in slots)
-        together = [[s for s in slots if views[s].shape[-2:] == size] for size in sizes]
-    count = len(views[slots[0]])
-    counts = counts or (count,)
-    # No part of a single image on any rank, of which BatchNorm could take no statistics.
-    parts = 1 if part is None else max(1, min(-(-max(counts) // part), min(counts) // 2))
-    return [_round(count, shared, parts, mixed, step) for shared in together]
+        sizes = dict.fromkeys(views[index].shape[-2:] for index in indices)
+        groups = [[k for k in indices if views[k].shape[-2:] == size] for size in sizes]
+    count = len(views[indices[0]])
+    rank_sizes = rank_sizes or (count,)
+    # BatchNorm cannot take statistics of a part of one image, on any rank.
+    parts = (
+        1 if micro_batch is None
+        else max(1, min(-(-max(rank_sizes) // micro_batch), min(rank_sizes) // 2))
+    )  # fmt: skip
+    return [_split_round(count, group, parts, shuffle, step) for group in groups]
 
 
-def _round(count: int, slots: list[int], parts: int, mixed: bool, step: int) -> list[Pass]:
-    if parts == 1 and not mixed:
-        return [tuple((slot, None) for slot in slots)]
-    chosen = {slot: _order(slot, count, step).tensor_split(parts) for slot in slots}
-    return [tuple((slot, chosen[slot][k]) for slot in slots) for k in range(parts)]
+def _split_round(
+    count: int, indices: list[int], parts: int, shuffle: bool, step: int
+) -> list[Pass]:
+    if parts == 1 and not shuffle:
+        return [tuple((index, None) for index in indices)]
+    rows = {index: _image_order(index, count, step).tensor_split(parts) for index in indices}
+    return [tuple((index, rows[index][k]) for index in indices) for k in range(parts)]
 
 
-def _order(slot: int, count: int, step: int) -> Tensor:
-    if slot == 0:
+def _image_order(index: int, count: int, step: int) -> Tensor:
+    if index == 0:
         return torch.arange(count)
-    word = stream_seed(0, Stream.STEP, f"parts {step} {slot}")
-    return torch.randperm(count, generator=torch.Generator().manual_seed(word))
+    seed = stream_seed(0, Stream.STEP, f"parts {step} {index}")
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def forward_passes(
@@ -109,37 +122,39 @@ def forward_passes(
     views: Sequence[Tensor],
     rounds: Sequence[Sequence[Pass]],
     *,
-    again: bool,
+    recompute: bool,
 ) -> dict[int, Outputs]:
-    """The outputs of every slot in the order of its images, from all passes.
+    """The outputs of every view, in the order of its images: view index -> outputs.
 
-    ``again``: keep outputs alone and run each pass once more in backward. ``norms`` are the
-    BatchNorm layers of the network; a round moves their statistics once, to the mean of what its
-    passes would have made of them.
+    ``recompute``: keep only outputs and run each pass again in the backward pass. ``norms`` are
+    the BatchNorm layers of the network; a round updates their statistics once, to the mean of the
+    updates of its passes.
     """
-    found: dict[int, list[tuple[Tensor | None, Outputs]]] = {}
+    parts: dict[int, list[tuple[Tensor | None, Outputs]]] = {}
     for passes in rounds:
-        for single in averaged(norms, passes):
-            images = torch.cat([_rows(views[slot], rows) for slot, rows in single])
-            outputs = recompute_in_backward(network, norms, images) if again else network(images)
-            counts = [len(views[slot]) if rows is None else len(rows) for slot, rows in single]
+        for single in average_statistics(norms, passes):
+            images = torch.cat([_select_rows(views[index], rows) for index, rows in single])
+            outputs = (
+                recompute_in_backward(network, norms, images) if recompute else network(images)
+            )
+            counts = [len(views[index]) if rows is None else len(rows) for index, rows in single]
             split = zip(*(torch.split(output, counts) for output in outputs), strict=True)
-            for (slot, rows), part in zip(single, split, strict=True):
-                found.setdefault(slot, []).append((rows, part))
-    return {slot: _in_order(parts) for slot, parts in found.items()}
+            for (index, rows), part in zip(single, split, strict=True):
+                parts.setdefault(index, []).append((rows, part))
+    return {index: _join_parts(view_parts) for index, view_parts in parts.items()}
 
 
-def _rows(view: Tensor, rows: Tensor | None) -> Tensor:
+def _select_rows(view: Tensor, rows: Tensor | None) -> Tensor:
     return view if rows is None else view[rows.to(view.device)]
 
 
-def _in_order(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
+def _join_parts(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
     first, outputs = parts[0]
     if first is None:
         return outputs
-    places = torch.cat([rows for rows, _ in parts if rows is not None]).argsort()
+    order = torch.cat([rows for rows, _ in parts if rows is not None]).argsort()
     return tuple(
-        torch.cat(pieces)[places.to(pieces[0].device)]
+        torch.cat(pieces)[order.to(pieces[0].device)]
         for pieces in zip(*(outputs for _, outputs in parts), strict=True)
     )
 
@@ -147,18 +162,21 @@ def _in_order(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
 def recompute_in_backward(
     function: Callable[[Tensor], T], norms: Sequence[_BatchNorm], x: Tensor
 ) -> T:
-    """``function(x)``, of which only the result is kept: backward runs it a second time, in which
-    ``norms``, its BatchNorm layers, leave their running statistics as they are."""
+    """``function(x)`` with its activations recomputed in the backward pass.
+
+    ``norms`` are the function's BatchNorm layers; the second pass leaves their running statistics
+    as they are.
+    """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), StatisticsHeld(norms)
+        return nullcontext(), RunningStatsGuard(norms)
 
-    found: T = checkpoint(function, x, use_reentrant=False, context_fn=contexts)
-    return found
+    result: T = checkpoint(function, x, use_reentrant=False, context_fn=contexts)
+    return result
 
 
-def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pass]:
-    """The passes one by one; afterwards the statistics have moved once, by the mean of all."""
+def average_statistics(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pass]:
+    """Yield the passes one by one; then set the statistics to the mean over the passes."""
     if len(passes) == 1:
         yield passes[0]
         return
@@ -177,30 +195,29 @@ def averaged(norms: Sequence[_BatchNorm], passes: Sequence[Pass]) -> Iterator[Pa
         buffer.data.copy_(total)
 
 
-def activation_checkpointing(encoder: nn.Module) -> None:
-    """Keep of each residual block its input alone and run it again in backward.
+def checkpoint_blocks(encoder: nn.Module) -> None:
+    """Switch on activation checkpointing for every residual block of ``encoder``, in place.
 
-    Exact with BatchNorm over the whole batch: each block sees the same images twice, and its
-    statistics move once. About one more forward pass. Raises InvalidValue where the encoder has no
-    blocks that are known here.
+    The result is exact, also with BatchNorm: each block sees the same images twice, and its
+    statistics move once. Costs about one more forward pass. Raises InvalidValue if the encoder has
+    no blocks of a known class.
     """
-    blocks = blocks_of(encoder)
+    blocks = find_blocks(encoder)
     if not blocks:
         raise InvalidValue(
-            f"{type(encoder).__name__} has no residual blocks to run again; "
-            "leave checkpointing at none, or give --micro-batch."
+            f"{type(encoder).__name__} has no residual blocks to recompute; leave "
+            "`activation_checkpointing` off or set `micro_batch`."
         )
     for block in blocks:
-        block.forward = partial(_block_again, block.forward, batch_norms(block))
+        block.forward = partial(_forward_checkpointed, block.forward, batch_norms(block))
 
 
-def blocks_of(encoder: nn.Module) -> list[nn.Module]:
+def find_blocks(encoder: nn.Module) -> list[nn.Module]:
     """The residual blocks of our networks, torchvision's and timm's, by their class names."""
     return [module for module in encoder.modules() if type(module).__name__ in BLOCKS]
 
 
-BLOCKS = ("BasicBlock", "Bottleneck")
-
-
-def _block_again(forward: Callable[..., Tensor], norms: list[_BatchNorm], x: Tensor) -> Tensor:
+def _forward_checkpointed(
+    forward: Callable[..., Tensor], norms: list[_BatchNorm], x: Tensor
+) -> Tensor:
     return recompute_in_backward(forward, norms, x) if torch.is_grad_enabled() else forward(x)

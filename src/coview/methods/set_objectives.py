@@ -1,4 +1,4 @@
-"""The set objectives of methods as values: which function, with which numbers."""
+"""The set objectives of methods as values: a loss function with its parameters."""
 
 from __future__ import annotations
 
@@ -26,18 +26,22 @@ from coview.objectives.temperature import as_number
 
 
 class SetObjective(ABC):
-    """All embeddings of a batch -> one number to minimize. Subclasses are frozen dataclasses."""
+    """All embeddings of a batch -> a scalar to minimize. Subclasses are frozen dataclasses.
+
+    >>> isinstance(NTXent(temperature=0.5), SetObjective)
+    True
+    """
 
     __slots__ = ()
 
     @property
     def needs_labels(self) -> bool:
-        """Whether a batch without labels cannot be learned from."""
+        """Whether it needs labels; it then also accepts a single view of each image."""
         return False
 
     @property
-    def sees_directions(self) -> bool:
-        """Whether embeddings count by their direction alone, whatever their length."""
+    def scale_invariant(self) -> bool:
+        """Whether only the directions of the embeddings matter, not their lengths."""
         return True
 
     @abstractmethod
@@ -46,29 +50,33 @@ class SetObjective(ABC):
     ) -> Tensor:
         """The loss, a scalar: this rank's share of the mean over all ranks (core.ranks).
 
-        Shapes: views V x [B, D]; labels int64 [B] with -1 where unknown, or None.
+        Shapes: views V x [B, D]; labels int64 [B] with -1 for unknown, or None.
         """
 
     @abstractmethod
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
-        """The loss of equal embeddings, which nothing has been learned from."""
+        """The loss of equal embeddings: the network has learned nothing."""
 
     @abstractmethod
     def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """About the lowest loss in practice, for embeddings of ``width`` numbers.
+        """Estimated lowest loss in practice, for embeddings of width ``width``.
 
-        Positives are equal, the rest spread at random. ``classes`` counts the equally frequent
-        labels, None where each image is alone with its views.
+        Positives are equal, all others random. ``classes`` is the number of equally frequent
+        labels; None: only the views of an image are positives.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NTXent(WithTemperature, SetObjective):
-    """NT-Xent at a temperature > 0 (SimCLR, equation 1); labels are not looked at.
+    """NT-Xent at a temperature > 0 (SimCLR, equation 1); ignores labels.
 
     ``decoupled``: without the positive in the denominator (Yeh et al. 2022, equation 6).
+    Raises InvalidValue.
+
+    >>> NTXent(temperature=1.0)([torch.eye(2), torch.eye(2)], None)
+    tensor(0.5514)
     """
 
     decoupled: bool = False
@@ -86,7 +94,7 @@ class NTXent(WithTemperature, SetObjective):
     def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """See :func:`practical_floor`; ``classes`` does not matter to NT-Xent."""
+        """See :func:`estimated_lower_bound`; NT-Xent ignores ``classes``."""
         rows = views * batch_size
         if self.decoupled:
             return estimated_lower_bound(
@@ -97,7 +105,14 @@ class NTXent(WithTemperature, SetObjective):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupCon(WithTemperature, SetObjective):
-    """SupCon at a temperature > 0 (Khosla et al., equation 2 for "out", 3 for "in")."""
+    """SupCon at a temperature > 0 (Khosla et al., equation 2 for "out", 3 for "in").
+
+    Accepts one view; images without another image of their label are then left out of the mean.
+    Raises InvalidValue, UnknownName.
+
+    >>> SupCon(temperature=1.0)([torch.eye(2), torch.eye(2)], torch.tensor([0, 1]))
+    tensor(0.5514)
+    """
 
     form: Literal["out", "in"] = "out"
 
@@ -114,18 +129,18 @@ class SupCon(WithTemperature, SetObjective):
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
         return sup_con(
-            views, require(labels, "SupCon"), temperature=self.temperature, form=self.form,
+            views, require_labels(labels, "SupCon"), temperature=self.temperature, form=self.form,
             ranks=ranks,
         )  # fmt: skip
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
-        """ln(V B - 1), whatever the labels are."""
+        """ln(V B - 1), independent of the labels."""
         return chance_level(views * batch_size)
 
     def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """See :func:`practical_floor`, with V B / classes - 1 positives of each row."""
+        """See :func:`estimated_lower_bound`, with V B / classes - 1 positives of each row."""
         rows = views * batch_size
         positives = views - 1 if classes is None else rows / classes - 1
         positives = max(positives, views - 1)
@@ -134,9 +149,12 @@ class SupCon(WithTemperature, SetObjective):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossEntropy(SetObjective):
-    """Softmax cross-entropy of logits [B, classes], the mean over views: the supervised baseline.
+    """Softmax cross-entropy of logits [B, classes], the mean over the views (one is enough).
 
-    The head gives the logits, so its output is ``classes`` wide.
+    The head outputs the logits, so its output width is ``classes``.
+
+    >>> CrossEntropy(classes=2)([torch.eye(2)], torch.tensor([0, 1]))
+    tensor(0.3133)
     """
 
     classes: int
@@ -146,14 +164,14 @@ class CrossEntropy(SetObjective):
         return True
 
     @property
-    def sees_directions(self) -> bool:
+    def scale_invariant(self) -> bool:
         return False
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
-        known = require(labels, "Cross-entropy")
-        losses = [cross_entropy(logits, known, ranks=ranks) for logits in views]
+        targets = require_labels(labels, "Cross-entropy")
+        losses = [cross_entropy(logits, targets, ranks=ranks) for logits in views]
         return torch.stack(losses).mean()
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
@@ -167,11 +185,11 @@ class CrossEntropy(SetObjective):
         return 0.0
 
 
-def require(labels: Tensor | None, who: str) -> Tensor:
-    """The labels. Raises InvalidValue where there are none."""
+def require_labels(labels: Tensor | None, objective: str) -> Tensor:
+    """The labels. Raises InvalidValue if there are none."""
     if labels is None:
         raise InvalidValue(
-            f"{who} learns from labels and these images have none; "
-            "give labels, or learn without them by simclr."
+            f"{objective} needs labels and these images have none; "
+            "give labels, or use a method without labels, such as simclr."
         )
     return labels

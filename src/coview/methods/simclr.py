@@ -1,4 +1,4 @@
-"""SimCLR: two views of one image attract, all other rows of the batch repel."""
+"""SimCLR: two views of one image attract each other, all other rows of the batch repel."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ def simclr(
         loss = mean_i -log [ exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) ]
 
     ``size`` is the side of the views in pixels. tau is 0.5 as for CIFAR-10 (appendix B.9); the
-    ImageNet experiments take 0.1. ``views`` and ``head`` replace the paper's. BatchNorm statistics
-    are joint, as in the authors' code.
+    ImageNet experiments use 0.1. ``views`` and ``head`` replace the paper's. Both views share
+    BatchNorm statistics, as in the authors' code.
 
     Source: Chen et al., "A simple framework for contrastive learning of visual representations",
     ICML 2020, algorithm 1.
+
+    >>> simclr(32).objective.temperature
+    0.5
     """
     return Method(
         name="simclr",

@@ -1,4 +1,4 @@
-"""SimCLRv2: SimCLR with a deeper head and a memory of slow keys."""
+"""SimCLRv2: SimCLR with a deeper head and a memory of keys of the momentum encoder."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ def simclr_v2(
     views: ViewPlan | None = None,
     head: HeadSpec | None = None,
 ) -> Method:
-    """z = g(f(view)) asks, k = g'(f'(view)) answers, f', g' the moving average of f, g; for view v
+    """Queries z = g(f(view)), keys k = g'(f'(view)), f', g' the moving average of f, g; for view v
     of image i, with v' the other view, j != i the other images of the batch and u both views,
 
         loss = -log [ exp(z_iv . k_iv' / tau) / ( exp(z_iv . k_iv' / tau)
                       + sum_ju exp(z_iv . k_ju / tau) + sum over the memory exp(z_iv . k / tau) ) ]
 
-    averaged over all i and v. The memory holds the last ``memory`` keys of both views; None leaves
-    out memory and average, which is SimCLR with three layers in its head. The authors released no
-    code for the memory: whether keys of the batch come from the average is our definition.
+    averaged over all i and v. The memory holds the last ``memory`` keys of both views. None: no
+    memory and no moving average, which is SimCLR with a head of three layers. ``size`` is the side
+    of the views in pixels; ``views`` and ``head`` replace the paper's. The authors released no code
+    for the memory; that keys of the batch come from the moving average is our choice.
 
     Source: Chen et al., "Big self-supervised models are strong semi-supervised learners", NeurIPS
     2020, section 2.
+
+    >>> simclr_v2(32).head.layers
+    3
     """
     plain = simclr(
         size, temperature=temperature, views=views, head=head or HeadSpec(layers=3)

@@ -1,4 +1,4 @@
-"""SimSiam: predict the other view's embedding, taken as a constant; no negatives, no average."""
+"""SimSiam: predict the other view's embedding with a stop-gradient; no negatives, no average."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ def simsiam(
 
         loss = - 1/2 cos(p_1, stop(z_2)) - 1/2 cos(p_2, stop(z_1))
 
-    The head has three layers to 2,048 at 224 px, two at 32 px (appendix D), with BatchNorm after
-    the last, the predictor a bottleneck of a quarter. ``views``, ``head`` and ``predictor`` replace
-    the paper's. Each view has BatchNorm statistics of its own.
+    ``size`` is the side of the views in pixels. The head has an output of 2,048 and three layers,
+    two up to 32 pixels (appendix D), with BatchNorm after the last. The predictor has a bottleneck
+    of a quarter. ``views``, ``head`` and ``predictor`` replace the paper's. Each view has its own
+    BatchNorm statistics.
 
     Source: Chen and He, "Exploring simple Siamese representation learning", CVPR 2021, algorithm 1.
+
+    >>> simsiam(32).predictor.hidden
+    512
     """
     small = size <= 32
     head = head or HeadSpec(layers=2 if small else 3, output=2048, last_affine="none", init="torch")

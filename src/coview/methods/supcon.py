@@ -26,10 +26,13 @@ def supcon(
                                                      / sum_{k != i} exp(z_i . z_k / tau) ]
 
     (form "out"; "in" takes the logarithm of the mean). ``size`` is the side of the views in
-    pixels, which are SimCLR's, as in the authors' CIFAR-10 experiments; ``views`` and ``head``
-    replace them and the head.
+    pixels. The views are SimCLR's, as in the authors' CIFAR-10 experiments; ``views`` (one view is
+    enough) and ``head`` replace the defaults.
 
     Source: Khosla et al., "Supervised contrastive learning", NeurIPS 2020, equations 2 and 3.
+
+    >>> supcon(32).needs_labels
+    True
     """
     return Method(
         name="supcon",

@@ -1,4 +1,4 @@
-"""Supervised learning by cross-entropy: the baseline that the papers compare with."""
+"""Supervised learning by cross-entropy, the baseline of the papers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ def supervised(size: int, *, classes: int = 1000, views: ViewPlan | None = None)
 
         loss = mean over views of -log softmax(logits)_y
 
-    The encoder and the views of SimCLR, a linear classifier for a head, so that a comparison
-    differs in nothing but the objective. A run sets ``classes`` to those of its data. Unlabeled
-    images are left out of the mean.
+    The encoder and the views of SimCLR with a linear classifier as head, so that a comparison
+    differs only in the objective. ``size`` is the side of the views in pixels; ``views`` replaces
+    SimCLR's, and one view is enough. A run sets ``classes`` to the number of classes of its data.
+    Unlabeled images are left out of the mean.
+
+    >>> supervised(32, classes=10).head.output
+    10
     """
     return Method(
         name="supervised",

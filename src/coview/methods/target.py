@@ -10,22 +10,33 @@ from coview.core.errors import InvalidValue
 
 @dataclass(frozen=True, slots=True)
 class SameNetwork:
-    """Keys are embeddings of the network itself; the gradient flows through them."""
+    """Keys are embeddings of the network itself; the gradient flows through them.
+
+    >>> SameNetwork()
+    SameNetwork()
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class StopGradient:
-    """Keys are embeddings of the network itself, as constants (SimSiam's stop-gradient)."""
+    """Keys are embeddings of the network itself, as constants (SimSiam's stop-gradient).
+
+    >>> StopGradient()
+    StopGradient()
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EMA:
-    """Keys come from a copy of encoder and head whose parameters follow as a moving average.
+    """Keys come from a momentum encoder: a copy of encoder and head, updated as a moving average.
 
-    After each accepted step xi <- m xi + (1 - m) theta, where m goes from ``start`` to ``end``
+    After each step xi <- m xi + (1 - m) theta, where m goes from ``start`` to ``end``
     along half a cosine over the run (BYOL, appendix J: m = 1 - (1 - start)(cos(pi k / K) + 1) / 2
-    for end 1); equal numbers keep it constant (MoCo). The copy keeps BatchNorm statistics of its
-    own. Range 0 <= start <= end <= 1. Raises InvalidValue.
+    for end 1); equal numbers keep it constant (MoCo). The copy has its own BatchNorm statistics.
+    Range 0 <= start <= end <= 1. Raises InvalidValue.
+
+    >>> EMA(start=0.996, end=1.0).momentum(step=100, total_steps=100)
+    1.0
     """
 
     start: float
@@ -41,12 +52,14 @@ class EMA:
     def momentum(self, step: int, total_steps: int | None) -> float:
         """m after step number ``step`` of ``total_steps``, counted from 0.
 
-        Raises InvalidValue where m changes along the run and its length is not known.
+        Raises InvalidValue if m changes along the run and ``total_steps`` is None.
         """
         if self.start == self.end:
             return self.end
         if total_steps is None:
-            raise InvalidValue("A momentum that grows needs to know the run's number of steps.")
+            raise InvalidValue(
+                "A momentum that changes along the run needs `total_steps`, the length of the run."
+            )
         rising = (math.cos(math.pi * min(1.0, step / total_steps)) + 1) / 2
         return self.end - (self.end - self.start) * rising
 

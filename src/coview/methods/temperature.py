@@ -1,4 +1,4 @@
-"""A temperature as a part of an objective's value, and as a number that is trained."""
+"""A temperature as a field of an objective, and as a trained parameter."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from coview.objectives.temperature import Temperature, as_number, check_temperature
 
-# exp(S / tau) of unit rows reaches e^100 at the lower bound (CLIP's); above the upper one all
-# candidates weigh nearly the same, and one wild step would not find back.
-LOWEST_LEARNED, HIGHEST_LEARNED = 0.01, 1.0
+# exp(S / tau) of unit rows reaches e^100 at the lower bound (CLIP's). Above the upper bound all
+# candidates have nearly the same weight, and training would not return from there.
+MIN_LEARNED, MAX_LEARNED = 0.01, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithTemperature:
-    """An objective at a temperature > 0; with ``learn_temperature`` that is where training starts.
+    """An objective at a temperature > 0; with ``learn_temperature`` this is its initial value.
 
-    A learned temperature stays between 0.01 and 1, or where it began if that lies outside. Figures
-    that compare runs, such as chance and the yardstick of health, stay at the first one. Raises
+    A learned temperature is clamped to 0.01 .. 1, or to its initial value if that lies outside.
+    Figures that compare runs (chance level, health objective) use the initial temperature. Raises
     InvalidValue.
     """
 
@@ -37,13 +37,13 @@ class WithTemperature:
 
 
 class LearnedTemperature(nn.Module):
-    """tau = e^t, for a number t that the optimizer moves (Radford et al. 2021, section 2.5)."""
+    """tau = e^t with a trained parameter t (Radford et al. 2021, section 2.5)."""
 
     def __init__(self, start: float) -> None:
         super().__init__()
         self.log = nn.Parameter(torch.tensor(math.log(start)))
         self.bounds = (
-            math.log(min(start, LOWEST_LEARNED)), math.log(max(start, HIGHEST_LEARNED))
+            math.log(min(start, MIN_LEARNED)), math.log(max(start, MAX_LEARNED))
         )  # fmt: skip
 
     def forward(self) -> Tensor:
@@ -51,10 +51,10 @@ class LearnedTemperature(nn.Module):
 
     @torch.no_grad()
     def commit(self) -> None:
-        """Back to the bounds, where a step went beyond them."""
+        """Clamp the temperature to its bounds after a step."""
         self.log.clamp_(*self.bounds)
 
     @property
     def value(self) -> float:
-        """The temperature now."""
+        """The current temperature."""
         return as_number(self())

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from coview.core.errors import UnknownName
 from coview.encoders import EncoderSpec
-from coview.methods import named
+from coview.methods import get_method
 from coview.recipes.catalogue import METHODS, RECIPES, recipe
 from coview.recipes.changes import change
 from coview.recipes.recipe import Recipe
@@ -68,7 +68,7 @@ def _recipe_of(method: str, suffix: str) -> Recipe:
     if f"{method}-{suffix}" in RECIPES:
         return recipe(f"{method}-{suffix}")
     base = recipe(f"simclr-{suffix}")
-    return replace(base, name=f"{method}-{suffix}", method=named(method)(base.image_size))
+    return replace(base, name=f"{method}-{suffix}", method=get_method(method)(base.image_size))
 
 
 def ladder(device: str, side: int) -> tuple[tuple[str, int], ...]:
@@ -87,7 +87,7 @@ def batch_for(images: int, recipe: Recipe) -> int:
 
 def _with_views(base: Recipe, method: str, size: int) -> Recipe:
     """``base`` with the method's own views of larger images, blur and full colors included."""
-    views = named(method)(size).views
+    views = get_method(method)(size).views
     return replace(base, method=replace(base.method, views=views))
 
 

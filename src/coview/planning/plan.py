@@ -17,12 +17,12 @@ from coview.core.images import ImageStore
 from coview.core.text import duration
 from coview.methods import Passes
 from coview.methods.set_objectives import CrossEntropy
+from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import batch_for, default_recipe, ladder
 from coview.planning.memory import exactness, plan_passes, usable_bytes
 from coview.planning.text import about_method, about_precision, about_processes, about_the_run
 from coview.planning.trial import Trial
 from coview.recipes import METHODS, Recipe, apply_options, change, for_classes, recipe
-from coview.options import RecipeOptions, TrainingOptions
 
 # Of the budget: rendering, health figures and the noise of the machine take the rest,
 TRAINING_SHARE = 0.9

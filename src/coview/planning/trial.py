@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from coview.core.batches import Batch
 from coview.methods import Learner, Passes
-from coview.methods.passes import blocks_of
+from coview.methods.passes import find_blocks
 from coview.planning.memory import MemoryEstimate
 from coview.recipes import Recipe, build, precision_of
 from coview.training.precision import Precision
@@ -106,7 +106,7 @@ class Trial:
             inside.append(sum(storages.values()) - entered.pop())
 
         hooks = []
-        for block in blocks_of(self.learner.encoder):
+        for block in find_blocks(self.learner.encoder):
             hooks += [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]
         batch = self.precision.place(example_batch(self.recipe, images))
         saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from coview.core.errors import UnknownName
-from coview.methods import names
-from coview.recipes import byol, cpu, finetune, logo, moco, simclr, simclr_v2, simsiam, supcon, supervised
+from coview.methods import list_methods
+from coview.recipes import (
+    byol,
+    cpu,
+    finetune,
+    logo,
+    moco,
+    simclr,
+    simclr_v2,
+    simsiam,
+    supcon,
+    supervised,
+)
 from coview.recipes.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -55,7 +66,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 FINETUNE_RECIPES: tuple[str, ...] = tuple(name for name in RECIPES if name.startswith("finetune-"))
 """The recipes of `coview finetune`, which start from a pretrained network."""
 
-METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in names())
+METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in list_methods())
 """Every registered method, as the command line spells it."""
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import build_options
 from coview.core.values import parse_setting, set_fields
-from coview.encoders import encoder_named
+from coview.encoders import parse_encoder
 from coview.methods import logo, multi_crop
 from coview.methods.set_objectives import CrossEntropy
 from coview.methods.temperature import WithTemperature
@@ -53,7 +53,7 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
 
 def with_encoder(recipe: Recipe, name: str, _: TrainingOptions) -> Recipe:
     """Another encoder, by its name."""
-    return replace(recipe, encoder=encoder_named(name))
+    return replace(recipe, encoder=parse_encoder(name))
 
 
 def with_epochs(recipe: Recipe, epochs: float, options: TrainingOptions) -> Recipe:

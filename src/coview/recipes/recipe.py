@@ -24,7 +24,7 @@ from coview.methods import (
     SetObjective,
     StopGradient,
 )
-from coview.methods.passes import WHOLE
+from coview.methods.passes import FULL_BATCH
 from coview.training import OptimizerSpec, ScheduleSpec
 from coview.training.schedules import Rates
 from coview.views import (
@@ -40,6 +40,7 @@ from coview.views import (
     ViewSpec,
     eval_view,
 )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptHead:
@@ -97,7 +98,7 @@ class Recipe:
     epochs: float
     seed: int = 0
     precision: str = "auto"
-    passes: Passes = WHOLE
+    passes: Passes = FULL_BATCH
     classes_per_batch: int | None = None
     kept_head: KeptHead | None = None
 

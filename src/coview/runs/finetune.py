@@ -25,7 +25,7 @@ from coview.diagnosis.finetuning import (
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
-from coview.encoders.exchange.weights import export_folder, read_config
+from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import (
     ProbeSpec,
     Result,
@@ -131,7 +131,7 @@ def read_source(path: str | Path) -> Source:
             start=start, encoder=run.recipe.encoder, head=run.recipe.method.head,
             image_size=run.recipe.image_size, mean=view.mean, std=view.std,
         )  # fmt: skip
-    config = read_config(export_folder(Path(path)))
+    config = read_config(find_export(Path(path)))
     return Source(
         start=start, encoder=EncoderSpec.from_json(config["spec"]), head=None,
         image_size=int(config["image_size"]), mean=_triple(config["mean"]),

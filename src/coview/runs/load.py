@@ -12,7 +12,7 @@ from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.encoders import load_encoder
 from coview.encoders.exchange.classifier import load_classifier
-from coview.encoders.exchange.weights import export_folder, read_config
+from coview.encoders.exchange.weights import find_export, read_config
 from coview.methods import Learner
 from coview.recipes import build
 from coview.runs.run import Run
@@ -29,7 +29,7 @@ def load(path: str | Path) -> torch.nn.Module:
     weights is verified. Raises RunError where there is no export, DamagedFile where its weights are
     not those recorded.
     """
-    folder = export_folder(Path(path))
+    folder = find_export(Path(path))
     encoder = load_encoder(folder)
     if "classifier" not in read_config(folder):
         return encoder
@@ -67,6 +67,6 @@ def load_network(path: str | Path) -> Network:
         return Network(encoder=learner.encoder, head=learner.head, view=run.recipe.eval_view)
     if not path.exists():
         raise RunError(f"There is no run or exported encoder {path}.")
-    config = read_config(export_folder(path))
+    config = read_config(find_export(path))
     # The loaded encoder normalizes by itself, so the view stays in [0, 1].
     return Network(encoder=load(path), head=None, view=eval_view(int(config["image_size"])))

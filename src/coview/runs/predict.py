@@ -12,7 +12,7 @@ from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.classifier import Classifier
-from coview.encoders.exchange.weights import export_folder, read_config
+from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import extract
 from coview.options import PredictOptions
 from coview.runs.embed import write_table
@@ -33,7 +33,7 @@ def predict(options: PredictOptions) -> pa.Table:
     """
     import pyarrow as pa
 
-    folder = export_folder(Path(options.run))
+    folder = find_export(Path(options.run))
     network = load(folder)
     if not isinstance(network, Classifier):
         raise RunError(

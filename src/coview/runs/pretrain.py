@@ -12,16 +12,16 @@ from coview.data.held_out import hold_out
 from coview.data.spec import DataSpec
 from coview.diagnosis.gallery import write_gallery
 from coview.diagnosis.monitor import Monitor as HealthMonitor
-from coview.diagnosis.run_checks import diagnose_run
 from coview.diagnosis.rules import Diagnosis, diverged
-from coview.methods import Learner, named
+from coview.diagnosis.run_checks import diagnose_run
+from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
 from coview.recipes import METHODS, RECIPES, Recipe, Start
 from coview.recipes import recipe as recipe_named
-from coview.runs.finish import export_run, features_are_finite, say_diagnosis, write_end
 from coview.runs.data import Images, RunData
+from coview.runs.finish import export_run, features_are_finite, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
 from coview.runs.start import Beginning, name_of, start_run
@@ -154,7 +154,7 @@ def needs_labels(recipe: object) -> bool:
     if not isinstance(recipe, str):
         raise InvalidValue(f"`recipe` is {recipe!r}; expected a name or a Recipe.")
     if recipe in METHODS:
-        return named(recipe)(32).needs_labels
+        return get_method(recipe)(32).needs_labels
     if recipe not in RECIPES:
         raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
     return recipe_named(recipe).method.needs_labels

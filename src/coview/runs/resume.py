@@ -9,8 +9,8 @@ from coview.core.figures import DIAGNOSES
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.options import ResumeOptions
-from coview.runs.finetune import FINE_TUNING
 from coview.runs.data import Images
+from coview.runs.finetune import FINE_TUNING
 from coview.runs.job import Job, Session
 from coview.runs.pretrain import PRETRAINING
 from coview.runs.run import Run

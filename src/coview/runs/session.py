@@ -17,9 +17,9 @@ from coview.core.values import decode_one, encode
 from coview.diagnosis.gallery import write_contact_sheet
 from coview.methods import Learner, Passes
 from coview.recipes import Recipe, build, precision_of
+from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
 from coview.runs.finish import leave
-from coview.runs.data import Images
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.training import (

@@ -9,14 +9,14 @@ from typing import Any
 
 from coview.core.errors import RunError
 from coview.core.files import write_json
-from coview.core.text import parse_duration
 from coview.core.progress import say
 from coview.core.run_folder import is_run
+from coview.core.text import parse_duration
 from coview.options import RunOptions
 from coview.planning.plan import Plan
 from coview.recipes import Start, build, precision_of
-from coview.runs.describe import describe
 from coview.runs.data import Images, RunData
+from coview.runs.describe import describe
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.runs.session import make_loader, train_run

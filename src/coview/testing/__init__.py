@@ -1,10 +1,10 @@
-"""Contracts: what every method, objective, view and encoder keeps, ours and yours.
+"""Contracts: the checks that every method, objective, view and encoder must pass, also yours.
 
     from coview.testing import check_method
     check_method(my_method)
 
-Each ``check_*`` runs every check of its kind and raises AssertionError with the names of those that
-failed and why. ``*_CHECKS`` are the single checks, for a test runner that wants one test for each:
+Each ``check_*`` runs all checks of its kind and raises AssertionError with the names and messages
+of the failed ones. ``*_CHECKS`` are the single checks, for one test each:
 
     @pytest.mark.parametrize("check", METHOD_CHECKS)
     def test_my_method(check):
@@ -14,9 +14,9 @@ failed and why. ``*_CHECKS`` are the single checks, for a test runner that wants
 from coview.testing.encoders import ENCODER_CHECKS, check_encoder
 from coview.testing.methods import METHOD_CHECKS, check_method
 from coview.testing.objectives import OBJECTIVE_CHECKS, check_objective
-from coview.testing.views import VIEW_CHECKS, check_view
+from coview.testing.views import VIEW_CHECKS, check_views
 
 __all__ = [
     "ENCODER_CHECKS", "METHOD_CHECKS", "OBJECTIVE_CHECKS", "VIEW_CHECKS", "check_encoder",
-    "check_method", "check_objective", "check_view",
+    "check_method", "check_objective", "check_views",
 ]  # fmt: skip

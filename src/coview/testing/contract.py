@@ -1,4 +1,4 @@
-"""How a contract is run: all its checks, and then one error with all that failed."""
+"""Run all checks of a contract, then raise one error with all failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Check = Callable[[Subject], None]
 
 
 def run_checks(checks: Iterable[Check[Subject]], subject: Subject) -> None:
-    """Raise AssertionError with the name and the first words of every check that fails."""
+    """Raise AssertionError with the name and the message of every check that fails."""
     failed = []
     for check in checks:
         try:

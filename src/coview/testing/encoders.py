@@ -17,12 +17,15 @@ Subject = nn.Module | EncoderSpec
 
 
 def check_encoder(encoder: Subject) -> None:
-    """Every check of ENCODER_CHECKS, on a module or a specification; names those that fail."""
+    """Run ENCODER_CHECKS on a module or a specification.
+
+    Raises AssertionError with the names of the failed checks.
+    """
     run_checks(ENCODER_CHECKS, encoder)
 
 
 def module_of(subject: Subject) -> nn.Module:
-    """A network of its own for each check."""
+    """A new network for each check."""
     return subject.build() if isinstance(subject, EncoderSpec) else copy.deepcopy(subject)
 
 
@@ -31,7 +34,7 @@ def images(count: int = 4, side: int = SIDE, *, seed: int = 0) -> Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def gives_one_row_an_image(subject: Subject) -> None:
+def features_have_shape(subject: Subject) -> None:
     """[B, features], finite, for several B and sides."""
     encoder = module_of(subject).eval()
     for count, side in ((1, SIDE), (3, SIDE), (2, 2 * SIDE)):
@@ -41,14 +44,14 @@ def gives_one_row_an_image(subject: Subject) -> None:
         assert torch.isfinite(h).all()
 
 
-def is_the_same_twice(subject: Subject) -> None:
+def features_are_deterministic(subject: Subject) -> None:
     """In evaluation mode."""
     encoder = module_of(subject).eval()
     with torch.no_grad():
         assert torch.equal(encoder(images()), encoder(images()))
 
 
-def sees_one_image_at_a_time(subject: Subject) -> None:
+def features_do_not_depend_on_the_batch(subject: Subject) -> None:
     """In evaluation mode the features of an image do not depend on the others."""
     encoder = module_of(subject).eval()
     with torch.no_grad():
@@ -56,16 +59,16 @@ def sees_one_image_at_a_time(subject: Subject) -> None:
         torch.testing.assert_close(encoder(images()), alone, rtol=1e-3, atol=1e-4)
 
 
-def tells_images_apart(subject: Subject) -> None:
-    """Other images, other features, beyond rounding."""
+def different_images_have_different_features(subject: Subject) -> None:
+    """The difference is larger than rounding."""
     encoder = module_of(subject).eval()
     with torch.no_grad():
         dark, bright = encoder(0.1 * images(seed=0)), encoder(images(seed=1))
     assert (dark - bright).norm() > 1e-5 * bright.norm()
 
 
-def reaches_every_parameter(subject: Subject) -> None:
-    """Each has a finite gradient."""
+def every_parameter_has_a_gradient(subject: Subject) -> None:
+    """The gradient is finite."""
     encoder = module_of(subject).train()
     encoder(images()).square().mean().backward()
     for name, parameter in encoder.named_parameters():
@@ -74,8 +77,8 @@ def reaches_every_parameter(subject: Subject) -> None:
             assert torch.isfinite(parameter.grad).all(), f"not finite: {name}"
 
 
-def goes_on_from_its_state(subject: Subject) -> None:
-    """A copy with other values that loads the state computes the same."""
+def loaded_state_gives_the_same_features(subject: Subject) -> None:
+    """A copy with other values gives the same features after loading the state."""
     encoder = module_of(subject)
     other = copy.deepcopy(encoder)
     with torch.no_grad():
@@ -86,8 +89,8 @@ def goes_on_from_its_state(subject: Subject) -> None:
         assert torch.equal(encoder(images()), other(images()))
 
 
-def has_one_result_in_either_layout(subject: Subject) -> None:
-    """Channels last changes nothing but the speed."""
+def channels_last_gives_the_same_features(subject: Subject) -> None:
+    """Up to rounding."""
     encoder = module_of(subject).eval()
     with torch.no_grad():
         plain = encoder(images())
@@ -95,8 +98,8 @@ def has_one_result_in_either_layout(subject: Subject) -> None:
     torch.testing.assert_close(last, plain, rtol=1e-3, atol=1e-4)
 
 
-def bf16_is_near(subject: Subject) -> None:
-    """Features under autocast lie within a tenth of their size of those of float32."""
+def bf16_is_close_to_float32(subject: Subject) -> None:
+    """Features under autocast differ by less than a tenth of their norm."""
     encoder = module_of(subject).eval()
     with torch.no_grad():
         exact = encoder(images())
@@ -106,12 +109,12 @@ def bf16_is_near(subject: Subject) -> None:
 
 
 ENCODER_CHECKS: tuple[Callable[[Subject], None], ...] = (
-    gives_one_row_an_image,
-    is_the_same_twice,
-    sees_one_image_at_a_time,
-    tells_images_apart,
-    reaches_every_parameter,
-    goes_on_from_its_state,
-    has_one_result_in_either_layout,
-    bf16_is_near,
+    features_have_shape,
+    features_are_deterministic,
+    features_do_not_depend_on_the_batch,
+    different_images_have_different_features,
+    every_parameter_has_a_gradient,
+    loaded_state_gives_the_same_features,
+    channels_last_gives_the_same_features,
+    bf16_is_close_to_float32,
 )

@@ -51,7 +51,7 @@ def pair() -> tuple[Tensor, Tensor]:
 
 def sees_directions(objective: Objective) -> bool:
     """Whether embeddings count by their direction alone."""
-    return not isinstance(objective, SetObjective) or objective.sees_directions
+    return not isinstance(objective, SetObjective) or objective.scale_invariant
 
 
 def is_a_plain_value(objective: Objective) -> None:
@@ -123,7 +123,7 @@ def equal_embeddings_cost_chance(objective: Objective) -> None:
     """
     same = torch.ones(IMAGES, WIDTH, dtype=torch.float64)
     if isinstance(objective, SetObjective):
-        expected = objective.chance_level(IMAGES, views=2) if objective.sees_directions else None
+        expected = objective.chance_level(IMAGES, views=2) if objective.scale_invariant else None
     elif objective.takes_negatives:
         negatives = Negatives(rows=same[:5], ids=torch.full((5,), -1))
         found = objective(same, same, torch.arange(IMAGES), negatives)

@@ -1,4 +1,4 @@
-"""The contract of views: what is drawn is keyed, what is rendered is in range."""
+"""The contract of views: keyed sampling, rendering in range."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from coview.views.sample import sample_params
 SIZES = ((20, 30), (40, 25), (33, 33), (9, 60), (1, 1), (50, 50))
 
 
-def check_view(view: ViewSpec) -> None:
-    """Every check of VIEW_CHECKS; AssertionError names those that fail."""
+def check_views(view: ViewSpec) -> None:
+    """Run VIEW_CHECKS; raises AssertionError with the names of the failed checks."""
     run_checks(VIEW_CHECKS, view)
 
 
-def store() -> ImageStore:
-    """Six random images, a tiny and a long one among them."""
+def make_store() -> ImageStore:
+    """Six random images, among them a tiny and a long one."""
     from coview.data import open_images
 
     generator = np.random.default_rng(0)
@@ -33,58 +33,58 @@ def store() -> ImageStore:
     )
 
 
-def rendered(
-    view: ViewSpec, *, rows: list[int] | None = None, epoch: int = 0, slot: int = 0
+def render_view(
+    view: ViewSpec, *, rows: list[int] | None = None, epoch: int = 0, index: int = 0
 ) -> torch.Tensor:
-    """The view of the images in those rows, as slot ``slot`` of a plan."""
-    plan = ViewPlan(views=(view,) * (slot + 1))
-    chosen = np.arange(len(SIZES)) if rows is None else np.array(rows)
-    return views_of(store(), chosen, plan, seed=3, epoch=epoch)[slot]
+    """The view of the images in ``rows`` (None: all), with index ``index`` in its plan."""
+    plan = ViewPlan(views=(view,) * (index + 1))
+    selected = np.arange(len(SIZES)) if rows is None else np.array(rows)
+    return views_of(make_store(), selected, plan, seed=3, epoch=epoch)[index]
 
 
-def is_a_plain_value(view: ViewSpec) -> None:
+def json_round_trip_gives_equal_value(view: ViewSpec) -> None:
     """Hashable, and its JSON gives it back."""
     assert decode(encode(view), known_values()) == view
     assert hash(view) == hash(decode(encode(view), known_values()))
 
 
-def has_its_shape(view: ViewSpec) -> None:
+def view_has_shape_and_dtype(view: ViewSpec) -> None:
     """float32 [B, 3, size, size], finite."""
-    found = rendered(view)
-    assert found.shape == (len(SIZES), 3, view.size, view.size)
-    assert found.dtype == torch.float32
-    assert torch.isfinite(found).all()
+    images = render_view(view)
+    assert images.shape == (len(SIZES), 3, view.size, view.size)
+    assert images.dtype == torch.float32
+    assert torch.isfinite(images).all()
 
 
-def stays_in_range(view: ViewSpec) -> None:
-    """0 to 1 before mean and standard deviation."""
-    found = rendered(view)
+def values_are_in_range(view: ViewSpec) -> None:
+    """0 to 1 before normalization with mean and standard deviation."""
+    images = render_view(view)
     if view.mean is not None and view.std is not None:
         mean, std = (torch.tensor(triple)[:, None, None] for triple in (view.mean, view.std))
-        found = found * std + mean
-    assert float(found.min()) >= -1e-5
-    assert float(found.max()) <= 1 + 1e-5
+        images = images * std + mean
+    assert float(images.min()) >= -1e-5
+    assert float(images.max()) <= 1 + 1e-5
 
 
-def is_the_same_twice(view: ViewSpec) -> None:
-    """One key, one view, bit for bit."""
-    assert torch.equal(rendered(view), rendered(view))
+def view_is_deterministic(view: ViewSpec) -> None:
+    """The same key gives the same view, bit for bit."""
+    assert torch.equal(render_view(view), render_view(view))
 
 
-def does_not_see_the_batch(view: ViewSpec) -> None:
-    """An image has the same view alone as among others, in whatever order."""
-    together = rendered(view, rows=[5, 2, 0])
+def view_does_not_depend_on_the_batch(view: ViewSpec) -> None:
+    """An image has the same view alone and in any batch."""
+    together = render_view(view, rows=[5, 2, 0])
     for place, row in enumerate((5, 2, 0)):
-        assert torch.equal(together[place], rendered(view, rows=[row])[0])
+        assert torch.equal(together[place], render_view(view, rows=[row])[0])
 
 
-def is_keyed_by_epoch_and_slot(view: ViewSpec) -> None:
-    """A view that is drawn differs between epochs and between slots; one that is not never does."""
+def view_is_keyed_by_epoch_and_index(view: ViewSpec) -> None:
+    """A random view differs between epochs and view indices; a deterministic one does not."""
     ids = np.arange(64, dtype=np.int64)
     sides = np.full(64, 40, dtype=np.int32)
     tables = [
-        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, slot=slot)
-        for epoch, slot in ((0, 0), (1, 0), (0, 1))
+        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, slot=index)
+        for epoch, index in ((0, 0), (1, 0), (0, 1))
     ]
     chances = (view.flip, view.gray, view.solarize, view.sobel)
     parts = (view.crop, view.second_crop, view.jitter, view.blur, view.augment, view.rotate90,
@@ -94,26 +94,26 @@ def is_keyed_by_epoch_and_slot(view: ViewSpec) -> None:
         assert drawn == bool((tables[0] != other).any())
 
 
-def fast_rendering_is_the_specification(view: ViewSpec) -> None:
-    """The kernel and the batched arithmetic of the reference differ by less than 1e-3.
+def kernel_agrees_with_the_reference(view: ViewSpec) -> None:
+    """The kernel differs from the reference by less than 1e-3.
 
-    A learned policy works on 8-bit values, where half a gray level may be rounded either way: there
-    up to 1 % of the values may differ by more.
+    A learned policy works on 8-bit values and may round half a gray level either way, so up to 1 %
+    of its values may differ by more.
     """
-    images = store()
+    images = make_store()
     rows = np.arange(len(SIZES))
     table = sample_params(view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0)
     expected = render_reference(images, rows, table, view)
-    apart = (rendered(view) - expected).abs() > 1e-3
-    assert float(apart.float().mean()) <= (0.0 if view.augment is None else 0.01)
+    differs = (render_view(view) - expected).abs() > 1e-3
+    assert float(differs.float().mean()) <= (0.0 if view.augment is None else 0.01)
 
 
 VIEW_CHECKS: tuple[Callable[[ViewSpec], None], ...] = (
-    is_a_plain_value,
-    has_its_shape,
-    stays_in_range,
-    is_the_same_twice,
-    does_not_see_the_batch,
-    is_keyed_by_epoch_and_slot,
-    fast_rendering_is_the_specification,
+    json_round_trip_gives_equal_value,
+    view_has_shape_and_dtype,
+    values_are_in_range,
+    view_is_deterministic,
+    view_does_not_depend_on_the_batch,
+    view_is_keyed_by_epoch_and_index,
+    kernel_agrees_with_the_reference,
 )

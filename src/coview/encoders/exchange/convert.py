@@ -1,4 +1,4 @@
-"""From an export folder to one file of another library, read back there and compared."""
+"""From an export folder to one file for another library, read back and compared."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from coview.core.errors import MissingExtra, UnknownName
 from coview.core.files import write_bytes
-from coview.encoders.exchange.export import agree, answer, example_images
+from coview.encoders.exchange.export import check_equal_features, compute_features, example_images
 from coview.encoders.exchange.libraries import to_timm, to_torchvision
-from coview.encoders.exchange.loading import InputNormalizer, bare_encoder, load_encoder
+from coview.encoders.exchange.loading import InputNormalizer, empty_encoder, load_encoder
 from coview.encoders.exchange.weights import (
-    export_folder,
+    find_export,
     load_state,
     read_config,
     read_tensors,
@@ -30,61 +30,69 @@ def export_to(folder: str | Path, to: str, path: str | Path) -> Path:
 
     "torchvision", "timm": safetensors of the state dict that their network of the same name loads
     strictly once its classifier is an Identity (timm: num_classes=0). "safetensors": the same
-    for any network, under Coview's names. These take images that are normalized already; mean, std
-    and size stand in the file's header. "onnx": images [B, 3, H, W] in [0, 1] -> h, any B, and
-    for networks that take any, any H and W.
+    for any network, with Coview's names. These networks take normalized images; mean, std and size
+    are in the file's header. "onnx": images [B, 3, H, W] in [0, 1] -> h, for any B, and any H and W
+    if the network takes any.
 
-    The file is read back into the target library and must answer as the encoder does on eight
-    images. Raises InvalidValue where it does not, or where the library has no such network;
-    UnknownName for another ``to``; MissingExtra without timm or the ONNX packages.
+    The file is read back into the target library and must give the encoder's features of eight
+    images. Raises InvalidValue if it does not, or if the library has no such network; UnknownName
+    for another ``to``; MissingExtra without timm or the ONNX packages.
+
+    >>> import tempfile
+    >>> from coview.encoders import export_encoder, resnet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoder = resnet(10, width=0.125, stem="small")
+    ...     _ = export_encoder(encoder, folder, image_size=8)
+    ...     export_to(folder, "safetensors", f"{folder}/resnet.safetensors").name
+    'resnet.safetensors'
     """
     if to not in TARGETS:
         raise UnknownName("export target", to, TARGETS)
-    folder, path = export_folder(Path(folder)), Path(path)
+    folder, path = find_export(Path(folder)), Path(path)
     encoder, config = load_encoder(folder), read_config(folder)
     images = example_images(config["image_size"])
-    found = TARGETS[to](encoder, config, path, images)
-    agree(answer(encoder, images), found, str(path))
+    h = TARGETS[to](encoder, config, path, images)
+    check_equal_features(compute_features(encoder, images), h, str(path))
     return path
 
 
-def through_torchvision(
+def write_torchvision(
     encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    return through_network(to_torchvision(encoder.encoder), encoder, config, path, images)
+    return write_network(to_torchvision(encoder.encoder), encoder, config, path, images)
 
 
-def through_timm(
+def write_timm(
     encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    return through_network(to_timm(encoder.encoder), encoder, config, path, images)
+    return write_network(to_timm(encoder.encoder), encoder, config, path, images)
 
 
-def through_network(
+def write_network(
     network: nn.Module, encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    """Write the state of the library's ``network``; what it answers after strict reading."""
-    write_tensors(path, network.state_dict(), header(config))
+    """Write the state of the library's ``network``; returns its features after a strict load."""
+    write_tensors(path, network.state_dict(), file_metadata(config))
     for parameter in network.parameters():
-        nn.init.zeros_(parameter)  # so that an answer can only come from the file
+        nn.init.zeros_(parameter)  # so that the features depend on the file
     network.load_state_dict(safetensors.torch.load_file(path), strict=True)
-    return answer(network, (images - encoder.mean) / encoder.std)
+    return compute_features(network, encoder.normalize(images))
 
 
-def through_safetensors(
+def write_safetensors(
     encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    """Write the bare tensors; what a new encoder with them answers."""
-    write_tensors(path, encoder.network.state_dict(), header(config))
-    again = bare_encoder(encoder.spec)
-    load_state(again, read_tensors(path), path)
-    return answer(again, (images - encoder.mean) / encoder.std)
+    """Write the tensors; returns the features of a new encoder that loads them."""
+    write_tensors(path, encoder.network.state_dict(), file_metadata(config))
+    reloaded = empty_encoder(encoder.spec)
+    load_state(reloaded, read_tensors(path), path)
+    return compute_features(reloaded, encoder.normalize(images))
 
 
-def through_onnx(
+def write_onnx(
     encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    """Write an ONNX program, normalization inside; what onnxruntime answers."""
+    """Write an ONNX program that normalizes its images; returns the features by onnxruntime."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, "onnx", "Export to ONNX")
@@ -101,15 +109,15 @@ def through_onnx(
     return torch.from_numpy(session.run(["h"], {"images": images.numpy()})[0])
 
 
-def header(config: dict[str, Any]) -> dict[str, Any]:
-    """What a file says of its encoder."""
-    names = ("coview", "label", "tap", "image_size", "value_range", "mean", "std")
+def file_metadata(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of config.json that the header of a file repeats."""
+    names = ("coview", "label", "layer", "image_size", "value_range", "mean", "std")
     return {name: config[name] for name in names}
 
 
 TARGETS: dict[str, Callable[[InputNormalizer, dict[str, Any], Path, Tensor], Tensor]] = {
-    "torchvision": through_torchvision,
-    "timm": through_timm,
-    "safetensors": through_safetensors,
-    "onnx": through_onnx,
+    "torchvision": write_torchvision,
+    "timm": write_timm,
+    "safetensors": write_safetensors,
+    "onnx": write_onnx,
 }

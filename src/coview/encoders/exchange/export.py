@@ -1,13 +1,14 @@
-"""A trained encoder as a folder that outlives the run, and that loads without Coview.
+"""A trained encoder as a folder that loads with and without Coview.
 
 model.safetensors   the tensors under the names of the network's library
-config.json         what they are: specification, input, hash
+config.json         specification, input, hash
 encoder.py          the network's source, torch alone (residual networks only)
 README.md           how to load them
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,10 @@ from coview.core.errors import InvalidValue
 from coview.core.eval_mode import eval_mode
 from coview.core.files import write_json, write_text
 from coview.core.version import VERSION
-from coview.encoders import residual
 from coview.encoders.exchange.loading import InputNormalizer, load_encoder
-from coview.encoders.exchange.readme import guide
+from coview.encoders.exchange.readme import render_readme
 from coview.encoders.exchange.weights import write_tensors
-from coview.encoders.residual import Encoder
+from coview.encoders.residual import Encoder, ResNet
 
 EXAMPLES = 8
 TOLERANCE = 1e-4
@@ -42,28 +42,35 @@ def export_encoder(
 ) -> Path:
     """Write ``encoder`` into ``folder``, load it back, and compare; returns the folder.
 
-    image_size: side of the images that it was trained on. mean, std: three numbers each, where
-    training normalized its images (in [0, 1]) with them. metadata: JSON values to keep beside
-    (method, data fingerprint). example: images [n, 3, H, W] in [0, 1] for the comparison; random
-    ones where None. Nothing of ``encoder`` changes.
-    Raises InvalidValue for a wrong argument or if what was loaded back answers differently.
+    image_size: side of the training images in pixels. mean, std: three numbers each, if training
+    normalized its images (in [0, 1]) with them. metadata: JSON values to store in config.json
+    (method, data fingerprint). example: images [n, 3, H, W] in [0, 1] for the comparison; None:
+    random images. ``encoder`` does not change.
+    Raises InvalidValue for a wrong argument, or if the loaded encoder gives other features.
+
+    >>> import tempfile
+    >>> from coview.encoders import resnet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = export_encoder(resnet(10, width=0.125, stem="small"), folder, image_size=8)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['README.md', 'config.json', 'encoder.py', 'model.safetensors']
     """
     folder = Path(folder)
     if isinstance(encoder, InputNormalizer):
         raise InvalidValue("This encoder was loaded from an export; export its .encoder instead.")
-    check_input(image_size, mean, std, metadata)
+    check_arguments(image_size, mean, std, metadata)
     spec = encoder.spec
     weights_hash = write_tensors(folder / "model.safetensors", encoder.network.state_dict())
     if spec.kind == "resnet":
-        write_text(folder / "encoder.py", Path(residual.__file__).read_text())
-    write_text(folder / "README.md", guide(encoder, image_size, mean, std))
+        write_text(folder / "encoder.py", Path(inspect.getfile(ResNet)).read_text())
+    write_text(folder / "README.md", render_readme(encoder, image_size, mean, std))
     config = {
         "coview": VERSION,
         "label": spec.label(),
         "spec": spec.to_json(),
         "architecture": spec.architecture(),
         "features": encoder.features,
-        "tap": "h",
+        "layer": "h",
         "image_size": image_size,
         "value_range": [0, 1],
         "mean": None if mean is None else [float(value) for value in mean],
@@ -74,52 +81,54 @@ def export_encoder(
     write_json(folder / "config.json", config)
     images = example_images(image_size) if example is None else example
     device = next(encoder.parameters()).device
-    expected = answer(InputNormalizer(encoder, mean, std).to(device), images.to(device))
-    agree(expected, answer(load_encoder(folder).to(device), images.to(device)), str(folder))
+    expected = compute_features(InputNormalizer(encoder, mean, std).to(device), images.to(device))
+    check_equal_features(
+        expected, compute_features(load_encoder(folder).to(device), images.to(device)), str(folder)
+    )
     return folder
 
 
-def check_input(
+def check_arguments(
     image_size: int,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     metadata: Mapping[str, Any] | None,
 ) -> None:
-    """Raise InvalidValue for anything that config.json could not say truly."""
+    """Raise InvalidValue for an argument that config.json cannot hold."""
     if not isinstance(image_size, int) or image_size < 1:
-        raise InvalidValue(f"image_size is {image_size!r}; expected a whole number of pixels.")
+        raise InvalidValue(f"`image_size` is {image_size!r}; expected a whole number of pixels.")
     if (mean is None) != (std is None):
-        raise InvalidValue("Give both mean and std, or neither where images stay in [0, 1].")
-    middle, spread = list(mean or ()), list(std or ())
-    if mean is not None and not (len(middle) == len(spread) == 3 and min(spread) > 0):
+        raise InvalidValue("Give both `mean` and `std`, or neither if images stay in [0, 1].")
+    means, stds = list(mean or ()), list(std or ())
+    if mean is not None and not (len(means) == len(stds) == 3 and min(stds) > 0):
         raise InvalidValue(
-            f"mean {middle} and std {spread} must be three numbers each, std above 0."
+            f"`mean` is {means} and `std` is {stds}; expected three numbers each, std above 0."
         )
     try:
         json.dumps(dict(metadata or {}), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InvalidValue(f"metadata must hold JSON values only ({error}).") from error
+        raise InvalidValue(f"`metadata` must hold JSON values only ({error}).") from error
 
 
 def example_images(size: int) -> Tensor:
-    """Images [8, 3, size, size] of uniform noise in [0, 1), always the same."""
+    """Images [8, 3, size, size] of uniform noise in [0, 1), the same in every call."""
     return torch.rand(EXAMPLES, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
-def answer(network: nn.Module, images: Tensor) -> Tensor:
-    """``network(images)`` in eval mode; the modes are put back after."""
+def compute_features(network: nn.Module, images: Tensor) -> Tensor:
+    """``network(images)`` in eval mode; restores the modes afterwards."""
     with eval_mode(network):
         h: Tensor = network(images)
     return h
 
 
-def agree(expected: Tensor, found: Tensor, where: str) -> None:
-    """Raise InvalidValue unless both answers are equal up to float32 arithmetic."""
+def check_equal_features(expected: Tensor, actual: Tensor, source: str) -> None:
+    """Raise InvalidValue unless both are equal up to float32 arithmetic."""
     scale = max(1.0, float(expected.abs().max()))
-    gap = float((expected.cpu() - found.cpu()).abs().max()) / scale
+    gap = float((expected.cpu() - actual.cpu()).abs().max()) / scale
     if not gap <= TOLERANCE:
         raise InvalidValue(
-            f"The encoder loaded back from {where} answers differently (by {gap:.2g} of the "
-            "largest feature), so the export is not usable; were the weights finite?"
+            f"The encoder loaded back from {source} gives other features (by {gap:.2g} of the "
+            "largest), so the export is not usable; are the weights finite?"
         )

@@ -1,4 +1,4 @@
-"""Encoders as networks and files of other libraries, each compared with the original."""
+"""Encoders as networks of torchvision and timm."""
 
 from __future__ import annotations
 
@@ -12,40 +12,49 @@ from coview.encoders.adapters import build_torchvision, require_timm
 from coview.encoders.residual import BASIC, Encoder
 from coview.encoders.spec import EncoderSpec
 
-NOT_THERE = (
-    "{library} has no {label}, so its weights have no place there. Use the exported folder: its "
-    "README.md says how to load it without Coview."
+MISSING_NETWORK = (
+    "{library} has no {label}. Use the exported folder: its README.md says how to load it without "
+    "Coview."
 )
 
 
 def to_torchvision(encoder: Encoder) -> nn.Module:
     """torchvision's own network with this encoder's weights, loaded strictly; images -> h.
 
-    A small or medium stem takes the place of torchvision's (conv1 3x3, no maxpool). The copy is
-    on the CPU.
-    Raises InvalidValue where torchvision has no such network.
+    A small or medium stem replaces torchvision's (conv1 3x3, no maxpool). The copy is on the CPU.
+    Raises InvalidValue if torchvision has no such network.
+
+    >>> from coview.encoders import resnet
+    >>> type(to_torchvision(resnet(18, stem="small"))).__module__
+    'torchvision.models.resnet'
     """
     if not in_torchvision(encoder.spec):
-        raise InvalidValue(NOT_THERE.format(library="torchvision", label=encoder.spec.label()))
+        raise InvalidValue(
+            MISSING_NETWORK.format(library="torchvision", label=encoder.spec.label())
+        )
     name = encoder.spec.name or f"resnet{encoder.spec.depth}"
-    return filled(build_torchvision(name, 0).model, encoder)
+    return load_into(build_torchvision(name, 0).model, encoder)
 
 
 def to_timm(encoder: Encoder) -> nn.Module:
     """timm's own network with this encoder's weights, loaded strictly; images -> h.
 
     Raises as :func:`to_torchvision`, and MissingExtra without timm.
+
+    >>> from coview.encoders import resnet
+    >>> type(to_timm(resnet(18, stem="small"))).__module__  # doctest: +SKIP
+    'timm.models.resnet'
     """
     timm = require_timm("Export to timm")
     spec = encoder.spec
-    if not (spec.kind == "timm" or standard(spec)):
-        raise InvalidValue(NOT_THERE.format(library="timm", label=spec.label()))
+    if not (spec.kind == "timm" or is_standard_resnet(spec)):
+        raise InvalidValue(MISSING_NETWORK.format(library="timm", label=spec.label()))
     with torch.random.fork_rng(devices=[]):
         model = timm.create_model(spec.name or f"resnet{spec.depth}", num_classes=0)
-    return filled(model, encoder)
+    return load_into(model, encoder)
 
 
-def filled(model: Any, encoder: Encoder) -> nn.Module:
+def load_into(model: Any, encoder: Encoder) -> nn.Module:
     """``model`` with the encoder's stem and weights, in the encoder's mode."""
     if encoder.spec.stem != "large":
         stride = 2 if encoder.spec.stem == "medium" else 1
@@ -57,8 +66,8 @@ def filled(model: Any, encoder: Encoder) -> nn.Module:
     return network
 
 
-def standard(spec: EncoderSpec) -> bool:
-    """Whether this is a residual network as torchvision and timm build it, but for the stem."""
+def is_standard_resnet(spec: EncoderSpec) -> bool:
+    """Whether this is a residual network as in torchvision and timm, except for the stem."""
     return (
         spec.kind == "resnet"
         and spec.width == 1
@@ -72,4 +81,4 @@ def standard(spec: EncoderSpec) -> bool:
 
 def in_torchvision(spec: EncoderSpec) -> bool:
     """Whether torchvision has this network (it has no ResNet-200)."""
-    return spec.kind == "torchvision" or (standard(spec) and spec.depth != 200)
+    return spec.kind == "torchvision" or (is_standard_resnet(spec) and spec.depth != 200)

@@ -1,4 +1,4 @@
-"""A trained encoder back from its folder, ready for images in [0, 1]."""
+"""Load an exported encoder, for images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
-from coview.encoders.exchange.weights import export_folder, load_state, read_config, read_export
+from coview.encoders.exchange.weights import find_export, load_state, read_config, read_export
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
 
 class InputNormalizer(Encoder):
-    """Images [B, 3, H, W] in [0, 1] -> h [B, features]: (images - mean) / std, then the encoder."""
+    """Images [B, 3, H, W] in [0, 1] -> h [B, features]: (images - mean) / std, then the encoder.
+
+    >>> from coview.encoders import resnet
+    >>> normalizer = InputNormalizer(resnet(10, width=0.125, stem="small"), (0.5,) * 3, (0.25,) * 3)
+    >>> normalizer(torch.rand(2, 3, 8, 8)).shape
+    torch.Size([2, 64])
+    """
 
     mean: Tensor
     std: Tensor
@@ -40,28 +46,37 @@ class InputNormalizer(Encoder):
                 f"The encoder takes floating images [B, 3, H, W] in [0, 1]; got {images.dtype} "
                 f"{list(images.shape)}: divide bytes by 255 and put channels second."
             )
-        if self.normalizes:
-            images = (images - self.mean) / self.std
-        h: Tensor = self.encoder(images)
+        h: Tensor = self.encoder(self.normalize(images))
         return h
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(images - mean) / std, or ``images`` if there are no mean and std."""
+        return (images - self.mean) / self.std if self.normalizes else images
 
 
 def load_encoder(folder: str | Path) -> InputNormalizer:
     """The encoder in an export folder or a run folder, in eval mode, on the CPU.
 
-    Takes images of any size that its network takes (all residual networks take any), in [0, 1].
-    ``.encoder`` is the bare encoder, for training on. Raises RunError where there is none,
-    DamagedFile where the weights do not have their recorded hash.
+    It takes images in [0, 1], of any size that its network takes (residual networks take any).
+    ``.encoder`` is the encoder without normalization, for further training. Raises RunError if the
+    folder has no encoder, DamagedFile if the weights do not have their recorded hash.
+
+    >>> import tempfile
+    >>> from coview.encoders import export_encoder, resnet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = export_encoder(resnet(10, width=0.125, stem="small"), folder, image_size=8)
+    ...     load_encoder(folder).features
+    64
     """
-    folder = export_folder(Path(folder))
+    folder = find_export(Path(folder))
     config = read_config(folder)
-    encoder = bare_encoder(EncoderSpec.from_json(config["spec"]))
+    encoder = empty_encoder(EncoderSpec.from_json(config["spec"]))
     load_state(encoder, read_export(folder), folder)
     return InputNormalizer(encoder, config["mean"], config["std"]).eval()
 
 
-def bare_encoder(spec: EncoderSpec) -> Encoder:
-    """An encoder to load into: without drawing first values where all values are in its state."""
+def empty_encoder(spec: EncoderSpec) -> Encoder:
+    """An encoder to load a state into; ours is not initialized, since its state has all values."""
     if spec.kind == "resnet":
-        return spec.outline().to_empty(device="cpu")
+        return spec.build_on_meta().to_empty(device="cpu")
     return spec.build()

@@ -13,10 +13,10 @@ PAGE = """\
 
 Images [B, 3, H, W] with values in [0, 1], {size} pixels in training -> features h [B, {features}].
 
-With Coview: `coview.encoders.load_encoder(".")`, which normalizes by itself.
+With Coview: `coview.encoders.load_encoder(".")`, which normalizes its images.
 
 {ways}
-Run these in this folder. The weights belong to whoever trained them.
+Run these in this folder. The weights belong to the person who trained them.
 """
 BLOCK = """\
 With {title}:
@@ -44,20 +44,20 @@ std = torch.tensor({std}).view(3, 1, 1)
 h = network((images - mean) / std)"""
 
 
-def plain_stem(stem: str) -> str:
-    """The lines that put a stem without pooling into torchvision's network."""
+def stem_snippet(stem: str) -> str:
+    """The lines that give torchvision's network a stem without pooling."""
     return "" if stem == "large" else PLAIN_STEM.format(stride=2 if stem == "medium" else 1)
 
 
-def guide(
+def render_readme(
     encoder: Encoder, image_size: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> str:
-    """Markdown with one block of Python for each way; ``images`` are [B, 3, H, W] in [0, 1]."""
+    """Markdown with a block of Python for each way to load the weights."""
     use = PLAIN
     if mean is not None and std is not None:
         use = NORMALIZED.format(mean=list(mean), std=list(std))
     ways = []
-    for title, (imports, network) in constructions(encoder).items():
+    for title, (imports, network) in loading_snippets(encoder).items():
         lines = [*imports, "import torch", "from safetensors.torch import load_file"]
         # Plain imports first, then those from a module, each kind in alphabetical order.
         imported = "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))
@@ -67,8 +67,8 @@ def guide(
     )
 
 
-def constructions(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
-    """Title -> (imports, the code that builds the network), for every way there is."""
+def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
+    """Title -> (imports, code that builds the network), for every way to load the encoder."""
     spec = encoder.spec
     if spec.kind == "timm":
         return {"timm": (["import timm"], f'timm.create_model("{spec.name}", num_classes=0)')}
@@ -79,5 +79,5 @@ def constructions(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
     ways = {"torch and safetensors alone": (["import json", "from encoder import ResNet"], OURS)}
     if in_torchvision(spec):
         code = TORCHVISION.format(name=f"resnet{spec.depth}", classifier="fc")
-        ways["torchvision"] = (theirs, code + plain_stem(spec.stem))
+        ways["torchvision"] = (theirs, code + stem_snippet(spec.stem))
     return ways

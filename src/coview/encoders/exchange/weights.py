@@ -1,4 +1,4 @@
-"""Start from weights that exist: every tensor finds its place, or the error says which did not."""
+"""Strict loading of weights; the error lists missing, unexpected and differently shaped tensors."""
 
 from __future__ import annotations
 
@@ -23,58 +23,69 @@ PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 
 
 def load_weights(encoder: Encoder, source: str | Path) -> tuple[str, ...]:
-    """Copy the weights in ``source`` into ``encoder``; the classifier's keys, left out, come back.
+    """Copy the weights in ``source`` into ``encoder``; returns the classifier's keys, not loaded.
 
-    source: an exported encoder's folder, a run's folder (its encoder), or a safetensors file with
-    the keys of the network's own library, such as a torchvision state dict.
-    Raises InvalidValue naming every missing, unexpected or differently shaped tensor (the encoder
-    is then unchanged), DamagedFile where a hash does not match, RunError for a folder without an
-    encoder.
+    source: the folder of an export or a run, or a safetensors file with the keys of the network's
+    own library, such as a torchvision state dict.
+    Raises InvalidValue with the names of all missing, unexpected or differently shaped tensors (the
+    encoder is then unchanged), DamagedFile if a hash does not match, RunError for a folder without
+    an encoder.
+
+    >>> import tempfile
+    >>> from coview.encoders import export_encoder, resnet
+    >>> one, other = (resnet(10, width=0.125, stem="small", seed=seed) for seed in (0, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load_weights(other, export_encoder(one, folder, image_size=8))
+    ()
+    >>> torch.equal(one.state_dict()["conv1.weight"], other.state_dict()["conv1.weight"])
+    True
     """
     path = Path(source)
     if path.is_dir():
-        folder = export_folder(path)
+        folder = find_export(path)
         spec = EncoderSpec.from_json(read_config(folder)["spec"])
         if spec.kind != encoder.spec.kind or spec.architecture() != encoder.spec.architecture():
             raise InvalidValue(
-                f"{folder} holds {spec.label()}, which does not fit {encoder.spec.label()}: give "
-                "the encoder that the weights are of (--encoder)."
+                f"{folder} holds {spec.label()}, which does not fit {encoder.spec.label()}; set "
+                "`encoder` to that of the weights."
             )
         return load_state(encoder, read_export(folder), folder)
     return load_state(encoder, read_tensors(path), path)
 
 
-def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], where: Path) -> tuple[str, ...]:
-    """Copy ``tensors`` into the encoder, strictly but for a classifier's; the keys left out."""
-    wanted = encoder.network.state_dict()
-    left_out = [key for key in tensors if key not in wanted and key.split(".")[0] in CLASSIFIERS]
+def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], source: Path) -> tuple[str, ...]:
+    """Copy ``tensors`` into the encoder, strictly; returns the classifier's keys, not loaded."""
+    state = encoder.network.state_dict()
+    classifier_keys = [
+        key for key in tensors if key not in state and key.split(".")[0] in CLASSIFIERS
+    ]
     faults = {
-        "missing": [key for key in wanted if key not in tensors],
-        "unexpected": [key for key in tensors if key not in wanted and key not in left_out],
+        "missing": [key for key in state if key not in tensors],
+        "unexpected": [key for key in tensors if key not in state and key not in classifier_keys],
         "differently shaped": [
-            f"{key} {list(tensors[key].shape)} instead of {list(wanted[key].shape)}"
-            for key in wanted
-            if key in tensors and tensors[key].shape != wanted[key].shape
+            f"{key} {list(tensors[key].shape)} instead of {list(state[key].shape)}"
+            for key in state
+            if key in tensors and tensors[key].shape != state[key].shape
         ],
     }
     if any(faults.values()):
-        said = "; ".join(f"{kind}: {listed(keys)}" for kind, keys in faults.items() if keys)
+        details = "; ".join(f"{kind}: {join_names(keys)}" for kind, keys in faults.items() if keys)
         raise InvalidValue(
-            f"The weights in {where} do not fit {encoder.spec.label()}; {said}. "
-            "Nothing was loaded; choose the encoder that these weights are of."
+            f"The weights in {source} do not fit {encoder.spec.label()}; {details}. "
+            "Nothing was loaded; set `encoder` to that of the weights."
         )
-    encoder.network.load_state_dict({key: tensors[key] for key in wanted})
-    return tuple(left_out)
+    encoder.network.load_state_dict({key: tensors[key] for key in state})
+    return tuple(classifier_keys)
 
 
-def listed(keys: list[str], most: int = 8) -> str:
-    """The first keys, and how many more."""
+def join_names(keys: list[str], most: int = 8) -> str:
+    """The first keys, and the number of the others."""
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return f"{', '.join(keys[:most])}{more}"
 
 
-def export_folder(path: Path) -> Path:
-    """``path`` itself or its encoder/, whichever holds an export. Raises RunError for neither."""
+def find_export(path: Path) -> Path:
+    """``path`` or its encoder/, the one with an export. Raises RunError if neither has one."""
     for folder in (path, RunFolder(path).encoder_path):
         if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
             return folder
@@ -85,7 +96,7 @@ def export_folder(path: Path) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of an export. Raises DamagedFile where it is not one."""
+    """The config.json of an export. Raises DamagedFile for any other content."""
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or not {"spec", "weights_hash", "features"} <= set(config):
         raise DamagedFile(f"{folder / 'config.json'} is not the description of an encoder.")
@@ -93,13 +104,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_export(folder: Path) -> dict[str, Tensor]:
-    """The tensors of an export whose hash is the recorded one; raises DamagedFile otherwise."""
+    """The tensors of an export. Raises DamagedFile if their hash is not the recorded one."""
     path = folder / "model.safetensors"
     content = path.read_bytes()
-    found, recorded = digest(content), read_config(folder)["weights_hash"]
-    if found != recorded:
+    actual, recorded = digest(content), read_config(folder)["weights_hash"]
+    if actual != recorded:
         raise DamagedFile(
-            f"{path} has hash {found}, but {folder / 'config.json'} records {recorded}: "
+            f"{path} has hash {actual}, but {folder / 'config.json'} records {recorded}: "
             "the file was changed or cut short; export the encoder again."
         )
     return safetensors.torch.load(content)
@@ -122,15 +133,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
 ) -> str:
-    """Write a safetensors file, whole or not at all; returns its hash. ``about`` is JSON."""
-    # One entry only: safetensors writes several in a random order, and equal weights should
-    # give equal bytes.
-    metadata = {"format": "pt"} if about is None else {"coview": json.dumps(about)}
+    """Write a safetensors file atomically; returns its hash. ``metadata`` are JSON values."""
+    # One entry only: safetensors writes several in a random order, and equal weights must give
+    # equal bytes.
+    header = {"format": "pt"} if metadata is None else {"coview": json.dumps(metadata)}
     content = safetensors.torch.save(
         {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()},
-        metadata=metadata,
+        metadata=header,
     )
     write_bytes(path, content)
     return digest(content)
@@ -141,12 +152,19 @@ def convert_checkpoint(
 ) -> tuple[str, ...]:
     """Write the tensors of a torch checkpoint as a safetensors file; returns their names.
 
-    within: the entry that holds them ("state_dict", "model"). prefix: keep the keys that begin
-    with it, without it ("module.encoder_q."). Nothing but tensors is ever built from the file:
-    anything else in it raises InvalidValue.
+    within: the entry with the tensors ("state_dict", "model"). prefix: only the keys with this
+    prefix, which is removed ("module.encoder_q."). Builds only tensors from the file; any other
+    content raises InvalidValue.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"model": {"module.fc.bias": torch.zeros(3)}}, f"{folder}/old.pth")
+    ...     convert_checkpoint(f"{folder}/old.pth", f"{folder}/new.safetensors", within="model",
+    ...                        prefix="module.")
+    ('fc.bias',)
     """
     try:
-        found = torch.load(pickled, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(pickled, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InvalidValue(f"There is no checkpoint {pickled}.") from None
     except Exception as error:
@@ -154,27 +172,27 @@ def convert_checkpoint(
             f"{pickled} holds more than plain tensors, so it is not read; save its state dict "
             "alone with the program that made it."
         ) from error
-    where = f"{pickled}" if within is None else f"entry {within!r} of {pickled}"
-    tensors = found if within is None else entry(found, within, pickled)
+    source = f"{pickled}" if within is None else f"entry {within!r} of {pickled}"
+    tensors = checkpoint if within is None else get_entry(checkpoint, within, pickled)
     if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
         keys = list(tensors) if isinstance(tensors, Mapping) else []
         raise InvalidValue(
-            f"The {where} is not a mapping from names to tensors; it has {listed(keys)}. "
-            "Name the entry that holds the tensors with within=."
+            f"The {source} is not a mapping from names to tensors; it has {join_names(keys)}. "
+            "Set `within` to the entry with the tensors."
         )
-    kept = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-    if not kept:
+    selected = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+    if not selected:
         raise InvalidValue(
-            f"No tensor in {where} has a name that begins with {prefix!r}; they are "
-            f"{listed(list(tensors))}."
+            f"No tensor in {source} has a name that begins with {prefix!r}; the names are "
+            f"{join_names(list(tensors))}."
         )
-    write_tensors(Path(to), kept)
-    return tuple(kept)
+    write_tensors(Path(to), selected)
+    return tuple(selected)
 
 
-def entry(found: Any, name: str, pickled: str | Path) -> Any:
-    """``found[name]``, or InvalidValue with the names that there are."""
-    keys: Iterable[Any] = found if isinstance(found, Mapping) else ()
+def get_entry(checkpoint: Any, name: str, pickled: str | Path) -> Any:
+    """``checkpoint[name]``. Raises InvalidValue with the existing names."""
+    keys: Iterable[Any] = checkpoint if isinstance(checkpoint, Mapping) else ()
     if name not in keys:
-        raise InvalidValue(f"{pickled} has no entry {name!r}; it has {listed(list(keys))}.")
-    return found[name]
+        raise InvalidValue(f"{pickled} has no entry {name!r}; it has {join_names(list(keys))}.")
+    return checkpoint[name]

@@ -1,6 +1,6 @@
-"""Methods made of methods: with local crops, and with local crops that repel each other."""
+"""Functions from a method to a method: multi-crop and LoGo."""
 
 from coview.methods.crops.logo import logo
-from coview.methods.crops.multi_crop import in_pairs, multi_crop, with_local_views
+from coview.methods.crops.multi_crop import add_local_views, multi_crop, to_pair_objective
 
-__all__ = ["in_pairs", "logo", "multi_crop", "with_local_views"]
+__all__ = ["add_local_views", "logo", "multi_crop", "to_pair_objective"]

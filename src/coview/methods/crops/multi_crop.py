@@ -13,8 +13,8 @@ from coview.views import ViewPlan
 from coview.views import multi_crop as crops
 from coview.views.presets import SMALL
 
-GLOBALS = (0, 1)
-SMALLEST_AREA = 0.05
+GLOBAL_VIEWS = (0, 1)
+MIN_LOCAL_AREA = 0.05
 
 
 def multi_crop(
@@ -28,38 +28,42 @@ def multi_crop(
 ) -> Method:
     """``method`` with ``locals`` small crops beside its two global ones.
 
-    For NT-Xent and SupCon every other crop of an image is a positive and all crops of others are
-    negatives (Caron et al., SwAV, 2020, appendix A.8, of SimCLR). For pair objectives every local
-    crop asks the key of each global one, of which no gradient flows back; local crops are never
-    keys. See ``with_local_views`` for the crops; ``views`` replaces them all by a plan of two
-    global views and any number of local ones, such as ``coview.views.multi_crop_preset("swav")``.
-    Raises InvalidValue.
+    For NT-Xent and SupCon every other crop of an image is a positive, and all crops of other
+    images are negatives (Caron et al., SwAV, 2020, appendix A.8, for SimCLR). For pair objectives
+    every local crop is a query for the key of each global crop, with a stop-gradient on the key;
+    local crops are never keys. See ``add_local_views`` for the crops; ``views`` replaces the plan
+    by another one of two global and at least one local view, such as
+    ``coview.views.multi_crop_preset("swav")``. Raises InvalidValue.
+
+    >>> from coview.methods import simclr
+    >>> [view.size for view in multi_crop(simclr(64), locals=2).views.views]
+    [64, 64, 27, 27]
     """
-    plan = views or with_local_views(method.views, locals, local_size, r_g, r_l)
-    if len(plan.views) <= len(GLOBALS):
-        raise InvalidValue(f"Multi-crop needs local views; this plan has {len(plan.views)} views.")
+    plan = views or add_local_views(method.views, locals, local_size, r_g, r_l)
+    if len(plan.views) <= len(GLOBAL_VIEWS):
+        raise InvalidValue(f"Multi-crop needs local views; `views` has {len(plan.views)} views.")
     name = f"multi_crop-{method.name}"
     if not method.pairs_views:
         return replace(method, name=name, views=plan)
-    pairing = method.pairing + local_to_global(len(plan.views) - len(GLOBALS))
+    pairing = method.pairing + pair_locals_with_globals(len(plan.views) - len(GLOBAL_VIEWS))
     return replace(method, name=name, views=plan, pairing=pairing)
 
 
-def with_local_views(
+def add_local_views(
     plan: ViewPlan, count: int, size: int | None, r_g: float, r_l: float
 ) -> ViewPlan:
     """The two views of ``plan`` with crops of area r_g to 1, and ``count`` local ones.
 
-    A local view is the first global one with a crop of area 0.05 to r_l at ``size`` pixels (None:
-    3/7 of the global size, 96 of 224; up to 32 px the global size). Source of the areas: Zhang et
-    al., LoGo, 2022, the released commands. Raises InvalidValue.
+    A local view is the first global view with a crop of area 0.05 to r_l at ``size`` pixels (None:
+    3/7 of the global size, 96 for 224; the global size up to 32 pixels). Source of the areas: the
+    released commands of Zhang et al., LoGo, 2022. Raises InvalidValue.
     """
-    if len(plan.views) != len(GLOBALS):
+    if len(plan.views) != len(GLOBAL_VIEWS):
         raise InvalidValue(
-            f"Local views are added to two global ones; this plan has {len(plan.views)} views."
+            f"Local views are added to two global views; the plan has {len(plan.views)} views."
         )
     if count < 1:
-        raise InvalidValue(f"There are {count} local views; expected at least 1.")
+        raise InvalidValue(f"`locals` is {count}; expected at least 1 local view.")
     side = plan.views[0].size
     return crops(
         plan,
@@ -67,30 +71,32 @@ def with_local_views(
         local_size=size or (side if side <= SMALL else max(1, round(side * 3 / 7))),
         locals=count,
         global_area=(r_g, 1.0),
-        local_area=(SMALLEST_AREA, r_l),
+        local_area=(MIN_LOCAL_AREA, r_l),
     )
 
 
-def local_to_global(count: int) -> Pairing:
-    """Every local view asks every global one: equation 4 of LoGo, a sum of 2 ``count`` terms."""
+def pair_locals_with_globals(count: int) -> Pairing:
+    """Every local view is compared with every global key: LoGo, equation 4, 2 ``count`` terms."""
     return tuple(
-        Pair(len(GLOBALS) + k, key, stop_gradient=True) for k in range(count) for key in GLOBALS
+        Pair(len(GLOBAL_VIEWS) + k, key, stop_gradient=True)
+        for k in range(count)
+        for key in GLOBAL_VIEWS
     )
 
 
-def in_pairs(method: Method) -> Method:
+def to_pair_objective(method: Method) -> Method:
     """The same method with a pair objective: NT-Xent of two views is InfoNCE in both directions,
     with the keys of all other images of the batch as negatives and gradients through everything.
 
-    Raises InvalidValue for an objective that has no such form.
+    Raises InvalidValue for any other set objective.
     """
     if method.pairs_views:
         return method
     objective = method.objective
     if not isinstance(objective, NTXent) or objective.decoupled:
         raise InvalidValue(
-            f"{type(objective).__name__} compares sets and has no form in pairs of views; "
-            "take simclr, moco, byol or simsiam."
+            f"{type(objective).__name__} has no form as a pair objective; "
+            "choose simclr, moco, byol or simsiam."
         )
     return replace(
         method, objective=InfoNCE(temperature=objective.temperature, batch_negatives=True)
