@@ -322,7 +322,7 @@ def test_sup_con_without_any_mark_is_nt_xent():
 @pytest.mark.parametrize("labels", [[0, 1, 0, 0, 1, 0], [4, -1, 4, -1, 4, 4], [5] * 6, "marks"])
 @pytest.mark.parametrize("tile", [4, 1024])
 def test_sup_con_capped_equals_the_loop(views, cap, labels, form, tile, monkeypatch):
-    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", tile)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", tile)
     given = random_views(views, 6, 5)
     if labels == "marks":
         shares, given_labels = sharing(MARKS.tolist()), MARKS
