@@ -84,7 +84,7 @@ def test_fused_log_partition_equals_the_tiles(rows, width, temperature, fused):
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("excluded", [False, True])
 @pytest.mark.parametrize(("anchors", "candidates"), [(1, 1), (70, 33), (5, 130)])
-def test_fused_log_partition_between_equals_the_tiles(
+def test_fused_log_partition_of_two_sets_equals_the_tiles(
     anchors, candidates, excluded, temperature, fused
 ):
     own = torch.arange(anchors) % candidates if excluded else None

@@ -63,6 +63,11 @@ def test_log_partition_of_a_row_without_keys_is_minus_infinity_with_zero_gradien
     assert torch.equal(rows.grad, torch.zeros(1, 3))
 
 
+def test_log_partition_refuses_own_candidates_without_candidates():
+    with pytest.raises(InvalidValue, match="`own`"):
+        log_partition(torch.eye(3), 0.5, own=torch.arange(3))
+
+
 def test_log_partition_gradient_is_the_kernel_of_the_equation():
     """dL/dZ = ((P - T) + (P - T)^T) Z / (tau M) for NT-Xent, T = 1 at the other view."""
     views = random_views(2, 8, 5)

@@ -296,7 +296,7 @@ def fused_kernels(rows: Tensor, log_weights: PairLogWeights | None) -> ModuleTyp
     if os.environ.get(FUSED_LOSS) != "1" or not has_triton_backend(rows.device):
         return None
     try:
-        from coview.objectives import fused
+        import coview.objectives.fused as fused
     except ImportError as error:
         raise MissingExtra("triton", "triton", f"{FUSED_LOSS}=1") from error
     return fused

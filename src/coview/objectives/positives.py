@@ -1,4 +1,4 @@
-"""Which rows are positives of which: the row-stochastic targets T of SupCon, without holding T.
+"""Which rows are positives of which: the row-stochastic targets T of SupCon, never held whole.
 
 Rows are view-major (row v * B + b is view v of image b). A row is never its own positive. With
 several ranks the rows of T are this rank's anchors and its columns the candidates of all ranks.
@@ -118,7 +118,8 @@ class SharedLabels:
     anchor's other views (all of them, even more than the cap), then rows of other images in the
     order of the candidates. The other positives leave the denominator too.
 
-    T_ij = 1 / #kept(i). Works in tiles: O(V B^2) comparisons once, memory O(V B D + tile^2).
+    T_ij = 1 / (number of positives that i keeps). Works in tiles: O(V B^2) comparisons once, memory
+    O(V B D + tile^2).
     """
 
     def __init__(self, labels: Tensor, cap: int | None, batch: Gathered) -> None:
@@ -150,12 +151,12 @@ class SharedLabels:
 
     def log_targets(self, anchors: slice, keys: slice) -> Tensor:
         """A tile of log T: finite where the key is a positive that the cap keeps."""
-        kept = self.row[keys] < self.limit[anchors, None]
-        kept &= self._share_label(self.anchor_image[anchors], self.image[keys])
-        kept |= self.anchor_image[anchors, None] == self.image[keys]
-        kept &= self.anchor_row[anchors, None] != self.row[keys]
+        positive = self.row[keys] < self.limit[anchors, None]
+        positive &= self._share_label(self.anchor_image[anchors], self.image[keys])
+        positive |= self.anchor_image[anchors, None] == self.image[keys]
+        positive &= self.anchor_row[anchors, None] != self.row[keys]
         log_share = -self.count[anchors].clamp_min(1).log()[:, None]
-        return log_share.where(kept, -torch.inf)
+        return log_share.where(positive, -torch.inf)
 
     def _log_candidates(self, anchors: slice, keys: slice) -> Tensor:
         """A tile of the denominator: -inf where the key is a positive beyond the cap."""

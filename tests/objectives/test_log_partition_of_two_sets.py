@@ -34,14 +34,14 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("temperature", [0.01, 0.5])
 @pytest.mark.parametrize("tile", [1, 2, 5, 11, 16, 17, 64])
-def test_log_partition_between_any_tile_equals_the_dense_form(tile, temperature):
+def test_log_partition_of_two_sets_any_tile_equals_the_dense_form(tile, temperature):
     found = run(lambda a, c: log_partition(a, temperature, candidates=c, tile=tile), *two_sets())
     assert_same(found, run(lambda a, c: dense(a, c, temperature), *two_sets()))
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.5])
 @pytest.mark.parametrize("tile", [1, 3, 16, 64])
-def test_log_partition_between_leaves_out_the_own_candidate(tile, temperature):
+def test_log_partition_of_two_sets_leaves_out_the_own_candidate(tile, temperature):
     own = torch.tensor([16, 0, 3, 3, 2, 1, 9, 8, 15, 7, 4])
     found = run(
         lambda a, c: log_partition(a, temperature, candidates=c, own=own, tile=tile), *two_sets()
@@ -50,7 +50,7 @@ def test_log_partition_between_leaves_out_the_own_candidate(tile, temperature):
 
 
 @pytest.mark.parametrize("tile", [1, 4, 64])
-def test_log_partition_between_weights_with_a_row_that_keeps_nothing(tile):
+def test_log_partition_of_two_sets_weights_with_a_row_that_keeps_nothing(tile):
     weights = torch.rand(11, 17, generator=torch.Generator().manual_seed(1)).double()
     weights[weights < 0.3] = 0
     log_weights = weights.log()
@@ -76,7 +76,7 @@ def test_log_partition_between_weights_with_a_row_that_keeps_nothing(tile):
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.3])
-def test_log_partition_between_a_set_and_itself_is_log_partition(temperature):
+def test_log_partition_of_two_sets_a_set_and_itself_is_log_partition(temperature):
     rows = normalize_views(random_views(2, 10, 6)).requires_grad_()
     one = log_partition(rows, temperature)
     two = log_partition(rows, temperature, candidates=rows, own=torch.arange(20))
@@ -85,7 +85,7 @@ def test_log_partition_between_a_set_and_itself_is_log_partition(temperature):
     assert torch.allclose(*grads, rtol=1e-10, atol=1e-13)
 
 
-def test_log_partition_between_gradcheck():
+def test_log_partition_of_two_sets_gradcheck():
     own, mask = torch.tensor([0, 2, 4]), torch.zeros(3, 5, dtype=torch.float64)
     mask[1, 3] = -torch.inf
     given = [rows.requires_grad_() for rows in two_sets(3, 5, 4)]
@@ -98,7 +98,7 @@ def test_log_partition_between_gradcheck():
 
 
 @pytest.mark.parametrize("learns", [0, 1])
-def test_log_partition_between_detached_side_gets_nothing_and_the_other_all(learns):
+def test_log_partition_of_two_sets_detached_side_gets_nothing_and_the_other_all(learns):
     both = [rows.requires_grad_() for rows in two_sets()]
     log_partition(both[0], 0.2, candidates=both[1]).sum().backward()
     half = [rows.requires_grad_(i == learns) for i, rows in enumerate(two_sets())]
@@ -109,7 +109,7 @@ def test_log_partition_between_detached_side_gets_nothing_and_the_other_all(lear
 
 @pytest.mark.parametrize("temperature", [0.01, 0.5])
 @pytest.mark.parametrize("sizes", [(0, 4), (4, 0), (0, 0)])
-def test_log_partition_between_empty_sets(sizes, temperature):
+def test_log_partition_of_two_sets_empty_sets(sizes, temperature):
     one, other = torch.zeros(sizes[0], 3), torch.zeros(sizes[1], 3)
     one.requires_grad_(), other.requires_grad_()
     value = log_partition(one, temperature, candidates=other)
@@ -119,21 +119,21 @@ def test_log_partition_between_empty_sets(sizes, temperature):
     assert torch.equal(other.grad, torch.zeros_like(other))
 
 
-def test_log_partition_between_sets_over_one_default_tile():
+def test_log_partition_of_two_sets_sets_over_one_default_tile():
     one, other = two_sets(1100, 2100, 8, torch.float32)
     assert torch.allclose(
         log_partition(one, 0.1, candidates=other), dense(one, other, 0.1), atol=1e-5
     )
 
 
-def test_log_partition_between_second_derivative_is_refused():
+def test_log_partition_of_two_sets_second_derivative_is_refused():
     one, other = (rows.requires_grad_() for rows in two_sets())
     value = log_partition(one, 0.5, candidates=other).sum()
     with pytest.raises(InvalidValue, match="first derivatives only"):
         torch.autograd.grad(value, one, create_graph=True)
 
 
-def test_log_partition_between_refuses_other_widths_or_types():
+def test_log_partition_of_two_sets_refuses_other_widths_or_types():
     for other in (torch.ones(3, 5), torch.ones(3, 4, dtype=torch.float64)):
         with pytest.raises(InvalidValue, match="one type and width"):
             log_partition(torch.ones(3, 4), 0.5, candidates=other)
