@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from coview.objectives import nt_xent
-from coview.objectives.fusing import VARIABLE
+from coview.objectives.log_partition import FUSED_LOSS
 from setting import setting
 
 WIDTH, TEMPERATURE, TURNS = 128, 0.1, 20
@@ -27,7 +27,7 @@ MOST_EXACT = 8192  # images whose gradient is also taken in float64
 
 
 def gradients(views: list[Tensor], *, fused: bool) -> list[Tensor]:
-    os.environ[VARIABLE] = "1" if fused else "0"
+    os.environ[FUSED_LOSS] = "1" if fused else "0"
     return list(torch.autograd.grad(nt_xent(views, temperature=TEMPERATURE), views))
 
 

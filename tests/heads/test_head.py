@@ -1,4 +1,4 @@
-"""Projection heads: published sizes, placement of BatchNorm, taps, first values."""
+"""Projection heads: published sizes, placement of BatchNorm, outputs of layers, initialization."""
 
 import math
 
@@ -71,7 +71,7 @@ def test_other_head_has_its_published_parameters(name):
 
 
 def test_first_layer_kept_for_fine_tuning_has_its_derived_parameters():
-    assert trainable(HeadSpec(layers=3).outline(2048).first(1)) == 4_198_400
+    assert trainable(HeadSpec(layers=3).outline(2048).truncated(1)) == 4_198_400
 
 
 def test_simclr_head_has_no_bias_and_its_last_norm_only_scales():
@@ -117,39 +117,83 @@ def test_norm_without_affine_part_gives_zero_mean_and_unit_variance():
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_taps_run_from_the_features_to_the_embedding(spec):
+def test_layer_outputs_run_from_the_features_to_the_embedding(spec):
     head = spec.build(12).eval()
     h = features()
-    taps = head.taps(h)
-    assert taps[0] is h
-    assert torch.equal(taps[-1], head(h))
-    assert tuple(tap.shape[1] for tap in taps) == head.widths == spec.widths(12)
-    assert len(taps) == spec.layers + 1
+    outputs = head.layer_outputs(h)
+    assert outputs[0] is h
+    assert torch.equal(outputs[-1], head(h))
+    assert tuple(output.shape[1] for output in outputs) == head.widths == spec.widths(12)
+    assert len(outputs) == spec.layers + 1
+    assert head.features == head.widths[-1]
 
 
 @pytest.mark.parametrize("spec", [s for s in SPECS if s.layers > 1])
-def test_inner_taps_come_after_relu_and_the_embedding_does_not(spec):
-    *inner, z = spec.build(12).taps(features())[1:]
-    assert all((tap >= 0).all() and (tap > 0).any() for tap in inner)
+def test_inner_outputs_come_after_relu_and_the_embedding_does_not(spec):
+    *inner, z = spec.build(12).layer_outputs(features())[1:]
+    assert all((output >= 0).all() and (output > 0).any() for output in inner)
     assert (z < 0).any()
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 4])
-def test_first_layers_give_the_tap_and_share_parameters(count):
+@pytest.mark.parametrize("layers", [0, 1, 2, 4])
+def test_truncated_head_gives_the_output_of_that_layer_and_shares_parameters(layers):
     head = HeadSpec(layers=4, hidden=24, output=6, normalize_input=True).build(12).eval()
-    kept = head.first(count)
+    truncated = head.truncated(layers)
     h = features()
-    assert torch.equal(kept(h), head.taps(h)[count])
-    assert kept.widths == head.widths[: count + 1]
-    assert not kept.training
+    assert torch.equal(truncated(h), head.layer_outputs(h)[layers])
+    assert truncated.widths == head.widths[: layers + 1]
+    assert truncated.features == truncated(h).shape[1]
+    assert not truncated.training
     shared = {id(parameter) for parameter in head.parameters()}
-    assert all(id(parameter) in shared for parameter in kept.parameters())
+    assert all(id(parameter) in shared for parameter in truncated.parameters())
+    assert len(list(truncated.parameters())) == 3 * layers - (layers == 4)
 
 
-@pytest.mark.parametrize("count", [-1, 3])
-def test_more_layers_than_there_are_cannot_be_kept(count):
+def test_truncated_head_equals_its_equations():
+    """Each layer by hand: unit length, W, BatchNorm with the running statistics, ReLU."""
+    head = HeadSpec(layers=3, hidden=10, output=6, normalize_input=True).build(12).double()
+    h = features().double()
+    head(h)  # moves the running statistics
+    head.eval()
+    expected = h / h.square().sum(1, keepdim=True).sqrt()
+    for k, layer in enumerate(head.layers[:2], start=1):
+        norm = layer.norm
+        x = expected @ layer.dense.weight.T
+        x = (x - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
+        expected = x.clamp(min=0)
+        torch.testing.assert_close(head.truncated(k)(h), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_truncated_at_zero_is_the_identity():
+    head = HeadSpec(normalize_input=True).build(12).truncated(0)
+    h = features()
+    assert head(h) is h
+    assert head.features == 12
+    assert list(head.parameters()) == []
+
+
+def test_training_a_truncated_head_trains_the_head():
+    head = HeadSpec(layers=3, hidden=10).build(12)
+    before = head.layers[0].dense.weight.detach().clone()
+    truncated = head.truncated(1)
+    truncated(features()).square().sum().backward()
+    torch.optim.SGD(truncated.parameters(), lr=0.1).step()
+    assert not torch.equal(head.layers[0].dense.weight, before)
+    assert head.layers[0].norm.num_batches_tracked == 1
+    assert head.layers[1].dense.weight.grad is None
+
+
+def test_truncating_leaves_the_modes_of_the_layers():
+    head = HeadSpec(layers=3).build(12)
+    head.layers[0].eval()
+    assert not head.truncated(2).layers[0].training
+    assert head.layers[1].training
+
+
+@pytest.mark.parametrize("layers", [-1, 3])
+def test_head_cannot_be_truncated_to_more_layers_than_it_has(layers):
     with pytest.raises(InvalidValue, match="has 2 layers"):
-        HeadSpec().build(12).first(count)
+        HeadSpec().build(12).truncated(layers)
 
 
 def test_official_weights_are_normal_with_a_hundredth():
@@ -198,14 +242,14 @@ def test_head_survives_conversion_to_synchronized_norms():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"batch_norm": "some"}, "batch_norm='some'"),
-        ({"bias": True}, "bias=True"),
-        ({"last_affine": "shift"}, "last_affine='shift'"),
-        ({"init": "xavier"}, "init='xavier'"),
-        ({"layers": -1}, "layers=-1"),
-        ({"layers": 1.5}, "layers=1.5"),
-        ({"hidden": 0}, "hidden=0"),
-        ({"output": None}, "output=None"),
+        ({"batch_norm": "some"}, "`batch_norm` of HeadSpec is 'some';"),
+        ({"bias": True}, "`bias` of HeadSpec is True;"),
+        ({"last_affine": "shift"}, "`last_affine` of HeadSpec is 'shift';"),
+        ({"init": "xavier"}, "`init` of HeadSpec is 'xavier';"),
+        ({"layers": -1}, "`layers` of HeadSpec is -1;"),
+        ({"layers": 1.5}, "`layers` of HeadSpec is 1.5;"),
+        ({"hidden": 0}, "`hidden` of HeadSpec is 0;"),
+        ({"output": None}, "`output` of HeadSpec is None;"),
     ],
 )
 def test_value_out_of_range_is_refused(fields, words):

@@ -80,7 +80,7 @@ def compare(name, method, ranks, **options):
     """The ranks compute in small tiles what one process computes in a single one."""
     expected, one = run(method, SINGLE_PROCESS, **{**options, "micro_batch": None})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
+        patch.setattr("coview.objectives.log_partition.CPU_TILE", TILE)
         terms, shared = run(method, ranks, **options)
     for ours, theirs in zip(terms, expected, strict=True):
         for term in theirs:

@@ -157,11 +157,11 @@ def slow_info_nce(query, key, negatives, temperature, ids=None, negative_ids=Non
     losses = []
     for i, row in enumerate(between(query, key)):
         if negatives is None:
-            crowd = [(s, ids[j] if ids else -1) for j, s in enumerate(row) if j != i]
+            negative_cosines = [(s, ids[j] if ids else -1) for j, s in enumerate(row) if j != i]
         else:
             row_of = between(query[i : i + 1], negatives)[0]
-            crowd = list(zip(row_of, negative_ids or [-1] * len(row_of), strict=True))
-        left = [s for s, name in crowd if ids is None or name == -1 or name != ids[i]]
+            negative_cosines = list(zip(row_of, negative_ids or [-1] * len(row_of), strict=True))
+        left = [s for s, name in negative_cosines if ids is None or name == -1 or name != ids[i]]
         total = math.fsum(math.exp(s / temperature) for s in [row[i], *left])
         losses.append(math.log(total) - row[i] / temperature)
     return mean(losses)

@@ -67,7 +67,7 @@ LOSSES = at(0.5) | {f"{name}, low temperature": at(0.01)[name] for name in AT_TE
 # N13, N24: quadratic and cubic memory.
 @pytest.mark.parametrize("name", LOSSES)
 def test_no_tensor_ever_has_rows_times_rows(name, monkeypatch):
-    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", TILE)
     small, large = (largest_tensor(LOSSES[name], images) for images in (FEW, MANY))
     assert small <= 2 * TILE * TILE  # whole numbers of 8 bytes count twice
     assert large <= 2 * max(TILE * TILE, 2 * MANY * WIDTH)  # 64 times less than rows x rows
@@ -75,7 +75,7 @@ def test_no_tensor_ever_has_rows_times_rows(name, monkeypatch):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_what_is_kept_for_the_backward_pass_grows_with_the_rows(name, monkeypatch):
-    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", TILE)
     small, large = (kept_for_backward(LOSSES[name], images) for images in (FEW, MANY))
     assert large < 4.5 * small
     assert large < 12 * 2 * MANY * WIDTH
@@ -83,7 +83,7 @@ def test_what_is_kept_for_the_backward_pass_grows_with_the_rows(name, monkeypatc
 
 @pytest.mark.parametrize("form", ["out", "in"])
 def test_weights_cost_no_more_than_the_weights(form, monkeypatch):
-    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", TILE)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", TILE)
     weights = torch.ones(MANY, MANY)
     largest = largest_tensor(
         lambda v: sup_con(v, weights=weights, temperature=0.5, form=form), MANY

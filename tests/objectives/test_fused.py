@@ -10,12 +10,12 @@ import pytest
 import torch
 from every_objective import AT_TEMPERATURE
 
-from coview.objectives import fusing, nt_xent
-from coview.objectives.log_partition import log_partition
-from coview.objectives.log_partition_between import log_partition_between
+from coview.objectives import nt_xent
+from coview.objectives.log_partition import FUSED_LOSS, fused_kernels, log_partition
 
 pytest.importorskip("triton")
 TEMPERATURES = [0.005, 0.1, 1.0]
+BACKEND = "coview.objectives.log_partition.has_triton_backend"
 
 
 interpreted = pytest.mark.skipif(
@@ -47,8 +47,8 @@ def fused(monkeypatch):
         launch(kernel, *arguments, **flags)
 
     monkeypatch.setattr(fused, "_launch", counted)
-    monkeypatch.setattr(fusing, "runs_on", lambda device: True)
-    monkeypatch.setenv(fusing.VARIABLE, "1")
+    monkeypatch.setattr(BACKEND, lambda device: True)
+    monkeypatch.setenv(FUSED_LOSS, "1")
     return launches
 
 
@@ -84,20 +84,20 @@ def test_fused_log_partition_equals_the_tiles(rows, width, temperature, fused):
 @pytest.mark.parametrize("temperature", TEMPERATURES)
 @pytest.mark.parametrize("excluded", [False, True])
 @pytest.mark.parametrize(("anchors", "candidates"), [(1, 1), (70, 33), (5, 130)])
-def test_fused_log_partition_between_equals_the_tiles(
+def test_fused_log_partition_of_two_sets_equals_the_tiles(
     anchors, candidates, excluded, temperature, fused
 ):
     own = torch.arange(anchors) % candidates if excluded else None
     rows = [unit(anchors, 12, 0), unit(candidates, 12, 1)]
-    compared(lambda a, c: log_partition_between(a, c, temperature, own=own), rows, fused)
+    compared(lambda a, c: log_partition(a, temperature, candidates=c, own=own), rows, fused)
     assert len(fused) == 3
 
 
 @interpreted
 def test_fused_empty_sides_are_tiles(fused):
     none, some = torch.zeros(0, 4), unit(3, 4, 0)
-    assert log_partition_between(none, some, 0.1).shape == (0,)
-    assert log_partition_between(some, none, 0.1).tolist() == [-math.inf] * 3
+    assert log_partition(none, 0.1, candidates=some).shape == (0,)
+    assert log_partition(some, 0.1, candidates=none).tolist() == [-math.inf] * 3
 
 
 # Launches of one loss and its gradient: the rest goes through the tiles.
@@ -125,8 +125,8 @@ def test_fused_objectives_equal_the_tiles(name, fused):
 def test_fused_kernels_read_what_is_not_contiguous(fused):
     rows = unit(24, 20, 0)[::2, ::2].div(0.7)
     own = torch.arange(24)[::2] // 2
-    exact = log_partition_between(rows.double(), rows.double(), 0.1, own=own)
-    found = log_partition_between(rows, rows, 0.1, own=own)
+    exact = log_partition(rows.double(), 0.1, candidates=rows.double(), own=own)
+    found = log_partition(rows, 0.1, candidates=rows, own=own)
     torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
     assert len(fused) == 1
 
@@ -145,15 +145,15 @@ def test_fused_learned_temperature(fused):
 
 def test_fused_kernels_are_chosen_where_they_suit_alone(monkeypatch):
     rows = unit(4, 8, 0)
-    monkeypatch.setenv(fusing.VARIABLE, "1")
-    assert fusing.fused_kernels(rows, None) is None  # on a CPU
-    monkeypatch.setattr(fusing, "runs_on", lambda device: True)
-    assert fusing.fused_kernels(rows, None) is not None
-    assert fusing.fused_kernels(rows.double(), None) is None
-    assert fusing.fused_kernels(rows, lambda a, c: rows) is None
-    assert fusing.fused_kernels(unit(4, 257, 0), None) is None
-    monkeypatch.delenv(fusing.VARIABLE)
-    assert fusing.fused_kernels(rows, None) is None
+    monkeypatch.setenv(FUSED_LOSS, "1")
+    assert fused_kernels(rows, None) is None  # on a CPU
+    monkeypatch.setattr(BACKEND, lambda device: True)
+    assert fused_kernels(rows, None) is not None
+    assert fused_kernels(rows.double(), None) is None
+    assert fused_kernels(rows, lambda a, c: rows) is None
+    assert fused_kernels(unit(4, 257, 0), None) is None
+    monkeypatch.delenv(FUSED_LOSS)
+    assert fused_kernels(rows, None) is None
 
 
 COMPILE = """
@@ -161,16 +161,16 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from coview.objectives import fused
-from coview.objectives.fusing import WIDEST
+from coview.objectives.log_partition import MAX_FUSED_WIDTH
 
 COMMON = dict(rows="*fp32", keys="*fp32", own="*i64", scale="fp32", num_rows="i32", num_keys="i32")
 for name, more, own, flags in (
-    ("_partition", dict(lse="*fp32"), True, dict()),
-    ("_pull", dict(gradient="*fp32", lse="*fp32", g="*fp32"), True, dict(BY_ROW=True, BY_KEY=True)),
-    ("_pull", dict(gradient="*fp32", lse="*fp32", g="*fp32"), False, dict(BY_ROW=False, BY_KEY=True)),
+    ("_partition_kernel", dict(lse="*fp32"), True, dict()),
+    ("_gradient_kernel", dict(gradient="*fp32", lse="*fp32", g="*fp32"), True, dict(BY_ROW=True, BY_KEY=True)),
+    ("_gradient_kernel", dict(gradient="*fp32", lse="*fp32", g="*fp32"), False, dict(BY_ROW=False, BY_KEY=True)),
 ):
     kernel = getattr(fused, name)
-    constants = dict(WIDTH=WIDEST, PADDED=WIDEST, HAS_OWN=own, BLOCK=fused.BLOCK, **flags)
+    constants = dict(WIDTH=MAX_FUSED_WIDTH, PADDED=MAX_FUSED_WIDTH, HAS_OWN=own, BLOCK=fused.BLOCK, **flags)
     types = COMMON | more | dict.fromkeys(constants, "constexpr")
     signature = {argument: types[argument] for argument in kernel.arg_names}
     built = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 90, 32))
@@ -195,7 +195,7 @@ def test_fused_loss_on_the_device_equals_the_tiles(temperature, monkeypatch):
     views = [unit(1000, 128, seed) for seed in (0, 1)]
     found = []
     for fused_loss, dtype in (("1", torch.float32), ("0", torch.float64)):
-        monkeypatch.setenv(fusing.VARIABLE, fused_loss)
+        monkeypatch.setenv(FUSED_LOSS, fused_loss)
         given = [view.to("cuda", dtype).requires_grad_() for view in views]
         nt_xent(given, temperature=temperature).backward()
         found.append([view.grad.double() for view in given])

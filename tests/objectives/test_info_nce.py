@@ -99,7 +99,7 @@ def test_info_nce_detached_keys_get_no_gradient():
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.2])
-def test_info_nce_chance_is_the_log_of_the_candidates(temperature):
+def test_info_nce_chance_level_is_the_log_of_the_candidates(temperature):
     rows = torch.ones(8, 4)
     loss = info_nce(rows, rows, negatives=torch.ones(4096, 4), temperature=temperature)
     assert loss.item() == pytest.approx(math.log(4097), abs=1e-4)

@@ -4,8 +4,8 @@ from slow_losses import random_views
 
 from coview.core.errors import InvalidValue
 from coview.objectives import nt_xent
+from coview.objectives.inputs import normalize_views
 from coview.objectives.log_partition import log_partition
-from coview.objectives.rows import unit_rows
 
 
 def dense(rows, temperature, log_weights=None):
@@ -25,7 +25,7 @@ def run(function, rows, upstream):
 @pytest.mark.parametrize("temperature", [0.01, 0.5])
 @pytest.mark.parametrize("tile", [1, 2, 3, 7, 16, 41, 42, 64])
 def test_log_partition_any_tile_equals_the_dense_form(tile, temperature):
-    rows = unit_rows(random_views(2, 21, 5))
+    rows = normalize_views(random_views(2, 21, 5))
     upstream = torch.linspace(-1, 2, 42, dtype=torch.float64)
     tiled = run(lambda z: log_partition(z, temperature, tile=tile), rows, upstream)
     whole = run(lambda z: dense(z, temperature), rows, upstream)
@@ -35,7 +35,7 @@ def test_log_partition_any_tile_equals_the_dense_form(tile, temperature):
 
 @pytest.mark.parametrize("tile", [1, 3, 16, 64])
 def test_log_partition_any_tile_with_asymmetric_weights(tile):
-    rows = unit_rows(random_views(2, 10, 5))
+    rows = normalize_views(random_views(2, 10, 5))
     weights = torch.rand(20, 20, generator=torch.Generator().manual_seed(1)).double()
     weights[weights < 0.2] = 0
     log_weights = weights.log()
@@ -51,7 +51,7 @@ def test_log_partition_any_tile_with_asymmetric_weights(tile):
 
 
 def test_log_partition_row_count_over_one_default_tile():
-    rows = unit_rows(random_views(2, 703, 9, dtype=torch.float32))
+    rows = normalize_views(random_views(2, 703, 9, dtype=torch.float32))
     assert torch.allclose(log_partition(rows, 0.1), dense(rows, 0.1), atol=1e-5)
 
 
@@ -63,10 +63,15 @@ def test_log_partition_of_a_row_without_keys_is_minus_infinity_with_zero_gradien
     assert torch.equal(rows.grad, torch.zeros(1, 3))
 
 
+def test_log_partition_refuses_own_candidates_without_candidates():
+    with pytest.raises(InvalidValue, match="`own`"):
+        log_partition(torch.eye(3), 0.5, own=torch.arange(3))
+
+
 def test_log_partition_gradient_is_the_kernel_of_the_equation():
-    """dL/dZ = ((P - T) + (P - T)^T) Z / (tau M) for NT-Xent, T = 1 at the sibling."""
+    """dL/dZ = ((P - T) + (P - T)^T) Z / (tau M) for NT-Xent, T = 1 at the other view."""
     views = random_views(2, 8, 5)
-    rows = unit_rows(views).requires_grad_()
+    rows = normalize_views(views).requires_grad_()
     other_views = rows.roll(8, 0)
     (log_partition(rows, 0.3) - (rows * other_views).sum(1) / 0.3).mean().backward()
     z = rows.detach()

@@ -322,7 +322,7 @@ def test_sup_con_without_any_mark_is_nt_xent():
 @pytest.mark.parametrize("labels", [[0, 1, 0, 0, 1, 0], [4, -1, 4, -1, 4, 4], [5] * 6, "marks"])
 @pytest.mark.parametrize("tile", [4, 1024])
 def test_sup_con_capped_equals_the_loop(views, cap, labels, form, tile, monkeypatch):
-    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", tile)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", tile)
     given = random_views(views, 6, 5)
     if labels == "marks":
         shares, given_labels = sharing(MARKS.tolist()), MARKS
@@ -334,7 +334,7 @@ def test_sup_con_capped_equals_the_loop(views, cap, labels, form, tile, monkeypa
 
 
 def test_sup_con_capped_at_the_own_view_is_decoupled_from_the_class():
-    """Of 4 rows of one class in 2 views, a cap of 1 leaves the sibling and other classes."""
+    """Of 4 rows of one class in 2 views, a cap of 1 leaves the other view and other classes."""
     given = random_views(2, 4, 5)
     labels = torch.tensor([0, 0, 1, 1])
     rows = torch.cat(given)
@@ -343,8 +343,8 @@ def test_sup_con_capped_at_the_own_view_is_decoupled_from_the_class():
     losses = []
     for i in range(8):
         others = [k for k in range(8) if labels[k % 4] != labels[i % 4]]
-        sibling = (i + 4) % 8
-        losses.append(-math.log(s[i, sibling] / (s[i, sibling] + s[i, others].sum())))
+        other_view = (i + 4) % 8
+        losses.append(-math.log(s[i, other_view] / (s[i, other_view] + s[i, others].sum())))
     loss = sup_con(given, labels, temperature=0.5, positives_cap=1)
     assert loss.item() == pytest.approx(mean(losses), rel=1e-12)
 

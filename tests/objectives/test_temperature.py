@@ -7,12 +7,11 @@ from slow_losses import random_views
 
 from coview.core.errors import InvalidValue
 from coview.objectives import nt_xent
-from coview.objectives import tiles as tiles_module
 
 
 @pytest.fixture(params=[1024, 4], ids=["one tile", "small tiles"])
 def tiles(request, monkeypatch):
-    monkeypatch.setattr(tiles_module, "CPU_TILE", request.param)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", request.param)
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.3])

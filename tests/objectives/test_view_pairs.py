@@ -74,7 +74,7 @@ def test_view_pairs_any_tile_gives_the_same_value_and_gradient(name, mining, til
         return loss.detach(), *torch.autograd.grad(loss, given)
 
     whole = run()
-    monkeypatch.setattr("coview.objectives.tiles.CPU_TILE", tile)
+    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", tile)
     for one, two in zip(run(), whole, strict=True):
         assert torch.allclose(one, two, rtol=1e-12, atol=1e-14)
 

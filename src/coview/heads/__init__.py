@@ -1,4 +1,4 @@
-"""Features h -> embeddings z: projection heads whose every layer can be taken."""
+"""Projection heads: features h -> embeddings z. The output of every layer can be used."""
 
 from coview.heads.head import Head
 from coview.heads.spec import HeadSpec

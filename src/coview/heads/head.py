@@ -1,4 +1,4 @@
-"""The module of a projection head: dense layers whose every output can be taken."""
+"""The module of a projection head: dense layers whose outputs can all be used."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ from coview.core.rng import Stream, stream_seed
 
 
 class Head(nn.Module):
-    """h [B, widths[0]] -> z [B, widths[-1]]; made by ``HeadSpec``.
+    """h [B, widths[0]] -> z [B, widths[-1]]; built by ``HeadSpec``.
 
-    ``widths`` are the widths of the taps: t_0 = h, t_k = layer k after BatchNorm and ReLU, and
-    the last z, which has no ReLU and is not scaled to unit length (the objectives do that).
+    Layer 0 is h itself; layer k is the output of ``layers[k - 1]`` after its BatchNorm and ReLU.
+    The last layer is z: it has no ReLU and is not scaled to unit length (the objectives do that).
+    ``widths`` are the widths of the layers 0, 1, ...
+
+    >>> import torch
+    >>> from coview.heads import HeadSpec
+    >>> head = HeadSpec(layers=3, hidden=32, output=8).build(16).eval()
+    >>> [tuple(output.shape) for output in head.layer_outputs(torch.ones(2, 16))]
+    [(2, 16), (2, 32), (2, 32), (2, 8)]
+    >>> head.truncated(1)(torch.ones(2, 16)).shape
+    torch.Size([2, 32])
     """
 
     def __init__(
@@ -28,48 +37,61 @@ class Head(nn.Module):
         self.widths = tuple(widths)
         self.normalize_input = normalize_input
 
+    @property
+    def features(self) -> int:
+        """The width of the output."""
+        return self.widths[-1]
+
     def forward(self, h: Tensor) -> Tensor:
-        return self.taps(h)[-1]
+        return self.layer_outputs(h)[-1]
 
-    def taps(self, h: Tensor) -> list[Tensor]:
-        """[h, layer 1, ..., z]; a head without layers gives [h]."""
-        found = [h]
-        for layer in self.layers:
-            first = self.normalize_input and len(found) == 1
-            found.append(layer(F.normalize(h, dim=1) if first else found[-1]))
-        return found
+    def layer_outputs(self, h: Tensor) -> list[Tensor]:
+        """The outputs of layers 0, 1, ...: [h, layer 1, ..., z]. Without layers [h].
 
-    def first(self, count: int) -> Head:
-        """A head of the first ``count`` layers, sharing this one's parameters; its z is tap count.
-
-        SimCLRv2 (section 2) fine-tunes from such a middle layer. Raises InvalidValue where the
-        head has fewer layers.
+        ``normalize_input`` scales the input of layer 1, not layer 0.
         """
-        if not 0 <= count <= len(self.layers):
+        outputs = [h]
+        for index, layer in enumerate(self.layers):
+            first = index == 0 and self.normalize_input
+            outputs.append(layer(F.normalize(h, dim=1) if first else outputs[-1]))
+        return outputs
+
+    def truncated(self, layers: int) -> Head:
+        """A head of the first ``layers`` layers, which shares this head's parameters and buffers.
+
+        Its output is ``layer_outputs(h)[layers]`` and its width ``features``; with 0 layers it is
+        the identity. SimCLRv2 (section 2) fine-tunes from such a middle layer. Raises InvalidValue
+        unless 0 <= ``layers`` <= the number of layers of this head.
+        """
+        if not 0 <= layers <= len(self.layers):
             raise InvalidValue(
-                f"This head has {len(self.layers)} layers; cannot keep the first {count} of them."
+                f"`layers` is {layers}; this head has {len(self.layers)} layers, expected 0 to "
+                f"{len(self.layers)}."
             )
-        layers = list(self.layers)[:count]
-        return Head(layers, self.widths[: count + 1], self.normalize_input).train(self.training)
+        first = list(self.layers)[:layers]
+        head = Head(first, self.widths[: layers + 1], self.normalize_input)
+        # Not head.train(): layers may be in different modes, and they belong to this head.
+        head.training = self.training
+        return head
 
     def initialize(self, init: str, seed: int) -> None:
-        """Give every parameter and buffer its first value, in place, as ``HeadSpec.init`` says."""
+        """Initialize every parameter and buffer in place; ``init`` as in ``HeadSpec``."""
         generator = torch.Generator().manual_seed(stream_seed(seed, Stream.INIT, "head"))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 init_linear(module, init, generator)
             elif isinstance(module, nn.BatchNorm1d):
-                reset(module)
+                reset_batch_norm(module)
 
 
 def dense_layer(
-    wide_in: int, wide_out: int, *, bias: bool, affine: str | None, relu: bool
+    in_features: int, out_features: int, *, bias: bool, affine: str | None, relu: bool
 ) -> nn.Sequential:
-    """Dense, then BatchNorm and ReLU where asked."""
+    """A linear layer, then BatchNorm (unless ``affine`` is None) and ReLU (if ``relu``)."""
     layer = nn.Sequential()
-    layer.add_module("dense", nn.Linear(wide_in, wide_out, bias=bias))
+    layer.add_module("dense", nn.Linear(in_features, out_features, bias=bias))
     if affine is not None:
-        norm = nn.BatchNorm1d(wide_out, affine=affine != "none")
+        norm = nn.BatchNorm1d(out_features, affine=affine != "none")
         if affine == "scale":
             norm.register_parameter("bias", None)
         layer.add_module("norm", norm)
@@ -78,8 +100,8 @@ def dense_layer(
     return layer
 
 
-def reset(norm: nn.BatchNorm1d) -> None:
-    """Mean 0, variance 1, scale 1, shift 0; unlike torch's own for a norm that does not shift."""
+def reset_batch_norm(norm: nn.BatchNorm1d) -> None:
+    """Mean 0, variance 1, scale 1, shift 0. Unlike torch's own, works without a shift."""
     norm.reset_running_stats()
     if norm.affine:
         nn.init.ones_(norm.weight)
@@ -88,7 +110,7 @@ def reset(norm: nn.BatchNorm1d) -> None:
 
 
 def init_linear(dense: nn.Linear, init: str, generator: torch.Generator) -> None:
-    """Draw N(0, 0.01^2) and biases 0, or as torch uniformly within 1 / sqrt(in), biases too."""
+    """Initialize a linear layer, as "normal" or "torch" (see ``HeadSpec``), from the generator."""
     if init == "normal":
         nn.init.normal_(dense.weight, std=0.01, generator=generator)
         if dense.bias is not None:

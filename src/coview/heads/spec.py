@@ -1,4 +1,4 @@
-"""A projection head as a value.
+"""The specification of a projection head.
 
 Heads of the literature, for features of width d (parameters not named keep their defaults):
 
@@ -11,8 +11,8 @@ Heads of the literature, for features of width d (parameters not named keep thei
     BYOL projector, predictor     HeadSpec(hidden=4096, output=256, batch_norm="hidden",
                                            bias="hidden", init="torch")
 
-SimSiam's code has a frozen bias before the last BatchNorm, which subtracts it again; it is left
-out here.
+SimSiam's code has a frozen bias before the last BatchNorm. BatchNorm subtracts it again, so it is
+left out here.
 """
 
 from __future__ import annotations
@@ -39,14 +39,26 @@ CHOICES = {
 class HeadSpec:
     """Features h -> embedding z by ``layers`` dense layers with ReLU between them.
 
-    The defaults are official SimCLR's head: two layers without bias, each followed by BatchNorm,
-    the last of which scales but does not shift (SimCLR, appendix; released ``model_util``).
+    The defaults are official SimCLR's head: two layers without bias, each followed by BatchNorm;
+    the last BatchNorm scales but does not shift (SimCLR, appendix; released ``model_util``).
 
-    layers: 0 gives z = h. hidden: width of the middle layers, None for that of h.
-    output: width of z. batch_norm: after "all" layers, the "hidden" ones or "none". bias: which
-    dense layers have one. last_affine: of a BatchNorm after the last layer, "scale", "both"
-    (scale and shift) or "none". normalize_input: h is scaled to unit length first.
-    init: "normal" draws weights from N(0, 0.01^2) with biases 0; "torch" as torch.nn.Linear.
+    layers: number of dense layers >= 0; 0 gives z = h.
+    hidden: width of the middle layers; None is the width of h.
+    output: width of z.
+    batch_norm: after "all" layers, after the "hidden" ones, or "none".
+    bias: "all" dense layers have one, the "hidden" ones, the "last" one, or "none".
+    last_affine: a BatchNorm after the last layer has a "scale", "both" scale and shift, or "none".
+    normalize_input: h is scaled to unit length before the first layer.
+    init: "normal" draws weights from N(0, 0.01^2) and sets biases to 0; "torch" draws both as
+    torch.nn.Linear, uniformly within 1 / sqrt(width of the input).
+
+    Raises InvalidValue for other values.
+
+    >>> head = HeadSpec(layers=3, hidden=32, output=8).build(16, seed=0)
+    >>> head.widths
+    (16, 32, 32, 8)
+    >>> head.truncated(1).features
+    32
     """
 
     layers: int = 2
@@ -62,32 +74,33 @@ class HeadSpec:
         for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise InvalidValue(
-                    f"HeadSpec has {field}={getattr(self, field)!r}; expected one of "
+                    f"`{field}` of HeadSpec is {getattr(self, field)!r}; expected one of "
                     f"{', '.join(map(repr, allowed))}."
                 )
-        for field, least in (("layers", 0), ("hidden", 1), ("output", 1)):
+        for field, minimum in (("layers", 0), ("hidden", 1), ("output", 1)):
             value = getattr(self, field)
             if not (
-                (isinstance(value, int) and value >= least) or (field == "hidden" and value is None)
+                (isinstance(value, int) and value >= minimum)
+                or (field == "hidden" and value is None)
             ):
                 raise InvalidValue(
-                    f"HeadSpec has {field}={value!r}; expected a whole number of at least {least}."
+                    f"`{field}` of HeadSpec is {value!r}; expected an integer >= {minimum}."
                 )
 
     def widths(self, in_features: int) -> tuple[int, ...]:
-        """The width of every tap: h, each middle layer, z."""
+        """The widths of h, each middle layer and z."""
         if self.layers == 0:
             return (in_features,)
         return (in_features, *[self.hidden or in_features] * (self.layers - 1), self.output)
 
     def build(self, in_features: int, seed: int = 0) -> Head:
-        """The head for features of that width; the same seed gives the same bytes."""
+        """Build the head for features of that width; the same seed gives the same bits."""
         head = self.outline(in_features).to_empty(device="cpu")
         head.initialize(self.init, seed)
         return head
 
     def outline(self, in_features: int) -> Head:
-        """The head without values, on the meta device: for counting and for loading into."""
+        """Build the head on the meta device, without values, to count or load parameters."""
         widths = self.widths(in_features)
         with torch.device("meta"):
             layers = [
@@ -96,20 +109,20 @@ class HeadSpec:
             ]
             return Head(layers, widths, self.normalize_input)
 
-    def _layer(self, wide_in: int, wide_out: int, *, last: bool) -> nn.Sequential:
-        place = "last" if last else "hidden"
-        normed = self.batch_norm == "all" or (self.batch_norm == "hidden" and not last)
+    def _layer(self, width_in: int, width_out: int, *, last: bool) -> nn.Sequential:
+        position = "last" if last else "hidden"
+        has_norm = self.batch_norm == "all" or (self.batch_norm == "hidden" and not last)
         affine = self.last_affine if last else "both"
         return dense_layer(
-            wide_in,
-            wide_out,
-            bias=self.bias in ("all", place),
-            affine=affine if normed else None,
+            width_in,
+            width_out,
+            bias=self.bias in ("all", position),
+            affine=affine if has_norm else None,
             relu=not last,
         )
 
     def label(self) -> str:
-        """For a reader: "2 layers to 128, BatchNorm"."""
+        """A short description: "2 layers to 128, BatchNorm"."""
         if self.layers == 0:
             return "no head"
         kind = "linear" if self.layers == 1 else f"{self.layers} layers"

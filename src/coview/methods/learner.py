@@ -36,7 +36,7 @@ from coview.methods.passes import (
 from coview.methods.set_objectives import SetObjective
 from coview.methods.target import EMA, SAME_NETWORK
 from coview.methods.temperature import LearnedTemperature, WithTemperature
-from coview.objectives.temperature import as_number
+from coview.objectives.inputs import as_number
 
 
 class Learner(nn.Module):

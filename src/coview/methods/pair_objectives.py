@@ -11,7 +11,7 @@ from torch import Tensor
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.methods.temperature import WithTemperature
 from coview.objectives import estimated_lower_bound, info_nce, negative_cosine
-from coview.objectives.temperature import as_number
+from coview.objectives.inputs import as_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,7 +22,7 @@ from coview.objectives import (
     nt_xent,
     sup_con,
 )
-from coview.objectives.temperature import as_number
+from coview.objectives.inputs import as_number
 
 
 class SetObjective(ABC):

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from coview.objectives.temperature import Temperature, as_number, check_temperature
+from coview.objectives.inputs import Temperature, as_number, check_temperature
 
 # exp(S / tau) of unit rows reaches e^100 at the lower bound (CLIP's). Above the upper bound all
 # candidates have nearly the same weight, and training would not return from there.

@@ -1,4 +1,4 @@
-"""The InfoNCE loss: a query recognizes its own key among others."""
+"""The InfoNCE loss: a query finds its own key among negatives."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from torch import Tensor
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import share_of_mean
-from coview.objectives.log_partition_between import log_partition_between
-from coview.objectives.rows import check_rows, normalized, working_type
-from coview.objectives.temperature import Temperature, check_temperature
-from coview.objectives.tiles import PairLogWeights
+from coview.objectives.inputs import (
+    Temperature,
+    check_rows,
+    check_temperature,
+    normalize_rows,
+    working_dtype,
+)
+from coview.objectives.log_partition import PairLogWeights, log_partition
 
 UNKNOWN = -1
 
@@ -32,28 +36,34 @@ def info_nce(
         l_i = -log [ exp(q_i . k_i / tau) / (exp(q_i . k_i / tau) + sum_n exp(q_i . n / tau)) ]
 
     Without ``negatives`` these are the keys of the other queries, on all ranks. An image is never
-    its own negative: where ``ids`` say which image a query shows, a negative of the same id (an
+    its own negative: ``ids`` are the images of the queries, and a negative with the same id (an
     image twice in the batch, or still in the queue) is left out; -1 is unknown and never left out.
-    A query that no negative remains for gives 0 with zero gradient.
+    A query without remaining negatives gives 0 with zero gradient.
 
     Shapes: query and key [B, D], negatives [K, D] with K >= 0, any floating type; rows are
     normalized here; ids integer [B], negative_ids integer [K] -> scalar in float32 (float64 for
-    float64). Equal embeddings give ln(K + 1). Gradient flows to all three that ask for it: detach
+    float64). Equal embeddings give ln(K + 1). Gradient flows to all three that require it: detach
     keys that are not to learn. One direction only: for a symmetric loss average two calls. Memory
     O((B + K) D).
 
-    With ``ranks`` query and key are this rank's images; ``negatives`` are taken as they are, not
-    gathered, since a queue is the same on all ranks. The mean of the ranks' values is the loss of
-    the whole batch. Raises InvalidValue.
+    With ``ranks`` query and key are this rank's images. ``negatives`` are not gathered, because a
+    queue is the same on all ranks. The mean of the ranks' values is the loss of the whole batch.
+    Raises InvalidValue.
 
     Source: van den Oord et al., "Representation learning with contrastive predictive coding", 2018,
     equation 4; with a queue He et al., "Momentum contrast for unsupervised visual representation
     learning", CVPR 2020, equation 1.
+
+    >>> import torch
+    >>> rows = torch.eye(4)
+    >>> info_nce(rows[:2], rows[:2], negatives=rows[2:], temperature=0.5)  # -log(e^2 / (e^2 + 2))
+    tensor(0.2395)
     """
     check_temperature(temperature)
     _check(query, key, negatives, ids, negative_ids, may_be_empty=not ranks.is_single)
-    given = [query, key] if negatives is None else [query, key, negatives]
-    query, key, *rest = (normalized(rows.to(working_type(*given))) for rows in given)
+    inputs = [query, key] if negatives is None else [query, key, negatives]
+    dtype = working_dtype(*inputs)
+    query, key, *rest = (normalize_rows(rows.to(dtype)) for rows in inputs)
     sizes = ranks.sizes(len(query))
     own = None
     if rest:
@@ -63,18 +73,22 @@ def info_nce(
         own = torch.arange(first, first + len(key), device=key.device)
         negative_ids = None if ids is None else ranks.gather(ids, sizes)
     with torch.autocast(query.device.type, enabled=False):
-        crowd = log_partition_between(
-            query, candidates, temperature, own=own, log_weights=_others(ids, negative_ids, query)
+        logsumexp_neg = log_partition(
+            query,
+            temperature,
+            candidates=candidates,
+            own=own,
+            log_weights=_other_images(ids, negative_ids, query),
         )
-        excess = crowd - (query * key).sum(1) / temperature
+        logit_gap = logsumexp_neg - (query * key).sum(1) / temperature
         # log(1 + e^x) is x beyond the threshold; its default of 20 would lose 2e-9.
-        return share_of_mean(F.softplus(excess, threshold=40), sum(sizes), ranks)
+        return share_of_mean(F.softplus(logit_gap, threshold=40), sum(sizes), ranks)
 
 
-def _others(
+def _other_images(
     ids: Tensor | None, negative_ids: Tensor | None, query: Tensor
 ) -> PairLogWeights | None:
-    """-inf where a negative shows the query's image."""
+    """-inf where a negative shows the query's image, 0 elsewhere."""
     if ids is None or negative_ids is None:
         return None
     zero = query.new_zeros(())
@@ -98,16 +112,16 @@ def _check(
 ) -> None:
     check_rows(query, "query", (None, None))
     if query.shape[1] == 0 or (len(query) == 0 and not may_be_empty):
-        raise InvalidValue(f"The query has shape {tuple(query.shape)}; it must not be empty.")
+        raise InvalidValue(f"`query` has shape {tuple(query.shape)}; it must not be empty.")
     check_rows(key, "key", (len(query), query.shape[1]))
     if negatives is not None:
-        check_rows(negatives, "tensor of negatives", (None, query.shape[1]))
+        check_rows(negatives, "negatives", (None, query.shape[1]))
         if (ids is None) != (negative_ids is None):
             raise InvalidValue(
-                "An image is told from a negative by ids and negative_ids: give both."
+                "With `negatives`, pass both `ids` and `negative_ids`, or neither of them."
             )
     elif negative_ids is not None:
-        raise InvalidValue("negative_ids belong to negatives, and none are given.")
+        raise InvalidValue("`negative_ids` are the images of `negatives`, and these are None.")
     _check_ids(ids, "ids", len(query))
     _check_ids(negative_ids, "negative_ids", 0 if negatives is None else len(negatives))
 
@@ -115,6 +129,6 @@ def _check(
 def _check_ids(ids: Tensor | None, name: str, count: int) -> None:
     if ids is not None and (ids.shape != (count,) or ids.is_floating_point()):
         raise InvalidValue(
-            f"The {name} are {ids.dtype} {tuple(ids.shape)}; expected one integer for each of "
+            f"`{name}` are {ids.dtype} {tuple(ids.shape)}; expected one integer for each of "
             f"{count} rows, -1 where unknown."
         )

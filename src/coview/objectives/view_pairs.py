@@ -1,7 +1,7 @@
-"""One view's rows against another's: what the losses with negatives from one view only share.
+"""Pairs of views, for the losses whose negatives come from the other view only.
 
-For two views u and v, anchors u_i meet candidates v_j, with the positive v_i and the negatives v_j,
-j != i. Every ordered pair of views takes part, so both directions count.
+For two views u and v, the anchor u_i has the positive v_i and the negatives v_j, j != i. Losses are
+averaged over all ordered pairs of views, so over both directions.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from torch import Tensor
 from coview.core.errors import UnknownName
 from coview.core.ranks import Ranks
 from coview.objectives.gathered import Gathered, share_of_mean
-from coview.objectives.rows import check_two_views
-from coview.objectives.tiles import Rectangles, refuse_second_derivative, tile_size
+from coview.objectives.inputs import check_two_views
+from coview.objectives.log_partition import Tiles, refuse_second_derivative, tile_size
 
 Mining = Literal["semi-hard"] | None
 Reduction = Literal["mean", "sum"]
 
-# Cosines of equal rows differ by the rounding of their sums: closer ones are ties.
+# Cosines of equal rows differ by the rounding of their sums: a smaller difference is a tie.
 TIE_ROUNDINGS = 16
 
 
 class Penalty(Protocol):
-    """An increasing function of one number, zero at -inf, applied elementwise."""
+    """An increasing elementwise function, zero at -inf."""
 
-    def value(self, numbers: Tensor) -> Tensor: ...
+    def value(self, numbers: Tensor) -> Tensor:
+        """The function; ``numbers`` may be overwritten."""
+        ...
 
-    def slope(self, numbers: Tensor) -> Tensor:
+    def derivative(self, numbers: Tensor) -> Tensor:
         """The derivative of ``value``; ``numbers`` may be overwritten."""
         ...
 
@@ -60,8 +62,8 @@ class ViewPair:
             self.local_slice.start, self.local_slice.stop, device=self.anchors.device
         )
 
-    def over_negatives(self, penalty: Penalty, shift: Tensor, reduction: Reduction) -> Tensor:
-        """mean (or sum) over j != i of penalty(u_i . v_j + shift_i) [b], 0 without any j.
+    def reduce_negatives(self, penalty: Penalty, shift: Tensor, reduction: Reduction) -> Tensor:
+        """mean (or sum) over j != i of penalty(u_i . v_j + shift_i) [b], 0 without negatives.
 
         Memory O((b + B) D + tile^2).
         """
@@ -71,35 +73,39 @@ class ViewPair:
         return total / max(self.num_negatives, 1) if reduction == "mean" else total
 
     def semi_hard(self, margin: float | None) -> tuple[Tensor, Tensor]:
-        """The largest u_i . v_j, j != i, below u_i . v_i and, with a margin, within it.
+        """The largest u_i . v_j, j != i, below u_i . v_i and above u_i . v_i - margin.
 
-        -> that cosine [b], differentiable, and whether there is such a j, bool [b]. Of equally
-        near ones the first; one that equals the positive but for rounding is not below it.
+        -> that cosine [b], differentiable, and whether there is such a j, bool [b]. Margin None
+        means no lower bound. Of several equal cosines the first; a cosine that equals the positive
+        up to rounding is not below it.
         """
         with torch.no_grad():
-            place, found = self._search(margin)
-        return (self.anchors * self.candidates[place]).sum(1), found
+            index, exists = self._find_semi_hard(margin)
+        return (self.anchors * self.candidates[index]).sum(1), exists
 
-    def _search(self, margin: float | None) -> tuple[Tensor, Tensor]:
+    def _find_semi_hard(self, margin: float | None) -> tuple[Tensor, Tensor]:
         tie = TIE_ROUNDINGS * torch.finfo(self.anchors.dtype).eps
         top = self.positives - tie
         bottom = torch.full_like(top, -torch.inf) if margin is None else self.positives - margin
-        best, place = torch.full_like(top, -torch.inf), torch.zeros_like(self.own)
-        for a, c, tile in Rectangles(
+        best, index = torch.full_like(top, -torch.inf), torch.zeros_like(self.own)
+        for a, c, tile in Tiles(
             self.anchors, self.candidates, 1.0, self.own, tile_size(self.anchors)
         ):
-            chosen = (tile < top[a, None]) & (tile > bottom[a, None])
-            value, column = tile.masked_fill_(~chosen, -torch.inf).max(1)
+            semi_hard = (tile < top[a, None]) & (tile > bottom[a, None])
+            value, column = tile.masked_fill_(~semi_hard, -torch.inf).max(1)
             better = value > best[a]
             best[a] = value.where(better, best[a])
-            place[a] = (column + c.start).where(better, place[a])
-        return place, best > -torch.inf
+            index[a] = (column + c.start).where(better, index[a])
+        return index, best > -torch.inf
 
 
 def mean_over_view_pairs(
     views: Sequence[Tensor], ranks: Ranks, name: str, loss: Callable[[ViewPair], Tensor]
 ) -> Tensor:
-    """The mean of ``loss``, a number for each anchor, over the anchors of all ordered pairs."""
+    """The mean of ``loss``, one number for each anchor, over the anchors of all ordered pairs.
+
+    ``name`` is the objective that messages name. Raises InvalidValue for fewer than two views.
+    """
     check_two_views(views, name)
     batch = Gathered.of(views, ranks)
     with torch.autocast(batch.anchors.device.type, enabled=False):
@@ -107,18 +113,18 @@ def mean_over_view_pairs(
         anchors = batch.anchors.view(batch.views, -1, width)
         candidates = batch.candidates.view(batch.views, -1, width)
         per_anchor = [
-            loss(ViewPair(anchors[one], candidates[other], batch.local_slice))
-            for one, other in permutations(range(batch.views), 2)
+            loss(ViewPair(anchors[u], candidates[v], batch.local_slice))
+            for u, v in permutations(range(batch.views), 2)
         ]
         return share_of_mean(torch.cat(per_anchor), len(per_anchor) * batch.images, ranks)
 
 
 def check_choices(mining: Mining, reduction: Reduction) -> None:
-    """Raises UnknownName for a way of mining or of reducing that does not exist."""
+    """Raises UnknownName for an unknown ``mining`` or ``reduction``."""
     if mining not in (None, "semi-hard"):
-        raise UnknownName("way of mining negatives", str(mining), ("semi-hard", "None"))
+        raise UnknownName("`mining` of negatives", str(mining), ("semi-hard", "None"))
     if reduction not in ("mean", "sum"):
-        raise UnknownName("reduction over negatives", str(reduction), ("mean", "sum"))
+        raise UnknownName("`reduction` over negatives", str(reduction), ("mean", "sum"))
 
 
 class _SumOverNegatives(torch.autograd.Function):
@@ -135,7 +141,7 @@ class _SumOverNegatives(torch.autograd.Function):
         ctx.save_for_backward(anchors, candidates, shift, own)
         ctx.setting = (penalty, size)
         total = torch.zeros_like(shift)
-        for a, _, tile in Rectangles(anchors, candidates, 1.0, own, size):
+        for a, _, tile in Tiles(anchors, candidates, 1.0, own, size):
             total[a] += penalty.value(tile.add_(shift[a, None])).sum(1)
         return total
 
@@ -146,8 +152,8 @@ class _SumOverNegatives(torch.autograd.Function):
         penalty, size = ctx.setting
         to_anchors, to_candidates = torch.zeros_like(anchors), torch.zeros_like(candidates)
         to_shift = torch.zeros_like(shift)
-        for a, c, tile in Rectangles(anchors, candidates, 1.0, own, size):
-            slopes = penalty.slope(tile.add_(shift[a, None])).mul_(upstream[a, None])
+        for a, c, tile in Tiles(anchors, candidates, 1.0, own, size):
+            slopes = penalty.derivative(tile.add_(shift[a, None])).mul_(upstream[a, None])
             to_anchors[a].addmm_(slopes, candidates[c])
             to_candidates[c].addmm_(slopes.T, anchors[a])
             to_shift[a] += slopes.sum(1)

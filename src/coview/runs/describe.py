@@ -19,7 +19,7 @@ from coview.core.machine import cores, cpu_name, memory_bytes
 from coview.core.values import encode, fingerprint
 from coview.core.version import VERSION
 from coview.methods import Learner
-from coview.objectives.fusing import VARIABLE as FUSED_LOSS
+from coview.objectives.log_partition import FUSED_LOSS
 from coview.planning.plan import Plan
 from coview.recipes import Start
 from coview.runs.data import Images, RunData, without_download

@@ -1,4 +1,4 @@
-"""The contract of objectives of methods: set and pair objectives alike."""
+"""The contract of the objectives of methods, for set and for pair objectives."""
 
 from __future__ import annotations
 
@@ -18,80 +18,94 @@ IMAGES, WIDTH = 7, 6
 
 
 def check_objective(objective: Objective) -> None:
-    """Every check of OBJECTIVE_CHECKS; AssertionError names those that fail."""
+    """Run every check of OBJECTIVE_CHECKS; AssertionError names those that fail.
+
+    >>> from coview.methods import NTXent
+    >>> check_objective(NTXent(temperature=0.5))
+    """
     run_checks(OBJECTIVE_CHECKS, objective)
 
 
-def value(
+def compute_loss(
     objective: Objective, first: Tensor, second: Tensor, labels: Tensor | None = None
 ) -> Tensor:
-    """The objective on two views of the same images, with five negatives where it takes any."""
+    """The loss of two views of the same images, with five negatives if the objective takes any."""
     if labels is None:
         labels = torch.arange(len(first)) % 3
     if isinstance(objective, SetObjective):
         return objective([first, second], labels)
     negatives = None
     if objective.takes_negatives:
-        rows = rows_of(5, seed=9).to(first.dtype)
+        rows = random_rows(5, seed=9).to(first.dtype)
         negatives = Negatives(rows=rows, ids=torch.full((5,), -1))
     return objective(first, second, torch.arange(len(first)), negatives)
 
 
-def rows_of(count: int = IMAGES, *, seed: int = 0) -> Tensor:
+def random_rows(count: int = IMAGES, *, seed: int = 0) -> Tensor:
     """Random embeddings in float64."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, WIDTH, generator=generator, dtype=torch.float64)
 
 
-def pair() -> tuple[Tensor, Tensor]:
-    """Two views: related, not equal."""
-    first = rows_of()
-    return first, first + 0.5 * rows_of(seed=1)
+def two_views() -> tuple[Tensor, Tensor]:
+    """Two related views in float64."""
+    first = random_rows()
+    return first, first + 0.5 * random_rows(seed=1)
 
 
 def sees_directions(objective: Objective) -> bool:
-    """Whether embeddings count by their direction alone."""
+    """Whether the loss depends on the directions of the embeddings only."""
     return not isinstance(objective, SetObjective) or objective.scale_invariant
 
 
 def is_a_plain_value(objective: Objective) -> None:
-    """Hashable, and its JSON gives it back."""
+    """It is hashable, and decoding its JSON gives an equal value."""
     assert decode(encode(objective), known_values()) == objective
     assert hash(objective) == hash(decode(encode(objective), known_values()))
 
 
 def gives_one_finite_number(objective: Objective) -> None:
-    """A scalar."""
-    found = value(objective, *pair())
-    assert found.shape == ()
-    assert torch.isfinite(found)
+    """The loss is a finite scalar."""
+    loss = compute_loss(objective, *two_views())
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
 
 
 def agrees_with_finite_differences(objective: Objective) -> None:
     """gradcheck in float64, in both views."""
-    first, second = (rows.requires_grad_() for rows in pair())
-    torch.autograd.gradcheck(lambda a, b: value(objective, a, b), (first, second))
+    _gradcheck(objective, *two_views())
 
 
-def sees_no_length(objective: Objective) -> None:
-    """Rows scaled one by one give the same value."""
+def agrees_with_finite_differences_on_axes(objective: Objective) -> None:
+    """gradcheck in float64 where the rows of the first view are along the axes.
+
+    Their largest entry is their norm: a clamp of the norm hides its gradient.
+    """
+    first, second = two_views()
+    axes = torch.eye(WIDTH, dtype=first.dtype)[torch.arange(IMAGES) % WIDTH]
+    _gradcheck(objective, axes * first.sum(1, keepdim=True), second)
+
+
+def ignores_length(objective: Objective) -> None:
+    """Rows scaled one by one give the same loss."""
     if not sees_directions(objective):
         return
-    first, second = pair()
+    first, second = two_views()
     scales = torch.logspace(-3, 3, IMAGES, dtype=torch.float64)[:, None]
     torch.testing.assert_close(
-        value(objective, first * scales, second / scales), value(objective, first, second)
+        compute_loss(objective, first * scales, second / scales),
+        compute_loss(objective, first, second),
     )
 
 
-def sees_no_order(objective: Objective) -> None:
-    """The images in another order give the same value."""
-    first, second = pair()
+def ignores_order(objective: Objective) -> None:
+    """The images in another order give the same loss."""
+    first, second = two_views()
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(IMAGES) % 3
     torch.testing.assert_close(
-        value(objective, first[order], second[order], labels[order]),
-        value(objective, first, second, labels),
+        compute_loss(objective, first[order], second[order], labels[order]),
+        compute_loss(objective, first, second, labels),
     )
 
 
@@ -99,95 +113,102 @@ def prefers_views_that_agree(objective: Objective) -> None:
     """Equal views cost less than views of other images."""
     if not sees_directions(objective):
         return
-    first, _ = pair()
+    first, _ = two_views()
     alone = torch.arange(IMAGES)
-    assert value(objective, first, first, alone) < value(objective, first, first.roll(1, 0), alone)
+    assert compute_loss(objective, first, first, alone) < compute_loss(
+        objective, first, first.roll(1, 0), alone
+    )
 
 
 def gradient_is_across_the_row(objective: Objective) -> None:
-    """No component along the row, of which only the direction counts."""
+    """The gradient has no component along the row, because its length does not matter."""
     if not sees_directions(objective):
         return
-    first, second = pair()
+    first, second = two_views()
     first.requires_grad_()
-    value(objective, first, second).backward()  # type: ignore[no-untyped-call]
+    compute_loss(objective, first, second).backward()  # type: ignore[no-untyped-call]
     assert first.grad is not None
     along = (first.grad * first).sum(1)
     torch.testing.assert_close(along, torch.zeros_like(along), atol=1e-9, rtol=0)
 
 
-def equal_embeddings_cost_chance(objective: Objective) -> None:
-    """The value that the objective gives for chance is that of equal embeddings.
+def equal_embeddings_give_chance_level(objective: Objective) -> None:
+    """``chance_level`` is the loss of equal embeddings.
 
-    A pair objective without negatives is at its floor there, so that it is not asked.
+    Not checked for a pair objective without negatives: equal embeddings are its lower bound.
     """
     same = torch.ones(IMAGES, WIDTH, dtype=torch.float64)
     if isinstance(objective, SetObjective):
         expected = objective.chance_level(IMAGES, views=2) if objective.scale_invariant else None
     elif objective.takes_negatives:
         negatives = Negatives(rows=same[:5], ids=torch.full((5,), -1))
-        found = objective(same, same, torch.arange(IMAGES), negatives)
-        assert math.isclose(float(found), objective.chance_level(5), rel_tol=1e-9)
+        loss = objective(same, same, torch.arange(IMAGES), negatives)
+        assert math.isclose(float(loss), objective.chance_level(5), rel_tol=1e-9)
         return
     else:
         expected = None
     if expected is not None:
-        found = value(objective, same, same)
-        assert math.isclose(float(found), expected, rel_tol=1e-9), f"{float(found)}, not {expected}"
+        loss = compute_loss(objective, same, same)
+        assert math.isclose(float(loss), expected, rel_tol=1e-9), f"{float(loss)}, not {expected}"
 
 
 def zero_rows_are_finite(objective: Objective) -> None:
-    """Value and gradient."""
-    _finite(objective, torch.zeros(IMAGES, WIDTH), torch.zeros(IMAGES, WIDTH))
+    """Rows of zeros give a finite loss and gradient."""
+    _check_finite(objective, torch.zeros(IMAGES, WIDTH), torch.zeros(IMAGES, WIDTH))
 
 
 def huge_rows_are_finite(objective: Objective) -> None:
-    """Value and gradient, for entries near the end of float32; a row among ordinary ones."""
+    """Entries near the end of float32, in all rows or in one, give a finite loss and gradient."""
     if not sees_directions(objective):
         return
-    first, second = (rows.float() for rows in pair())
-    _finite(objective, first * 1e30, second * 1e30)
+    first, second = (rows.float() for rows in two_views())
+    _check_finite(objective, first * 1e30, second * 1e30)
     first[0] *= 1e30
-    _finite(objective, first, second)
+    _check_finite(objective, first, second)
 
 
 def identical_rows_are_finite(objective: Objective) -> None:
-    """Value and gradient where all images are alike."""
-    _finite(objective, torch.ones(IMAGES, WIDTH), torch.ones(IMAGES, WIDTH))
+    """Equal rows give a finite loss and gradient."""
+    _check_finite(objective, torch.ones(IMAGES, WIDTH), torch.ones(IMAGES, WIDTH))
 
 
 def one_class_is_finite(objective: Objective) -> None:
-    """Value and gradient where all labels are equal, and where all are unknown."""
+    """Equal labels, and unknown ones, give a finite loss and gradient."""
     for label in (0, -1):
-        first, second = (rows.float() for rows in pair())
-        _finite(objective, first, second, torch.full((IMAGES,), label))
+        first, second = (rows.float() for rows in two_views())
+        _check_finite(objective, first, second, torch.full((IMAGES,), label))
 
 
 def half_precision_is_near(objective: Objective) -> None:
-    """bf16 and fp16 embeddings give float32 values within 2 % of the exact ones."""
-    first, second = pair()
-    exact = value(objective, first, second)
+    """bf16 and fp16 embeddings give a float32 loss within 2 % of the exact one."""
+    first, second = two_views()
+    exact = compute_loss(objective, first, second)
     for dtype in (torch.bfloat16, torch.float16):
-        found = value(objective, first.to(dtype), second.to(dtype))
-        assert found.dtype == torch.float32, f"{found.dtype} for {dtype}"
-        torch.testing.assert_close(found.double(), exact, rtol=0.02, atol=0.02)
+        loss = compute_loss(objective, first.to(dtype), second.to(dtype))
+        assert loss.dtype == torch.float32, f"{loss.dtype} for {dtype}"
+        torch.testing.assert_close(loss.double(), exact, rtol=0.02, atol=0.02)
 
 
 def autocast_changes_nothing(objective: Objective) -> None:
-    """Inside autocast the arithmetic of the loss is float32 still."""
-    first, second = (rows.float() for rows in pair())
-    outside = value(objective, first, second)
+    """The loss is computed in float32 inside autocast too."""
+    first, second = (rows.float() for rows in two_views())
+    outside = compute_loss(objective, first, second)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(value(objective, first, second), outside)
+        torch.testing.assert_close(compute_loss(objective, first, second), outside)
 
 
-def _finite(
+def _gradcheck(objective: Objective, first: Tensor, second: Tensor) -> None:
+    views = (first.requires_grad_(), second.requires_grad_())
+    torch.autograd.gradcheck(lambda a, b: compute_loss(objective, a, b), views)
+
+
+def _check_finite(
     objective: Objective, first: Tensor, second: Tensor, labels: Tensor | None = None
 ) -> None:
     first, second = first.clone().requires_grad_(), second.clone().requires_grad_()
-    found = value(objective, first, second, labels)
-    found.backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(found), f"the value is {found.detach()}"
+    loss = compute_loss(objective, first, second, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss), f"the loss is {loss.detach()}"
     for rows in (first, second):
         assert rows.grad is None or bool(torch.isfinite(rows.grad).all())
 
@@ -196,11 +217,12 @@ OBJECTIVE_CHECKS: tuple[Callable[[Objective], None], ...] = (
     is_a_plain_value,
     gives_one_finite_number,
     agrees_with_finite_differences,
-    sees_no_length,
-    sees_no_order,
+    agrees_with_finite_differences_on_axes,
+    ignores_length,
+    ignores_order,
     prefers_views_that_agree,
     gradient_is_across_the_row,
-    equal_embeddings_cost_chance,
+    equal_embeddings_give_chance_level,
     zero_rows_are_finite,
     huge_rows_are_finite,
     identical_rows_are_finite,
