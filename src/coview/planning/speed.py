@@ -11,7 +11,7 @@ from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.recipes.build import build, precision_of
 from coview.training.precision import Precision
-from coview.training.step import memory_sentence
+from coview.training.step import memory_errors
 
 SMALLEST, ENOUGH_SECONDS, STEPS = 8, 0.4, 2
 
@@ -31,7 +31,7 @@ def views_per_second(recipe: Recipe, device: torch.device, *, most_images: int) 
     while True:
         images = max(2, min(images, recipe.batch_size, most_images))
         batch = precision.place(example_batch(recipe, images))
-        with memory_sentence(images, device):
+        with memory_errors(images, device):
             seconds = min(_step(learner, batch, precision) for _ in range(STEPS))
         rate = images * len(batch.views) / seconds
         if seconds > ENOUGH_SECONDS or images in (recipe.batch_size, most_images):
