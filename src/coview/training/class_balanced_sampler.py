@@ -40,7 +40,7 @@ class ClassBalancedSampler:
     >>> labels = np.repeat(np.arange(3), 4)
     >>> sampler = ClassBalancedSampler(np.arange(12), labels, classes=2, images=2, seed=0)
     >>> labels[sampler.rows(0)[:4]]
-    array([1, 2, 1, 2])
+    array([0, 1, 0, 1])
     """
 
     def __init__(self, ids: Rows, labels: Rows, *, classes: int, images: int, seed: int) -> None:

@@ -67,6 +67,10 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
 
     An error in one process ends all. Raises ProcessLost where another process has ended; where
     this one cannot notice (it computes, or waits for a GPU), its heartbeat ends it within 25 s.
+
+    >>> with init_distributed(torch.device("cpu")) as ranks:
+    ...     ranks.is_main
+    True
     """
     if world_of_torchrun() == 1:
         yield SINGLE_PROCESS
@@ -135,7 +139,11 @@ def silent(*, unless: bool) -> Iterator[None]:
 
 
 def agreed_reason(reason: str, ranks: Ranks) -> str:
-    """The reason to stop, the same on all ranks: the first that is not ""; else ""."""
+    """The reason to stop, the same on all ranks: the first that is not ""; else "".
+
+    >>> agreed_reason("stopped by Ctrl-C", SINGLE_PROCESS)
+    'stopped by Ctrl-C'
+    """
     if not ranks.any(bool(reason)):
         return ""
     return next(text for text in ranks.gather_strings(reason) if text)

@@ -21,6 +21,11 @@ class MetricsLog:
     reports the same steps. Opening the log at ``step`` drops the lines of later steps, which the
     resumed run writes again; ``step`` 0 drops all lines. ``chance_level`` is the loss of a network
     that has learned nothing. ``path`` None writes nothing (a process that is not rank 0).
+
+    >>> log = MetricsLog(None, chance_level=6.931)
+    >>> _ = log.write("step", 10, loss=5.1034, seconds=2.0)
+    >>> log.note()
+    'loss 5.103 (chance 6.931)'
     """
 
     def __init__(

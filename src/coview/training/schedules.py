@@ -20,6 +20,9 @@ class ScheduleSpec:
 
     Range: warmup_epochs >= 0, fractions allowed; final in [0, 1], with "cosine" only.
     Raises InvalidValue or UnknownName.
+
+    >>> ScheduleSpec(warmup_epochs=1).rates(1.0, total_steps=4, steps_per_epoch=2).tolist()
+    [0.0, 0.5, 1.0, 0.5]
     """
 
     kind: Literal["cosine", "constant"] = "cosine"

@@ -19,7 +19,12 @@ STEP_COUNT = "step"  # of AdamW: a scalar on its parameter's device
 
 
 def collect(task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """ "task/<name>" for parameters and buffers, "optimizer/<parameter>/<moment>" for moments."""
+    """ "task/<name>" for parameters and buffers, "optimizer/<parameter>/<moment>" for moments.
+
+    >>> layer = torch.nn.Linear(2, 1, bias=False)
+    >>> sorted(collect(layer, torch.optim.SGD(layer.parameters())))
+    ['task/weight']
+    """
     state = {TASK + name: tensor for name, tensor in task.state_dict().items()}
     for name, parameter in task.named_parameters():
         for moment, value in optimizer.state.get(parameter, {}).items():
