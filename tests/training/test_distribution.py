@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from coview.core.errors import InvalidValue
+from coview.core.machine import TORCHRUN_VARIABLES
 from coview.core.ranks import SINGLE_PROCESS
 from coview.training import distribution, heartbeat
 from coview.training.distribution import (
     agreed_reason,
     assert_replicas_equal,
-    average_gradients,
-    buckets,
     init_distributed,
     local_device,
 )
 from coview.training.heartbeat import Heartbeat
+from coview.training.step import average_gradients, buckets
 from processes import together
 
 
@@ -68,17 +69,17 @@ def check_parameter_without_a_gradient_on_some_or_all_ranks(ranks):
 
 def check_one_reduction_takes_all_small_gradients(ranks):
     mine, calls = with_gradients(ranks.rank), []
-    original = distribution.dist.all_reduce
+    original = dist.all_reduce
 
     def counted(tensor, **options):
         calls.append(tensor.dtype)
         return original(tensor, **options)
 
-    distribution.dist.all_reduce = counted
+    dist.all_reduce = counted
     try:
         average_gradients(mine.parameters(), ranks)
     finally:
-        distribution.dist.all_reduce = original
+        dist.all_reduce = original
     assert calls == [torch.int64, torch.float32]  # who has gradients; the gradients
 
 
@@ -122,7 +123,7 @@ def test_processes(check, faults):
     assert "\n".join(faults[check.__name__]).strip() == ""
 
 
-def test_alone_changes_nothing():
+def test_single_process_changes_nothing():
     mine = with_gradients(0)
     before = copy.deepcopy([parameter.grad for parameter in mine.parameters()])
     average_gradients(mine.parameters(), SINGLE_PROCESS)
@@ -139,7 +140,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
 
 
 def test_half_an_environment_of_torchrun_is_refused(monkeypatch):
-    for name in distribution.VARIABLES:
+    for name in TORCHRUN_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
@@ -181,16 +182,16 @@ class Store:
         self.words.setdefault(key, value)
 
 
-def beating(store, *ranks, world=3, max_skipped_steps=0.5):
+def beating(store, *ranks, world=3, timeout=0.5):
     said = {rank: [] for rank in ranks}
     found = [
         Heartbeat(
             store,
             rank,
             world,
-            every=0.05,
-            max_skipped_steps=max_skipped_steps,
-            leave=said[rank].append,
+            interval=0.05,
+            timeout=timeout,
+            exit_now=said[rank].append,
         )
         for rank in ranks
     ]
@@ -203,7 +204,7 @@ def test_heartbeats_of_the_living_disturb_nobody():
     found, said = beating(Store(), 0, 1, 2)
     time.sleep(1)
     for one in found:
-        one.part()
+        one.shutdown()
         one.stop()
     assert said == {0: [], 1: [], 2: []}
 
@@ -216,15 +217,15 @@ def test_process_that_is_not_heard_of_ends_all_and_is_named_once():
     sentences = [*said[0], *said[2]]
     assert len(sentences) == 2
     assert sorted(sentences)[0] == ""
-    assert "Process 1 has given no sign" in max(sentences)
+    assert "Process 1 has not responded" in max(sentences)
     assert said[1] == []
 
 
 def test_error_that_one_process_tells_ends_the_others_at_once():
-    found, said = beating(Store(), 0, 1, 2, max_skipped_steps=60)
-    found[2].part()
-    found[2].tell("Process 2 has ended: no space left")
-    found[0].tell("Process 0 has ended: connection closed")
+    found, said = beating(Store(), 0, 1, 2, timeout=60)
+    found[2].shutdown()
+    found[2].report_failure("Process 2 has ended: no space left")
+    found[0].report_failure("Process 0 has ended: connection closed")
     time.sleep(0.5)
     assert said[2] == []
     assert "Process 2 has ended: no space left" in max(*said[0], *said[1])
@@ -232,18 +233,16 @@ def test_error_that_one_process_tells_ends_the_others_at_once():
 
 
 def test_silence_ends_a_run_within_30_seconds():
-    assert (
-        heartbeat.MAX_SKIPPED_STEPS + 2 * heartbeat.EVERY < 28
-    )  # the rest is for torchrun to notice
+    assert heartbeat.TIMEOUT + 2 * heartbeat.INTERVAL < 28  # the rest is for torchrun to notice
 
 
 def test_store_that_is_gone_ends_the_process():
     store = Store()
-    _, said = beating(store, 0, max_skipped_steps=60)
+    _, said = beating(store, 0, timeout=60)
     store.gone = True
     time.sleep(0.5)
     (sentence,) = said[0]
-    assert "met at is gone" in sentence
+    assert "holds the shared store has ended" in sentence
 
 
 # From here on: torchrun.
@@ -254,7 +253,7 @@ from pathlib import Path
 import torch
 from coview.core.errors import CoviewError
 from coview.training import StopSignals, distribution
-from coview.training.distribution import agreed_reason, joined
+from coview.training.distribution import agreed_reason, init_distributed
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 me = os.environ["RANK"]
@@ -263,9 +262,7 @@ me = os.environ["RANK"]
 
 
 def environment():
-    known = {
-        name: value for name, value in os.environ.items() if name not in distribution.VARIABLES
-    }
+    known = {name: value for name, value in os.environ.items() if name not in TORCHRUN_VARIABLES}
     source = str(Path(distribution.__file__).parents[2])
     return {**known, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
 
@@ -298,7 +295,7 @@ def test_torchrun_processes_meet_agree_and_only_the_first_prints(tmp_path):
     process = start(
         tmp_path,
         """
-        with joined(torch.device("cpu")) as ranks:
+        with init_distributed(torch.device("cpu")) as ranks:
             print(f"hello from {ranks.rank} of {ranks.world}")
             total = ranks.all_reduce_sum(torch.tensor(ranks.rank + 1.0))
             (folder / f"total.{me}").write_text(str(float(total)))
@@ -316,7 +313,7 @@ def test_torchrun_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
     process = start(
         tmp_path,
         """
-        with joined(torch.device("cpu")) as ranks, StopSignals() as stop:
+        with init_distributed(torch.device("cpu")) as ranks, StopSignals() as stop:
             for step in range(10_000):
                 ranks.all_reduce_sum(torch.ones(1000))
                 (folder / f"going.{me}").touch()
@@ -339,7 +336,7 @@ def test_torchrun_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
 EXCHANGING = """
     stop = StopSignals().__enter__()
     try:
-        with joined(torch.device("cpu")) as ranks:
+        with init_distributed(torch.device("cpu")) as ranks:
             while True:
                 ranks.all_reduce_sum(torch.ones(1000))
                 (folder / f"going.{me}").touch()
@@ -380,13 +377,13 @@ def pair(folder, body):
     ]  # fmt: skip
 
 
-def test_process_that_hears_nothing_leaves_when_the_other_is_killed(tmp_path):
+def test_process_that_hears_nothing_exits_when_the_other_is_killed(tmp_path):
     first, second = pair(
         tmp_path,
         """
         Beat = distribution.Heartbeat
-        distribution.Heartbeat = functools.partial(Beat, every=0.2, patience=3.0)
-        with joined(torch.device("cpu")) as ranks:
+        distribution.Heartbeat = functools.partial(Beat, interval=0.2, timeout=3.0)
+        with init_distributed(torch.device("cpu")) as ranks:
             (folder / f"going.{me}").touch()
             time.sleep(600)  # as one that waits for a GPU
         """,
@@ -399,14 +396,14 @@ def test_process_that_hears_nothing_leaves_when_the_other_is_killed(tmp_path):
     second.communicate()
     assert time.monotonic() - killed < 10
     assert first.returncode == 1
-    assert "Process 1 has given no sign for 3 s" in errors
+    assert "Process 1 has not responded for 3 s" in errors
 
 
 def test_error_of_one_process_ends_the_other_and_is_told(tmp_path):
     first, second = pair(
         tmp_path,
         """
-        with joined(torch.device("cpu")) as ranks:
+        with init_distributed(torch.device("cpu")) as ranks:
             if ranks.rank == 1:
                 raise CoviewError("Image 7 cannot be read.")
             time.sleep(600)

@@ -40,17 +40,17 @@ def no_threads_left():
 @pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("start", [0, 6, 12, 13])
-def test_feed_is_the_same_with_any_number_of_workers(workers, start):
+def test_loader_is_the_same_with_any_number_of_workers(workers, start):
     assert seen(loader(workers=workers, start_step=start)) == seen(loader(start_step=start))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_feed_started_later_goes_on_as_if_never_stopped(workers):
+def test_loader_started_later_goes_on_as_if_never_stopped(workers):
     whole = seen(loader())
     assert whole == seen(loader(total_steps=7)) + seen(loader(start_step=7, workers=workers))
 
 
-def test_feed_epoch_is_the_keyed_permutation_without_its_rest():
+def test_loader_epoch_is_the_keyed_permutation_without_its_rest():
     batches = list(loader(total_steps=10))
     for epoch in (0, 1):
         rows = [int(r) for b in batches if b.epoch == epoch for r in b.views[0].flatten()]
@@ -59,7 +59,7 @@ def test_feed_epoch_is_the_keyed_permutation_without_its_rest():
     assert [b.epoch for b in batches] == [0] * 5 + [1] * 5
 
 
-def test_feed_ids_and_labels_are_those_of_the_rows():
+def test_loader_ids_and_labels_are_those_of_the_rows():
     labels = np.arange(23, dtype=np.int64) * 2
     for batch in loader(labels=labels, workers=2):
         rows = batch.views[0].flatten().long()
@@ -67,13 +67,13 @@ def test_feed_ids_and_labels_are_those_of_the_rows():
         assert batch.labels.tolist() == labels[rows].tolist()
 
 
-def test_feed_without_labels_has_none():
+def test_loader_without_labels_has_none():
     assert next(iter(loader())).labels is None
 
 
 @pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_feed_error_names_the_rows_at_its_own_step(workers):
+def test_loader_error_names_the_rows_at_its_own_step(workers):
     whole = list(loader())
     bad = int(whole[8].views[0][0])
 
@@ -92,7 +92,7 @@ def test_feed_error_names_the_rows_at_its_own_step(workers):
 
 
 @pytest.mark.usefixtures("no_threads_left")
-def test_feed_error_comes_after_the_batches_before_it():
+def test_loader_error_comes_after_the_batches_before_it():
     def failing(rows, ids, epoch):
         if epoch == 1:
             raise ValueError("late")
@@ -106,14 +106,14 @@ def test_feed_error_comes_after_the_batches_before_it():
 
 
 @pytest.mark.usefixtures("no_threads_left")
-def test_feed_closed_early_stops_its_threads():
+def test_loader_closed_early_stops_its_threads():
     batches = iter(loader(workers=3, total_steps=10_000))
     next(batches)
     assert any(t.name.startswith("coview-loader") for t in threading.enumerate())
     batches.close()
 
 
-def test_feed_renders_ahead_but_no_more_than_its_bound():
+def test_loader_renders_ahead_but_no_more_than_its_bound():
     started = []
 
     def counting(rows, ids, epoch):
@@ -127,7 +127,7 @@ def test_feed_renders_ahead_but_no_more_than_its_bound():
     batches.close()
 
 
-def test_feed_without_workers_renders_in_the_callers_thread():
+def test_loader_without_workers_renders_in_the_callers_thread():
     threads = []
 
     def noting(rows, ids, epoch):
@@ -138,7 +138,7 @@ def test_feed_without_workers_renders_in_the_callers_thread():
     assert threads == [threading.current_thread()] * 3
 
 
-def test_feed_measures_the_time_it_kept_the_caller_waiting():
+def test_loader_measures_the_time_it_kept_the_caller_waiting():
     def slow(rows, ids, epoch):
         time.sleep(0.02)
         return render(rows, ids, epoch)
@@ -153,12 +153,12 @@ def test_feed_measures_the_time_it_kept_the_caller_waiting():
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 24}, {"batch_size": 0}, {"workers": -1}])
-def test_feed_that_cannot_be_is_refused(wrong):
+def test_loader_that_cannot_be_is_refused(wrong):
     with pytest.raises(InvalidValue):
         loader(**wrong)
 
 
-def test_feed_labels_of_another_length_are_refused():
+def test_loader_labels_of_another_length_are_refused():
     with pytest.raises(InvalidValue, match="2 labels for 23 images"):
         loader(labels=np.zeros(2, dtype=np.int64))
 
@@ -169,7 +169,7 @@ def of_world(world, **changes):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("world", [2, 3, 4])
-def test_feed_of_several_ranks_gives_the_batch_of_one_in_parts(world, workers):
+def test_loader_of_several_ranks_gives_the_batch_of_one_in_parts(world, workers):
     labels = np.arange(23, dtype=np.int64) * 2
     whole = list(loader(labels=labels, workers=workers))
     parts = of_world(world, labels=labels, workers=workers)
@@ -184,7 +184,7 @@ def test_feed_of_several_ranks_gives_the_batch_of_one_in_parts(world, workers):
     assert {batch.sizes for batch in whole} == {()}
 
 
-def test_feed_goes_on_with_another_number_of_ranks_as_if_never_stopped():
+def test_loader_goes_on_with_another_number_of_ranks_as_if_never_stopped():
     def init_distributed(parts):
         return [
             (step[0].step, torch.cat([part.views[0].flatten() for part in step]).tolist())
@@ -199,7 +199,7 @@ def test_feed_goes_on_with_another_number_of_ranks_as_if_never_stopped():
     ]
 
 
-def test_feed_rank_renders_its_own_images_only():
+def test_loader_rank_renders_its_own_images_only():
     seen_rows = []
 
     def noting(rows, ids, epoch):
@@ -216,8 +216,8 @@ def test_shares_differ_by_at_most_one_and_the_first_are_larger():
     assert shares(4, 4) == (1, 1, 1, 1)
 
 
-def test_feed_batch_smaller_than_the_world_is_refused():
-    with pytest.raises(InvalidValue, match="4 images cannot be shared by 5 processes"):
+def test_loader_batch_smaller_than_the_world_is_refused():
+    with pytest.raises(InvalidValue, match="`batch_size` is 4; 5 processes need at least 5"):
         loader(ranks=Ranks(rank=0, world=5))
 
 

@@ -158,7 +158,7 @@ def test_loop_saves_less_often_where_a_save_is_slow(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fault", ["nan loss", "inf gradient"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
-def test_loop_refused_step_has_never_been(tmp_path, fault, optimizer):
+def test_loop_skipped_step_changes_nothing(tmp_path, fault, optimizer):
     """Parameters, buffers and moments of a run with a bad step, and of one without that batch."""
     task, skipping = Line({6: fault}), Line()
     states = []
@@ -175,13 +175,13 @@ def test_loop_refused_step_has_never_been(tmp_path, fault, optimizer):
             same = before.keys() == after.keys() and all(
                 torch.equal(before[name], after[name]) for name in before
             )
-            assert step.accepted is not same
+            assert step.skipped is same
         states.append(collect(learner, rule))
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert task.accepted == 11
 
 
-def test_loop_refused_step_of_a_real_learner_is_invisible():
+def test_loop_skipped_step_of_a_real_learner_is_invisible():
     learner, batches, settings = tiny_run.build("nowhere-at-all")
     rule = settings["optimizer"]
     for batch in batches:
@@ -189,12 +189,12 @@ def test_loop_refused_step_of_a_real_learner_is_invisible():
             before = collect(learner, rule)
             batch.views[0][0, 0, 0, 0] = float("nan")
             step = train_step(learner, batch, rule, 0.1, settings["precision"])
-            assert not step.accepted
-            assert step.fault.startswith("the loss NTXent is nan")
+            assert step.skipped
+            assert step.reason.startswith("the loss NTXent is nan")
             after = collect(learner, rule)
             assert all(torch.equal(before[name], after[name]) for name in before)
             return
-        assert train_step(learner, batch, rule, 0.1, settings["precision"]).accepted
+        assert not train_step(learner, batch, rule, 0.1, settings["precision"]).skipped
 
 
 class Waits(TorchDispatchMode):
@@ -216,27 +216,27 @@ def test_loop_step_waits_for_the_device_once(tmp_path, optimizer):
     assert waits.count == 1
 
 
-def test_loop_records_the_images_of_a_refused_step(tmp_path):
+def test_loop_records_the_images_of_a_skipped_step(tmp_path):
     _, rows, _ = run(tmp_path, Line({3: "nan loss", 8: "inf gradient"}))
-    refused = kinds(rows, "skipped")
+    skipped = kinds(rows, "skipped")
     expected = {batch.step: batch.ids.tolist() for batch in loader()}
-    assert [(row["step"], row["ids"]) for row in refused] == [(4, expected[3]), (9, expected[8])]
-    assert refused[0]["reason"] == "the loss error is nan"
-    assert refused[1]["reason"] == "the gradient norm is inf"
+    assert [(row["step"], row["ids"]) for row in skipped] == [(4, expected[3]), (9, expected[8])]
+    assert skipped[0]["reason"] == "the loss error is nan"
+    assert skipped[1]["reason"] == "the gradient norm is inf"
     assert [row["step"] for row in kinds(rows, "step")] == [8, 12]  # step 4 had nothing to report
 
 
-def test_loop_stops_after_refused_steps_in_a_row(tmp_path):
+def test_loop_stops_after_skipped_steps_in_a_row(tmp_path):
     task = Line(dict.fromkeys(range(5, 12), "nan loss"))
     outcome, rows, saved = run(tmp_path, task, max_skipped_steps=3)
     assert (outcome.step, outcome.stopped) == (8, True)
     assert outcome.diverged
-    assert "3 steps in a row were refused" in outcome.reason
+    assert "3 steps in a row were skipped" in outcome.reason
     assert saved == [8]
     assert kinds(rows, "event")[0]["text"] == outcome.reason
 
 
-def test_loop_refused_steps_apart_do_not_stop_it(tmp_path):
+def test_loop_skipped_steps_apart_do_not_stop_it(tmp_path):
     outcome, _, _ = run(
         tmp_path, Line(dict.fromkeys((2, 4, 6, 8), "nan loss")), max_skipped_steps=2
     )
@@ -282,7 +282,7 @@ def test_loop_never_ends_as_if_saved_where_the_disk_refuses(tmp_path, stop):
 
 @pytest.mark.parametrize("fault", ["memory", "host memory"])
 def test_loop_batch_that_does_not_fit_is_one_sentence(tmp_path, fault):
-    with pytest.raises(InvalidValue, match=r"4 images does not fit .* give --batch 2"):
+    with pytest.raises(InvalidValue, match=r"4 images does not fit .* set `batch_size` to 2"):
         run(tmp_path, Line({1: fault}))
 
 

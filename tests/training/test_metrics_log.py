@@ -16,22 +16,22 @@ def step_row(metrics_log, step, loss=5.0):
     return metrics_log.write("step", step, loss=loss, seconds=step / 2)
 
 
-def test_telemetry_line_is_what_was_written(tmp_path):
+def test_metrics_log_line_is_what_was_written(tmp_path):
     metrics_log = record(tmp_path)
-    row = metrics_log.write("knn", 98, epoch=1, k=10, accuracy=0.41, tap="h")
+    row = metrics_log.write("knn", 98, epoch=1, k=10, accuracy=0.41, layer="h")
     assert read_lines(tmp_path / "metrics.jsonl") == [row]
-    expected = {"kind": "knn", "step": 98, "epoch": 1, "k": 10, "accuracy": 0.41, "tap": "h"}
+    expected = {"kind": "knn", "step": 98, "epoch": 1, "k": 10, "accuracy": 0.41, "layer": "h"}
     assert row == expected
 
 
-def test_telemetry_numbers_that_are_not_finite_become_null(tmp_path):
+def test_metrics_log_numbers_that_are_not_finite_become_null(tmp_path):
     figures = {"rank": float("inf"), "parts": [1.0, float("nan")]}
     record(tmp_path).write("health", 0, figures=figures)
     (row,) = read_lines(tmp_path / "metrics.jsonl")
     assert row["figures"] == {"rank": None, "parts": [1.0, None]}
 
 
-def test_telemetry_opened_at_a_step_drops_later_lines(tmp_path):
+def test_metrics_log_opened_at_a_step_drops_later_lines(tmp_path):
     metrics_log = record(tmp_path)
     metrics_log.write("health", 0, epoch=0)
     for step in (10, 20, 30):
@@ -43,14 +43,14 @@ def test_telemetry_opened_at_a_step_drops_later_lines(tmp_path):
     assert again.seconds == 10.0
 
 
-def test_telemetry_of_a_run_that_begins_anew_is_empty(tmp_path):
+def test_metrics_log_of_a_run_that_begins_anew_is_empty(tmp_path):
     """A run killed before its first checkpoint writes its untrained figures again."""
     record(tmp_path).write("health", 0, epoch=0)
     record(tmp_path)
     assert read_lines(tmp_path / "metrics.jsonl") == []
 
 
-def test_telemetry_line_cut_off_by_a_crash_is_dropped(tmp_path):
+def test_metrics_log_line_cut_off_by_a_crash_is_dropped(tmp_path):
     metrics_log = record(tmp_path)
     step_row(metrics_log, 10)
     step_row(metrics_log, 20)
@@ -61,16 +61,16 @@ def test_telemetry_line_cut_off_by_a_crash_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(("step", "due"), [(1, False), (9, False), (10, True), (11, False)])
-def test_telemetry_is_due_every_so_many_steps_of_the_run(tmp_path, step, due):
+def test_metrics_log_is_due_every_so_many_steps_of_the_run(tmp_path, step, due):
     assert record(tmp_path, step=7).due(step) is due
 
 
-def test_telemetry_interval_of_zero_is_refused(tmp_path):
+def test_metrics_log_interval_of_zero_is_refused(tmp_path):
     with pytest.raises(InvalidValue):
         record(tmp_path, every=0)
 
 
-def test_telemetry_note_grows_with_what_is_known(tmp_path):
+def test_metrics_log_note_grows_with_what_is_known(tmp_path):
     metrics_log = record(tmp_path)
     assert metrics_log.note() == ""
     step_row(metrics_log, 10, loss=5.1034)
@@ -80,7 +80,7 @@ def test_telemetry_note_grows_with_what_is_known(tmp_path):
     assert record(tmp_path, step=10).note() == metrics_log.note()
 
 
-def test_telemetry_on_a_full_disk_catches_up_when_there_is_room(tmp_path, monkeypatch, capsys):
+def test_metrics_log_on_a_full_disk_catches_up_when_there_is_room(tmp_path, monkeypatch, capsys):
     metrics_log = record(tmp_path)
     step_row(metrics_log, 10)
 
@@ -96,7 +96,7 @@ def test_telemetry_on_a_full_disk_catches_up_when_there_is_room(tmp_path, monkey
     assert [row["step"] for row in read_lines(tmp_path / "metrics.jsonl")] == [10, 20, 30, 40]
 
 
-def test_telemetry_truncation_is_atomic(tmp_path, monkeypatch):
+def test_metrics_log_truncation_is_atomic(tmp_path, monkeypatch):
     metrics_log = record(tmp_path)
     for step in (10, 20):
         step_row(metrics_log, step)

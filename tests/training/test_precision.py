@@ -98,7 +98,7 @@ def test_precision_auto_is_float32_where_a_cpu_would_stride_over_one_pixel_in_bf
 
 
 def test_precision_bf16_over_one_pixel_is_refused_on_a_cpu_alone():
-    with pytest.raises(InvalidValue, match=r"--precision bf16.*single pixel"):
+    with pytest.raises(InvalidValue, match=r"`precision` is bf16.*single input pixel"):
         choose_precision("bf16", CPU, network=strided(3), sizes=(2,))
     assert choose_precision("bf16", torch.device("cuda"), network=strided(3), sizes=(2,))
 

@@ -133,7 +133,7 @@ def test_resume_after_sigterm_to_a_process_of_its_own(tmp_path):
     process.send_signal(signal.SIGTERM)
     said, complaint = process.communicate(timeout=300)
     assert process.returncode == 0, complaint
-    assert "state is saved" in complaint
+    assert "after this step and saving" in complaint
     step = Checkpoints(tmp_path / "stopped" / "checkpoints").load_latest().step
     assert said.split()[-2:] == ["stopped", str(step)]
     assert 10 <= step < 400

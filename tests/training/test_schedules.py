@@ -46,7 +46,7 @@ def test_schedule_constant_stays_at_the_peak_after_the_warm_up():
 
 
 def test_schedule_warm_up_longer_than_the_run_is_refused():
-    with pytest.raises(InvalidValue, match="warm-up of 10 epochs"):
+    with pytest.raises(InvalidValue, match=r"`warmup_epochs` is 10 \(50 steps\)"):
         ScheduleSpec().rates(1.0, total_steps=50, steps_per_epoch=5)
 
 

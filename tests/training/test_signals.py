@@ -31,7 +31,7 @@ def test_signal_only_sets_the_flag(number, words, capfd):
         assert signals() == ""
         os.kill(os.getpid(), number)
         assert signals() == words
-    assert "the state is saved" in capfd.readouterr().err
+    assert "after this step and saving" in capfd.readouterr().err
 
 
 def test_signal_handlers_are_put_back():
@@ -64,4 +64,4 @@ def test_signal_twice_leaves_at_once():
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "checkpoint from before is intact" in complaint
+    assert "last checkpoint is intact" in complaint

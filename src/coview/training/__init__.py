@@ -1,6 +1,6 @@
-"""The step, optimizers, schedules, precision, distribution, checkpoints, health.
+"""The training step and loop, optimizers, schedules, precision, distribution, checkpoints.
 
-Knows no method by name.
+Everything that trains is a :class:`Task`; no method is known here.
 """
 
 from coview.training.checkpoints import Checkpoint, Checkpoints
@@ -8,12 +8,11 @@ from coview.training.class_balanced_sampler import ClassBalancedSampler
 from coview.training.distribution import (
     agreed_reason,
     assert_replicas_equal,
-    average_gradients,
     init_distributed,
     local_device,
 )
 from coview.training.lars import LARS
-from coview.training.loader import BatchLoader, Order, RandomSampler
+from coview.training.loader import BatchLoader, RandomSampler, Sampler
 from coview.training.loop import Outcome, train
 from coview.training.metrics_log import MetricsLog
 from coview.training.optimizers import OptimizerSpec
@@ -21,7 +20,7 @@ from coview.training.precision import Precision, choose_device, choose_precision
 from coview.training.schedules import ScheduleSpec, steps_per_epoch, warmup_cosine
 from coview.training.signals import StopSignals
 from coview.training.state import collect, restore
-from coview.training.step import Step, train_step
+from coview.training.step import Step, average_gradients, train_step
 from coview.training.task import Task
 
 __all__ = [
@@ -32,10 +31,10 @@ __all__ = [
     "ClassBalancedSampler",
     "MetricsLog",
     "OptimizerSpec",
-    "Order",
     "Outcome",
     "Precision",
     "RandomSampler",
+    "Sampler",
     "ScheduleSpec",
     "Step",
     "StopSignals",

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and that say so when a bit of them has changed.
+"""Atomic checkpoints with a hash per tensor.
 
 A checkpoint of step 40 is a folder:
 
@@ -8,9 +8,9 @@ A checkpoint of step 40 is a folder:
                            of each file
       END                  the hash of manifest.json, written last
 
-It is written under a temporary name, made durable, and renamed into place; old ones are renamed
-away, durably, before anything in them is deleted. So whatever instant the process, or the power,
-ends at, every folder that is called step-* is complete, and the last one before is still there.
+It is written under a temporary name, synced, and renamed. An old checkpoint is renamed, and the
+rename synced, before its files are deleted. After a crash or power failure at any moment every
+folder called step-* is therefore complete, and the previous checkpoint still exists.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from coview.core.errors import CoviewError, DamagedFile
 from coview.core.files import digest, storage_errors, sync_folder
 
 SCHEMA = 1
-KEPT = 2
+KEEP = 2  # checkpoints
 STATE, MANIFEST, END = "state.safetensors", "manifest.json", "END"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """The state after ``step`` steps, and a sentence for each later one that was damaged."""
+    """The state after ``step`` steps, and a sentence for each later checkpoint that is damaged."""
 
     step: int
     tensors: dict[str, Tensor]
@@ -45,44 +45,51 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints in one folder, of which the last two are kept."""
+    """The checkpoints in one folder; the last two are kept.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoints = Checkpoints(folder)
+    ...     _ = checkpoints.save(40, {"weight": torch.ones(2)}, {"note": "example"})
+    ...     checkpoints.load_latest().tensors
+    {'weight': tensor([1., 1.])}
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints in the folder, damaged ones included, in order."""
-        found = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
-        return sorted(int(step) for step in found if step.isdecimal())
+        names = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of a step is."""
+        """The folder of the checkpoint of ``step``."""
         return self.folder / f"step-{step:08d}"
 
     def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
-        """Write the state after ``step`` steps and let go of all but the last two.
+        """Write the state after ``step`` steps and delete all but the last two checkpoints.
 
-        ``meta`` is a JSON object. A sound checkpoint of that step is left as it is. Those of
-        later steps, which a run that came back to here could not read, are let go of. Raises
-        StorageError, after which the checkpoints from before are still there.
+        ``meta`` is a JSON object. An intact checkpoint of that step is not rewritten. Checkpoints
+        of later steps are deleted: a run that resumed from here could not read them. Raises
+        StorageError, which leaves the previous checkpoints intact.
         """
         path = self.path(step)
         with storage_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            if not self._is_sound(step):
+            if not self._is_intact(step):
                 self._discard([path] if path.exists() else [])
                 self._write(path, step, tensors, meta)
             steps = self.steps()
-            kept = [s for s in steps if s <= step][-KEPT:]
-            self._discard([self.path(s) for s in steps if s not in kept])
+            keep = [s for s in steps if s <= step][-KEEP:]
+            self._discard([self.path(s) for s in steps if s not in keep])
         return path
 
     def load_latest(self) -> Checkpoint | None:
-        """The newest checkpoint all of whose hashes are right; None where there is none at all.
+        """The newest checkpoint with correct hashes; None where there is no checkpoint.
 
-        ``Checkpoint.damaged`` names the newer ones that were passed over. Raises DamagedFile where
-        there are checkpoints and all are damaged.
+        ``Checkpoint.damaged`` describes the newer ones. Raises DamagedFile where all are damaged.
         """
         damaged: list[str] = []
         for step in reversed(self.steps()):
@@ -95,11 +102,11 @@ class Checkpoints:
         if damaged:
             raise DamagedFile(
                 f"No checkpoint in {self.folder} can be used: {' '.join(damaged)} "
-                "Restore one from a copy, or start the run anew."
+                "Restore one from a copy, or start a new run."
             )
         return None
 
-    def _is_sound(self, step: int) -> bool:
+    def _is_intact(self, step: int) -> bool:
         try:
             read(self.path(step), step)
         except DamagedFile:
@@ -135,7 +142,7 @@ class Checkpoints:
             raise
 
     def _discard(self, paths: list[Path]) -> None:
-        """Delete folders so that no crash leaves one half deleted under its own name."""
+        """Delete folders; after a crash none is half deleted under its own name."""
         trash = [path.rename(path.with_name(f".trash-{path.name}")) for path in paths]
         if trash:
             sync_folder(self.folder)
@@ -143,14 +150,14 @@ class Checkpoints:
             shutil.rmtree(path)
 
     def _sweep(self) -> None:
-        """Delete what a crash has left of unfinished writes and deletions."""
+        """Delete the temporary folders of an interrupted write or deletion."""
         for pattern in (".step-*.tmp", ".trash-*"):
             for path in self.folder.glob(pattern):
                 shutil.rmtree(path)
 
 
 def read(path: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and meta of one checkpoint. Raises DamagedFile for whatever is wrong with it."""
+    """The tensors and meta of one checkpoint. Raises DamagedFile for any defect."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -185,7 +192,7 @@ def describe(tensor: Tensor) -> dict[str, Any]:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """A new file whose content is on the disk when this returns."""
+    """Write a new file and sync it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)

@@ -1,9 +1,8 @@
-"""Processes that watch each other, so that none waits for ever for one that has died.
+"""Heartbeats between processes, so that none waits forever for one that has died.
 
-A process that is killed says nothing to the others. Where they exchange through sockets (gloo) the
-broken connection tells them; on GPUs (NCCL), or while they compute, nothing does. So each counts
-up a number of its own in the store that all processes met at, watches its neighbor's, and
-reads whether anybody has written down that the run has ended.
+With gloo a broken connection shows that a process was killed; with NCCL, or while a process
+computes, nothing does. So every process increments its own counter in the shared store, watches
+the counter of the next rank, and reads whether another process has reported a failure.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-EVERY = 2.0
-TIMEOUT = 20.0
-ENDED = "coview/ended"
+INTERVAL, TIMEOUT = 2.0, 20.0  # seconds
+FAILURE = "coview/failure"
 
 
-def leave(reason: str) -> None:
-    """Say why and end this process at once, whatever its other threads are waiting for."""
-    # Not print, not sys.exit: the main thread may be inside a library that never returns.
+def exit_now(reason: str) -> None:
+    """Write ``reason`` to the standard error and end this process at once."""
+    # Not print, not sys.exit: the main thread may wait inside a library forever.
     if reason:
         os.write(2, f"{reason}\n".encode())
     os._exit(1)
 
 
 class Heartbeat:
-    """The watch of process ``rank`` of ``world``, in a thread of its own.
+    """The heartbeat of process ``rank`` of ``world``, in its own thread.
 
-    ``store`` is torch's key-value store, a connection of which belongs to this alone. After
-    ``timeout`` seconds without a sign of the neighbor, or as soon as some process has written
-    that the run has ended, ``leave`` is called with a sentence (or "" where another has said it).
+    ``store`` is torch's key-value store, through a connection that nothing else uses. Calls
+    ``exit_now`` with a sentence ("" if another process prints it) when the next rank's counter has
+    not changed for ``timeout`` seconds or another process has reported a failure. The counter is
+    incremented every ``interval`` seconds.
     """
 
     def __init__(
@@ -42,66 +41,64 @@ class Heartbeat:
         rank: int,
         world: int,
         *,
-        every: float = EVERY,
+        interval: float = INTERVAL,
         timeout: float = TIMEOUT,
-        leave: Callable[[str], None] = leave,
+        exit_now: Callable[[str], None] = exit_now,
     ) -> None:
         self.store, self.rank, self.neighbor = store, rank, (rank + 1) % world
-        self.every, self.timeout, self.leave = every, timeout, leave
-        self._over = threading.Event()
-        self._parting = False
+        self.interval, self.timeout, self.exit_now = interval, timeout, exit_now
+        self._stopped = threading.Event()
+        self._shutting_down = False
         self._thread = threading.Thread(target=self._watch, name="coview-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to be heard of, and to watch."""
+        """Start the thread."""
         self._thread.start()
 
-    def part(self) -> None:
-        """Go on being heard of, but take the end of others for what it is: the run is over."""
-        self._parting = True
+    def shutdown(self) -> None:
+        """Keep beating, but stop treating another process's exit as a failure."""
+        self._shutting_down = True
 
     def stop(self) -> None:
         """End the thread."""
-        self._over.set()
-        self._thread.join(self.every)
+        self._stopped.set()
+        self._thread.join(self.interval)
 
-    def tell(self, reason: str) -> None:
-        """Write down for all others that the run has ended; the first reason stays."""
-        with contextlib.suppress(RuntimeError):  # no store, nobody to tell
-            self.store.compare_set(ENDED, "", reason)
+    def report_failure(self, reason: str) -> None:
+        """Tell all other processes that the run has failed; the first ``reason`` is kept."""
+        with contextlib.suppress(RuntimeError):  # the store has gone, and its process too
+            self.store.compare_set(FAILURE, "", reason)
 
     def _watch(self) -> None:
-        seen, heard = -1, time.monotonic()
-        while not self._over.wait(self.every):
-            reason, count = self._look()
+        last_count, last_change = -1, time.monotonic()
+        while not self._stopped.wait(self.interval):
+            reason, count = self._beat()
             now = time.monotonic()
-            if count != seen:
-                seen, heard = count, now
-            elif not reason and now - heard > self.timeout:
-                reason = (
-                    f"Process {self.neighbor} has given no sign for {self.timeout:.0f} s."
-                )
-                self.tell(reason)
-            if reason and not self._parting:
-                self.leave(self._sentence(reason))
+            if count != last_count:
+                last_count, last_change = count, now
+            elif not reason and now - last_change > self.timeout:
+                reason = f"Process {self.neighbor} has not responded for {self.timeout:.0f} s."
+                self.report_failure(reason)
+            if reason and not self._shutting_down:
+                self.exit_now(self._sentence(reason))
                 return
 
-    def _look(self) -> tuple[str, int]:
-        """Why the run has ended, or ""; and the neighbor's count."""
+    def _beat(self) -> tuple[str, int]:
+        """Increment the own counter; returns the reported failure, or "", and the next counter."""
         try:
             self.store.add(f"coview/beat/{self.rank}", 1)
             count = self.store.add(f"coview/beat/{self.neighbor}", 0)
-            ended = self.store.check([ENDED])
-            return self.store.get(ENDED).decode() if ended else "", count
+            failed = self.store.check([FAILURE])
+            return self.store.get(FAILURE).decode() if failed else "", count
         except RuntimeError:
-            return "The process that all others met at is gone.", -1
+            return "The process that holds the shared store has ended.", -1
 
     def _sentence(self, reason: str) -> str:
-        """What to say: one process of all says it."""
+        """The sentence to print, "" unless this is the first process to print it."""
         with contextlib.suppress(RuntimeError):
-            if self.store.add("coview/said", 1) > 1:
+            if self.store.add("coview/printed", 1) > 1:
                 return ""
         return (
-            f"{reason} The run cannot go on without it; what was saved before is whole: "
-            "start the same command again, or coview resume."
+            f"{reason} The run cannot continue without it. The last checkpoint is intact: start "
+            "the same command again, or use coview resume."
         )

@@ -1,4 +1,4 @@
-"""LARS with the semantics of official SimCLR, all tensors of a group at once."""
+"""LARS as in SimCLR's released code, for all tensors of a group at once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ class LARS(torch.optim.Optimizer):
         v <- momentum v + rate trust g
         w <- w - v
 
-    The learning rate is inside the velocity, so that a changing rate acts as in official SimCLR
-    and differs from ports that multiply by it last. No epsilon, no clipping. A group with
-    ``adapt`` False has trust 1. ``p.grad`` is left as it is, and no tensor's value is waited for.
+    The velocity contains the learning rate, as in SimCLR's code; ports that multiply by it last
+    differ while the rate changes. No epsilon, no clipping. A group with ``adapt`` False has trust
+    1. ``step`` does not change ``p.grad`` and does not wait for the device.
 
     Source: You et al., "Large batch training of convolutional networks", 2017; the order of
     operations is that of SimCLR's released ``lars_optimizer`` with classic momentum.
+
+    >>> weight = torch.nn.Parameter(torch.ones(4))
+    >>> optimizer = LARS([weight], lr=1.0)
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    >>> weight.data
+    tensor([0.9990, 0.9990, 0.9990, 0.9990])
     """
 
     def __init__(
@@ -73,7 +80,7 @@ class LARS(torch.optim.Optimizer):
 
 def trust_ratios(weights: list[Tensor], gradients: list[Tensor], eta: float) -> list[Tensor]:
     """eta |w| / |g| of every tensor, 1 where either norm is 0; scalars on the device."""
-    of_weights = torch.stack(torch._foreach_norm(weights))
-    of_gradients = torch.stack(torch._foreach_norm(gradients))
-    both = (of_weights > 0) & (of_gradients > 0)
-    return list(torch.where(both, eta * of_weights / of_gradients, 1.0).unbind())
+    weight_norms = torch.stack(torch._foreach_norm(weights))
+    gradient_norms = torch.stack(torch._foreach_norm(gradients))
+    both = (weight_norms > 0) & (gradient_norms > 0)
+    return list(torch.where(both, eta * weight_norms / gradient_norms, 1.0).unbind())

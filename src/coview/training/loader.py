@@ -1,4 +1,4 @@
-"""Which images each step sees, rendered ahead in background threads."""
+"""Samplers, which choose the images of each step, and the loader that renders them in threads."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from coview.training.schedules import steps_per_epoch
 Rows = npt.NDArray[np.int64]
 Render = Callable[[Rows, Rows, int], tuple[Tensor, ...]]
 
-ROWS_NAMED = 8  # of a batch that failed; all of them would hide the message
+MAX_LISTED_ROWS = 8  # in the note of a failed batch
 
 
-class Order(Protocol):
-    """Which rows each epoch visits, batch after batch."""
+class Sampler(Protocol):
+    """Chooses the images of every epoch, batch by batch. Stateless: an epoch is an argument."""
 
     batch_size: int
     steps_per_epoch: int
@@ -39,9 +39,13 @@ class Order(Protocol):
 
 
 class RandomSampler:
-    """Every epoch a permutation keyed by (seed, epoch, id), whose last short batch is dropped.
+    """Every epoch a random permutation keyed by (seed, epoch, id), without its last short batch.
 
-    Raises InvalidValue for a batch that is larger than the data.
+    ids int64 [N]. Raises InvalidValue for a batch that is larger than the data.
+
+    >>> sampler = RandomSampler(np.arange(10), batch_size=4, seed=0)
+    >>> sampler.steps_per_epoch, sorted(sampler.rows(0).tolist())
+    (2, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
 
     def __init__(self, ids: Rows, *, batch_size: int, seed: int) -> None:
@@ -53,36 +57,34 @@ class RandomSampler:
 
 
 def shares(count: int, world: int) -> tuple[int, ...]:
-    """How many of ``count`` images each rank has: count // world, the first ones 1 more.
+    """The number of images of each rank: count // world, plus 1 for the first count % world ranks.
 
     Raises InvalidValue where a rank would have none.
     """
     if count < world:
         raise InvalidValue(
-            f"A batch of {count} images cannot be shared by {world} processes; "
-            f"give a batch of at least {world}, or fewer processes."
+            f"`batch_size` is {count}; {world} processes need at least {world}. Raise it or start "
+            "fewer processes."
         )
     return tuple(count // world + (rank < count % world) for rank in range(world))
 
 
 class BatchLoader:
-    """The batches of steps ``start_step`` .. ``total_steps`` - 1, in keyed order.
+    """The batches of steps ``start_step`` .. ``total_steps`` - 1; the step is the only state.
 
-    ``steps_per_epoch`` counts the steps in which as many images are seen as there are. An epoch of
-    ``order`` may be another: step s is its batch s % S of epoch s // S, for its S steps. ``order``
-    is a :class:`KeyedOrder` where None. So the position in the data is the step and nothing else,
-    whatever the number of workers and of processes.
+    ids int64 [N]; labels int64 [N] with -1 where unknown, or None.
+    render(rows, ids, epoch): the views of the images in ``rows``, V x [B, 3, H, W]. With
+        ``workers`` it is called from that many threads at once.
+    batch_size: images of all ``ranks`` together. Each rank renders its own consecutive part (see
+        :func:`shares`); the parts, in the order of ranks, are the batch of a single process.
+    sampler: by default a :class:`RandomSampler`. Step s is batch s % S of its epoch s // S, where S
+        is the sampler's ``steps_per_epoch``. The loader's own ``steps_per_epoch`` is N //
+        ``batch_size``, for any sampler.
+    workers: at most ``workers`` + 1 batches are rendered in advance; with 0, a batch is rendered
+        when it is requested.
+    pin: copy the batches to page-locked memory, for asynchronous copies to a CUDA device.
 
-    Of the images of a step each of ``ranks`` renders and gets its own consecutive part (see
-    :func:`shares`); the parts together, in the order of ranks, are the batch of one process.
-    ``batch_size`` is that of all ranks together.
-
-    ``render(rows, ids, epoch)`` gives the views of the images in those rows, V x [B, 3, H, W]; with
-    workers it is called from that many threads at once. At most ``workers`` + 1 batches wait; with
-    0 workers each is rendered when it is asked for. ``pin`` copies them to page-locked memory, from
-    which a CUDA device reads while the host goes on.
-
-    ids int64 [N]; labels int64 [N] with -1 where unknown, or None. Raises InvalidValue.
+    Raises InvalidValue for arguments that do not fit together.
     """
 
     def __init__(
@@ -98,18 +100,18 @@ class BatchLoader:
         workers: int = 0,
         pin: bool = False,
         ranks: Ranks = SINGLE_PROCESS,
-        order: Order | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         if workers < 0:
-            raise InvalidValue(f"--workers is {workers}; expected 0 or more.")
+            raise InvalidValue(f"`workers` is {workers}; expected 0 or more.")
         if labels is not None and len(labels) != len(ids):
             raise InvalidValue(f"There are {len(labels)} labels for {len(ids)} images.")
         self.ids, self.labels, self.render = ids, labels, render
-        self.order = order or RandomSampler(ids, batch_size=batch_size, seed=seed)
-        if self.order.batch_size != batch_size:
+        self.sampler = sampler or RandomSampler(ids, batch_size=batch_size, seed=seed)
+        if self.sampler.batch_size != batch_size:
             raise InvalidValue(
-                f"The order of images is made of batches of {self.order.batch_size}, "
-                f"but the batch is {batch_size}; give both the same."
+                f"The sampler's batches have {self.sampler.batch_size} images; expected "
+                f"`batch_size`, which is {batch_size}."
             )
         self.batch_size, self.seed = batch_size, seed
         self.steps_per_epoch = steps_per_epoch(len(ids), batch_size)
@@ -122,16 +124,16 @@ class BatchLoader:
         self._epoch: tuple[int, Rows] = (-1, ids[:0])
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        """The batches in order. Closing the iterator stops the threads.
+        """The batches in order of steps. Closing the iterator stops the threads.
 
-        An error of ``render`` comes out at its step, with a note that names the rows.
+        An error of ``render`` is raised at its step, with a note that lists the rows.
         """
         batches = self._inline() if self.workers == 0 else self._ahead()
         with contextlib.closing(batches):
             while True:
-                asked = time.perf_counter()
+                started = time.perf_counter()
                 batch = next(batches, None)
-                self.seconds_waited += time.perf_counter() - asked
+                self.seconds_waited += time.perf_counter() - started
                 if batch is None:
                     return
                 yield batch
@@ -156,20 +158,22 @@ class BatchLoader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def rows(self, step: int) -> Rows:
-        """The rows of the images of a step on all ranks together, int64 [batch_size]."""
-        epoch, place = divmod(step, self.order.steps_per_epoch)
+        """The rows of a step's images on all ranks together, int64 [batch_size]."""
+        epoch, batch = divmod(step, self.sampler.steps_per_epoch)
         if self._epoch[0] != epoch:
-            self._epoch = epoch, self.order.rows(epoch)
-        return self._epoch[1][place * self.batch_size : (place + 1) * self.batch_size]
+            self._epoch = epoch, self.sampler.rows(epoch)
+        return self._epoch[1][batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _batch(self, step: int, rows: Rows) -> Batch:
-        epoch = step // self.order.steps_per_epoch
+        epoch = step // self.sampler.steps_per_epoch
         try:
             views = self.render(rows, self.ids[rows], epoch)
         except Exception as error:
-            named = ", ".join(map(str, rows[:ROWS_NAMED]))
-            more = "" if len(rows) <= ROWS_NAMED else f" and {len(rows) - ROWS_NAMED} more"
-            error.add_note(f"while rendering step {step} of epoch {epoch}: rows {named}{more}")
+            listing = ", ".join(map(str, rows[:MAX_LISTED_ROWS]))
+            more = (
+                "" if len(rows) <= MAX_LISTED_ROWS else f" and {len(rows) - MAX_LISTED_ROWS} more"
+            )
+            error.add_note(f"while rendering step {step} of epoch {epoch}: rows {listing}{more}")
             raise
         labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
         ids = torch.from_numpy(self.ids[rows])

@@ -1,4 +1,4 @@
-"""The training loop: batch -> step -> record -> checkpoint, until the end or asked to stop."""
+"""The training loop: batch, step, metrics, checkpoint, until the end or a reason to stop."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from coview.training.step import DoesNotFit, Step, seed_torch, train_step
 from coview.training.task import Task
 
 MAX_SKIPPED_STEPS = 10
-# What a killed process usually loses at most. A save that takes longer than SLOW_SAVE puts off the
-# next one in proportion, so that saving takes no more than 2 % of the time.
+# Seconds between checkpoints. After a save of more than SLOW_SAVE seconds the interval grows in
+# proportion, so saving takes at most 2 % of the time.
 SAVE_SECONDS, SLOW_SAVE = 30.0, 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """``step`` steps are done and saved; ``stopped`` before its time for ``reason``, else "".
+    """``step`` steps are done and saved; ``stopped``: before the end, for ``reason`` (else "").
 
-    ``diverged``: the reason is that too many steps in a row were refused, so going on is no use.
+    ``diverged``: the reason is ``max_skipped_steps`` skipped steps in a row.
     """
 
     step: int
@@ -57,43 +57,45 @@ def train(
     max_skipped_steps: int = MAX_SKIPPED_STEPS,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Outcome:
-    """Train ``task`` on every batch of ``loader``; steps count from 0, ``step`` below is steps done.
+    """Train ``task`` on every batch of ``loader``. ``step`` below is the number of steps done.
 
-    learning_rates: of every step of the whole run. on_epoch(step): after each whole epoch and after
-    the last step, before the checkpoint, so that a resumed run neither repeats nor misses it.
-    on_report(row): with each line of kind "step". save(step): every ``save_seconds`` (less often
-    where a save is slow), at the end and before stopping. Where it raises StorageError in the
-    middle, training goes on and the record says so; at the end, and before stopping, the error
-    comes out: nothing must seem to be saved.
-    stop(): asked after each step; a reason in words stops, "" goes on.
+    learning_rates: of every step of the whole run.
+    on_epoch(step): called after each epoch and after the last step, before the checkpoint, so a
+        resumed run neither repeats nor misses it.
+    on_report(row): called with each line of kind "step".
+    save(step): called every ``save_seconds`` (less often where a save is slow), at the end and
+        before stopping. A StorageError during the run becomes an event in the log and training
+        continues; at the end and before stopping it is raised.
+    stop(): called after each step; a reason in words stops the run, "" continues.
+    max_skipped_steps: a step whose loss or gradient is not finite is skipped. Only the step counter
+        moves, and the log has the images. So many skipped steps in a row stop the run.
 
-    With several ``ranks`` all of them call this with the same arguments; rank 0 alone reports,
-    saves and calls back, and what is reported of the loss is that of the whole batch.
-
-    A step whose loss or gradient is not finite is refused: nothing has moved but the step counter,
-    and the record names its images. ``max_skipped_steps`` such steps in a row stop the run.
+    All ``ranks`` call this with the same arguments. Only rank 0 reports, saves and runs the
+    callbacks; the reported loss is that of the global batch.
     """
     task.train()
-    throughput, refused, saved, cost = Throughput(loader), 0, time.monotonic(), 0.0
+    throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0
     images = (loader.total_steps - loader.start_step) * loader.batch_size
     with (
-        _own_generators(precision.device),
+        _fork_generators(precision.device),
         progress("Training", images) as advance,
         closing(iter(loader)) as batches,
     ):
         for batch in batches:
             rate, done = float(learning_rates[batch.step]), batch.step + 1
-            step, note = _fitted(task, batch, optimizer, rate, precision, ranks, loader.seed)
+            step, note = _step_in_memory(
+                task, batch, optimizer, rate, precision, ranks, loader.seed
+            )
             throughput.add_step(batch.global_size)
             if note:
                 metrics_log.write("event", done, text=note)
                 say(note)
-            refused = 0 if step.accepted else refused + 1
-            if not step.accepted:
+            skipped = skipped + 1 if step.skipped else 0
+            if step.skipped:
                 ids = ranks.gather(batch.ids, batch.sizes or None)
-                metrics_log.write("skipped", done, ids=ids.tolist(), reason=step.fault)
+                metrics_log.write("skipped", done, ids=ids.tolist(), reason=step.reason)
             elif metrics_log.due(done):
-                row = _report(metrics_log, over_ranks(step, ranks), rate, done, throughput)
+                row = _report(metrics_log, _average_terms(step, ranks), rate, done, throughput)
                 if on_report is not None and ranks.is_main:
                     on_report(row)
             last = done == loader.total_steps
@@ -103,17 +105,17 @@ def train(
                 and (last or done % loader.steps_per_epoch == 0)
             ):
                 on_epoch(done)
-            diverged = refused == max_skipped_steps
-            reason = _gave_up(refused, step) if diverged else agreed_reason(stop(), ranks)
+            diverged = skipped == max_skipped_steps
+            reason = _divergence(skipped, step) if diverged else agreed_reason(stop(), ranks)
             if reason:
                 metrics_log.write("event", done, text=reason)
             now = time.monotonic()
-            wait = save_seconds * max(1.0, cost / SLOW_SAVE)
+            wait = save_seconds * max(1.0, save_time / SLOW_SAVE)
             due = reason or last or now - saved >= wait
             if due and ranks.is_main:
                 _save(save, done, metrics_log, needed=bool(reason) or last)
                 saved = time.monotonic()
-                cost = saved - now
+                save_time = saved - now
             advance(batch.global_size, metrics_log.note())
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
@@ -121,7 +123,7 @@ def train(
     return Outcome(step=loader.total_steps, stopped=False, reason="")
 
 
-def _fitted(
+def _step_in_memory(
     task: Task,
     batch: Batch,
     optimizer: torch.optim.Optimizer,
@@ -130,9 +132,9 @@ def _fitted(
     ranks: Ranks,
     seed: int,
 ) -> tuple[Step, str]:
-    """The step, and what the task had to change for the batch to fit into memory, "" for nothing.
+    """The step, and what the task changed to fit the batch into memory ("" for nothing).
 
-    Each attempt has the same randomness, that of (seed, step).
+    Every attempt uses the random numbers of (seed, step).
     """
     notes: list[str] = []
     while True:
@@ -140,7 +142,7 @@ def _fitted(
         try:
             step = train_step(task, batch, optimizer, rate, precision, ranks)
         except DoesNotFit:
-            # Other ranks wait for this one in the middle of the step: they cannot go back.
+            # With several ranks the others wait inside the step and cannot repeat it.
             note = task.reduce_memory(len(batch)) if ranks.is_single else ""
             if not note:
                 raise
@@ -150,34 +152,34 @@ def _fitted(
 
 
 class Throughput:
-    """Images, seconds and waiting since the last report; only time spent in steps counts."""
+    """Images, seconds in steps and seconds of waiting since the last report."""
 
     def __init__(self, loader: BatchLoader) -> None:
         self.loader = loader
         self.reset()
 
     def reset(self) -> None:
-        """A new report."""
+        """Start a new report."""
         self.images, self.seconds, self._waited = 0, 0.0, self.loader.seconds_waited
         self.start()
 
     def start(self) -> None:
-        """A step begins."""
+        """Start the clock of a step."""
         self._started = time.perf_counter()
 
     def add_step(self, images: int) -> None:
-        """The step has ended."""
+        """Stop the clock after a step of ``images`` images."""
         self.images += images
         self.seconds += time.perf_counter() - self._started
 
     @property
     def waited(self) -> float:
-        """Seconds spent waiting for the feed."""
+        """Seconds of waiting for the loader."""
         return self.loader.seconds_waited - self._waited
 
 
-def over_ranks(step: Step, ranks: Ranks) -> Step:
-    """The step with the terms of the whole batch: their mean over the ranks."""
+def _average_terms(step: Step, ranks: Ranks) -> Step:
+    """The step with the terms of the global batch: their mean over the ranks."""
     return replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
 
 
@@ -206,23 +208,23 @@ def _save(
     save: Callable[[int], object], step: int, metrics_log: MetricsLog, *, needed: bool
 ) -> None:
     try:
-        metrics_log.sync()  # a checkpoint must not outlive the record of the steps before it
+        metrics_log.sync()  # the log must have all steps before the checkpoint
         save(step)
     except StorageError as error:
         if needed:
             raise
-        text = f"The checkpoint of step {step} is missing: {error}"
+        text = f"The checkpoint of step {step} was not saved: {error}"
         metrics_log.write("event", step, text=text)
         say(text)
 
 
-def _gave_up(refused: int, step: Step) -> str:
+def _divergence(skipped: int, step: Step) -> str:
     return (
-        f"{refused} steps in a row were refused, the last because {step.fault}; the network is as "
-        "it was before them"
+        f"{skipped} steps in a row were skipped, the last because {step.reason}; they did not "
+        "change the network"
     )
 
 
-def _own_generators(device: torch.device) -> Any:
-    """Torch's generators are seeded at each step; afterwards they are as the caller had them."""
+def _fork_generators(device: torch.device) -> Any:
+    """Restore the caller's generators of torch afterwards; every step seeds them."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

@@ -1,4 +1,4 @@
-"""The record of a run, one JSON line a report, and the line of figures beside the progress bar."""
+"""The metrics of a run, one JSON line a report, and their summary beside the progress bar."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ from coview.core.progress import say
 
 
 class MetricsLog:
-    """metrics.jsonl at ``path``: source of truth for every curve.
+    """metrics.jsonl at ``path``, from which every curve is drawn.
 
-    A step is reported after every ``every`` steps, counted from the run's beginning, so that a
-    resumed run reports the same steps as one that never stopped. Opening the record at ``step``
-    drops the lines of later steps, which the resumed run will write again; at step 0 that is all.
-    ``chance`` is the loss at which nothing has been learned. ``path`` None keeps no record: that of
-    a process which is not the first of its run.
+    ``every``: steps between reports, counted from the first step of the run, so a resumed run
+    reports the same steps. Opening the log at ``step`` drops the lines of later steps, which the
+    resumed run writes again; ``step`` 0 drops all lines. ``chance_level`` is the loss of a network
+    that has learned nothing. ``path`` None writes nothing (a process that is not rank 0).
+
+    >>> log = MetricsLog(None, chance_level=6.931)
+    >>> _ = log.write("step", 10, loss=5.1034, seconds=2.0)
+    >>> log.note()
+    'loss 5.103 (chance 6.931)'
     """
 
-    def __init__(self, path: Path | None, *, chance: float, every: int = 10, step: int = 0) -> None:
+    def __init__(
+        self, path: Path | None, *, chance_level: float, every: int = 10, step: int = 0
+    ) -> None:
         if every < 1:
-            raise InvalidValue(f"A report every {every} steps cannot be; give 1 or more.")
-        self.path, self.chance_level, self.every = path, chance, every
+            raise InvalidValue(f"`every` is {every}; expected at least 1 step between reports.")
+        self.path, self.chance_level, self.every = path, chance_level, every
         self._unwritten: list[dict[str, Any]] = []
         rows = [] if path is None else truncate(path, step)
         reports = [row for row in rows if row["kind"] == "step"]
@@ -37,18 +43,18 @@ class MetricsLog:
         self._accuracy: float | None = accuracies[-1] if accuracies else None
 
     def due(self, step: int) -> bool:
-        """Whether the step with this number (the first has 1) is reported."""
+        """Whether step number ``step`` (from 1) is reported."""
         return step % self.every == 0
 
     def write(self, kind: str, step: int, **fields: Any) -> dict[str, Any]:
-        """Append a line and return it; figures that are not finite are written as null.
+        """Append a line and return it; numbers that are not finite become null.
 
-        Where the disk refuses, the user is told once, and the lines follow when there is room.
+        On a full disk it prints the error once and writes the lines later.
         """
         row = {"kind": kind, "step": step, **{k: _finite(v) for k, v in fields.items()}}
         self._unwritten.append(row)
         try:
-            self._catch_up()
+            self._flush()
         except StorageError as error:
             if len(self._unwritten) == 1:
                 say(str(error))
@@ -58,7 +64,7 @@ class MetricsLog:
             self._accuracy = row["accuracy"]
         return row
 
-    def _catch_up(self) -> None:
+    def _flush(self) -> None:
         if self.path is None:
             self._unwritten.clear()
             return
@@ -69,8 +75,8 @@ class MetricsLog:
             del self._unwritten[0]
 
     def sync(self) -> None:
-        """Make all lines durable. Raises StorageError where the disk refuses."""
-        self._catch_up()
+        """Make all lines durable. Raises StorageError on a full disk."""
+        self._flush()
         if self.path is None:
             return
         with storage_errors(self.path):
@@ -79,7 +85,7 @@ class MetricsLog:
                     os.fsync(stream.fileno())
 
     def note(self) -> str:
-        """The figures for a person: "loss 5.103 (chance 6.931), kNN 41.0 %"."""
+        """The last figures in words: "loss 5.103 (chance 6.931), kNN 41.0 %"."""
         loss = (
             []
             if self._loss is None
@@ -90,20 +96,19 @@ class MetricsLog:
 
 
 def truncate(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop every line of a later step than ``step``, in one atomic replacement; what is left.
+    """Drop the lines of later steps in one atomic replacement; returns the remaining lines.
 
-    So is a line that a crash has cut off. A run at step 0 begins anew, with the line of the
-    untrained network: nothing is left.
+    Also drops a truncated last line. ``step`` 0 drops all lines.
     """
-    kept = [row for row in read_lines(path) if 0 < step >= row["step"]]
-    content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept)
+    rows = [row for row in read_lines(path) if 0 < step >= row["step"]]
+    content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     if path.exists() and path.read_bytes() != content.encode():
         write_text(path, content)
-    return kept
+    return rows
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with every number in it that is not finite replaced by None."""
+    """``value`` with None for every number that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,20 +1,23 @@
-"""Optimizers as values: which rule, how fast, and for which parameters."""
+"""Optimizers as values: rule, learning rate, weight decay, and the parameters without decay."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.training.groups import split
 from coview.training.lars import LARS
 
 NAMES = ("adamw", "lars", "sgd")
 SCALINGS = ("linear", "none", "sqrt")
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +29,14 @@ class OptimizerSpec:
     learning_rate > 0 is the peak of the schedule at batch size 256 ("linear": times B / 256), at
     batch size 1 ("sqrt": times the root of B), or at every batch size ("none").
     momentum in [0, 1): of the velocity, for adamw of the first moment. nesterov: sgd only.
-    exclude: what has neither weight decay nor LARS's adaptation, see ``groups.split``.
+    exclude: parameters without weight decay and LARS adaptation. An entry is "bias" (parameters
+    called bias), "norm" (parameters of normalization layers) or a pattern of whole names such as
+    "head.*". A scalar, such as a learned temperature, is always excluded: weight decay would
+    pull it towards 0.
     Raises InvalidValue or UnknownName.
+
+    >>> OptimizerSpec(name="lars", learning_rate=0.3).peak(4096)
+    4.8
     """
 
     name: Literal["sgd", "adamw", "lars"]
@@ -43,29 +52,45 @@ class OptimizerSpec:
             raise UnknownName("optimizer", str(self.name), NAMES)
         if self.scaling not in SCALINGS:
             raise UnknownName("learning-rate scaling", str(self.scaling), SCALINGS)
-        _require("learning rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0")
-        _require("weight decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "from 0 up")
+        _require("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "above 0")
+        _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "from 0 up")
         _require("momentum", self.momentum, 0 <= self.momentum < 1, "from 0 to below 1")
         if self.nesterov and (self.name != "sgd" or self.momentum == 0):
-            raise InvalidValue("nesterov needs the optimizer sgd with a momentum above 0.")
+            raise InvalidValue("`nesterov` needs the optimizer sgd with `momentum` above 0.")
 
     def peak(self, batch_size: int) -> float:
-        """The highest learning rate of a run with batches of so many images."""
+        """The highest learning rate of a run with batches of ``batch_size`` images."""
         scales = {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size)}
         return self.learning_rate * scales[self.scaling]
 
     def groups(self, module: nn.Module) -> dict[str, tuple[str, ...]]:
-        """Parameter names by group, for the record of a run: "decayed" and "excluded"."""
-        found = split(module, self.exclude)
-        return {"decayed": found.decayed, "excluded": found.excluded}
+        """The names of the trainable parameters: {"decayed": (...), "excluded": (...)}.
+
+        Raises InvalidValue for a pattern of ``exclude`` that matches no parameter.
+        """
+        kinds = dict(kinds_of(module))
+        for pattern in set(self.exclude) - {"bias", "norm"}:
+            if not any(fnmatchcase(name, pattern) for name in kinds):
+                raise InvalidValue(
+                    f"The pattern {pattern!r} in `exclude` of the optimizer matches no parameter; "
+                    f"a name looks like {next(iter(kinds), '(none)')!r}."
+                )
+        excluded = tuple(
+            name
+            for name, kind in kinds.items()
+            if kind & {*self.exclude, "scalar"}
+            or any(fnmatchcase(name, pattern) for pattern in self.exclude)
+        )
+        decayed = tuple(name for name in kinds if name not in excluded)
+        return {"decayed": decayed, "excluded": excluded}
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer; its learning rate is 0 until one is set for the step."""
+        """The optimizer, with learning rate 0; :func:`train_step` sets that of each step."""
         parameters = dict(module.named_parameters())
-        found = split(module, self.exclude)
-        decayed: dict[str, Any] = {"params": [parameters[name] for name in found.decayed]}
+        names = self.groups(module)
+        decayed: dict[str, Any] = {"params": [parameters[name] for name in names["decayed"]]}
         excluded: dict[str, Any] = {
-            "params": [parameters[name] for name in found.excluded], "weight_decay": 0.0,
+            "params": [parameters[name] for name in names["excluded"]], "weight_decay": 0.0,
         }  # fmt: skip
         if self.name == "lars":
             groups = [decayed, excluded | {"adapt": False}]
@@ -81,6 +106,19 @@ class OptimizerSpec:
         )  # fmt: skip
 
 
-def _require(what: str, value: float, holds: bool, expected: str) -> None:
+def _require(field: str, value: float, holds: bool, expected: str) -> None:
     if not holds:
-        raise InvalidValue(f"The {what} is {value}; expected a number {expected}.")
+        raise InvalidValue(f"`{field}` is {value}; expected a number {expected}.")
+
+
+def kinds_of(module: nn.Module) -> Iterator[tuple[str, set[str]]]:
+    """(name, subset of {"bias", "norm", "scalar"}) of every trainable parameter."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            owner, _, attribute = name.rpartition(".")
+            kinds = {
+                "norm": isinstance(module.get_submodule(owner), NORMS),
+                "bias": attribute == "bias",
+                "scalar": parameter.ndim == 0,
+            }
+            yield name, {kind for kind, holds in kinds.items() if holds}

@@ -1,4 +1,4 @@
-"""Where the numbers live and how long they are: device, float format, memory layout."""
+"""Device, float format and memory layout."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Precision:
     format: str
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context of a forward pass."""
+        """The autocast context of a forward pass."""
         if self.format == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """``module`` itself, moved to the device and, where that is sound, laid out channels last.
+        """Move ``module`` to the device, in channels-last layout where that is safe; returns it.
 
-        Convolutions take their layout from the weights, so images may come in any.
+        Convolutions follow the layout of their weights, so images may have any layout.
         """
         module.to(self.device)
-        if self.device.type != "cpu" or channels_last_is_sound(module):
+        if self.device.type != "cpu" or channels_last_is_safe(module):
             module.to(memory_format=torch.channels_last)
         return module
 
@@ -44,10 +44,10 @@ class Precision:
         return batch.to(self.device)
 
 
-def channels_last_is_sound(module: nn.Module) -> bool:
+def channels_last_is_safe(module: nn.Module) -> bool:
     """Whether a CPU may train ``module`` with channels last.
 
-    The gradient of a strided 1x1 convolution with few input channels is written by oneDNN in whole
+    oneDNN writes the gradient of a strided 1x1 convolution with few input channels in whole
     vectors, beyond the end of its buffer: torch 2.15 on AVX2 corrupts the heap below 8 channels.
     The limit is 16, one vector of AVX-512.
     """
@@ -58,21 +58,21 @@ def channels_last_is_sound(module: nn.Module) -> bool:
     )
 
 
-def bf16_is_sound(network: nn.Module, sizes: Iterable[int]) -> bool:
+def bf16_is_safe(network: nn.Module, sizes: Iterable[int]) -> bool:
     """Whether a CPU may train ``network`` in bf16 on images of ``sizes`` pixels a side.
 
-    oneDNN's weight gradient of a strided convolution of several pixels, where its whole input is
-    one pixel, reads memory that nobody has written (docs/decisions/0008).
+    oneDNN's weight gradient of a strided convolution larger than 1x1 reads uninitialized memory
+    where the input is a single pixel (docs/decisions/0008).
     """
     single: list[nn.Module] = []
 
-    def look(layer: nn.Conv2d, given: tuple[torch.Tensor]) -> None:
+    def check(layer: nn.Conv2d, inputs: tuple[torch.Tensor]) -> None:
         strided = max(layer.stride) > 1 and max(layer.kernel_size) > 1
-        if strided and given[0].shape[-2:] == (1, 1):
+        if strided and inputs[0].shape[-2:] == (1, 1):
             single.append(layer)
 
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    hooks = [layer.register_forward_pre_hook(look) for layer in convolutions]
+    hooks = [layer.register_forward_pre_hook(check) for layer in convolutions]
     try:
         with eval_mode(network), torch.no_grad():
             for size in set(sizes):
@@ -84,51 +84,60 @@ def bf16_is_sound(network: nn.Module, sizes: Iterable[int]) -> bool:
 
 
 def choose_precision(
-    asked: str,
+    name: str,
     device: torch.device,
     *,
     network: nn.Module | None = None,
     sizes: Iterable[int] = (),
 ) -> Precision:
-    """What ``asked`` ("auto", "bf16" or "fp32") means on ``device``.
+    """The precision called ``name`` ("auto", "bf16" or "fp32") on ``device``.
 
-    "auto" is bf16 where the hardware computes in it, and soundly for ``network`` (still on the
-    CPU) on images of ``sizes`` pixels; else float32. Raises UnknownName, and InvalidValue where
-    bf16 is asked for but not sound.
+    "auto" is bf16 where it is faster than float32 and safe for ``network`` (still on the CPU) on
+    images of ``sizes`` pixels; else float32. Raises UnknownName, and InvalidValue for "bf16" where
+    it is not safe.
+
+    >>> choose_precision("fp32", torch.device("cpu"))
+    Precision(device=device(type='cpu'), format='fp32')
     """
-    if asked not in FORMATS:
-        raise UnknownName("precision", asked, FORMATS)
-    wanted = asked if asked != "auto" else "bf16" if computes_in_bf16(device) else "fp32"
-    on_cpu = wanted == "bf16" and device.type == "cpu"
-    if not on_cpu or network is None or bf16_is_sound(network, sizes):
-        return Precision(device, wanted)
-    if asked == "bf16":
+    if name not in FORMATS:
+        raise UnknownName("precision", name, FORMATS)
+    format = name if name != "auto" else "bf16" if computes_in_bf16(device) else "fp32"
+    on_cpu = format == "bf16" and device.type == "cpu"
+    if not on_cpu or network is None or bf16_is_safe(network, sizes):
+        return Precision(device, format)
+    if name == "bf16":
         raise InvalidValue(
-            "--precision bf16: a view is so small that a strided convolution of the network "
-            "sees a single pixel, which a CPU cannot train in bf16; take larger views, or fp32."
+            "`precision` is bf16, but a view is so small that a strided convolution of the network "
+            "has a single input pixel, which a CPU cannot train in bf16. Use larger views or fp32."
         )
     return Precision(device, "fp32")
 
 
-def choose_device(asked: str = "auto") -> torch.device:
-    """The device called so; "auto" is the first CUDA device, else the CPU. Raises InvalidValue."""
-    if asked == "auto":
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called ``name``; "auto" is the first CUDA device, else the CPU.
+
+    Raises InvalidValue for an unknown or absent device.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidValue(
-            f"There is no device {asked!r} on this machine; give auto, cpu or cuda."
+            f"`device` is {name!r}, which this machine does not have; expected auto, cpu or cuda."
         ) from error
     return torch.device("cuda", 0) if device == torch.device("cuda") else device
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 there: AMX or AVX-512 bf16, CUDA capability 8.0 up."""
+    """Whether bf16 is faster than float32: AMX or AVX-512 bf16, CUDA capability 8.0 or higher."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        # Not what oneDNN calls supported: that includes AVX-512 without bf16, which emulates it.
+        # Not oneDNN's own test, which includes AVX-512 without bf16: that emulates bf16.
         return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return False

@@ -1,4 +1,4 @@
-"""Learning rates as arrays of the step: nothing to step, nothing to save."""
+"""Learning rates as an array over all steps; a schedule has no state."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class ScheduleSpec:
 
     Range: warmup_epochs >= 0, fractions allowed; final in [0, 1], with "cosine" only.
     Raises InvalidValue or UnknownName.
+
+    >>> ScheduleSpec(warmup_epochs=1).rates(1.0, total_steps=4, steps_per_epoch=2).tolist()
+    [0.0, 0.5, 1.0, 0.5]
     """
 
     kind: Literal["cosine", "constant"] = "cosine"
@@ -31,25 +34,24 @@ class ScheduleSpec:
             raise UnknownName("schedule", str(self.kind), ("constant", "cosine"))
         if not 0 <= self.warmup_epochs < math.inf:
             raise InvalidValue(
-                f"The warm-up is {self.warmup_epochs} epochs; expected a number from 0 up."
+                f"`warmup_epochs` is {self.warmup_epochs}; expected a number from 0 up."
             )
         if not 0 <= self.final <= 1 or (self.kind == "constant" and self.final != 0):
             raise InvalidValue(
-                f"The schedule's final share of the peak is {self.final}; expected a number from "
-                "0 to 1, and none where the schedule is constant."
+                f"`final` of the {self.kind} schedule is {self.final}; expected a share of the "
+                "peak from 0 to 1, and 0 for a constant schedule."
             )
 
     def rates(self, peak: float, *, total_steps: int, steps_per_epoch: int) -> Rates:
-        """The learning rate of every step, float64 [total_steps].
+        """The learning rate of every step, float64 [total_steps]; ``peak`` > 0.
 
         Raises InvalidValue where the warm-up is not shorter than the run.
         """
         warmup_steps = round(self.warmup_epochs * steps_per_epoch)
         if warmup_steps >= total_steps:
             raise InvalidValue(
-                f"The warm-up of {self.warmup_epochs:g} epochs ({warmup_steps} steps) is not "
-                f"shorter than the run of {total_steps} steps; give a shorter warm-up or more "
-                "epochs."
+                f"`warmup_epochs` is {self.warmup_epochs:g} ({warmup_steps} steps), but the run "
+                f"has {total_steps} steps. Lower it or raise `epochs`."
             )
         final = 1.0 if self.kind == "constant" else self.final
         return warmup_cosine(peak, total_steps, warmup_steps, final=final)
@@ -62,6 +64,9 @@ def warmup_cosine(peak: float, total: int, warmup: int, *, final: float = 0.0) -
 
     So step 0 of a warm-up has rate 0, and the last step's t is one step short of 1.
     Source: ``model_util`` of SimCLR's released code.
+
+    >>> warmup_cosine(1.0, 4, 2).tolist()
+    [0.0, 0.5, 1.0, 0.5]
     """
     steps = np.arange(total, dtype=np.float64)
     progress = (steps - warmup) / (total - warmup)
@@ -71,10 +76,13 @@ def warmup_cosine(peak: float, total: int, warmup: int, *, final: float = 0.0) -
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the last short one is dropped. Raises InvalidValue for none."""
+    """Whole batches in an epoch, without the last short one. Raises InvalidValue for none.
+
+    >>> steps_per_epoch(1000, 256)
+    3
+    """
     if not 0 < batch_size <= images:
         raise InvalidValue(
-            f"A batch of {batch_size} images cannot be drawn from {images}; "
-            f"give a batch of 1 to {images}."
+            f"`batch_size` is {batch_size} but there are {images} images; expected 1 to {images}."
         )
     return images // batch_size

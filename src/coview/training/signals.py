@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: the first asks training to save and leave, the second leaves at once.
+"""Ctrl-C and SIGTERM: the first signal saves and stops training, the second exits at once.
 
-After a second signal the exit code is the shell's for it, 130 for Ctrl-C (SIGINT) and 143 for
-SIGTERM; the last checkpoint from before is whole, and what came after it is lost.
+After a second signal the exit code is 130 for Ctrl-C (SIGINT) and 143 for SIGTERM, as in a shell.
+The last checkpoint is then intact; the steps after it are lost.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class StopSignals:
-    """Between ``with`` and its end, SIGINT and SIGTERM only set :attr:`asked`.
+    """A context in which the first SIGINT or SIGTERM only sets :attr:`received`.
 
-    To be entered from the main thread, where Python delivers signals; in any other thread it
-    changes nothing and :attr:`asked` stays None.
+    It must be entered from the main thread, which handles signals in Python; in other threads it
+    has no effect. An instance is the ``stop`` argument of :func:`~coview.training.train`.
+
+    >>> with StopSignals() as stop:
+    ...     stop()
+    ''
     """
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         try:
             for number in NAMES:
                 self._before[number] = signal.signal(number, self._handle)
-        except ValueError:  # not the main thread: Ctrl-C is for whoever has it
+        except ValueError:  # not the main thread
             self._before = {}
         return self
 
@@ -41,18 +45,18 @@ class StopSignals:
             signal.signal(number, handler)
 
     def __call__(self) -> str:
-        """Why to stop, in words; "" as long as nobody has asked."""
-        return "" if self.asked is None else f"stopped by {NAMES[signal.Signals(self.asked)]}"
+        """The reason to stop, in words; "" without a signal."""
+        return "" if self.received is None else f"stopped by {NAMES[signal.Signals(self.received)]}"
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is None:
-            self.asked = number
-            self._say("\nStopping after this step; the state is saved. Once more: leave at once.\n")
+        if self.received is None:
+            self.received = number
+            self._write("\nStopping after this step and saving. A second signal exits at once.\n")
             return
-        self._say("\nLeft at once; the last checkpoint from before is intact.\n")
+        self._write("\nExited at once; the last checkpoint is intact.\n")
         os._exit(128 + number)
 
     @staticmethod
-    def _say(text: str) -> None:
-        # Not print: a handler may interrupt a print, whose buffer must not be entered twice.
+    def _write(text: str) -> None:
+        # Not print: the handler may interrupt a print, whose buffer is not reentrant.
         os.write(2, text.encode())

@@ -1,19 +1,19 @@
-"""One training step: loss, gradients, one question to the device, and only then movement."""
+"""One training step: loss, gradients, one host-device sync (is it finite?), then the update."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.rng import Stream, stream_seed
-from coview.training.distribution import average_gradients
 from coview.training.precision import Precision
 from coview.training.task import Task
 
@@ -22,17 +22,18 @@ class DoesNotFit(InvalidValue):
     """A batch is too large for the memory of its device."""
 
 
-ALLOCATOR_SAYS = ("not enough memory", "can't allocate memory")
+BUCKET = 32 << 20  # bytes of one all-reduce: enough to use the bandwidth of a link
+ALLOCATOR_MESSAGES = ("not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
-    """What one step came to. ``terms`` and ``gradient_norm`` are scalars, still on the device.
+    """The result of one step. ``terms`` (of this rank) and ``gradient_norm`` are on the device.
 
-    ``terms`` are this rank's share.
+    ``skipped``: a number was not finite, so nothing was updated.
     """
 
-    accepted: bool
+    skipped: bool
     terms: dict[str, Tensor]
     gradient_norm: Tensor
 
@@ -42,9 +43,9 @@ class Step:
         return float(total_of(self.terms))
 
     @property
-    def fault(self) -> str:
-        """Which number was not finite, as a ledger entry."""
-        if self.accepted:
+    def reason(self) -> str:
+        """Which number was not finite; "" for a step that was not skipped."""
+        if not self.skipped:
             return ""
         for name, term in self.terms.items():
             if not torch.isfinite(term):
@@ -62,27 +63,27 @@ def train_step(
     precision: Precision,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Step:
-    """Move the task by one batch, or leave it bit for bit as it is where a number is not finite.
+    """Update the task by one batch; skip the step where the loss or the gradient is not finite.
 
-    Of several ranks all take the step or none. Raises DoesNotFit where the batch does not fit into
-    memory; the task is unmoved then, too.
+    A skipped step leaves no trace in the state. All ranks take the step, or all skip it. Raises
+    DoesNotFit, before any update, where the batch does not fit into memory.
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     try:
-        with memory_sentence(batch.global_size, precision.device):
+        with memory_errors(batch.global_size, precision.device):
             terms, norm = gradients(task, precision.place(batch), optimizer, precision, ranks)
     except DoesNotFit:
         optimizer.zero_grad(set_to_none=True)
         raise
-    # The step's only wait for the device, but for the value of a temperature that is learned.
-    accepted = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
-    if accepted:
+    # The only host-device sync of a step, besides the value of a learned temperature.
+    finite = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
+    if finite:
         optimizer.step()
         task.after_step(batch.step)
     optimizer.zero_grad(set_to_none=True)
     detached = {name: term.detach() for name, term in terms.items()}
-    return Step(accepted=accepted, terms=detached, gradient_norm=norm)
+    return Step(skipped=not finite, terms=detached, gradient_norm=norm)
 
 
 def gradients(
@@ -92,9 +93,9 @@ def gradients(
     precision: Precision,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The loss terms of a batch, and the norm of the gradient that is now in the parameters.
+    """The loss terms of a batch, and the norm of the gradient, which is in ``parameter.grad``.
 
-    The gradient is that of the whole batch: the mean over the ranks.
+    The gradient is that of the global batch: the mean over the ranks.
     """
     with precision.autocast():
         terms = task.loss(batch, batch.step)
@@ -110,7 +111,7 @@ def total_of(terms: dict[str, Tensor]) -> Tensor:
 
 
 def seed_torch(seed: int, step: int, device: torch.device) -> None:
-    """Make torch's own generators (dropout, stochastic depth) a function of (seed, step)."""
+    """Seed torch's generators (dropout, stochastic depth) by (seed, step)."""
     word = stream_seed(seed, Stream.STEP, str(step))
     torch.default_generator.manual_seed(word)
     if device.type == "cuda":
@@ -118,15 +119,61 @@ def seed_torch(seed: int, step: int, device: torch.device) -> None:
 
 
 @contextmanager
-def memory_sentence(images: int, device: torch.device) -> Iterator[None]:
-    """Turn the allocator's refusal into one sentence."""
+def memory_errors(images: int, device: torch.device) -> Iterator[None]:
+    """Turn an out-of-memory error into DoesNotFit."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        refused = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not refused and not any(words in str(error) for words in ALLOCATOR_SAYS):
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(words in str(error) for words in ALLOCATOR_MESSAGES):
             raise
         raise DoesNotFit(
-            f"A batch of {images} images does not fit into the memory of {device}; "
-            f"give --batch {max(2, images // 2)}, smaller images, or a smaller encoder."
+            f"A batch of {images} images does not fit into the memory of {device}; set "
+            f"`batch_size` to {max(2, images // 2)}, or use smaller images or a smaller encoder."
         ) from error
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
+    """Replace every gradient by its mean over the ranks, the same bits on all.
+
+    A missing gradient counts as 0; one that is missing on every rank stays missing. One all-reduce
+    for each 32 MiB.
+    """
+    if ranks.is_single:
+        return
+    parameters = list(parameters)
+    present = ranks.any_each([parameter.grad is not None for parameter in parameters])
+    for parameter, somewhere in zip(parameters, present, strict=True):
+        if somewhere and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for bucket in buckets(gradients):
+        flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+        dist.all_reduce(flat, group=ranks.group)
+        write_back(flat.div_(ranks.world), bucket)
+
+
+def buckets(tensors: Iterable[Tensor], limit: int = BUCKET) -> Iterator[list[Tensor]]:
+    """The tensors in order, grouped by dtype: up to ``limit`` bytes, or one tensor, a bucket."""
+    kinds: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault(tensor.dtype, []).append(tensor)
+    for alike in kinds.values():
+        bucket: list[Tensor] = []
+        size = 0
+        for tensor in alike:
+            if bucket and size + tensor.nbytes > limit:
+                yield bucket
+                bucket, size = [], 0
+            bucket.append(tensor)
+            size += tensor.nbytes
+        yield bucket
+
+
+def write_back(flat: Tensor, tensors: list[Tensor]) -> None:
+    """Copy ``flat`` into ``tensors``, one after the other."""
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(
+        tensors, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+    )

@@ -1,4 +1,4 @@
-"""What the training loop needs to know of whatever is being learned."""
+"""The interface between the training loop and everything that is trained."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from coview.core.batches import Batch
 
 
 class Task(Protocol):
-    """Something that turns batches into a loss. ``coview.methods.Learner`` is one.
+    """A module that computes a loss from batches, for example ``coview.methods.Learner``.
 
-    The contract: ``loss`` changes no state that a refused step would have to undo; whatever moves
-    with training but the parameters (running statistics, averages, queues, counters) moves in
-    ``after_step``, which runs once after each accepted optimizer step. All state is in the
-    parameters and persistent buffers of the module.
+    ``loss`` changes no state that a skipped step would have to undo. All other state than the
+    parameters (running statistics, averages, queues, counters) changes in ``after_step``, which
+    runs once after each optimizer step. All state is in the parameters and persistent buffers.
     """
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of the loss by name, scalars; their sum is minimized."""
+        """The terms of the loss by name, scalars. Their sum is minimized."""
         ...
 
     def after_step(self, step: int) -> None:
-        """Move all other state; called after the optimizer has moved the parameters."""
+        """Update all other state; called after the optimizer has updated the parameters."""
         ...
 
     def reduce_memory(self, images: int) -> str:
-        """Keep less for the backward pass of batches of ``images``, if there is a way to do so
-        whose gradient is still that of the whole batch: what has changed, or "" where nothing can.
+        """Store less for the backward pass of batches of ``images``, without changing the gradient.
+
+        Returns what has changed in words, or "" where no reduction is left.
         """
         ...
 
