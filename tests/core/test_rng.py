@@ -29,7 +29,7 @@ IDS = np.array([5, -7, 2**62, 0], dtype=np.int64)
 
 
 def sample_params(**changes):
-    setting = {"seed": 3, "domain": Stream.VIEWS, "ids": IDS, "epoch": 1, "slot": 0, "count": 9}
+    setting = {"seed": 3, "domain": Stream.VIEWS, "ids": IDS, "epoch": 1, "view": 0, "count": 9}
     setting |= changes
     return uniforms(
         setting.pop("seed"), setting.pop("domain"), setting.pop("ids"), **setting
@@ -55,7 +55,7 @@ def test_first_columns_do_not_depend_on_the_count():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 4}, {"seed": 3 + 2**32}, {"domain": Stream.ORDER}, {"epoch": 2}, {"slot": 1}],
+    [{"seed": 4}, {"seed": 3 + 2**32}, {"domain": Stream.ORDER}, {"epoch": 2}, {"view": 1}],
 )
 def test_every_part_of_the_key_matters(changes):
     assert (sample_params(**changes) != sample_params()).mean() > 0.95

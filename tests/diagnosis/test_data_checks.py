@@ -240,7 +240,7 @@ def test_color_shortcut_of_views_that_keep_their_colors_is_a_problem(
     from coview.views import ViewPlan, eval_view
 
     monkeypatch.setattr(
-        "coview.views.simclr", lambda size: ViewPlan(views=(eval_view(size), eval_view(size)))
+        "coview.views.simclr_views", lambda size: ViewPlan(views=(eval_view(size), eval_view(size)))
     )
     found = room.color_shortcut(look_at(pictures(64)))
     assert found.level == "problem"

@@ -28,7 +28,7 @@ def split_held_out(
     """
     if not 0 <= share < 1:
         raise InvalidValue(f"The held-out share is {share}; expected 0 up to, but not, 1.")
-    draw = uniforms(seed, Stream.SPLIT, store.ids, epoch=0, slot=0, count=1)[:, 0]
+    draw = uniforms(seed, Stream.SPLIT, store.ids, epoch=0, view=0, count=1)[:, 0]
     held_out = draw < share
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

@@ -295,11 +295,11 @@ def color_shortcut(look: DataCheck) -> Finding:
     import torch
 
     from coview.diagnosis.shortcuts import color_retrieval
-    from coview.views import simclr, views_of
+    from coview.views import simclr_views, views_of
 
     rows = permutation(look.seed, Stream.HEALTH, look.store.ids, epoch=1)[:VIEWED]
     size = 32 if look.short_side < SMALL_SIDE else 96
-    first, second = views_of(look.store, rows, simclr(size), seed=look.seed, epoch=0)
+    first, second = views_of(look.store, rows, simclr_views(size), seed=look.seed, epoch=0)
     score = look.figures["color_retrieval"] = color_retrieval(
         torch.as_tensor(first), torch.as_tensor(second)
     )

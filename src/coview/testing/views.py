@@ -34,12 +34,12 @@ def store() -> ImageStore:
 
 
 def rendered(
-    view: ViewSpec, *, rows: list[int] | None = None, epoch: int = 0, slot: int = 0
+    view: ViewSpec, *, rows: list[int] | None = None, epoch: int = 0, index: int = 0
 ) -> torch.Tensor:
-    """The view of the images in those rows, as slot ``slot`` of a plan."""
-    plan = ViewPlan(views=(view,) * (slot + 1))
+    """The view of the images in those rows, as view ``index`` of a plan."""
+    plan = ViewPlan(views=(view,) * (index + 1))
     chosen = np.arange(len(SIZES)) if rows is None else np.array(rows)
-    return views_of(store(), chosen, plan, seed=3, epoch=epoch)[slot]
+    return views_of(store(), chosen, plan, seed=3, epoch=epoch)[index]
 
 
 def is_a_plain_value(view: ViewSpec) -> None:
@@ -78,15 +78,15 @@ def does_not_see_the_batch(view: ViewSpec) -> None:
         assert torch.equal(together[place], rendered(view, rows=[row])[0])
 
 
-def is_keyed_by_epoch_and_slot(view: ViewSpec) -> None:
-    """A view that is drawn differs between epochs and between slots; one that is not never does."""
+def is_keyed_by_epoch_and_index(view: ViewSpec) -> None:
+    """A view that is drawn differs between epochs and between views; one that is not never does."""
     ids = np.arange(64, dtype=np.int64)
     sides = np.full(64, 40, dtype=np.int32)
     tables = [
-        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, slot=slot)
-        for epoch, slot in ((0, 0), (1, 0), (0, 1))
+        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, view=index)
+        for epoch, index in ((0, 0), (1, 0), (0, 1))
     ]
-    chances = (view.flip, view.gray, view.solarize, view.sobel)
+    chances = (view.flip, view.grayscale, view.solarize, view.sobel)
     parts = (view.crop, view.second_crop, view.jitter, view.blur, view.augment, view.rotate90,
              view.noise, view.cutout)  # fmt: skip
     drawn = any(0 < chance < 1 for chance in chances) or any(part is not None for part in parts)
@@ -102,7 +102,7 @@ def fast_rendering_is_the_specification(view: ViewSpec) -> None:
     """
     images = store()
     rows = np.arange(len(SIZES))
-    table = sample_params(view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0)
+    table = sample_params(view, images.ids, images.heights, images.widths, seed=3, epoch=0, view=0)
     expected = render_reference(images, rows, table, view)
     apart = (rendered(view) - expected).abs() > 1e-3
     assert float(apart.float().mean()) <= (0.0 if view.augment is None else 0.01)
@@ -114,6 +114,6 @@ VIEW_CHECKS: tuple[Callable[[ViewSpec], None], ...] = (
     stays_in_range,
     is_the_same_twice,
     does_not_see_the_batch,
-    is_keyed_by_epoch_and_slot,
+    is_keyed_by_epoch_and_index,
     fast_rendering_is_the_specification,
 )

@@ -70,22 +70,22 @@ def scene_factors(count: int, *, seed: int = 0, split: str = "train") -> SceneFa
 
 
 class _Draws:
-    """Keyed uniforms of each scene, handed out column by column (a slot for each factor)."""
+    """Keyed uniforms of each scene, handed out column by column (a view number for each factor)."""
 
     def __init__(self, count: int, seed: int, epoch: int) -> None:
         self.count, self.seed, self.epoch = count, seed, epoch
         self.indices = np.arange(count, dtype=np.int64)
 
-    def uniform(self, slot: int, columns: int, low: float = 0.0, high: float = 1.0) -> Floats:
+    def uniform(self, view: int, columns: int, low: float = 0.0, high: float = 1.0) -> Floats:
         unit = uniforms(
-            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, slot=slot, count=columns
+            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, view=view, count=columns
         )
         return np.float32(low) + np.float32(high - low) * unit
 
     def kinds(self) -> npt.NDArray[np.int64]:
         blocks = np.arange(-(-self.count // len(KINDS)), dtype=np.int64)
         order = uniforms(
-            self.seed, Stream.SCENES, blocks, epoch=self.epoch, slot=0, count=len(KINDS)
+            self.seed, Stream.SCENES, blocks, epoch=self.epoch, view=0, count=len(KINDS)
         )
         return np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.count].astype(np.int64)
 
