@@ -170,4 +170,6 @@ def test_equal_sizes_are_not_told():
 def test_sheet_refuses_no_images(tmp_path):
     store = photographs(SMALL)
     with pytest.raises(InvalidValue, match="at least one image"):
-        contact_sheet(store, np.array([], np.int64), simclr_views(32), tmp_path / "views.png", seed=0)
+        contact_sheet(
+            store, np.array([], np.int64), simclr_views(32), tmp_path / "views.png", seed=0
+        )

@@ -17,6 +17,7 @@ from coview.views import (
     ViewPlan,
     ViewSpec,
     eval_view,
+    jitter_of_strength,
     preset,
     simclr_views,
 )
@@ -168,6 +169,19 @@ def test_simclr_takes_other_numbers():
     assert view.jitter == Jitter()
     assert view.blur == Blur(probability=0.5)
     assert view.crop == Crop(area=(0.2, 1.0))
+
+
+@pytest.mark.parametrize(("strength", "hue"), [(0.0, 0.0), (0.25, 0.05), (1.0, 0.2), (4.0, 0.5)])
+def test_jitter_of_strength_is_simclrs_with_at_most_half_a_turn_of_hue(strength, hue):
+    jitter = jitter_of_strength(strength)
+    assert jitter.probability == 0.8
+    assert (jitter.brightness, jitter.contrast, jitter.saturation) == (0.8 * strength,) * 3
+    assert jitter.hue == pytest.approx(hue)
+
+
+def test_jitter_of_a_negative_strength_is_refused():
+    with pytest.raises(InvalidValue, match="Jitter.brightness"):
+        jitter_of_strength(-1.0)
 
 
 def test_byol_treats_its_two_views_differently():

@@ -190,7 +190,9 @@ def test_views_are_written_into_what_is_given_and_nothing_else_fits(threads):
     for view, target, expected in zip(views, out, fresh, strict=True):
         assert view.data_ptr() == target.data_ptr()
         assert torch.equal(view, expected)
-    with pytest.raises(InvalidValue, match=rf"expected a contiguous float32 tensor \({len(rows)}, 3"):
+    with pytest.raises(
+        InvalidValue, match=rf"expected a contiguous float32 tensor \({len(rows)}, 3"
+    ):
         views_of(store, rows, plan, seed=1, epoch=2, threads=threads, out=[o[1:] for o in out])
     with pytest.raises(InvalidValue, match="`threads` is 0"):
         views_of(store, rows, plan, seed=1, epoch=2, threads=0)

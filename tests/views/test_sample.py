@@ -187,7 +187,17 @@ def test_draws_do_not_depend_on_which_operations_a_view_has():
 def test_identity_draws_the_same_for_every_key():
     one = table_of(eval_view(32))
     other = table_of(eval_view(32), seed=9, epoch=9, view=9)
-    for name in ("top", "left", "height", "width", "flip", "order", "sigma", "grayscale", "solarize"):
+    for name in (
+        "top",
+        "left",
+        "height",
+        "width",
+        "flip",
+        "order",
+        "sigma",
+        "grayscale",
+        "solarize",
+    ):
         assert np.array_equal(one[name], other[name])
 
 

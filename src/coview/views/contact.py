@@ -14,7 +14,7 @@ from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
 from coview.core.images import ImageStore
 from coview.views.multi_pass.auto_augment import OPERATIONS
-from coview.views.parameters import FULL_ROW, ViewParams
+from coview.views.parameters import FULL_ROW
 from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.render import render
 from coview.views.sample import sample_params
@@ -97,7 +97,7 @@ def contact_sheet(
 
 
 def shown_sizes(plan: ViewPlan) -> list[int]:
-    """Side of each view on the sheet, in pixels: the largest fills its cell, others in proportion."""
+    """Side of each view on the sheet, in pixels; the largest fills its cell."""
     largest = max(spec.size for spec in plan.views)
     inside = CELL - 2 * FRAME
     return [max(1, round(inside * spec.size / largest)) for spec in plan.views]

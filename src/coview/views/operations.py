@@ -81,9 +81,7 @@ class Jitter:
                 0 <= value < math.inf,
                 f"`Jitter.{name}` is {value}; expected a finite number of at least 0.",
             )
-        require(
-            0 <= self.hue <= 0.5, f"`Jitter.hue` is {self.hue}; expected 0 to 0.5 turns."
-        )
+        require(0 <= self.hue <= 0.5, f"`Jitter.hue` is {self.hue}; expected 0 to 0.5 turns.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +153,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotate90:
-    """A counter-clockwise rotation by one of ``turns`` quarters of a circle, each equally likely."""
+    """A counter-clockwise rotation by one of ``turns`` quarter turns, each equally likely."""
 
     probability: float = 1.0
     turns: tuple[int, ...] = (0, 1, 2, 3)

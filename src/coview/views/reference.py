@@ -39,7 +39,8 @@ def render_reference(
     >>> from coview.core.images import store_from_arrays
     >>> from coview.views.sample import sample_params
     >>> store, spec = store_from_arrays(np.zeros((1, 8, 8, 3), np.uint8)), ViewSpec(size=2)
-    >>> params = sample_params(spec, store.ids, store.heights, store.widths, seed=0, epoch=0, view=0)
+    >>> sizes = store.heights, store.widths
+    >>> params = sample_params(spec, store.ids, *sizes, seed=0, epoch=0, view=0)
     >>> render_reference(store, np.array([0]), params, spec).shape
     torch.Size([1, 3, 2, 2])
     """
@@ -89,7 +90,8 @@ def gather_crops(window: ImageWindow, params: ViewParams, device: torch.device) 
     def positions(start: str, length: str) -> npt.NDArray[np.int64]:
         """[B, longest]: source positions along one axis; the last is repeated as padding."""
         steps = np.arange(params[length].max())
-        return params[start][:, None] + np.minimum(steps, params[length][:, None] - 1)
+        offsets: npt.NDArray[np.int64] = np.minimum(steps, params[length][:, None] - 1)
+        return offsets + params[start][:, None]
 
     y, x = positions("top", "height"), positions("left", "width")
     corners = window.starts[:, None] + y * window.widths[:, None].astype(np.int64)

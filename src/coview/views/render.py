@@ -44,7 +44,8 @@ def render(
     >>> from coview.core.images import store_from_arrays
     >>> store = store_from_arrays(np.full((1, 8, 8, 3), 255, np.uint8))
     >>> spec, rows = ViewSpec(size=4), np.array([0])
-    >>> params = sample_params(spec, store.ids, store.heights, store.widths, seed=0, epoch=0, view=0)
+    >>> sizes = store.heights, store.widths
+    >>> params = sample_params(spec, store.ids, *sizes, seed=0, epoch=0, view=0)
     >>> render(store, rows, params, spec)[0, 0, 0]
     tensor([1., 1., 1., 1.])
     """
@@ -110,7 +111,7 @@ def views_of(
 
 
 def _run_in_threads(task: Callable[[slice], None], count: int, threads: int) -> None:
-    """Run ``task`` on consecutive parts of ``count`` rows: the first here, the others in threads."""
+    """Run ``task`` on consecutive parts of ``count`` rows: the first here, others in threads."""
     threads = min(threads, max(1, count))
     bounds = [count * k // threads for k in range(threads + 1)]
     first, *rest = (slice(low, high) for low, high in pairwise(bounds))

@@ -1,4 +1,4 @@
-"""What a scene is made of: every factor of every image, drawn before any pixel."""
+"""The factors of scenes, sampled before any pixel is painted."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def scene_factors(count: int, *, seed: int = 0, split: str = "train") -> SceneFa
     count below 1 or a negative seed, UnknownName for a split other than "train" and "test".
     """
     if count < 1:
-        raise InvalidValue(f"scenes: count is {count}; give the number of images, at least 1.")
+        raise InvalidValue(f"`count` of the scenes is {count}; expected at least 1 image.")
     if seed < 0:
-        raise InvalidValue(f"scenes: seed is {seed}; give a whole number of 0 or more.")
+        raise InvalidValue(f"`seed` of the scenes is {seed}; expected at least 0.")
     if split not in SPLITS:
         raise UnknownName("split of scenes", split, SPLITS)
     return _Draws(count, seed, SPLITS.index(split)).factors()
 
 
 class _Draws:
-    """Keyed uniforms of each scene, handed out column by column (a view number for each factor)."""
+    """Keyed uniforms of each scene: the split is their ``epoch``, the factor their ``view``."""
 
     def __init__(self, count: int, seed: int, epoch: int) -> None:
         self.count, self.seed, self.epoch = count, seed, epoch

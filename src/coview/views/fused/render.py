@@ -12,8 +12,8 @@ from coview.core.files import digest
 from coview.views.fused.color import (
     contrast,
     contrast_position,
-    grayscale,
     gray_sum,
+    grayscale,
     jitter_without_contrast,
     solarize_and_normalize,
 )
@@ -116,8 +116,12 @@ def _compile_render(version):
 
         for n in range(len(params)):
             row, planes = params[n], out[n]
-            kernel_size_y = axis_weights(row.height, size, cubic, False, F(1 / 255), first_y, weights_y)
-            kernel_size_x = axis_weights(row.width, size, cubic, row.flip != 0, ONE, first_x, weights_x)
+            kernel_size_y = axis_weights(
+                row.height, size, cubic, False, F(1 / 255), first_y, weights_y
+            )
+            kernel_size_x = axis_weights(
+                row.width, size, cubic, row.flip != 0, ONE, first_x, weights_x
+            )
             axes = (first_y, weights_y, kernel_size_y, first_x, weights_x, kernel_size_x)
             line[4 * row.width :] = ZERO
             corner = U(4 * (starts[n] + row.top * pitches[n] + row.left))

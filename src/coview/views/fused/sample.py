@@ -100,6 +100,8 @@ def sample_rows(params, words, heights, widths, key, counter, crop, probabilitie
         row.flip, row.grayscale = flip < probabilities[0], grayscale < probabilities[2]
         row.solarize = solarize < probabilities[4]
         for k in range(4):
-            row.order[k] = ORDERS[int(order * np.float32(24)), k] if jitter < probabilities[1] else -1
+            row.order[k] = (
+                ORDERS[int(order * np.float32(24)), k] if jitter < probabilities[1] else -1
+            )
             row.factor[k] = scale_to(ranges[k], factors[k])
         row.sigma = scale_to(ranges[4], sigma) if blur < probabilities[3] else 0.0

@@ -82,7 +82,9 @@ def _sample_rotate90(rows: ViewParams, rotate90: Rotate90, u: Uniforms) -> None:
     rows["rotate90"] = np.where(u[:, 0] < rotate90.probability, which, 0)
 
 
-def _sample_cutout(rows: ViewParams, cutout: Cutout, decision: Uniforms, u: Uniforms, size: int) -> None:
+def _sample_cutout(
+    rows: ViewParams, cutout: Cutout, decision: Uniforms, u: Uniforms, size: int
+) -> None:
     """The rectangle in whole pixels, at least one; every position in the view equally likely."""
     tall_share = _scale_to(cutout.height, u[:, 0])
     wide_share = tall_share if cutout.width is None else _scale_to(cutout.width, u[:, 1])
@@ -104,7 +106,9 @@ def _sample_noise(
     rows["noise_key"] = key
 
 
-def _sample_auto_augment(rows: ViewParams, augment: AutoAugment, u: Uniforms, each: Uniforms, size: int) -> None:
+def _sample_auto_augment(
+    rows: ViewParams, augment: AutoAugment, u: Uniforms, each: Uniforms, size: int
+) -> None:
     """One of the learned pairs, each operation at its own probability."""
     pairs = PAIRS[augment.policy]
     which = (u * len(pairs)).astype(np.int64)
@@ -128,7 +132,9 @@ def _sample_rand_augment(rows: ViewParams, augment: RandAugment, each: Uniforms,
         _set_magnitude(rows, k, scale[which], each[:, k, SIGN])
 
 
-def _set_magnitude(rows: ViewParams, k: int, magnitude: npt.NDArray[np.float64], sign: Uniforms) -> None:
+def _set_magnitude(
+    rows: ViewParams, k: int, magnitude: npt.NDArray[np.float64], sign: Uniforms
+) -> None:
     """Magnitudes [N, 2] of both signs: the first where ``sign`` is below a half."""
     minus, plus = magnitude[:, 0], magnitude[:, 1]
     value = np.where(sign < 0.5, minus, plus)

@@ -42,9 +42,7 @@ def to_grayscale(images: torch.Tensor) -> torch.Tensor:
     return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
 
 
-def apply_last_operations(
-    views: torch.Tensor, params: ViewParams, spec: ViewSpec
-) -> torch.Tensor:
+def apply_last_operations(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
     """Rotate90, Sobel, noise, cutout, mean and std on [B, 3, S, S] in [0, 1]; same shape."""
     if spec.rotate90 is not None:
         views = rotate90(views, params)
