@@ -180,7 +180,7 @@ def test_jitter_of_strength_is_simclrs_with_at_most_half_a_turn_of_hue(strength,
 
 
 def test_jitter_of_a_negative_strength_is_refused():
-    with pytest.raises(InvalidValue, match="Jitter.brightness"):
+    with pytest.raises(InvalidValue, match=r"Jitter\.brightness"):
         jitter_of_strength(-1.0)
 
 

@@ -240,7 +240,7 @@ def _label_column(
         return str(candidates[0])
     names = ", ".join(candidates) or "none"
     raise DataError(
-        f"{path} has no column that is clearly the label (columns of integers or strings: {names}); "
+        f"{path} has no column that is clearly the label (of integers or strings: {names}); "
         "give `label_column`."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -161,7 +161,7 @@ def _chunks(listing: Listing, rows: npt.NDArray[np.int64]) -> Iterator[Chunk]:
 
 def _check_unusable(
     listing: Listing,
-    rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]],
+    rejected: Sequence[tuple[int, str]],
     total: int,
     allow_broken: bool,
     prefix: str = "",
@@ -170,15 +170,13 @@ def _check_unusable(
     if allow_broken or len(rejected) <= tolerated:
         return
     raise DataError(
-        f"{prefix}{len(rejected):,} of {total:,} images in {listing.source} are unusable, more than "
-        f"the {tolerated:,} that are skipped by default: {_name_first(listing, rejected)}; repair or "
-        "remove them (`coview doctor` lists them), or skip them with `allow_broken`."
+        f"{prefix}{len(rejected):,} of {total:,} images in {listing.source} are unusable, more "
+        f"than the {tolerated:,} that are skipped by default: {_name_first(listing, rejected)}; "
+        "repair or remove them (`coview doctor` lists them), or skip them with `allow_broken`."
     )
 
 
-def _name_first(
-    listing: Listing, rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]]
-) -> str:
+def _name_first(listing: Listing, rejected: Sequence[tuple[int, str]]) -> str:
     shown = [f"{listing.names[row]} ({reason})" for row, reason in rejected[:3]]
     return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
 

@@ -49,9 +49,10 @@ def contact_sheet(
     >>> import tempfile
     >>> from coview.core.images import store_from_arrays
     >>> store = store_from_arrays(np.zeros((1, 16, 16, 3), np.uint8))
-    >>> path = Path(tempfile.mkdtemp()) / "views.png"
-    >>> contact_sheet(store, np.array([0]), ViewPlan(views=(ViewSpec(size=16),)), path, seed=0)
-    >>> path.exists()
+    >>> plan = ViewPlan(views=(ViewSpec(size=16),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     contact_sheet(store, np.array([0]), plan, Path(folder) / "views.png", seed=0)
+    ...     (Path(folder) / "views.png").exists()
     True
     """
     from PIL import Image

@@ -90,8 +90,9 @@ def gather_crops(window: ImageWindow, params: ViewParams, device: torch.device) 
     def positions(start: str, length: str) -> npt.NDArray[np.int64]:
         """[B, longest]: source positions along one axis; the last is repeated as padding."""
         steps = np.arange(params[length].max())
-        offsets: npt.NDArray[np.int64] = np.minimum(steps, params[length][:, None] - 1)
-        return offsets + params[start][:, None]
+        offsets = np.minimum(steps, params[length][:, None] - 1)
+        sources: npt.NDArray[np.int64] = params[start][:, None] + offsets
+        return sources
 
     y, x = positions("top", "height"), positions("left", "width")
     corners = window.starts[:, None] + y * window.widths[:, None].astype(np.int64)
