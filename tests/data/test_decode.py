@@ -13,7 +13,7 @@ from image_files import encoded, picture, png, png_file, tiff_12_bit
 from PIL import Image, ImageFile, features
 
 from coview.core.errors import InvalidValue
-from coview.data import jpeg
+from coview.data import decode
 from coview.data.decode import MAX_PIXELS, Decoded, DecodeSpec, decode_image, strict_pillow
 from coview.data.listing import Rejected
 
@@ -31,7 +31,7 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "simplejpeg":
         pytest.importorskip("simplejpeg")
     else:
-        monkeypatch.setattr(jpeg, "is_available", lambda: False)
+        monkeypatch.setattr(decode, "is_available", lambda: False)
     return request.param
 
 
@@ -272,7 +272,7 @@ def test_decode_file_with_an_empty_end_is_rejected(
 ) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    monkeypatch.setattr(jpeg, "is_available", lambda: False)
+    monkeypatch.setattr(decode, "is_available", lambda: False)
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
     content = encoded(noise, kind)
     cut = len(content) * 2 // 3
@@ -286,7 +286,7 @@ def test_decode_jpeg_padded_behind_its_end_is_whole(decoder: str) -> None:
 
 def test_decode_ignores_a_lenient_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    monkeypatch.setattr(jpeg, "is_available", lambda: False)
+    monkeypatch.setattr(decode, "is_available", lambda: False)
     content = encoded(picture(80, 80), "JPEG", quality=95)
     with strict_pillow():
         assert "truncated" in reason(content[: len(content) // 2])
@@ -441,7 +441,7 @@ def test_decode_simplejpeg_gives_pillows_pixels(
     noisy = np.random.default_rng(1).integers(0, 256, (33, 47, 3), np.uint8)
     content = encoded(noisy, "JPEG", quality=quality, subsampling=subsampling)
     fast = shown(content)
-    monkeypatch.setattr(jpeg, "is_available", lambda: False)
+    monkeypatch.setattr(decode, "is_available", lambda: False)
     assert np.abs(fast.astype(int) - shown(content)).max() <= 1
 
 

@@ -72,12 +72,8 @@ class ImageStore:
         """
         pixels = self.pixels.view(np.ndarray)
         pixels.flags.writeable = False
-        return ImageWindow(
-            pixels=pixels,
-            starts=self.starts[rows],
-            heights=self.heights[rows],
-            widths=self.widths[rows],
-        )
+        starts, heights, widths = self.starts[rows], self.heights[rows], self.widths[rows]
+        return ImageWindow(pixels=pixels, starts=starts, heights=heights, widths=widths)
 
     def image(self, row: int) -> npt.NDArray[np.uint8]:
         """One image, uint8 [H, W, 3]."""

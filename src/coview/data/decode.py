@@ -35,7 +35,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from coview.core.errors import InvalidValue
-from coview.data import jpeg
+from coview.data.jpeg import MAGIC, decode_jpeg, is_available, read_size
 from coview.data.listing import Content, Rejected
 
 MAX_PIXELS = 178_956_970
@@ -145,7 +145,7 @@ def _decode_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
     if not start:
         raise _Unusable("empty file")
     stream.seek(0)
-    if start == jpeg.MAGIC and jpeg.is_available():
+    if start == MAGIC and is_available():
         if (decoded := _decode_with_simplejpeg(stream.read(), spec)) is not None:
             return decoded
         stream.seek(0)
@@ -199,11 +199,11 @@ def _is_padded_jpeg(stream: BinaryIO) -> bool:
 
 
 def _decode_with_simplejpeg(content: bytes, spec: DecodeSpec) -> Decoded | None:
-    size = jpeg.read_size(content)
+    size = read_size(content)
     if size is None or _draft_size(*size, spec) is not None:
         return None
     _check_size(*size, spec)
-    pixels = jpeg.decode_jpeg(content)
+    pixels = decode_jpeg(content)
     if pixels is None:
         return None
     width, height = size

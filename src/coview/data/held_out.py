@@ -27,8 +27,8 @@ def split_held_out(
     So adding or removing images moves no other image from one side to the other; the number held
     out is therefore only about share * N. share in [0, 1). Shapes: int64 [N - H], int64 [H].
 
-    >>> from coview.core.images import store_from_arrays
-    >>> store = store_from_arrays(np.zeros((100, 1, 1, 3), np.uint8))
+    >>> from coview.data.scenes.store import make_scenes
+    >>> store = make_scenes(100, size=8)
     >>> train, held_out = split_held_out(store, 0.1, seed=0)
     >>> len(train) + len(held_out)
     100
@@ -43,11 +43,11 @@ def split_held_out(
 def require_images(store: ImageStore, minimum: int, purpose: str) -> None:
     """Raise DataError if ``store`` has fewer than ``minimum`` images for ``purpose``.
 
-    >>> from coview.core.images import store_from_arrays
-    >>> require_images(store_from_arrays(np.zeros((3, 1, 1, 3), np.uint8)), 4, "training")
+    >>> from coview.data.scenes.store import make_scenes
+    >>> require_images(make_scenes(3), 4, "training")
     Traceback (most recent call last):
     ...
-    coview.core.errors.DataError: arrays has 3 usable images; training needs at least 4.
+    coview.core.errors.DataError: scenes:train has 3 usable images; training needs at least 4.
     """
     if len(store) >= minimum:
         return

@@ -140,7 +140,7 @@ def _check_selection(limit: int | None, seed: int) -> None:
 def _open_scenes(
     source: str, options: SourceOptions, limit: int | None, short_side: int | None, seed: int
 ) -> ImageStore:
-    from coview.data.scenes import make_scenes
+    from coview.data.scenes.store import make_scenes
 
     options.refuse("the scenes", labels="folders")
     split = options.split if source == "scenes" else SCENES[source]

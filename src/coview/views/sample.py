@@ -56,11 +56,8 @@ def sample_params(
     >>> len(params), bool((params["top"] + params["height"] <= 40).all())
     (3, True)
     """
-    for name, value, limit in (
-        ("seed", seed, 2**63),
-        ("epoch", epoch, 2**32),
-        ("view", view, 2**16),
-    ):
+    limits = (("seed", seed, 2**63), ("epoch", epoch, 2**32), ("view", view, 2**16))
+    for name, value, limit in limits:
         if not 0 <= value < limit:
             raise InvalidValue(f"`{name}` is {value}; expected 0 to {limit - 1}.")
     low, high = key_words(seed, Stream.VIEWS)

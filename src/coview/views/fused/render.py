@@ -47,18 +47,9 @@ def resample_sweep(source, corner, pitch, row, axes, scratch, planes, size, pivo
         y1 = min(y0 + rows, size)
         for y in range(U(y0), U(y1)):
             down(
-                source,
-                corner,
-                pitch,
-                last,
-                first_y,
-                weights_y,
-                kernel_size_y,
-                y,
-                offsets,
-                line,
+                source, corner, pitch, last, first_y, weights_y, kernel_size_y, y, offsets, line,
                 bytes_wide,
-            )
+            )  # fmt: skip
             across(line, first_x, weights_x, kernel_size_x, U(size), planes, y * U(size))
         lo, hi = U(y0 * size), U(y1 * size)
         jitter_without_contrast(planes, lo, hi, row, 0, pivot)
@@ -127,17 +118,9 @@ def _compile_render(version):
             corner = U(4 * (starts[n] + row.top * pitches[n] + row.left))
             pivot = contrast_position(row)
             total = resample_sweep(
-                pixels,
-                corner,
-                U(4 * pitches[n]),
-                row,
-                axes,
-                (offsets, line),
-                planes,
-                size,
-                pivot,
+                pixels, corner, U(4 * pitches[n]), row, axes, (offsets, line), planes, size, pivot,
                 constants,
-            )
+            )  # fmt: skip
             if pivot < 4:
                 contrast_sweep(row, planes, size, pivot, F(total / (size * size)), constants)
             if row.sigma > ZERO:

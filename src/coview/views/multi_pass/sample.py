@@ -30,14 +30,9 @@ Uniforms = npt.NDArray[np.float64]
 
 
 def sample_full_rows(
-    params: ViewParams,
-    spec: ViewSpec,
-    ids: npt.NDArray[np.int64],
-    *,
-    seed: int,
-    epoch: int,
-    view: int,
-) -> ViewParams:
+    params: ViewParams, spec: ViewSpec, ids: npt.NDArray[np.int64],
+    *, seed: int, epoch: int, view: int,
+) -> ViewParams:  # fmt: skip
     """``params`` [N] of FUSED_ROW with the further numbers of each view: [N] of FULL_ROW."""
     count = 4 + (spec.augment.operations if isinstance(spec.augment, RandAugment) else 2)
     words = _draw_words(ids, seed, epoch, (view << 16) + FIRST_BLOCK, count)
