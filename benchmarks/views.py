@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 
 from coview.core.images import ImageStore, store_from_arrays
-from coview.views import ViewPlan, simclr, views_of
+from coview.views import ViewPlan, simclr_views, views_of
 from setting import setting
 
 Turn = Callable[[], int]
@@ -62,7 +62,7 @@ def store_of(images: list[Image.Image]) -> ImageStore:
 
 
 def ours(images: list[Image.Image], size: int, batch: int, threads: int) -> Turn:
-    store, plan = store_of(images), ViewPlan(views=simclr(size).views[:1])
+    store, plan = store_of(images), ViewPlan(views=simclr_views(size).views[:1])
     targets = itertools.cycle([torch.empty(batch, 3, size, size) for _ in range(4)])
     epochs, rows = itertools.count(), np.arange(batch) % len(store)
 
@@ -146,7 +146,7 @@ def one_by_one(transform: Callable[..., torch.Tensor], images: list, batch: int)
 
 def from_jpeg(images: list[Image.Image], decoder: str, threads: int) -> Turn:
     """Decode every image and make its two views of 224 px."""
-    files, plan = [jpeg(image) for image in images], simclr(224)
+    files, plan = [jpeg(image) for image in images], simclr_views(224)
     decode, pool = DECODERS[decoder](), ThreadPoolExecutor(threads)
     targets = itertools.cycle([[torch.empty(len(files), 3, 224, 224) for _ in plan.views]] * 4)
     epochs, rows = itertools.count(), np.arange(len(files))

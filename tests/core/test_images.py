@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from coview.core.images import image_id, store_from_arrays
@@ -16,10 +18,29 @@ def test_images_of_any_sizes_come_back_as_they_went_in():
 def test_a_subset_shares_pixels_and_keeps_ids():
     store = store_from_arrays(images(), labels=np.array([7, 8, 9]))
     part = store.subset(np.array([2, 0]))
-    assert part.pixels is store.pixels
+    assert np.shares_memory(part.image(0), store.image(2))
     assert (part.image(0) == images()[2]).all()
     assert part.ids.tolist() == store.ids[[2, 0]].tolist()
     assert part.labels.tolist() == [9, 7]
+
+
+def test_a_window_has_the_pixels_of_its_rows_in_their_order_without_a_copy():
+    store, rows = store_from_arrays(images()), [2, 0, 2]
+    window = store.window(np.array(rows))
+    assert len(window) == 3
+    for k, row in enumerate(rows):
+        shape = int(window.heights[k]), int(window.widths[k])
+        pixels = window.pixels[window.starts[k] :][: shape[0] * shape[1], :3]
+        assert (pixels.reshape(*shape, 3) == images()[row]).all()
+    assert np.shares_memory(window.pixels, store.image(0))
+    assert not window.pixels.flags.writeable
+    assert window.pixels.flags.c_contiguous
+    assert store.image(0).flags.writeable
+
+
+def test_a_subset_keeps_the_notes():
+    store = replace(store_from_arrays(images()), notes=("Ignored 1 file.",))
+    assert store.subset(np.array([1])).notes == store.notes
 
 
 def test_ids_are_stable_across_versions():

@@ -29,7 +29,7 @@ IDS = np.array([5, -7, 2**62, 0], dtype=np.int64)
 
 
 def draws(**changes):
-    setting = {"seed": 3, "stream": Stream.VIEWS, "ids": IDS, "epoch": 1, "slot": 0, "count": 9}
+    setting = {"seed": 3, "stream": Stream.VIEWS, "ids": IDS, "epoch": 1, "view": 0, "count": 9}
     setting |= changes
     return uniforms(
         setting.pop("seed"), setting.pop("stream"), setting.pop("ids"), **setting

@@ -63,7 +63,7 @@ def test_arrays_are_resized_to_the_short_side() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.int64])
 def test_arrays_of_another_type_are_refused(dtype: type) -> None:
-    with pytest.raises(InvalidValue, match=f"Image 0 is of type {np.dtype(dtype)}.*white="):
+    with pytest.raises(InvalidValue, match=f"Image 0 is of type {np.dtype(dtype)}.*`white`"):
         open_images(COLOR.astype(dtype))
 
 

@@ -62,7 +62,7 @@ def test_held_out_is_independent_of_the_limit() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_held_out_share_out_of_range_is_refused(share: float) -> None:
-    with pytest.raises(InvalidValue, match="held-out share"):
+    with pytest.raises(InvalidValue, match="held-out `share`"):
         split_held_out(store(5), share, seed=0)
 
 
@@ -77,7 +77,7 @@ def test_require_images_says_what_is_missing(tmp_path: object) -> None:
     with pytest.raises(DataError) as caught:
         require_images(opened, 16, "pretraining")
     assert str(caught.value) == (
-        f"{tmp_path} has 2 usable images (1 more could not be used); pretraining needs at least 16."
+        f"{tmp_path} has 2 usable images (1 more unusable); pretraining needs at least 16."
     )
 
 
@@ -104,4 +104,4 @@ def test_relabel_refuses_unknown_classes_and_missing_labels() -> None:
 def test_ids_that_collide_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "image_id", lambda name: len(name))
     with pytest.raises(DataError, match=r"'aa' and 'bb' have the same id"):
-        listing.ids_of(["a", "aa", "bbb", "bb"])
+        listing.image_ids(["a", "aa", "bbb", "bb"])

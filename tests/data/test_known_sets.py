@@ -89,7 +89,7 @@ def test_known_set_absent_says_how_to_get_it(
         raise AssertionError("the network must not be used")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    with pytest.raises(DataError, match=r"--download \(download=True\)|needs another package"):
+    with pytest.raises(DataError, match=r"with `download`|needs another package"):
         open_images(name, root=tmp_path / "nothing")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -157,20 +157,21 @@ def test_known_set_wrong_name_prefers_a_nearer_folder(
 
 
 def test_known_set_name_wins_over_a_folder_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path / "fashionmnist", ["a.png"])
     write_mnist(tmp_path / "root")
     monkeypatch.chdir(tmp_path)
-    assert len(open_images("fashionmnist", root="root")) == 10
-    assert "for the folder write ./fashionmnist" in capsys.readouterr().out
+    store = open_images("fashionmnist", root="root")
+    assert len(store) == 10
+    assert "for the folder write ./fashionmnist" in store.notes[0]
     assert len(open_images("./fashionmnist")) == 1
 
 
 def test_known_set_refuses_what_it_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="use 'column' or 'auto'"):
         open_images("cifar10", labels="folders", root=tmp_path)
-    with pytest.raises(InvalidValue, match="mean nothing for the data set 'cifar10'"):
+    with pytest.raises(InvalidValue, match="do not apply to the data set 'cifar10'"):
         open_images("cifar10", image_column="x", root=tmp_path)
 
 

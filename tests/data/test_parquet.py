@@ -64,10 +64,10 @@ def test_parquet_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(parquet, "_BATCH_ROWS", 4)
     write(tmp_path / "a.parquet", image=structs(10))
     taken = []
-    original = parquet._contents
+    original = parquet._read_contents
     monkeypatch.setattr(
         parquet,
-        "_contents",
+        "_read_contents",
         lambda column, folder: taken.append(len(column)) or original(column, folder),
     )
     assert len(open_images(tmp_path / "a.parquet")) == 10
@@ -120,24 +120,25 @@ def test_parquet_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
 
 
 def test_parquet_folder_of_splits_gives_the_one_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     write(tmp_path / "data" / "train-00000-of-00002.parquet", image=structs(2))
     write(tmp_path / "data" / "train-00001-of-00002.parquet", image=structs(3))
     write(tmp_path / "data" / "validation-00000-of-00001.parquet", image=structs(4))
     write(tmp_path / "test" / "0000.parquet", image=structs(5))
-    assert len(open_images(tmp_path)) == 5
-    assert "Reading the train part" in capsys.readouterr().out
+    store = open_images(tmp_path)
+    assert len(store) == 5
+    assert "Reading the train part" in store.notes[0]
     assert len(open_images(tmp_path, split="val")) == 4
     assert len(open_images(tmp_path, split="test")) == 5
-    with pytest.raises(DataError, match="hold no split 'extra', only: test, train, val"):
+    with pytest.raises(DataError, match="have no split 'extra', only: test, train, val"):
         open_images(tmp_path, split="extra")
 
 
 def test_parquet_beside_images_is_ambiguous(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2))
     write_images(tmp_path, ["readme.png"])
-    with pytest.raises(DataError, match="holds both 1 image and 1 Parquet file;"):
+    with pytest.raises(DataError, match="has both 1 image and 1 Parquet file;"):
         open_images(tmp_path)
 
 
@@ -192,20 +193,20 @@ def test_parquet_auto_does_not_guess(tmp_path: Path) -> None:
 
 def test_parquet_several_possible_labels_want_a_choice(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), kind=["x", "y"], year=[1999, 2000])
-    with pytest.raises(DataError, match=r"kind, year.*give label_column"):
+    with pytest.raises(DataError, match=r"kind, year.*give `label_column`"):
         open_images(tmp_path, labels="column")
     assert open_images(tmp_path, label_column="kind").class_names == ("x", "y")
 
 
 def test_parquet_without_any_label_says_so(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2))
-    with pytest.raises(DataError, match="no column that is plainly the label"):
+    with pytest.raises(DataError, match="no column that is clearly the label"):
         open_images(tmp_path, labels="column")
 
 
 def test_parquet_label_out_of_range_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", names=["a", "b"], image=structs(2), label=[0, 2])
-    with pytest.raises(DataError, match="holds 0 to 2; expected 0 to 1"):
+    with pytest.raises(DataError, match="has 0 to 2; expected 0 to 1"):
         open_images(tmp_path, labels="column")
 
 
@@ -233,15 +234,15 @@ def test_parquet_unknown_column_offers_the_nearest(tmp_path: Path) -> None:
 
 def test_parquet_column_of_another_type_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), number=[0.5, 1.0])
-    with pytest.raises(DataError, match="holds no encoded images"):
+    with pytest.raises(DataError, match="has no encoded images"):
         open_images(tmp_path, image_column="number")
-    with pytest.raises(DataError, match="holds neither integers nor strings"):
+    with pytest.raises(DataError, match="has neither integers nor strings"):
         open_images(tmp_path, label_column="number")
 
 
 def test_parquet_several_possible_images_want_a_choice(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", left=structs(2), right=structs(2))
-    with pytest.raises(DataError, match=r"left, right.*image_column"):
+    with pytest.raises(DataError, match=r"left, right.*`image_column`"):
         open_images(tmp_path)
 
 
@@ -293,7 +294,7 @@ def test_parquet_path_beside_the_file_is_followed(tmp_path: Path) -> None:
 
 def test_parquet_empty_is_a_sentence(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=pa.array([], STRUCT))
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="has no images"):
         open_images(tmp_path / "a.parquet")
 
 

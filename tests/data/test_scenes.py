@@ -10,7 +10,7 @@ import pytest
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.files import digest
 from coview.core.images import ImageStore
-from coview.data.scenes import CLASS_NAMES, KINDS, SceneFactors, scene_factors, scenes
+from coview.data.scenes import CLASS_NAMES, KINDS, SceneFactors, make_scenes, scene_factors
 from coview.data.scenes.kinds import fold
 
 FACTORS = [
@@ -67,12 +67,12 @@ def gray_histogram(images: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def train() -> ImageStore:
-    return scenes(2000)
+    return make_scenes(2000)
 
 
 @pytest.fixture(scope="module")
 def test() -> ImageStore:
-    return scenes(500, split="test")
+    return make_scenes(500, split="test")
 
 
 @pytest.fixture(scope="module")
@@ -81,21 +81,21 @@ def factors() -> SceneFactors:
 
 
 def test_scenes_same_seed_same_bytes() -> None:
-    assert digest(scenes(40).pixels.data) == digest(scenes(40).pixels.data)
+    assert digest(make_scenes(40).pixels.data) == digest(make_scenes(40).pixels.data)
 
 
 def test_scenes_other_seed_other_images() -> None:
-    a, b = scenes(10), scenes(10, seed=1)
+    a, b = make_scenes(10), make_scenes(10, seed=1)
     assert not np.array_equal(a.pixels, b.pixels)
     assert not set(a.ids.tolist()) & set(b.ids.tolist())
 
 
 def test_scenes_large_seed_differs_from_its_low_word() -> None:
-    assert not np.array_equal(scenes(10, seed=1 << 32).pixels, scenes(10).pixels)
+    assert not np.array_equal(make_scenes(10, seed=1 << 32).pixels, make_scenes(10).pixels)
 
 
 def test_scenes_image_does_not_depend_on_count() -> None:
-    few, many = scenes(37), scenes(83)
+    few, many = make_scenes(37), make_scenes(83)
     assert np.array_equal(few.pixels, many.pixels[: len(few.pixels)])
     assert np.array_equal(few.ids, many.ids[:37])
     assert np.array_equal(few.labels, many.labels[:37])
@@ -122,14 +122,14 @@ def test_scenes_split_changes_every_factor(factors: SceneFactors) -> None:
 
 @pytest.mark.parametrize("size", [8, 32, 33, 96])
 def test_scenes_size_is_the_side(size: int) -> None:
-    store = scenes(3, size)
+    store = make_scenes(3, size)
     assert store.image(2).shape == (size, size, 3)
     assert store.pixels.shape == (3 * size * size, 4)
     assert set(store.heights.tolist()) == set(store.widths.tolist()) == {size}
 
 
 def test_scenes_larger_size_shows_the_same_scene() -> None:
-    small, large = scenes(100, 32), scenes(100, 96)
+    small, large = make_scenes(100, 32), make_scenes(100, 96)
     assert np.array_equal(small.ids, large.ids)
     shrunk = images_of(large).reshape(100, 32, 3, 32, 3, 3).mean(axis=(2, 4))
     difference = np.abs(shrunk - images_of(small)).mean(axis=(1, 2, 3))
@@ -227,19 +227,23 @@ def test_scenes_pixels_and_colors_classify_poorly(
 
 def test_scenes_draw_in_seconds() -> None:
     start = time.process_time()
-    scenes(2000)
+    make_scenes(2000)
     assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"count": 0}, "count is 0"), ({"size": 7}, "size is 7"), ({"seed": -1}, "seed is -1")],
+    [
+        ({"count": 0}, "`count` .* is 0"),
+        ({"size": 7}, "`size` .* is 7"),
+        ({"seed": -1}, "`seed` .* is -1"),
+    ],
 )
 def test_scenes_refuses_values_out_of_range(arguments: dict[str, int], words: str) -> None:
     with pytest.raises(InvalidValue, match=words):
-        scenes(**{"count": 10, **arguments})
+        make_scenes(**{"count": 10, **arguments})
 
 
 def test_scenes_refuses_an_unknown_split_and_offers_the_nearest() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'train'"):
-        scenes(10, split="trian")
+        make_scenes(10, split="trian")

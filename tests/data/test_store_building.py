@@ -14,8 +14,8 @@ from image_files import encoded, picture, write_images
 from coview.core.errors import DataError, InvalidValue, StorageError
 from coview.core.images import ImageStore
 from coview.data import open_images
-from coview.data import store as store_room
-from coview.data.decode import decode
+from coview.data import store as store_module
+from coview.data.decode import decode_image
 
 NAMES = [f"{number:03}.png" for number in range(40)]
 
@@ -47,10 +47,10 @@ def test_store_order_does_not_depend_on_the_threads(
 
     def uneven(content: Path, spec: object) -> object:
         time.sleep(0.01 if int(content.stem) % 7 == 0 else 0)
-        return decode(content, spec)
+        return decode_image(content, spec)
 
-    monkeypatch.setattr(store_room, "_CHUNK_IMAGES", 1)
-    monkeypatch.setattr(store_room, "decode", uneven)
+    monkeypatch.setattr(store_module, "_CHUNK_IMAGES", 1)
+    monkeypatch.setattr(store_module, "decode_image", uneven)
     many = open_images(tmp_path, workers=8)
     assert many.names == NAMES
     assert_same(many, open_images(tmp_path, workers=1))
@@ -95,8 +95,8 @@ def test_store_stops_above_one_percent_broken_and_three(
     if accepted:
         assert len(open_images(tmp_path)) == images - broken
     else:
-        said = rf"^{broken} of {images} .*000\.png \(empty file\).*--allow-broken"
-        with pytest.raises(DataError, match=said):
+        sentence = rf"^{broken} of {images} .*000\.png \(empty file\).*`allow_broken`"
+        with pytest.raises(DataError, match=sentence):
             open_images(tmp_path)
 
 
@@ -105,11 +105,11 @@ def test_store_stops_early_on_a_hopeless_source(tmp_path: Path) -> None:
 
     def broken(content: object, spec: object) -> object:
         decoded.append(content)
-        return store_room.Rejected("broken")
+        return store_module.Rejected("broken")
 
     images = [picture(2, 2)] * 3000
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_room, "decode", broken)
+        patch.setattr(store_module, "decode_image", broken)
         with pytest.raises(DataError, match=r"^At least \d+ of 3,000 images"):
             open_images(images, workers=1)
     assert len(decoded) < 1000
@@ -118,9 +118,7 @@ def test_store_stops_early_on_a_hopeless_source(tmp_path: Path) -> None:
 def test_store_without_any_usable_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "b.jpg").write_bytes(b"text")
-    with pytest.raises(
-        DataError, match=r"No image in .* can be used: a\.png \(empty file\), b\.jpg"
-    ):
+    with pytest.raises(DataError, match=r"No image in .* is usable: a\.png \(empty file\), b\.jpg"):
         open_images(tmp_path, allow_broken=True)
 
 
@@ -149,7 +147,7 @@ def test_store_moves_to_disk_when_memory_is_used_up(
 ) -> None:
     write_images(tmp_path / "images", NAMES)
     size = 12 * 16 * 4
-    monkeypatch.setattr(store_room, "memory_bytes", lambda: 100 * size)
+    monkeypatch.setattr(store_module, "memory_bytes", lambda: 100 * size)
     half = open_images(tmp_path / "images", memory_share=0.2, cache=tmp_path / "cache")
     assert len(kept(tmp_path / "cache")) == 1
     whole = open_images(tmp_path / "images", memory_share=0.4, cache=tmp_path / "other")
@@ -158,23 +156,22 @@ def test_store_moves_to_disk_when_memory_is_used_up(
 
 
 def test_store_on_disk_says_where_and_memory_says_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     write_images(tmp_path / "images", NAMES)
-    open_images(tmp_path / "images", cache=tmp_path / "cache")
-    assert capsys.readouterr().out == ""
-    open_images(tmp_path / "images", cache=tmp_path / "cache", memory_share=0)
+    assert open_images(tmp_path / "images", cache=tmp_path / "cache").notes == ()
+    store = open_images(tmp_path / "images", cache=tmp_path / "cache", memory_share=0)
     (folder,) = kept(tmp_path / "cache")
-    assert f"are kept in {folder}" in capsys.readouterr().out
+    assert f"are kept in {folder}" in store.notes[0]
 
 
-@pytest.mark.parametrize(("short_side", "said"), [(11, True), (13, False), (None, False)])
+@pytest.mark.parametrize(("short_side", "noted"), [(11, True), (13, False), (None, False)])
 def test_store_says_the_short_side_that_larger_images_are_kept_at(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], short_side: int | None, said: bool
+    tmp_path: Path, short_side: int | None, noted: bool
 ) -> None:
     write_images(tmp_path, NAMES[:3], height=12, width=16)
-    open_images(tmp_path, short_side=short_side)
-    assert (f"are kept at {short_side} px" in capsys.readouterr().out) == said
+    notes = open_images(tmp_path, short_side=short_side).notes
+    assert (f"are kept at {short_side} px" in "".join(notes)) == noted
 
 
 def test_store_on_disk_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +179,7 @@ def test_store_on_disk_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "images" / "005.png").write_bytes(b"")
     options = {"memory_share": 0.0, "cache": tmp_path / "cache", "allow_broken": True}
     first = open_images(tmp_path / "images", **options)
-    monkeypatch.setattr(store_room, "decode", refuse_decoding)
+    monkeypatch.setattr(store_module, "decode_image", refuse_decoding)
     assert_same(first, open_images(tmp_path / "images", **options))
 
 
@@ -190,7 +187,7 @@ def test_store_on_disk_serves_other_labels(tmp_path: Path, monkeypatch: pytest.M
     write_images(tmp_path / "images", ["cat/1.png", "dog/1.png"])
     options = {"memory_share": 0.0, "cache": tmp_path / "cache"}
     open_images(tmp_path / "images", **options)
-    monkeypatch.setattr(store_room, "decode", refuse_decoding)
+    monkeypatch.setattr(store_module, "decode_image", refuse_decoding)
     labeled = open_images(tmp_path / "images", labels="folders", **options)
     assert labeled.labels.tolist() == [0, 1]
 
@@ -264,10 +261,10 @@ def test_store_interrupted_leaves_nothing_behind(
     def interrupt(content: Path, spec: object) -> object:
         if content.stem == "030":
             raise KeyboardInterrupt
-        return decode(content, spec)
+        return decode_image(content, spec)
 
-    monkeypatch.setattr(store_room, "_CHUNK_IMAGES", 1)
-    monkeypatch.setattr(store_room, "decode", interrupt)
+    monkeypatch.setattr(store_module, "_CHUNK_IMAGES", 1)
+    monkeypatch.setattr(store_module, "decode_image", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_images(tmp_path / "images", memory_share=0, cache=tmp_path / "cache")
     assert kept(tmp_path / "cache") == []

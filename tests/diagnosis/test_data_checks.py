@@ -244,7 +244,7 @@ def test_color_shortcut_of_views_that_keep_their_colors_is_a_problem(
     from coview.views import ViewPlan, eval_view
 
     monkeypatch.setattr(
-        "coview.views.simclr", lambda size: ViewPlan(views=(eval_view(size), eval_view(size)))
+        "coview.views.simclr_views", lambda size: ViewPlan(views=(eval_view(size), eval_view(size)))
     )
     found = data_checks.check_color_shortcut(data_of(pictures(64)))
     assert found.level == "problem"

@@ -46,7 +46,7 @@ def _json(path: Path, value: object) -> None:
 def _description(name: str, epochs: int, steps: int, labels: bool) -> dict[str, object]:
     crop = {"type": "Crop", "smallest_area": 0.2, "largest_area": 1.0, "aspect": [0.75, 1.3333]}
     slot = {"type": "ViewSpec", "size": 64, "crop": crop, "flip": 0.5, "jitter": {"type": "Jitter",
-            "jitter_strength": 0.5, "probability": 0.8}, "gray": 0.2, "blur": None}  # fmt: skip
+            "jitter_strength": 0.5, "probability": 0.8}, "grayscale": 0.2, "blur": None}  # fmt: skip
     recipe = {
         "type": "Recipe",
         "method": {"type": "Method", "name": "simclr", "temperature": 0.5, "views": [slot, slot],

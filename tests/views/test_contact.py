@@ -16,7 +16,7 @@ from coview.views import (
     eval_view,
     multi_crop_preset,
     sample_params,
-    simclr,
+    simclr_views,
     views_of,
 )
 from coview.views.contact import (
@@ -29,15 +29,15 @@ from coview.views.contact import (
     LINE,
     MARGIN,
     TEXT,
-    color_of,
-    describe,
-    font,
-    headings,
-    levels,
+    box_iou,
+    column_headings,
+    describe_operations,
+    load_font,
     mark_crops,
-    overlap,
-    shown_sides,
-    wrapped,
+    shown_sizes,
+    to_uint8,
+    view_color,
+    wrap_caption,
 )
 
 
@@ -52,14 +52,14 @@ from coview.views.contact import (
     ],
 )
 def test_overlap_is_intersection_over_union(first, second, share):
-    assert overlap(first, second) == pytest.approx(share)
-    assert overlap(second, first) == pytest.approx(share)
+    assert box_iou(first, second) == pytest.approx(share)
+    assert box_iou(second, first) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("size", "shapes"), [(32, SMALL[:3]), (224, LARGE)], ids=["32", "224"])
 def test_sheet_has_a_line_for_each_image_and_a_column_for_each_view(tmp_path, size, shapes):
     store = photographs(shapes)
-    contact_sheet(store, all_rows(store), simclr(size), tmp_path / "views.png", seed=0)
+    contact_sheet(store, all_rows(store), simclr_views(size), tmp_path / "views.png", seed=0)
     with Image.open(tmp_path / "views.png") as sheet:
         assert sheet.width == 2 * MARGIN + 3 * (CELL + GAP) - GAP
         lines = len(shapes) * (CELL + GAP + CAPTION) - GAP
@@ -68,15 +68,15 @@ def test_sheet_has_a_line_for_each_image_and_a_column_for_each_view(tmp_path, si
 
 def test_sheet_shows_the_views_that_training_would_see(tmp_path):
     size = CELL - 2 * FRAME
-    store, plan = photographs([(300, 260)]), simclr(size)
+    store, plan = photographs([(300, 260)]), simclr_views(size)
     contact_sheet(store, np.array([0]), plan, tmp_path / "views.png", seed=4)
     with Image.open(tmp_path / "views.png") as image:
         sheet = np.asarray(image)
     views = views_of(store, np.array([0]), plan, seed=4, epoch=0)
-    for slot, view in enumerate(views):
-        top, left = MARGIN + HEADING + FRAME, MARGIN + (1 + slot) * (CELL + GAP) + FRAME
+    for index, view in enumerate(views):
+        top, left = MARGIN + HEADING + FRAME, MARGIN + (1 + index) * (CELL + GAP) + FRAME
         shown = sheet[top : top + size, left : left + size]
-        assert np.array_equal(shown, levels(view.numpy(), plan.views[slot])[0])
+        assert np.array_equal(shown, to_uint8(view.numpy(), plan.views[index])[0])
 
 
 def test_original_is_whole_in_both_crops_pale_in_one_and_paler_outside():
@@ -94,46 +94,46 @@ def test_original_of_any_shape_fits_its_cell(shape):
     assert max(picture.size) == CELL
 
 
-def test_levels_undo_the_normalization():
+def test_to_uint8_undoes_the_normalization():
     store = photographs([(16, 16)])
     spec = eval_view(16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     (view,) = views_of(store, np.array([0]), ViewPlan(views=(spec,)), seed=0, epoch=0)
-    assert np.array_equal(levels(view.numpy(), spec)[0], store.image(0))
+    assert np.array_equal(to_uint8(view.numpy(), spec)[0], store.image(0))
 
 
 def test_caption_names_the_operations_that_were_drawn():
     ids, side = np.array([3]), np.array([32], np.int32)
-    table = sample_params(ViewSpec(size=32), ids, side, side, seed=0, epoch=0, slot=0)
-    assert describe(table, 0) == "crop only"
-    table["flip"], table["gray"], table["sigma"], table["solarize"] = 1, 1, 1.25, 1
+    table = sample_params(ViewSpec(size=32), ids, side, side, seed=0, epoch=0, view=0)
+    assert describe_operations(table[0]) == "crop only"
+    table["flip"], table["grayscale"], table["sigma"], table["solarize"] = 1, 1, 1.25, 1
     table["order"] = (2, 1, 0, 3)
-    assert describe(table, 0) == "flip, color, gray, blur 1.2, solarize"
+    assert describe_operations(table[0]) == "flip, color, grayscale, blur 1.2, solarize"
 
 
 def test_caption_names_the_further_operations_in_their_order():
     plan, side = composition(32, "noise", "cutout", "rotate", "sobel"), np.array([32], np.int32)
-    table = sample_params(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
-    table["turns"], table["noise"] = 3, 0.125
-    assert describe(table, 0) == "turn 270, Sobel, noise 0.12, cutout"
-    (table["turns"], table["sobel"], table["noise"], table["cut_height"]) = (0, 0, 0, 0)
-    assert describe(table, 0) == "crop only"
+    table = sample_params(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, view=0)
+    table["rotate90"], table["noise"] = 3, 0.125
+    assert describe_operations(table[0]) == "rotate 270, Sobel, noise 0.12, cutout"
+    (table["rotate90"], table["sobel"], table["noise"], table["cut_height"]) = (0, 0, 0, 0)
+    assert describe_operations(table[0]) == "crop only"
 
 
 def test_caption_names_drawn_augmentations_with_their_strength():
     plan, side = auto_augmented(32, RandAugment()), np.array([32], np.int32)
-    table = sample_params(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, slot=0)
+    table = sample_params(plan.views[0], np.array([3]), side, side, seed=0, epoch=0, view=0)
     table["flip"], table["operation"][0, :3] = 1, (5, 0, 13)
     table["magnitude"][0, :3] = (-9.0, 0.0, 0.0)
-    assert describe(table, 0) == "flip, Rotate -9, Equalize"
+    assert describe_operations(table[0]) == "flip, Rotate -9, Equalize"
 
 
 def test_long_captions_are_broken_to_fit_their_cell():
-    text = "flip, TranslateX -0.13, AutoContrast, color, gray, blur 1.2, turn 270, cutout"
-    lines = wrapped(text).splitlines()
+    text = "flip, TranslateX -0.13, AutoContrast, color, grayscale, blur 1.2, rotate 270, cutout"
+    lines = wrap_caption(text).splitlines()
     assert len(lines) > 1
     assert " ".join(lines) == text
-    assert all(font(TEXT).getlength(line) <= CELL for line in lines)
-    assert wrapped("crop only") == "crop only"
+    assert all(load_font(TEXT).getlength(line) <= CELL for line in lines)
+    assert wrap_caption("crop only") == "crop only"
 
 
 def test_sheet_leaves_room_for_broken_captions(tmp_path):
@@ -147,27 +147,29 @@ def test_sheet_leaves_room_for_broken_captions(tmp_path):
 
 def test_smaller_views_are_shown_smaller_in_the_middle_of_their_cells(tmp_path):
     store, plan = photographs([(300, 260)]), multi_crop_preset("logo", locals=3)
-    assert shown_sides(plan) == [208, 208, 89, 89, 89]
-    assert headings(plan)[2:4] == ["view 2, 224 px", "view 3, 96 px"]
+    assert shown_sizes(plan) == [208, 208, 89, 89, 89]
+    assert column_headings(plan)[2:4] == ["view 2, 224 px", "view 3, 96 px"]
     contact_sheet(store, np.array([0]), plan, tmp_path / "views.png", seed=4)
     with Image.open(tmp_path / "views.png") as image:
         sheet = np.asarray(image)
     middle = MARGIN + HEADING + CELL // 2
     line = sheet[middle, MARGIN + 3 * (CELL + GAP) :][:CELL]
-    own = (line == color_of(2)).all(axis=1)
+    own = (line == view_color(2)).all(axis=1)
     assert np.flatnonzero(own).min() == (CELL - 89 - 2 * FRAME) // 2
     assert (line[: np.flatnonzero(own).min()] == 255).all()
 
 
-def test_every_slot_of_ten_has_its_own_color():
-    assert len({color_of(slot) for slot in range(10)}) == 10
+def test_every_view_of_ten_has_its_own_color():
+    assert len({view_color(view) for view in range(10)}) == 10
 
 
 def test_equal_sizes_are_not_told():
-    assert headings(simclr(32)) == ["image and its crops", "view 1", "view 2"]
+    assert column_headings(simclr_views(32)) == ["image and its crops", "view 1", "view 2"]
 
 
 def test_sheet_refuses_no_images(tmp_path):
     store = photographs(SMALL)
     with pytest.raises(InvalidValue, match="at least one image"):
-        contact_sheet(store, np.array([], np.int64), simclr(32), tmp_path / "views.png", seed=0)
+        contact_sheet(
+            store, np.array([], np.int64), simclr_views(32), tmp_path / "views.png", seed=0
+        )

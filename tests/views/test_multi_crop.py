@@ -24,10 +24,10 @@ from coview.views import (
     auto_augmented,
     composition,
     eval_view,
-    multi_crop,
     multi_crop_preset,
+    multi_crop_views,
     preset,
-    simclr,
+    simclr_views,
     views_of,
 )
 
@@ -36,7 +36,7 @@ SIZES = {"global_size": 64, "local_size": 32, "global_area": (0.3, 1.0), "local_
 
 def test_multi_crop_changes_sizes_and_areas_only():
     plan = preset("byol", 224)
-    views = multi_crop(plan, **SIZES, locals=3).views
+    views = multi_crop_views(plan, **SIZES, locals=3).views
     first, second = plan.views
     assert views[0] == replace(first, size=64, crop=Crop(area=(0.3, 1.0)))
     assert views[1] == replace(second, size=64, crop=Crop(area=(0.3, 1.0)))
@@ -44,22 +44,22 @@ def test_multi_crop_changes_sizes_and_areas_only():
 
 
 def test_multi_crop_takes_local_views_of_their_own():
-    local = replace(simclr(64).views[0], gray=0.9)
-    views = multi_crop(simclr(64), **SIZES, locals=2, local=local).views
-    assert [view.gray for view in views] == [0.2, 0.2, 0.9, 0.9]
+    local = replace(simclr_views(64).views[0], grayscale=0.9)
+    views = multi_crop_views(simclr_views(64), **SIZES, locals=2, local=local).views
+    assert [view.grayscale for view in views] == [0.2, 0.2, 0.9, 0.9]
 
 
 def test_multi_crop_of_one_view_makes_both_globals_of_it():
-    views = multi_crop(ViewPlan(views=simclr(64).views[:1]), **SIZES, locals=0).views
+    views = multi_crop_views(ViewPlan(views=simclr_views(64).views[:1]), **SIZES, locals=0).views
     assert views[0] == views[1]
     assert len(views) == 2
 
 
 def test_multi_crop_refuses_what_it_cannot_crop():
     with pytest.raises(InvalidValue, match="no random crop"):
-        multi_crop(ViewPlan(views=(eval_view(32),)), **SIZES)
-    with pytest.raises(InvalidValue, match="locals is -1"):
-        multi_crop(simclr(32), **SIZES, locals=-1)
+        multi_crop_views(ViewPlan(views=(eval_view(32),)), **SIZES)
+    with pytest.raises(InvalidValue, match="`locals` is -1"):
+        multi_crop_views(simclr_views(32), **SIZES, locals=-1)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_every_multi_crop_is_tested_and_its_policy_known():
 
 
 def test_swav_has_simclrs_operations_everywhere():
-    (expected, _) = simclr(224).views
+    (expected, _) = simclr_views(224).views
     for view in multi_crop_preset("swav").views:
         assert replace(view, size=224, crop=Crop()) == expected
 
@@ -106,7 +106,7 @@ def test_preset_offers_the_nearest_name():
 
 def test_views_of_different_sizes_are_rendered_side_by_side():
     store = photographs(LARGE)
-    plan = multi_crop(
+    plan = multi_crop_views(
         preset("moco_v2", 64, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
         global_size=64, local_size=24, global_area=(0.4, 1.0), local_area=(0.05, 0.4),
     )  # fmt: skip
@@ -119,9 +119,9 @@ def test_views_of_different_sizes_are_rendered_side_by_side():
 
 def test_asymmetric_augments_one_branch_and_only_crops_and_flips_the_other():
     first, second = asymmetric(224, mean=(0.5,) * 3, std=(0.5,) * 3).views
-    assert first == simclr(224, mean=(0.5,) * 3, std=(0.5,) * 3).views[0]
+    assert first == simclr_views(224, mean=(0.5,) * 3, std=(0.5,) * 3).views[0]
     assert (second.crop, second.flip) == (first.crop, 0.5)
-    assert (second.jitter, second.gray, second.blur) == (None, 0.0, None)
+    assert (second.jitter, second.grayscale, second.blur) == (None, 0.0, None)
     assert second.share_crop_with is None
 
 
@@ -144,7 +144,7 @@ def test_composition_applies_what_is_named_to_the_first_branch_only(size):
     changes = {
         "crop": {"second_crop": Crop(area=(0.08, 1.0)), "flip": 0.5},
         "cutout": {"cutout": Cutout(probability=1.0, height=(0.5, 0.5), width=None, fill=0.5)},
-        "color": {"jitter": jitter, "gray": 0.2},
+        "color": {"jitter": jitter, "grayscale": 0.2},
         "sobel": {"sobel": 1.0},
         "noise": {"noise": Noise(probability=1.0, sigma=(0.05, 0.2))},
         "blur": {"blur": Blur(probability=1.0, sigma=(0.1, 2.0))},
@@ -158,14 +158,14 @@ def test_composition_applies_what_is_named_to_the_first_branch_only(size):
             nothing = replace(plain, share_crop_with=None)
             assert branch == replace(nothing, **changes[first] | changes[second])
             assert plain.share_crop_with == 0
-            assert (plain.flip, plain.jitter, plain.gray, plain.blur) == (0.0, None, 0.0, None)
+            assert (plain.flip, plain.jitter, plain.grayscale, plain.blur) == (0.0, None, 0.0, None)
             assert not plain.multi_pass
 
 
 def test_composition_refuses_unknown_and_repeated_names():
     with pytest.raises(UnknownName, match="cutout"):
         composition(32, "cutuot")
-    with pytest.raises(InvalidValue, match="twice"):
+    with pytest.raises(InvalidValue, match="repeats an operation"):
         composition(32, "crop", "crop")
 
 
@@ -174,7 +174,7 @@ def test_auto_augmented_views_are_crop_flip_and_the_policy():
     assert first == second
     assert (first.crop, first.flip) == (Crop(area=(0.2, 1.0)), 0.5)
     assert first.augment == AutoAugment(policy="cifar10")
-    assert (first.jitter, first.gray, first.blur) == (None, 0.0, None)
+    assert (first.jitter, first.grayscale, first.blur) == (None, 0.0, None)
 
 
 def test_local_crops_are_smaller_parts_of_the_image():
@@ -183,9 +183,9 @@ def test_local_crops_are_smaller_parts_of_the_image():
     from coview.views.sample import sample_params
 
     shares = []
-    for slot, spec in enumerate(views):
+    for view, spec in enumerate(views):
         table = sample_params(
-            spec, store.ids, store.heights, store.widths, seed=0, epoch=0, slot=slot
+            spec, store.ids, store.heights, store.widths, seed=0, epoch=0, view=view
         )
         shares.append(table["height"] * table["width"].astype(np.float64) / 400**2)
     assert all(share.min() > 0.39 for share in shares[:2])

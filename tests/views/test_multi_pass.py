@@ -30,14 +30,13 @@ from coview.views import (
     sample_params,
     views_of,
 )
-from coview.views.multi_pass import noise as keyed
-from coview.views.multi_pass.finishing import sobel
+from coview.views.multi_pass.tensor_operations import draw_normals, philox_words, sobel
 
 TOLERANCE = 0.05 / 255
 RENDERERS = [render, render_reference]
 PLAIN = ViewSpec(size=32, crop=Crop(), flip=0.5)
 ALL = ViewSpec(
-    size=32, crop=Crop(), second_crop=Crop(area=(0.5, 1.0)), flip=0.5, jitter=Jitter(), gray=0.2,
+    size=32, crop=Crop(), second_crop=Crop(area=(0.5, 1.0)), flip=0.5, jitter=Jitter(), grayscale=0.2,
     blur=Blur(), rotate90=Rotate90(), sobel=0.5, noise=Noise(probability=0.5),
     cutout=Cutout(probability=0.5, height=(0.1, 0.5), width=(0.2, 0.6)),
     mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4),
@@ -45,14 +44,14 @@ ALL = ViewSpec(
 EVERY_STAGE = replace(ALL, augment=RandAugment(operations=3))
 
 
-def drawn(store, spec, seed=0, slot=0):
+def drawn(store, spec, seed=0, view=0):
     return sample_params(
-        spec, store.ids, store.heights, store.widths, seed=seed, epoch=0, slot=slot
+        spec, store.ids, store.heights, store.widths, seed=seed, epoch=0, view=view
     )
 
 
-STAGED = {
-    "turns": {"rotate90": Rotate90()},
+MULTI_PASS = {
+    "rotate90": {"rotate90": Rotate90()},
     "sobel": {"sobel": 1.0},
     "noise": {"noise": Noise()},
     "square": {"cutout": Cutout()},
@@ -61,10 +60,10 @@ STAGED = {
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize("name", STAGED)
+@pytest.mark.parametrize("name", MULTI_PASS)
 def test_operation_equals_its_oracle(renderer, name):
     store = photographs(SMALL[:4] + MIXED)
-    spec, rows = replace(PLAIN, **STAGED[name]), all_rows(store)
+    spec, rows = replace(PLAIN, **MULTI_PASS[name]), all_rows(store)
     table = drawn(store, spec)
     expected = torchvision_views(store, rows, table, spec)
     assert (renderer(store, rows, table, spec) - expected).abs().max() <= TOLERANCE
@@ -114,7 +113,7 @@ def test_sobel_never_exceeds_one():
 
 def test_normals_follow_the_philox_of_core_under_any_key():
     keys = np.array([[0, 0], [1, 2], [2**32 - 1, 2**31 + 5]], np.uint32)
-    words = keyed.philox(keys, 5, torch.device("cpu"))
+    words = philox_words(keys, 5, torch.device("cpu"))
     counter = np.zeros((5, 4), np.uint64)
     counter[:, 0] = np.arange(5)
     for key, ours in zip(keys.tolist(), words, strict=True):
@@ -125,7 +124,7 @@ def test_normals_are_standard_normal_and_independent_of_the_key_beside():
     from scipy import stats
 
     keys = np.arange(8, dtype=np.uint32).reshape(4, 2)
-    numbers = keyed.normals(keys, 30_000, torch.device("cpu")).double().numpy()
+    numbers = draw_normals(keys, 30_000, torch.device("cpu")).double().numpy()
     assert stats.kstest(numbers.ravel(), "norm").pvalue > 1e-3
     assert np.abs(np.corrcoef(numbers) - np.eye(4)).max() < 5 / 30_000**0.5
     neighbors = np.corrcoef(numbers[:, :-1].ravel(), numbers[:, 1:].ravel())[0, 1]
@@ -135,7 +134,7 @@ def test_normals_are_standard_normal_and_independent_of_the_key_beside():
 
 def test_fewer_normals_are_the_first_of_more():
     keys = np.array([[7, 9]], np.uint32)
-    few, many = (keyed.normals(keys, count, torch.device("cpu")) for count in (13, 100))
+    few, many = (draw_normals(keys, count, torch.device("cpu")) for count in (13, 100))
     assert torch.equal(few, many[:, :13])
 
 
@@ -166,11 +165,11 @@ def torchvision_fed(monkeypatch, image, augment, blocks):
     return out
 
 
-def blocks_of(ids, slot=0, seed=0, count=12):
+def blocks_of(ids, view=0, seed=0, count=12):
     """Uniforms [N, count, 4] of blocks 16 on."""
     from coview.core.rng import Stream, uniforms
 
-    numbers = uniforms(seed, Stream.VIEWS, ids, epoch=0, slot=slot, count=4 * (16 + count))
+    numbers = uniforms(seed, Stream.VIEWS, ids, epoch=0, view=view, count=4 * (16 + count))
     return numbers.reshape(len(ids), -1, 4)[:, 16:].astype(np.float64)
 
 
@@ -221,7 +220,7 @@ def test_view_without_a_drawn_augmentation_is_only_rounded():
 
 
 @pytest.mark.parametrize("size", [32, 224])
-def test_staged_view_does_not_depend_on_its_batch_nor_on_threads(size):
+def test_multi_pass_view_does_not_depend_on_its_batch_nor_on_threads(size):
     store = photographs(SMALL + LARGE)
     spec = replace(EVERY_STAGE, size=size)
     plan, rows = ViewPlan(views=(spec,)), all_rows(store)
@@ -233,7 +232,7 @@ def test_staged_view_does_not_depend_on_its_batch_nor_on_threads(size):
         assert torch.equal(single[0], whole[row])
 
 
-def test_staged_view_does_not_depend_on_torchs_threads():
+def test_multi_pass_view_does_not_depend_on_torchs_threads():
     store = photographs(LARGE)
     plan, rows = ViewPlan(views=(replace(EVERY_STAGE, size=224),)), all_rows(store)
     before, found = torch.get_num_threads(), []
@@ -250,7 +249,7 @@ def test_noise_in_pieces_is_the_same(monkeypatch):
     store, spec = photographs(SMALL), replace(PLAIN, noise=Noise())
     table, rows = drawn(store, spec), all_rows(store)
     whole = render(store, rows, table, spec)
-    monkeypatch.setattr("coview.views.multi_pass.finishing.NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("coview.views.multi_pass.tensor_operations.NUMBERS_AT_ONCE", 1)
     assert torch.equal(render(store, rows, table, spec), whole)
 
 
@@ -268,7 +267,7 @@ def test_noise_differs_between_views_of_one_image():
     assert first.std() == pytest.approx(0.1, rel=0.05)
 
 
-def test_staged_render_writes_into_out():
+def test_multi_pass_render_writes_into_out():
     store, plan = photographs(SMALL), auto_augmented(32, RandAugment())
     out = torch.empty(len(store), 3, 32, 32)
     table = drawn(store, plan.views[0])
@@ -277,7 +276,7 @@ def test_staged_render_writes_into_out():
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_staged_render_refuses_the_rows_of_a_plain_view(renderer):
+def test_multi_pass_render_refuses_the_rows_of_a_plain_view(renderer):
     store, spec = photographs(SMALL), replace(PLAIN, noise=Noise())
     with pytest.raises(InvalidValue, match="rows of another view"):
         renderer(store, all_rows(store), drawn(store, PLAIN), spec)
@@ -291,7 +290,7 @@ def test_plain_view_renders_from_wider_rows():
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-def test_staged_render_of_no_rows_is_empty(renderer):
+def test_multi_pass_render_of_no_rows_is_empty(renderer):
     store, none = photographs(SMALL), np.array([], dtype=np.int64)
     table = drawn(store, EVERY_STAGE)[:0]
     assert renderer(store, none, table, EVERY_STAGE).shape == (0, 3, 32, 32)

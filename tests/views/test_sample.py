@@ -11,23 +11,24 @@ from torchvision.transforms.v2 import ColorJitter, RandomResizedCrop
 
 from coview.core.errors import InvalidValue
 from coview.core.rng import Stream, key_words, uniforms
-from coview.views import Blur, Crop, Jitter, ViewSpec, eval_view, philox, sample_params, simclr
+from coview.views import Blur, Crop, Jitter, ViewSpec, eval_view, sample_params, simclr_views
+from coview.views.fused.sample import draw_block
 from coview.views.presets import POLICIES
 
 FULL = ViewSpec(
-    size=64, crop=Crop(), flip=0.5, jitter=Jitter(), gray=0.2, blur=Blur(), solarize=0.3
+    size=64, crop=Crop(), flip=0.5, jitter=Jitter(), grayscale=0.2, blur=Blur(), solarize=0.3
 )
 MANY = 20_000
 
 
-def table_of(spec, count=MANY, height=60, width=80, *, seed=0, epoch=0, slot=0, first=0):
+def table_of(spec, count=MANY, height=60, width=80, *, seed=0, epoch=0, view=0, first=0):
     ids = np.arange(first, first + count)
     sizes = np.full(count, height, np.int32), np.full(count, width, np.int32)
-    return sample_params(spec, ids, *sizes, seed=seed, epoch=epoch, slot=slot)
+    return sample_params(spec, ids, *sizes, seed=seed, epoch=epoch, view=view)
 
 
 def slow_row(spec, u, height, width):
-    """One row from its uniforms, in plain Python as draw.py and torchvision describe it."""
+    """One row from its uniforms, in plain Python as sample.py and torchvision describe it."""
     jitter, blur, crop = spec.jitter, spec.blur, spec.crop
     reach = [max(0, 1 - jitter.brightness), max(0, 1 - jitter.contrast)]
     reach += [max(0, 1 - jitter.saturation), -jitter.hue]
@@ -37,7 +38,7 @@ def slow_row(spec, u, height, width):
     order = orders[int(u[8] * 24)] if u[1] < jitter.probability else (-1,) * 4
     sigma = blur.sigma[0] + (blur.sigma[1] - blur.sigma[0]) * u[9]
     rest = {
-        "flip": u[0] < spec.flip, "gray": u[2] < spec.gray, "solarize": u[10] < spec.solarize,
+        "flip": u[0] < spec.flip, "grayscale": u[2] < spec.grayscale, "solarize": u[10] < spec.solarize,
         "sigma": sigma if u[3] < blur.probability else 0.0, "order": order, "factor": factor,
     }  # fmt: skip
     low, high = map(math.log, crop.ratio)
@@ -53,23 +54,23 @@ def slow_row(spec, u, height, width):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40 + 17, 2**63 - 1])
-def test_kernel_philox_equals_core_keys_bit_for_bit(seed):
-    ids, epoch, slot = np.array([0, 1, -1, -(2**63), 2**62 + 12345]), 7, 3
-    expected = uniforms(seed, Stream.VIEWS, ids, epoch=epoch, slot=slot, count=52)
+def test_kernel_philox_equals_core_rng_bit_for_bit(seed):
+    ids, epoch, view = np.array([0, 1, -1, -(2**63), 2**62 + 12345]), 7, 3
+    expected = uniforms(seed, Stream.VIEWS, ids, epoch=epoch, view=view, count=52)
     low, high = key_words(seed, Stream.VIEWS)
     for row, word in enumerate(ids.view(np.uint64).tolist()):
         words = word & 0xFFFFFFFF, word >> 32, epoch, low, high
         for block in range(13):
-            counter = (slot << 16) + block
-            drawn = philox.block(*(np.uint32(w) for w in (counter, *words)))
+            counter = (view << 16) + block
+            drawn = draw_block(*(np.uint32(w) for w in (counter, *words)))
             assert np.array_equal(np.float32(drawn), expected[row, 4 * block : 4 * block + 4])
 
 
 def test_draw_puts_every_uniform_in_its_place():
     ids = np.arange(-100, 100)
     sizes = np.full(200, 60, np.int32), np.full(200, 300, np.int32)
-    table = sample_params(FULL, ids, *sizes, seed=5, epoch=2, slot=1)
-    numbers = uniforms(5, Stream.VIEWS, ids, epoch=2, slot=1, count=52).astype(np.float64)
+    table = sample_params(FULL, ids, *sizes, seed=5, epoch=2, view=1)
+    numbers = uniforms(5, Stream.VIEWS, ids, epoch=2, view=1, count=52).astype(np.float64)
     fallbacks = 0
     for row, u in zip(table, numbers, strict=True):
         slow = slow_row(FULL, u, 60, 300)
@@ -141,7 +142,7 @@ def test_every_order_is_a_permutation_or_absent():
 
 @pytest.mark.parametrize(
     ("field", "probability"),
-    [("flip", 0.5), ("gray", 0.2), ("solarize", 0.3), ("sigma", 0.5), ("order", 0.8)],
+    [("flip", 0.5), ("grayscale", 0.2), ("solarize", 0.3), ("sigma", 0.5), ("order", 0.8)],
 )
 def test_operation_is_applied_at_its_rate(field, probability):
     values = table_of(FULL)[field]
@@ -151,7 +152,7 @@ def test_operation_is_applied_at_its_rate(field, probability):
 
 def test_decisions_are_independent_of_each_other():
     table = table_of(FULL)
-    columns = [table["flip"], table["gray"], table["solarize"], table["sigma"] > 0]
+    columns = [table["flip"], table["grayscale"], table["solarize"], table["sigma"] > 0]
     columns += [table["order"][:, 0] >= 0, table["factor"][:, 0], table["top"]]
     correlation = np.corrcoef(np.float64(columns)) - np.eye(len(columns))
     assert np.abs(correlation).max() < 5 / math.sqrt(MANY)
@@ -168,7 +169,7 @@ def test_row_does_not_depend_on_the_other_rows():
     assert np.array_equal(whole[40:50], part)
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"epoch": 1}, {"slot": 1}, {"first": MANY}])
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"epoch": 1}, {"view": 1}, {"first": MANY}])
 def test_tables_of_other_keys_share_nothing(changed):
     one, other = table_of(FULL), table_of(FULL, **changed)
     assert (one["factor"] != other["factor"]).all(axis=1).mean() > 0.999
@@ -185,19 +186,29 @@ def test_draws_do_not_depend_on_which_operations_a_view_has():
 
 def test_identity_draws_the_same_for_every_key():
     one = table_of(eval_view(32))
-    other = table_of(eval_view(32), seed=9, epoch=9, slot=9)
-    for name in ("top", "left", "height", "width", "flip", "order", "sigma", "gray", "solarize"):
+    other = table_of(eval_view(32), seed=9, epoch=9, view=9)
+    for name in (
+        "top",
+        "left",
+        "height",
+        "width",
+        "flip",
+        "order",
+        "sigma",
+        "grayscale",
+        "solarize",
+    ):
         assert np.array_equal(one[name], other[name])
 
 
-@pytest.mark.parametrize("key", [{"seed": -1}, {"seed": 2**63}, {"epoch": -1}, {"slot": 2**16}])
+@pytest.mark.parametrize("key", [{"seed": -1}, {"seed": 2**63}, {"epoch": -1}, {"view": 2**16}])
 def test_draw_refuses_a_key_out_of_range(key):
     with pytest.raises(InvalidValue, match=next(iter(key))):
         table_of(FULL, 1, **key)
 
 
 def test_small_preset_never_blurs():
-    assert (table_of(simclr(32).views[0])["sigma"] == 0).all()
+    assert (table_of(simclr_views(32).views[0])["sigma"] == 0).all()
 
 
 def test_policies_name_their_source():

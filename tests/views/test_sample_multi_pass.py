@@ -19,37 +19,37 @@ from coview.views import (
     Rotate90,
     ViewSpec,
     sample_params,
-    simclr,
+    simclr_views,
 )
-from coview.views.multi_pass.auto_augment import OPERATIONS, PAIRS, SIGNED, magnitude_of
+from coview.views.multi_pass.auto_augment import OPERATIONS, PAIRS, SIGNED, signed_magnitudes
 from coview.views.parameters import BOX, FUSED_ROW
 
 MANY = 20_000
 FULL = replace(
-    simclr(64).views[0],
+    simclr_views(64).views[0],
     rotate90=Rotate90(probability=0.7), sobel=0.3, noise=Noise(probability=0.4),
     cutout=Cutout(probability=0.6, height=(0.1, 0.5), width=(0.3, 0.8)),
 )  # fmt: skip
 
 
-def table_of(spec, count=MANY, height=60, width=80, *, seed=0, epoch=0, slot=0):
+def table_of(spec, count=MANY, height=60, width=80, *, seed=0, epoch=0, view=0):
     sizes = np.full(count, height, np.int32), np.full(count, width, np.int32)
-    return sample_params(spec, np.arange(count), *sizes, seed=seed, epoch=epoch, slot=slot)
+    return sample_params(spec, np.arange(count), *sizes, seed=seed, epoch=epoch, view=view)
 
 
 def test_further_operations_leave_every_other_number_as_it_is():
-    plain, full = table_of(simclr(64).views[0]), table_of(FULL)
+    plain, full = table_of(simclr_views(64).views[0]), table_of(FULL)
     assert plain.dtype == FUSED_ROW
     for name in FUSED_ROW.names:
         assert np.array_equal(plain[name], full[name])
 
 
 def test_every_uniform_is_in_its_place():
-    table = table_of(FULL, 300, seed=5, epoch=2, slot=1)
-    numbers = uniforms(5, Stream.VIEWS, np.arange(300), epoch=2, slot=1, count=80)
+    table = table_of(FULL, 300, seed=5, epoch=2, view=1)
+    numbers = uniforms(5, Stream.VIEWS, np.arange(300), epoch=2, view=1, count=80)
     blocks = numbers.reshape(300, 20, 4)[:, 16:].astype(np.float64)
     for row, (decide, place, rest, _) in zip(table, blocks, strict=True):
-        assert row["turns"] == (int(decide[1] * 4) if decide[0] < 0.7 else 0)
+        assert row["rotate90"] == (int(decide[1] * 4) if decide[0] < 0.7 else 0)
         height, width = round(64 * (0.1 + 0.4 * place[0])), round(64 * (0.3 + 0.5 * place[1]))
         top, left = int(place[2] * (65 - height)), int(place[3] * (65 - width))
         expected = (top, left, height, width) if decide[2] < 0.6 else (0,) * 4
@@ -60,7 +60,7 @@ def test_every_uniform_is_in_its_place():
 
 
 def test_noise_key_is_the_first_two_words_of_its_block():
-    table = table_of(FULL, 3, seed=9, epoch=4, slot=2)
+    table = table_of(FULL, 3, seed=9, epoch=4, view=2)
     for image, row in enumerate(table):
         counter = np.array([(2 << 16) + 19, image, 0, 4], np.uint64)
         words = philox(counter, key_words(9, Stream.VIEWS))
@@ -69,15 +69,15 @@ def test_noise_key_is_the_first_two_words_of_its_block():
 
 def test_no_two_views_share_a_noise_key():
     keys = [
-        table_of(FULL, slot=slot, epoch=epoch)["noise_key"]
-        for slot, epoch in ((0, 0), (1, 0), (0, 1))
+        table_of(FULL, view=view, epoch=epoch)["noise_key"]
+        for view, epoch in ((0, 0), (1, 0), (0, 1))
     ]
     assert len(np.unique(np.concatenate(keys), axis=0)) == 3 * MANY
 
 
 @pytest.mark.parametrize(
     ("field", "probability"),
-    [("turns", 0.7 * 3 / 4), ("sobel", 0.3), ("noise", 0.4), ("cut_height", 0.6)],
+    [("rotate90", 0.7 * 3 / 4), ("sobel", 0.3), ("noise", 0.4), ("cut_height", 0.6)],
 )
 def test_operation_is_applied_at_its_rate(field, probability):
     applied = int((table_of(FULL)[field] > 0).sum())
@@ -87,7 +87,7 @@ def test_operation_is_applied_at_its_rate(field, probability):
 @pytest.mark.parametrize("turns", [(0, 1, 2, 3), (1, 2, 3), (2,)])
 def test_turns_are_equally_frequent(turns):
     table = table_of(ViewSpec(size=32, rotate90=Rotate90(turns=turns)))
-    found, counts = np.unique(table["turns"], return_counts=True)
+    found, counts = np.unique(table["rotate90"], return_counts=True)
     assert tuple(found) == turns
     assert len(turns) == 1 or stats.chisquare(counts).pvalue > 1e-3
 
@@ -133,7 +133,7 @@ def test_magnitudes_are_torchvisions(bins, size):
         values = scale(bins, size, size)
         for level in range(bins):
             expected = 0.0 if values is None else float(values[level])
-            assert magnitude_of(name, level, bins, size) == (
+            assert signed_magnitudes(name, level, bins, size) == (
                 -expected if signed else expected, expected
             )  # fmt: skip
 
@@ -211,9 +211,9 @@ def test_second_crop_is_independent_of_the_first():
     assert abs(np.corrcoef(share, area)[0, 1]) < 5 / math.sqrt(MANY)
 
 
-def test_shared_crop_is_that_of_the_other_slot_and_nothing_else_is():
-    view = simclr(64).views[0]
-    mine, other = table_of(view, slot=1), table_of(view, slot=0)
-    shared = table_of(replace(view, share_crop_with=0), slot=1)
+def test_shared_crop_is_that_of_the_other_view_and_nothing_else_is():
+    view = simclr_views(64).views[0]
+    mine, other = table_of(view, view=1), table_of(view, view=0)
+    shared = table_of(replace(view, share_crop_with=0), view=1)
     for name in FUSED_ROW.names:
         assert np.array_equal(shared[name], (other if name in BOX else mine)[name])

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from coview.core.images import ImageStore
 from coview.core.rng import philox
-from coview.views import Table, ViewSpec
+from coview.views import ViewParams, ViewSpec
 
 JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 
@@ -27,11 +27,11 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
     for operation in row["order"]:
         if operation >= 0:
             view = JITTER[operation](view, float(row["factor"][operation]))
-    if row["gray"]:
+    if row["grayscale"]:
         view = tv.rgb_to_grayscale(view, num_output_channels=3)
     if row["sigma"] > 0:
-        taps = 2 * spec.blur.radius(spec.size) + 1
-        view = tv.gaussian_blur(view, [taps, taps], [float(row["sigma"])] * 2)
+        size = 2 * spec.blur.radius(spec.size) + 1
+        view = tv.gaussian_blur(view, [size, size], [float(row["sigma"])] * 2)
     if row["solarize"]:
         view = tv.solarize(view, spec.solarize_threshold)
     if spec.multi_pass:
@@ -42,9 +42,9 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
 
 
 def finished(view: torch.Tensor, row: np.void, spec: ViewSpec) -> torch.Tensor:
-    """The staged operations after solarize; plain loops where torchvision has none."""
-    if row["turns"]:
-        view = torch.from_numpy(np.rot90(view.numpy(), row["turns"], (1, 2)).copy())
+    """The multi-pass operations after solarize; plain loops where torchvision has none."""
+    if row["rotate90"]:
+        view = torch.from_numpy(np.rot90(view.numpy(), row["rotate90"], (1, 2)).copy())
     if row["sobel"]:
         view = torch.from_numpy(slow_sobel(view.double().numpy())).float()
     if row["noise"] > 0:
@@ -87,7 +87,7 @@ def slow_normals(key: np.ndarray, count: int) -> np.ndarray:
 
 
 def torchvision_views(
-    store: ImageStore, rows: np.ndarray, table: Table, spec: ViewSpec
+    store: ImageStore, rows: np.ndarray, table: ViewParams, spec: ViewSpec
 ) -> torch.Tensor:
     return torch.stack(
         [

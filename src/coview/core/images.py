@@ -1,4 +1,4 @@
-"""The noun of the data room: decoded images of any sizes, resident as uint8."""
+"""Decoded images of any sizes, as uint8: a store of all of them, and a window on some."""
 
 from __future__ import annotations
 
@@ -13,15 +13,41 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImageWindow:
+    """The pixels of B images, as a renderer reads them.
+
+    Image k is ``pixels[starts[k] : starts[k] + heights[k] * widths[k]]``, row by row. A pixel has
+    four bytes (R, G, B, unused), so that a renderer loads it as one word.
+
+    Shapes: pixels uint8 [P, 4], contiguous and read-only, perhaps with other images between those
+    of the window; starts int64 [B], counted in pixels; heights, widths int32 [B].
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    heights: npt.NDArray[np.int32]
+    widths: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageStore:
-    """N decoded RGB images in one flat buffer; the unit from which views are rendered.
+    """N decoded RGB images; views are rendered from a :meth:`window` on some of its rows.
 
-    Pixels are kept as four bytes (R, G, B, unused) so that a renderer loads a pixel as one word.
-    Row r of the store is image ``pixels[starts[r] : starts[r] + heights[r] * widths[r]]``.
+    ``pixels`` and ``starts`` are the layout of a resident store. Only this module and the code
+    that fills stores use them; everything else calls :meth:`window` or :meth:`image`.
 
-    Shapes: pixels uint8 [P, 4] (memory or memory-mapped); starts int64 [N]; heights, widths
-    int32 [N]; ids int64 [N], unique and stable; labels int64 [N] with -1 where unknown, or None.
-    ``names`` are unique within the source (a relative path, or "train.parquet#17").
+    Shapes: pixels uint8 [P, 4] (memory or memory-mapped), laid out as in :class:`ImageWindow`;
+    starts int64 [N]; heights, widths int32 [N]; ids int64 [N], unique and stable; labels int64 [N]
+    with -1 where unknown, or None. ``names`` are unique within the source (a relative path, or
+    "train.parquet#17"). ``quarantine`` lists the unusable images as (name, reason). ``notes`` are
+    sentences about the source that a user should read, such as which files were ignored.
+
+    >>> store = store_from_arrays(np.zeros((3, 2, 2, 3), np.uint8))
+    >>> len(store), store.image(0).shape
+    (3, (2, 2, 3))
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -34,9 +60,20 @@ class ImageStore:
     class_names: tuple[str, ...] = ()
     source: str = ""
     quarantine: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def window(self, rows: npt.NDArray[np.int64]) -> ImageWindow:
+        """The pixels of the given rows, in that order; a resident store copies none.
+
+        Shapes: rows int64 [B], repetitions allowed.
+        """
+        pixels = self.pixels.view(np.ndarray)
+        pixels.flags.writeable = False
+        starts, heights, widths = self.starts[rows], self.heights[rows], self.widths[rows]
+        return ImageWindow(pixels=pixels, starts=starts, heights=heights, widths=widths)
 
     def image(self, row: int) -> npt.NDArray[np.uint8]:
         """One image, uint8 [H, W, 3]."""
@@ -66,13 +103,17 @@ class ImageStore:
 
 
 def image_id(name: str) -> int:
-    """The stable 64-bit id of an image: BLAKE2b-64 of its name, as a signed integer."""
+    """The stable 64-bit id of an image: BLAKE2b-64 of its name, as a signed integer.
+
+    >>> image_id("cats/1.jpg")
+    -5028814578785424323
+    """
     raw = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(raw, "little", signed=True)
 
 
-def pack(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """uint8 [H, W, 3] -> [H * W, 4] in the store's layout."""
+def pack_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """uint8 [H, W, 3] -> [H * W, 4] in the layout of a store."""
     packed = np.zeros((image.shape[0] * image.shape[1], 4), dtype=np.uint8)
     packed[:, :3] = image.reshape(-1, 3)
     return packed
@@ -86,13 +127,17 @@ def store_from_arrays(
     names: Sequence[str] | None = None,
     source: str = "arrays",
 ) -> ImageStore:
-    """A store of uint8 images [H, W, 3] of any sizes that are in memory already."""
+    """A store of uint8 images [H, W, 3] of any sizes that are in memory already.
+
+    >>> store_from_arrays(np.zeros((2, 4, 4, 3), np.uint8)).names
+    ['arrays#0', 'arrays#1']
+    """
     names = [f"{source}#{i}" for i in range(len(images))] if names is None else names
     heights = np.array([image.shape[0] for image in images], dtype=np.int32)
     widths = np.array([image.shape[1] for image in images], dtype=np.int32)
     areas = heights.astype(np.int64) * widths
     starts = np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(np.int64)
-    pixels = np.concatenate([pack(image) for image in images])
+    pixels = np.concatenate([pack_pixels(image) for image in images])
     ids = np.array([image_id(name) for name in names], dtype=np.int64)
     return ImageStore(
         pixels=pixels, starts=starts, heights=heights, widths=widths, ids=ids, names=names,

@@ -1,11 +1,11 @@
 """Counter-based random numbers: keyed, without generator state.
 
-Every draw is a pure function of (seed, stream, epoch, image id, slot, draw number) through
+Every draw is a pure function of (seed, stream, epoch, image id, view, draw number) through
 Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). The same seed
 gives the same view of the same image on any number of workers, processes or restarts, and a
 checkpoint needs no generator state.
 
-Layout of the 128-bit counter, one meaning per word: (slot * 2^16 + block, id low, id high, epoch);
+Layout of the 128-bit counter, one meaning per word: (view * 2^16 + block, id low, id high, epoch);
 key: (seed low, seed high XOR stream << 24). One block gives four uniforms.
 """
 
@@ -72,7 +72,7 @@ def key_words(seed: int, stream: Stream) -> tuple[int, int]:
 
 
 def uniforms(
-    seed: int, stream: Stream, ids: npt.NDArray[np.int64], *, epoch: int, slot: int, count: int
+    seed: int, stream: Stream, ids: npt.NDArray[np.int64], *, epoch: int, view: int, count: int
 ) -> npt.NDArray[np.float32]:
     """Uniform numbers in [0, 1), exact multiples of 2^-24.
 
@@ -84,7 +84,7 @@ def uniforms(
     blocks = (count + 3) // 4
     words = np.ascontiguousarray(ids).view(np.uint64)[:, None]
     counter = np.empty((len(ids), blocks, 4), dtype=np.uint64)
-    counter[..., 0] = np.uint64(slot << 16) + np.arange(blocks, dtype=np.uint64)
+    counter[..., 0] = np.uint64(view << 16) + np.arange(blocks, dtype=np.uint64)
     counter[..., 1] = words & _LOW
     counter[..., 2] = words >> _WORD
     counter[..., 3] = np.uint64(epoch)

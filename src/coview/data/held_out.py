@@ -1,4 +1,4 @@
-"""Which images are used for what, and whether there are enough of them."""
+"""The split into training and held-out images, and checks of their number and identity."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError, InvalidValue, RunError
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, uniforms
+from coview.data.listing import HELD_OUT_DRAW
 
 MIN_TRAIN_IMAGES = 32
 HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.02, 128, 1024
@@ -23,21 +24,34 @@ def split_held_out(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(training rows, held-out rows), both ascending: an image is held out by (seed, id) alone.
 
-    So adding or removing images moves no other image from one side to the other; in return the
-    number held out is only about share * N. share in [0, 1). Shapes: int64 [N - H], int64 [H].
+    So adding or removing images moves no other image from one side to the other; the number held
+    out is therefore only about share * N. share in [0, 1). Shapes: int64 [N - H], int64 [H].
+
+    >>> from coview.data.scenes.store import make_scenes
+    >>> store = make_scenes(100, size=8)
+    >>> train, held_out = split_held_out(store, 0.1, seed=0)
+    >>> len(train) + len(held_out)
+    100
     """
     if not 0 <= share < 1:
-        raise InvalidValue(f"The held-out share is {share}; expected 0 up to, but not, 1.")
-    draw = uniforms(seed, Stream.SPLIT, store.ids, epoch=0, slot=0, count=1)[:, 0]
-    held_out = draw < share
+        raise InvalidValue(f"The held-out `share` is {share}; expected at least 0 and less than 1.")
+    draws = uniforms(seed, Stream.SPLIT, store.ids, epoch=HELD_OUT_DRAW, view=0, count=1)[:, 0]
+    held_out = draws < share
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def require_images(store: ImageStore, minimum: int, purpose: str) -> None:
-    """Raise DataError where ``store`` has fewer than ``minimum`` images for ``purpose``."""
+    """Raise DataError if ``store`` has fewer than ``minimum`` images for ``purpose``.
+
+    >>> from coview.data.scenes.store import make_scenes
+    >>> require_images(make_scenes(3), 4, "training")
+    Traceback (most recent call last):
+    ...
+    coview.core.errors.DataError: scenes:train has 3 usable images; training needs at least 4.
+    """
     if len(store) >= minimum:
         return
-    broken = f" ({len(store.quarantine):,} more could not be used)" if store.quarantine else ""
+    broken = f" ({len(store.quarantine):,} more unusable)" if store.quarantine else ""
     noun = "image" if len(store) == 1 else "images"
     raise DataError(
         f"{store.source} has {len(store):,} usable {noun}{broken}; {purpose} needs at least "
@@ -48,9 +62,15 @@ def require_images(store: ImageStore, minimum: int, purpose: str) -> None:
 def relabel(store: ImageStore, class_names: tuple[str, ...]) -> ImageStore:
     """The same images with labels numbered by ``class_names`` instead of the store's own.
 
-    Two parts of a data set number their classes alike only where both have all of them; a test
-    part must be numbered by the training part. Raises DataError where ``store`` has no labels or
-    images of a class that is not in ``class_names``.
+    Two parts of a data set number their classes alike only if both have all of them; a test part
+    must be numbered by the training part. Raises DataError if ``store`` has no labels, or images of
+    a class that is not in ``class_names``.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> images, names = np.zeros((2, 1, 1, 3), np.uint8), ("cat", "dog")
+    >>> store = store_from_arrays(images, labels=np.array([0, 1]), class_names=names)
+    >>> relabel(store, ("ant", "cat", "dog")).labels
+    array([1, 2])
     """
     if store.labels is None:
         raise DataError(f"{store.source} has no labels.")
@@ -66,20 +86,20 @@ def relabel(store: ImageStore, class_names: tuple[str, ...]) -> ImageStore:
 
 
 def hold_out(store: ImageStore, seed: int) -> tuple[Rows, Rows]:
-    """(training rows, held-out rows): about 2 % and 128 to 1,024 images, never above a fifth.
+    """(training rows, held-out rows): 2 % are held out, 128 to 1,024 images, at most a fifth.
 
-    Raises DataError where there are too few images for anything.
+    Raises DataError if there are fewer than MIN_TRAIN_IMAGES.
     """
     require_images(store, MIN_TRAIN_IMAGES, "training")
-    wanted = min(max(HELD_OUT_SHARE * len(store), MIN_HELD_OUT), MAX_HELD_OUT)
-    share = min(wanted / len(store), MAX_HELD_OUT_SHARE)
+    count = min(max(HELD_OUT_SHARE * len(store), MIN_HELD_OUT), MAX_HELD_OUT)
+    share = min(count / len(store), MAX_HELD_OUT_SHARE)
     return split_held_out(store, share, seed)
 
 
 def check_same(store: ImageStore, fingerprint: str, source: str) -> None:
-    """Raise RunError where the images are not those that the run began with."""
+    """Raise RunError unless the images are those of the start of the run."""
     if store.fingerprint != fingerprint:
         raise RunError(
-            f"The images of {source} have changed since the run began, so it cannot go on exactly. "
-            "Bring them back, or start a new run from this encoder with --weights."
+            f"The images of {source} have changed since the run started, so it cannot be resumed "
+            "exactly. Restore them, or start a new run from this encoder with `weights`."
         )

@@ -1,7 +1,7 @@
-"""JPEG through simplejpeg where it is installed: Pillow's pixels, two to five times faster.
+"""JPEG decoding by simplejpeg, if installed: Pillow's pixels, two to five times faster.
 
-Both call libjpeg-turbo with its accurate DCT and smooth upsampling. Images that need more than
-decoding (orientation, CMYK) are left to Pillow.
+Both call libjpeg-turbo with its accurate DCT and smooth upsampling. Pillow decodes
+images with an orientation or in CMYK.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ MAGIC = b"\xff\xd8\xff"
 
 
 @functools.cache
-def available() -> bool:
+def is_available() -> bool:
     """Whether the extra ``jpeg`` is installed."""
     return importlib.util.find_spec("simplejpeg") is not None
 
 
-def header(content: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG that needs nothing but decoding; None where Pillow is needed."""
+def read_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) of a JPEG that needs decoding only; None if Pillow is needed."""
     import simplejpeg
 
     if b"Exif\x00\x00" in content or b"http://ns.adobe.com/xap/" in content:
@@ -34,10 +34,10 @@ def header(content: bytes) -> tuple[int, int] | None:
     return (width, height) if colorspace in ("YCbCr", "Gray", "RGB") else None
 
 
-def decode(content: bytes) -> npt.NDArray[np.uint8] | None:
-    """The pixels, uint8 [H, W, 4] (R, G, B, unused); None where Pillow is needed.
+def decode_jpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
+    """The pixels, uint8 [H, W, 4] (R, G, B, unused); None if Pillow is needed.
 
-    Raises OSError, as Pillow does, where libjpeg notices that picture data are missing or wrong.
+    Raises OSError, as Pillow does, if libjpeg detects missing or wrong picture data.
     """
     import simplejpeg
 
@@ -46,7 +46,7 @@ def decode(content: bytes) -> npt.NDArray[np.uint8] | None:
             content, colorspace="RGBX", fastdct=False, fastupsample=False, strict=True
         )
     except ValueError as error:
-        # Stray bytes between two segments are common and harmless: the picture is whole.
+        # Extraneous bytes between two segments are common and harmless.
         if "extraneous bytes" in str(error):
             return None
         raise OSError(str(error)) from error

@@ -1,9 +1,9 @@
-"""The seam between the readers and the one decoding pipeline: what a source holds, undecoded."""
+"""The interface between the readers of sources and the decoder: named, undecoded images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,17 +26,22 @@ class Rejected:
     reason: str
 
 
+HELD_OUT_DRAW, LIMIT_DRAW = 0, 1
+"""Which draw of Stream.SPLIT decides what, as its ``epoch``: the held-out images, and the images
+within a limit. They differ, so that the two decisions are independent."""
+
 Content: TypeAlias = "bytes | Path | npt.NDArray[Any] | Callable[[], Image.Image] | Rejected"
 """One undecoded image: encoded bytes, a file, an array, or a call that opens it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Listing:
-    """N named images of one source, known before any is decoded.
+    """N named images of one source, listed before any is decoded.
 
     ``contents(rows)`` yields (content, its approximate size in bytes) of the given ascending rows,
-    in that order. ``stamp`` changes when the source does (names, sizes, times), so that decoded
-    pixels can be kept under it. Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None.
+    in that order. ``stamp`` is a hash that changes with the source (names, sizes, times); decoded
+    pixels are cached under it. ``notes`` are sentences for the user.
+    Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None.
     """
 
     source: str
@@ -46,40 +51,36 @@ class Listing:
     ids: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def ids_of(names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The stable id of every name. Raises DataError where two images would share one.
+def image_ids(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The stable id of every name. Raises DataError if two images would share one.
 
     Shapes: names N -> int64 [N].
     """
     ids = np.fromiter((image_id(name) for name in names), dtype=np.int64, count=len(names))
     order = np.argsort(ids, kind="stable")
-    twins = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-    if len(twins):
-        first, second = names[order[twins[0]]], names[order[twins[0] + 1]]
+    equal = np.flatnonzero(ids[order][1:] == ids[order][:-1])
+    if len(equal):
+        first, second = names[order[equal[0]]], names[order[equal[0] + 1]]
         raise DataError(
             f"The images {first!r} and {second!r} have the same id; rename or remove one of them."
         )
     return ids
 
 
-def choose(listing: Listing, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """The rows to use, ascending: all, or ``limit`` of them drawn by (seed, id)."""
+def select_rows(listing: Listing, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """The rows to use, ascending: all, or ``limit`` of them selected by (seed, id)."""
     if limit is None or limit >= len(listing):
         return np.arange(len(listing), dtype=np.int64)
     # Epoch 1 of the split's numbers: epoch 0 decides what is held out, and the two must not agree.
     return np.sort(permutation(seed, Stream.SPLIT, listing.ids, draw_index=LIMITED_IMAGES)[:limit])
 
 
-def without_labels(listing: Listing) -> Listing:
-    """The same images, their labels left unread."""
-    return replace(listing, labels=None, class_names=())
-
-
-def stamp_of(lines: Iterable[str]) -> str:
-    """The digest of a description of the source, one fact a line."""
+def hash_lines(lines: Iterable[str]) -> str:
+    """The digest of a description of the source, one fact per line."""
     return digest("\n".join(lines).encode("utf-8", "surrogateescape"))

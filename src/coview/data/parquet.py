@@ -1,8 +1,8 @@
 """Image data sets in Parquet, as they are commonly published.
 
-One column holds the encoded images: binary, or a struct with a field ``bytes`` (and ``path``).
-One column may hold labels: integers, with class names in the schema metadata where Hugging Face's
-``datasets`` wrote it, or strings.
+One column has the encoded images: binary, or a struct with a field ``bytes`` (and ``path``). One
+column may have labels: strings, or integers whose class names Hugging Face's ``datasets`` wrote
+into the schema metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coview.core.errors import DataError, UnknownName
-from coview.data.listing import Content, Listing, Rejected, ids_of, stamp_of
+from coview.data.listing import Content, Listing, Rejected, hash_lines, image_ids
 
 IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "jpg", "png")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "fine_label", "coarse_label")
@@ -32,12 +32,12 @@ _SPLITS = {
     "test": ("test", "testing"),
 }
 _BATCH_BYTES, _BATCH_ROWS = 32 << 20, 1024
-_MOST_CLASSES = 100_000
+_MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Which columns to read; None: found by type, then by name."""
+    """The columns to read; None selects by type, then by name."""
 
     image: str | None = None
     label: str | None = None
@@ -48,16 +48,16 @@ def read_parquet(
 ) -> Listing:
     """The images of the given files, named "file.parquet#row" by file and row.
 
-    labels: None, "column", or "auto" (a column that is known to be one, by its name or by the
+    labels: None, "column", or "auto" (only a column that is a label by its name or by the
     metadata). Raises DataError for files that are not Parquet or hold no images.
     """
     unique = {path.resolve(): path for path in files}
     paths = sorted(unique.values(), key=lambda path: path.as_posix())
-    schema = _schema(paths[0])
+    schema = _read_schema(paths[0])
     image = _image_column(schema, columns.image, paths[0])
-    counts = [_rows(path, image) for path in paths]
+    counts = [_count_rows(path, image) for path in paths]
     if sum(counts) == 0:
-        raise DataError(f"{source} holds no images: it has no rows.")
+        raise DataError(f"{source} has no images: it has no rows.")
     base = Path(os.path.commonpath([path.parent for path in paths]))
     relative = [path.relative_to(base).as_posix() for path in paths]
     names = [
@@ -70,30 +70,30 @@ def read_parquet(
         source=source,
         names=names,
         contents=_Reader(paths, np.cumsum([0, *counts]), image),
-        stamp=stamp_of(["parquet", image, *facts]),
-        ids=ids_of(names),
+        stamp=hash_lines(["parquet", image, *facts]),
+        ids=image_ids(names),
         labels=numbers,
         class_names=classes,
     )
 
 
-def of_split(names: Sequence[str], split: str) -> list[str]:
-    """Of files named by split ("train-00000.parquet", "test/0.parquet"), those of ``split``.
+def select_split(names: Sequence[str], split: str) -> list[str]:
+    """The files of ``split``, of files named by split ("train-00000.parquet", "test/0.parquet").
 
-    All names where none is named so. Raises DataError where the split is not among them.
+    All names if none is named by a split. Raises DataError if there are other splits only.
     """
     by_split: dict[str | None, list[str]] = {}
     for name in names:
         by_split.setdefault(_split_in(name), []).append(name)
-    known = [found for found in by_split if found is not None]
+    known = [key for key in by_split if key is not None]
     if not known:
         return list(names)
-    wanted = next((key for key, words in _SPLITS.items() if split in words), split)
-    if wanted not in by_split:
+    key = next((key for key, words in _SPLITS.items() if split in words), split)
+    if key not in by_split:
         raise DataError(
-            f"The Parquet files hold no split {split!r}, only: {', '.join(sorted(known))}."
+            f"The Parquet files have no split {split!r}, only: {', '.join(sorted(known))}."
         )
-    return by_split[wanted]
+    return by_split[key]
 
 
 def _split_in(name: str) -> str | None:
@@ -107,7 +107,7 @@ def _split_in(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Reader:
-    """Reads chosen rows batch by batch: no file is ever held whole."""
+    """Reads the given rows batch by batch; no file is ever read whole."""
 
     paths: list[Path]
     ends: npt.NDArray[np.int64]
@@ -117,36 +117,35 @@ class _Reader:
         for number, path in enumerate(self.paths):
             first, last = np.searchsorted(rows, self.ends[number : number + 2])
             if first < last:
-                with _readable(path):
-                    yield from self._of_file(path, rows[first:last] - self.ends[number])
+                with _translate_errors(path):
+                    yield from self._read_file(path, rows[first:last] - self.ends[number])
 
-    def _of_file(self, path: Path, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
+    def _read_file(self, path: Path, rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         with pq.ParquetFile(path, memory_map=True) as file:
             start = 0
             for group in range(file.metadata.num_row_groups):
-                about = file.metadata.row_group(group)
-                wanted = rows[
-                    np.searchsorted(rows, start) : np.searchsorted(rows, start + about.num_rows)
-                ]
-                if len(wanted):
-                    yield from self._of_group(file, path, group, wanted - start)
-                start += about.num_rows
+                end = start + file.metadata.row_group(group).num_rows
+                inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)]
+                if len(inside):
+                    yield from self._read_group(file, path, group, inside - start)
+                start = end
 
-    def _of_group(
+    def _read_group(
         self, file: Any, path: Path, group: int, rows: npt.NDArray[np.int64]
     ) -> Iterator[tuple[Content, int]]:
-        about = file.metadata.row_group(group)
-        average = about.total_byte_size // max(about.num_rows, 1) + 1
+        metadata = file.metadata.row_group(group)
+        average = metadata.total_byte_size // max(metadata.num_rows, 1) + 1
         size = int(np.clip(_BATCH_BYTES // average, 1, _BATCH_ROWS))
         start = 0
         for batch in file.iter_batches(size, row_groups=[group], columns=[self.column]):
             inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + len(batch))]
             if len(inside):
-                yield from _contents(batch.column(0).take(pa.array(inside - start)), path.parent)
+                column = batch.column(0).take(pa.array(inside - start))
+                yield from _read_contents(column, path.parent)
             start += len(batch)
 
 
-def _contents(column: Any, folder: Path) -> Iterator[tuple[Content, int]]:
+def _read_contents(column: Any, folder: Path) -> Iterator[tuple[Content, int]]:
     in_struct = pa.types.is_struct(column.type)
     for row in column.to_pylist():
         content: bytes | None = row["bytes"] if in_struct and row is not None else row
@@ -160,8 +159,8 @@ def _contents(column: Any, folder: Path) -> Iterator[tuple[Content, int]]:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns what pyarrow raises into one sentence that names the file."""
+def _translate_errors(path: Path) -> Iterator[None]:
+    """Turn an error of pyarrow into one sentence that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -169,13 +168,13 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is not a readable Parquet file ({reason}).") from error
 
 
-def _schema(path: Path) -> Any:
-    with _readable(path):
+def _read_schema(path: Path) -> Any:
+    with _translate_errors(path):
         return pq.read_schema(path)
 
 
-def _rows(path: Path, image: str) -> int:
-    with _readable(path), pq.ParquetFile(path) as file:
+def _count_rows(path: Path, image: str) -> int:
+    with _translate_errors(path), pq.ParquetFile(path) as file:
         if image not in file.schema_arrow.names:
             raise DataError(f"{path} has no column {image!r}, which the first file has.")
         return int(file.metadata.num_rows)
@@ -194,59 +193,63 @@ def _is_label(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind))
 
 
-def _image_column(schema: Any, asked: str | None, path: Path) -> str:
-    found = [field.name for field in schema if _is_image(field.type)]
-    if asked is not None:
-        if asked not in schema.names:
-            raise UnknownName(f"column in {path}", asked, schema.names)
-        if asked not in found:
+def _image_column(schema: Any, column: str | None, path: Path) -> str:
+    candidates = [field.name for field in schema if _is_image(field.type)]
+    if column is not None:
+        if column not in schema.names:
+            raise UnknownName(f"column in {path}", column, schema.names)
+        if column not in candidates:
             raise DataError(
-                f"The column {asked!r} of {path} holds no encoded images "
-                f"(it is {schema.field(asked).type}; expected binary or struct<bytes, path>)."
+                f"The column {column!r} of {path} has no encoded images "
+                f"(it is {schema.field(column).type}; expected binary or struct<bytes, path>)."
             )
-        return asked
-    named = [name for name in IMAGE_NAMES if name in found]
-    if named or len(found) == 1:
-        return (named or found)[0]
-    if not found:
+        return column
+    named = [name for name in IMAGE_NAMES if name in candidates]
+    if named or len(candidates) == 1:
+        return (named or candidates)[0]
+    if not candidates:
         raise DataError(
             f"{path} has no column of encoded images (binary, or struct<bytes, path>); "
             f"its columns: {', '.join(schema.names)}."
         )
     raise DataError(
-        f"{path} has several columns that may be images ({', '.join(found)}); "
-        "choose one with image_column."
+        f"{path} has several columns that may be images ({', '.join(candidates)}); "
+        "select one with `image_column`."
     )
 
 
 def _label_column(
-    schema: Any, asked: str | None, labels: str | None, image: str, path: Path
+    schema: Any, column: str | None, labels: str | None, image: str, path: Path
 ) -> str | None:
     if labels is None:
         return None
-    found = [f.name for f in schema if f.name != image and _is_label(f.type)]
-    if asked is not None:
-        if asked not in schema.names:
-            raise UnknownName(f"column in {path}", asked, schema.names)
-        if asked not in found:
-            raise DataError(f"The column {asked!r} of {path} holds neither integers nor strings.")
-        return asked
-    known = [n for n in found if _class_names(schema, n)] or [n for n in LABEL_NAMES if n in found]
-    if known:
-        return str(known[0])
+    candidates = [f.name for f in schema if f.name != image and _is_label(f.type)]
+    if column is not None:
+        if column not in schema.names:
+            raise UnknownName(f"column in {path}", column, schema.names)
+        if column not in candidates:
+            raise DataError(f"The column {column!r} of {path} has neither integers nor strings.")
+        return column
+    named = [n for n in candidates if _class_names(schema, n)]
+    named += [n for n in LABEL_NAMES if n in candidates]
+    if named:
+        return str(named[0])
     if labels == "auto":
         return None
-    if len(found) == 1:
-        return str(found[0])
-    which = f"several may be: {', '.join(found)}" if found else "it has none of integers or strings"
-    raise DataError(f"{path} has no column that is plainly the label ({which}); give label_column.")
+    if len(candidates) == 1:
+        return str(candidates[0])
+    names = ", ".join(candidates) or "none"
+    raise DataError(
+        f"{path} has no column that is clearly the label (of integers or strings: {names}); "
+        "give `label_column`."
+    )
 
 
 def _class_names(schema: Any, column: str) -> tuple[str, ...]:
-    """The class names that Hugging Face's metadata give to ``column``, or none."""
+    """The class names of ``column`` in Hugging Face's metadata, or none."""
     try:
-        about = json.loads((schema.metadata or {})[b"huggingface"])
-        names = about["info"]["features"][column]["names"]
+        metadata = json.loads((schema.metadata or {})[b"huggingface"])
+        names = metadata["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError):
         return ()
     if isinstance(names, dict):  # an older layout: {"0": "cat", "1": "dog"}
@@ -259,7 +262,7 @@ def _read_labels(
 ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
     values: list[Any] = []
     for path in paths:
-        with _readable(path):
+        with _translate_errors(path):
             values += pq.read_table(path, columns=[column]).column(0).to_pylist()
     if all(isinstance(value, int) for value in values if value is not None):
         return _integer_labels(values, _class_names(schema, column), column)
@@ -274,10 +277,10 @@ def _integer_labels(
     labels = np.array([-1 if value is None else value for value in values], dtype=np.int64)
     if (labels == -1).all():
         return None, ()
-    most = len(names) or _MOST_CLASSES
-    if labels.min() < -1 or labels.max() >= most:
+    classes = len(names) or _MAX_CLASSES
+    if labels.min() < -1 or labels.max() >= classes:
         raise DataError(
-            f"The label column {column!r} holds {labels.min()} to {labels.max()}; "
-            f"expected 0 to {most - 1}, or -1 for unknown."
+            f"The label column {column!r} has {labels.min()} to {labels.max()}; "
+            f"expected 0 to {classes - 1}, or -1 for unknown."
         )
     return labels, names or tuple(str(i) for i in range(int(labels.max()) + 1))

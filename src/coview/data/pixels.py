@@ -1,4 +1,4 @@
-"""Where decoded pixels go: memory while they fit, then one file that is whole or absent."""
+"""Storage of decoded pixels: memory while they fit, then one file, written atomically."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GROWTH = 1.25
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecodedPixels:
-    """The pixels of the usable rows of a listing, what was rejected, and the folder they lie in.
+    """The pixels of the usable rows of a listing, the rejected rows, and the folder of the pixels.
 
     ``folder`` is None for pixels in memory. Shapes: pixels uint8 [P, 4]; rows, starts int64 [N];
     heights, widths int32 [N].
@@ -49,7 +49,7 @@ class DecodedPixels:
 class PixelWriter:
     """Images appended one after another: in memory up to ``budget`` bytes, then in ``folder``.
 
-    Use as a context manager: what was not kept by :meth:`finish` is removed on leaving.
+    Use as a context manager: leaving it without :meth:`finish` removes all files.
     """
 
     def __init__(self, budget: int, folder: Path) -> None:
@@ -70,7 +70,7 @@ class PixelWriter:
 
     @property
     def on_disk(self) -> bool:
-        """Whether the budget was exceeded."""
+        """Whether the pixels exceeded the budget."""
         return self._stream is not None
 
     def append(self, pixels: bytes | memoryview) -> int:
@@ -87,7 +87,7 @@ class PixelWriter:
         return start
 
     def finish(self, **parts: Any) -> DecodedPixels:
-        """All pixels with the given other parts of Filled; a file is made durable and kept."""
+        """All pixels, with the other fields of DecodedPixels; a file is synced and renamed."""
         if self._stream is None:
             self._memory.resize((self.length, 4), refcheck=False)
             return DecodedPixels(pixels=self._memory, **parts)
@@ -96,50 +96,51 @@ class PixelWriter:
             os.fsync(self._stream.fileno())
             self._stream.close()
             _write_index(self._temporary, 4 * self.length, parts)
-            # Another process may have finished the same store meanwhile: then theirs is as good.
+            # Another process may have written the same store meanwhile; then use that one.
             with contextlib.suppress(OSError, DamagedFile, KeyError, ValueError):
-                kept = load(self.folder)
+                existing = load_pixels(self.folder)
                 shutil.rmtree(self._temporary, ignore_errors=True)
-                return kept
+                return existing
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 self._temporary.rename(self.folder)
             sync_folder(self.folder.parent)
-            return load(self.folder)
+            return load_pixels(self.folder)
 
     def _reserve(self) -> None:
         if self.length > len(self._memory):
-            # In place where the system can: no second copy of the images is ever held.
+            # In place if the system can, so that there is no second copy of the images.
             capacity = max(self.length, int(len(self._memory) * _GROWTH))
             self._memory.resize((capacity, 4), refcheck=False)
 
     def _spill(self, length: int) -> None:
         with storage_errors(self._temporary):
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(self.folder)
+            _remove_leftovers(self.folder)
             self._temporary.mkdir()
             self._stream = (self._temporary / "pixels.bin").open("wb")
             self._stream.write(self._memory[:length].data)
         self._memory = np.empty((0, 4), dtype=np.uint8)
 
 
-def load(folder: Path) -> DecodedPixels:
-    """The store kept in ``folder``, its pixels memory-mapped (writes stay private).
+def load_pixels(folder: Path) -> DecodedPixels:
+    """The pixels in ``folder``, memory-mapped (writes stay private).
 
-    Raises DamagedFile where it is not whole: the index by its digest, the pixels by their size
-    (they were made durable before the store got its name, and reading them all would cost more
-    than it saves).
+    Raises DamagedFile if the digest of the index or the size of the pixels is wrong. The pixels are
+    not hashed: they were synced before the rename, and reading them all would cost more than the
+    cache saves.
     """
-    about = read_json(folder / "store.json")
+    record = read_json(folder / "store.json")
     index = (folder / "index.npz").read_bytes()
     size = (folder / "pixels.bin").stat().st_size
-    if about.get("format") != FORMAT or about["bytes"] != size or about["index"] != digest(index):
+    expected = {"format": FORMAT, "bytes": size, "index": digest(index)}
+    if any(record[name] != value for name, value in expected.items()):
         raise DamagedFile(f"{folder} does not match its record.")
     with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
         parts = {name: arrays[name] for name in arrays.files}
     # Copy-on-write rather than read-only: torch and numba treat it like any other array.
     mapped = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c").reshape(-1, 4)
-    rejected = tuple((int(row), str(reason)) for row, reason in about["rejected"])
+    rejected = tuple((int(row), str(reason)) for row, reason in record["rejected"])
     return DecodedPixels(pixels=mapped.view(np.ndarray), rejected=rejected, folder=folder, **parts)
 
 
@@ -149,13 +150,13 @@ def _write_index(folder: Path, size: int, parts: dict[str, Any]) -> None:
     np.savez(buffer, **parts)
     index = buffer.getvalue()
     write_bytes(folder / "index.npz", index)
-    about = {"format": FORMAT, "bytes": size, "index": digest(index), "rejected": rejected}
-    write_json(folder / "store.json", about)
+    record = {"format": FORMAT, "bytes": size, "index": digest(index), "rejected": rejected}
+    write_json(folder / "store.json", record)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what crashed attempts at the same store left behind more than a day ago."""
-    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary folders of the same store that are older than a day: writers crashed."""
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         with contextlib.suppress(OSError):
-            if time.time() - (left / "pixels.bin").stat().st_mtime > _DAY:
-                shutil.rmtree(left)
+            if time.time() - (leftover / "pixels.bin").stat().st_mtime > _DAY:
+                shutil.rmtree(leftover)

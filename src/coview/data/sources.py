@@ -1,4 +1,4 @@
-"""What a user calls data -> ImageStore."""
+"""Open a data source -- folder, Parquet, known data set, arrays -- as an ImageStore."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 
 from coview.core.errors import DataError, InvalidValue, UnknownName, nearest
 from coview.core.images import ImageStore, cache_folder
-from coview.core.progress import say
 from coview.data.arrays import read_arrays, read_store
 from coview.data.decode import MAX_PIXELS, DecodeSpec
-from coview.data.folder import ENDINGS, counted, read_folder, scan
-from coview.data.listing import Listing, choose
-from coview.data.store import CachePolicy, build
+from coview.data.folder import IMAGE_SUFFIXES, count_noun, read_folder, scan_folder
+from coview.data.listing import Listing, select_rows
+from coview.data.store import CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
 SCENES = {"scenes": "train", "scenes:test": "test"}
@@ -23,7 +22,7 @@ SCENES_COUNT = {"train": 10_000, "test": 2_000}
 SCENES_SIZE = 32
 
 LABELS = ("folders", "column", "auto")
-"""Where labels may come from, besides None (no labels are used)."""
+"""Where labels may come from, besides None (no labels)."""
 
 
 def open_images(
@@ -52,28 +51,36 @@ def open_images(
     arrays [N, H, W, 3] or [N, H, W], a list of [H, W, 3] or [H, W], or (images, labels) of such;
     or an ImageStore. A name that is also a folder here means the data set; "./cifar10" the folder.
 
-    labels: None uses none, whatever the source has (but labels passed as (images, labels) or in
-    an ImageStore are kept); "folders" takes the first-level sub-folder of each file; "column"
-    the label column of Parquet, or the labels of a torchvision set or the scenes; "auto" takes
-    labels where the source plainly has them. Labels are numbers of ``class_names``.
+    labels: None uses none (but labels passed as (images, labels) or in an ImageStore are kept);
+    "folders" takes the first-level sub-folder of each file; "column" the label column of Parquet,
+    or the labels of a torchvision set or the scenes; "auto" takes labels if the source clearly has
+    them. Labels are indices in ``class_names``.
 
-    short_side: larger images are resized to it (see coview.data.decode). limit: at most so many
-    images, drawn by (seed, id); of the scenes, just so many. split: of torchvision sets, of the
-    scenes, and of folders of Parquet files named by split. download: allow a torchvision set to
-    be fetched; it lies in ``root`` (default: the cache folder). white: the value that means white
-    in images of more than 8 bits that do not say so. workers: decoding threads (default: the
+    short_side: larger images are resized to it (see coview.data.decode). limit: the largest number
+    of images, selected by (seed, id); of the scenes, the number itself. split: of torchvision sets,
+    of the scenes, and of folders of Parquet files named by split. download: allow the download of a
+    torchvision set into ``root`` (default: the cache folder). white: the value that means white in
+    images of more than 8 bits that do not declare it. workers: decoding threads (default: the
     available cores, at most 8).
 
-    While the pixels fit in ``memory_share`` of this machine's memory they stay there; otherwise
-    they go to a memory-mapped file in ``cache`` (default: $COVIEW_CACHE or ~/.cache/coview),
-    which the next open of the unchanged source reuses.
+    Pixels that fit into ``memory_share`` of this machine's memory stay there; others go to a
+    memory-mapped file in ``cache`` (default: $COVIEW_CACHE or ~/.cache/coview), which the next
+    call reuses if the source is unchanged.
 
-    Images that cannot be used are listed in ``quarantine`` of the result as (name, reason). An
-    ImageStore is returned as it is unless it is to be limited or resized.
+    ``quarantine`` of the result lists the unusable images as (name, reason); ``notes`` says what a
+    user should know, such as ignored files. An ImageStore is returned unchanged if there is neither
+    ``limit`` nor ``short_side``.
 
-    Raises DataError where more than 1 % of the images cannot be used (of few: more than three or a
-    tenth), unless ``allow_broken``, or
-    where there are none; UnknownName and InvalidValue for wrong arguments.
+    Raises DataError if more than 1 % of the images are unusable (of few: more than three or a
+    tenth), unless ``allow_broken``, or if there are none; UnknownName and InvalidValue for wrong
+    arguments.
+
+    >>> import numpy as np
+    >>> store = open_images((np.zeros((4, 8, 8, 3), np.uint8), ["cat", "dog", "cat", "cat"]))
+    >>> len(store), store.labels, store.class_names
+    (4, array([0, 1, 0, 0]), ('cat', 'dog'))
+    >>> open_images("scenes", limit=20, labels="auto").class_names[0]
+    'striped disc'
     """
     options = SourceOptions(
         labels=labels or (None if label_column is None else "column"),
@@ -88,20 +95,20 @@ def open_images(
         workers=workers,
     )
     spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
-    _check_draw(limit, seed)
+    _check_selection(limit, seed)
     if isinstance(source, str) and source in SCENES:
-        return _scenes(source, options, limit, short_side, seed)
+        return _open_scenes(source, options, limit, short_side, seed)
     if isinstance(source, ImageStore) and limit is None and short_side is None:
         return source
-    listing = _list(
+    listing = _list_source(
         source, options, white, cache_policy.cache / "torchvision" if root is None else Path(root)
     )
-    return build(listing, choose(listing, limit, seed), spec, cache_policy)
+    return build_store(listing, select_rows(listing, limit, seed), spec, cache_policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """What is wanted from a source, as given by the user."""
+    """The options of a source, as given by the user."""
 
     labels: str | None
     split: str
@@ -113,44 +120,46 @@ class SourceOptions:
             raise UnknownName("place of labels", self.labels, LABELS)
 
     def refuse(self, what: str, *, labels: str | None = None, columns: bool = True) -> None:
-        """Raise InvalidValue for options that mean nothing for ``what``."""
+        """Raise InvalidValue for options that do not apply to ``what``."""
         if columns and self.columns != (None, None):
-            raise InvalidValue(f"image_column and label_column mean nothing for {what}.")
+            raise InvalidValue(f"`image_column` and `label_column` do not apply to {what}.")
         if labels is not None and self.labels == labels:
             other = "folders" if labels == "column" else "column"
             raise InvalidValue(
-                f"labels={labels!r} means nothing for {what}; use {other!r} or 'auto'."
+                f"`labels` is {labels!r}, which does not apply to {what}; use {other!r} or 'auto'."
             )
 
 
-def _check_draw(limit: int | None, seed: int) -> None:
+def _check_selection(limit: int | None, seed: int) -> None:
     if limit is not None and limit < 1:
-        raise InvalidValue(f"limit is {limit}; expected at least 1 image.")
+        raise InvalidValue(f"`limit` is {limit}; expected at least 1 image.")
     if not 0 <= seed < 2**63:
-        raise InvalidValue(f"seed is {seed}; expected 0 to 2^63 - 1.")
+        raise InvalidValue(f"`seed` is {seed}; expected 0 to 2^63 - 1.")
 
 
-def _scenes(
+def _open_scenes(
     source: str, options: SourceOptions, limit: int | None, short_side: int | None, seed: int
 ) -> ImageStore:
-    from coview.data.scenes import scenes
+    from coview.data.scenes.store import make_scenes
 
     options.refuse("the scenes", labels="folders")
     split = options.split if source == "scenes" else SCENES[source]
     if split not in SCENES_COUNT:
         raise UnknownName("split of the scenes", split, SCENES_COUNT)
-    store = scenes(limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split)
+    store = make_scenes(
+        limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split
+    )
     return store if options.labels else replace(store, labels=None, class_names=())
 
 
-def _list(source: Any, options: SourceOptions, white: float | None, root: Path) -> Listing:
+def _list_source(source: Any, options: SourceOptions, white: float | None, root: Path) -> Listing:
     if isinstance(source, str) and source in KNOWN_SETS:
-        if Path(source).exists():
-            say(f"Reading the torchvision data set {source!r}; for the folder write ./{source}.")
         options.refuse(f"the data set {source!r}", labels="folders")
-        return read_torchvision(
+        listing = read_torchvision(
             source, split=options.split, root=root, download=options.download, labels=options.labels
         )
+        note = f"Reading the torchvision data set {source!r}; for the folder write ./{source}."
+        return replace(listing, notes=(note,)) if Path(source).exists() else listing
     if isinstance(source, str | Path):
         return _list_path(source, options)
     if _are_paths(source):
@@ -188,43 +197,46 @@ def _list_path(source: str | Path, options: SourceOptions) -> Listing:
     if path.suffix.lower() == ".parquet" and path.is_file():
         return _list_parquet([path], options, str(source))
     if path.exists():
-        raise DataError(_not_a_source(path))
+        raise DataError(_describe_wrong_file(path))
     if glob.has_magic(str(path)):
         return _list_glob(path, options)
-    raise _missing(source, path)
+    raise _missing_error(source, path)
 
 
 def _list_folder(root: Path, options: SourceOptions) -> Listing:
-    found = scan(root)
-    if found.images and found.parquet:
+    scan = scan_folder(root)
+    if scan.images and scan.parquet:
         raise DataError(
-            f"{root} holds both {counted(len(found.images), 'image')} and "
-            f"{counted(len(found.parquet), 'Parquet file')}; name the one you mean, such as "
-            f"'{root / found.parquet[0]}'."
+            f"{root} has both {count_noun(len(scan.images), 'image')} and "
+            f"{count_noun(len(scan.parquet), 'Parquet file')}; give the one to read, such as "
+            f"'{root / scan.parquet[0]}'."
         )
-    if found.parquet:
-        from coview.data.parquet import of_split
+    if scan.parquet:
+        from coview.data.parquet import select_split
 
-        names = of_split(sorted(found.parquet), options.split)
-        if len(names) < len(found.parquet):
-            say(
-                f"Reading the {options.split} part of {root}, {len(names):,} of "
-                f"{len(found.parquet):,} Parquet files: {_listed(names)}."
-            )
-        return _list_parquet([root / name for name in names], options, str(root))
-    if not found.images:
-        others = f", only {counted(found.stray, 'other file')}" if found.stray else ""
+        names = select_split(sorted(scan.parquet), options.split)
+        listing = _list_parquet([root / name for name in names], options, str(root))
+        if len(names) == len(scan.parquet):
+            return listing
+        first = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+        note = (
+            f"Reading the {options.split} part of {root}, {len(names):,} of "
+            f"{len(scan.parquet):,} Parquet files: {first}."
+        )
+        return replace(listing, notes=(note,))
+    if not scan.images:
+        others = f", only {count_noun(scan.stray, 'other file')}" if scan.stray else ""
         raise DataError(
             f"There are no images in the folder {root}{others}; expected files such as "
             f".jpg, .png, .webp or .tif, at any depth."
         )
     options.refuse("a folder of images", labels="column")
-    return read_folder(root, found, options.labels)
+    return read_folder(root, scan, options.labels)
 
 
 def _list_glob(pattern: Path, options: SourceOptions) -> Listing:
-    still = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
-    base = Path(*still)
+    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    base = Path(*fixed)
     paths = sorted(base.glob(str(pattern.relative_to(base))))
     if not paths:
         raise DataError(f"No file matches {pattern}; expected Parquet files.")
@@ -237,7 +249,7 @@ def _list_parquet(paths: list[Path], options: SourceOptions, source: str) -> Lis
     options.refuse("Parquet files", labels="folders", columns=False)
     for path in paths:
         if not path.exists():
-            raise _missing(path, path)
+            raise _missing_error(path, path)
         if path.suffix.lower() != ".parquet":
             raise DataError(f"{path} is not a Parquet file; lists and patterns are for Parquet.")
     image, label = options.columns
@@ -246,16 +258,16 @@ def _list_parquet(paths: list[Path], options: SourceOptions, source: str) -> Lis
     )
 
 
-def _not_a_source(path: Path) -> str:
-    if path.suffix.lower() in ENDINGS:
-        return f"{path} is one image; give the folder that holds your images."
+def _describe_wrong_file(path: Path) -> str:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return f"{path} is one image; give the folder of your images."
     if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"):
         return f"{path} is an archive; unpack it and give the folder."
     return f"{path} is a file; expected a folder of images or Parquet (.parquet)."
 
 
-def _missing(source: str | Path, path: Path) -> Exception:
-    """The error for a path that is not there: with the nearest thing that is."""
+def _missing_error(source: str | Path, path: Path) -> Exception:
+    """The error for a path that does not exist, with the nearest name that does."""
     if "://" in str(source):
         return DataError(f"{source} is an address; download it and give the folder or file.")
     near = nearest(path.name, _names_in(path.parent))
@@ -266,13 +278,9 @@ def _missing(source: str | Path, path: Path) -> Exception:
     elif not path.parent.is_dir():
         parent = nearest(path.parent.name, _names_in(path.parent.parent))
         hint = f" Did you mean {path.parent.with_name(parent) / path.name}?" if parent else ""
-        return DataError(f"There is no {path}: there is no folder {path.parent}.{hint}")
+        return DataError(f"There is no {path}, since there is no folder {path.parent}.{hint}")
     hint = f" Did you mean {path.with_name(near)}?" if near else ""
     return DataError(f"There is no folder or file {path}.{hint}")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -1,10 +1,10 @@
-"""Listing -> ImageStore: decode once, in the order of the listing whatever the threads do."""
+"""Listing -> ImageStore: decode once, in the order of the listing for any number of threads."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,15 +16,15 @@ from coview.core.errors import DamagedFile, DataError, InvalidValue
 from coview.core.files import digest
 from coview.core.images import ImageStore
 from coview.core.machine import cores, memory_bytes
-from coview.core.progress import progress, say
-from coview.data.decode import Decoded, DecodeSpec, decode, strict_pillow
-from coview.data.listing import Content, Listing, Rejected, stamp_of
-from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, load
+from coview.core.progress import progress
+from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data.listing import Content, Listing, Rejected, hash_lines
+from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, load_pixels
 
-CEILING = 0.01
-"""The share of unusable images above which a data set is refused."""
-BEARABLE = 3
-"""As many are left out even where they are more than that, up to a tenth of a small data set."""
+MAX_UNUSABLE_SHARE = 0.01
+"""A data set with a larger share of unusable images is refused."""
+TOLERATED_UNUSABLE = 3
+"""This many unusable images are skipped in any case, up to a tenth of a small data set."""
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 64, 1 << 18
 _EARLY = 100
@@ -35,10 +35,10 @@ Result = list[tuple[int, Decoded | Rejected]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
-    """Where decoded pixels may go and what is tolerated.
+    """Where decoded pixels are kept, and whether many unusable images are tolerated.
 
-    memory_share: the share of this machine's memory that may be filled before a file in ``cache``
-    is used instead. workers: decoding threads; None: one per available core, at most eight.
+    memory_share: the share of this machine's memory for pixels; more pixels go to a file in
+    ``cache``. workers: decoding threads; None: one per available core, at most eight.
     """
 
     memory_share: float
@@ -48,43 +48,42 @@ class CachePolicy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.memory_share <= 1:
-            raise InvalidValue(f"memory_share is {self.memory_share}; expected 0 to 1.")
+            raise InvalidValue(f"`memory_share` is {self.memory_share}; expected 0 to 1.")
         if self.workers is not None and self.workers < 1:
-            raise InvalidValue(f"workers is {self.workers}; expected at least 1.")
+            raise InvalidValue(f"`workers` is {self.workers}; expected at least 1.")
 
 
-def build(
+def build_store(
     listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, cache_policy: CachePolicy
 ) -> ImageStore:
-    """The store of the given rows of ``listing``, in that order, without the unusable ones.
+    """The store of the given rows of ``listing``, in that order, without unusable images.
 
-    Raises DataError where more than 1 % cannot be used (of few images: more than three or a tenth),
-    unless allowed, or none can.
+    Raises DataError if more than 1 % are unusable (of few images: more than three or a tenth),
+    unless allowed, or if all are.
     """
-    folder = cache_policy.cache / "stores" / _key(listing, rows, spec)
-    filled = _kept(folder)
-    if filled is None:
-        filled = _fill(listing, rows, spec, cache_policy, folder)
-    _check_broken(listing, filled.rejected, len(rows), cache_policy.allow_broken)
-    _say_what_is_kept(filled, spec)
-    return _store(listing, filled)
+    folder = cache_policy.cache / "stores" / _cache_key(listing, rows, spec)
+    decoded = _load_cached(folder)
+    if decoded is None:
+        decoded = _decode_into_store(listing, rows, spec, cache_policy, folder)
+    _check_unusable(listing, decoded.rejected, len(rows), cache_policy.allow_broken)
+    return _make_store(listing, decoded, _storage_notes(decoded, spec))
 
 
-def _key(listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec) -> str:
-    return stamp_of([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
+def _cache_key(listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec) -> str:
+    return hash_lines([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
 
 
-def _kept(folder: Path) -> DecodedPixels | None:
-    """The store that an earlier open left, or None where there is no whole one."""
+def _load_cached(folder: Path) -> DecodedPixels | None:
+    """The pixels that an earlier call cached, or None if there are none or they are damaged."""
     if not folder.is_dir():
         return None
     try:
-        return load(folder)
+        return load_pixels(folder)
     except (DamagedFile, OSError, KeyError, ValueError):
         return None
 
 
-def _fill(
+def _decode_into_store(
     listing: Listing,
     rows: npt.NDArray[np.int64],
     spec: DecodeSpec,
@@ -92,7 +91,7 @@ def _fill(
     folder: Path,
 ) -> DecodedPixels:
     budget = int(memory_bytes() * cache_policy.memory_share)
-    kept: list[tuple[int, int, int, int]] = []
+    images: list[tuple[int, int, int, int]] = []
     rejected: list[tuple[int, str]] = []
     workers = cache_policy.workers or min(cores(), 8)
     with (
@@ -105,15 +104,17 @@ def _fill(
                 if isinstance(image, Rejected):
                     rejected.append((row, image.reason))
                 else:
-                    kept.append((row, writer.append(image.pixels), image.height, image.width))
+                    images.append((row, writer.append(image.pixels), image.height, image.width))
             advance(len(result))
-            if len(rejected) > _EARLY:  # A hopeless source need not be read to its end.
-                _check_broken(
-                    listing, rejected, len(rows), cache_policy.allow_broken, sofar="At least "
+            if len(rejected) > _EARLY:  # Stop early: more images cannot make it acceptable.
+                _check_unusable(
+                    listing, rejected, len(rows), cache_policy.allow_broken, prefix="At least "
                 )
-        if not kept:
-            raise DataError(f"No image in {listing.source} can be used: {_few(listing, rejected)}.")
-        columns = np.array(kept, dtype=np.int64)
+        if not images:
+            raise DataError(
+                f"No image in {listing.source} is usable: {_name_first(listing, rejected)}."
+            )
+        columns = np.array(images, dtype=np.int64)
         return writer.finish(
             rows=columns[:, 0].copy(),
             starts=columns[:, 1].copy(),
@@ -126,7 +127,7 @@ def _fill(
 def _decode_all(
     listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, workers: int
 ) -> Generator[Result]:
-    """The results of all rows in order; a bounded number of images is under way."""
+    """The results of all rows in order, with a bounded number of images in memory."""
     waiting: deque[Future[Result]] = deque()
     with strict_pillow(), ThreadPoolExecutor(workers, "coview-decode") as pool:
         try:
@@ -141,66 +142,71 @@ def _decode_all(
 
 
 def _decode_chunk(chunk: Chunk, spec: DecodeSpec) -> Result:
-    return [(row, decode(content, spec)) for row, content in chunk]
+    return [(row, decode_image(content, spec)) for row, content in chunk]
 
 
 def _chunks(listing: Listing, rows: npt.NDArray[np.int64]) -> Iterator[Chunk]:
-    """Many small images or one large image at a time: threads cost more than a tiny image."""
+    """Many small images or one large image per task: a task costs more than a tiny image."""
     chunk: Chunk = []
-    held = 0
+    pending = 0
     for row, (content, size) in zip(rows.tolist(), listing.contents(rows), strict=True):
         chunk.append((row, content))
-        held += size
-        if len(chunk) == _CHUNK_IMAGES or held >= _CHUNK_BYTES:
+        pending += size
+        if len(chunk) == _CHUNK_IMAGES or pending >= _CHUNK_BYTES:
             yield chunk
-            chunk, held = [], 0
+            chunk, pending = [], 0
     if chunk:
         yield chunk
 
 
-def _check_broken(
+def _check_unusable(
     listing: Listing,
-    rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]],
+    rejected: Sequence[tuple[int, str]],
     total: int,
     allow_broken: bool,
-    sofar: str = "",
+    prefix: str = "",
 ) -> None:
-    bearable = int(max(CEILING * total, min(BEARABLE, total // 10)))
-    if allow_broken or len(rejected) <= bearable:
+    tolerated = int(max(MAX_UNUSABLE_SHARE * total, min(TOLERATED_UNUSABLE, total // 10)))
+    if allow_broken or len(rejected) <= tolerated:
         return
     raise DataError(
-        f"{sofar}{len(rejected):,} of {total:,} images in {listing.source} cannot be used, more "
-        f"than the {bearable:,} that are left out without a question: {_few(listing, rejected)}; "
-        "mend or remove them (coview doctor lists them), or go on without them with --allow-broken "
-        "(allow_broken=True)."
+        f"{prefix}{len(rejected):,} of {total:,} images in {listing.source} are unusable, more "
+        f"than the {tolerated:,} that are skipped by default: {_name_first(listing, rejected)}; "
+        "repair or remove them (`coview doctor` lists them), or skip them with `allow_broken`."
     )
 
 
-def _few(listing: Listing, rejected: tuple[tuple[int, str], ...] | list[tuple[int, str]]) -> str:
+def _name_first(listing: Listing, rejected: Sequence[tuple[int, str]]) -> str:
     shown = [f"{listing.names[row]} ({reason})" for row, reason in rejected[:3]]
     return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
 
 
-def _say_what_is_kept(filled: DecodedPixels, spec: DecodeSpec) -> None:
-    side = np.minimum(filled.heights, filled.widths).max()
+def _storage_notes(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:
+    """In which size and in which folder the images are kept, if the user cannot know."""
+    notes = []
+    side = np.minimum(decoded.heights, decoded.widths).max()
     if spec.short_side is not None and side >= spec.short_side:
-        say(f"Images of a short side above {spec.short_side} px are kept at {spec.short_side} px.")
-    if filled.folder is not None:
-        size = f"{filled.pixels.nbytes / 1e6:,.0f} MB"
-        say(f"The decoded images, {size}, are kept in {filled.folder} and reused.")
+        notes.append(
+            f"Images of a short side above {spec.short_side} px are kept at {spec.short_side} px."
+        )
+    if decoded.folder is not None:
+        size = f"{decoded.pixels.nbytes / 1e6:,.0f} MB"
+        notes.append(f"The decoded images, {size}, are kept in {decoded.folder} and reused.")
+    return tuple(notes)
 
 
-def _store(listing: Listing, filled: DecodedPixels) -> ImageStore:
-    rows = filled.rows
+def _make_store(listing: Listing, decoded: DecodedPixels, notes: tuple[str, ...]) -> ImageStore:
+    rows = decoded.rows
     return ImageStore(
-        pixels=filled.pixels,
-        starts=filled.starts,
-        heights=filled.heights,
-        widths=filled.widths,
+        pixels=decoded.pixels,
+        starts=decoded.starts,
+        heights=decoded.heights,
+        widths=decoded.widths,
         ids=listing.ids[rows],
         names=[listing.names[row] for row in rows.tolist()],
         labels=None if listing.labels is None else listing.labels[rows],
         class_names=listing.class_names,
         source=listing.source,
-        quarantine=tuple((listing.names[row], reason) for row, reason in filled.rejected),
+        quarantine=tuple((listing.names[row], reason) for row, reason in decoded.rejected),
+        notes=listing.notes + notes,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError, UnknownName
-from coview.data.listing import Content, Listing, ids_of, stamp_of
+from coview.data.listing import Content, Listing, hash_lines, image_ids
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownSet:
-    """How torchvision calls a data set: its class, what selects each split, where labels are.
+    """A data set of torchvision: its class, the arguments of each split, and where labels are.
 
-    labels: the attribute that holds one class number an image ("_samples": pairs of path and
-    number). megabytes: roughly what a download fetches.
+    labels: the attribute with one class number per image ("_samples": pairs of path and number).
+    megabytes: the approximate size of the download.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class KnownSet:
     megabytes: int
 
 
-def _named(*splits: str, **renamed: str) -> Mapping[str, Mapping[str, Any]]:
+def _splits(*splits: str, **renamed: str) -> Mapping[str, Mapping[str, Any]]:
     names = {**{split: split for split in splits}, **renamed}
     return {ours: {"split": theirs} for ours, theirs in names.items()}
 
@@ -43,26 +43,26 @@ _TABLE = (
     ("caltech101", "Caltech101", _WHOLE, "y", 137),
     ("cifar10", "CIFAR10", _FLAG, "targets", 170),
     ("cifar100", "CIFAR100", _FLAG, "targets", 169),
-    ("country211", "Country211", _named("train", "test", val="valid"), "targets", 11_000),
-    ("dtd", "DTD", _named("train", "val", "test"), "_labels", 625),
+    ("country211", "Country211", _splits("train", "test", val="valid"), "targets", 11_000),
+    ("dtd", "DTD", _splits("train", "val", "test"), "_labels", 625),
     ("eurosat", "EuroSAT", _WHOLE, "targets", 94),
     ("fashionmnist", "FashionMNIST", _FLAG, "targets", 31),
-    ("fgvcaircraft", "FGVCAircraft", _named("test", train="trainval"), "_labels", 2_750),
-    ("flowers102", "Flowers102", _named("train", "val", "test"), "_labels", 345),
-    ("food101", "Food101", _named("train", "test"), "_labels", 5_000),
-    ("gtsrb", "GTSRB", _named("train", "test"), "_samples", 360),
-    ("imagenette", "Imagenette", _named("train", "val"), "_samples", 1_560),
+    ("fgvcaircraft", "FGVCAircraft", _splits("test", train="trainval"), "_labels", 2_750),
+    ("flowers102", "Flowers102", _splits("train", "val", "test"), "_labels", 345),
+    ("food101", "Food101", _splits("train", "test"), "_labels", 5_000),
+    ("gtsrb", "GTSRB", _splits("train", "test"), "_samples", 360),
+    ("imagenette", "Imagenette", _splits("train", "val"), "_samples", 1_560),
     ("kmnist", "KMNIST", _FLAG, "targets", 21),
     ("mnist", "MNIST", _FLAG, "targets", 12),
-    ("oxfordiiitpet", "OxfordIIITPet", _named("test", train="trainval"), "_labels", 811),
-    ("stl10", "STL10", _named("train", "test", "unlabeled", "train+unlabeled"), "labels", 2_640),
-    ("svhn", "SVHN", _named("train", "test", "extra"), "labels", 250),
+    ("oxfordiiitpet", "OxfordIIITPet", _splits("test", train="trainval"), "_labels", 811),
+    ("stl10", "STL10", _splits("train", "test", "unlabeled", "train+unlabeled"), "labels", 2_640),
+    ("svhn", "SVHN", _splits("train", "test", "extra"), "labels", 250),
 )
 KNOWN_SETS: Mapping[str, KnownSet] = {
     name: KnownSet(kind=kind, splits=splits, labels=labels, megabytes=megabytes)
     for name, kind, splits, labels, megabytes in _TABLE
 }
-_IMAGE_BYTES = 1 << 14  # not known beforehand; it only decides how many are decoded as one task
+_IMAGE_BYTES = 1 << 14  # a guess; it decides only how many images are decoded as one task
 
 
 def read_torchvision(
@@ -70,31 +70,31 @@ def read_torchvision(
 ) -> Listing:
     """The images of one split, named "cifar10:train#17".
 
-    labels: None, "column" or "auto". Raises UnknownName for a split that the set does not have
-    and DataError where the data are not under ``root`` and may not be downloaded.
+    labels: None, "column" or "auto". Raises UnknownName for a split that the set does not have,
+    and DataError if the data are not under ``root`` and may not be downloaded.
     """
     known = KNOWN_SETS[name]
     if split not in known.splits:
         raise UnknownName(f"split of {name}", split, known.splits)
-    dataset = _open(name, known, split, root, download)
+    dataset = _open_set(name, known, split, root, download)
     names = [f"{name}:{split}#{row}" for row in range(len(dataset))]
-    numbers, classes = (None, ()) if labels is None else _labels(dataset, known)
+    numbers, classes = (None, ()) if labels is None else _read_labels(dataset, known)
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
-        return ((partial(_image, dataset, row), _IMAGE_BYTES) for row in rows.tolist())
+        return ((partial(_read_image, dataset, row), _IMAGE_BYTES) for row in rows.tolist())
 
     return Listing(
         source=f"{name}:{split}",
         names=names,
         contents=contents,
-        stamp=stamp_of(["torchvision", name, split, str(root.resolve()), str(len(dataset))]),
-        ids=ids_of(names),
+        stamp=hash_lines(["torchvision", name, split, str(root.resolve()), str(len(dataset))]),
+        ids=image_ids(names),
         labels=numbers,
         class_names=classes,
     )
 
 
-def _open(name: str, known: KnownSet, split: str, root: Path, download: bool) -> Any:
+def _open_set(name: str, known: KnownSet, split: str, root: Path, download: bool) -> Any:
     from torchvision import datasets
 
     if download:
@@ -108,25 +108,27 @@ def _open(name: str, known: KnownSet, split: str, root: Path, download: bool) ->
             raise DataError(
                 f"The data set {name!r} could not be downloaded to {root} ({error})."
             ) from error
-        raise _absent(name, known, root) from error
+        raise _missing_error(name, known, root) from error
     except RuntimeError as error:
-        raise _absent(name, known, root) from error
+        raise _missing_error(name, known, root) from error
 
 
-def _absent(name: str, known: KnownSet, root: Path) -> DataError:
+def _missing_error(name: str, known: KnownSet, root: Path) -> DataError:
     return DataError(
-        f"The data set {name!r} is not, or not whole, in {root}; fetch it "
-        f"(about {known.megabytes:,} MB) with --download (download=True), or put it there as "
+        f"The data set {name!r} is missing or incomplete in {root}; allow its download (about "
+        f"{known.megabytes:,} MB) with `download`, or put it there as "
         f"torchvision.datasets.{known.kind} expects it."
     )
 
 
-def _image(dataset: Any, row: int) -> Image.Image:
+def _read_image(dataset: Any, row: int) -> Image.Image:
     image: Image.Image = dataset[row][0]
     return image
 
 
-def _labels(dataset: Any, known: KnownSet) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+def _read_labels(
+    dataset: Any, known: KnownSet
+) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
     values = getattr(dataset, known.labels)
     if known.labels == "_samples":
         values = [sample[1] for sample in values]
@@ -135,9 +137,9 @@ def _labels(dataset: Any, known: KnownSet) -> tuple[npt.NDArray[np.int64] | None
         return None, ()
     classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
     names = classes or range(int(numbers.max()) + 1)
-    return numbers, tuple(c if isinstance(c, str) else _words(c) for c in names)
+    return numbers, tuple(c if isinstance(c, str) else _first_name(c) for c in names)
 
 
-def _words(name: Any) -> str:
-    """Imagenette names a class by several words; the first is used."""
+def _first_name(name: Any) -> str:
+    """One name of a class: Imagenette gives several, of which the first is used."""
     return str(name[0]) if isinstance(name, tuple | list) else str(name)

@@ -294,13 +294,13 @@ def check_color_shortcut(data: DataCheck) -> Finding:
     import torch
 
     from coview.diagnosis.shortcuts import color_instance_accuracy
-    from coview.views import simclr, views_of
+    from coview.views import simclr_views, views_of
 
     rows = permutation(data.seed, Stream.HEALTH, data.store.ids, draw_index=COLOR_CHECK_IMAGES)[
         :VIEWED
     ]
     size = 32 if data.short_side < MIN_SIDE_OF_LARGE_VIEWS else 96
-    first, second = views_of(data.store, rows, simclr(size), seed=data.seed, epoch=0)
+    first, second = views_of(data.store, rows, simclr_views(size), seed=data.seed, epoch=0)
     accuracy = data.figures["color_instance_accuracy"] = color_instance_accuracy(
         torch.as_tensor(first), torch.as_tensor(second)
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from coview.heads import HeadSpec
 from coview.methods.method import Method
 from coview.methods.set_objectives import NTXent
-from coview.views import ViewPlan
-from coview.views import simclr as simclr_views
+from coview.views import ViewPlan, simclr_views
 
 
 def simclr(

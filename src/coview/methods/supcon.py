@@ -7,8 +7,7 @@ from typing import Literal
 from coview.heads import HeadSpec
 from coview.methods.method import Method
 from coview.methods.set_objectives import SupCon
-from coview.views import ViewPlan
-from coview.views import simclr as simclr_views
+from coview.views import ViewPlan, simclr_views
 
 
 def supcon(

@@ -15,7 +15,7 @@ from coview.methods.passes import find_blocks
 from coview.planning.memory import MemoryEstimate
 from coview.recipes import Recipe, build, precision_of
 from coview.training.precision import Precision
-from coview.training.step import memory_sentence
+from coview.training.step import memory_errors
 
 FEW, MORE = 4, 8
 SMALLEST, ENOUGH_SECONDS, STEPS = 8, 0.4, 2
@@ -70,7 +70,7 @@ class Trial:
         while True:
             images = max(2, min(images, self.recipe.batch_size, most_images))
             batch = self.precision.place(example_batch(self.recipe, images))
-            with memory_sentence(images, self.device):
+            with memory_errors(images, self.device):
                 seconds = min(self._step_seconds(batch) for _ in range(STEPS))
             if seconds > ENOUGH_SECONDS or images in (self.recipe.batch_size, most_images):
                 return images * len(batch.views) / seconds

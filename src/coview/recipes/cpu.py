@@ -25,8 +25,7 @@ from coview.methods import (
 )
 from coview.recipes.recipe import Recipe
 from coview.training import OptimizerSpec, ScheduleSpec
-from coview.views import ViewPlan
-from coview.views import simclr as simclr_views
+from coview.views import ViewPlan, simclr_views
 
 AREA = (0.2, 1.0)
 HEAD = HeadSpec(hidden=256, output=64)

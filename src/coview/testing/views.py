@@ -83,10 +83,10 @@ def view_is_keyed_by_epoch_and_index(view: ViewSpec) -> None:
     ids = np.arange(64, dtype=np.int64)
     sides = np.full(64, 40, dtype=np.int32)
     tables = [
-        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, slot=index)
+        sample_params(view, ids, sides, sides, seed=0, epoch=epoch, view=index)
         for epoch, index in ((0, 0), (1, 0), (0, 1))
     ]
-    chances = (view.flip, view.gray, view.solarize, view.sobel)
+    chances = (view.flip, view.grayscale, view.solarize, view.sobel)
     parts = (view.crop, view.second_crop, view.jitter, view.blur, view.augment, view.rotate90,
              view.noise, view.cutout)  # fmt: skip
     drawn = any(0 < chance < 1 for chance in chances) or any(part is not None for part in parts)
@@ -102,7 +102,7 @@ def kernel_agrees_with_the_reference(view: ViewSpec) -> None:
     """
     images = make_store()
     rows = np.arange(len(SIZES))
-    table = sample_params(view, images.ids, images.heights, images.widths, seed=3, epoch=0, slot=0)
+    table = sample_params(view, images.ids, images.heights, images.widths, seed=3, epoch=0, view=0)
     expected = render_reference(images, rows, table, view)
     differs = (render_view(view) - expected).abs() > 1e-3
     assert float(differs.float().mean()) <= (0.0 if view.augment is None else 0.01)

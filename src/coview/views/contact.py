@@ -1,4 +1,4 @@
-"""A contact sheet: what the model will see of a few images, and how much its views share."""
+"""A contact sheet: the views of a few images, and how much of an image they share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
 from coview.core.images import ImageStore
 from coview.views.multi_pass.auto_augment import OPERATIONS
-from coview.views.parameters import FULL_ROW, Table
+from coview.views.parameters import FULL_ROW
 from coview.views.plan import ViewPlan, ViewSpec
 from coview.views.render import render
 from coview.views.sample import sample_params
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 CELL, GAP, CAPTION, MARGIN, FRAME = 216, 18, 26, 28, 4
 HEADING, LEGEND = 26, 24
-TEXT, LINE = 13, 17  # size of captions in points, and how far their lines are apart
+TEXT, LINE = 13, 17  # size of captions in points, and the distance of their lines in pixels
 INK, FAINT, PAPER = (34, 34, 38), (110, 110, 118), (255, 255, 255)
-IN_ONE, IN_NONE = 0.55, 0.2  # how much of the image shows through where not both crops see it
-SLOTS = (
+IN_ONE, IN_NONE = 0.55, 0.2  # opacity of what one crop contains, and of what none contains
+VIEW_COLORS = (
     (222, 94, 20), (31, 119, 180), (56, 142, 60), (142, 68, 173), (183, 149, 11),
     (0, 131, 143), (194, 24, 91), (109, 76, 65), (84, 110, 122), (104, 159, 56),
 )  # fmt: skip
@@ -41,127 +41,140 @@ def contact_sheet(
 ) -> None:
     """Write a PNG with one line per image: the original with its crops, then every view.
 
-    Views are those of epoch 0; where sizes differ, a smaller view is shown smaller. What the first
-    two crops share keeps its colors and is told as intersection over union; what one of them sees
-    is paler, the rest paler still. Under each view stands what was done to it. Raises InvalidValue
-    without images.
+    Views are those of epoch 0; a smaller view is shown smaller. The intersection of the first two
+    crops keeps its colors, and the caption gives their intersection over union; the rest of the
+    two crops is paler, everything else paler still. The caption of a view lists its operations.
+    Raises InvalidValue without images.
+
+    >>> import tempfile
+    >>> from coview.core.images import store_from_arrays
+    >>> store = store_from_arrays(np.zeros((1, 16, 16, 3), np.uint8))
+    >>> plan = ViewPlan(views=(ViewSpec(size=16),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     contact_sheet(store, np.array([0]), plan, Path(folder) / "views.png", seed=0)
+    ...     (Path(folder) / "views.png").exists()
+    True
     """
     from PIL import Image
 
     rows = np.asarray(rows, dtype=np.int64)
     if len(rows) == 0:
-        raise InvalidValue("A contact sheet needs at least one image; give some rows.")
-    sizes = store.heights[rows], store.widths[rows]
-    tables = [
-        sample_params(spec, store.ids[rows], *sizes, seed=seed, epoch=0, slot=slot)
-        for slot, spec in enumerate(plan.views)
+        raise InvalidValue("`rows` is empty; a contact sheet needs at least one image.")
+    window = store.window(rows)
+    params = [
+        sample_params(
+            spec, store.ids[rows], window.heights, window.widths, seed=seed, epoch=0, view=view
+        )
+        for view, spec in enumerate(plan.views)
     ]
     views = [
-        levels(render(store, rows, table, spec).numpy(), spec)
-        for table, spec in zip(tables, plan.views, strict=True)
+        to_uint8(render(store, rows, numbers, spec).numpy(), spec)
+        for numbers, spec in zip(params, plan.views, strict=True)
     ]
-    captions = [[wrapped(describe(table, line)) for table in tables] for line in range(len(rows))]
+    captions = [
+        [wrap_caption(describe_operations(numbers[line])) for numbers in params]
+        for line in range(len(rows))
+    ]
     longest = max(len(text.splitlines()) for line in captions for text in line)
     below = CAPTION + (longest - 1) * LINE
     step = CELL + GAP
     width = 2 * MARGIN + (1 + len(views)) * step - GAP
     height = 2 * MARGIN + HEADING + len(rows) * (step + below) - GAP + LEGEND
     sheet = Image.new("RGB", (width, height), PAPER)
-    write_words(sheet, plan)
-    sides = shown_sides(plan)
+    write_headings(sheet, plan)
+    sizes = shown_sizes(plan)
     for line, row in enumerate(rows):
         top = MARGIN + HEADING + line * (step + below)
-        boxes = [box_of(table, line) for table in tables]
+        boxes = [crop_box(numbers[line]) for numbers in params]
         original = mark_crops(store.image(int(row)), boxes)
-        place(sheet, original, MARGIN, top, overlap_text(boxes))
-        for slot, pictures in enumerate(views):
-            left = MARGIN + (1 + slot) * step
-            picture = framed(Image.fromarray(pictures[line]), sides[slot], color_of(slot))
-            place(sheet, picture, left, top, captions[line][slot], FAINT)
+        paste_with_caption(sheet, original, MARGIN, top, describe_overlap(boxes))
+        for view, pictures in enumerate(views):
+            left = MARGIN + (1 + view) * step
+            picture = frame_view(Image.fromarray(pictures[line]), sizes[view], view_color(view))
+            paste_with_caption(sheet, picture, left, top, captions[line][view], FAINT)
     stream = io.BytesIO()
     sheet.save(stream, format="PNG")
     write_bytes(Path(path), stream.getvalue())
 
 
-def shown_sides(plan: ViewPlan) -> list[int]:
-    """Side of each view on the sheet: the largest fills its cell, the others keep proportion."""
+def shown_sizes(plan: ViewPlan) -> list[int]:
+    """Side of each view on the sheet, in pixels; the largest fills its cell."""
     largest = max(spec.size for spec in plan.views)
-    room = CELL - 2 * FRAME
-    return [max(1, round(room * spec.size / largest)) for spec in plan.views]
+    inside = CELL - 2 * FRAME
+    return [max(1, round(inside * spec.size / largest)) for spec in plan.views]
 
 
-def headings(plan: ViewPlan) -> list[str]:
-    """The words above the columns; sizes are told where they differ."""
+def column_headings(plan: ViewPlan) -> list[str]:
+    """The words above the columns, with the sizes of views if they differ."""
     crops = "image and its crop" if len(plan.views) == 1 else "image and its crops"
-    names = [f"view {slot + 1}" for slot in range(len(plan.views))]
+    names = [f"view {view + 1}" for view in range(len(plan.views))]
     if len({spec.size for spec in plan.views}) > 1:
         names = [f"{name}, {spec.size} px" for name, spec in zip(names, plan.views, strict=True)]
     return [crops, *names]
 
 
-def write_words(sheet: Image.Image, plan: ViewPlan) -> None:
-    """The heading of each column, and below all how to read the first one."""
+def write_headings(sheet: Image.Image, plan: ViewPlan) -> None:
+    """Write the heading of each column, and below the sheet how to read the first column."""
     from PIL import ImageDraw
 
     pen, views = ImageDraw.Draw(sheet), len(plan.views)
-    for column, text in enumerate(headings(plan)):
+    for column, text in enumerate(column_headings(plan)):
         center = MARGIN + column * (CELL + GAP) + CELL / 2
-        color = INK if column == 0 else color_of(column - 1)
-        pen.text((center, MARGIN - 4), text, fill=color, font=font(15), anchor="ma")
+        color = INK if column == 0 else view_color(column - 1)
+        pen.text((center, MARGIN - 4), text, fill=color, font=load_font(15), anchor="ma")
     if views > 1:
         both = "both crops" if views == 2 else "crops 1 and 2"
-        text = f"Full color: seen by {both}. Per cent: their shared part of all that they see."
+        text = f"Full color: in {both}. Percentage: intersection over union of {both}."
         at = (sheet.width / 2, sheet.height - MARGIN + 6)
-        pen.text(at, text, fill=FAINT, font=font(TEXT), anchor="ms")
+        pen.text(at, text, fill=FAINT, font=load_font(TEXT), anchor="ms")
 
 
 @lru_cache(maxsize=4)
-def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
 
 
-def color_of(slot: int) -> tuple[int, int, int]:
-    return SLOTS[slot % len(SLOTS)]
+def view_color(view: int) -> tuple[int, int, int]:
+    return VIEW_COLORS[view % len(VIEW_COLORS)]
 
 
-def overlap(first: Box, second: Box) -> float:
+def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes (top, left, height, width)."""
-    shared = intersection(first, second)
+    shared = intersect_boxes(first, second)
     both = shared[2] * shared[3]
     return both / (first[2] * first[3] + second[2] * second[3] - both)
 
 
-def intersection(first: Box, second: Box) -> Box:
-    """The box that two boxes share; its height or width is 0 where they share nothing."""
+def intersect_boxes(first: Box, second: Box) -> Box:
+    """The intersection of two boxes; its height or width is 0 if they are disjoint."""
     top, left = max(first[0], second[0]), max(first[1], second[1])
     bottom = min(first[0] + first[2], second[0] + second[2])
     right = min(first[1] + first[3], second[1] + second[3])
     return top, left, max(bottom - top, 0), max(right - left, 0)
 
 
-def overlap_text(boxes: list[Box]) -> str:
+def describe_overlap(boxes: list[Box]) -> str:
     if len(boxes) < 2:
         return ""
-    share = overlap(boxes[0], boxes[1])
-    return "crops share nothing" if share == 0 else f"crops share {max(share, 0.01):.0%}"
+    share = box_iou(boxes[0], boxes[1])
+    return "crops are disjoint" if share == 0 else f"crops overlap {max(share, 0.01):.0%}"
 
 
-def describe(table: Table, line: int) -> str:
-    """The operations of a drawn row in words, in the order in which they run."""
-    row = table[line]
+def describe_operations(row: np.void) -> str:
+    """The operations of a row of parameters in words, in the order in which they run."""
     words = [
         ("flip", row["flip"] == 1),
-        *((name, True) for name in augmentations(row)),
+        *((name, True) for name in describe_augmentations(row)),
         ("color", row["order"][0] >= 0),
-        ("gray", row["gray"] == 1),
+        ("grayscale", row["grayscale"] == 1),
         (f"blur {row['sigma']:.1f}", row["sigma"] > 0),
         ("solarize", row["solarize"] == 1),
     ]
-    if table.dtype == FULL_ROW:
+    if row.dtype == FULL_ROW:
         words += [
-            (f"turn {90 * row['turns']}", row["turns"] > 0),
+            (f"rotate {90 * row['rotate90']}", row["rotate90"] > 0),
             ("Sobel", row["sobel"] == 1),
             (f"noise {row['noise']:.2f}", row["noise"] > 0),
             ("cutout", row["cut_height"] > 0),
@@ -169,24 +182,24 @@ def describe(table: Table, line: int) -> str:
     return ", ".join(word for word, applied in words if applied) or "crop only"
 
 
-def augmentations(row: np.void) -> list[str]:
-    """What AutoAugment or RandAugment does to the view, with strengths where they have one."""
+def describe_augmentations(row: np.void) -> list[str]:
+    """The operations of AutoAugment or RandAugment, with their magnitudes."""
     if row.dtype != FULL_ROW:
         return []
-    drawn = zip(row["operation"].tolist(), row["magnitude"].tolist(), strict=True)
+    operations = zip(row["operation"].tolist(), row["magnitude"].tolist(), strict=True)
     return [
         f"{OPERATIONS[number]} {magnitude:.2g}" if magnitude else OPERATIONS[number]
-        for number, magnitude in drawn
+        for number, magnitude in operations
         if number > 0
     ]
 
 
-def wrapped(text: str) -> str:
-    """A caption broken after commas into lines that fit a cell."""
+def wrap_caption(text: str) -> str:
+    """A caption broken after commas into lines that fit into a cell."""
     lines = [""]
     for word in text.split(", "):
         longer = f"{lines[-1]}, {word}" if lines[-1] else word
-        if lines[-1] and font(TEXT).getlength(longer) > CELL:
+        if lines[-1] and load_font(TEXT).getlength(f"{longer},") > CELL:
             lines[-1] += ","
             lines.append(word)
         else:
@@ -194,63 +207,63 @@ def wrapped(text: str) -> str:
     return "\n".join(lines)
 
 
-def box_of(table: Table, line: int) -> Box:
-    row = table[line]
+def crop_box(row: np.void) -> Box:
+    """(top, left, height, width) of a row of parameters, in source pixels."""
     return int(row["top"]), int(row["left"]), int(row["height"]), int(row["width"])
 
 
 def mark_crops(image: Pixels, boxes: list[Box]) -> Image.Image:
-    """The image within a cell: crops outlined, and paler the fewer of the first two see it."""
+    """The image at the size of a cell: crops outlined, pixels in fewer of the first two paler."""
     from PIL import Image, ImageDraw
 
-    small = fitted(Image.fromarray(np.ascontiguousarray(image)), CELL)
+    small = fit_to_side(Image.fromarray(np.ascontiguousarray(image)), CELL)
     scale = CELL / max(image.shape[:2])
-    scaled = [_scaled(box, scale) for box in boxes]
+    scaled = [_scale_box(box, scale) for box in boxes]
     shown = np.full((small.height, small.width, 1), IN_NONE)
     for box in scaled:
-        shown[_window(box)] = IN_ONE
-    shared = scaled[0] if len(scaled) == 1 else intersection(scaled[0], scaled[1])
-    shown[_window(shared)] = 1.0
+        shown[_box_slices(box)] = IN_ONE
+    shared = scaled[0] if len(scaled) == 1 else intersect_boxes(scaled[0], scaled[1])
+    shown[_box_slices(shared)] = 1.0
     picture = Image.fromarray((shown * small + (1 - shown) * 255).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
-    for slot, (top, left, tall, wide) in enumerate(scaled):
-        corners = (left, top, max(left + wide - 1, left), max(top + tall - 1, top))
-        pen.rectangle(corners, outline=color_of(slot), width=3)
+    for view, (top, left, height, width) in enumerate(scaled):
+        corners = (left, top, max(left + width - 1, left), max(top + height - 1, top))
+        pen.rectangle(corners, outline=view_color(view), width=3)
     return picture
 
 
-def fitted(picture: Image.Image, side: int) -> Image.Image:
+def fit_to_side(picture: Image.Image, side: int) -> Image.Image:
     """The picture with its longer side of ``side`` pixels."""
     from PIL import Image
 
     scale = side / max(picture.size)
-    # Few pixels are shown as they are; many are averaged.
-    how = Image.Resampling.NEAREST if scale > 1.5 else Image.Resampling.LANCZOS
+    # Enlarged pixels stay visible as squares; many pixels are averaged.
+    resample = Image.Resampling.NEAREST if scale > 1.5 else Image.Resampling.LANCZOS
     width, height = (max(1, round(length * scale)) for length in picture.size)
-    return picture if scale == 1 else picture.resize((width, height), how)
+    return picture if scale == 1 else picture.resize((width, height), resample)
 
 
-def _scaled(box: Box, scale: float) -> Box:
+def _scale_box(box: Box, scale: float) -> Box:
     top, left, height, width = box
     y, x = round(top * scale), round(left * scale)
     return y, x, round((top + height) * scale) - y, round((left + width) * scale) - x
 
 
-def _window(box: Box) -> tuple[slice, slice]:
+def _box_slices(box: Box) -> tuple[slice, slice]:
     return slice(box[0], box[0] + box[2]), slice(box[1], box[1] + box[3])
 
 
-def framed(picture: Image.Image, side: int, color: tuple[int, int, int]) -> Image.Image:
-    """A view of ``side`` pixels within a frame in its slot's color."""
+def frame_view(picture: Image.Image, side: int, color: tuple[int, int, int]) -> Image.Image:
+    """A view of ``side`` pixels within a frame in the color of its view."""
     from PIL import Image
 
-    whole = side + 2 * FRAME
-    frame = Image.new("RGB", (whole, whole), color)
-    frame.paste(fitted(picture, side), (FRAME, FRAME))
+    outer = side + 2 * FRAME
+    frame = Image.new("RGB", (outer, outer), color)
+    frame.paste(fit_to_side(picture, side), (FRAME, FRAME))
     return frame
 
 
-def place(
+def paste_with_caption(
     sheet: Image.Image,
     picture: Image.Image,
     left: int,
@@ -258,19 +271,19 @@ def place(
     text: str,
     color: tuple[int, int, int] = INK,
 ) -> None:
-    """Put a picture into the middle of a cell, and its caption below."""
+    """Paste a picture into the middle of a cell, and write its caption below."""
     from PIL import ImageDraw
 
     sheet.paste(picture, (left + (CELL - picture.width) // 2, top + (CELL - picture.height) // 2))
     at = (left + CELL / 2, top + CELL + 6)
     pen = ImageDraw.Draw(sheet)
-    pen.text(at, text, fill=color, font=font(TEXT), anchor="ma", align="center", spacing=3)
+    pen.text(at, text, fill=color, font=load_font(TEXT), anchor="ma", align="center", spacing=3)
 
 
-def levels(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:
-    """Float views [B, 3, S, S] as uint8 [B, S, S, 3], their normalization undone."""
+def to_uint8(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:
+    """Float views [B, 3, S, S] as uint8 [B, S, S, 3], without their normalization."""
     if spec.mean is not None and spec.std is not None:
         mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
         views = views * std + mean
-    whole = np.rint(views.clip(0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(whole.transpose(0, 2, 3, 1))
+    values = np.rint(views.clip(0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.views.plan import Blur, Crop, Interpolation, Triple, ViewPlan, ViewSpec
-from coview.views.presets import POLICIES, plan_of
+from coview.views.operations import Blur, Crop, Interpolation
+from coview.views.plan import Triple, ViewPlan, ViewSpec
+from coview.views.presets import POLICIES, plan_from_policy
 
 Area = tuple[float, float]
 
@@ -16,7 +17,7 @@ class MultiCrop:
     """The crops of one published method: sizes in pixels, areas as shares of the image.
 
     ``policy`` names its color in POLICIES; ``local_blur`` and ``local_solarize`` are
-    probabilities of the local views, None as the first global view's.
+    probabilities of the local views; None takes that of the first global view.
     """
 
     global_size: int
@@ -60,7 +61,7 @@ MULTI_CROPS: dict[str, MultiCrop] = {
 }  # fmt: skip
 
 
-def multi_crop(
+def multi_crop_views(
     plan: ViewPlan,
     *,
     global_size: int,
@@ -76,9 +77,15 @@ def multi_crop(
     ``global_area``; a plan of one view gives both. Local views are ``local``, or else the first
     view, at ``local_size`` pixels and ``local_area``. Raises InvalidValue for views without a
     random crop and for numbers out of range.
+
+    >>> plan = multi_crop_views(
+    ...     plan_from_policy(POLICIES["simclr"], 224), global_size=224, global_area=(0.14, 1.0),
+    ...     local_size=96, local_area=(0.05, 0.14), locals=6)
+    >>> [view.size for view in plan.views]
+    [224, 224, 96, 96, 96, 96, 96, 96]
     """
     if locals < 0:
-        raise InvalidValue(f"locals is {locals}; give the number of local views, 0 or more.")
+        raise InvalidValue(f"`locals` is {locals}; expected the number of local views, at least 0.")
     first, second = plan.views[0], plan.views[min(1, len(plan.views) - 1)]
     small = _cropped(first if local is None else local, local_size, local_area)
     large = tuple(_cropped(view, global_size, global_area) for view in (first, second))
@@ -87,20 +94,24 @@ def multi_crop(
 
 def _cropped(view: ViewSpec, size: int, area: Area) -> ViewSpec:
     if view.crop is None:
-        raise InvalidValue("A view of the plan takes no random crop; give it a Crop to be resized.")
+        raise InvalidValue("A view of the plan has no random crop; give its ViewSpec a `crop`.")
     return replace(view, size=size, crop=replace(view.crop, area=area))
 
 
 def multi_crop_preset(
     name: str, *, locals: int | None = None, mean: Triple | None = None, std: Triple | None = None
 ) -> ViewPlan:
-    """The plan of a published method by its name in MULTI_CROPS, with its own number of local
-    views or ``locals``. Raises UnknownName.
+    """The plan of a published method by its name in MULTI_CROPS. Raises UnknownName.
+
+    ``locals`` is the number of local views; None takes the method's own.
+
+    >>> [view.size for view in multi_crop_preset("dino", locals=1).views]
+    [224, 224, 96]
     """
     if name not in MULTI_CROPS:
         raise UnknownName("multi-crop", name, MULTI_CROPS)
     crops = MULTI_CROPS[name]
-    plan = plan_of(POLICIES[crops.policy], crops.global_size, mean=mean, std=std)
+    plan = plan_from_policy(POLICIES[crops.policy], crops.global_size, mean=mean, std=std)
     crop = Crop(interpolation=crops.interpolation)
     plan = ViewPlan(views=tuple(replace(view, crop=crop) for view in plan.views))
     local = plan.views[0]
@@ -108,7 +119,7 @@ def multi_crop_preset(
         local = replace(local, blur=Blur(probability=crops.local_blur))
     if crops.local_solarize is not None:
         local = replace(local, solarize=crops.local_solarize)
-    return multi_crop(
+    return multi_crop_views(
         plan,
         global_size=crops.global_size,
         local_size=crops.local_size,

@@ -1,7 +1,7 @@
-"""The table between drawing and rendering: one row of numbers a view.
+"""The augmentation parameters between sampling and rendering: one row of numbers per view.
 
-Views of the fused kernel's operations have rows of ROW. A view with an operation beyond them has
-the wider STAGED_ROW, which begins with the same fields.
+A view whose operations the fused kernel has takes rows of FUSED_ROW. Any other view takes rows of
+FULL_ROW, which begin with the same fields.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
-from coview.views.operations import MOST_OPERATIONS
+from coview.views.operations import MAX_RAND_AUGMENT_OPERATIONS
 
-Table = npt.NDArray[np.void]
+ViewParams = npt.NDArray[np.void]
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -25,14 +25,15 @@ FUSED_ROW = np.dtype(
         ("flip", np.int32),
         ("order", np.int32, (4,)),
         ("factor", np.float32, (4,)),
-        ("gray", np.int32),
+        ("grayscale", np.int32),
         ("sigma", np.float32),
         ("solarize", np.int32),
     ]
 )
-"""One view. The crop in source pixels; ``order`` lists the jitter's operations (-1: none) and
-``factor`` is indexed by operation (brightness, contrast, saturation, hue in turns); sigma in
-pixels of the view, 0 without blur; flip, gray and solarize are 0 or 1."""
+"""One view. The crop is in source pixels. ``order`` lists the jitter's operations (-1: none) and
+``factor`` is indexed by operation: brightness, contrast, saturation, and hue as a share of the
+full circle. ``sigma`` is in pixels of the view, 0 without blur. ``flip``, ``grayscale`` and
+``solarize`` are 0 or 1."""
 
 BOX = ("top", "left", "height", "width")
 """The fields of the crop."""
@@ -40,9 +41,9 @@ BOX = ("top", "left", "height", "width")
 FULL_ROW = np.dtype(
     [
         *FUSED_ROW.descr,
-        ("operation", np.int32, (MOST_OPERATIONS,)),
-        ("magnitude", np.float32, (MOST_OPERATIONS,)),
-        ("turns", np.int32),
+        ("operation", np.int32, (MAX_RAND_AUGMENT_OPERATIONS,)),
+        ("magnitude", np.float32, (MAX_RAND_AUGMENT_OPERATIONS,)),
+        ("rotate90", np.int32),
         ("sobel", np.int32),
         ("noise", np.float32),
         ("noise_key", np.uint32, (2,)),
@@ -52,25 +53,25 @@ FULL_ROW = np.dtype(
         ("cut_width", np.int32),
     ]
 )
-"""A view with more operations. ``operation`` lists places in auto_augment.OPERATIONS (0: none),
-each with its signed magnitude; ``turns`` counts quarters of a circle, sobel is 0 or 1; ``noise``
-is sigma in values, 0 without, and ``noise_key`` its Philox key; the erased rectangle is in pixels
-of the view, its height 0 without."""
+"""One view with further operations. ``operation`` lists indices in auto_augment.OPERATIONS (0:
+none), each with its signed ``magnitude``. ``rotate90`` counts quarter turns; ``sobel`` is 0 or 1.
+``noise`` is sigma in units of the view's values, 0 without noise, and ``noise_key`` its Philox
+key. The erased rectangle is in pixels of the view; its height is 0 without cutout."""
 
 
-def check_rows(table: Table, count: int, *, multi_pass: bool) -> None:
-    """Raise InvalidValue unless ``table`` has ``count`` rows of the kind that the view needs."""
-    fits = table.dtype == FULL_ROW if multi_pass else table.dtype in (FUSED_ROW, FULL_ROW)
-    if not fits or len(table) != count:
+def check_rows(params: ViewParams, count: int, *, multi_pass: bool) -> None:
+    """Raise InvalidValue unless ``params`` has ``count`` rows of the kind that the view needs."""
+    fits = params.dtype == FULL_ROW if multi_pass else params.dtype in (FUSED_ROW, FULL_ROW)
+    if not fits or len(params) != count:
         raise InvalidValue(
-            f"render got {len(table)} drawn rows for {count} images, or rows of another view; "
-            "give the table that draw made for them and this view."
+            f"`params` has {len(params)} rows for {count} images, or rows of another view; "
+            "give those that sample_params made for these images and this view."
         )
 
 
-def fused_part(table: Table) -> Table:
-    """The fields of ROW, as a table of its own."""
-    part = np.zeros(len(table), FUSED_ROW)
+def select_fused_fields(params: ViewParams) -> ViewParams:
+    """The fields of FUSED_ROW in an array of their own."""
+    fused = np.zeros(len(params), FUSED_ROW)
     for name in FUSED_ROW.names or ():
-        part[name] = table[name]
-    return part
+        fused[name] = params[name]
+    return fused

@@ -1,7 +1,7 @@
 """The specification of rendering: every operation as batched torch arithmetic, on any device.
 
 Crop + antialiased resize + flip is one pair of weight matrices per view, blur another pair;
-color is pointwise but for the mean that contrast turns about. Formulas are those of
+color is pointwise, except for the mean in contrast. Formulas are those of
 torchvision.transforms.v2.functional on float images.
 """
 
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from coview.core.images import ImageStore
-from coview.views.grayscale import gray_image
-from coview.views.multi_pass.auto_augment import augmented
-from coview.views.multi_pass.finishing import finish
-from coview.views.parameters import CONTRAST, HUE, SATURATION, Table, check_rows
-from coview.views.plan import Blur, ViewSpec
+from coview.core.images import ImageStore, ImageWindow
+from coview.views.multi_pass.auto_augment import apply_augmentations
+from coview.views.multi_pass.tensor_operations import apply_last_operations, to_grayscale
+from coview.views.operations import Blur
+from coview.views.parameters import CONTRAST, HUE, SATURATION, ViewParams, check_rows
+from coview.views.plan import ViewSpec
 
 CHUNK_PIXELS = 1 << 23
 
@@ -26,96 +26,86 @@ CHUNK_PIXELS = 1 << 23
 def render_reference(
     store: ImageStore,
     rows: npt.NDArray[np.int64],
-    table: Table,
+    params: ViewParams,
     spec: ViewSpec,
     *,
     device: torch.device | str | None = None,
-    pixels: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Row k of ``table`` rendered from image ``rows[k]``: float32 [B, 3, S, S] on ``device``.
+    """Row k of ``params`` rendered from image ``rows[k]``: float32 [B, 3, S, S] on ``device``.
 
-    Values in [0, 1] before mean and std. ``pixels`` is an optional copy of ``store.pixels`` on the
-    device; without it the crops are gathered on the host and moved there. Raises InvalidValue for
-    a table of other rows or of another kind of view.
+    Values in [0, 1] before mean and std. The crops are gathered on the host and moved to
+    ``device`` (None: the CPU). Raises InvalidValue for other rows or those of another kind of view.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.views.sample import sample_params
+    >>> store, spec = store_from_arrays(np.zeros((1, 8, 8, 3), np.uint8)), ViewSpec(size=2)
+    >>> sizes = store.heights, store.widths
+    >>> params = sample_params(spec, store.ids, *sizes, seed=0, epoch=0, view=0)
+    >>> render_reference(store, np.array([0]), params, spec).shape
+    torch.Size([1, 3, 2, 2])
     """
-    check_rows(table, len(rows), multi_pass=spec.multi_pass)
+    check_rows(params, len(rows), multi_pass=spec.multi_pass)
     device = torch.device(device or "cpu")
-    bounds = _chunks(table)
     parts = [
-        _render(store, rows[a:b], table[a:b], spec, device, pixels) for a, b in pairwise(bounds)
+        _render_chunk(store.window(rows[a:b]), params[a:b], spec, device)
+        for a, b in pairwise(_chunk_bounds(params))
     ]
     return torch.cat(parts) if parts else torch.empty(0, 3, spec.size, spec.size, device=device)
 
 
-def _render(
-    store: ImageStore,
-    rows: npt.NDArray[np.int64],
-    table: Table,
-    spec: ViewSpec,
-    device: torch.device,
-    pixels: torch.Tensor | None,
+def _render_chunk(
+    window: ImageWindow, params: ViewParams, spec: ViewSpec, device: torch.device
 ) -> torch.Tensor:
-    crops = gather(store, rows, table, device, pixels)
-    views = resize(crops, table, spec)
+    views = resize_crops(gather_crops(window, params, device), params, spec)
     if spec.augment is not None:
-        views = augmented(views, table).to(torch.float32) / 255
-    views = jitter(views, table)
-    views = torch.where(_column(table["gray"] == 1, views), gray_image(views), views)
+        views = apply_augmentations(views, params).to(torch.float32) / 255
+    views = apply_jitter(views, params)
+    views = torch.where(_column(params["grayscale"] == 1, views), to_grayscale(views), views)
     if spec.blur is not None:
-        views = blur(views, table["sigma"], spec.blur)
+        views = apply_blur(views, params["sigma"], spec.blur)
     solarized = torch.where(views >= spec.solarize_threshold, 1 - views, views)
-    views = torch.where(_column(table["solarize"] == 1, views), solarized, views)
-    return finish(views, table, spec).contiguous()
+    views = torch.where(_column(params["solarize"] == 1, views), solarized, views)
+    return apply_last_operations(views, params, spec).contiguous()
 
 
-def _chunks(table: Table) -> list[int]:
-    """Bounds of pieces whose padded crops stay within CHUNK_PIXELS (or hold one row)."""
+def _chunk_bounds(params: ViewParams) -> list[int]:
+    """Bounds of chunks whose padded crops stay within CHUNK_PIXELS (or have one row)."""
     bounds, height, width = [0], 0, 0
-    for row, (h, w) in enumerate(table[["height", "width"]].tolist()):
+    for row, (h, w) in enumerate(params[["height", "width"]].tolist()):
         height, width = max(height, h), max(width, w)
         if row > bounds[-1] and height * width * (row + 1 - bounds[-1]) > CHUNK_PIXELS:
             bounds.append(row)
             height, width = h, w
-    return [*bounds, len(table)] if len(table) else bounds
+    return [*bounds, len(params)] if len(params) else bounds
 
 
 def _column(values: npt.NDArray[np.generic], like: torch.Tensor) -> torch.Tensor:
-    """One number a view as [B, 1, 1, 1] beside the images ``like``."""
+    """One number per view as [B, 1, 1, 1], on the device of the images ``like``."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(like.device)[:, None, None, None]
 
 
-def gather(
-    store: ImageStore,
-    rows: npt.NDArray[np.int64],
-    table: Table,
-    device: torch.device,
-    pixels: torch.Tensor | None = None,
-) -> torch.Tensor:
+def gather_crops(window: ImageWindow, params: ViewParams, device: torch.device) -> torch.Tensor:
     """The crops, padded to a common size: float32 [B, 3, H, W] in [0, 1]; padding is arbitrary."""
-    where = torch.device("cpu") if pixels is None else pixels.device
 
-    def along(start: str, length: str) -> tuple[torch.Tensor, torch.Tensor]:
-        offset = torch.from_numpy(table[start].astype(np.int64)).to(where)
-        extent = torch.from_numpy(table[length].astype(np.int64)).to(where)
-        steps = torch.arange(int(table[length].max()), device=where)
-        return offset, torch.minimum(steps, extent[:, None] - 1)
+    def positions(start: str, length: str) -> npt.NDArray[np.int64]:
+        """[B, longest]: source positions along one axis; the last is repeated as padding."""
+        steps = np.arange(params[length].max())
+        offsets = np.minimum(steps, params[length][:, None] - 1)
+        sources: npt.NDArray[np.int64] = params[start][:, None] + offsets
+        return sources
 
-    top, y = along("top", "height")
-    left, x = along("left", "width")
-    starts = torch.from_numpy(store.starts[rows]).to(where)
-    strides = torch.from_numpy(store.widths[rows].astype(np.int64)).to(where)
-    corner = starts + top * strides + left
-    index = (corner[:, None] + y * strides[:, None])[:, :, None] + x[:, None, :]
-    crops = torch.from_numpy(store.pixels[index.numpy()]) if pixels is None else pixels[index]
+    y, x = positions("top", "height"), positions("left", "width")
+    corners = window.starts[:, None] + y * window.widths[:, None].astype(np.int64)
+    crops = torch.from_numpy(window.pixels[corners[:, :, None] + x[:, None, :]])
     return crops.to(device)[..., :3].permute(0, 3, 1, 2).to(torch.float32) / 255
 
 
-def resize(crops: torch.Tensor, table: Table, spec: ViewSpec) -> torch.Tensor:
+def resize_crops(crops: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
     """Antialiased resize and flip of padded crops: [B, 3, H, W] -> [B, 3, S, S] in [0, 1]."""
     cubic = spec.interpolation == "bicubic"
-    down = axis_weights(table["height"], crops.shape[2], spec.size, cubic).to(crops.device)
-    across = axis_weights(table["width"], crops.shape[3], spec.size, cubic).to(crops.device)
-    flip = torch.from_numpy(table["flip"] == 1).to(crops.device)[:, None, None]
+    down = axis_weights(params["height"], crops.shape[2], spec.size, cubic).to(crops.device)
+    across = axis_weights(params["width"], crops.shape[3], spec.size, cubic).to(crops.device)
+    flip = torch.from_numpy(params["flip"] == 1).to(crops.device)[:, None, None]
     across = torch.where(flip, across.flip(1), across)
     views = down[:, None] @ crops @ across.transpose(1, 2)[:, None]
     return views.clamp(0, 1)
@@ -142,31 +132,31 @@ def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: boo
     return (weights / weights.sum(dim=2, keepdim=True)).to(torch.float32)
 
 
-def jitter(images: torch.Tensor, table: Table) -> torch.Tensor:
+def apply_jitter(images: torch.Tensor, params: ViewParams) -> torch.Tensor:
     """The color jitter of every view in its own order.
 
     Brightness, contrast and saturation are one affine form, p x + q gray(x) + m mean(gray(x)).
     """
     for step in range(4):
-        operation = table["order"][:, step]
-        factor = np.take_along_axis(table["factor"], np.maximum(operation, 0)[:, None], 1)[:, 0]
+        operation = params["order"][:, step]
+        factor = np.take_along_axis(params["factor"], np.maximum(operation, 0)[:, None], 1)[:, 0]
         plain = (operation < 0) | (operation == HUE)
         p = np.where(plain, np.float32(1), factor)
         q = np.where(operation == SATURATION, 1 - factor, np.float32(0))
         m = np.where(operation == CONTRAST, 1 - factor, np.float32(0))
-        gray = gray_image(images)
+        gray = to_grayscale(images)
         mean = gray.mean(dim=(2, 3), keepdim=True)
         mixed = _column(p, images) * images + _column(q, images) * gray + _column(m, images) * mean
         images = mixed.clamp(0, 1)
-        turned = torch.from_numpy(np.flatnonzero(operation == HUE)).to(images.device)
-        if len(turned):
-            shift = torch.from_numpy(factor).to(images.device)[turned][:, None, None]
-            images = images.index_copy(0, turned, turn_hue(images[turned], shift))
+        rows = torch.from_numpy(np.flatnonzero(operation == HUE)).to(images.device)
+        if len(rows):
+            shift = torch.from_numpy(factor).to(images.device)[rows][:, None, None]
+            images = images.index_copy(0, rows, shift_hue(images[rows], shift))
     return images
 
 
-def turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Images [B, 3, H, W] with the hue of HSV moved by ``turns`` [B, 1, 1] (1 = full circle)."""
+def shift_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Images [B, 3, H, W] with the hue of HSV shifted by ``turns`` [B, 1, 1] (1 = full circle)."""
     red, green, blue = images.unbind(dim=1)
     value, least = images.amax(dim=1), images.amin(dim=1)
     chroma = value - least
@@ -180,7 +170,7 @@ def turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     return torch.stack([least + chroma * share.clamp(0, 1) for share in shares], dim=1)
 
 
-def blur(images: torch.Tensor, sigmas: npt.NDArray[np.float32], spec: Blur) -> torch.Tensor:
+def apply_blur(images: torch.Tensor, sigmas: npt.NDArray[np.float32], spec: Blur) -> torch.Tensor:
     """Gaussian blur of the views whose sigma is above 0, as a banded matrix on either side."""
     blurred = np.flatnonzero(sigmas > 0)
     if len(blurred) == 0:

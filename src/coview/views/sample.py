@@ -1,15 +1,15 @@
-"""Drawing: numbers of views as a table, one row a view, keyed and never streamed.
+"""Sampling: the augmentation parameters of views, one row per view, keyed by image.
 
-The uniforms of a row are those of ``core.keys.uniforms`` in Domain.VIEWS, four to a block:
+The uniforms of a row are those of ``core.rng.uniforms`` in Stream.VIEWS, four to a block:
 
-    block 0        flip, jitter or not, gray, blur or not
+    block 0        flip, jitter or not, grayscale, blur or not
     block 1        brightness, contrast, saturation, hue
     block 2        order of the jitter, sigma, solarize, (unused)
     block 3 + a    attempt a of the crop: area, ratio, top, left
-    block 16 ...   operations beyond the fused kernel's: draw_staged.py
+    block 16 ...   operations that the fused kernel lacks: multi_pass/sample.py
     block 67 + a   attempt a of the second crop
 
-Every number has its place, so none depends on how many others were drawn.
+Every number has its own position, so none depends on how many others were drawn.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
 from coview.core.rng import Stream, key_words
-from coview.views.multi_pass.sample import sample_multi_pass
-from coview.views.parameters import BOX, FUSED_ROW, Table
-from coview.views.plan import Crop, ViewSpec
+from coview.views.multi_pass.sample import sample_full_rows
+from coview.views.operations import Crop
+from coview.views.parameters import BOX, FUSED_ROW, ViewParams
+from coview.views.plan import ViewSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,73 +42,76 @@ def sample_params(
     *,
     seed: int,
     epoch: int,
-    slot: int,
-) -> Table:
-    """The numbers of one view of each image: structured array [N] with the fields of ROW.
+    view: int,
+) -> ViewParams:
+    """The parameters of view number ``view`` of each image: structured array [N] of FUSED_ROW.
 
-    A view with operations beyond the fused kernel's has the fields of STAGED_ROW. A row is a pure
-    function of (spec, seed, epoch, slot, id, height, width). Shapes: ids int64 [N]; heights,
-    widths int32 [N]. Raises InvalidValue for a seed, epoch or slot out of range.
+    A view with operations that the fused kernel lacks has the fields of FULL_ROW. A row is a pure
+    function of (spec, seed, epoch, view, id, height, width). Shapes: ids int64 [N]; heights,
+    widths int32 [N]. Raises InvalidValue for a seed, epoch or view out of range.
+
+    >>> sides = np.full(3, 40, np.int32)
+    >>> params = sample_params(ViewSpec(size=8, crop=Crop()), np.arange(3), sides, sides,
+    ...                        seed=0, epoch=0, view=0)
+    >>> len(params), bool((params["top"] + params["height"] <= 40).all())
+    (3, True)
     """
-    for name, value, limit in (
-        ("seed", seed, 2**63),
-        ("epoch", epoch, 2**32),
-        ("slot", slot, 2**16),
-    ):
+    limits = (("seed", seed, 2**63), ("epoch", epoch, 2**32), ("view", view, 2**16))
+    for name, value, limit in limits:
         if not 0 <= value < limit:
-            raise InvalidValue(f"{name} is {value}; give a whole number from 0 to {limit - 1}.")
+            raise InvalidValue(f"`{name}` is {value}; expected 0 to {limit - 1}.")
     low, high = key_words(seed, Stream.VIEWS)
     key = (np.uint32(low), np.uint32(high))
     words = np.ascontiguousarray(ids, dtype=np.int64).view(np.uint64)
     sizes = (np.ascontiguousarray(heights, np.int32), np.ascontiguousarray(widths, np.int32))
 
-    def filled(first: int, sizes: tuple[Any, Any], crop: Crop | None) -> Table:
+    def sample_from(first: int, sizes: tuple[Any, Any], crop: Crop | None) -> ViewParams:
         """The rows whose block 0 is block ``first`` of the whole counter."""
-        table = np.zeros(len(words), dtype=FUSED_ROW)
+        rows = np.zeros(len(words), dtype=FUSED_ROW)
         counter = (np.uint32(first), np.uint32(epoch))
-        numbers = (crop_numbers(crop), chances(spec), ranges(spec))
-        _fill()(table, words, *sizes, key, counter, *numbers)
-        return table
+        numbers = (_crop_bounds(crop), _probabilities(spec), _ranges(spec))
+        _kernel()(rows, words, *sizes, key, counter, *numbers)
+        return rows
 
-    table = filled(slot << 16, sizes, spec.crop)
+    params = sample_from(view << 16, sizes, spec.crop)
     if spec.share_crop_with is not None:
-        shared = filled(spec.share_crop_with << 16, sizes, spec.crop)
+        shared = sample_from(spec.share_crop_with << 16, sizes, spec.crop)
         for name in BOX:
-            table[name] = shared[name]
+            params[name] = shared[name]
     if spec.second_crop is not None:
-        within = (table["height"].copy(), table["width"].copy())
-        second = filled((slot << 16) + SECOND_CROP, within, spec.second_crop)
-        second["top"] += table["top"]
-        second["left"] += table["left"]
+        within = (params["height"].copy(), params["width"].copy())
+        second = sample_from((view << 16) + SECOND_CROP, within, spec.second_crop)
+        second["top"] += params["top"]
+        second["left"] += params["left"]
         for name in BOX:
-            table[name] = second[name]
+            params[name] = second[name]
     if spec.multi_pass:
-        return sample_multi_pass(table, spec, ids, seed=seed, epoch=epoch, slot=slot)
-    return table
+        return sample_full_rows(params, spec, ids, seed=seed, epoch=epoch, view=view)
+    return params
 
 
 @lru_cache(maxsize=1)
-def _fill() -> Callable[..., Any]:
-    from coview.views.philox import fill
+def _kernel() -> Callable[..., Any]:
+    from coview.views.fused.sample import sample_rows
 
-    return fill
+    return sample_rows
 
 
-def crop_numbers(crop: Crop | None) -> npt.NDArray[np.float64]:
+def _crop_bounds(crop: Crop | None) -> npt.NDArray[np.float64]:
     """Bounds of area, ratio and log ratio, or an empty array for the central square."""
     if crop is None:
         return np.zeros(0)
     return np.array([*crop.area, *crop.ratio, *np.log(crop.ratio)])
 
 
-def chances(spec: ViewSpec) -> npt.NDArray[np.float32]:
-    """Probabilities of flip, jitter, gray, blur and solarize."""
+def _probabilities(spec: ViewSpec) -> npt.NDArray[np.float32]:
+    """Probabilities of flip, jitter, grayscale, blur and solarize."""
     jitter = spec.jitter.probability if spec.jitter else 0.0
     blur = spec.blur.probability if spec.blur else 0.0
-    return np.array([spec.flip, jitter, spec.gray, blur, spec.solarize], dtype=np.float32)
+    return np.array([spec.flip, jitter, spec.grayscale, blur, spec.solarize], dtype=np.float32)
 
 
-def ranges(spec: ViewSpec) -> npt.NDArray[np.float64]:
+def _ranges(spec: ViewSpec) -> npt.NDArray[np.float64]:
     """Low and high of brightness, contrast, saturation, hue and sigma: [5, 2]."""
     jitter = spec.jitter
     strengths = (jitter.brightness, jitter.contrast, jitter.saturation) if jitter else (0, 0, 0)

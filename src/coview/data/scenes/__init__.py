@@ -1,12 +1,12 @@
 """Scenes: the built-in data set, drawn from a seed in seconds.
 
 Ten kinds of object, each a silhouette with a surface pattern, under random position, scale,
-rotation, light, colors, background and clutter. Pixels and colors say little about the kind;
-shape and texture say everything.
+rotation, light, colors, background and clutter. Colors and single pixels say little about the kind;
+shape and texture define it.
 """
 
 from coview.data.scenes.factors import SceneFactors, scene_factors
 from coview.data.scenes.kinds import KINDS
-from coview.data.scenes.store import CLASS_NAMES, scenes
+from coview.data.scenes.store import CLASS_NAMES, make_scenes
 
-__all__ = ["CLASS_NAMES", "KINDS", "SceneFactors", "scene_factors", "scenes"]
+__all__ = ["CLASS_NAMES", "KINDS", "SceneFactors", "make_scenes", "scene_factors"]

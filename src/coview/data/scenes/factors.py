@@ -1,4 +1,4 @@
-"""What a scene is made of: every factor of every image, drawn before any pixel."""
+"""The factors of scenes, sampled before any pixel is painted."""
 
 from __future__ import annotations
 
@@ -61,31 +61,31 @@ def scene_factors(count: int, *, seed: int = 0, split: str = "train") -> SceneFa
     count below 1 or a negative seed, UnknownName for a split other than "train" and "test".
     """
     if count < 1:
-        raise InvalidValue(f"scenes: count is {count}; give the number of images, at least 1.")
+        raise InvalidValue(f"`count` of the scenes is {count}; expected at least 1 image.")
     if seed < 0:
-        raise InvalidValue(f"scenes: seed is {seed}; give a whole number of 0 or more.")
+        raise InvalidValue(f"`seed` of the scenes is {seed}; expected at least 0.")
     if split not in SPLITS:
         raise UnknownName("split of scenes", split, SPLITS)
     return _Draws(count, seed, SPLITS.index(split)).factors()
 
 
 class _Draws:
-    """Keyed uniforms of each scene, handed out column by column (a slot for each factor)."""
+    """Keyed uniforms of each scene: the split is their ``epoch``, the factor their ``view``."""
 
     def __init__(self, count: int, seed: int, epoch: int) -> None:
         self.count, self.seed, self.epoch = count, seed, epoch
         self.indices = np.arange(count, dtype=np.int64)
 
-    def uniform(self, slot: int, columns: int, low: float = 0.0, high: float = 1.0) -> Floats:
+    def uniform(self, view: int, columns: int, low: float = 0.0, high: float = 1.0) -> Floats:
         unit = uniforms(
-            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, slot=slot, count=columns
+            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, view=view, count=columns
         )
         return np.float32(low) + np.float32(high - low) * unit
 
     def kinds(self) -> npt.NDArray[np.int64]:
         blocks = np.arange(-(-self.count // len(KINDS)), dtype=np.int64)
         order = uniforms(
-            self.seed, Stream.SCENES, blocks, epoch=self.epoch, slot=0, count=len(KINDS)
+            self.seed, Stream.SCENES, blocks, epoch=self.epoch, view=0, count=len(KINDS)
         )
         return np.argsort(order, axis=1, kind="stable").reshape(-1)[: self.count].astype(np.int64)
 

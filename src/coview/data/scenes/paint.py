@@ -10,11 +10,11 @@ import numpy.typing as npt
 from coview.data.scenes.factors import CLUTTER, SceneFactors
 from coview.data.scenes.kinds import KINDS, Distance, Field, Kind, radius
 
-# Pixels drawn at once: few enough that the planes of a chunk stay in a processor's cache.
+# Pixels per chunk: few enough that the planes of a chunk stay in the processor's cache.
 CHUNK: Final = 1 << 15
 
 
-def paint(factors: SceneFactors, size: int) -> npt.NDArray[np.uint8]:
+def paint_scenes(factors: SceneFactors, size: int) -> npt.NDArray[np.uint8]:
     """The scenes as uint8 [N, size, size, 4] (R, G, B, 0)."""
     pixels = np.zeros((len(factors), size, size, 4), dtype=np.uint8)
     step = max(1, CHUNK // size**2)
@@ -122,12 +122,12 @@ def _hue(hue: Field, saturation: float, tone: Field | float) -> list[Field]:
         raw.append(np.clip(distance, 0, 1))
     luma = sum(weight * plane for weight, plane in zip(weights, raw, strict=True))
     tone = np.asarray(tone, dtype=np.float32)
-    room = np.minimum(tone, 1 - tone) * (2 * saturation)
-    return [tone + (plane - luma) * room for plane in raw]
+    reach = np.minimum(tone, 1 - tone) * (2 * saturation)
+    return [tone + (plane - luma) * reach for plane in raw]
 
 
 def _coverage(distance: Field, width: float) -> Field:
-    """The share of a pixel that a signed distance covers, the edge being ``width`` wide."""
+    """The share of a pixel that a signed distance covers, for an edge of ``width``."""
     share: Field = np.clip(0.5 - distance / width, 0, 1)
     return share
 

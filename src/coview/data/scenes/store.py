@@ -10,27 +10,34 @@ from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore, image_id
 from coview.data.scenes.factors import scene_factors
 from coview.data.scenes.kinds import KINDS
-from coview.data.scenes.paint import paint
+from coview.data.scenes.paint import paint_scenes
 
 CLASS_NAMES: Final = tuple(kind.name for kind in KINDS)
-SMALLEST: Final = 8
+MIN_SIZE: Final = 8
 
 
-def scenes(count: int = 5000, size: int = 32, *, seed: int = 0, split: str = "train") -> ImageStore:
+def make_scenes(
+    count: int = 5000, size: int = 32, *, seed: int = 0, split: str = "train"
+) -> ImageStore:
     """The first ``count`` scenes of a split, size x size pixels, with labels and class names.
 
-    Scene i is a pure function of (seed, split, i): the same bytes on every machine, whatever
-    ``count`` is; another ``size`` shows the same scene at another resolution, under the same id.
-    "train" and "test" are drawn under different keys. Raises InvalidValue for a count below 1, a
+    Scene i is a pure function of (seed, split, i): the same bytes on every machine and for any
+    ``count``; another ``size`` shows the same scene at another resolution, under the same id.
+    "train" and "test" have different random keys. Raises InvalidValue for a count below 1, a
     size below 8 or a negative seed, UnknownName for another split.
+
+    >>> make_scenes(10).labels.tolist() == list(range(10))
+    False
+    >>> sorted(make_scenes(10).labels.tolist()) == list(range(10))
+    True
     """
-    if size < SMALLEST:
-        raise InvalidValue(f"scenes: size is {size}; give the side in pixels, at least {SMALLEST}.")
+    if size < MIN_SIZE:
+        raise InvalidValue(f"`size` of the scenes is {size}; expected at least {MIN_SIZE} pixels.")
     factors = scene_factors(count, seed=seed, split=split)
     names = [f"scenes/{split}/{seed}/{index:06d}" for index in range(count)]
     area = size * size
     return ImageStore(
-        pixels=paint(factors, size).reshape(-1, 4),
+        pixels=paint_scenes(factors, size).reshape(-1, 4),
         starts=np.arange(count, dtype=np.int64) * area,
         heights=np.full(count, size, dtype=np.int32),
         widths=np.full(count, size, dtype=np.int32),

@@ -9,9 +9,7 @@ from coview.methods.method import Method
 from coview.methods.pair_objectives import InfoNCE
 from coview.methods.pairing import Pair, Pairing
 from coview.methods.set_objectives import NTXent
-from coview.views import ViewPlan
-from coview.views import multi_crop as crops
-from coview.views.presets import SMALL
+from coview.views import MAX_CIFAR_SIZE, ViewPlan, multi_crop_views
 
 GLOBAL_VIEWS = (0, 1)
 MIN_LOCAL_AREA = 0.05
@@ -65,10 +63,10 @@ def add_local_views(
     if count < 1:
         raise InvalidValue(f"`locals` is {count}; expected at least 1 local view.")
     side = plan.views[0].size
-    return crops(
+    return multi_crop_views(
         plan,
         global_size=side,
-        local_size=size or (side if side <= SMALL else max(1, round(side * 3 / 7))),
+        local_size=size or (side if side <= MAX_CIFAR_SIZE else max(1, round(side * 3 / 7))),
         locals=count,
         global_area=(r_g, 1.0),
         local_area=(MIN_LOCAL_AREA, r_l),

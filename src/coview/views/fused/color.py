@@ -1,7 +1,7 @@
 """Color operations on planes [3, P], in place over positions lo .. hi - 1, clamped to [0, 1].
 
-The formulas are torchvision's for float images. A block of planes stays in the first-level cache,
-so each operation is its own loop.
+The formulas are torchvision's for float images. Each operation is a loop of its own, since a block
+of planes stays in the first-level cache.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -44,7 +44,7 @@ def saturation(planes, lo, hi, f):
 def hue(planes, lo, hi, turns):
     """HSV hue shift with one division: a sector's ramps are clipped distances.
 
-    Conditions are numbers here, for branches would keep the loop from being vectorized.
+    Conditions are numbers here, because branches would prevent vectorization.
     """
     shift = SIX * turns
     for i in range(lo, hi):
@@ -64,7 +64,7 @@ def hue(planes, lo, hi, turns):
 
 
 @inner
-def gray(planes, lo, hi):
+def grayscale(planes, lo, hi):
     for i in range(lo, hi):
         luma = RED * planes[U0, i] + GREEN * planes[U1, i] + BLUE * planes[U2, i]
         planes[U0, i] = luma
@@ -81,7 +81,7 @@ def gray_sum(planes, lo, hi):
 
 
 @inner
-def finish(planes, lo, hi, solarize, solarize_threshold, scale, shift):
+def solarize_and_normalize(planes, lo, hi, solarize, solarize_threshold, scale, shift):
     """Solarize, then normalize."""
     for c in range(3):
         if solarize:
@@ -95,8 +95,8 @@ def finish(planes, lo, hi, solarize, solarize_threshold, scale, shift):
 
 
 @inner
-def recolor(planes, lo, hi, row, start, stop):
-    """Steps start .. stop - 1 of the jitter, none of which is contrast."""
+def jitter_without_contrast(planes, lo, hi, row, start, stop):
+    """Operations start .. stop - 1 in the order of the jitter; contrast is not among them."""
     for k in range(start, stop):
         operation = row.order[k]
         if operation == BRIGHTNESS:
@@ -108,8 +108,8 @@ def recolor(planes, lo, hi, row, start, stop):
 
 
 @inner
-def contrast_step(row):
-    """The place of contrast in the order, or 4 without."""
+def contrast_position(row):
+    """The position of contrast in the order, or 4 without contrast."""
     for k in range(4):
         if row.order[k] == CONTRAST:
             return k

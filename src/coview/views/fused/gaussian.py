@@ -11,12 +11,12 @@ from coview.views.fused.lanes import FLOATS, weigh_offsets
 
 L = U(FLOATS)
 NEGLIGIBLE = 1e-5
-"""Taps below this share of the center are left out: half the work, no measurable error."""
+"""Weights below this share of the center are left out: half the work, no measurable error."""
 
 
 @inner
 def blur_weights(sigma, radius, weights):
-    """Half a Gaussian without its negligible tail; the radius that is left."""
+    """Half a Gaussian without its negligible tail; returns the remaining radius."""
     reach = min(radius, int(sigma * np.sqrt(-2 * np.log(NEGLIGIBLE))))
     weights[:] = ZERO
     whole = 1.0

@@ -1,8 +1,8 @@
 """The three inner steps that need explicit vectors, written as LLVM through numba's intrinsics.
 
-Each is a weighted sum over a few taps kept in registers, which numba's own vectorizer (loops
-only, one innermost loop at a time) cannot form. The vectors are LLVM's, lowered to whatever the
-machine has; nothing here names an instruction set.
+Each is a weighted sum of a few terms, kept in registers. Numba's own vectorizer cannot form it: it
+knows loops only, one innermost loop at a time. The vectors are LLVM's, lowered to the instructions
+of the machine; nothing here names an instruction set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CONTRACT = ("contract",)
 
 
 class _Lanes:
-    """The builder with the few phrases that the intrinsics are made of."""
+    """The builder, with the few operations that the intrinsics share."""
 
     def __init__(self, context: Any, builder: Any) -> None:
         self.context, self.builder = context, builder
@@ -62,14 +62,14 @@ class _Lanes:
         product = self.builder.fmul(a, b, flags=_CONTRACT)
         return self.builder.fadd(total, product, flags=_CONTRACT)
 
-    def every_tap(self, tap: Callable[[Any], None], taps: Any) -> None:
-        """Emit ``tap`` for 0 .. taps - 1: the first two, which always are, without a loop."""
+    def emit_each(self, emit: Callable[[Any], None], count: Any) -> None:
+        """Emit for t = 0 .. count - 1; t = 0 and 1 always exist and need no loop."""
         for t in (0, 1):
-            tap(ir.Constant(_INDEX, t))
+            emit(ir.Constant(_INDEX, t))
         with cgutils.for_range(
-            self.builder, taps, start=ir.Constant(_INDEX, 2), intp=_INDEX
+            self.builder, count, start=ir.Constant(_INDEX, 2), intp=_INDEX
         ) as loop:
-            tap(loop.index)
+            emit(loop.index)
 
     def clamp(self, value: Any) -> Any:
         for bound, order in ((0.0, ">"), (1.0, "<")):
@@ -81,7 +81,7 @@ class _Lanes:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def weigh_rows(typing, pixels, offsets, weights, taps, y, j, line):  # type: ignore[no-untyped-def]
+def weigh_rows(typing, pixels, offsets, weights, kernel_size, y, j, line):  # type: ignore[no-untyped-def]
     """line[j : j + BYTES] = sum over t of weights[t, y] * pixels[offsets[t] + j + lane]."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -89,11 +89,11 @@ def weigh_rows(typing, pixels, offsets, weights, taps, y, j, line):  # type: ign
         pixels, offsets, weights = (
             on.array(k, v) for k, v in zip(signature.args[:3], args[:3], strict=True)
         )
-        taps, y, j = args[3:6]
+        kernel_size, y, j = args[3:6]
         zero = ir.Constant(ir.VectorType(_FLOAT, BYTES), [0.0] * BYTES)
         total = cgutils.alloca_once_value(builder, zero)
 
-        def tap(t: Any) -> None:
+        def add_term(t: Any) -> None:
             offset = builder.load(on.at(offsets, t))
             raw = on.load(pixels, builder.add(offset, j), BYTES, _BYTE)
             wide = builder.zext(raw, ir.VectorType(ir.IntType(32), BYTES))
@@ -102,7 +102,7 @@ def weigh_rows(typing, pixels, offsets, weights, taps, y, j, line):  # type: ign
             weight = on.spread(weights, place, BYTES)
             builder.store(on.add_product(builder.load(total), values, weight), total)
 
-        on.every_tap(tap, taps)
+        on.emit_each(add_term, kernel_size)
         on.store(builder.load(total), on.array(signature.args[6], args[6]), j)
         return context.get_dummy_value()
 
@@ -112,7 +112,7 @@ def weigh_rows(typing, pixels, offsets, weights, taps, y, j, line):  # type: ign
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def weigh_pixels(typing, line, first, weights, taps, x, planes, at):  # type: ignore[no-untyped-def]
+def weigh_pixels(typing, line, first, weights, kernel_size, x, planes, at):  # type: ignore[no-untyped-def]
     """Output pixels x .. x + PIXELS - 1 of a row, clamped, into the three planes from ``at``.
 
     Lane c of pixel p is the sum over t of weights[t, x + p] * line[4 * (first[x + p] + t) + c].
@@ -123,7 +123,7 @@ def weigh_pixels(typing, line, first, weights, taps, x, planes, at):  # type: ig
         line, first, weights = (
             on.array(k, v) for k, v in zip(signature.args[:3], args[:3], strict=True)
         )
-        taps, x = args[3:5]
+        kernel_size, x = args[3:5]
         planes, at = on.array(signature.args[5], args[5]), args[6]
         four, stride = ir.Constant(_INDEX, 4), on.width(weights)
         columns = [builder.add(x, ir.Constant(_INDEX, p)) for p in range(PIXELS)]
@@ -131,14 +131,14 @@ def weigh_pixels(typing, line, first, weights, taps, x, planes, at):  # type: ig
         zero = ir.Constant(ir.VectorType(_FLOAT, 4), [0.0] * 4)
         totals = [cgutils.alloca_once_value(builder, zero) for _ in columns]
 
-        def tap(t: Any) -> None:
+        def add_term(t: Any) -> None:
             across, down = builder.mul(t, four), builder.mul(t, stride)
             for column, start, total in zip(columns, starts, totals, strict=True):
                 values = on.load(line, builder.add(start, across), 4)
                 weight = on.spread(weights, builder.add(down, column), 4)
                 builder.store(on.add_product(builder.load(total), values, weight), total)
 
-        on.every_tap(tap, taps)
+        on.emit_each(add_term, kernel_size)
         a, b, c, d = (builder.load(total) for total in totals)
         low = on.shuffle(a, b, [0, 4, 1, 5]), on.shuffle(c, d, [0, 4, 1, 5])
         high = on.shuffle(a, b, [2, 6, 3, 7]), on.shuffle(c, d, [2, 6, 3, 7])

@@ -1,7 +1,7 @@
-"""AutoAugment and RandAugment: their tables, and torchvision's operations on 8-bit batches.
+"""AutoAugment and RandAugment: their policies, and torchvision's operations on 8-bit batches.
 
-A batch is worked on in groups of equal operation and magnitude, so Python runs once for a group
-and not once for a view.
+A batch is processed in groups of equal operation and magnitude, so Python runs once per group and
+not once per view.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from coview.views.parameters import Table
+from coview.views.parameters import ViewParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +22,16 @@ RANDOM_OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
     "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize",
 )  # fmt: skip
-"""What RandAugment chooses from, in torchvision's order."""
+"""The operations that RandAugment draws from, in torchvision's order."""
 
 OPERATIONS = (*RANDOM_OPERATIONS, "Invert")
-"""Every operation; a table names one by its place here, and 0 is none."""
+"""Every operation; FULL_ROW holds its index here, and 0 is none."""
 
 SIGNED = frozenset(OPERATIONS[1:10])
 """Operations whose magnitude is negative half of the time."""
 
 
-class Step(NamedTuple):
+class PolicyStep(NamedTuple):
     """One operation of a learned pair; ``level`` is a step of ten, or None without magnitude."""
 
     name: str
@@ -39,17 +39,17 @@ class Step(NamedTuple):
     level: int | None
 
 
-def _pairs(table: str) -> tuple[tuple[Step, Step], ...]:
-    def step(text: str) -> Step:
-        name, probability, *level = text.split()
-        return Step(name, float(probability), int(level[0]) if level else None)
+def _parse_pairs(text: str) -> tuple[tuple[PolicyStep, PolicyStep], ...]:
+    def parse(step: str) -> PolicyStep:
+        name, probability, *level = step.split()
+        return PolicyStep(name, float(probability), int(level[0]) if level else None)
 
-    lines = [line.split(",") for line in table.strip().splitlines()]
-    return tuple((step(first), step(second)) for first, second in lines)
+    lines = [line.split(",") for line in text.strip().splitlines()]
+    return tuple((parse(first), parse(second)) for first, second in lines)
 
 
 PAIRS = {
-    "imagenet": _pairs("""
+    "imagenet": _parse_pairs("""
         Posterize 0.4 8, Rotate 0.6 9
         Solarize 0.6 5, AutoContrast 0.6
         Equalize 0.8, Equalize 0.6
@@ -76,7 +76,7 @@ PAIRS = {
         Color 0.6 4, Contrast 1.0 8
         Equalize 0.8, Equalize 0.6
     """),
-    "cifar10": _pairs("""
+    "cifar10": _parse_pairs("""
         Invert 0.1, Contrast 0.2 6
         Rotate 0.7 2, TranslateX 0.3 9
         Sharpness 0.8 1, Sharpness 0.9 3
@@ -104,16 +104,12 @@ PAIRS = {
         TranslateY 0.7 9, AutoContrast 0.9
     """),
 }
-"""The learned policies of AutoAugment (Cubuk et al. 2019) with the numbers that torchvision has.
-Name, probability and level; one pair a line."""
+"""The learned policies of AutoAugment (Cubuk et al. 2019), with torchvision's numbers: name,
+probability and level; one pair per line."""
 
 
-def number_of(name: str) -> int:
-    return OPERATIONS.index(name)
-
-
-def magnitude_of(name: str, level: int | None, bins: int, size: int) -> tuple[float, float]:
-    """The magnitude of step ``level`` of ``bins``, of either sign where the operation has one."""
+def signed_magnitudes(name: str, level: int | None, bins: int, size: int) -> tuple[float, float]:
+    """Magnitude of step ``level`` of ``bins``, (negative, positive); equal without a sign."""
     scale = _scales(bins, size).get(name)
     value = 0.0 if scale is None or level is None else float(scale[level])
     return (-value if name in SIGNED else value), value
@@ -121,7 +117,7 @@ def magnitude_of(name: str, level: int | None, bins: int, size: int) -> tuple[fl
 
 @lru_cache(maxsize=16)
 def _scales(bins: int, size: int) -> dict[str, torch.Tensor]:
-    """Magnitudes of every step, as torchvision has them for float images."""
+    """Magnitudes of every step: torchvision's for float images."""
     share = torch.linspace(0.0, 0.9, bins)
     shear = torch.linspace(0.0, 0.3, bins)
     shift = torch.linspace(0.0, 150.0 / 331.0 * size, bins)
@@ -140,40 +136,40 @@ def _scales(bins: int, size: int) -> dict[str, torch.Tensor]:
     }
 
 
-def augmented(views: torch.Tensor, table: Table) -> torch.Tensor:
-    """Views [B, 3, S, S] in [0, 1] with their drawn operations: uint8 of the same shape.
+def apply_augmentations(views: torch.Tensor, params: ViewParams) -> torch.Tensor:
+    """Views [B, 3, S, S] in [0, 1] with their sampled operations: uint8 of the same shape.
 
-    They are rounded first, drawn operations or not, for these are defined on 8-bit images.
+    All views are rounded first, because the operations are defined on 8-bit images.
     """
     images = (views * 255).round().to(torch.uint8)
-    for k in range(table["operation"].shape[1]):
-        if not table["operation"][:, k].any():
+    for k in range(params["operation"].shape[1]):
+        if not params["operation"][:, k].any():
             continue
-        drawn = np.stack([table["operation"][:, k], table["magnitude"][:, k]], axis=1)
-        kinds, kind = np.unique(drawn, axis=0, return_inverse=True)
-        for which, (number, magnitude) in enumerate(kinds.tolist()):
+        pairs = np.stack([params["operation"][:, k], params["magnitude"][:, k]], axis=1)
+        kinds, kind = np.unique(pairs, axis=0, return_inverse=True)
+        for index, (number, magnitude) in enumerate(kinds.tolist()):
             if number > 0:
-                rows = torch.from_numpy(np.flatnonzero(kind.reshape(-1) == which)).to(images.device)
-                images[rows] = apply(images[rows], OPERATIONS[int(number)], magnitude)
+                rows = torch.from_numpy(np.flatnonzero(kind.reshape(-1) == index)).to(images.device)
+                images[rows] = apply_operation(images[rows], OPERATIONS[int(number)], magnitude)
     return images
 
 
-def apply(images: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
+def apply_operation(images: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
     """One operation by its name on uint8 images [B, 3, S, S], by torchvision's functions."""
     if name in {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}:
         return _move(images, name, magnitude)
-    return _recolor(name)(images, magnitude)
+    return _color_operation(name)(images, magnitude)
 
 
 def _move(images: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
-    """Shear by ``magnitude`` as a slope, shift by whole pixels, or turn by degrees."""
+    """Shear by ``magnitude`` as a slope, shift by whole pixels, or rotate by degrees."""
     from torchvision.transforms.v2 import functional
 
     moved: torch.Tensor
     if name == "Rotate":
         moved = functional.rotate(images, magnitude)
         return moved
-    # torchvision's shear is an angle and turns about the image's corner.
+    # torchvision's shear is an angle; its center is the corner of the image.
     angle, pixels = math.degrees(math.atan(magnitude)), int(magnitude)
     shear = {"ShearX": [angle, 0.0], "ShearY": [0.0, angle]}.get(name, [0.0, 0.0])
     shift = {"TranslateX": [pixels, 0], "TranslateY": [0, pixels]}.get(name, [0, 0])
@@ -185,7 +181,7 @@ def _move(images: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
 
 
 @lru_cache(maxsize=16)
-def _recolor(name: str) -> Callable[[torch.Tensor, float], torch.Tensor]:
+def _color_operation(name: str) -> Callable[[torch.Tensor, float], torch.Tensor]:
     from torchvision.transforms.v2 import functional as of
 
     return {

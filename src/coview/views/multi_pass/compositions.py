@@ -7,23 +7,24 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.views.operations import AutoAugment, Cutout, Noise, RandAugment, Rotate90
-from coview.views.plan import Blur, Crop, Jitter, Triple, ViewPlan, ViewSpec
-from coview.views.presets import SMALL, simclr
+from coview.views.operations import (
+    AutoAugment,
+    Blur,
+    Crop,
+    Cutout,
+    Noise,
+    RandAugment,
+    Rotate90,
+)
+from coview.views.plan import Triple, ViewPlan, ViewSpec
+from coview.views.presets import MAX_CIFAR_SIZE, jitter_of_strength, simclr_views
 
 Operation = Callable[[ViewSpec], ViewSpec]
 
 
 def _color(view: ViewSpec) -> ViewSpec:
-    jitter_strength = 0.5 if view.size <= SMALL else 1.0
-    jitter = Jitter(
-        probability=1.0,
-        brightness=0.8 * jitter_strength,
-        contrast=0.8 * jitter_strength,
-        saturation=0.8 * jitter_strength,
-        hue=0.2 * jitter_strength,
-    )
-    return replace(view, jitter=jitter, gray=0.2)
+    jitter = jitter_of_strength(0.5 if view.size <= MAX_CIFAR_SIZE else 1.0)
+    return replace(view, jitter=replace(jitter, probability=1.0), grayscale=0.2)
 
 
 STUDIED: Mapping[str, Operation] = MappingProxyType(
@@ -37,8 +38,8 @@ STUDIED: Mapping[str, Operation] = MappingProxyType(
         "rotate": lambda view: replace(view, rotate90=Rotate90(turns=(1, 2, 3))),
     }
 )
-"""The operations of SimCLR's figure 5. The paper gives no numbers but rotate's angles and, for
-crop, color and blur, those of its policy; the others are choices of this project."""
+"""The operations of SimCLR's figure 5. The paper gives rotate's angles and, by its policy, the
+numbers of crop, color and blur; the other numbers are choices of this project."""
 
 
 def composition(
@@ -47,16 +48,20 @@ def composition(
     """One or two operations on one branch only (SimCLR, section 3.1 and figure 5).
 
     Both branches take the same random crop of the image, resized to ``size``; the first then
-    applies the operations of STUDIED that are named, the second nothing. "crop" is a further
-    random crop within the first, and a flip. Operations run in the fixed order of a view, whichever
-    order they are named in, so the two halves of the paper's matrix are one here. Raises
-    UnknownName, and InvalidValue for a name given twice.
+    applies the named operations of STUDIED, the second nothing. "crop" is a further random crop
+    within the first, and a flip. Operations run in the fixed order of a view, not in the order of
+    ``names``, so the two halves of the paper's matrix are one here. Raises UnknownName, and
+    InvalidValue for a repeated name.
+
+    >>> first, second = composition(32, "crop", "blur").views
+    >>> first.blur, second.blur, second.share_crop_with
+    (Blur(probability=1.0, sigma=(0.1, 2.0), kernel_size=None), None, 0)
     """
     for name in names:
         if name not in STUDIED:
             raise UnknownName("operation of SimCLR's figure 5", name, STUDIED)
     if len(set(names)) < len(names):
-        raise InvalidValue(f"An operation is named twice in {names}; give each once.")
+        raise InvalidValue(f"`names` is {names}, which repeats an operation; give each once.")
     branch = plain = ViewSpec(size=size, crop=Crop(), mean=mean, std=std)
     for name in names:
         branch = STUDIED[name](branch)
@@ -73,10 +78,14 @@ def asymmetric(
 ) -> ViewPlan:
     """SimCLR's policy with one augmented branch: the second view is only cropped and flipped.
 
-    Unlike ``composition``, each view draws a crop of its own. Arguments as of ``simclr``.
+    Unlike ``composition``, each view draws its own crop. Arguments as of ``simclr_views``.
+
+    >>> [view.grayscale for view in asymmetric(32).views]
+    [0.2, 0.0]
     """
-    first, _ = simclr(size, jitter_strength=jitter_strength, blur=blur, mean=mean, std=std).views
-    return ViewPlan(views=(first, replace(first, jitter=None, gray=0.0, blur=None)))
+    plan = simclr_views(size, jitter_strength=jitter_strength, blur=blur, mean=mean, std=std)
+    first = plan.views[0]
+    return ViewPlan(views=(first, replace(first, jitter=None, grayscale=0.0, blur=None)))
 
 
 def auto_augmented(
@@ -87,9 +96,12 @@ def auto_augmented(
     mean: Triple | None = None,
     std: Triple | None = None,
 ) -> ViewPlan:
-    """Two equal views of crop, flip and a learned policy, without jitter, gray or blur.
+    """Two equal views of crop, flip and a learned policy, without jitter, grayscale or blur.
 
     The last column of SimCLR's table 1, and SupCon's AutoAugment and RandAugment.
+
+    >>> auto_augmented(32, AutoAugment(policy="cifar10")).views[0].multi_pass
+    True
     """
     view = ViewSpec(size=size, crop=Crop(area=area), flip=0.5, augment=augment, mean=mean, std=std)
     return ViewPlan(views=(view, view))

@@ -1,4 +1,4 @@
-"""The kernel itself: every row of a table, from packed pixels to finished planes."""
+"""The kernel that renders rows of FUSED_ROW, from packed pixels to finished planes."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -11,34 +11,34 @@ import numpy as np
 from coview.core.files import digest
 from coview.views.fused.color import (
     contrast,
-    contrast_step,
-    finish,
-    gray,
+    contrast_position,
     gray_sum,
-    recolor,
+    grayscale,
+    jitter_without_contrast,
+    solarize_and_normalize,
 )
 from coview.views.fused.compiler import ONE, U0, ZERO, F, U, inner, outer
 from coview.views.fused.gaussian import blur_plane, blur_weights
-from coview.views.fused.resample import across, axis_taps, axis_weights, down
+from coview.views.fused.resample import across, axis_kernel_size, axis_weights, down
 from coview.views.parameters import CONTRAST
 
 BLOCK = 1024
-"""Pixels of a block: three planes of it, twelve kilobytes, stay in the first-level cache."""
+"""Pixels of a block; its three planes, twelve kilobytes, stay in the first-level cache."""
 
 
 @inner
 def finish_block(planes, lo, hi, row, blurred, constants):
-    """Gray and, where no blur follows, solarize and normalize."""
-    if row.gray:
-        gray(planes, lo, hi)
+    """Grayscale and, without a blur to follow, solarize and normalize."""
+    if row.grayscale:
+        grayscale(planes, lo, hi)
     if not blurred:
-        finish(planes, lo, hi, row.solarize, *constants)
+        solarize_and_normalize(planes, lo, hi, row.solarize, *constants)
 
 
 @inner
 def resample_sweep(source, corner, pitch, row, axes, scratch, planes, size, pivot, constants):
     """Resize block by block, with the color operations before contrast; the sum of gray."""
-    first_y, weights_y, taps_y, first_x, weights_x, taps_x = axes
+    first_y, weights_y, kernel_size_y, first_x, weights_x, kernel_size_x = axes
     offsets, line = scratch
     last, bytes_wide = U(row.height - 1), U(4 * row.width)
     rows = max(1, BLOCK // size)
@@ -47,21 +47,12 @@ def resample_sweep(source, corner, pitch, row, axes, scratch, planes, size, pivo
         y1 = min(y0 + rows, size)
         for y in range(U(y0), U(y1)):
             down(
-                source,
-                corner,
-                pitch,
-                last,
-                first_y,
-                weights_y,
-                taps_y,
-                y,
-                offsets,
-                line,
+                source, corner, pitch, last, first_y, weights_y, kernel_size_y, y, offsets, line,
                 bytes_wide,
-            )
-            across(line, first_x, weights_x, taps_x, U(size), planes, y * U(size))
+            )  # fmt: skip
+            across(line, first_x, weights_x, kernel_size_x, U(size), planes, y * U(size))
         lo, hi = U(y0 * size), U(y1 * size)
-        recolor(planes, lo, hi, row, 0, pivot)
+        jitter_without_contrast(planes, lo, hi, row, 0, pivot)
         if pivot < 4:
             total += gray_sum(planes, lo, hi)
         else:
@@ -76,7 +67,7 @@ def contrast_sweep(row, planes, size, pivot, mean, constants):
     for y0 in range(0, size, rows):
         lo, hi = U(y0 * size), U(min(y0 + rows, size) * size)
         contrast(planes, lo, hi, row.factor[CONTRAST], mean)
-        recolor(planes, lo, hi, row, pivot + 1, 4)
+        jitter_without_contrast(planes, lo, hi, row, pivot + 1, 4)
         finish_block(planes, lo, hi, row, row.sigma > ZERO, constants)
 
 
@@ -87,26 +78,26 @@ def blur_sweep(row, planes, size, radius, gaussian, padded, tall, constants):
     if reach > 0:
         for c in range(3):
             blur_plane(planes[c], size, reach, gaussian, padded, tall)
-    finish(planes, U0, U(size * size), row.solarize, *constants)
+    solarize_and_normalize(planes, U0, U(size * size), row.solarize, *constants)
 
 
-def _compiled(stamp):
+def _compile_render(version):
     @outer
     def render(
-        pixels, starts, pitches, table, out, size, cubic, radius, solarize_threshold, scale, shift
+        pixels, starts, pitches, params, out, size, cubic, radius, solarize_threshold, scale, shift
     ):
-        """Render every row of ``table`` into ``out`` [n, 3, size * size].
+        """Render every row of ``params`` into ``out`` [n, 3, size * size].
 
-        ``pixels`` are bytes, ``starts`` and ``pitches`` the place and width of each row's image
-        in pixels; ``scale`` and ``shift`` are empty without normalization.
+        ``pixels`` are bytes; ``starts`` and ``pitches`` are the offset and the width of each row's
+        image in pixels; ``scale`` and ``shift`` are empty without normalization.
         """
-        edition = stamp  # noqa: F841  a free variable is part of numba's cache key
+        used = version  # noqa: F841  a free variable is part of numba's cache key
         tallest, widest = 1, 1
-        for n in range(len(table)):
-            tallest, widest = max(tallest, table[n].height), max(widest, table[n].width)
+        for n in range(len(params)):
+            tallest, widest = max(tallest, params[n].height), max(widest, params[n].width)
         first_y, first_x = np.empty(size, np.uint64), np.empty(size, np.uint64)
-        weights_y = np.empty((axis_taps(tallest, size, cubic), size), np.float32)
-        weights_x = np.empty((axis_taps(widest, size, cubic), size), np.float32)
+        weights_y = np.empty((axis_kernel_size(tallest, size, cubic), size), np.float32)
+        weights_x = np.empty((axis_kernel_size(widest, size, cubic), size), np.float32)
         offsets = np.empty(len(weights_y), np.uint64)
         line = np.zeros(4 * (widest + len(weights_x)), np.float32)
         gaussian = np.zeros(radius + 1, np.float32)
@@ -114,26 +105,22 @@ def _compiled(stamp):
         tall = np.empty((size + 2 * radius) * size if radius > 0 else 0, np.float32)
         constants = (solarize_threshold, scale, shift)
 
-        for n in range(len(table)):
-            row, planes = table[n], out[n]
-            taps_y = axis_weights(row.height, size, cubic, False, F(1 / 255), first_y, weights_y)
-            taps_x = axis_weights(row.width, size, cubic, row.flip != 0, ONE, first_x, weights_x)
-            axes = (first_y, weights_y, taps_y, first_x, weights_x, taps_x)
+        for n in range(len(params)):
+            row, planes = params[n], out[n]
+            kernel_size_y = axis_weights(
+                row.height, size, cubic, False, F(1 / 255), first_y, weights_y
+            )
+            kernel_size_x = axis_weights(
+                row.width, size, cubic, row.flip != 0, ONE, first_x, weights_x
+            )
+            axes = (first_y, weights_y, kernel_size_y, first_x, weights_x, kernel_size_x)
             line[4 * row.width :] = ZERO
             corner = U(4 * (starts[n] + row.top * pitches[n] + row.left))
-            pivot = contrast_step(row)
+            pivot = contrast_position(row)
             total = resample_sweep(
-                pixels,
-                corner,
-                U(4 * pitches[n]),
-                row,
-                axes,
-                (offsets, line),
-                planes,
-                size,
-                pivot,
+                pixels, corner, U(4 * pitches[n]), row, axes, (offsets, line), planes, size, pivot,
                 constants,
-            )
+            )  # fmt: skip
             if pivot < 4:
                 contrast_sweep(row, planes, size, pivot, F(total / (size * size)), constants)
             if row.sigma > ZERO:
@@ -142,6 +129,6 @@ def _compiled(stamp):
     return render
 
 
-render = _compiled(
+render = _compile_render(
     digest(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py"))))
 )
