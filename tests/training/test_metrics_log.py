@@ -18,9 +18,9 @@ def step_row(metrics_log, step, loss=5.0):
 
 def test_telemetry_line_is_what_was_written(tmp_path):
     metrics_log = record(tmp_path)
-    row = metrics_log.write("knn", 98, epoch=1, k=10, accuracy=0.41, tap="h")
+    row = metrics_log.write("knn", 98, epoch=1, k=10, accuracy=0.41, layer="h")
     assert read_lines(tmp_path / "metrics.jsonl") == [row]
-    expected = {"kind": "knn", "step": 98, "epoch": 1, "k": 10, "accuracy": 0.41, "tap": "h"}
+    expected = {"kind": "knn", "step": 98, "epoch": 1, "k": 10, "accuracy": 0.41, "layer": "h"}
     assert row == expected
 
 

@@ -21,9 +21,10 @@ def main(words: Sequence[str]) -> int:
     options = parse(Demo, "demo", words)
     from coview.cli.exit_codes import exit_code
     from coview.cli.tables import evaluation_table
+    from coview.evaluation import read_results
     from coview.runs import demo
 
     finished = demo(out=options.out, seed=options.seed)
     if not finished.is_stopped:
-        evaluation_table(finished.evaluations)
+        evaluation_table(read_results(finished.path / "evaluation"))
     return exit_code(finished)

@@ -97,7 +97,7 @@ class Monitor:
             seed=self.recipe.seed, device=device,
         )  # fmt: skip
         self.metrics_log.write(
-            "knn", step, epoch=step / self.steps_per_epoch, k=KNN_K, accuracy=accuracy, tap="h"
+            "knn", step, epoch=step / self.steps_per_epoch, k=KNN_K, accuracy=accuracy, layer="h"
         )
 
     def _objective(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

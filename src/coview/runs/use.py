@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,15 @@ from coview.diagnosis.data_checks import doctor_data
 from coview.diagnosis.run_checks import doctor_run
 from coview.encoders import export_to, load_encoder
 from coview.encoders.exchange.weights import export_folder, read_config
-from coview.evaluation import compare, evaluate_knn, evaluate_linear, extract
+from coview.evaluation import (
+    PROTOCOLS,
+    Result,
+    Subject,
+    extract,
+    make_benchmark,
+    pixel_subject,
+    write_results,
+)
 from coview.planning.defaults import default_recipe
 from coview.recipes import METHODS, RECIPES, build, change
 from coview.recipes import recipe as recipe_named
@@ -35,11 +43,6 @@ from coview.views import contact_sheet, eval_view
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-PROTOCOLS: dict[str, Callable[..., dict[str, Any]]] = {
-    "knn": evaluate_knn,
-    "linear": evaluate_linear,
-}
 
 
 def evaluate(
@@ -53,12 +56,12 @@ def evaluate(
     limit: int | None = None,
     download: bool = False,
     allow_broken: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Result]:
     """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew.
 
     Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
-    ``data``, chosen by image id. Returns one result a protocol, each beside the untrained encoder
-    and raw pixels. Raises DataError without labels, UnknownName for a protocol.
+    ``data``, chosen by image id. Returns the results of the trained and the untrained encoder and
+    of raw pixels. Raises DataError without labels, UnknownName for a protocol.
     """
     for name in protocols:
         if name not in PROTOCOLS:
@@ -78,12 +81,15 @@ def evaluate(
     if judged is not None:
         judged = relabel(judged, train.class_names)
     now, before = trained(found).to(on), build(found.recipe).to(on)
-    comparison = compare(
-        now.encoder, now.head, train, judged, untrained=(before.encoder, before.head),
-        view=found.recipe.eval_view, device=on, seed=found.recipe.seed,
-    )  # fmt: skip
-    folder = found.path / "evaluation"
-    results = [PROTOCOLS[name](comparison, folder=folder) for name in protocols]
+    subjects = [
+        Subject(name=name, encoder=net.encoder, head=net.head, view=found.recipe.eval_view)
+        for name, net in (("trained", now), ("untrained", before))
+    ]
+    benchmark = make_benchmark(
+        [*subjects, pixel_subject()], train, judged, device=on, seed=found.recipe.seed
+    )
+    results = [result for name in protocols for result in PROTOCOLS[name](benchmark)]
+    write_results(found.path / "evaluation", results, data=benchmark.data)
     write_report(found.path)
     return results
 
@@ -122,17 +128,17 @@ def embed(
         data, labels=labels, limit=limit, download=download, allow_broken=allow_broken,
         short_side=short_side_for(data, view.size, None),
     )  # fmt: skip
-    found = extract(
-        encoder.to(on), None if head is None else head.to(on), store, view, device=on, taps=taps,
-        label="Embedding",
-    )  # fmt: skip
+    subject = Subject(
+        name=str(run), view=view, encoder=encoder.to(on), head=None if head is None else head.to(on)
+    )
+    found = extract(subject, store, layers=taps, device=on, label="Embedding")
     columns: dict[str, Any] = {
         "id": pa.array(store.ids),
         "name": pa.array(list(store.names)),
         "label": pa.array([-1] * len(store) if store.labels is None else store.labels),
     }
     for tap in taps:
-        values = found.taps[tap].contiguous()
+        values = found.layers[tap].contiguous()
         flat = pa.array(values.numpy().reshape(-1))
         columns[tap] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     about = {"coview.run": str(run), "coview.class_names": json.dumps(list(store.class_names))}
