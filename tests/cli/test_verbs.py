@@ -70,8 +70,9 @@ def test_evaluate_prints_every_setting_and_writes_one_file_a_protocol(
         assert found["card"]
         assert found["data"]["train"]["fingerprint"] != found["data"]["test"]["fingerprint"]
         assert found["data"]["images_in_both_parts"] == 0
+        assert {row["subject"] for row in found["results"]} == {"trained", "untrained", "pixels"}
         for row in found["results"]:
-            assert all(0 <= row[name] <= 1 for name in ("accuracy", "untrained", "pixels"))
+            assert 0 <= row["interval"][0] <= row["value"] <= row["interval"][1] <= 1
     assert "plain vote" in (copy / "report.html").read_text()
 
 
@@ -79,8 +80,9 @@ def test_evaluate_takes_a_test_part_and_one_protocol(copy: Path, photos: Path) -
     words = ["--data", str(photos), "--test", str(photos), "--protocols", "knn"]
     assert main(["evaluate", str(copy), *words]) == 0
     found = json.loads((copy / "evaluation" / "knn.json").read_text())
-    by_k = {row["setting"]["k"]: row for row in found["results"] if row["tap"] == "h"}
-    assert by_k[1]["pixels"] == 1.0  # each image is its own neighbor
+    pixels = [row for row in found["results"] if row["subject"] == "pixels"]
+    by_k = {row["setting"]["k"]: row["value"] for row in pixels}
+    assert by_k[1] == 1.0  # each image is its own neighbor
     assert found["data"]["images_in_both_parts"] == 150
     assert not (copy / "evaluation" / "linear.json").exists()
 
@@ -192,7 +194,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["evaluate", "RUN", "--data", "PHOTOS", "--protocols", "kmn"], "Did you mean 'knn'?"),
         (["evaluate", "RUN"], "--data"),
         (["evaluate", "RUNN", "--data", "PHOTOS"], "Did you mean"),
-        (["embed", "RUN", "PHOTOS", "--taps", "q"], "There is no feature tap 'q'"),
+        (["embed", "RUN", "PHOTOS", "--taps", "q"], "There is no layer 'q'"),
         (["export", "RUN", "--to", "torchvison"], "Did you mean 'torchvision'?"),
         (["report", "RUNN"], "Did you mean"),
         (["doctor", "RUNN"], "RUNN"),

@@ -55,7 +55,7 @@ def test_first_columns_do_not_depend_on_the_count():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 4}, {"seed": 3 + 2**32}, {"stream": Stream.ORDER}, {"epoch": 2}, {"slot": 1}],
+    [{"seed": 4}, {"seed": 3 + 2**32}, {"stream": Stream.ORDER}, {"epoch": 2}, {"view": 1}],
 )
 def test_every_part_of_the_key_matters(changes):
     assert (draws(**changes) != draws()).mean() > 0.95

@@ -6,7 +6,8 @@ import torch
 from toy_images import blobs
 
 from coview.core.errors import InvalidValue
-from coview.evaluation import knn, knn_accuracies, knn_accuracy, neighbors
+from coview.embeddings.neighbors import neighbors
+from coview.evaluation import knn_accuracies, knn_accuracy
 
 
 def by_hand(bank, labels, queries, k, temperature):
@@ -42,16 +43,6 @@ def test_knn_of_one_on_the_bank_itself_finds_everything(temperature):
     assert knn_accuracy(rows, labels, rows, labels, k=1, temperature=temperature) == 1.0
 
 
-@pytest.mark.parametrize("numbers", [1, 100, 777, 10**6])
-def test_knn_does_not_depend_on_the_chunk(numbers, monkeypatch):
-    bank, queries = blobs(50, 3, 6)[0], blobs(33, 3, 6, seed=1)[0]
-    whole = neighbors(bank, queries, 7)
-    monkeypatch.setattr(knn, "CHUNK_NUMBERS", numbers)
-    chunked = neighbors(bank, queries, 7)
-    assert torch.equal(whole[1], chunked[1])
-    assert torch.allclose(whole[0], chunked[0], atol=1e-6)
-
-
 def test_knn_does_not_depend_on_the_order_of_the_bank():
     bank, labels, _ = blobs(80, 4, 5, spread=2.0)
     queries, truth, _ = blobs(50, 4, 5, seed=1, spread=2.0)
@@ -60,14 +51,6 @@ def test_knn_does_not_depend_on_the_order_of_the_bank():
     one = knn_accuracies(bank, labels, queries, truth, settings=settings)
     two = knn_accuracies(bank[order], labels[order], queries, truth, settings=settings)
     assert one == two
-
-
-def test_knn_equal_cosines_go_to_the_lower_row():
-    directions = torch.eye(4)
-    bank = directions[[3, 1, 2, 1, 1, 0, 1, 2]]
-    cosines, rows = neighbors(bank, directions[[1, 2, 3]], 3)
-    assert rows.tolist() == [[1, 3, 4], [2, 7, 0], [0, 1, 2]]
-    assert cosines.tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0]]
 
 
 def test_knn_equal_votes_go_to_the_class_of_the_nearest_neighbor():
@@ -124,12 +107,6 @@ def test_knn_scale_of_features_does_not_matter_and_zero_rows_are_finite():
     )
     queries[0] = 0
     assert neighbors(bank, queries, 3)[0].isfinite().all()
-
-
-@pytest.mark.parametrize(("k", "width"), [(0, 4), (3, 5)])
-def test_knn_refuses_no_neighbors_and_other_widths(k, width):
-    with pytest.raises(InvalidValue):
-        neighbors(torch.randn(6, 4), torch.randn(2, width), k)
 
 
 def test_knn_refuses_a_temperature_of_zero():

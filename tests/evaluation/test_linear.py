@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 from toy_images import blobs
 
 from coview.core.errors import DataError, InvalidValue
 from coview.evaluation import ProbeSpec, linear_probe
 from coview.evaluation.linear import Standardization, train_probe
 
-QUICK = ProbeSpec(epochs=15, batch=64)
+QUICK = ProbeSpec(epochs=15, batch_size=64)
 
 
 def test_linear_probe_learns_separable_classes():
@@ -25,7 +26,7 @@ def test_linear_probe_of_noise_is_near_chance():
     assert accuracy == pytest.approx(0.25, abs=0.1)
 
 
-@pytest.mark.parametrize("place", [0, 5, 11])
+@pytest.mark.parametrize("place", [0, 8, 19])
 def test_fit_of_one_setting_alone_equals_it_among_many(place):
     rows, labels, ids = blobs(150, 3, 6, dtype=torch.float64)
     settings = ProbeSpec(learning_rates=(0.3, 1.0, 3.0, 10.0)).settings
@@ -37,7 +38,7 @@ def test_fit_of_one_setting_alone_equals_it_among_many(place):
 
 def test_fit_equals_the_optimizer_of_torch():
     rows, labels, ids = blobs(96, 3, 5, dtype=torch.float64)
-    spec = ProbeSpec(epochs=4, batch=96)
+    spec = ProbeSpec(epochs=4, batch_size=96)
     weights, bias = train_probe(rows, labels, ids.numpy(), 3, ((0.7, 0.01),), spec)
     layer = torch.nn.Linear(5, 3, dtype=torch.float64)
     torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
@@ -71,7 +72,7 @@ def test_fit_agrees_with_convex_logistic_regression():
         return value, np.concatenate([gradient.ravel(), (p - hot).mean(0)])
 
     best = minimize(objective, np.zeros(15), jac=True, method="L-BFGS-B").x
-    spec = ProbeSpec(epochs=300, batch=300)
+    spec = ProbeSpec(epochs=300, batch_size=300)
     weights, bias = train_probe(scale(rows), labels, ids.numpy(), 3, ((3.0, decay),), spec)
     assert np.allclose(weights[0].numpy(), best[:12].reshape(4, 3), atol=0.02)
     ours = (scale(test) @ weights[0] + bias[0]).argmax(1)
@@ -79,6 +80,37 @@ def test_fit_agrees_with_convex_logistic_regression():
     assert (ours == truth).double().mean() == pytest.approx(
         float((theirs == truth).double().mean()), abs=0.005
     )
+
+
+def ill_conditioned(rows, decades):
+    """Rows mixed so that some directions have 10^decades times the deviation of others."""
+    generator, width = torch.Generator().manual_seed(5), rows.shape[1]
+    left, right = (torch.linalg.qr(torch.randn(width, width, generator=generator))[0] for _ in "ab")
+    return rows @ (left * torch.logspace(0, -decades, width)) @ right
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "width", "spread", "decades"),
+    [(1500, 6, 64, 3.0, 0.0), (2000, 5, 16, 1.0, 1.0)],  # strong and weak decay is best
+)
+def test_linear_probe_agrees_with_scikit_learn_at_its_best_decay(
+    count, classes, width, spread, decades
+):
+    rows, labels, ids = blobs(count, classes, width, spread=spread)
+    test, truth, _ = blobs(4000, classes, width, seed=1, spread=spread)
+    rows, test = ill_conditioned(rows, decades), ill_conditioned(test, decades)
+    scale = Standardization.of(rows)
+    accuracies = {}
+    for decay in (1e-8, *ProbeSpec().weight_decays, 1.0):
+        model = LogisticRegression(C=1 / (decay * count), max_iter=5000)
+        model.fit(scale(rows).numpy(), labels.numpy())
+        accuracies[decay] = float(model.score(scale(test).numpy(), truth.numpy()))
+    best = max(accuracies, key=accuracies.get)
+    assert best in ProbeSpec().weight_decays
+    # Two standard errors of the test accuracy, and half a point for the choice of the setting.
+    noise = 2 * (accuracies[best] * (1 - accuracies[best]) / 4000) ** 0.5 + 0.005
+    accuracy = linear_probe(rows, labels, ids).accuracy(test, truth)
+    assert accuracy == pytest.approx(accuracies[best], abs=noise)
 
 
 def test_fit_a_diverging_setting_leaves_the_others_alone():
@@ -160,8 +192,8 @@ def test_linear_probe_refuses_a_single_class():
         {"weight_decays": (-1.0,)},
         {"momentum": 1.0},
         {"epochs": 0},
-        {"batch": 0},
-        {"validation": 1.0},
+        {"batch_size": 0},
+        {"validation_share": 1.0},
     ],
 )
 def test_probe_spec_refuses_what_cannot_be_trained(fields):

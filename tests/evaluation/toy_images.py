@@ -1,4 +1,4 @@
-"""Small labeled images and a small network for the tests of this room."""
+"""Small labeled images and a small network for the tests of evaluation."""
 
 import numpy as np
 import torch

@@ -82,7 +82,7 @@ def _metrics(path: Path, epochs: int, last: int, labels: bool, rng: np.random.Ge
     per_epoch, total = 25, epochs * 25
     if labels:
         lines.append({"kind": "knn", "step": 0, "epoch": 0, "k": 10, "accuracy": 0.412,
-                      "tap": "h"})  # fmt: skip
+                      "layer": "h"})  # fmt: skip
     for step in range(5, last + 1, 5):
         share = step / total
         progress = 1 - math.exp(-5 * share)
@@ -101,7 +101,7 @@ def _metrics(path: Path, epochs: int, last: int, labels: bool, rng: np.random.Ge
             if labels:
                 accuracy = 0.41 + 0.4 * progress + float(rng.normal(0, 0.006))
                 lines.append({"kind": "knn", "step": step, "epoch": epoch, "k": 10,
-                              "accuracy": accuracy, "tap": "h"})  # fmt: skip
+                              "accuracy": accuracy, "layer": "h"})  # fmt: skip
     if last >= 400:
         lines.append({"kind": "event", "step": 300, "text": "Resumed from step 300."})
         lines.append({"kind": "skipped", "step": 388, "ids": [17, 204, -9113],
@@ -154,18 +154,26 @@ def _evaluations(folder: Path, labels: bool) -> None:
     if not labels:
         return
     data = {"source": "photos/", "train": 11520, "test": 1280, "classes": 6}
+
+    def result(protocol: str, subject: str, layer: str, setting: dict[str, object], value: float):
+        return {"protocol": protocol, "subject": subject, "layer": layer, "metric": "accuracy",
+                "value": value, "interval": [value - 0.02, value + 0.02], "test_images": 1280,
+                "setting": setting}  # fmt: skip
+
+    settings = [(1, 0.07), (20, 0.07), (200, 0.1)]
     knn = [
-        {"tap": tap, "setting": {"k": k, "temperature": t}, "accuracy": accuracy - drop,
-         "untrained": untrained, "pixels": pixels}
-        for tap, drop in (("h", 0.0), ("z", 0.043))
-        for k, t, accuracy, untrained, pixels in (
-            (1, 0.07, 0.774, 0.391, 0.318), (20, 0.07, 0.812, 0.418, 0.333),
-            (200, 0.1, 0.783, 0.402, 0.301))
+        result("knn", subject, layer, {"k": k, "temperature": t}, value)
+        for subject, layer, values in (
+            ("trained", "h", (0.774, 0.812, 0.783)), ("trained", "z", (0.731, 0.769, 0.740)),
+            ("untrained", "h", (0.391, 0.418, 0.402)), ("untrained", "z", (0.391, 0.418, 0.402)),
+            ("pixels", "pixels", (0.318, 0.333, 0.301)))
+        for (k, t), value in zip(settings, values, strict=True)
     ]  # fmt: skip
     linear = [
-        {"tap": tap, "setting": {"optimizer": "lbfgs", "l2": 0.0003}, "accuracy": accuracy,
-         "untrained": untrained, "pixels": 0.387}
-        for tap, accuracy, untrained in (("h", 0.868, 0.521), ("z", 0.794, 0.433))
+        result("linear", subject, layer, {"optimizer": "lbfgs", "l2": 0.0003}, value)
+        for subject, layer, value in (
+            ("trained", "h", 0.868), ("trained", "z", 0.794), ("untrained", "h", 0.521),
+            ("untrained", "z", 0.433), ("pixels", "pixels", 0.387))
     ]  # fmt: skip
     card = {"features": "eval-mode BatchNorm, no augmentation", "similarity": "cosine",
             "checkpoint": "last", "seeds": [0]}  # fmt: skip

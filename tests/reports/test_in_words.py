@@ -1,22 +1,24 @@
-from coview.reports.scores import in_words
+from coview.reports.scores import comparison_rows, result_sentence
 
 
-def row(accuracy, tap="h", k=20, **more):
-    return {"tap": tap, "setting": {"k": k}, "accuracy": accuracy, **more}
+def result(subject, value, layer="h", k=20):
+    return {"subject": subject, "layer": layer, "setting": {"k": k}, "value": value}
 
 
-def test_evaluation_in_words_is_the_standard_row_beside_what_it_has_to_beat():
-    rows = [row(0.9, k=1), row(0.6, untrained=0.25, pixels=0.7), row(0.95, tap="z")]
-    (said,) = in_words([{"protocol": "knn", "results": rows}])
-    assert said.startswith("kNN accuracy on h (k 20): 60.0")
-    assert said.endswith(
+def test_result_sentence_is_the_headline_row_beside_its_baselines():
+    rows = comparison_rows([
+        result("trained", 0.9, k=1), result("trained", 0.6), result("trained", 0.95, layer="z"),
+        result("untrained", 0.1, k=1), result("untrained", 0.25),
+        result("pixels", 0.2, layer="pixels", k=1), result("pixels", 0.7, layer="pixels"),
+    ])  # fmt: skip
+    sentence = result_sentence("knn", rows)
+    assert sentence.startswith("kNN accuracy on h (k 20): 60.0")
+    assert sentence.endswith(
         "35.0 points above the untrained encoder and 10.0 points below raw pixels."
     )
 
 
-def test_evaluation_in_words_without_comparison_and_without_results():
-    (said,) = in_words(
-        [{"protocol": "linear", "results": [row(0.5)]}, {"protocol": "knn", "results": []}]
-    )
-    assert said.startswith("Linear accuracy on h")
-    assert "points" not in said
+def test_result_sentence_without_baselines():
+    sentence = result_sentence("linear", comparison_rows([result("trained", 0.5)]))
+    assert sentence.startswith("Linear accuracy on h")
+    assert "points" not in sentence

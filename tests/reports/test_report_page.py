@@ -159,7 +159,8 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.writelines(json.dumps(line) + "\n" for line in lines)
     change(folder / "evaluation" / "knn.json", protocol=attack, card={attack: attack},
-           results=[{"tap": attack, "setting": {attack: attack}, "accuracy": 0.5}])  # fmt: skip
+           results=[{"subject": attack, "layer": attack, "setting": {attack: attack},
+                     "value": 0.5}])  # fmt: skip
     outline = report_of(folder)
     kinds = [attributes.get("type") for attributes in outline.named("script")]
     assert kinds == ["application/json", None]

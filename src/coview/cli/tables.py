@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from coview.core.progress import say
 
+if TYPE_CHECKING:
+    from coview.evaluation import Result
 
-def evaluation_table(results: Iterable[Mapping[str, Any]]) -> None:
-    """Print accuracies of trained and untrained encoder and of pixels, one row a setting, and what
-    they come to in a sentence for each protocol."""
+
+def evaluation_table(results: Sequence[Result]) -> None:
+    """Print one row for each protocol, layer and setting, one column for each subject.
+
+    The interval is that of the first subject. One sentence for each protocol follows.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from coview.reports.scores import in_words, setting_text
+    from coview.reports.scores import comparison_rows, first, interval_text, result_sentence
+    from coview.reports.scores import setting_text as text
 
-    results = list(results)
-    images = {result["data"]["test"]["images"] for result in results}
-    title = f"Accuracy on {' and '.join(f'{number:,}' for number in sorted(images))} test images"
+    subjects = list(dict.fromkeys(result.subject for result in results))
+    images = sorted({result.test_images for result in results})
+    title = f"Accuracy on {' and '.join(f'{number:,}' for number in images)} test images"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("protocol", "setting"):
         table.add_column(name)
-    for name in ("trained", "untrained", "raw pixels"):
+    for name in (*subjects, "95 % interval"):
         table.add_column(name, justify="right")
-    for result in results:
-        for row in result["results"]:
-            table.add_row(f"{result['protocol']} on {row['tap']}", setting_text(row), *_row(row))
+    sentences = []
+    for protocol in dict.fromkeys(result.protocol for result in results):
+        rows = comparison_rows([asdict(r) for r in results if r.protocol == protocol])
+        for row in rows:
+            result = first(row)
+            shares = [_percent(row.get(name)) for name in subjects]
+            name = f"{protocol} on {result['layer']}"
+            table.add_row(name, text(result["setting"]), *shares, interval_text(result))
         table.add_section()
+        sentences.append(result_sentence(protocol, rows))
     Console().print(table)
-    for sentence in in_words([dict(result) for result in results]):
+    for sentence in sentences:
         say(sentence)
 
 
-def _row(row: Mapping[str, Any]) -> list[str]:
-    values = (row.get(name) for name in ("accuracy", "untrained", "pixels"))
-    return ["-" if value is None else f"{100 * value:.1f} %" for value in values]
+def _percent(result: dict[str, Any] | None) -> str:
+    return "-" if result is None else f"{100 * result['value']:.1f} %"

@@ -61,10 +61,11 @@ def resume(options: ResumeOptions) -> int:
 def demo(options: DemoOptions) -> int:
     from coview import runs
     from coview.cli.tables import evaluation_table
+    from coview.evaluation import read_results
 
     run = runs.demo(options)
     if run.is_ended:
-        evaluation_table(run.evaluations)
+        evaluation_table(read_results(run.evaluation_path))
     return exit_code(run)
 
 

@@ -78,7 +78,7 @@ def uniforms(
 
     Shapes: ids [N] -> [N, count]. The first k columns do not depend on ``count``.
 
-    >>> uniforms(0, Stream.VIEWS, np.array([7]), epoch=0, slot=0, count=4).shape
+    >>> uniforms(0, Stream.VIEWS, np.array([7]), epoch=0, view=0, count=4).shape
     (1, 4)
     """
     blocks = (count + 3) // 4

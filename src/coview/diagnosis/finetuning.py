@@ -19,10 +19,11 @@ from scipy.stats import binomtest
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.diagnosis.rules import Diagnosis
-from coview.evaluation import extract
+from coview.evaluation import embed_views
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.training import MetricsLog
+from coview.views import ViewPlan
 
 MAX_IMAGES = 2_000
 MAX_REPORTS = 20
@@ -78,11 +79,9 @@ class AccuracyMonitor:
 def logits_of(learner: Learner, store: ImageStore, recipe: Recipe) -> torch.Tensor:
     """The logits of every image in the view without augmentation, float32 [N, classes], CPU."""
     device = next(learner.parameters()).device
-    features = extract(
-        learner.encoder, learner.head, store, recipe.eval_view, device=device, layers=("z",),
-        check_finite=False,
-    )  # fmt: skip
-    return features.layers["z"]
+    plan = ViewPlan(views=(recipe.eval_view,))
+    ((_, logits),) = embed_views(learner.embed, store, plan, device=device, label="Accuracy")
+    return logits
 
 
 def _sample(store: ImageStore, seed: int) -> ImageStore:

@@ -16,6 +16,7 @@ from coview.core.images import ImageStore
 from coview.core.rng import CONTACT_SHEET_IMAGES, GALLERY_IMAGES, Stream, permutation
 from coview.core.run_folder import RunFolder
 from coview.embeddings.map import tsne
+from coview.embeddings.neighbors import neighbors
 from coview.views import ViewPlan, ViewSpec, contact_sheet, eval_view, views_of
 
 SAMPLE, QUERIES, NEIGHBORS, PAIRS = 800, 8, 8, 12
@@ -79,15 +80,12 @@ def _pixels(images: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def _neighbors(h: torch.Tensor) -> dict[str, np.ndarray[Any, Any]]:
-    unit = normalize(h, dim=1)
-    queries = min(QUERIES, len(h))
-    cosines = unit[:queries] @ unit.T
-    cosines[torch.arange(queries), torch.arange(queries)] = -torch.inf
-    best = cosines.topk(min(NEIGHBORS, len(h) - 1), dim=1)
+    queries = torch.arange(min(QUERIES, len(h)))
+    cosines, rows = neighbors(h, h[queries], NEIGHBORS, exclude=queries)
     return {
-        "query_rows": np.arange(queries),
-        "neighbor_rows": best.indices.numpy(),
-        "neighbor_cosines": best.values.numpy(),
+        "query_rows": queries.numpy(),
+        "neighbor_rows": rows.numpy(),
+        "neighbor_cosines": cosines.numpy(),
     }
 
 

@@ -1,25 +1,42 @@
-"""A frozen encoder -> numbers: features, nearest neighbors, linear probes, and their results."""
+"""Subjects on a benchmark -> results: one module per protocol. Never trains a network."""
 
-from coview.evaluation.benchmark import Benchmark, compare, evaluate_knn, evaluate_linear
-from coview.evaluation.features import Features, extract, pixel_features, weights_fingerprint
-from coview.evaluation.knn import knn_accuracies, knn_accuracy, neighbors
+from collections.abc import Callable
+
+from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
+from coview.evaluation.features import Features, embed_views, extract, labeled
+from coview.evaluation.knn import evaluate_knn, knn_accuracies, knn_accuracy
 from coview.evaluation.knn_monitor import knn_monitor
-from coview.evaluation.linear import Probe, ProbeSpec, linear_probe
+from coview.evaluation.linear import Probe, ProbeSpec, evaluate_linear, linear_probe
+from coview.evaluation.result import Result, read_results, wilson_interval, write_results
+from coview.evaluation.subject import Subject, pixel_subject
+
+PROTOCOLS: dict[str, Callable[[Benchmark], list[Result]]] = {
+    "knn": evaluate_knn,
+    "linear": evaluate_linear,
+}
+"""Every protocol by its name."""
 
 __all__ = [
+    "PROTOCOLS",
     "Benchmark",
     "Features",
     "Probe",
     "ProbeSpec",
-    "compare",
+    "Result",
+    "Subject",
+    "embed_views",
     "evaluate_knn",
     "evaluate_linear",
     "extract",
     "knn_accuracies",
     "knn_accuracy",
     "knn_monitor",
+    "labeled",
     "linear_probe",
-    "neighbors",
-    "pixel_features",
-    "weights_fingerprint",
+    "make_benchmark",
+    "pixel_subject",
+    "read_results",
+    "split_test",
+    "wilson_interval",
+    "write_results",
 ]

@@ -1,35 +1,38 @@
-"""Images to features by a frozen encoder, and the raw pixels beside them."""
+"""Images to vectors by a frozen network: the one loop that embeds a store."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from coview.core.ahead import map_ahead
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
+from coview.core.machine import cores
 from coview.core.progress import progress
-from coview.views import ViewPlan, ViewSpec, eval_view, views_of
+from coview.evaluation.subject import Subject
+from coview.views import ViewPlan, views_of
 
-TAPS = ("h", "z")
 UNLABELED = -1
+MAX_WORKERS = 8
+
+Embed = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
-    """Features of N images at one or more taps, on the CPU.
+    """Vectors of N images at one or more layers, on the CPU.
 
-    Shapes: taps, each float32 [N, D] by name ("h" = encoder output, "z" = head output, "pixels");
-    ids int64 [N]; labels int64 [N] with -1 where unknown, or None.
+    Shapes: layers, each float32 [N, D] by name ("h" = encoder output, "z" = head output,
+    "pixels"); ids int64 [N]; labels int64 [N] with -1 where unknown, or None.
     """
 
-    taps: Mapping[str, Tensor]
+    layers: Mapping[str, Tensor]
     ids: Tensor
     labels: Tensor | None
 
@@ -38,7 +41,7 @@ class Features:
 
 
 def labeled(store: ImageStore, purpose: str) -> ImageStore:
-    """The images of ``store`` that have a label. Raises DataError where there are none."""
+    """The images of ``store`` that have a label. Raises DataError if there are none."""
     if store.labels is None or not (store.labels != UNLABELED).any():
         raise DataError(
             f"{purpose} needs labels and {store.source or 'the data set'} has none; "
@@ -48,97 +51,101 @@ def labeled(store: ImageStore, purpose: str) -> ImageStore:
 
 
 def extract(
-    encoder: nn.Module,
-    head: nn.Module | None,
+    subject: Subject,
     store: ImageStore,
-    view: ViewSpec,
     *,
+    layers: Sequence[str] | None = None,
     device: torch.device | str = "cpu",
-    batch: int = 256,
-    taps: Sequence[str] | None = None,
-    threads: int = 1,
-    label: str = "features",
+    batch_size: int = 256,
+    workers: int | None = None,
+    label: str | None = None,
 ) -> Features:
-    """Features of every image of ``store`` in the given view, drawn with seed 0 and epoch 0.
+    """Features of every image of ``store``, in the order of the store.
 
-    ``taps`` are "h" (encoder output) and "z" (``head`` of h); by default all that there are. Both
-    modules, already on ``device``, run in evaluation mode without gradient, and every training
-    flag is as before afterwards. Raises InvalidValue, UnknownName.
+    ``layers`` are layers of ``subject``, by default all. The network, already on ``device``, runs
+    in evaluation mode without gradient; every training flag is restored afterwards. The result
+    does not depend on ``workers``. Raises InvalidValue, UnknownName, DataError.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.evaluation import pixel_subject
+    >>> store = store_from_arrays(np.zeros((5, 12, 12, 3), np.uint8))
+    >>> extract(pixel_subject(8), store).layers["pixels"].shape
+    torch.Size([5, 192])
     """
-    taps = _checked_taps(taps, head)
-    if batch < 1:
-        raise InvalidValue(f"The batch of an extraction is {batch}; give 1 image or more.")
-    parts: dict[str, list[Tensor]] = {tap: [] for tap in taps}
+    layers = _checked_layers(subject, layers)
+    encoder, head = subject.encoder, subject.head
+
+    def embed(images: Tensor) -> tuple[Tensor, ...]:
+        h = encoder(images.to(device))
+        return tuple(head(h) if layer == "z" and head is not None else h for layer in layers)
+
     modules = [encoder] if head is None else [encoder, head]
-    with frozen(*modules), progress(label, len(store)) as advance:
-        for images in _images(store, view, batch, threads, device):
-            h = encoder(images.to(device))
-            values = {"h": h, "z": head(h) if head is not None and "z" in taps else h}
-            for tap in taps:
-                parts[tap].append(values[tap].float().cpu())
-            advance(len(images))
-    joined = {tap: torch.cat(parts[tap]) for tap in taps}
-    for tap in taps:
-        if not bool(joined[tap].isfinite().all()):
+    with eval_mode(*modules):
+        (vectors,) = embed_views(
+            embed, store, ViewPlan(views=(subject.view,)), device=device, batch_size=batch_size,
+            workers=workers, label=label or f"{subject.name} features",
+        )  # fmt: skip
+    for layer, values in zip(layers, vectors, strict=True):
+        if not bool(values.isfinite().all()):
             raise InvalidValue(
-                f"The features at tap {tap!r} hold NaN or infinity, so nothing can be judged by "
-                "them; the training diverged, take an earlier checkpoint."
+                f"The features at layer {layer!r} of {subject.name} hold NaN or infinity, so they "
+                "cannot be evaluated; the training diverged, take an earlier checkpoint."
             )
-    return _features(store, joined)
+    return Features(
+        layers=dict(zip(layers, vectors, strict=True)),
+        ids=torch.from_numpy(store.ids.copy()),
+        labels=None if store.labels is None else torch.from_numpy(store.labels.copy()),
+    )
 
 
-def pixel_features(
-    store: ImageStore, size: int = 32, *, batch: int = 1024, threads: int = 1
-) -> Features:
-    """The central square of every image, resized to ``size`` and flattened: tap "pixels".
+@torch.no_grad()
+def embed_views(
+    embed: Embed,
+    store: ImageStore,
+    plan: ViewPlan,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    device: torch.device | str = "cpu",
+    batch_size: int = 256,
+    workers: int | None = None,
+    label: str = "features",
+) -> list[tuple[Tensor, ...]]:
+    """The outputs of ``embed`` for every view of every image of ``store``, without gradient.
 
-    Shapes: float32 [N, 3 * size * size] in [0, 1]. What any trained encoder must beat.
+    ``embed`` maps views [B, 3, S, S], rendered on ``device``, to a tuple of tensors [B, ...]. Each
+    view of ``plan`` gives one such tuple of float32 [N, ...] on the CPU. Threads render up to
+    ``workers`` + 1 batches ahead of the network; None takes the machine's cores less one, at most
+    8. The result does not depend on their number. Raises InvalidValue, DataError.
     """
-    parts = [part.flatten(1) for part in _images(store, eval_view(size), batch, threads, "cpu")]
-    return _features(store, {"pixels": torch.cat(parts)})
-
-
-@contextmanager
-def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradient; afterwards every submodule has its own flag again."""
-    with eval_mode(*modules), torch.no_grad():
-        yield
-
-
-def weights_fingerprint(module: nn.Module) -> str:
-    """32 hexadecimal digits of all parameters and buffers: which network a figure belongs to."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return hasher.hexdigest()
-
-
-def _checked_taps(taps: Sequence[str] | None, head: nn.Module | None) -> tuple[str, ...]:
-    if taps is None:
-        return TAPS if head is not None else TAPS[:1]
-    for tap in taps:
-        if tap not in TAPS:
-            raise UnknownName("feature tap", tap, TAPS)
-    if "z" in taps and head is None:
+    workers = min(MAX_WORKERS, cores() - 1) if workers is None else workers
+    if batch_size < 1 or workers < 0:
         raise InvalidValue(
-            "The tap 'z' is the output of a head and there is none here (an exported encoder has "
-            "none); give the run that has one, or ask for 'h'."
+            f"`batch_size` is {batch_size} and `workers` is {workers}; expected at least 1 and 0."
         )
-    return tuple(taps)
-
-
-def _images(
-    store: ImageStore, view: ViewSpec, batch: int, threads: int, device: torch.device | str
-) -> Iterator[Tensor]:
     if len(store) == 0:
         raise DataError(f"{store.source or 'The data set'} holds no images to compute features of.")
-    plan = ViewPlan(views=(view,))
-    for start in range(0, len(store), batch):
-        rows = np.arange(start, min(start + batch, len(store)), dtype=np.int64)
-        yield views_of(store, rows, plan, seed=0, epoch=0, threads=threads, device=device)[0]
+
+    def render(start: int) -> tuple[Tensor, ...]:
+        rows = np.arange(start, min(start + batch_size, len(store)), dtype=np.int64)
+        return views_of(store, rows, plan, seed=seed, epoch=epoch, device=device)
+
+    batches: list[list[tuple[Tensor, ...]]] = [[] for _ in plan.views]
+    with progress(label, len(store)) as advance:
+        for views in map_ahead(render, range(0, len(store), batch_size), workers):
+            for outputs, images in zip(batches, views, strict=True):
+                outputs.append(tuple(output.float().cpu() for output in embed(images)))
+            advance(len(views[0]))
+    return [tuple(torch.cat(parts) for parts in zip(*outputs, strict=True)) for outputs in batches]
 
 
-def _features(store: ImageStore, taps: dict[str, Tensor]) -> Features:
-    labels = None if store.labels is None else torch.from_numpy(store.labels.copy())
-    return Features(taps=taps, ids=torch.from_numpy(store.ids.copy()), labels=labels)
+def _checked_layers(subject: Subject, layers: Sequence[str] | None) -> tuple[str, ...]:
+    for layer in layers or ():
+        if layer == "z" and subject.head is None:
+            raise InvalidValue(
+                f"The layer 'z' is the output of a head and {subject.name} has none (an exported "
+                f"encoder has none); give the run, or take the layer {subject.encoder_layer!r}."
+            )
+        if layer not in subject.layers:
+            raise UnknownName("layer", layer, subject.layers)
+    return subject.layers if layers is None else tuple(layers)

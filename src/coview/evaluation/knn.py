@@ -1,4 +1,4 @@
-"""Exact cosine nearest neighbors, and classification by their vote."""
+"""Classification by the vote of exact nearest neighbors."""
 
 from __future__ import annotations
 
@@ -6,46 +6,51 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
+from coview.embeddings.neighbors import neighbors
+from coview.evaluation.benchmark import Benchmark, score
+from coview.evaluation.result import Result
 
-CHUNK_NUMBERS = 2**24  # similarities held at a time: 64 MB
+KNN_SETTINGS = tuple((k, temperature) for temperature in (0.07, None) for k in (1, 10, 20, 200))
 
 
-def neighbors(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k rows of ``bank`` with the highest cosine to each query, nearest first.
+def evaluate_knn(
+    benchmark: Benchmark, *, settings: tuple[tuple[int, float | None], ...] = KNN_SETTINGS
+) -> list[Result]:
+    """Accuracy of nearest-neighbor votes for each setting (k, temperature or None).
 
-    Shapes: bank [N, D], queries [M, D] -> cosines float32 [M, k'], rows int64 [M, k'] with
-    k' = min(k, N). Exact; equal cosines go to the lower row. Raises InvalidValue.
+    A setting is {"k", "temperature", "k_used"}; ``k_used`` is below k if there are fewer images.
+    Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination",
+    2018, section 3.4 (the weighted vote).
+
+    >>> import numpy as np
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.evaluation import make_benchmark, pixel_subject
+    >>> colors = np.eye(3, dtype=np.uint8)[np.arange(20) % 2, None, None] * 255
+    >>> store = store_from_arrays(np.tile(colors, (8, 8, 1)), labels=np.arange(20) % 2)
+    >>> benchmark = make_benchmark([pixel_subject(8)], store)
+    >>> (result,) = evaluate_knn(benchmark, settings=((20, 0.07),))
+    >>> result.value, result.setting["k_used"]
+    (1.0, 16)
     """
-    if k < 1 or bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1]:
-        raise InvalidValue(
-            f"Neighbors were asked for k = {k}, bank {tuple(bank.shape)} and queries "
-            f"{tuple(queries.shape)}; expected k >= 1 and two matrices of one width."
-        )
-    bank, queries = _unit(bank), _unit(queries)
-    k = min(k, len(bank))
-    chunk = max(1, CHUNK_NUMBERS // len(bank))
-    found = [_nearest(part @ bank.T, k) for part in torch.split(queries, chunk)]
-    return torch.cat([values for values, _ in found]), torch.cat([rows for _, rows in found])
+    settings = tuple(dict.fromkeys(settings))
+    bank_size = len(benchmark.train)
 
+    def accuracies(
+        train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ids: Tensor
+    ) -> list[tuple[dict[str, float | None], float]]:
+        shares = knn_accuracies(*train, *test, settings=settings)
+        return [
+            ({"k": k, "temperature": temperature, "k_used": min(k, bank_size)}, share)
+            for (k, temperature), share in zip(settings, shares, strict=True)
+        ]
 
-def vote(cosines: Tensor, classes: Tensor, count: int, temperature: float | None) -> Tensor:
-    """The class with most votes among each query's neighbors.
-
-    A neighbor's vote weighs exp(cosine / temperature), or 1 where temperature is None. Of equally
-    placed classes the one with the nearest neighbor wins.
-
-    Shapes: cosines [M, k] nearest first, classes int64 [M, k] in 0 .. count-1 -> int64 [M].
-    """
-    if temperature is None:
-        weights = torch.ones_like(cosines)
-    elif temperature > 0:
-        weights = ((cosines - cosines[:, :1]) / temperature).exp()  # the nearest weighs 1
-    else:
-        raise InvalidValue(f"The temperature of the vote is {temperature}; it must be above 0.")
-    scores = cosines.new_zeros(len(cosines), count).scatter_add_(1, classes, weights)
-    leading = scores == scores.amax(1, keepdim=True)
-    nearest_leading = leading.gather(1, classes).int().argmax(1)
-    return classes.gather(1, nearest_leading[:, None])[:, 0]
+    card = {
+        "neighbors": "exact, by cosine of unit-length features, among all training images",
+        "vote": "exp(cosine / temperature) for each neighbor, or 1 if temperature is null; of "
+        "classes with equal votes the one with the nearest neighbor",
+        "selection": "none: every setting is reported",
+    }
+    return score(benchmark, "knn", card, accuracies)
 
 
 def knn_accuracies(
@@ -56,18 +61,23 @@ def knn_accuracies(
     *,
     settings: tuple[tuple[int, float | None], ...],
 ) -> list[float]:
-    """Share of queries whose label the vote finds, for each setting (k, temperature or None).
+    """The share of queries that the vote classifies correctly, for each (k, temperature or None).
 
-    Shapes: bank [N, D], queries [M, D], labels int64 [N], [M] of any values; a label that the bank
-    does not hold is never found. A k above N uses all N. Neighbors are searched once.
+    Shapes: bank [N, D], queries [M, D], labels int64 [N], [M] of any values; a query whose label
+    the bank does not hold is never correct. A k above N uses all N. Neighbors are searched once.
+    Raises InvalidValue.
+
+    >>> bank, labels = torch.eye(3), torch.tensor([7, 7, 8])
+    >>> knn_accuracies(bank, labels, torch.eye(3), labels, settings=((1, None), (3, None)))
+    [1.0, 0.6666666666666666]
     """
     names, classes = torch.unique(bank_labels, return_inverse=True)
     cosines, rows = neighbors(bank, queries, max(k for k, _ in settings))
-    result = []
+    accuracies = []
     for k, temperature in settings:
-        chosen = vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)
-        result.append(float((names[chosen] == query_labels).double().mean()))
-    return result
+        predicted = vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)
+        accuracies.append(float((names[predicted] == query_labels).double().mean()))
+    return accuracies
 
 
 def knn_accuracy(
@@ -79,23 +89,31 @@ def knn_accuracy(
     k: int = 20,
     temperature: float | None = 0.07,
 ) -> float:
-    """As :func:`knn_accuracies` for one setting; temperature None counts every vote as one."""
+    """As :func:`knn_accuracies` for one setting; with temperature None every vote weighs 1.
+
+    >>> labels = torch.tensor([7, 7, 8])
+    >>> knn_accuracy(torch.eye(3), labels, torch.eye(3), labels, k=1)
+    1.0
+    """
     setting = ((k, temperature),)
     return knn_accuracies(bank, bank_labels, queries, query_labels, settings=setting)[0]
 
 
-def _unit(rows: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(rows.float(), dim=1)
+def vote(cosines: Tensor, classes: Tensor, count: int, temperature: float | None) -> Tensor:
+    """The class with the largest sum of votes among each query's neighbors.
 
+    A neighbor's vote weighs exp(cosine / temperature), or 1 if temperature is None. Of classes
+    with equal sums the one with the nearest neighbor wins.
 
-def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of every row with their columns; equal values by ascending column."""
-    values, columns = similarity.topk(k, dim=1)
-    # topk takes any of the equal values at its end: where there are more, sort the whole row.
-    crowded = (similarity >= values[:, -1:]).sum(1) > k
-    if bool(crowded.any()):
-        ordered = similarity[crowded].sort(dim=1, descending=True, stable=True)
-        values[crowded], columns[crowded] = ordered.values[:, :k], ordered.indices[:, :k]
-    columns, by_column = columns.sort(dim=1)
-    values, by_value = values.gather(1, by_column).sort(dim=1, descending=True, stable=True)
-    return values, columns.gather(1, by_value)
+    Shapes: cosines [M, k] nearest first, classes int64 [M, k] in 0 .. count-1 -> int64 [M].
+    """
+    if temperature is None:
+        weights = torch.ones_like(cosines)
+    elif temperature > 0:
+        weights = ((cosines - cosines[:, :1]) / temperature).exp()  # the nearest weighs 1
+    else:
+        raise InvalidValue(f"The `temperature` of the vote is {temperature}; expected above 0.")
+    scores = cosines.new_zeros(len(cosines), count).scatter_add_(1, classes, weights)
+    leading = scores == scores.amax(1, keepdim=True)
+    nearest_leading = leading.gather(1, classes).int().argmax(1)
+    return classes.gather(1, nearest_leading[:, None])[:, 0]

@@ -1,4 +1,4 @@
-"""A cheap look during training. Never a result: a small sample, one setting, one tap."""
+"""A cheap kNN accuracy during training. Never a result: a small sample, one setting, one layer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.evaluation.features import extract, labeled
 from coview.evaluation.knn import knn_accuracy
+from coview.evaluation.subject import Subject
 from coview.views import ViewSpec
 
-ONLINE_K, BANK, QUERIES = 10, 5_000, 1_000
+K, MAX_BANK, MAX_QUERIES = 10, 5_000, 1_000
 SAMPLE = 0
-"""Word of the probe's keyed draws for this sample."""
+"""The `epoch` of the keyed draw of the sample."""
 
 
 def knn_monitor(
@@ -24,27 +25,34 @@ def knn_monitor(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    batch: int = 256,
-    threads: int = 1,
 ) -> float:
-    """Accuracy of the plain vote of 10 neighbors on h, for samples keyed by seed and image id.
+    """Accuracy in [0, 1] of the unweighted vote of 10 neighbors on h.
 
-    At most 1,000 labeled queries against 5,000 labeled images of the bank; the same at every
-    call. The encoder's training flags and weights are as before. Raises DataError without labels.
+    At most 1,000 labeled queries and 5,000 labeled images of the bank, chosen by seed and image
+    id: the same at every call. Leaves weights and training flags as they were. Raises DataError
+    without labels.
+
+    >>> import numpy as np
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.views import eval_view
+    >>> colors = np.eye(3, dtype=np.uint8)[np.arange(20) % 2, None, None] * 255
+    >>> store = store_from_arrays(np.tile(colors, (8, 8, 1)), labels=np.arange(20) % 2)
+    >>> knn_monitor(nn.Flatten(), store, store, eval_view(8))
+    1.0
     """
-    seen, asked = (
-        extract(encoder, None, sample(store, limit, seed), view,
-                device=device, batch=batch, threads=threads)
-        for store, limit in ((bank, BANK), (queries, QUERIES))
-    )  # fmt: skip
-    assert seen.labels is not None
-    assert asked.labels is not None
+    subject = Subject(name="knn", encoder=encoder, view=view)
+    known, unknown = (
+        extract(subject, sample(store, limit, seed), device=device)
+        for store, limit in ((bank, MAX_BANK), (queries, MAX_QUERIES))
+    )
+    assert known.labels is not None
+    assert unknown.labels is not None
     return knn_accuracy(
-        seen.taps["h"], seen.labels, asked.taps["h"], asked.labels, k=ONLINE_K, temperature=None
+        known.layers["h"], known.labels, unknown.layers["h"], unknown.labels, k=K, temperature=None
     )
 
 
 def sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
     """At most ``limit`` labeled images, chosen by seed and id. Raises DataError without labels."""
-    known = labeled(store, "The online kNN")
-    return known.subset(permutation(seed, Stream.PROBE, known.ids, draw_index=SAMPLE)[:limit])
+    store = labeled(store, "The kNN monitor")
+    return store.subset(permutation(seed, Stream.PROBE, store.ids, draw_index=SAMPLE)[:limit])

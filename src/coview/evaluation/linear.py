@@ -7,7 +7,7 @@ one matrix product with the weights side by side.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 
 import numpy as np
@@ -17,38 +17,44 @@ from torch import Tensor
 from coview.core.errors import DataError, InvalidValue
 from coview.core.progress import progress
 from coview.core.rng import Stream, permutation
+from coview.evaluation.benchmark import Benchmark, score
+from coview.evaluation.result import Result
 
 VALIDATION, BATCHES = 1, 2
-"""Words of the probe's keyed draws: the split for the sweep, and from here on one an epoch."""
+"""The `epoch` of the probe's keyed draws: the validation split, then one for each epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSpec:
     """How the probe is trained: SGD with Nesterov momentum, cosine schedule to zero, zero start.
 
-    ``learning_rates`` x ``weight_decays`` (not on the bias) are the sweep; its best is chosen by
-    the accuracy on ``validation`` (a share) of the training part, and refitted on all of it.
+    ``learning_rates`` x ``weight_decays`` (not on the bias) are the sweep. The setting with the
+    highest accuracy on a share ``validation_share`` of the training part is trained on all of it.
+    A weight decay d of rows N is the C = 1 / (d N) of scikit-learn's logistic regression.
+
+    >>> len(ProbeSpec().settings)
+    20
     """
 
-    learning_rates: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-    weight_decays: tuple[float, ...] = (0.0, 1e-4, 1e-3)
+    learning_rates: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0)
+    weight_decays: tuple[float, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
     momentum: float = 0.9
     epochs: int = 60
-    batch: int = 256
-    validation: float = 0.2
+    batch_size: int = 256
+    validation_share: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        usable = self.learning_rates and self.weight_decays and min(self.learning_rates) > 0
-        if not (usable and min(self.weight_decays) >= 0 and 0 <= self.momentum < 1):
+        valid = self.learning_rates and self.weight_decays and min(self.learning_rates) > 0
+        if not (valid and min(self.weight_decays) >= 0 and 0 <= self.momentum < 1):
             raise InvalidValue(
-                "A probe needs learning rates above 0, weight decays from 0 and a momentum in "
-                f"[0, 1); got {self.learning_rates}, {self.weight_decays} and {self.momentum}."
+                "A probe needs `learning_rates` above 0, `weight_decays` from 0 and a `momentum` "
+                f"in [0, 1); got {self.learning_rates}, {self.weight_decays} and {self.momentum}."
             )
-        if not (self.epochs >= 1 and self.batch >= 1 and 0 < self.validation < 1):
+        if not (self.epochs >= 1 and self.batch_size >= 1 and 0 < self.validation_share < 1):
             raise InvalidValue(
-                "A probe needs 1 epoch or more, batches of 1 or more and a validation share "
-                f"between 0 and 1; got {self.epochs}, {self.batch} and {self.validation}."
+                "A probe needs `epochs` and `batch_size` of at least 1 and a `validation_share` "
+                f"in (0, 1); got {self.epochs}, {self.batch_size} and {self.validation_share}."
             )
 
     @property
@@ -59,22 +65,22 @@ class ProbeSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probe:
-    """A fitted probe and how its setting was chosen.
+    """A trained probe and its (learning rate, weight decay).
 
-    Shapes: weights [D, C], bias [C] on standardized features; names int64 [C] are the labels;
+    Shapes: weights [D, C], bias [C] on standardized features; labels int64 [C], one a class;
     ``validation`` holds the validation accuracy of every setting of the sweep, in its order.
     """
 
     scale: Standardization
     weights: Tensor
     bias: Tensor
-    names: Tensor
+    labels: Tensor
     setting: tuple[float, float]
     validation: tuple[float, ...]
 
     def predict(self, features: Tensor) -> Tensor:
         """The label of each row: [N, D] -> int64 [N]."""
-        return self.names[(self.scale(features) @ self.weights + self.bias).argmax(1)]
+        return self.labels[(self.scale(features) @ self.weights + self.bias).argmax(1)]
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of rows whose label is predicted."""
@@ -83,9 +89,9 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Standardization:
-    """Each dimension to mean 0 and deviation 1 of the training part, all divided by sqrt(D).
+    """Scales each dimension to mean 0 and deviation 1 of the training part, divided by sqrt(D).
 
-    So rows have mean squared length 1 and one range of learning rates fits every encoder.
+    Rows then have mean squared length 1, and one range of learning rates fits every encoder.
     """
 
     mean: Tensor
@@ -94,7 +100,7 @@ class Standardization:
     @classmethod
     def of(cls, features: Tensor) -> Standardization:
         deviation = features.std(0, correction=0)
-        # A dimension that never changes carries nothing: it becomes 0, not 0 / 0.
+        # A constant dimension becomes 0, not 0 / 0.
         constant = deviation <= 1e-6 * features.abs().amax(0)
         return cls(mean=features.mean(0), deviation=deviation.masked_fill(constant, torch.inf))
 
@@ -102,16 +108,64 @@ class Standardization:
         return (features - self.mean) / (self.deviation * math.sqrt(features.shape[1]))
 
 
+def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> list[Result]:
+    """Test accuracy of a linear probe for each subject and layer.
+
+    Each probe's setting {"learning_rate", "weight_decay", "validation_accuracy"} is chosen within
+    the training part. Raises DataError with fewer than 2 classes.
+
+    >>> import numpy as np
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.evaluation import make_benchmark, pixel_subject
+    >>> colors = np.eye(3, dtype=np.uint8)[np.arange(20) % 2, None, None] * 255
+    >>> store = store_from_arrays(np.tile(colors, (8, 8, 1)), labels=np.arange(20) % 2)
+    >>> benchmark = make_benchmark([pixel_subject(8)], store)
+    >>> (result,) = evaluate_linear(benchmark, spec=ProbeSpec(epochs=2))
+    >>> result.metric, result.value
+    ('accuracy', 1.0)
+    """
+    spec = spec or ProbeSpec(seed=benchmark.seed)
+
+    def accuracies(
+        train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ids: Tensor
+    ) -> list[tuple[dict[str, float], float]]:
+        probe = linear_probe(*train, ids, spec)
+        learning_rate, weight_decay = probe.setting
+        setting = {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "validation_accuracy": max(probe.validation),
+        }
+        return [(setting, probe.accuracy(*test))]
+
+    card = {
+        "normalization": "each dimension to mean 0 and deviation 1 of the training part, then "
+        "divided by the square root of the width",
+        "augmentation": "none: features are computed once",
+        "optimizer": "SGD with Nesterov momentum, cosine schedule to zero, zero start; no weight "
+        "decay on the bias",
+        "selection": f"learning rate and weight decay by accuracy on {spec.validation_share:g} of "
+        "the training part, then a new probe on all of it; the last epoch counts",
+        "probe": asdict(spec),
+    }
+    return score(benchmark, "linear", card, accuracies)
+
+
 def linear_probe(
     features: Tensor, labels: Tensor, ids: Tensor, spec: ProbeSpec | None = None
 ) -> Probe:
-    """The probe fitted to the training part; no test data enters, so none can be selected on.
+    """The probe of a training part: the sweep's best setting, trained on the whole part.
 
-    The setting with the highest validation accuracy wins, of equal ones that with the lower
-    validation loss; it is then trained on the whole training part, and its last epoch counts.
+    The setting with the highest validation accuracy is the best, of equal ones that with the lower
+    validation loss. The last epoch counts. No test data enters.
 
     Shapes: features float [N, D] (float32 or float64), labels int64 [N] of any values, ids int64
     [N], which key the split and the batches. Raises DataError with fewer than 2 classes or images.
+
+    >>> features, labels = torch.eye(2).repeat(50, 1), torch.tensor([3, 8]).repeat(50)
+    >>> probe = linear_probe(features, labels, torch.arange(100), ProbeSpec(epochs=2))
+    >>> probe.predict(torch.eye(2))
+    tensor([3, 8])
     """
     spec = spec or ProbeSpec()
     names, classes = torch.unique(labels, return_inverse=True)
@@ -119,22 +173,24 @@ def linear_probe(
         raise DataError(f"A linear probe needs at least 2 classes; the labels hold {len(names)}.")
     keys = ids.numpy()
     order = permutation(spec.seed, Stream.PROBE, keys, draw_index=VALIDATION)
-    held = min(max(1, round(spec.validation * len(order))), len(order) - 1)
-    chosen_rows, fit_rows = torch.from_numpy(order[:held]), torch.from_numpy(order[held:])
+    count = min(max(1, round(spec.validation_share * len(order))), len(order) - 1)
+    validation_rows, train_rows = torch.from_numpy(order[:count]), torch.from_numpy(order[count:])
 
-    scale = Standardization.of(features[fit_rows])
+    scale = Standardization.of(features[train_rows])
     weights, bias = train_probe(
-        scale(features[fit_rows]), classes[fit_rows], keys[fit_rows.numpy()],
+        scale(features[train_rows]), classes[train_rows], keys[train_rows.numpy()],
         len(names), spec.settings, spec, label="probe sweep",
     )  # fmt: skip
-    accuracies, losses = _judge(scale(features[chosen_rows]), classes[chosen_rows], weights, bias)
+    accuracies, losses = _validate(
+        scale(features[validation_rows]), classes[validation_rows], weights, bias
+    )
     pairs = list(zip(accuracies, [-loss for loss in losses], strict=True))
     setting = spec.settings[pairs.index(max(pairs))]
 
     scale = Standardization.of(features)
     weights, bias = train_probe(scale(features), classes, keys, len(names), (setting,), spec)
     return Probe(
-        scale=scale, weights=weights[0], bias=bias[0], names=names,
+        scale=scale, weights=weights[0], bias=bias[0], labels=names,
         setting=setting, validation=tuple(accuracies),
     )  # fmt: skip
 
@@ -164,12 +220,12 @@ def train_probe(
     decays[-1] = 0
     weights = rows.new_zeros(width + 1, together * count)
     velocity = torch.zeros_like(weights)
-    steps = spec.epochs * math.ceil(len(rows) / spec.batch)
+    steps = spec.epochs * math.ceil(len(rows) / spec.batch_size)
     done = 0
     with progress(label, spec.epochs, unit="epochs") as advance:
         for epoch in range(spec.epochs):
             order = permutation(spec.seed, Stream.PROBE, keys, draw_index=BATCHES + epoch)
-            for part in torch.split(torch.from_numpy(order), spec.batch):
+            for part in torch.split(torch.from_numpy(order), spec.batch_size):
                 gradient = _gradient(rows[part], classes[part], weights, together)
                 gradient.addcmul_(decays, weights)
                 velocity.mul_(spec.momentum).add_(gradient)
@@ -182,16 +238,16 @@ def train_probe(
 
 
 def _gradient(rows: Tensor, classes: Tensor, weights: Tensor, together: int) -> Tensor:
-    """Of the mean cross-entropy of each setting: X^T (softmax(X W) - Y) / N. [D + 1, S * C]."""
+    """Gradient of each setting's mean cross-entropy, X^T (softmax(X W) - Y) / N: [D + 1, S * C]."""
     error = (rows @ weights).view(len(rows), together, -1).softmax(2)
     error[torch.arange(len(rows)), :, classes] -= 1
     return rows.T @ error.view(len(rows), -1) / len(rows)
 
 
-def _judge(
+def _validate(
     rows: Tensor, classes: Tensor, weights: Tensor, bias: Tensor
 ) -> tuple[list[float], list[float]]:
-    """Accuracy and mean cross-entropy of each setting; a diverged one gets -1 and infinity."""
+    """Accuracy and mean cross-entropy of each setting; -1 and infinity for a diverged one."""
     accuracies, losses = [], []
     for table, offset in zip(weights, bias, strict=True):
         logits = rows @ table + offset

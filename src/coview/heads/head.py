@@ -110,9 +110,9 @@ def reset_batch_norm(norm: nn.BatchNorm1d) -> None:
 
 
 def init_linear(dense: nn.Linear, init: str, generator: torch.Generator) -> None:
-    """Initialize a linear layer, as "normal" or "torch" (see ``HeadSpec``), from the generator."""
-    if init == "normal":
-        nn.init.normal_(dense.weight, std=0.01, generator=generator)
+    """Initialize a linear layer as "normal", "torch" or "zeros" (see ``HeadSpec``)."""
+    if init in ("normal", "zeros"):
+        nn.init.normal_(dense.weight, std=0.01 if init == "normal" else 0.0, generator=generator)
         if dense.bias is not None:
             nn.init.zeros_(dense.bias)
         return

@@ -31,7 +31,7 @@ CHOICES = {
     "batch_norm": ("all", "hidden", "none"),
     "bias": ("all", "hidden", "last", "none"),
     "last_affine": ("scale", "both", "none"),
-    "init": ("normal", "torch"),
+    "init": ("normal", "torch", "zeros"),
 }
 
 
@@ -50,7 +50,8 @@ class HeadSpec:
     last_affine: a BatchNorm after the last layer has a "scale", "both" scale and shift, or "none".
     normalize_input: h is scaled to unit length before the first layer.
     init: "normal" draws weights from N(0, 0.01^2) and sets biases to 0; "torch" draws both as
-    torch.nn.Linear, uniformly within 1 / sqrt(width of the input).
+    torch.nn.Linear, uniformly within 1 / sqrt(width of the input); "zeros" sets both to 0, for the
+    logits of a single layer (SimCLRv2's fine-tuning).
 
     Raises InvalidValue for other values.
 

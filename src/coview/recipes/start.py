@@ -41,7 +41,7 @@ class HeadedEncoder(nn.Module):
     def __init__(self, encoder: Encoder, kept: Head) -> None:
         super().__init__()
         self.encoder, self.kept = encoder, kept
-        self.features = kept.widths[-1]
+        self.features = kept.features
 
     def forward(self, images: Tensor) -> Tensor:
         h: Tensor = self.kept(self.encoder(images))
@@ -50,7 +50,7 @@ class HeadedEncoder(nn.Module):
 
 def with_kept_head(encoder: Encoder, kept: KeptHead, seed: int) -> HeadedEncoder:
     """``encoder`` with the layers of a new head; the same seed gives the same bytes."""
-    return HeadedEncoder(encoder, kept.head.build(encoder.features, seed).first(kept.layers))
+    return HeadedEncoder(encoder, kept.head.build(encoder.features, seed).truncated(kept.layers))
 
 
 def load_start(encoder: Encoder | HeadedEncoder, start: Start) -> None:

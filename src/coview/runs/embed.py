@@ -14,7 +14,7 @@ from coview.data.spec import DataSpec
 from coview.evaluation import extract
 from coview.options import EmbedOptions
 from coview.runs.evaluate import words
-from coview.runs.load import load_network
+from coview.runs.load import load_subject
 from coview.training import choose_device
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ def embed(options: EmbedOptions) -> pa.Table:
     import pyarrow as pa
 
     device = choose_device(options.device)
-    network = load_network(options.run)
-    spec = DataSpec.of(options.data, options, size=network.view.size)
+    subject = load_subject(options.run)
+    spec = DataSpec.of(options.data, options, size=subject.view.size)
     store = spec.open(options.data)
     for note in store.notes:
         say(note)
     layers = words(options.layers)
-    features = extract(
-        network.encoder.to(device), None if network.head is None else network.head.to(device),
-        store, network.view, device=device, layers=layers, label="Embedding",
-    )  # fmt: skip
+    for module in (subject.encoder, subject.head):
+        if module is not None:
+            module.to(device)
+    features = extract(subject, store, device=device, layers=layers, label="Embedding")
     columns: dict[str, Any] = {
         "id": pa.array(store.ids),
         "name": pa.array(list(store.names)),

@@ -9,7 +9,14 @@ from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
-from coview.evaluation import PROTOCOLS, Result, Subject, make_benchmark, write_results
+from coview.evaluation import (
+    PROTOCOLS,
+    Result,
+    Subject,
+    make_benchmark,
+    pixel_subject,
+    write_results,
+)
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report
@@ -54,12 +61,11 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
         )
         for name, each in (("trained", learner), ("untrained", initial))
     ]  # fmt: skip
-    benchmark = make_benchmark(subjects, train, test, device=device, seed=run.recipe.seed)
-    results: list[Result] = []
-    for name in names:
-        of_protocol = PROTOCOLS[name](benchmark)
-        write_results(run.evaluation_path, name, of_protocol, benchmark)
-        results += of_protocol
+    benchmark = make_benchmark(
+        [*subjects, pixel_subject()], train, test, device=device, seed=run.recipe.seed
+    )
+    results = [result for name in names for result in PROTOCOLS[name](benchmark)]
+    write_results(run.evaluation_path, results, data=benchmark.data)
     write_report(run.path)
     return results
 

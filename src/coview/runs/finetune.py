@@ -29,12 +29,13 @@ from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import (
     ProbeSpec,
     Result,
-    accuracy_result,
+    Subject,
     extract,
     labeled,
     linear_probe,
-    results_json,
     split_test,
+    wilson_interval,
+    write_results,
 )
 from coview.heads import HeadSpec
 from coview.methods import Learner
@@ -240,10 +241,7 @@ class FineTuning(Job):
             finetuned, probe, scratch, labels=labels, validation=run.metrics("validation"),
             step=run.description["total_steps"],
         )  # fmt: skip
-        write_json(
-            run.evaluation_path / "finetune.json",
-            evaluation_json(run, parts, contenders, predicted),
-        )
+        write_evaluation(run, parts, contenders, predicted)
         if finite:
             export_network(run, learner, parts.training.class_names)
         report = write_end(run, diagnosis)
@@ -264,13 +262,11 @@ class FineTuning(Job):
         """
         recipe = replace(run.recipe, kept_head=None)
         encoder = build(recipe, run.start).encoder.to(session.device)
+        subject = Subject(name=PROBE, encoder=encoder, view=recipe.eval_view)
         train, test = (
-            extract(
-                encoder, None, store, recipe.eval_view, device=session.device, layers=("h",),
-                label="Linear probe",
-            )
+            extract(subject, store, device=session.device, label="Linear probe")
             for store in (parts.training, parts.held_out)
-        )  # fmt: skip
+        )
         assert train.labels is not None
         spec = ProbeSpec(seed=recipe.seed)
         probe = linear_probe(train.layers["h"], train.labels, train.ids, spec)
@@ -302,9 +298,9 @@ def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def evaluation_json(
+def write_evaluation(
     run: Run, parts: Parts, contenders: list[Contender], predicted: np.ndarray[Any, Any]
-) -> dict[str, Any]:
+) -> None:
     """evaluation/finetune.json: accuracies with intervals, per class, and the confusion matrix."""
     names, labels = list(parts.training.class_names), np.asarray(parts.held_out.labels)
     confusion = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -321,23 +317,26 @@ def evaluation_json(
         SCRATCH: "the same network, recipe and labels, from random weights",
         "recipe_hash": run.description["hash"],
     }
-    results: list[Result] = [
-        accuracy_result("finetune", each.name, each.correct, layer="logits", card=card)
+    results = [
+        Result(
+            protocol="finetune", subject=each.name, layer="logits", metric="accuracy",
+            value=each.accuracy, interval=wilson_interval(each.accuracy, len(labels)),
+            test_images=len(labels), setting={}, card=card,
+        )
         for each in contenders
+    ]  # fmt: skip
+    per_class = [
+        {
+            "name": name,
+            "images": int(row.sum()),
+            "accuracy": float(row[number] / row.sum()) if row.sum() else None,
+        }
+        for number, (name, row) in enumerate(zip(names, confusion, strict=True))
     ]
-    return {
-        **results_json("finetune", results, card=card, data=run.description["data"]),
-        "classes": names,
-        "confusion": confusion.tolist(),
-        "per_class": [
-            {
-                "name": name,
-                "images": int(row.sum()),
-                "accuracy": float(row[number] / row.sum()) if row.sum() else None,
-            }
-            for number, (name, row) in enumerate(zip(names, confusion, strict=True))
-        ],
-    }
+    write_results(
+        run.evaluation_path, results, data=run.description["data"],
+        more={"classes": names, "confusion": confusion.tolist(), "per_class": per_class},
+    )  # fmt: skip
 
 
 def _triple(values: Any) -> tuple[float, float, float] | None:

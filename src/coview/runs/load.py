@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,12 +12,13 @@ from coview.core.run_folder import is_run
 from coview.encoders import load_encoder
 from coview.encoders.exchange.classifier import load_classifier
 from coview.encoders.exchange.weights import find_export, read_config
+from coview.evaluation import Subject
 from coview.methods import Learner
 from coview.recipes import build
 from coview.runs.run import Run
 from coview.training import Checkpoints
 from coview.training.state import TASK
-from coview.views import ViewSpec, eval_view
+from coview.views import eval_view
 
 
 def load(path: str | Path) -> torch.nn.Module:
@@ -49,24 +49,20 @@ def trained_learner(run: Run) -> Learner:
     return learner
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Network:
-    """An encoder with its head, where it has one, and the view that it takes."""
-
-    encoder: torch.nn.Module
-    head: torch.nn.Module | None
-    view: ViewSpec
-
-
-def load_network(path: str | Path) -> Network:
+def load_subject(path: str | Path) -> Subject:
     """The network of a run, or of an exported encoder, which has no head. Raises RunError."""
     path = Path(path)
     if is_run(path):
         run = Run.open(path)
         learner = trained_learner(run)
-        return Network(encoder=learner.encoder, head=learner.head, view=run.recipe.eval_view)
+        return Subject(
+            name=path.name, encoder=learner.encoder, head=learner.head, view=run.recipe.eval_view
+        )
     if not path.exists():
         raise RunError(f"There is no run or exported encoder {path}.")
-    config = read_config(find_export(path))
+    folder = find_export(path)
+    config = read_config(folder)
     # The loaded encoder normalizes by itself, so the view stays in [0, 1].
-    return Network(encoder=load(path), head=None, view=eval_view(int(config["image_size"])))
+    return Subject(
+        name=path.name, encoder=load_encoder(folder), view=eval_view(int(config["image_size"]))
+    )

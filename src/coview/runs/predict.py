@@ -13,7 +13,7 @@ from coview.core.progress import say
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.classifier import Classifier
 from coview.encoders.exchange.weights import find_export, read_config
-from coview.evaluation import extract
+from coview.evaluation import Subject, extract
 from coview.options import PredictOptions
 from coview.runs.embed import write_table
 from coview.runs.load import load
@@ -45,11 +45,11 @@ def predict(options: PredictOptions) -> pa.Table:
     store = DataSpec.of(options.data, options, size=size).open(options.data)
     for note in store.notes:
         say(note)
-    features = extract(
-        network.to(device), None, store, eval_view(size), device=device, layers=("h",),
-        label="Predicting",
-    )  # fmt: skip
-    probabilities, classes = torch.softmax(features.layers["h"], 1).max(1)
+    subject = Subject(
+        name="classifier", encoder=network.to(device), view=eval_view(size), encoder_layer="logits"
+    )
+    features = extract(subject, store, device=device, label="Predicting")
+    probabilities, classes = torch.softmax(features.layers["logits"], 1).max(1)
     table = pa.table(
         {
             "name": pa.array(list(store.names)),
