@@ -105,7 +105,8 @@ def test_is_gray_allows_what_jpeg_leaves_of_gray() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gray", "level", "words"), [(0, "good", ""), (10, "note", "cue"), (20, "note", "hue have no effect")]
+    ("gray", "level", "words"),
+    [(0, "good", ""), (10, "note", "cue"), (20, "note", "hue have no effect")],
 )
 def test_gray_tells_none_some_and_all_apart(gray: int, level: str, words: str) -> None:
     images = [picture(i) for i in range(20)]

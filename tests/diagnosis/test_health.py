@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy, normalize
 
 from coview.core.errors import InvalidValue
+from coview.core.figures import FIGURES, REFERENCE_FIGURES
 from coview.diagnosis.health import (
     HealthFigures,
     alignment,
@@ -290,3 +291,9 @@ def test_thumbnail_instance_accuracy_finds_layout_whatever_the_brightness() -> N
     images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(13))
     assert thumbnail_instance_accuracy(images, 0.5 * images + 0.2) == 1
     assert thumbnail_instance_accuracy(images, images.roll(1, 0)) == 0
+
+
+def test_catalogue_explains_every_figure_once() -> None:
+    names = {field.name for field in fields(HealthFigures)}
+    assert FIGURES.keys() | REFERENCE_FIGURES.keys() == names
+    assert not FIGURES.keys() & REFERENCE_FIGURES.keys()

@@ -124,7 +124,9 @@ def test_loader_takes_the_sampler_in_parts_for_any_number_of_ranks():
 
 def test_loader_with_another_batch_than_its_sampler_is_refused():
     sampler, labels = balanced(DATA["equal"])
-    with pytest.raises(InvalidValue, match="batches have 12 images; expected `batch_size`, which is 16"):
+    with pytest.raises(
+        InvalidValue, match="batches have 12 images; expected `batch_size`, which is 16"
+    ):
         BatchLoader(
             sampler.ids,
             labels,

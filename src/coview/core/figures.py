@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One figure: a short label, a sentence for a reader, its format and its better direction."""
 
@@ -19,7 +19,7 @@ class Figure:
     better: Literal["higher", "lower", ""] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DiagnosisLabel:
     """What a label means, the exit code of the command line, and the kind for a color."""
 
@@ -30,141 +30,57 @@ class DiagnosisLabel:
 
 # Measured at every report. Key in metrics.jsonl -> figure.
 FIGURES: dict[str, Figure] = {
-    "instance_accuracy_z": Figure(
-        label="Instance accuracy of z",
-        explanation="share of images whose two views are nearest neighbors by embeddings z",
-        format="share",
-        better="higher",
-    ),
-    "instance_accuracy_h": Figure(
-        label="Instance accuracy of h",
-        explanation="share of images whose two views are nearest neighbors by features h",
-        format="share",
-        better="higher",
-    ),
-    "loss": Figure(
-        label="Held-out loss",
-        explanation="loss of two views of all held-out images in one batch",
-        better="lower",
-    ),
-    "feature_std_z": Figure(
-        label="Feature std of z",
-        explanation="0: all embeddings are equal; 1: their mean is zero",
-    ),
-    "feature_std_h": Figure(
-        label="Feature std of h",
-        explanation="0: all features are equal; 1: their mean is zero",
-    ),
-    "rank_z": Figure(
-        label="Effective rank of z",
-        explanation="number of directions that the embeddings use (RankMe)",
-        better="higher",
-    ),
-    "rank_h": Figure(
-        label="Effective rank of h",
-        explanation="number of directions that the features use (RankMe)",
-        better="higher",
-    ),
-    "alignment": Figure(
-        label="Alignment",
-        explanation="mean squared distance between two views of one image",
-        better="lower",
-    ),
-    "uniformity": Figure(
-        label="Uniformity",
-        explanation="lower: the embeddings cover the sphere more evenly",
-        better="lower",
-    ),
-    "mean_positive_similarity": Figure(
-        label="Mean positive similarity",
-        explanation="mean cosine of z between two views of one image",
-        format="cosine",
-        better="higher",
-    ),
-    "mean_negative_similarity": Figure(
-        label="Mean negative similarity",
-        explanation="mean cosine of z between views of different images",
-        format="cosine",
-        better="lower",
-    ),
-}
+    "instance_accuracy_z": Figure("Instance accuracy of z",
+        "share of images whose two views are nearest neighbors by embeddings z", "share", "higher"),
+    "instance_accuracy_h": Figure("Instance accuracy of h",
+        "share of images whose two views are nearest neighbors by features h", "share", "higher"),
+    "loss": Figure("Held-out loss",
+        "loss of two views of all held-out images in one batch", "number", "lower"),
+    "feature_std_z": Figure("Feature std of z",
+        "0: all embeddings are equal; 1: their mean is zero"),
+    "feature_std_h": Figure("Feature std of h", "0: all features are equal; 1: their mean is zero"),
+    "rank_z": Figure("Effective rank of z",
+        "number of directions that the embeddings use (RankMe)", "number", "higher"),
+    "rank_h": Figure("Effective rank of h",
+        "number of directions that the features use (RankMe)", "number", "higher"),
+    "alignment": Figure("Alignment",
+        "mean squared distance between two views of one image", "number", "lower"),
+    "uniformity": Figure("Uniformity",
+        "lower: the embeddings cover the sphere more evenly", "number", "lower"),
+    "mean_positive_similarity": Figure("Mean positive similarity",
+        "mean cosine of z between two views of one image", "cosine", "higher"),
+    "mean_negative_similarity": Figure("Mean negative similarity",
+        "mean cosine of z between views of different images", "cosine", "lower"),
+}  # fmt: skip
 
 # Properties of the sample and of the objective, in the same lines; training does not change them.
 REFERENCE_FIGURES: dict[str, Figure] = {
-    "images": Figure(
-        label="Images", explanation="number of held-out images in the sample", format="count"
-    ),
-    "width_h": Figure(label="Width of h", explanation="columns of h", format="count"),
-    "width_z": Figure(label="Width of z", explanation="columns of z", format="count"),
-    "chance_level": Figure(label="chance level", explanation="loss of identical embeddings"),
-    "random_loss": Figure(
-        label="random embeddings", explanation="loss of random, unrelated embeddings"
-    ),
-    "lower_bound": Figure(
-        label="lower bound",
-        explanation="loss of random embeddings whose positives are identical: an estimate of the "
-        "lowest loss in practice",
-    ),
-    "identical_views": Figure(
-        label="identical views",
-        explanation="share of images whose two views have the same pixels",
-        format="share",
-    ),
-    "color_instance_accuracy": Figure(
-        label="by color histograms",
-        explanation="instance accuracy of color histograms alone",
-        format="share",
-    ),
-    "thumbnail_instance_accuracy": Figure(
-        label="by 8 x 8 thumbnails",
-        explanation="instance accuracy of 8 x 8 thumbnails alone",
-        format="share",
-    ),
-}
+    "images": Figure("Images", "number of held-out images in the sample", "count"),
+    "width_h": Figure("Width of h", "columns of h", "count"),
+    "width_z": Figure("Width of z", "columns of z", "count"),
+    "chance_level": Figure("chance level", "loss of identical embeddings"),
+    "random_loss": Figure("random embeddings", "loss of random, unrelated embeddings"),
+    "lower_bound": Figure("lower bound",
+        "loss of random embeddings whose positives are identical: an estimate of the lowest "
+        "loss in practice"),
+    "identical_views": Figure("identical views",
+        "share of images whose two views have the same pixels", "share"),
+    "color_instance_accuracy": Figure("by color histograms",
+        "instance accuracy of color histograms alone", "share"),
+    "thumbnail_instance_accuracy": Figure("by 8 x 8 thumbnails",
+        "instance accuracy of 8 x 8 thumbnails alone", "share"),
+}  # fmt: skip
 
 DIAGNOSES: dict[str, DiagnosisLabel] = {
-    "learning": DiagnosisLabel(
-        meaning="better than the untrained network", exit_code=0, kind="good"
-    ),
+    "learning": DiagnosisLabel("better than the untrained network", 0, "good"),
     "too early": DiagnosisLabel(
-        meaning="fewer than 200 steps, or still improving in the first half of the run",
-        exit_code=0,
-        kind="open",
-    ),
-    "at chance": DiagnosisLabel(
-        meaning="embeddings differ, but views of one image do not match", exit_code=3, kind="bad"
-    ),
+        "fewer than 200 steps, or still improving in the first half of the run", 0, "open"),
+    "at chance": DiagnosisLabel("embeddings differ, but views of one image do not match", 3, "bad"),
     "collapsed": DiagnosisLabel(
-        meaning="every image has the same embedding, or the network diverged",
-        exit_code=4,
-        kind="bad",
-    ),
+        "every image has the same embedding, or the network diverged", 4, "bad"),
     "dimensional collapse": DiagnosisLabel(
-        meaning="the embeddings or features use few directions", exit_code=5, kind="warning"
-    ),
-    "unchanged": DiagnosisLabel(
-        meaning="no better than the untrained network", exit_code=6, kind="bad"
-    ),
+        "the embeddings or features use few directions", 5, "warning"),
+    "unchanged": DiagnosisLabel("no better than the untrained network", 6, "bad"),
     "shortcut": DiagnosisLabel(
-        meaning="simple cues in the pixels are enough to match the views",
-        exit_code=7,
-        kind="warning",
-    ),
-    # Of fine-tuning:
-    "learned": DiagnosisLabel(
-        meaning="better than the linear probe and than training from scratch",
-        exit_code=0,
-        kind="good",
-    ),
-    "overfitted": DiagnosisLabel(
-        meaning="held-out accuracy fell while training accuracy rose", exit_code=8, kind="warning"
-    ),
-    "no better than the linear probe": DiagnosisLabel(
-        meaning="a linear classifier on the frozen encoder does as well",
-        exit_code=9,
-        kind="warning",
-    ),
-    "no better than from scratch": DiagnosisLabel(
-        meaning="the same network from random weights does as well", exit_code=10, kind="warning"
-    ),
-}
+        "simple cues in the pixels are enough to match the views", 7, "warning"),
+}  # fmt: skip
