@@ -15,7 +15,7 @@ from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.recipes import build, recipe
 from coview.runs.run import Run
-from coview.training import Checkpoints, StopSignals
+from coview.training import Checkpoints, ScheduleSpec, StopSignals
 from small_run import SMALL, pictures
 
 NAMES = ("bright-0", "bright-1", "bright-2")
@@ -188,7 +188,7 @@ def test_a_recipe_value_is_trained_exactly(pretrained, tmp_path):
 
     mine = replace(
         recipe("finetune-cpu"), method=classifier_method(8, classes=3), epochs=1, batch_size=20,
-        encoder=pretrained.recipe.encoder,
+        encoder=pretrained.recipe.encoder, schedule=ScheduleSpec(warmup_epochs=0),
     )  # fmt: skip
     run = finetune(
         pretrained, tmp_path / "mine", recipe=mine, epochs=None, batch_size=None, from_layer=None,

@@ -83,4 +83,12 @@ DIAGNOSES: dict[str, DiagnosisLabel] = {
     "unchanged": DiagnosisLabel("no better than the untrained network", 6, "bad"),
     "shortcut": DiagnosisLabel(
         "simple cues in the pixels are enough to match the views", 7, "warning"),
+    # Of fine-tuning:
+    "learned": DiagnosisLabel("better than the linear probe and than from scratch", 0, "good"),
+    "overfitted": DiagnosisLabel(
+        "held-out accuracy fell while training accuracy rose", 8, "warning"),
+    "no better than the linear probe": DiagnosisLabel(
+        "a linear classifier on the frozen encoder does as well", 9, "warning"),
+    "no better than from scratch": DiagnosisLabel(
+        "the same network from random weights does as well", 10, "warning"),
 }  # fmt: skip
