@@ -10,7 +10,7 @@ from coview.core.errors import RunError
 from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.encoders import load_encoder
-from coview.encoders.exchange.classifier import load_classifier
+from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import Subject
 from coview.methods import Learner
@@ -29,11 +29,7 @@ def load(path: str | Path) -> torch.nn.Module:
     weights is verified. Raises RunError where there is no export, DamagedFile where its weights are
     not those recorded.
     """
-    folder = find_export(Path(path))
-    encoder = load_encoder(folder)
-    if "classifier" not in read_config(folder):
-        return encoder
-    return load_classifier(folder, encoder)
+    return load_network(find_export(Path(path)))
 
 
 def trained_learner(run: Run) -> Learner:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.errors import DamagedFile, InvalidValue
-from coview.core.files import digest, write_json
+from coview.core.files import digest, write_json, write_text
 from coview.encoders.exchange.loading import InputNormalizer
 from coview.encoders.exchange.weights import read_config, read_tensors, write_tensors
 
@@ -24,6 +24,25 @@ TENSORS = "classifier.safetensors"
 LAYERS: dict[str, Any] = {
     "linear": nn.Linear, "batch_norm": nn.BatchNorm1d, "relu": nn.ReLU,
 }  # fmt: skip
+
+README = """
+# The classifier
+
+h -> logits of: {classes}.
+
+With Coview: `coview.load(".")` gives images -> logits, `coview predict` a table. In plain torch, after
+any of the blocks above:
+
+```python
+import json
+
+config = json.load(open("config.json"))["classifier"]
+kinds = {{"linear": torch.nn.Linear, "batch_norm": torch.nn.BatchNorm1d, "relu": torch.nn.ReLU}}
+classifier = torch.nn.Sequential(*(kinds[kind](*sizes) for kind, *sizes in config["layers"]))
+classifier.load_state_dict(load_file("classifier.safetensors"))
+logits = classifier.eval()(h)
+```
+"""
 
 
 class Classifier(nn.Module):
@@ -117,6 +136,8 @@ def export_classifier(folder: Path, layers: nn.Sequential, class_names: Sequence
         "weights_hash": weights_hash,
     }
     write_json(folder / "config.json", config)
+    readme = folder / "README.md"
+    write_text(readme, readme.read_text() + README.format(classes=", ".join(class_names)))
 
 
 def load_classifier(folder: Path, encoder: InputNormalizer) -> Classifier:

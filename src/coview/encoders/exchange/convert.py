@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from coview.core.errors import MissingExtra, UnknownName
 from coview.core.files import write_bytes
+from coview.encoders.exchange.classifier import Classifier, load_classifier
 from coview.encoders.exchange.export import check_equal_features, compute_features, example_images
 from coview.encoders.exchange.libraries import to_timm, to_torchvision
 from coview.encoders.exchange.loading import InputNormalizer, empty_encoder, load_encoder
@@ -24,17 +26,21 @@ from coview.encoders.exchange.weights import (
     write_tensors,
 )
 
+Network = InputNormalizer | Classifier
+CLASSIFIER = "classifier."
+
 
 def export_to(folder: str | Path, to: str, path: str | Path) -> Path:
-    """Write the encoder in an export or run folder as one file for ``to``; returns its path.
+    """Write the network in an export or run folder as one file for ``to``; returns its path.
 
     "torchvision", "timm": safetensors of the state dict that their network of the same name loads
-    strictly once its classifier is an Identity (timm: num_classes=0). "safetensors": the same
-    for any network, with Coview's names. These networks take normalized images; mean, std and size
-    are in the file's header. "onnx": images [B, 3, H, W] in [0, 1] -> h, for any B, and any H and W
-    if the network takes any.
+    strictly: a classifier with its number of classes, an encoder once the classifier is an Identity
+    (timm: num_classes=0). "safetensors": the same for any network, with Coview's names, those of a
+    classifier under "classifier.". These networks take normalized images; mean, std and size are in
+    the file's header. "onnx": images [B, 3, H, W] in [0, 1] -> h or logits, for any B, and any H
+    and W if the network takes any.
 
-    The file is read back into the target library and must give the encoder's features of eight
+    The file is read back into the target library and must give the network's outputs for eight
     images. Raises InvalidValue if it does not, or if the library has no such network; UnknownName
     for another ``to``; MissingExtra without timm or the ONNX packages.
 
@@ -49,73 +55,103 @@ def export_to(folder: str | Path, to: str, path: str | Path) -> Path:
     if to not in TARGETS:
         raise UnknownName("export target", to, TARGETS)
     folder, path = find_export(Path(folder)), Path(path)
-    encoder, config = load_encoder(folder), read_config(folder)
+    network, config = load_network(folder), read_config(folder)
     images = example_images(config["image_size"])
-    h = TARGETS[to](encoder, config, path, images)
-    check_equal_features(compute_features(encoder, images), h, str(path))
+    outputs = TARGETS[to](network, config, path, images)
+    check_equal_features(compute_features(network, images), outputs, str(path))
     return path
 
 
+def load_network(folder: Path) -> Network:
+    """The encoder in an export folder, with its classifier where it has one."""
+    encoder = load_encoder(folder)
+    return load_classifier(folder, encoder) if "classifier" in read_config(folder) else encoder
+
+
 def write_torchvision(
-    encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
+    network: Network, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    return write_network(to_torchvision(encoder.encoder), encoder, config, path, images)
+    return write_library(to_torchvision, network, config, path, images)
 
 
-def write_timm(
-    encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
+def write_timm(network: Network, config: dict[str, Any], path: Path, images: Tensor) -> Tensor:
+    return write_library(to_timm, network, config, path, images)
+
+
+def write_library(
+    convert: Callable[..., nn.Module],
+    network: Network,
+    config: dict[str, Any],
+    path: Path,
+    images: Tensor,
 ) -> Tensor:
-    return write_network(to_timm(encoder.encoder), encoder, config, path, images)
-
-
-def write_network(
-    network: nn.Module, encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
-) -> Tensor:
-    """Write the state of the library's ``network``; returns its features after a strict load."""
-    write_tensors(path, network.state_dict(), file_metadata(config))
-    for parameter in network.parameters():
-        nn.init.zeros_(parameter)  # so that the features depend on the file
-    network.load_state_dict(safetensors.torch.load_file(path), strict=True)
-    return compute_features(network, encoder.normalize(images))
+    """Write the state of the library's network; returns its outputs after a strict load."""
+    encoder = encoder_of(network)
+    linear = network.linear if isinstance(network, Classifier) else None
+    converted = convert(encoder.encoder, linear)
+    write_tensors(path, converted.state_dict(), file_metadata(config))
+    for parameter in converted.parameters():
+        nn.init.zeros_(parameter)  # so that the outputs depend on the file
+    converted.load_state_dict(safetensors.torch.load_file(path), strict=True)
+    return compute_features(converted, encoder.normalize(images))
 
 
 def write_safetensors(
-    encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
+    network: Network, config: dict[str, Any], path: Path, images: Tensor
 ) -> Tensor:
-    """Write the tensors; returns the features of a new encoder that loads them."""
-    write_tensors(path, encoder.network.state_dict(), file_metadata(config))
+    """Write the tensors; returns the outputs of a new network that loads them."""
+    encoder, tensors = encoder_of(network), dict(encoder_of(network).network.state_dict())
+    if isinstance(network, Classifier):
+        tensors |= {f"{CLASSIFIER}{name}": t for name, t in network.layers.state_dict().items()}
+    write_tensors(path, tensors, file_metadata(config))
+    loaded = read_tensors(path)
     reloaded = empty_encoder(encoder.spec)
-    load_state(reloaded, read_tensors(path), path)
-    return compute_features(reloaded, encoder.normalize(images))
+    load_state(reloaded, {n: t for n, t in loaded.items() if not n.startswith(CLASSIFIER)}, path)
+    h = compute_features(reloaded, encoder.normalize(images))
+    if not isinstance(network, Classifier):
+        return h
+    layers = copy.deepcopy(network.layers)
+    layers.load_state_dict(
+        {n.removeprefix(CLASSIFIER): t for n, t in loaded.items() if n.startswith(CLASSIFIER)}
+    )
+    return compute_features(layers, h)
 
 
-def write_onnx(
-    encoder: InputNormalizer, config: dict[str, Any], path: Path, images: Tensor
-) -> Tensor:
-    """Write an ONNX program that normalizes its images; returns the features by onnxruntime."""
+def write_onnx(network: Network, config: dict[str, Any], path: Path, images: Tensor) -> Tensor:
+    """Write an ONNX program that normalizes its images; returns the outputs by onnxruntime."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, "onnx", "Export to ONNX")
     import onnxruntime
 
-    axes = {0: "batch", 2: "height", 3: "width"} if encoder.spec.kind == "resnet" else {0: "batch"}
+    output = "logits" if isinstance(network, Classifier) else "h"
+    resizable = encoder_of(network).spec.kind == "resnet"
+    axes = {0: "batch", 2: "height", 3: "width"} if resizable else {0: "batch"}
     program = torch.onnx.export(
-        encoder, (images,), input_names=["images"], output_names=["h"],
+        network, (images,), input_names=["images"], output_names=[output],
         dynamic_shapes={"images": axes}, dynamo=True, verbose=False,
     )  # fmt: skip
     assert program is not None
     write_bytes(path, program.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(["h"], {"images": images.numpy()})[0])
+    return torch.from_numpy(session.run([output], {"images": images.numpy()})[0])
+
+
+def encoder_of(network: Network) -> InputNormalizer:
+    """The encoder of a classifier, or the encoder itself."""
+    return network.encoder if isinstance(network, Classifier) else network
 
 
 def file_metadata(config: dict[str, Any]) -> dict[str, Any]:
     """The fields of config.json that the header of a file repeats."""
     names = ("coview", "label", "layer", "image_size", "value_range", "mean", "std")
-    return {name: config[name] for name in names}
+    class_names = config.get("classifier", {}).get("class_names")
+    return {name: config[name] for name in names} | (
+        {"class_names": class_names} if class_names else {}
+    )
 
 
-TARGETS: dict[str, Callable[[InputNormalizer, dict[str, Any], Path, Tensor], Tensor]] = {
+TARGETS: dict[str, Callable[[Network, dict[str, Any], Path, Tensor], Tensor]] = {
     "torchvision": write_torchvision,
     "timm": write_timm,
     "safetensors": write_safetensors,

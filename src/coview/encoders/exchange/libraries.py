@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torchvision
 from torch import nn
 
 from coview.core.errors import InvalidValue
@@ -18,10 +19,11 @@ MISSING_NETWORK = (
 )
 
 
-def to_torchvision(encoder: Encoder) -> nn.Module:
+def to_torchvision(encoder: Encoder, classifier: nn.Linear | None = None) -> nn.Module:
     """torchvision's own network with this encoder's weights, loaded strictly; images -> h.
 
-    A small or medium stem replaces torchvision's (conv1 3x3, no maxpool). The copy is on the CPU.
+    With a ``classifier`` of h, which takes the place of torchvision's: images -> logits. A small or
+    medium stem replaces torchvision's (conv1 3x3, no maxpool). The copy is on the CPU.
     Raises InvalidValue if torchvision has no such network.
 
     >>> from coview.encoders import resnet
@@ -33,11 +35,17 @@ def to_torchvision(encoder: Encoder) -> nn.Module:
             MISSING_NETWORK.format(library="torchvision", label=encoder.spec.label())
         )
     name = encoder.spec.name or f"resnet{encoder.spec.depth}"
-    return load_into(build_torchvision(name, 0).model, encoder)
+    if classifier is None:
+        return load_into(build_torchvision(name, 0).model, encoder)
+    with torch.random.fork_rng(devices=[]):
+        model = torchvision.models.get_model(
+            name, weights=None, num_classes=classifier.out_features
+        )
+    return load_into(model, encoder, classifier)
 
 
-def to_timm(encoder: Encoder) -> nn.Module:
-    """timm's own network with this encoder's weights, loaded strictly; images -> h.
+def to_timm(encoder: Encoder, classifier: nn.Linear | None = None) -> nn.Module:
+    """timm's own network with this encoder's weights, loaded strictly; images -> h, or logits.
 
     Raises as :func:`to_torchvision`, and MissingExtra without timm.
 
@@ -50,18 +58,26 @@ def to_timm(encoder: Encoder) -> nn.Module:
     if not (spec.kind == "timm" or is_standard_resnet(spec)):
         raise InvalidValue(MISSING_NETWORK.format(library="timm", label=spec.label()))
     with torch.random.fork_rng(devices=[]):
-        model = timm.create_model(spec.name or f"resnet{spec.depth}", num_classes=0)
-    return load_into(model, encoder)
+        classes = 0 if classifier is None else classifier.out_features
+        model = timm.create_model(spec.name or f"resnet{spec.depth}", num_classes=classes)
+    return load_into(model, encoder, classifier)
 
 
-def load_into(model: Any, encoder: Encoder) -> nn.Module:
-    """``model`` with the encoder's stem and weights, in the encoder's mode."""
+def load_into(model: Any, encoder: Encoder, classifier: nn.Linear | None = None) -> nn.Module:
+    """``model`` with the encoder's stem and weights and the classifier's, in the encoder's mode.
+
+    Raises InvalidValue if the model has no single linear layer for the classifier.
+    """
     if encoder.spec.stem != "large":
         stride = 2 if encoder.spec.stem == "medium" else 1
         conv1 = nn.Conv2d(3, 64, 3, stride, padding=1, bias=False, device="meta")
         model.conv1 = conv1.to_empty(device="cpu")
         model.maxpool = nn.Identity()
-    model.load_state_dict(encoder.network.state_dict(), strict=True)
+    state = dict(encoder.network.state_dict())
+    if classifier is not None:
+        name = classifier_name(model, classifier)
+        state |= {f"{name}.{key}": value for key, value in classifier.state_dict().items()}
+    model.load_state_dict(state, strict=True)
     network: nn.Module = model.train(encoder.training)
     return network
 
@@ -82,3 +98,22 @@ def is_standard_resnet(spec: EncoderSpec) -> bool:
 def in_torchvision(spec: EncoderSpec) -> bool:
     """Whether torchvision has this network (it has no ResNet-200)."""
     return spec.kind == "torchvision" or (is_standard_resnet(spec) and spec.depth != 200)
+
+
+def classifier_name(model: nn.Module, classifier: nn.Linear) -> str:
+    """The linear layer of ``model`` with the classifier's shape that is not the encoder's.
+
+    Raises InvalidValue if there is none.
+    """
+    shape = classifier.weight.shape
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.shape == shape
+    ]
+    if not names:
+        raise InvalidValue(
+            f"{type(model).__name__} has no linear layer of {shape[1]} to {shape[0]} for the "
+            "classifier; export it to onnx or safetensors."
+        )
+    return names[-1]
