@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def evaluation_table(results: Sequence[Result]) -> None:
     """Print one row for each protocol, layer and setting, one column for each subject.
 
-    The interval is that of the first subject. One sentence for each protocol follows.
+    "95 % CI" is the confidence interval of the first subject. A sentence for each protocol follows.
     """
     from rich import box
     from rich.console import Console
@@ -27,10 +27,13 @@ def evaluation_table(results: Sequence[Result]) -> None:
     subjects = list(dict.fromkeys(result.subject for result in results))
     images = sorted({result.test_images for result in results})
     title = f"Accuracy on {' and '.join(f'{number:,}' for number in images)} test images"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+        collapse_padding=True,
+    )  # fmt: skip
     for name in ("protocol", "setting"):
         table.add_column(name)
-    for name in (*subjects, "95 % interval"):
+    for name in (*subjects, "95 % CI"):
         table.add_column(name, justify="right")
     sentences = []
     for protocol in dict.fromkeys(result.protocol for result in results):
