@@ -3,9 +3,9 @@
     python benchmarks/finetuning.py TRAIN TEST [--run RUN] [--draws 3] [--labels 1% 10%]
 
 RUN is a simclr-cpu run on TRAIN without labels; without it one is trained for half an hour. Each
-row is `coview finetune RUN TRAIN --test TEST --labels L --label-draw D --seed D --from-layer K`. The
-draws choose other labels and other first weights of the classifier. Nothing is chosen by the test
-images; the settings of finetune-cpu were chosen on a part of TRAIN (docs/lab/0004).
+row is `coview finetune RUN TRAIN --test TEST --labels L --label-draw D --seed D --from-layer K`.
+The draws choose other labels and other first weights of the classifier. Nothing is chosen by the
+test images; the settings of finetune-cpu were chosen on a part of TRAIN (docs/lab/0004).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scipy.stats import t
+
 from setting import setting
 
 SUBJECTS = ("fine-tuned", "linear probe", "from scratch")
@@ -29,9 +30,7 @@ SUBJECTS = ("fine-tuned", "linear probe", "from scratch")
 def coview(*words: str) -> float:
     """Run a command, its output on the error stream; the seconds. A bad verdict is no failure."""
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "coview", *words], stdout=sys.stderr, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "coview", *words], stdout=sys.stderr, check=False)
     if done.returncode in (1, 2, 130):
         raise SystemExit(f"coview {' '.join(words)} failed")
     return time.perf_counter() - start
@@ -68,7 +67,7 @@ def main() -> None:
             f"Pretrained: {description['name']}, {description['encoder']}, "
             f"{description['epochs']:g} epochs without labels.\n"
         )
-        print("| labels | from layer | fine-tuned | linear probe | from scratch | verdicts | minutes |")
+        print("| labels | layer | fine-tuned | linear probe | from scratch | verdicts | minutes |")
         print("|---|---:|---:|---:|---:|---|---:|")
         for labels in given.labels:
             for layer in given.layers:

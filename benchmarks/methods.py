@@ -70,9 +70,7 @@ def measured(name: str, chosen: Recipe, seed: int, given: argparse.Namespace) ->
     # What the runs say goes to the error stream, so that the table stands alone.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         out = Path(folder) / "run"
-        run = coview.pretrain(
-            given.train, recipe=run_recipe, out=out, limit=given.images
-        )
+        run = coview.pretrain(given.train, recipe=run_recipe, out=out, limit=given.images)
         seconds = time.perf_counter() - start
         results = coview.evaluate(
             out, given.train, test=given.test, protocols=["knn"], limit=given.images

@@ -165,7 +165,9 @@ def _measure(rank: int, world: int, folder: str) -> None:
             ranks.barrier()
             start = time.perf_counter()
             work()
-            taken.append(ranks.all_reduce_sum(torch.tensor(time.perf_counter() - start)).item() / world)
+            taken.append(
+                ranks.all_reduce_sum(torch.tensor(time.perf_counter() - start)).item() / world
+            )
         return min(taken)  # whatever else the machine does only adds to it
 
     found: dict[str, list[float]] = {"all-reduce": [], "gather": []}

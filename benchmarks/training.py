@@ -42,9 +42,9 @@ def ours() -> Turn:
     learner = build(chosen)
     precision.prepare(learner).train()
     optimizer = chosen.optimizer.build(learner)
-    batches = iter(make_loader(
-        chosen, open_images("scenes", limit=IMAGES), precision, Session(device=device)
-    ))
+    batches = iter(
+        make_loader(chosen, open_images("scenes", limit=IMAGES), precision, Session(device=device))
+    )
 
     def turn(steps: int) -> float:
         start = time.perf_counter()

@@ -1,6 +1,6 @@
 """All methods and recipes as one page of Markdown: ``make docs`` writes docs/methods.md.
 
-    python scripts/methods_page.py docs/methods.md
+python scripts/methods_page.py docs/methods.md
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What every verb takes, declared once: the command line and the Python functions read this.
 
-An option is one field of one class here. A setting of a recipe names the field of the recipe that it
-``changes``, or a function of ``coview.recipes.changes`` where one field is not enough. This module
-imports no torch, so that ``coview VERB --help`` is quick.
+An option is one field of one class here. A setting of a recipe names the field of the recipe that
+it ``changes``, or a function of ``coview.recipes.changes`` where one field is not enough. This
+module imports no torch, so that ``coview VERB --help`` is quick.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ class DataOptions:
         "the value of white in images of more than 8 bits that do not say it", group=DATA
     )
     max_pixels: int = option("images with more pixels are left out", MAX_PIXELS, group=DATA)
-    allow_broken: bool = option(
-        "go on with more than 1 % of broken files", False, group=DATA
-    )
+    allow_broken: bool = option("go on with more than 1 % of broken files", False, group=DATA)
     download: bool = option("allow a torchvision data set to be fetched", False, group=DATA)
     root: Path | None = option(
         "where torchvision data sets lie (default: the cache folder)", group=DATA
@@ -68,12 +66,8 @@ class TrainingOptions:
     ``coview.recipes.changes`` where one field is not enough.
     """
 
-    size: int | None = option(
-        "side of the views in pixels", group=LEARNED, changes="with_size"
-    )
-    epochs: float | None = option(
-        "passes over the images", group=TRAINED, changes="with_epochs"
-    )
+    size: int | None = option("side of the views in pixels", group=LEARNED, changes="with_size")
+    epochs: float | None = option("passes over the images", group=TRAINED, changes="with_epochs")
     batch_size: int | None = option(
         "images in a step", group=TRAINED, also=("--batch",), changes="batch_size"
     )
@@ -93,9 +87,7 @@ class TrainingOptions:
         group=TRAINED,
         changes="passes.activation_checkpointing",
     )
-    optimizer: str | None = option(
-        "sgd, adamw or lars", group=TRAINED, changes="with_optimizer"
-    )
+    optimizer: str | None = option("sgd, adamw or lars", group=TRAINED, changes="with_optimizer")
     learning_rate: float | None = option(
         "the peak, not scaled by the batch", group=TRAINED, changes="with_learning_rate"
     )
@@ -105,22 +97,20 @@ class TrainingOptions:
     weight_decay: float | None = option(
         "of kernels", group=TRAINED, changes="optimizer.weight_decay"
     )
-    seed: int | None = option(
-        "of weights, order and views", group=TRAINED, changes="seed"
-    )
+    seed: int | None = option("of weights, order and views", group=TRAINED, changes="seed")
     set: tuple[str, ...] = option(
         "any other field of the recipe, as method.objective.temperature=0.2; may be repeated "
         "(`coview recipes NAME` lists the fields)",
         (),
         group=TRAINED,
     )
-    precision: str | None = option(
-        "auto, bf16 or fp32", group=MACHINE, changes="precision"
-    )
+    precision: str | None = option("auto, bf16 or fp32", group=MACHINE, changes="precision")
 
     def settings(self) -> dict[str, Any]:
         """The settings of a recipe that are there: what each changes -> its value."""
-        values = {f.metadata.get("changes"): getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {
+            f.metadata.get("changes"): getattr(self, f.name) for f in dataclasses.fields(self)
+        }
         return {
             changes: value
             for changes, value in values.items()
@@ -137,9 +127,7 @@ class RecipeOptions(TrainingOptions):
         group=LEARNED,
         changes="with_encoder",
     )
-    temperature: float | None = option(
-        "of the loss", group=LEARNED, changes="with_temperature"
-    )
+    temperature: float | None = option("of the loss", group=LEARNED, changes="with_temperature")
     learn_temperature: bool = option(
         "train the temperature too, from its first value",
         False,

@@ -107,7 +107,7 @@ def test_no_files_import_each_other_in_a_ring():
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, " -> ".join([*path[path.index(name):], name])
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
         if name in done:
             return
         for other in sorted(graph[name]):
@@ -123,8 +123,11 @@ def test_no_file_imports_from_its_own_package():
         f"{name} imports {other}"
         for name, path in FILES.items()
         for other in imported_files(path)
-        if other != "coview" and name.startswith(f"{other}.") and not path.name == "__init__.py"
-        and FILES[other].name == "__init__.py" and not _is_submodule_import(path, other)
+        if other != "coview"
+        and name.startswith(f"{other}.")
+        and path.name != "__init__.py"
+        and FILES[other].name == "__init__.py"
+        and not _is_submodule_import(path, other)
     ]
     assert wrong == []
 
@@ -138,7 +141,9 @@ def _is_submodule_import(path: Path, other: str) -> bool:
 @pytest.mark.parametrize("name", sorted(TORCH_FREE))
 def test_what_must_be_quick_or_offline_imports_no_torch(name):
     users = [
-        str(path) for path in modules() if package(path) == name
+        str(path)
+        for path in modules()
+        if package(path) == name
         and any(each.split(".")[0] in {"torch", "torchvision"} for each in imported(path))
     ]
     assert users == []

@@ -69,7 +69,10 @@ def test_the_plain_lines_are_the_same_step():
     learner = Learner(method, resnet(18, width=0.25, stem="small")).train()
     encoder, head = copy.deepcopy(learner.encoder), copy.deepcopy(learner.head)
     spec = OptimizerSpec(name="lars", learning_rate=1.0, weight_decay=1e-4)
-    optimizer, plain = spec.build(learner), spec.build(torch.nn.ModuleDict({"e": encoder, "h": head}))
+    optimizer, plain = (
+        spec.build(learner),
+        spec.build(torch.nn.ModuleDict({"e": encoder, "h": head})),
+    )
     loader = BatchLoader(
         store.ids, None, lambda rows, ids, epoch: views_of(store, rows, method.views, seed=0, epoch=epoch),
         batch_size=8, seed=0, total_steps=5,

@@ -9,7 +9,9 @@ from coview.data.labels import label_subset
 
 
 def store(counts, unlabeled=0):
-    labels = np.concatenate([np.full(n, c) for c, n in enumerate(counts)] + [np.full(unlabeled, -1)])
+    labels = np.concatenate(
+        [np.full(n, c) for c, n in enumerate(counts)] + [np.full(unlabeled, -1)]
+    )
     images = np.zeros((len(labels), 2, 2, 3), dtype=np.uint8)
     order = np.random.default_rng(0).permutation(len(labels))
     names = tuple("abcdefgh"[: len(counts)])

@@ -53,7 +53,9 @@ def test_a_difference_within_chance_is_not_better():
     assert not better_by_test(Contender(name="a", correct=one), Contender(name="b", correct=other))
 
 
-@pytest.mark.parametrize(("wins", "losses"), [(15, 4), (9, 1), (30, 20), (8, 2), (60, 40), (61, 39)])
+@pytest.mark.parametrize(
+    ("wins", "losses"), [(15, 4), (9, 1), (30, 20), (8, 2), (60, 40), (61, 39)]
+)
 def test_the_test_is_mcnemars(wins, losses):
     one, other = np.ones(500, bool), np.ones(500, bool)
     other[:wins], one[wins : wins + losses] = False, False

@@ -30,6 +30,8 @@ def test_page_has_every_method_and_every_recipe_once():
 def test_method_without_a_recipe_has_its_words(monkeypatch):
     monkeypatch.setattr(methods_page, "RECIPES", {})
     text = page()
-    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(list_methods())
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == list(
+        list_methods()
+    )
     assert "| 1 × (0 → 1)" in text
     assert "optimizer |" not in text

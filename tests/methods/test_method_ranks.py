@@ -10,8 +10,8 @@ from small import SIZE, Pixels, batch, methods
 from coview.core.batches import Batch
 from coview.core.ranks import SINGLE_PROCESS
 from coview.methods import Learner, Passes, logo, multi_crop
-from coview.training.distribution import average_gradients
 from coview.training.loader import shares
+from coview.training.step import average_gradients
 from coview.views import Crop, ViewPlan, ViewSpec
 from processes import together
 

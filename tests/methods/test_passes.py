@@ -54,7 +54,9 @@ def gradients(method, micro_batch, **options):
 def test_micro_batches_give_the_gradient_of_the_whole_batch(name, chunks, monkeypatch):
     method = every_method()[name]
     whole, expected, before = gradients(method, None)
-    monkeypatch.setattr("coview.objectives.log_partition.CPU_TILE", 4)  # the whole batch was one tile
+    monkeypatch.setattr(
+        "coview.objectives.log_partition.CPU_TILE", 4
+    )  # the whole batch was one tile
     terms, found, after = gradients(method, -(-IMAGES // chunks))
     assert terms == pytest.approx(whole, rel=1e-12)
     assert found.keys() == expected.keys()

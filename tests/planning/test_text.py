@@ -1,6 +1,7 @@
 """What a plan says before the first step."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_float32_is_not_explained_where_it_was_asked_for_or_there_is_no_bf16(
 def test_a_recipe_as_a_value_is_trained_exactly_or_refused(said):
     images = pictures()
     mine = replace(change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small"), epochs=1)
-    with pytest.raises(InvalidValue, match="`batch_size` 256 does not fit: .* images are left"):
+    with pytest.raises(InvalidValue, match=r"`batch_size` 256 does not fit: .* images are left"):
         coview.pretrain(images, recipe=replace(mine, batch_size=256), dry_run=True, device="cpu")
     with pytest.raises(InvalidValue, match="`budget` does not go with it"):
         coview.pretrain(images, recipe=mine, budget="5m", dry_run=True, device="cpu")
@@ -105,7 +106,11 @@ def test_little_data_or_few_steps_are_said_but_not_to_a_run_that_has_weights(tmp
 def said(monkeypatch):
     lines = []
     for module in ("start", "finish", "pretrain"):
-        monkeypatch.setattr(f"coview.runs.{module}.say", lambda *line: lines.append(" ".join(line)))
+        monkeypatch.setattr(
+            import_module(f"coview.runs.{module}"),
+            "say",
+            lambda *line: lines.append(" ".join(line)),
+        )
     return lines
 
 

@@ -24,7 +24,7 @@ from coview.recipes import (
 )
 from coview.recipes.finetune import for_label_share
 from coview.views import Jitter, asymmetric
-from coview.views import simclr as simclr_plan
+from coview.views import simclr_views as simclr_plan
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -229,7 +229,9 @@ def test_an_option_is_one_field():
 def test_a_method_in_one_file_is_a_command_word(monkeypatch):
     """What the registry finds is trained without a recipe of its own."""
     mine = replace(get_method("simclr")(32), name="mine")
-    functions = registry._functions() | {"mine": lambda size: replace(mine, views=simclr_plan(size))}
+    functions = registry._functions() | {
+        "mine": lambda size: replace(mine, views=simclr_plan(size))
+    }
     monkeypatch.setattr(registry, "_functions", lambda: functions)
     monkeypatch.setattr(defaults, "METHODS", (*METHODS, "mine"))
     for device, side in (("cpu", 32), ("cpu", 96), ("cuda", 224)):

@@ -28,7 +28,9 @@ def labeled(count, seed):
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "pretrained"
-    return coview.pretrain(labeled(160, 0), out=out, epochs=3, **{**SMALL, "encoder": "resnet18/8-small"})
+    return coview.pretrain(
+        labeled(160, 0), out=out, epochs=3, **{**SMALL, "encoder": "resnet18/8-small"}
+    )
 
 
 def finetune(pretrained, out, **changes):
@@ -198,7 +200,7 @@ def test_a_recipe_value_is_trained_exactly(pretrained, tmp_path):
 
 
 def test_predict_writes_a_class_and_a_probability_for_every_image(run, tmp_path):
-    images, labels = labeled(90, 2)
+    images, _ = labeled(90, 2)
     table = coview.predict(run.path, images, out=tmp_path / "classes.parquet")
     assert table.equals(pq.read_table(tmp_path / "classes.parquet"))
     assert table.column_names == ["name", "class", "probability"]

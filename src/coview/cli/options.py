@@ -74,8 +74,8 @@ def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
         if is_positional(field):
             count = "+" if meta["repeated"] else "?" if meta["optional"] else None
             parser.add_argument(
-                field.name, metavar=field.name.upper(), nargs=count, help=meta["help"].replace("%", "%%"),
-                type=_reader(kind),
+                field.name, metavar=field.name.upper(), nargs=count, type=_reader(kind),
+                help=meta["help"].replace("%", "%%"),
             )  # fmt: skip
             continue
         flags += [flag(field.name), *meta["also"]]

@@ -1,8 +1,8 @@
 """Options declared once: a frozen dataclass that the command line and a Python function both take.
 
 A field of the dataclass is an option. Its metadata holds the help text, the group in the help and,
-for a setting of a recipe, the field that it changes. ``coview.cli.options`` makes a parser of such a
-class; :func:`takes` makes a function that gets the same options as keyword arguments.
+for a setting of a recipe, the field that it changes. ``coview.cli.options`` makes a parser of such
+a class; :func:`takes` makes a function that gets the same options as keyword arguments.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def option(
     """An option of the dataclass.
 
     ``text`` is its help, ``also`` other spellings on the command line, ``changes`` the field of a
-    recipe that it sets ("optimizer.weight_decay"), or the function of ``recipes.changes`` that does.
+    recipe that it sets ("optimizer.weight_decay"), or the function of ``recipes.changes`` that
+    does.
     """
     metadata = {"help": text, "group": group, "also": also, "changes": changes}
     return dataclasses.field(default=default, metadata=metadata)
@@ -106,7 +107,9 @@ def takes(options: type[Options]) -> Callable[[Callable[[Options], T]], Callable
                     f"{function.__name__} takes {', '.join(positional)} without a name; give the "
                     "other arguments by name."
                 )
-            return function(build_options(options, dict(zip(positional, args, strict=False)) | settings))
+            return function(
+                build_options(options, dict(zip(positional, args, strict=False)) | settings)
+            )
 
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return call

@@ -208,5 +208,5 @@ def _object(annotation: Any, text: str, path: str, known: tuple[type, ...]) -> A
         return value
     name = getattr(annotation, "__name__", str(annotation))
     raise InvalidValue(
-        f"{path} is {text!r}; expected a {name} as JSON, such as the output of `coview recipes NAME`."
+        f"{path} is {text!r}; expected a {name} as JSON, as `coview recipes NAME` prints it."
     )

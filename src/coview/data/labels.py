@@ -44,7 +44,7 @@ def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:
     classes, counts = np.unique(store.labels[known], return_counts=True)
     total = (
         round(share * len(known)) if share is not None
-        else sum(min(int(each[1]), int(count)) for count in counts)  # type: ignore[index]
+        else int(np.minimum(counts, int(each[1]) if each else 0).sum())
     )  # fmt: skip
     if total < len(classes):
         raise DataError(

@@ -18,7 +18,6 @@ from coview.options import DataOptions
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
 SHORT_SIDE = 256
-PATHS = ("root", "cache")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,12 @@ class DataSpec(DataOptions):
 
     @classmethod
     def of(
-        cls, data: Any, options: DataOptions | None = None, *, size: int | None = None, **changes: Any
+        cls,
+        data: Any,
+        options: DataOptions | None = None,
+        *,
+        size: int | None = None,
+        **changes: Any,
     ) -> DataSpec:
         """What opens ``data`` again from any working folder, with these options.
 
@@ -51,10 +55,7 @@ class DataSpec(DataOptions):
         spec = cls(source=source_of(data), **{**given, **changes})
         if spec.labels_from not in {*LABELS, "none"}:
             raise UnknownName("place of labels", spec.labels_from, (*LABELS, "none"))
-        for name in PATHS:
-            path = getattr(spec, name)
-            if path is not None:
-                spec = replace(spec, **{name: Path(path).expanduser().absolute()})
+        spec = replace(spec, root=_absolute(spec.root), cache=_absolute(spec.cache))
         if spec.short_side is None:
             spec = replace(spec, short_side=default_short_side(spec.source, size))
         return spec
@@ -110,8 +111,7 @@ class DataSpec(DataOptions):
     def from_json(cls, data: Mapping[str, Any]) -> DataSpec:
         """The inverse of :meth:`to_json`."""
         spec = decode_one(dict(data), cls)
-        paths = {name: Path(getattr(spec, name)) for name in PATHS if getattr(spec, name)}
-        return replace(spec, **paths)
+        return replace(spec, root=_absolute(spec.root), cache=_absolute(spec.cache))
 
 
 def source_of(data: Any) -> str | tuple[str, ...] | None:
@@ -141,6 +141,10 @@ def default_short_side(source: Any, size: int | None) -> int | None:
     if isinstance(source, str) and source in SCENES:
         return size
     return max(SHORT_SIDE, round(1.15 * (size or 0)))
+
+
+def _absolute(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser().absolute()
 
 
 def _holds_parquet(folder: Path) -> bool:

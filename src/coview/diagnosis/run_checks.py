@@ -95,7 +95,7 @@ def check_run(folder: str | Path) -> RunReport:
     history = health_history(rows)
     step = max((int(row.get("step", 0)) for row in rows), default=0)
     recorded = _recorded(run, step)
-    diagnosis = recorded or diagnose_run(run).to_json()
+    diagnosis: dict[str, Any] = recorded or dict(diagnose_run(run).to_json())
     return RunReport(
         folder=str(run.path),
         label=diagnosis["label"],

@@ -78,9 +78,13 @@ class Planner:
         check_batch(base, self.images)
         steps = ladder(self.device.type, self.side)
         candidates = (
-            apply_options(base, RecipeOptions(
-                size=None if options.size else size, encoder=None if options.encoder else encoder
-            ))
+            apply_options(
+                base,
+                RecipeOptions(
+                    size=None if options.size else size,
+                    encoder=None if options.encoder else encoder,
+                ),
+            )
             for encoder, size in steps
         )
 
@@ -194,10 +198,8 @@ def make_plan(
         side = min(side, options.size)
     planner = Planner(images=len(store), side=side, device=device, budget=budget, world=world)
     if isinstance(base, Recipe):
-        return planner.plan(
-            exact_recipe(apply_options(base, options), store, budget), options, why="as the recipe says",
-            exact=True,
-        )  # fmt: skip
+        exact = exact_recipe(apply_options(base, options), store, budget)
+        return planner.plan(exact, options, why="as the recipe says", exact=True)
     named = base not in METHODS
     start = recipe(base) if named else default_recipe(
         base, side=side, images=len(store), device=device.type
@@ -309,9 +311,7 @@ def fit_memory(trial: Trial, world: int, *, exact: bool = False) -> tuple[Recipe
     if recipe.passes != Passes():
         passes, note = recipe.passes, ""
     else:
-        passes, note = plan_passes(
-            recipe, trial.memory, usable_bytes(trial.device), images=share
-        )
+        passes, note = plan_passes(recipe, trial.memory, usable_bytes(trial.device), images=share)
     if exact and passes != recipe.passes:
         raise InvalidValue(
             f"{note} A recipe given as a value is not changed: set its passes to {passes}."

@@ -64,9 +64,7 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
     )
 
 
-def about_the_run(
-    recipe: Recipe, images: int, rate: float, seconds: float
-) -> Iterator[str]:
+def about_the_run(recipe: Recipe, images: int, rate: float, seconds: float) -> Iterator[str]:
     """Batch, epochs, steps and the estimate."""
     yield (
         f"Batch {recipe.batch_size}, {_plural(recipe.epochs, 'epoch')} of {images:,} images: "

@@ -7,6 +7,6 @@ from coview.recipes.recipe import KeptHead, Recipe, known_values
 from coview.recipes.start import Start
 
 __all__ = [
-    "FINETUNE_RECIPES", "METHODS", "RECIPES", "KeptHead", "Recipe", "Start", "apply_options", "build", "change",
-    "for_classes", "known_values", "precision_of", "recipe",
+    "FINETUNE_RECIPES", "METHODS", "RECIPES", "KeptHead", "Recipe", "Start", "apply_options",
+    "build", "change", "for_classes", "known_values", "precision_of", "recipe",
 ]  # fmt: skip

@@ -103,7 +103,7 @@ def _with_objective(recipe: Recipe, field: str, value: object) -> Recipe:
     method = recipe.method
     if not isinstance(method.objective, WithTemperature):
         raise InvalidValue(f"`{field}` has no effect on {method.name}: its objective has none.")
-    objective = replace(method.objective, **{field: value})
+    objective = set_fields(method.objective, {field: value})
     return replace(recipe, method=replace(method, objective=cast(Any, objective)))
 
 

@@ -74,8 +74,8 @@ def moco_cpu() -> Recipe:
     return _common(
         "moco-cpu",
         moco(
-            32, symmetric=True, temperature=0.2, momentum=MOMENTUM, queue=QUEUE, ghost_batch_size=64,
-            views=_views(), head=PLAIN_HEAD,
+            32, symmetric=True, temperature=0.2, momentum=MOMENTUM, queue=QUEUE,
+            ghost_batch_size=64, views=_views(), head=PLAIN_HEAD,
         ),
     )  # fmt: skip
 

@@ -83,5 +83,7 @@ def for_label_share(recipe: Recipe, share: float) -> Recipe:
     if recipe.name == "finetune-v1-imagenet" and share >= FEW_LABELS:
         return replace(recipe, epochs=30)
     if recipe.name == "finetune-v2-imagenet" and share >= FEW_LABELS:
-        return replace(recipe, epochs=30, kept_head=None if share > FEW_LABELS else recipe.kept_head)
+        return replace(
+            recipe, epochs=30, kept_head=None if share > FEW_LABELS else recipe.kept_head
+        )
     return recipe

@@ -63,7 +63,8 @@ class KeptHead:
 
 VALUES: tuple[type, ...] = (
     EncoderSpec, HeadSpec, Method, OptimizerSpec, ScheduleSpec, Passes, KeptHead,
-    Pair, SameNetwork, StopGradient, EMA, Queue, Repulsion, CosineAffinity, Critic, FixedWeight, GradientRatio,
+    Pair, SameNetwork, StopGradient, EMA, Queue, Repulsion, CosineAffinity,
+    Critic, FixedWeight, GradientRatio,
     AutoAugment, Blur, Crop, Cutout, Jitter, Noise, Rotate90, RandAugment, ViewPlan, ViewSpec,
 )  # fmt: skip
 
@@ -106,9 +107,7 @@ class Recipe:
         if not (math.isfinite(self.epochs) and self.epochs > 0):
             raise InvalidValue(f"`epochs` is {self.epochs:g}; expected a number above 0.")
         if self.batch_size < 2:
-            raise InvalidValue(
-                f"`batch_size` is {self.batch_size}; expected at least 2 images."
-            )
+            raise InvalidValue(f"`batch_size` is {self.batch_size}; expected at least 2 images.")
         classes = self.classes_per_batch
         if classes is not None and (classes < 2 or self.batch_size % classes):
             raise InvalidValue(

@@ -176,14 +176,15 @@ class FineTuning(Job):
             test = labeled(test, "The test")
         rows = label_subset(store, data.labels, draw=data.label_draw)
         training = store.subset(rows)
-        if len(np.unique(training.labels)) < 2:
+        classes = len(np.unique(np.asarray(training.labels)))
+        if classes < 2:
             raise DataError(f"{store.source} has images of one class only; expected two or more.")
         return Parts(
             training=training,
             held_out=test,
             labeled_images=len(store),
             note=f"{len(training):,} of {len(store):,} labels are used ({data.labels}), "
-            f"{len(np.unique(training.labels))} classes; {len(test):,} images are tested on.",
+            f"{classes} classes; {len(test):,} images are tested on.",
         )
 
     def monitor(

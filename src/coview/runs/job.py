@@ -36,7 +36,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The machine from one start of a run to its next stop: device, rendering threads, processes."""
+    """From one start of a run to its next stop: device, rendering threads, processes."""
 
     device: torch.device
     workers: int | None = None

@@ -40,8 +40,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
     coview.core.errors for whatever a caller can mend.
 
     >>> import coview
-    >>> print(coview.pretrain("scenes", limit=200, size=16, epochs=1, dry_run=True))  # doctest: +SKIP
-    None
+    >>> run = coview.pretrain("photos/", epochs=100)  # doctest: +SKIP
     """
     recipe = options.recipe
     data = RunData(
@@ -58,9 +57,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
         )  # fmt: skip
         if options.weights is not None:
             return plan
-        return replace(
-            plan, notes=(*plan.notes, *about_scratch(plan.recipe, len(parts.training)))
-        )
+        return replace(plan, notes=(*plan.notes, *about_scratch(plan.recipe, len(parts.training))))
 
     beginning = Beginning(
         job=PRETRAINING,
@@ -96,9 +93,7 @@ class Pretraining(Job):
         parts: Parts,
         metrics_log: MetricsLog,
     ) -> Monitor:
-        return HealthMonitor(
-            learner, initial, recipe, parts.training, parts.held_out, metrics_log
-        )
+        return HealthMonitor(learner, initial, recipe, parts.training, parts.held_out, metrics_log)
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         assert isinstance(monitor, HealthMonitor)

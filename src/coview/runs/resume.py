@@ -76,4 +76,6 @@ def _open_again(run: Run, data: Any, test: Any) -> Images:
             f"{run.path}: {error} In Python: coview.resume({str(run.path)!r}, data=...)."
         ) from error
     except (DataError, UnknownName) as error:
-        raise RunError(f"{error} If the images have moved, say where they are by `data`.") from error
+        raise RunError(
+            f"{error} If the images have moved, say where they are by `data`."
+        ) from error

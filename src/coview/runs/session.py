@@ -51,7 +51,9 @@ def train_run(
     Raises RunError where the disk refuses what has to be saved.
     """
     try:
-        return _train_run(job, run, images, session, parts or job.split(run.data, images, run.recipe.seed))
+        return _train_run(
+            job, run, images, session, parts or job.split(run.data, images, run.recipe.seed)
+        )
     except StorageError as error:
         raise RunError(f"{error} Then go on with: coview resume {run.outer_path}") from error
     except KeyboardInterrupt:  # before the first step, or after the last

@@ -102,9 +102,7 @@ def new_folder(path: str | Path) -> Path:
     folder = Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         choice = (
-            f"Go on with it by coview resume {folder}, or choose"
-            if is_run(folder)
-            else "Choose"
+            f"Go on with it by coview resume {folder}, or choose" if is_run(folder) else "Choose"
         )
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder

@@ -30,8 +30,8 @@ README = """
 
 h -> logits of: {classes}.
 
-With Coview: `coview.load(".")` gives images -> logits, `coview predict` a table. In plain torch, after
-any of the blocks above:
+With Coview: `coview.load(".")` gives images -> logits, `coview predict` a table. In plain torch,
+after any of the blocks above:
 
 ```python
 import json
@@ -69,8 +69,9 @@ class Classifier(nn.Module):
         if len(self.layers) == 1 and isinstance(self.layers[0], nn.Linear):
             return self.layers[0]
         raise InvalidValue(
-            "This classifier keeps layers of the projection head, which have no place in a network "
-            "of another library. Export it to onnx or safetensors, or fine-tune with `from_layer` 0."
+            "This classifier keeps layers of the projection head, which networks of other "
+            "libraries do not have. Export it to onnx or safetensors, or fine-tune with "
+            "`from_layer` 0."
         )
 
 

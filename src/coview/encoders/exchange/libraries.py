@@ -106,7 +106,7 @@ def classifier_name(model: nn.Module, classifier: nn.Linear) -> str:
     Raises InvalidValue if there is none.
     """
     shape = classifier.weight.shape
-    names = [
+    names: list[str] = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module.weight.shape == shape
