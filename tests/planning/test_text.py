@@ -162,7 +162,7 @@ def test_a_learned_temperature_is_said_at_the_end_and_recorded(tmp_path, said):
     run = coview.pretrain(
         pictures(), out=tmp_path / "run", epochs=2, learn_temperature=True, **SMALL
     )
-    health = [row for row in run.metrics() if row["kind"] == "health"]
+    health = [row for row in run.metrics()() if row["kind"] == "health"]
     assert health[0]["temperature"] == pytest.approx(0.1)
     assert health[-1]["temperature"] != health[0]["temperature"]
     assert any(line.startswith("Temperature: 0.") for line in said)

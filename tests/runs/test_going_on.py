@@ -2,6 +2,7 @@
 
 import errno
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -78,15 +79,17 @@ def test_a_run_without_a_checkpoint_begins_anew(straight, stopped, tmp_path, cap
     assert record(tmp_path / "run") == record(straight)
 
 
-@pytest.mark.parametrize("place", ["session.write_contact_sheet", "finish.write_gallery"])
+@pytest.mark.parametrize(
+    ("module", "function"), [("session", "write_contact_sheet"), ("pretrain", "write_gallery")]
+)
 def test_ctrl_c_outside_the_steps_leaves_a_run_that_goes_on(
-    straight, tmp_path, monkeypatch, capsys, place
+    straight, tmp_path, monkeypatch, capsys, module, function
 ):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"coview.runs.{place}", interrupt)
+        patch.setattr(import_module(f"coview.runs.{module}"), function, interrupt)
         assert main([*SCENES, "--out", str(tmp_path / "run")]) == 130
     assert f"coview resume {tmp_path / 'run'}" in capsys.readouterr().out
     assert main(["resume", str(tmp_path / "run")]) == 0
@@ -117,7 +120,7 @@ def test_arrays_are_asked_for_again(monkeypatch, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 3), dtype=np.uint8)
     monkeypatch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
     run = coview.pretrain(
-        images, out=tmp_path / "run", size=8, encoder="resnet18/8-small", batch=16, epochs=1,
+        images, out=tmp_path / "run", size=8, encoder="resnet18/8-small", batch_size=16, epochs=1,
         device="cpu",
     )  # fmt: skip
     with pytest.raises(RunError, match="arrays in memory"):

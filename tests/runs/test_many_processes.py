@@ -11,7 +11,7 @@ import pytest
 from coview.core.files import read_lines
 
 WORDS = [
-    "pretrain", "scenes", "--recipe=simclr-cpu", "--encoder=resnet10/8-medium", "--batch=32",
+    "pretrain", "scenes", "--recipe=simclr-cpu", "--encoder=resnet10/8-medium", "--batch_size=32",
     "--limit=200", "--epochs=2", "--warmup-epochs=0", "--precision=fp32", "--workers=0",
 ]  # fmt: skip
 

@@ -30,20 +30,20 @@ def test_a_run_leaves_all_its_files(run):
         "encoder/config.json", "report/views.png", "report/gallery.npz",
     }  # fmt: skip
     assert {name for name in expected if (run.path / name).is_file()} == expected
-    kinds = [row["kind"] for row in run.metrics]
+    kinds = [row["kind"] for row in run.metrics()]
     assert kinds.count("health") == 4  # untrained and three epochs
     assert kinds.count("knn") == 4
 
 
 def test_a_young_run_is_called_too_early(run):
     assert run.verdict["label"] == "too early"
-    assert not run.is_stopped
+    assert run.is_ended
 
 
 def test_loaded_encoder_gives_the_embedded_features(run):
     images, _ = pictures()
     encoder = coview.load(run.path)
-    table = coview.embed(run.path, images[:5], taps=("h", "z"))
+    table = coview.embed(run.path, images[:5], layers=("h", "z"))
     assert table.column_names == ["id", "name", "label", "h", "z"]
     embedded = torch.tensor(table["h"].to_pylist())
     assert embedded.shape == (5, encoder.features)
@@ -70,14 +70,14 @@ def test_a_stopped_run_goes_on_to_the_bits_it_would_have_had(run, tmp_path, monk
 
     monkeypatch.setattr(StopSignals, "__call__", lambda self: "stopped by the test")
     stopped = coview.pretrain(pictures(), out=tmp_path / "again", epochs=3, **SMALL)
-    assert stopped.is_stopped
+    assert not stopped.is_ended
     monkeypatch.undo()
     ended = coview.resume(stopped.path, data=pictures(), device="cpu", workers=0)
-    assert not ended.is_stopped
+    assert ended.is_ended
     ours, theirs = ((r.path / "encoder/model.safetensors").read_bytes() for r in (ended, run))
     assert ours == theirs
-    assert [row["loss"] for row in ended.metrics if row["kind"] == "step"] == [
-        row["loss"] for row in run.metrics if row["kind"] == "step"
+    assert [row["loss"] for row in ended.metrics() if row["kind"] == "step"] == [
+        row["loss"] for row in run.metrics() if row["kind"] == "step"
     ]
 
 
@@ -103,20 +103,20 @@ def test_an_existing_folder_is_never_written_into(run):
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({"epochs": 0}, InvalidValue, "--epochs is 0"),
-        ({"batch": 100_000}, InvalidValue, "does not fit"),
-        ({"batch": 1}, InvalidValue, "at least 2"),
+        ({"epochs": 0}, InvalidValue, "`epochs` is 0"),
+        ({"batch_size": 100_000}, InvalidValue, "does not fit"),
+        ({"batch_size": 1}, InvalidValue, "at least 2"),
         ({"recipe": "simclr-cp"}, UnknownName, "simclr-cpu"),
-        ({"recipe": 5}, InvalidValue, "recipe is 5"),
+        ({"recipe": 5}, InvalidValue, "`recipe` is 5"),
         ({"encoder": "resnet19"}, UnknownName, "resnet18"),
         ({"precision": "fp8"}, UnknownName, "fp32"),
         ({"optimizer": "adamv", "learning_rate": 1e-3}, UnknownName, "adamw"),
-        ({"optimizer": "lars"}, InvalidValue, "--learning-rate"),
-        ({"learning_rate": -1.0}, InvalidValue, "learning rate"),
+        ({"optimizer": "lars"}, InvalidValue, "`learning_rate`"),
+        ({"learning_rate": -1.0}, InvalidValue, "learning_rate"),
         ({"temperature": 0.0}, InvalidValue, "temperature"),
         ({"budget": "30"}, InvalidValue, "30m"),
         ({"seed": -1}, InvalidValue, "seed"),
-        ({"warmup_epochs": 50.0}, InvalidValue, "warm-up"),
+        ({"warmup_epochs": 50.0}, InvalidValue, "warmup_epochs"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_no_folder(tmp_path, changes, kind, words):
@@ -192,7 +192,7 @@ def test_the_command_line_does_the_same(tmp_path, capsys):
         (["pretrian", "x"], "pretrain"),
         (["pretrain", "x", "--learning-rate", "abc"], "expected a number"),
         (["pretrain", "no-such-folder"], "no"),
-        (["evaluate", "no-such-run", "--data", "x"], "no run folder"),
+        (["evaluate", "no-such-run", "x"], "no run folder"),
         (["recipes", "simclr-cpo"], "simclr-cpu"),
     ],
 )
@@ -209,10 +209,10 @@ def test_the_seed_of_a_recipe_is_that_of_plan_and_training(tmp_path):
     )
     images = pictures(400)[0]
     run = coview.pretrain(
-        images, recipe=own, out=tmp_path / "run", epochs=1, batch=8, device="cpu", workers=0
+        images, recipe=own, out=tmp_path / "run", epochs=1, batch_size=8, device="cpu", workers=0
     )
     store = open_images(images)
     trained = len(hold_out(store, 5)[0])
     assert trained != len(hold_out(store, 0)[0])
     assert run.description["total_steps"] == trained // 8
-    assert max(row["step"] for row in run.metrics) == trained // 8
+    assert max(row["step"] for row in run.metrics()) == trained // 8
