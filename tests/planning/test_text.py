@@ -61,7 +61,7 @@ def test_float32_is_not_explained_where_it_was_asked_for_or_there_is_no_bf16(
 
 def test_a_recipe_as_a_value_is_trained_exactly_or_refused(said):
     images = pictures()
-    mine = replace(change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small"), epochs=1)
+    mine = change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small", epochs=1)
     with pytest.raises(InvalidValue, match=r"`batch_size` 256 does not fit: .* images are left"):
         coview.pretrain(images, recipe=replace(mine, batch_size=256), dry_run=True, device="cpu")
     with pytest.raises(InvalidValue, match="`budget` does not go with it"):
@@ -162,7 +162,7 @@ def test_a_learned_temperature_is_said_at_the_end_and_recorded(tmp_path, said):
     run = coview.pretrain(
         pictures(), out=tmp_path / "run", epochs=2, learn_temperature=True, **SMALL
     )
-    health = [row for row in run.metrics()() if row["kind"] == "health"]
+    health = [row for row in run.metrics() if row["kind"] == "health"]
     assert health[0]["temperature"] == pytest.approx(0.1)
     assert health[-1]["temperature"] != health[0]["temperature"]
     assert any(line.startswith("Temperature: 0.") for line in said)

@@ -11,7 +11,7 @@ import pytest
 from coview.core.files import read_lines
 
 WORDS = [
-    "pretrain", "scenes", "--recipe=simclr-cpu", "--encoder=resnet10/8-medium", "--batch_size=32",
+    "pretrain", "scenes", "--recipe=simclr-cpu", "--encoder=resnet10/8-medium", "--batch-size=32",
     "--limit=200", "--epochs=2", "--warmup-epochs=0", "--precision=fp32", "--workers=0",
 ]  # fmt: skip
 
@@ -65,7 +65,7 @@ def test_a_mistake_of_the_user_is_one_sentence(tmp_path):
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode != 0
-    assert "--batch 100,000 does not fit" in done.stderr
+    assert "--batch-size 100,000 does not fit" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
