@@ -41,7 +41,13 @@ class Features:
 
 
 def labeled(store: ImageStore, purpose: str) -> ImageStore:
-    """The images of ``store`` that have a label. Raises DataError if there are none."""
+    """The images of ``store`` that have a label. Raises DataError if there are none.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> pixels = np.zeros((3, 8, 8, 3), np.uint8)
+    >>> len(labeled(store_from_arrays(pixels, labels=np.array([0, -1, 1])), "An evaluation"))
+    2
+    """
     if store.labels is None or not (store.labels != UNLABELED).any():
         raise DataError(
             f"{purpose} needs labels and {store.source or 'the data set'} has none; "
@@ -117,6 +123,13 @@ def embed_views(
     view of ``plan`` gives one such tuple of float32 [N, ...] on the CPU. Threads render up to
     ``workers`` + 1 batches ahead of the network; None takes the machine's cores less one, at most
     8. The result does not depend on their number. Raises InvalidValue, DataError.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.views import eval_view
+    >>> store = store_from_arrays(np.zeros((5, 12, 12, 3), np.uint8))
+    >>> plan = ViewPlan(views=(eval_view(8), eval_view(12)))
+    >>> [colors.shape for (colors,) in embed_views(lambda x: (x.mean((2, 3)),), store, plan)]
+    [torch.Size([5, 3]), torch.Size([5, 3])]
     """
     workers = min(MAX_WORKERS, cores() - 1) if workers is None else workers
     if batch_size < 1 or workers < 0:

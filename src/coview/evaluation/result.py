@@ -66,6 +66,12 @@ def write_results(
 
     A file holds "protocol", "card", "data" (what was trained and tested on), "created" and
     "results", and ``more``. It replaces an older one. Raises StorageError.
+
+    >>> result = Result(protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
+    ...     interval=(0.4, 0.6), test_images=100, setting={"k": 20}, card={})
+    >>> write_results(Path("evaluation"), [result], data={"classes": 2})
+    >>> [path.name for path in Path("evaluation").iterdir()]
+    ['knn.json']
     """
     for protocol in dict.fromkeys(result.protocol for result in results):
         rows = [asdict(result) for result in results if result.protocol == protocol]
@@ -85,6 +91,12 @@ def read_results(folder: Path) -> list[Result]:
     """The results in all JSON files of ``folder``, by file name; empty without a folder.
 
     Raises DamagedFile for a file that :func:`write_results` did not write.
+
+    >>> result = Result(protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
+    ...     interval=(0.4, 0.6), test_images=100, setting={"k": 20}, card={})
+    >>> write_results(Path("evaluation"), [result], data={"classes": 2})
+    >>> read_results(Path("evaluation")) == [result]
+    True
     """
     results = []
     for path in sorted(folder.glob("*.json")):

@@ -45,6 +45,11 @@ def precision_of(recipe: Recipe, learner: Learner, device: torch.device) -> Prec
     """What the recipe's precision means on ``device``, for its network and the sizes of its views.
 
     ``learner`` is the recipe's, still on the CPU. Raises UnknownName, InvalidValue.
+
+    >>> from coview.recipes import change, recipe
+    >>> exact = change(recipe("simclr-cpu"), precision="fp32")
+    >>> precision_of(exact, build(exact), torch.device("cpu")).format
+    'fp32'
     """
     sizes = [view.size for view in recipe.method.views.views]
     return choose_precision(recipe.precision, device, network=learner.encoder, sizes=sizes)

@@ -71,7 +71,11 @@ METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in list_methods
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe ``name``. Raises UnknownName with the nearest known one."""
+    """The recipe ``name``. Raises UnknownName with the nearest known one.
+
+    >>> recipe("simclr-imagenet").batch_size
+    4096
+    """
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
     return RECIPES[name]()

@@ -39,6 +39,10 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
     """``recipe`` with the settings of ``options`` in place of its own; fields that are None stay.
 
     Raises InvalidValue or UnknownName.
+
+    >>> from coview.recipes import recipe
+    >>> apply_options(recipe("simclr-cpu"), RecipeOptions(batch_size=64)).batch_size
+    64
     """
     settings = options.settings()
     recipe = set_fields(recipe, {path: to for path, to in settings.items() if path not in CHANGES})
@@ -160,7 +164,12 @@ def with_affinity(recipe: Recipe, affinity: str, options: Any) -> Recipe:
 
 
 def for_classes(recipe: Recipe, classes: int) -> Recipe:
-    """``recipe`` with as many logits as there are classes, where its method has logits."""
+    """``recipe`` with as many logits as there are classes, where its method has logits.
+
+    >>> from coview.recipes import recipe
+    >>> for_classes(recipe("supervised-cpu"), 37).method.head.output
+    37
+    """
     if not isinstance(recipe.method.objective, CrossEntropy):
         return recipe
     head = replace(recipe.method.head, output=classes)

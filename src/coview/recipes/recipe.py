@@ -70,7 +70,13 @@ VALUES: tuple[type, ...] = (
 
 
 def known_values() -> tuple[type, ...]:
-    """The classes of which a recipe is built, with every objective that has been defined."""
+    """The classes of which a recipe is built, with every objective that has been defined.
+
+    >>> from coview.core.values import decode, encode
+    >>> from coview.recipes import recipe
+    >>> decode(encode(recipe("simclr-cpu")), known_values()) == recipe("simclr-cpu")
+    True
+    """
     return (*VALUES, Recipe, *SetObjective.__subclasses__(), *PairObjective.__subclasses__())
 
 

@@ -15,7 +15,10 @@ LABELED_IMAGES = 4_000
 
 @takes(DemoOptions)
 def demo(options: DemoOptions) -> Run:
-    """Learn from the built-in scenes without labels, then judge with the labels of other scenes."""
+    """Learn from the built-in scenes without labels, then judge with the labels of other scenes.
+
+    >>> run = demo()  # doctest: +SKIP
+    """
     say("Coview learns from 10,000 small drawn scenes without looking at their labels.")
     run = pretrain("scenes", recipe="simclr-demo", out=options.out, seed=options.seed)
     assert isinstance(run, Run)

@@ -16,7 +16,13 @@ from coview.options import DoctorOptions
 @takes(DoctorOptions)
 def doctor(options: DoctorOptions) -> DataReport | RunReport:
     """The report on a run, or on images; ``render_text`` and ``exit_code`` are what the command
-    prints and returns."""
+    prints and returns.
+
+    >>> doctor("scenes", limit=200).exit_code
+    0
+    >>> doctor("runs/scenes").label
+    'too early'
+    """
     subject = options.subject
     if isinstance(subject, (str, Path)) and is_run(subject):
         return check_run(subject)

@@ -27,6 +27,10 @@ def embed(options: EmbedOptions) -> pa.Table:
 
     "h" is the encoder's output, "z" the head's; an exported encoder has no head and so only "h".
     Written as Parquet to ``out`` where given. Rows are in the order of the images' names.
+
+    >>> import coview
+    >>> coview.embed("runs/scenes", "scenes", limit=4, layers="h,z").column_names
+    ['id', 'name', 'label', 'h', 'z']
     """
     import pyarrow as pa
 

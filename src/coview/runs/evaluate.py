@@ -33,6 +33,11 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
     ``data``, chosen by image id. Each result stands beside the untrained encoder and raw pixels.
     ``protocols``: names, as a list or separated by commas. Raises DataError without labels,
     UnknownName for a protocol.
+
+    >>> import coview
+    >>> results = coview.evaluate("runs/scenes", "scenes", limit=100, protocols="knn")
+    >>> sorted({result.subject for result in results})
+    ['pixels', 'trained', 'untrained']
     """
     names = words(options.protocols)
     for name in names:

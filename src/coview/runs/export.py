@@ -12,7 +12,12 @@ from coview.options import ExportOptions
 
 @takes(ExportOptions)
 def export(options: ExportOptions) -> Path:
-    """Write the encoder for torchvision, timm, ONNX or as safetensors; read back and compared."""
+    """Write the encoder for torchvision, timm, ONNX or as safetensors; read back and compared.
+
+    >>> import coview
+    >>> coview.export("runs/scenes", out="scenes.safetensors").name
+    'scenes.safetensors'
+    """
     ending = "onnx" if options.to == "onnx" else "safetensors"
     default = RunFolder(Path(options.run)).exports_path / f"{options.to}.{ending}"
     return export_to(options.run, options.to, options.out or default)

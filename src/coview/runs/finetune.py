@@ -68,6 +68,13 @@ def finetune(options: FinetuneOptions) -> Run | None:
     Nothing is chosen by the test images: the last epoch counts. The run leaves a classifier for
     :func:`coview.load` and :func:`coview.predict`, and the accuracy of a linear probe on the same
     labels and of the same network from scratch. Raises the errors of coview.core.errors.
+
+    >>> import coview
+    >>> run = coview.finetune(
+    ...     "runs/scenes", "scenes", limit=200, labels="5-per-class", epochs=1, out="runs/few"
+    ... )
+    >>> run.kind, run.is_ended
+    ('finetune', True)
     """
     source = read_source(options.start)
     recipe = options.recipe

@@ -28,6 +28,11 @@ def load(path: str | Path) -> torch.nn.Module:
     a fine-tuned run maps them to logits [B, classes]; ``.class_names`` names these. The hash of the
     weights is verified. Raises RunError where there is no export, DamagedFile where its weights are
     not those recorded.
+
+    >>> import coview
+    >>> encoder = coview.load("runs/scenes")
+    >>> encoder(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 64])
     """
     return load_network(find_export(Path(path)))
 

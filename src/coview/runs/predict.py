@@ -30,6 +30,11 @@ def predict(options: PredictOptions) -> pa.Table:
 
     ``run`` is a fine-tuned run, or the folder of an exported classifier. Written as Parquet to
     ``out`` where given. Raises RunError where there is no classifier.
+
+    >>> import coview
+    >>> table = coview.predict("runs/scenes-finetune", "scenes", limit=4)
+    >>> table.num_rows, table.column_names
+    (4, ['name', 'class', 'probability'])
     """
     import pyarrow as pa
 

@@ -40,7 +40,9 @@ def pretrain(options: PretrainOptions) -> Run | None:
     coview.core.errors for whatever a caller can mend.
 
     >>> import coview
-    >>> run = coview.pretrain("photos/", epochs=100)  # doctest: +SKIP
+    >>> run = coview.pretrain("scenes", limit=100, size=8, epochs=1, out="runs/first")
+    >>> run.kind, run.is_ended
+    ('pretrain', True)
     """
     recipe = options.recipe
     data = RunData(

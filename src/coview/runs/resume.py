@@ -26,6 +26,12 @@ def resume(options: ResumeOptions) -> Run:
 
     ``data``, ``test``: where the images are now; by default where they were. Raises RunError where
     the run has ended or the images are not the same.
+
+    >>> import coview
+    >>> from pathlib import Path
+    >>> Path("runs/scenes/verdict.json").unlink()  # as if it had been killed before its end
+    >>> coview.resume("runs/scenes").is_ended
+    True
     """
     run = Run.open(options.run)
     if run.verdict is not None:

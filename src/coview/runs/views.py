@@ -23,6 +23,9 @@ def draw_views(options: ViewsOptions) -> Path:
     """Write a PNG of a few images of ``data`` and of the views that the recipe makes of them.
 
     Broken files among those drawn are left out. Raises InvalidValue and UnknownName.
+
+    >>> draw_views("scenes", images=2, out="views.png").name
+    'views.png'
     """
     out, name = Path(options.out), options.recipe
     if options.images < 1:

@@ -20,6 +20,8 @@ def check_encoder(encoder: Subject) -> None:
     """Run ENCODER_CHECKS on a module or a specification.
 
     Raises AssertionError with the names of the failed checks.
+
+    >>> check_encoder(EncoderSpec(depth=10, width=1 / 8, stem="small"))
     """
     run_checks(ENCODER_CHECKS, encoder)
 

@@ -26,7 +26,11 @@ STEPS = 100
 
 
 def check_method(method: Method) -> None:
-    """Run METHOD_CHECKS; raises AssertionError with the names of the failed checks."""
+    """Run METHOD_CHECKS; raises AssertionError with the names of the failed checks.
+
+    >>> from coview.methods import simclr
+    >>> check_method(simclr(8))
+    """
     run_checks(METHOD_CHECKS, method)
 
 

@@ -19,7 +19,11 @@ SIZES = ((20, 30), (40, 25), (33, 33), (9, 60), (1, 1), (50, 50))
 
 
 def check_views(view: ViewSpec) -> None:
-    """Run VIEW_CHECKS; raises AssertionError with the names of the failed checks."""
+    """Run VIEW_CHECKS; raises AssertionError with the names of the failed checks.
+
+    >>> from coview.views import eval_view
+    >>> check_views(eval_view(16))
+    """
     run_checks(VIEW_CHECKS, view)
 
 

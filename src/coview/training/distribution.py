@@ -153,6 +153,9 @@ def assert_replicas_equal(module: nn.Module, ranks: Ranks) -> None:
     """Raise InvalidValue, on every rank, unless ``module`` has the same bits on all ranks.
 
     The error names the first parameter or buffer that differs.
+
+    >>> with init_distributed(torch.device("cpu")) as ranks:
+    ...     assert_replicas_equal(nn.Linear(2, 1), ranks)
     """
     if ranks.is_single:
         return

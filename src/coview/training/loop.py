@@ -72,6 +72,16 @@ def train(
 
     All ``ranks`` call this with the same arguments. Only rank 0 reports, saves and runs the
     callbacks; the reported loss is that of the global batch.
+
+    >>> from coview.methods import simclr
+    >>> from coview.testing.methods import make_batch, make_learner
+    >>> learner, batch = make_learner(simclr(8)), make_batch(simclr(8))
+    >>> loader = BatchLoader(batch.ids.numpy(), None, lambda rows, ids, epoch: batch.views,
+    ...     batch_size=8, seed=0, total_steps=3)
+    >>> train(learner, loader, optimizer=torch.optim.SGD(learner.parameters()),
+    ...     learning_rates=[0.1] * 3, precision=Precision(torch.device("cpu"), "fp32"),
+    ...     metrics_log=MetricsLog(None, chance_level=2.7), save=lambda step: None)
+    Outcome(step=3, stopped=False, reason='', diverged=False)
     """
     task.train()
     throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0

@@ -37,6 +37,14 @@ def restore(task: Task, optimizer: torch.optim.Optimizer, tensors: Mapping[str, 
     """Load the tensors of :func:`collect` into ``task`` and ``optimizer``.
 
     Raises RunError, before anything changes, where names or shapes are not those of the task.
+
+    >>> layer = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(layer.parameters())
+    >>> state = collect(layer, optimizer)
+    >>> _ = torch.nn.init.zeros_(layer.weight)
+    >>> restore(layer, optimizer, state)
+    >>> torch.equal(layer.weight, state["task/weight"])
+    True
     """
     expected = task.state_dict()
     state = {n.removeprefix(TASK): t for n, t in tensors.items() if n.startswith(TASK)}

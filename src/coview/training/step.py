@@ -67,6 +67,13 @@ def train_step(
 
     A skipped step leaves no trace in the state. All ranks take the step, or all skip it. Raises
     DoesNotFit, before any update, where the batch does not fit into memory.
+
+    >>> from coview.methods import simclr
+    >>> from coview.testing.methods import make_batch, make_learner
+    >>> learner, batch = make_learner(simclr(8)), make_batch(simclr(8))
+    >>> optimizer = torch.optim.SGD(learner.parameters())
+    >>> train_step(learner, batch, optimizer, 0.1, Precision(torch.device("cpu"), "fp32")).skipped
+    False
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
@@ -139,6 +146,12 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
 
     A missing gradient counts as 0; one that is missing on every rank stays missing. One all-reduce
     for each 32 MiB.
+
+    >>> weight = nn.Parameter(torch.ones(2))
+    >>> weight.sum().backward()
+    >>> average_gradients([weight], SINGLE_PROCESS)
+    >>> weight.grad
+    tensor([1., 1.])
     """
     if ranks.is_single:
         return
