@@ -238,9 +238,7 @@ def check_near_copies(data: DataCheck) -> Finding:
     near = len({row for pair in pairs for row in pair})
     if not pairs:
         return Finding(
-            name="near copies",
-            level="good",
-            sentence=f"No near copies among {_sampled(data)}.",
+            name="near copies", level="good", sentence=f"No near copies among {_sampled(data)}."
         )
     names = data.store.names
     shown = ", ".join(f"{names[a]} ~ {names[b]}" for a, b in pairs[:3])

@@ -134,10 +134,7 @@ def _neighbors(
     caption = tag("figcaption", title or _name(names[query]), class_="query-name")
     picture = _picture(thumbnails[query], f"query {_text(names[query])}")
     return tag(
-        "div",
-        tag("figure", picture, caption, class_="query"),
-        tag("ol", neighbors),
-        class_="row",
+        "div", tag("figure", picture, caption, class_="query"), tag("ol", neighbors), class_="row"
     )
 
 

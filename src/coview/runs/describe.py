@@ -77,10 +77,7 @@ def describe(
         "total_steps": recipe.total_steps(training),
         "epochs": recipe.epochs,
         "estimate_seconds": plan.seconds,
-        "parameters": {
-            "encoder": _count(learner.encoder),
-            "head": _count(learner.head),
-        },
+        "parameters": {"encoder": _count(learner.encoder), "head": _count(learner.head)},
         **extra,
     }
 

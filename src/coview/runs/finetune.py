@@ -16,12 +16,7 @@ from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.data.labels import label_subset, share_of_labels
 from coview.data.spec import DataSpec
-from coview.diagnosis.finetuning import (
-    AccuracyMonitor,
-    Contender,
-    diagnose_finetuning,
-    logits_of,
-)
+from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import export_classifier, plain_layers

@@ -134,12 +134,7 @@ def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner
 
 
 def make_loader(
-    recipe: Recipe,
-    training: ImageStore,
-    precision: Precision,
-    session: Session,
-    *,
-    start: int = 0,
+    recipe: Recipe, training: ImageStore, precision: Precision, session: Session, *, start: int = 0
 ) -> BatchLoader:
     """The batches of a run; on a CPU one thread renders beside the step, else up to eight.
 
