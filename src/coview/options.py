@@ -82,11 +82,9 @@ class TrainingOptions:
         changes="passes.micro_batch",
     )
     activation_checkpointing: bool = option(
-        "keep less for the backward pass and recompute it: exact, about a third slower",
-        False,
-        group=TRAINED,
-        changes="passes.activation_checkpointing",
-    )
+        "keep less for the backward pass and recompute it: exact, about a third slower", False,
+        group=TRAINED, changes="passes.activation_checkpointing",
+    )  # fmt: skip
     optimizer: str | None = option("sgd, adamw or lars", group=TRAINED, changes="with_optimizer")
     learning_rate: float | None = option(
         "the peak, not scaled by the batch", group=TRAINED, changes="with_learning_rate"
@@ -129,11 +127,9 @@ class RecipeOptions(TrainingOptions):
     )
     temperature: float | None = option("of the loss", group=LEARNED, changes="with_temperature")
     learn_temperature: bool = option(
-        "train the temperature too, from its first value",
-        False,
-        group=LEARNED,
+        "train the temperature too, from its first value", False, group=LEARNED,
         changes="with_learned_temperature",
-    )
+    )  # fmt: skip
     jitter_strength: float | None = option(
         "of the color jitter, SimCLR's s", group=LEARNED, changes="with_jitter_strength"
     )

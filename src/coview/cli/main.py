@@ -36,16 +36,12 @@ def help_text() -> str:
     lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
-            f"coview {VERSION}: learn image representations by comparing views.",
-            "",
-            "usage: coview VERB ...        coview VERB --help explains a verb",
-            "",
-            *lines,
-            "",
+            f"coview {VERSION}: learn image representations by comparing views.", "",
+            "usage: coview VERB ...        coview VERB --help explains a verb", "", *lines, "",
             "A first run:      coview demo",
             "Your own images:  coview pretrain photos/ --budget 30m",
         ]
-    )
+    )  # fmt: skip
 
 
 def share_cores() -> None:

@@ -27,13 +27,9 @@ KINDS: Mapping[type, str] = {
 
 
 def option(
-    text: str,
-    default: Any = None,
-    *,
-    group: str = "options",
-    also: tuple[str, ...] = (),
+    text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
     changes: str = "",
-) -> Any:
+) -> Any:  # fmt: skip
     """An option of the dataclass.
 
     ``text`` is its help, ``also`` other spellings on the command line, ``changes`` the field of a

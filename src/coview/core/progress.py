@@ -77,12 +77,9 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     start = time.monotonic()
     done = 0
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
+        TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
     with Noted(*columns) as bar:
         task = bar.add_task(label, total=total, rate="")
 

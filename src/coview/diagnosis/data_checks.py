@@ -104,11 +104,9 @@ def check_data(
     checks = [check for check in CHECKS if not (sampled and check in OF_ALL_IMAGES)]
     findings = [finding for check in checks if (finding := check(data)) is not None]
     return DataReport(
-        source=store.source or "images",
-        findings=tuple(findings),
-        figures=data.figures,
+        source=store.source or "images", findings=tuple(findings), figures=data.figures,
         broken=store.quarantine,
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,11 +277,9 @@ def check_classes(data: DataCheck) -> Finding | None:
         )
     if counts[largest] > UNBALANCED_RATIO * counts[smallest]:
         return Finding(
-            name="classes",
-            level="note",
-            sentence=sentence,
+            name="classes", level="note", sentence=sentence,
             fix="Compare the accuracy per class: the mean depends mostly on the large classes.",
-        )
+        )  # fmt: skip
     return Finding(name="classes", level="good", sentence=sentence)
 
 
@@ -349,16 +345,9 @@ def check_recipe(data: DataCheck) -> Finding | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    check_count,
-    check_broken,
-    check_sizes,
-    check_gray,
-    check_copies,
-    check_near_copies,
-    check_classes,
-    check_color_shortcut,
-    check_recipe,
-)
+    check_count, check_broken, check_sizes, check_gray, check_copies, check_near_copies,
+    check_classes, check_color_shortcut, check_recipe,
+)  # fmt: skip
 OF_ALL_IMAGES = (check_count, check_recipe)
 
 

@@ -29,14 +29,9 @@ class Monitor:
     """
 
     def __init__(
-        self,
-        learner: Learner,
-        untrained: Learner | None,
-        recipe: Recipe,
-        training: ImageStore,
-        held_out: ImageStore,
-        metrics_log: MetricsLog,
-    ) -> None:
+        self, learner: Learner, untrained: Learner | None, recipe: Recipe, training: ImageStore,
+        held_out: ImageStore, metrics_log: MetricsLog,
+    ) -> None:  # fmt: skip
         rows = permutation(recipe.seed, Stream.HEALTH, held_out.ids, draw_index=HEALTH_IMAGES)[
             :MAX_IMAGES
         ]

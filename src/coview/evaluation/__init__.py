@@ -17,26 +17,8 @@ PROTOCOLS: dict[str, Callable[[Benchmark], list[Result]]] = {
 """Every protocol by its name."""
 
 __all__ = [
-    "PROTOCOLS",
-    "Benchmark",
-    "Features",
-    "Probe",
-    "ProbeSpec",
-    "Result",
-    "Subject",
-    "embed_views",
-    "evaluate_knn",
-    "evaluate_linear",
-    "extract",
-    "knn_accuracies",
-    "knn_accuracy",
-    "knn_monitor",
-    "labeled",
-    "linear_probe",
-    "make_benchmark",
-    "pixel_subject",
-    "read_results",
-    "split_test",
-    "wilson_interval",
-    "write_results",
-]
+    "PROTOCOLS", "Benchmark", "Features", "Probe", "ProbeSpec", "Result", "Subject", "embed_views",
+    "evaluate_knn", "evaluate_linear", "extract", "knn_accuracies", "knn_accuracy", "knn_monitor",
+    "labeled", "linear_probe", "make_benchmark", "pixel_subject", "read_results", "split_test",
+    "wilson_interval", "write_results",
+]  # fmt: skip

@@ -53,15 +53,10 @@ class Benchmark:
 
 
 def make_benchmark(
-    subjects: Sequence[Subject],
-    train: ImageStore,
-    test: ImageStore | None = None,
-    *,
-    test_share: float = 0.2,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
+    subjects: Sequence[Subject], train: ImageStore, test: ImageStore | None = None, *,
+    test_share: float = 0.2, seed: int = 0, device: torch.device | str = "cpu",
     batch_size: int = 256,
-) -> Benchmark:
+) -> Benchmark:  # fmt: skip
     """Compute the features of all subjects once, for any number of protocols.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is

@@ -51,15 +51,10 @@ def labeled(store: ImageStore, purpose: str) -> ImageStore:
 
 
 def extract(
-    subject: Subject,
-    store: ImageStore,
-    *,
-    layers: Sequence[str] | None = None,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-    workers: int | None = None,
+    subject: Subject, store: ImageStore, *, layers: Sequence[str] | None = None,
+    device: torch.device | str = "cpu", batch_size: int = 256, workers: int | None = None,
     label: str | None = None,
-) -> Features:
+) -> Features:  # fmt: skip
     """Features of every image of ``store``, in the order of the store.
 
     ``layers`` are layers of ``subject``, by default all. The network, already on ``device``, runs
@@ -100,17 +95,10 @@ def extract(
 
 @torch.no_grad()
 def embed_views(
-    embed: Embed,
-    store: ImageStore,
-    plan: ViewPlan,
-    *,
-    seed: int = 0,
-    epoch: int = 0,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-    workers: int | None = None,
+    embed: Embed, store: ImageStore, plan: ViewPlan, *, seed: int = 0, epoch: int = 0,
+    device: torch.device | str = "cpu", batch_size: int = 256, workers: int | None = None,
     label: str = "features",
-) -> list[tuple[Tensor, ...]]:
+) -> list[tuple[Tensor, ...]]:  # fmt: skip
     """The outputs of ``embed`` for every view of every image of ``store``, without gradient.
 
     ``embed`` maps views [B, 3, S, S], rendered on ``device``, to a tuple of tensors [B, ...]. Each

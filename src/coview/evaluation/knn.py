@@ -54,13 +54,9 @@ def evaluate_knn(
 
 
 def knn_accuracies(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    query_labels: Tensor,
-    *,
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *,
     settings: tuple[tuple[int, float | None], ...],
-) -> list[float]:
+) -> list[float]:  # fmt: skip
     """The share of queries that the vote classifies correctly, for each (k, temperature or None).
 
     Shapes: bank [N, D], queries [M, D], labels int64 [N], [M] of any values; a query whose label
@@ -81,14 +77,9 @@ def knn_accuracies(
 
 
 def knn_accuracy(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    query_labels: Tensor,
-    *,
-    k: int = 20,
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *, k: int = 20,
     temperature: float | None = 0.07,
-) -> float:
+) -> float:  # fmt: skip
     """As :func:`knn_accuracies` for one setting; with temperature None every vote weighs 1.
 
     >>> labels = torch.tensor([7, 7, 8])

@@ -18,14 +18,9 @@ SAMPLE = 0
 
 
 def knn_monitor(
-    encoder: nn.Module,
-    bank: ImageStore,
-    queries: ImageStore,
-    view: ViewSpec,
-    *,
-    seed: int = 0,
+    encoder: nn.Module, bank: ImageStore, queries: ImageStore, view: ViewSpec, *, seed: int = 0,
     device: torch.device | str = "cpu",
-) -> float:
+) -> float:  # fmt: skip
     """Accuracy in [0, 1] of the unweighted vote of 10 neighbors on h.
 
     At most 1,000 labeled queries and 5,000 labeled images of the bank, chosen by seed and image

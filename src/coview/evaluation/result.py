@@ -56,12 +56,9 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def write_results(
-    folder: Path,
-    results: Sequence[Result],
-    *,
-    data: Mapping[str, Any],
+    folder: Path, results: Sequence[Result], *, data: Mapping[str, Any],
     more: Mapping[str, Any] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write ``folder``/<protocol>.json for every protocol among ``results``.
 
     A file holds "protocol", "card", "data" (what was trained and tested on), "created" and

@@ -15,12 +15,9 @@ from coview.training import Precision, choose_precision
 
 
 def build(
-    recipe: Recipe,
-    start: Start | None = None,
-    *,
-    total_steps: int | None = None,
+    recipe: Recipe, start: Start | None = None, *, total_steps: int | None = None,
     ranks: Ranks = SINGLE_PROCESS,
-) -> Learner:
+) -> Learner:  # fmt: skip
     """The learner of ``recipe`` before the first step; the same seed gives the same bytes.
 
     ``start`` replaces the encoder's first values. Raises InvalidValue, RunError or DamagedFile

@@ -42,11 +42,9 @@ def simclr_cpu() -> Recipe:
     base = _common("simclr-cpu", simclr(32, temperature=0.1, views=_views(), head=HEAD))
     # In equal time a small network sees more views, which teach more (docs/lab/0003).
     return replace(
-        base,
-        encoder=replace(base.encoder, width=0.25),
-        optimizer=replace(base.optimizer, learning_rate=4e-3),
-        epochs=100,
-    )
+        base, encoder=replace(base.encoder, width=0.25),
+        optimizer=replace(base.optimizer, learning_rate=4e-3), epochs=100,
+    )  # fmt: skip
 
 
 def simclr_photos_cpu() -> Recipe:
@@ -62,11 +60,9 @@ def simclr_demo() -> Recipe:
     views = simclr_views(32, area=AREA, jitter_strength=1.0)
     base = _common("simclr-demo", replace(_simclr(), views=views))
     return replace(
-        base,
-        encoder=replace(base.encoder, width=0.25),
-        schedule=ScheduleSpec(warmup_epochs=0.5),
+        base, encoder=replace(base.encoder, width=0.25), schedule=ScheduleSpec(warmup_epochs=0.5),
         epochs=20,
-    )
+    )  # fmt: skip
 
 
 def moco_cpu() -> Recipe:

@@ -66,16 +66,13 @@ def finetune_v2_imagenet() -> Recipe:
 def finetune_cpu() -> Recipe:
     """Fine-tuning on a CPU: AdamW, batch 64, crops of at least a fifth of the image."""
     return Recipe(
-        name="finetune-cpu",
-        method=classifier_method(32, classes=10, area=(0.2, 1.0)),
+        name="finetune-cpu", method=classifier_method(32, classes=10, area=(0.2, 1.0)),
         encoder=EncoderSpec(depth=10, width=0.25, stem="medium"),
         optimizer=OptimizerSpec(
             name="adamw", learning_rate=1e-3, scaling="none", weight_decay=1e-2
         ),
-        schedule=ScheduleSpec(warmup_epochs=1),
-        batch_size=64,
-        epochs=30,
-    )
+        schedule=ScheduleSpec(warmup_epochs=1), batch_size=64, epochs=30,
+    )  # fmt: skip
 
 
 def for_label_share(recipe: Recipe, share: float) -> Recipe:

@@ -30,13 +30,10 @@ def accuracy_bars(record: Record) -> Markup | None:
     bars = [_bar(str(r["subject"]), r["value"], trained=r is main) for r in results]
     images = number(main.get("test_images"))
     return tag(
-        "div",
-        tag("h2", "Test accuracy"),
-        tag("p", percent(main["value"]), class_="big"),
+        "div", tag("h2", "Test accuracy"), tag("p", percent(main["value"]), class_="big"),
         tag("div", bars, class_="bars"),
-        tag("p", f"{count(images)} test images", class_="note") if images else None,
-        class_="score",
-    )
+        tag("p", f"{count(images)} test images", class_="note") if images else None, class_="score",
+    )  # fmt: skip
 
 
 def accuracy_section(record: Record) -> list[Markup] | None:
@@ -119,15 +116,13 @@ def _largest_confusions(evaluation: dict[str, Any]) -> Markup | None:
     confusion, classes = _confusion(evaluation), _class_names(evaluation)
     items = [
         tag(
-            "li",
-            f"{count(images)} of {count(sum(confusion[true]))} images of ",
-            tag("bdi", classes[true], class_="class"),
-            " are predicted as ",
+            "li", f"{count(images)} of {count(sum(confusion[true]))} images of ",
+            tag("bdi", classes[true], class_="class"), " are predicted as ",
             tag("bdi", classes[predicted], class_="class"),
             f" ({percent(images / sum(confusion[true]))})",
         )
         for true, predicted, images in largest_confusions(confusion)
-    ]
+    ]  # fmt: skip
     return tag("ol", items, class_="confusions") if items else None
 
 
@@ -198,12 +193,9 @@ def _block(title: str, content: Markup | None) -> Markup | None:
 
 def _bar(name: str, share: float, *, trained: bool) -> Markup:
     return tag(
-        "div",
-        tag("span", name, class_="bar-name"),
-        _track(share),
-        tag("span", percent(share), class_="bar-value"),
-        class_="bar trained" if trained else "bar",
-    )
+        "div", tag("span", name, class_="bar-name"), _track(share),
+        tag("span", percent(share), class_="bar-value"), class_="bar trained" if trained else "bar",
+    )  # fmt: skip
 
 
 def _track(share: float) -> Markup:

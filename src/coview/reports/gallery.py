@@ -59,15 +59,11 @@ def embedding_map(record: Record) -> Markup | None:
     points = np.round(MARGIN + pixels * (SIDE - 2 * MARGIN), 1)
     groups, titles = group_labels(_labels(record, number), record.class_names)
     drawing = tag(
-        "svg",
-        [_dots(points[groups == group], group) for group in range(len(titles))],
-        tag("g", class_="cursor"),
-        viewBox=f"0 0 {SIDE} {SIDE}",
-        role="application",
+        "svg", [_dots(points[groups == group], group) for group in range(len(titles))],
+        tag("g", class_="cursor"), viewBox=f"0 0 {SIDE} {SIDE}", role="application",
         aria_label=f"Map of {count(number)} images; the arrow keys move from image to image",
-        tabindex=0,
-        id="map",
-    )
+        tabindex=0, id="map",
+    )  # fmt: skip
     data = {
         "points": points.tolist(),
         "groups": groups.tolist(),

@@ -46,13 +46,10 @@ def score_bars(score: Score) -> Markup:
     """The accuracy in large figures, above bars for it and its baselines."""
     shares = {"trained": score.value, **score.baselines}
     return tag(
-        "div",
-        tag("h2", score.title),
-        tag("p", percent(score.value), class_="big"),
+        "div", tag("h2", score.title), tag("p", percent(score.value), class_="big"),
         tag("div", [_bar(*item) for item in shares.items()], class_="bars"),
-        tag("p", score.note, class_="note"),
-        class_="score",
-    )
+        tag("p", score.note, class_="note"), class_="score",
+    )  # fmt: skip
 
 
 def evaluation_tables(record: Record) -> list[Markup]:
@@ -204,12 +201,10 @@ def _title(protocol: str) -> str:
 def _bar(name: str, share: float) -> Markup:
     width = 100 * min(max(share, 0.0), 1.0)
     return tag(
-        "div",
-        tag("span", name, class_="bar-name"),
+        "div", tag("span", name, class_="bar-name"),
         tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true"),
-        tag("span", percent(share), class_="bar-value"),
-        class_=f"bar {name}",
-    )
+        tag("span", percent(share), class_="bar-value"), class_=f"bar {name}",
+    )  # fmt: skip
 
 
 def _table(evaluation: dict[str, Any]) -> Markup:
@@ -221,24 +216,20 @@ def _table(evaluation: dict[str, Any]) -> Markup:
     standard = headline_row(rows) if len(rows) > 1 else None
     body = [
         tag(
-            "tr",
-            tag("th", str(first(row).get("layer", MISSING)), scope="row"),
+            "tr", tag("th", str(first(row).get("layer", MISSING)), scope="row"),
             tag("td", setting_text(part(first(row), "setting"))),
             [tag("td", _share(row.get(name)), class_=f"num {name}") for name in subjects],
-            tag("td", _gain(row), class_="num"),
-            tag("td", interval_text(first(row)), class_="num"),
+            tag("td", _gain(row), class_="num"), tag("td", interval_text(first(row)), class_="num"),
             class_="standard" if row is standard else None,
         )
         for row in rows
-    ]
+    ]  # fmt: skip
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", body))
     return tag(
-        "div",
-        tag("h3", _title(str(evaluation.get("protocol", "evaluation")))),
+        "div", tag("h3", _title(str(evaluation.get("protocol", "evaluation")))),
         tag("div", table, class_="scroll") if rows else tag("p", "No results in this file."),
-        _card(evaluation),
-        class_="evaluation",
-    )
+        _card(evaluation), class_="evaluation",
+    )  # fmt: skip
 
 
 def _share(result: dict[str, Any] | None) -> str:

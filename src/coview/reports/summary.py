@@ -23,18 +23,15 @@ def page_header(record: Record) -> Markup:
     accuracies = accuracy_bars(record)
     scores = [*([accuracies] if accuracies else []), *map(score_bars, headline_scores(record))]
     return tag(
-        "header",
-        tag("h1", tag("bdi", record.name)),
-        tag("p", _state(record), class_="state"),
+        "header", tag("h1", tag("bdi", record.name)), tag("p", _state(record), class_="state"),
         tag(
             "div",
             _verdict(record),
             tag("div", scores, class_="scores") if scores else None,
             class_="summary",
         ),
-        _key_numbers(record),
-        [tag("p", sentence, class_="damaged") for sentence in record.damaged],
-    )
+        _key_numbers(record), [tag("p", sentence, class_="damaged") for sentence in record.damaged],
+    )  # fmt: skip
 
 
 def _verdict(record: Record) -> Markup:

@@ -26,13 +26,11 @@ def recipe_table(recipe: dict[str, Any]) -> Markup:
     """The nested values of a recipe as one table, indented by depth."""
     rows = [
         tag(
-            "tr",
-            tag("th", name, scope="row", style=f"padding-left:{1.25 * depth:g}rem"),
-            tag("td", text),
-            class_="group" if nested else None,
+            "tr", tag("th", name, scope="row", style=f"padding-left:{1.25 * depth:g}rem"),
+            tag("td", text), class_="group" if nested else None,
         )
         for depth, name, text, nested in recipe_rows(recipe)
-    ]
+    ]  # fmt: skip
     return tag("div", tag("table", tag("tbody", rows), class_="recipe"), class_="scroll")
 
 

@@ -29,18 +29,9 @@ from coview.training import Precision
 
 
 def describe(
-    kind: str,
-    plan: Plan,
-    images: Images,
-    parts: Parts,
-    learner: Learner,
-    *,
-    data: RunData,
-    start: Start | None,
-    precision: Precision,
-    processes: int,
-    extra: Mapping[str, Any],
-) -> dict[str, Any]:
+    kind: str, plan: Plan, images: Images, parts: Parts, learner: Learner, *, data: RunData,
+    start: Start | None, precision: Precision, processes: int, extra: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """The content of run.json: enough to make the run again, and to know where it was made."""
     recipe, store = plan.recipe, images.images
     method = learner.method

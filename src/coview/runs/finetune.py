@@ -93,15 +93,10 @@ def finetune(options: FinetuneOptions) -> Run | None:
 
     own_seed = recipe.seed if isinstance(recipe, Recipe) else 0
     beginning = Beginning(
-        job=FINE_TUNING,
-        data=data,
-        source=options.data,
-        test=options.test,
-        seed=own_seed if options.seed is None else options.seed,
-        make_plan=plan,
-        start=source.start,
+        job=FINE_TUNING, data=data, source=options.data, test=options.test,
+        seed=own_seed if options.seed is None else options.seed, make_plan=plan, start=source.start,
         extra={"baselines": not options.no_baselines},
-    )
+    )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-finetune")
 
 
@@ -175,21 +170,15 @@ class FineTuning(Job):
         if classes < 2:
             raise DataError(f"{store.source} has images of one class only; expected two or more.")
         return Parts(
-            training=training,
-            held_out=test,
-            labeled_images=len(store),
+            training=training, held_out=test, labeled_images=len(store),
             note=f"{len(training):,} of {len(store):,} labels are used ({data.labels}), "
             f"{classes} classes; {len(test):,} images are tested on.",
-        )
+        )  # fmt: skip
 
     def monitor(
-        self,
-        learner: Learner,
-        initial: Learner | None,
-        recipe: Recipe,
-        parts: Parts,
+        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
         metrics_log: MetricsLog,
-    ) -> Monitor:
+    ) -> Monitor:  # fmt: skip
         return AccuracyMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
@@ -212,13 +201,9 @@ class FineTuning(Job):
         return scratch.is_ended
 
     def finish(
-        self,
-        run: Run,
-        learner: Learner,
-        parts: Parts,
-        session: Session,
+        self, run: Run, learner: Learner, parts: Parts, session: Session,
         diagnosis: Diagnosis | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         recipe = run.recipe
         labels = np.asarray(parts.held_out.labels)
         logits = logits_of(learner, parts.held_out, recipe)

@@ -78,11 +78,9 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
         say("There is no checkpoint yet, so the run begins anew.")
     total = recipe.total_steps(len(parts.training))
     metrics_log = MetricsLog(
-        run.metrics_path if ranks.is_main else None,
-        chance_level=run.description["chance_level"],
-        every=max(1, math.ceil(total / REPORTS)),
-        step=start,
-    )
+        run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
+        every=max(1, math.ceil(total / REPORTS)), step=start,
+    )  # fmt: skip
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
     with StopSignals() as signals:
         if start == 0 and ranks.is_main:
@@ -90,19 +88,14 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
             monitor(0)
         outcome = train(
-            learner,
-            make_loader(recipe, parts.training, precision, session, start=start),
-            optimizer=optimizer,
-            learning_rates=recipe.rates(len(parts.training)),
-            precision=precision,
-            metrics_log=metrics_log,
+            learner, make_loader(recipe, parts.training, precision, session, start=start),
+            optimizer=optimizer, learning_rates=recipe.rates(len(parts.training)),
+            precision=precision, metrics_log=metrics_log,
             save=lambda step: checkpoints.save(
                 step, collect(learner, optimizer), {"passes": encode(learner.passes)}
             ),
-            on_epoch=monitor,
-            stop=signals,
-            ranks=ranks,
-        )
+            on_epoch=monitor, stop=signals, ranks=ranks,
+        )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:
             diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
@@ -151,18 +144,12 @@ def make_loader(
             "simclr."
         )
     return BatchLoader(
-        training.ids,
-        training.labels if supervised else None,
-        renderer(recipe, training),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        total_steps=recipe.total_steps(len(training)),
-        start_step=start,
-        workers=workers,
-        pin=precision.device.type == "cuda",
-        ranks=session.ranks,
+        training.ids, training.labels if supervised else None, renderer(recipe, training),
+        batch_size=recipe.batch_size, seed=recipe.seed,
+        total_steps=recipe.total_steps(len(training)), start_step=start, workers=workers,
+        pin=precision.device.type == "cuda", ranks=session.ranks,
         sampler=_class_balanced(recipe, training),
-    )
+    )  # fmt: skip
 
 
 def _class_balanced(recipe: Recipe, training: ImageStore) -> ClassBalancedSampler | None:
