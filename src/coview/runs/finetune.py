@@ -39,8 +39,8 @@ from coview.planning.defaults import default_finetuning
 from coview.planning.plan import Plan, make_finetuning_plan
 from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build
 from coview.recipes import recipe as recipe_named
+from coview.recipes.build import HeadedEncoder
 from coview.recipes.finetune import for_label_share
-from coview.recipes.start import HeadedEncoder
 from coview.runs.data import Images, RunData
 from coview.runs.finish import export_run, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
