@@ -72,10 +72,9 @@ def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
     for field in sorted(dataclasses.fields(options), key=_group_number):
         meta, kind = field.metadata, plain_type(annotations[field.name])
         if is_positional(field):
-            count = "+" if meta["repeated"] else "?" if meta["optional"] else None
             parser.add_argument(
-                field.name, metavar=field.name.upper(), nargs=count, type=_reader(kind),
-                help=meta["help"].replace("%", "%%"),
+                field.name, metavar=field.name.upper(), nargs="?" if meta["optional"] else None,
+                type=_reader(kind), help=meta["help"].replace("%", "%%"),
             )  # fmt: skip
             continue
         flags += [flag(field.name), *meta["also"]]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import coview
 from coview.core.errors import UnknownName
 from coview.core.progress import say
 from coview.options import (
@@ -41,21 +42,15 @@ class Verb:
 
 
 def pretrain(options: PretrainOptions) -> int:
-    from coview import runs
-
-    return exit_code(runs.pretrain(options))
+    return exit_code(coview.pretrain(options))
 
 
 def finetune(options: FinetuneOptions) -> int:
-    from coview import runs
-
-    return exit_code(runs.finetune(options))
+    return exit_code(coview.finetune(options))
 
 
 def resume(options: ResumeOptions) -> int:
-    from coview import runs
-
-    return exit_code(runs.resume(options))
+    return exit_code(coview.resume(options))
 
 
 def demo(options: DemoOptions) -> int:
@@ -70,10 +65,9 @@ def demo(options: DemoOptions) -> int:
 
 
 def evaluate(options: EvaluateOptions) -> int:
-    from coview import runs
     from coview.cli.tables import evaluation_table
 
-    evaluation_table(runs.evaluate(options))
+    evaluation_table(coview.evaluate(options))
     return 0
 
 
@@ -120,9 +114,7 @@ def report(options: ReportOptions) -> int:
 
 
 def export(options: ExportOptions) -> int:
-    from coview import runs
-
-    say(f"Written and compared: {runs.export(options)}")
+    say(f"Written and compared: {coview.export(options)}")
     return 0
 
 
@@ -165,27 +157,21 @@ def exit_code(run: Run | None) -> int:
 
 VERBS: Mapping[str, Verb] = {
     "demo": Verb("a complete first run without data, network or GPU", DemoOptions, demo),
-    "pretrain": Verb(
-        "learn a representation from a folder of images, without labels", PretrainOptions, pretrain
-    ),
-    "finetune": Verb(
-        "train a classifier from a pretrained encoder and a few labels", FinetuneOptions, finetune
-    ),
+    "pretrain": Verb("learn a representation from a folder of images, without labels",
+                     PretrainOptions, pretrain),
+    "finetune": Verb("train a classifier from a pretrained encoder and a few labels",
+                     FinetuneOptions, finetune),
     "resume": Verb("go on with a run where it stopped, exactly", ResumeOptions, resume),
-    "evaluate": Verb(
-        "judge an encoder on labeled images: kNN and linear probe", EvaluateOptions, evaluate
-    ),
+    "evaluate": Verb("judge an encoder on labeled images: kNN and linear probe",
+                     EvaluateOptions, evaluate),
     "embed": Verb("turn images into vectors, written to a Parquet file", EmbedOptions, embed),
     "predict": Verb("classify images, written to a Parquet file", PredictOptions, predict),
     "views": Verb("draw a contact sheet of what the model will see", ViewsOptions, views),
-    "doctor": Verb(
-        "is this data usable, has this run learned anything, what to do", DoctorOptions, doctor
-    ),
+    "doctor": Verb("is this data usable, has this run learned anything, what to do",
+                   DoctorOptions, doctor),
     "report": Verb("write a run's report.html again", ReportOptions, report),
-    "export": Verb(
-        "write an encoder for torchvision, timm, ONNX or plain safetensors", ExportOptions, export
-    ),
-    "recipes": Verb(
-        "list the recipes, or print one with the source of its numbers", RecipesOptions, recipes
-    ),
-}
+    "export": Verb("write an encoder for torchvision, timm, ONNX or plain safetensors",
+                   ExportOptions, export),
+    "recipes": Verb("list the recipes, or print one with the source of its numbers",
+                    RecipesOptions, recipes),
+}  # fmt: skip

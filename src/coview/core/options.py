@@ -40,9 +40,9 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def argument(text: str, *, optional: bool = False, repeated: bool = False) -> Any:
-    """A positional argument: its help text. ``repeated`` takes one or more."""
-    metadata = {"help": text, "positional": True, "optional": optional, "repeated": repeated}
+def argument(text: str, *, optional: bool = False) -> Any:
+    """A positional argument and its help text."""
+    metadata = {"help": text, "positional": True, "optional": optional}
     return dataclasses.field(default=None, metadata=metadata)
 
 

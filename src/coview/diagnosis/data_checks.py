@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -60,14 +60,8 @@ class DataReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of source, findings, figures and broken files."""
-        findings = [
-            {"name": f.name, "level": f.level, "sentence": f.sentence, "fix": f.fix}
-            for f in self.findings
-        ]
         broken = [{"name": name, "reason": reason} for name, reason in self.broken]
-        return {
-            "source": self.source, "findings": findings, "figures": self.figures, "broken": broken
-        }  # fmt: skip
+        return {**asdict(self), "findings": list(map(asdict, self.findings)), "broken": broken}
 
     def render_text(self) -> str:
         """Sentences for a terminal: problems, notes, good findings, then one line a broken file."""

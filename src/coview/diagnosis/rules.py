@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from coview.core.errors import InvalidValue
@@ -68,13 +68,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, str | int | list[str]]:
         """The content of verdict.json."""
-        return {
-            "label": self.label,
-            "sentence": self.sentence,
-            "causes": list(self.causes),
-            "remedy": self.remedy,
-            "step": self.step,
-        }
+        return {**asdict(self), "causes": list(self.causes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

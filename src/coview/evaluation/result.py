@@ -68,13 +68,10 @@ def write_results(
         rows = [asdict(result) for result in results if result.protocol == protocol]
         cards = [row.pop("card") for row in rows]
         content = {
-            "protocol": protocol,
-            "card": cards[0],
-            "data": dict(data),
+            "protocol": protocol, "card": cards[0], "data": dict(data),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "results": rows,
-            **(more or {}),
-        }
+            "results": rows, **(more or {}),
+        }  # fmt: skip
         write_json(folder / f"{protocol}.json", content)
 
 

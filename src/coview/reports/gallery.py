@@ -65,12 +65,9 @@ def embedding_map(record: Record) -> Markup | None:
         tabindex=0, id="map",
     )  # fmt: skip
     data = {
-        "points": points.tolist(),
-        "groups": groups.tolist(),
-        "titles": titles,
-        "names": [_text(name) for name in _names(record, number)],
-        **_sheet(thumbnails[:number]),
-    }
+        "points": points.tolist(), "groups": groups.tolist(), "titles": titles,
+        "names": [_text(name) for name in _names(record, number)], **_sheet(thumbnails[:number]),
+    }  # fmt: skip
     frame = tag("div", drawing, tag("canvas", id="map-pictures", hidden=True), class_="map-frame")
     side = tag("div", _switch(), _legend(groups, titles), class_="map-side")
     return tag("div", frame, side, script_data("map-data", data), class_="map")

@@ -124,7 +124,7 @@ def encoder_lines(run: Run, finite: bool) -> Iterator[str]:
             "kept."
         )
         return
-    yield f"Encoder:  {run.path / 'encoder'} (encoder/README.md says how to load it anywhere)"
+    yield f"Encoder:  {run.encoder_path} (encoder/README.md says how to load it anywhere)"
     yield f"Evaluate: coview evaluate {run.path} LABELED"
 
 
