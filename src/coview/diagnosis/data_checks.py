@@ -224,7 +224,8 @@ def check_copies(data: DataCheck) -> Finding:
 
 def check_near_copies(data: DataCheck) -> Finding:
     """Re-encoded, resized or brightened copies in the sample."""
-    exact = {(a, b) for group in _exact_within(data) for a in group for b in group if a < b}
+    groups = (data.sample[group] for group in exact_groups(data.store.subset(data.sample)))
+    exact = {(a, b) for rows in map(np.ndarray.tolist, groups) for a in rows for b in rows if a < b}
     pairs = [pair for pair in near_pairs(data.store, data.sample) if pair not in exact]
     data.figures["near_pairs"] = len(pairs)
     near = len({row for pair in pairs for row in pair})
@@ -343,11 +344,6 @@ CHECKS: tuple[Check, ...] = (
     check_classes, check_color_shortcut, check_recipe,
 )  # fmt: skip
 OF_ALL_IMAGES = (check_count, check_recipe)
-
-
-def _exact_within(data: DataCheck) -> list[list[int]]:
-    groups = exact_groups(data.store.subset(data.sample))
-    return [[int(data.sample[i]) for i in group] for group in groups]
 
 
 def _sampled(data: DataCheck) -> str:

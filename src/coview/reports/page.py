@@ -48,9 +48,11 @@ def build_page(record: Record) -> str:
     sections = [section for section in _sections(record) if section]
     links = [tag("a", title, href=f"#{name}") for name, title, _ in sections]
     script = resources.files(__package__).joinpath("report.js").read_text("utf-8")
+    version = record.description.get("coview", "")
     body = (
         page_header(record), tag("nav", links, aria_label="Sections"),
-        tag("main", [_section(*entry) for entry in sections]), tag("footer", _made_by(record)),
+        tag("main", [_section(*entry) for entry in sections]),
+        tag("footer", f"Written by Coview {version}. This page loads nothing and opens offline."),
         tag("div", id="tip", role="status", aria_live="polite", hidden=True),
         tag("script", Markup(script)),
     )  # fmt: skip
@@ -228,8 +230,3 @@ def _recipe(recipe: dict[str, Any], hash_: Any) -> Markup:
     name = tag("p", "Hash ", tag("code", str(hash_)), class_="note") if hash_ else None
     values = tag("details", tag("summary", "Every value"), tables.recipe_table(recipe))
     return join([name, values])
-
-
-def _made_by(record: Record) -> str:
-    version = record.description.get("coview", "")
-    return f"Written by Coview {version}. This page loads nothing and opens offline."

@@ -77,8 +77,11 @@ def cut_table(
 def quarantine_table(lines: list[dict[str, Any]]) -> Markup:
     """The files that could not be used, with the reason."""
     rows: list[tuple[Child, ...]] = [
-        (tag("bdi", str(line.get("file", "?")), class_="file"), _with_code(line, "reason"))
-        for line in lines
+        (
+            tag("bdi", str(row.get("file", "?")), class_="file"),
+            with_code(str(row.get("reason", ""))),
+        )
+        for row in lines
     ]
     return cut_table(("file", "reason"), rows)
 
@@ -109,10 +112,6 @@ def _list_rows(name: str, items: list[Any], depth: int) -> Iterator[tuple[int, s
         else:
             yield depth, title, value(items[start]), False
         start = stop
-
-
-def _with_code(line: dict[str, Any], key: str) -> list[Child]:
-    return with_code(str(line.get(key, "")))
 
 
 def _ids(line: dict[str, Any]) -> str:
