@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Any
 from coview.core.version import VERSION
 
 if TYPE_CHECKING:
-    from coview.runs.embed import embed
+    from coview.runs.embed import embed, predict
     from coview.runs.evaluate import evaluate
-    from coview.runs.export import export
     from coview.runs.finetune import finetune
-    from coview.runs.load import load
-    from coview.runs.predict import predict
+    from coview.runs.load import export, load
     from coview.runs.pretrain import pretrain
     from coview.runs.resume import resume
     from coview.runs.run import Run

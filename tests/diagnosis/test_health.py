@@ -16,19 +16,17 @@ from coview.core.figures import FIGURES, REFERENCE_FIGURES
 from coview.diagnosis.health import (
     HealthFigures,
     alignment,
+    color_instance_accuracy,
     feature_std,
+    identical_share,
+    instance_accuracy,
     mean_negative_similarity,
     mean_positive_similarity,
     measure,
     rank_me,
     reference_losses,
-    uniformity,
-)
-from coview.diagnosis.shortcuts import (
-    color_instance_accuracy,
-    identical_share,
-    instance_accuracy,
     thumbnail_instance_accuracy,
+    uniformity,
 )
 
 N, WIDTH, TEMPERATURE = 37, 9, 0.5

@@ -282,7 +282,7 @@ def check_color_shortcut(data: DataCheck) -> Finding:
     """Do colors alone match the views of SimCLR?"""
     import torch
 
-    from coview.diagnosis.shortcuts import color_instance_accuracy
+    from coview.diagnosis.health import color_instance_accuracy
     from coview.views import simclr_views, views_of
 
     rows = permutation(data.seed, Stream.HEALTH, data.store.ids, draw_index=COLOR_CHECK_IMAGES)[

@@ -17,16 +17,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch.nn.functional import normalize
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from coview.core.errors import InvalidValue
-from coview.diagnosis.shortcuts import (
-    color_instance_accuracy,
-    identical_share,
-    instance_accuracy,
-    thumbnail_instance_accuracy,
-)
 
+COLOR_BINS = 4  # per channel; 64 joint colors, few enough that similar pixels share a bin
+HISTOGRAM_SIDE = 32
+THUMBNAIL_SIDE = 8
+TIE = 1e-6  # float32 cosines of unit rows that differ by less are equal up to rounding
 RANK_EPSILON = 1e-7  # as in RankMe
 CHUNK = 256
 
@@ -51,7 +49,7 @@ class HealthFigures:
     mean_positive_similarity, mean_negative_similarity: mean cosine of z between two views of one
         image, of two images.
     identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues in the sample's
-        pixels (:mod:`coview.diagnosis.shortcuts`), the same for every network.
+        pixels (a network may use them as a shortcut), the same for every network.
     """
 
     images: int
@@ -235,3 +233,63 @@ def _embed_all(embed: Embed, images: torch.Tensor, chunk: int) -> tuple[torch.Te
     parts = [embed(part) for part in torch.split(images, chunk)]
     h, z = (torch.cat([part[i].detach().float().cpu() for part in parts]) for i in (0, 1))
     return h, z
+
+
+def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> float:
+    """Share of queries whose most similar key (cosine) is of the same image; ties share the hit.
+
+    The accuracy of instance discrimination (Wu et al. 2018). Shapes: queries, keys float [N, D],
+    row i of both from image i. Chance is 1 / N, the value for identical rows. NaN where an input
+    is not finite.
+
+    >>> instance_accuracy(torch.eye(4), torch.eye(4).roll(1, 0))
+    0.0
+    """
+    if not (queries.isfinite().all() and keys.isfinite().all()):
+        return float("nan")
+    queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
+    hits = torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(queries), chunk):
+        cosines = queries[start : start + chunk] @ keys.T
+        own = cosines.diagonal(start)
+        best = cosines >= cosines.amax(dim=1, keepdim=True) - TIE
+        won = best.diagonal(start) & (own >= cosines.amax(dim=1) - TIE)
+        hits += (won / best.sum(dim=1)).double().sum().cpu()
+    return float(hits) / len(queries)
+
+
+def identical_share(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Share of images whose two views have equal pixels; 0 for views of different sizes."""
+    if first.shape != second.shape:
+        return 0.0
+    return float((first == second).flatten(1).all(dim=1).double().mean())
+
+
+def color_instance_accuracy(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Instance accuracy of joint color histograms: the shortcut of SimCLR, section 3.1."""
+    low = torch.minimum(first.amin(), second.amin())
+    span = (torch.maximum(first.amax(), second.amax()) - low).clamp_min(1e-12)
+    return instance_accuracy(*(_colors(view, low, span) for view in (first, second)))
+
+
+def thumbnail_instance_accuracy(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Instance accuracy of 8 x 8 thumbnails, each minus its mean, without any learning."""
+    return instance_accuracy(*(_thumbnails(view) for view in (first, second)))
+
+
+def _colors(view: torch.Tensor, low: torch.Tensor, span: torch.Tensor) -> torch.Tensor:
+    """Square-rooted histograms [N, 64], whose cosine is the Bhattacharyya coefficient."""
+    large = max(view.shape[-2:]) > HISTOGRAM_SIDE
+    small = adaptive_avg_pool2d(view.float(), HISTOGRAM_SIDE) if large else view.float()
+    levels = ((small - low) * (COLOR_BINS / span)).long().clamp(0, COLOR_BINS - 1)
+    weights = torch.tensor([COLOR_BINS**2, COLOR_BINS, 1], device=view.device)
+    bins = (levels * weights[:, None, None]).sum(dim=1).flatten(1)
+    count = COLOR_BINS**3
+    rows = torch.arange(len(view), device=view.device)[:, None] * count
+    counts = torch.bincount((bins + rows).flatten(), minlength=len(view) * count)
+    return counts.view(len(view), count).float().sqrt()
+
+
+def _thumbnails(view: torch.Tensor) -> torch.Tensor:
+    small = adaptive_avg_pool2d(view.float(), THUMBNAIL_SIDE).flatten(1)
+    return small - small.mean(dim=1, keepdim=True)

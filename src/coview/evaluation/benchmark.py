@@ -15,9 +15,8 @@ from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.core.values import encode
-from coview.evaluation.features import Features, extract, labeled
+from coview.evaluation.features import Features, Subject, extract, labeled
 from coview.evaluation.result import Result, wilson_interval
-from coview.evaluation.subject import Subject
 
 TEST_SPLIT = 0x54455354
 """Draw index of Stream.PROBE for the test part."""

@@ -10,9 +10,8 @@ from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.embeddings.neighbors import neighbors
 from coview.evaluation.benchmark import Benchmark, score
-from coview.evaluation.features import extract, labeled
+from coview.evaluation.features import Subject, extract, labeled
 from coview.evaluation.result import Result
-from coview.evaluation.subject import Subject
 from coview.views import ViewSpec
 
 KNN_SETTINGS = tuple((k, temperature) for temperature in (0.07, None) for k in (1, 10, 20, 200))

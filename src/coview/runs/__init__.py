@@ -1,14 +1,12 @@
-"""Whole runs: begin, train, resume, judge, use. One module per verb; knows all other packages."""
+"""Whole runs: begin, train, resume, judge, use. Knows all other packages."""
 
 from coview.runs.demo import demo
 from coview.runs.doctor import doctor
-from coview.runs.embed import embed, table_file
+from coview.runs.embed import embed, predict, table_file
 from coview.runs.evaluate import evaluate
-from coview.runs.export import export
 from coview.runs.find import find
 from coview.runs.finetune import finetune
-from coview.runs.load import load
-from coview.runs.predict import predict
+from coview.runs.load import export, load
 from coview.runs.pretrain import pretrain
 from coview.runs.resume import resume
 from coview.runs.run import Run

@@ -1,4 +1,4 @@
-"""Images as vectors."""
+"""Tables of images: their vectors, or the classes that a fine-tuned network gives them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from coview.core.errors import RunError
 from coview.core.files import write_bytes
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.spec import DataSpec
-from coview.evaluation import extract
-from coview.options import EmbedOptions
+from coview.encoders.exchange.classifier import Classifier
+from coview.encoders.exchange.weights import find_export, read_config
+from coview.evaluation import Subject, extract
+from coview.options import EmbedOptions, PredictOptions
 from coview.runs.evaluate import words
-from coview.runs.load import load_subject
+from coview.runs.load import load, load_subject
 from coview.training import choose_device
+from coview.views import eval_view
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +61,44 @@ def embed(options: EmbedOptions) -> pa.Table:
         "coview.class_names": json.dumps(list(store.class_names)),
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
+    if options.out is not None:
+        write_table(table, options.out)
+    return table
+
+
+@takes(PredictOptions)
+def predict(options: PredictOptions) -> pa.Table:
+    """A table of ``data`` with the columns name, class and probability, one row an image.
+
+    ``run`` is a fine-tuned run, or the folder of an exported classifier. Written as Parquet to
+    ``out`` where given. Raises RunError where there is no classifier.
+    """
+    import pyarrow as pa
+
+    folder = find_export(Path(options.run))
+    network = load(folder)
+    if not isinstance(network, Classifier):
+        raise RunError(
+            f"{options.run} has no classifier, its encoder alone; make one with: coview finetune "
+            f"{options.run} LABELED"
+        )
+    device = choose_device(options.device)
+    size = int(read_config(folder)["image_size"])
+    store = DataSpec.of(options.data, options, size=size).open(options.data)
+    for note in store.notes:
+        say(note)
+    subject = Subject(
+        name="classifier", encoder=network.to(device), view=eval_view(size), encoder_layer="logits"
+    )
+    features = extract(subject, store, device=device, label="Predicting")
+    probabilities, classes = torch.softmax(features.layers["logits"], 1).max(1)
+    table = pa.table(
+        {
+            "name": pa.array(list(store.names)),
+            "class": pa.array([network.class_names[number] for number in classes.tolist()]),
+            "probability": pa.array(probabilities.numpy()),
+        }
+    )
     if options.out is not None:
         write_table(table, options.out)
     return table

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from coview import evaluation
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.files import write_json
 from coview.core.options import takes
@@ -21,17 +22,6 @@ from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.weights import find_export, read_config
-from coview.evaluation import (
-    ProbeSpec,
-    Result,
-    Subject,
-    extract,
-    labeled,
-    linear_probe,
-    split_test,
-    wilson_interval,
-    write_results,
-)
 from coview.heads import HeadSpec
 from coview.methods import Learner
 from coview.options import FinetuneOptions
@@ -159,11 +149,11 @@ class FineTuning(Job):
     kind = "finetune"
 
     def split(self, data: RunData, images: Images, seed: int) -> Parts:
-        store, test = labeled(images.images, "Fine-tuning"), images.test
+        store, test = evaluation.labeled(images.images, "Fine-tuning"), images.test
         if test is None:
-            store, test = split_test(store, seed=seed)
+            store, test = evaluation.split_test(store, seed=seed)
         else:
-            test = labeled(test, "The test")
+            test = evaluation.labeled(test, "The test")
         rows = label_subset(store, data.labels, draw=data.label_draw)
         training = store.subset(rows)
         classes = len(np.unique(np.asarray(training.labels)))
@@ -243,14 +233,14 @@ class FineTuning(Job):
         """
         recipe = replace(run.recipe, kept_head=None)
         encoder = build(recipe, run.start).encoder.to(session.device)
-        subject = Subject(name=PROBE, encoder=encoder, view=recipe.eval_view)
+        subject = evaluation.Subject(name=PROBE, encoder=encoder, view=recipe.eval_view)
         train, test = (
-            extract(subject, store, device=session.device, label="Linear probe")
+            evaluation.extract(subject, store, device=session.device, label="Linear probe")
             for store in (parts.training, parts.held_out)
         )
         assert train.labels is not None
-        spec = ProbeSpec(seed=recipe.seed)
-        probe = linear_probe(train.layers["h"], train.labels, train.ids, spec)
+        spec = evaluation.ProbeSpec(seed=recipe.seed)
+        probe = evaluation.linear_probe(train.layers["h"], train.labels, train.ids, spec)
         return np.asarray(probe.predict(test.layers["h"]).numpy())
 
 
@@ -299,9 +289,9 @@ def write_evaluation(
         "recipe_hash": run.description["hash"],
     }
     results = [
-        Result(
+        evaluation.Result(
             protocol="finetune", subject=each.name, layer="logits", metric="accuracy",
-            value=each.accuracy, interval=wilson_interval(each.accuracy, len(labels)),
+            value=each.accuracy, interval=evaluation.wilson_interval(each.accuracy, len(labels)),
             test_images=len(labels), setting={}, card=card,
         )
         for each in contenders
@@ -314,7 +304,7 @@ def write_evaluation(
         }
         for number, (name, row) in enumerate(zip(names, confusion, strict=True))
     ]
-    write_results(
+    evaluation.write_results(
         run.evaluation_path, results, data=run.description["data"],
         more={"classes": names, "confusion": confusion.tolist(), "per_class": per_class},
     )  # fmt: skip

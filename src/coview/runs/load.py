@@ -1,4 +1,4 @@
-"""A trained network, from its run or from an exported folder."""
+"""A trained network out of its run or an exported folder, also as a file of another library."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 import torch
 
 from coview.core.errors import RunError
+from coview.core.options import takes
 from coview.core.progress import say
-from coview.core.run_folder import is_run
-from coview.encoders import load_encoder
+from coview.core.run_folder import RunFolder, is_run
+from coview.encoders import export_to, load_encoder
 from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import Subject
 from coview.methods import Learner
+from coview.options import ExportOptions
 from coview.recipes import build
 from coview.runs.run import Run
 from coview.training import Checkpoints
@@ -30,6 +32,14 @@ def load(path: str | Path) -> torch.nn.Module:
     not those recorded.
     """
     return load_network(find_export(Path(path)))
+
+
+@takes(ExportOptions)
+def export(options: ExportOptions) -> Path:
+    """Write the encoder for torchvision, timm, ONNX or as safetensors; read back and compared."""
+    ending = "onnx" if options.to == "onnx" else "safetensors"
+    default = RunFolder(Path(options.run)).exports_path / f"{options.to}.{ending}"
+    return export_to(options.run, options.to, options.out or default)
 
 
 def trained_learner(run: Run) -> Learner:
