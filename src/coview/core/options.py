@@ -47,7 +47,6 @@ def argument(text: str, *, optional: bool = False) -> Any:
 
 
 def is_positional(field: dataclasses.Field[Any]) -> bool:
-    """Whether the field is a positional argument."""
     return bool(field.metadata.get("positional"))
 
 

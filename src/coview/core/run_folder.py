@@ -89,7 +89,6 @@ class RunFolder:
     report_path = _File("report.html")
 
     def checkpoint_path(self, step: int) -> Path:
-        """The folder of the checkpoint after ``step`` steps."""
         return self.checkpoints_path / f"{_STEP}{step:08d}"
 
     @cached_property

@@ -94,7 +94,6 @@ class Contender:
 
     @property
     def accuracy(self) -> float:
-        """The share of images that are classified rightly."""
         return float(self.correct.mean())
 
 

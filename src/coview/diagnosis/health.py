@@ -81,7 +81,6 @@ class HealthFigures:
 
     @property
     def finite(self) -> bool:
-        """Whether the embeddings and the loss are finite."""
         return math.isfinite(self.loss) and math.isfinite(self.feature_std_z + self.feature_std_h)
 
     def to_json(self) -> dict[str, float | int | None]:

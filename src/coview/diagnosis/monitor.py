@@ -71,7 +71,6 @@ class Monitor:
         return all(labels is not None and bool((labels >= 0).any()) for labels in parts)
 
     def health(self, step: int) -> None:
-        """Write a line with the health figures after ``step`` steps."""
         figures = measure(self.learner.embed, self.images, self.views, self._objective,
                           groups=self._groups())  # fmt: skip
         temperature = self.learner.temperature

@@ -362,7 +362,6 @@ def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:
 
 
 def _error(share: float, images: int) -> float:
-    """The standard error of a share among ``images``."""
     return math.sqrt(max(share * (1 - share), 1 / images) / images)
 
 

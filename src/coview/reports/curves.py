@@ -54,7 +54,6 @@ class Chart:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no line has a point."""
         return not any(line.points[0] for line in self.lines)
 
 

@@ -121,7 +121,6 @@ def axis(record: Record) -> str:
 
 
 def _points(record: Record, rows: list[dict[str, Any]], key: str) -> Series:
-    """The values of ``key`` along the x axis of the whole report."""
     return series(rows, key, axis=axis(record))
 
 

@@ -44,7 +44,6 @@ def write_report(run: Path | str) -> Path:
 
 
 def build_page(record: Record) -> str:
-    """The whole HTML document."""
     sections = [section for section in _sections(record) if section]
     links = [tag("a", title, href=f"#{name}") for name, title, _ in sections]
     script = resources.files(__package__).joinpath("report.js").read_text("utf-8")

@@ -67,7 +67,6 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The name of the run: that of its folder."""
         return self.folder.resolve().name
 
     @property

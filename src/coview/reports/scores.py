@@ -62,7 +62,6 @@ def bar(name: str, share: float, class_: str) -> Markup:
 
 
 def track(share: float) -> Markup:
-    """The bar alone."""
     width = 100 * min(max(share, 0.0), 1.0)
     return tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true")
 

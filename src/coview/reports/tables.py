@@ -12,7 +12,6 @@ MAX_ROWS = 200
 
 
 def definition_list(entries: list[tuple[str, Child]]) -> Markup:
-    """Names and values side by side."""
     pairs: list[Child] = [(tag("dt", name), tag("dd", text)) for name, text in entries]
     return tag("dl", pairs, class_="facts")
 

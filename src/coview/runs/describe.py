@@ -82,7 +82,6 @@ def write_quarantine(run: Run, store: ImageStore) -> None:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
