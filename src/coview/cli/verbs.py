@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import coview
 from coview import options as kinds
 from coview.core.errors import UnknownName
 from coview.core.progress import say
@@ -29,15 +28,21 @@ class Verb:
 
 
 def pretrain(options: kinds.PretrainOptions) -> int:
-    return exit_code(coview.pretrain(options))
+    from coview import runs
+
+    return exit_code(runs.pretrain(options))
 
 
 def finetune(options: kinds.FinetuneOptions) -> int:
-    return exit_code(coview.finetune(options))
+    from coview import runs
+
+    return exit_code(runs.finetune(options))
 
 
 def resume(options: kinds.ResumeOptions) -> int:
-    return exit_code(coview.resume(options))
+    from coview import runs
+
+    return exit_code(runs.resume(options))
 
 
 def demo(options: kinds.DemoOptions) -> int:
@@ -52,9 +57,10 @@ def demo(options: kinds.DemoOptions) -> int:
 
 
 def evaluate(options: kinds.EvaluateOptions) -> int:
+    from coview import runs
     from coview.cli.tables import evaluation_table
 
-    evaluation_table(coview.evaluate(options))
+    evaluation_table(runs.evaluate(options))
     return 0
 
 
@@ -101,7 +107,9 @@ def report(options: kinds.ReportOptions) -> int:
 
 
 def export(options: kinds.ExportOptions) -> int:
-    say(f"Written and compared: {coview.export(options)}")
+    from coview import runs
+
+    say(f"Written and compared: {runs.export(options)}")
     return 0
 
 
