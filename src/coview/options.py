@@ -21,6 +21,9 @@ GROUPS = (LEARNED, TRAINED, DATA, MACHINE)
 MAX_PIXELS = 178_956_970
 """Pillow's limit, above which an image is taken for an attack."""
 
+# The formatter would give every argument of an option its own line.
+# fmt: off
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
@@ -28,34 +31,25 @@ class DataOptions:
 
     labels_from: str = option(
         "where labels come from: auto, none, folders, column. Self-supervised methods use them "
-        "only to show kNN accuracy during training",
-        "auto",
-        group=DATA,
-    )
+        "only to show kNN accuracy during training", "auto", group=DATA)
     split: str = option(
         "train or test part, of data that has parts (torchvision's, scenes, Parquet folders)",
-        "train",
-        group=DATA,
-    )
+        "train", group=DATA)
     limit: int | None = option("use at most this number of images", group=DATA)
     short_side: int | None = option("keep images at this short side, in pixels", group=DATA)
     image_column: str | None = option("the column of images in Parquet files", group=DATA)
     label_column: str | None = option("the column of labels in Parquet files", group=DATA)
     white: float | None = option(
-        "the value of white in images of more than 8 bits that do not say it", group=DATA
-    )
+        "the value of white in images of more than 8 bits that do not say it", group=DATA)
     max_pixels: int = option("images with more pixels are left out", MAX_PIXELS, group=DATA)
     allow_broken: bool = option("go on with more than 1 % of broken files", False, group=DATA)
     download: bool = option("allow a torchvision data set to be fetched", False, group=DATA)
     root: Path | None = option(
-        "where torchvision data sets lie (default: the cache folder)", group=DATA
-    )
+        "where torchvision data sets lie (default: the cache folder)", group=DATA)
     memory_share: float = option(
-        "share of RAM for decoded images; beyond it they lie on disk", 0.25, group=DATA
-    )
+        "share of RAM for decoded images; beyond it they lie on disk", 0.25, group=DATA)
     cache: Path | None = option(
-        "where decoded images lie (default: $COVIEW_CACHE or ~/.cache/coview)", group=DATA
-    )
+        "where decoded images lie (default: $COVIEW_CACHE or ~/.cache/coview)", group=DATA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,41 +63,27 @@ class TrainingOptions:
     size: int | None = option("side of the views in pixels", group=LEARNED, changes="with_size")
     epochs: float | None = option("passes over the images", group=TRAINED, changes="with_epochs")
     batch_size: int | None = option(
-        "images in a step", group=TRAINED, also=("--batch",), changes="batch_size"
-    )
+        "images in a step", group=TRAINED, also=("--batch",), changes="batch_size")
     classes_per_batch: int | None = option(
-        "draw each batch from this number of classes, equally many images of each",
-        group=TRAINED,
-        changes="classes_per_batch",
-    )
+        "draw each batch from this number of classes, equally many images of each", group=TRAINED,
+        changes="classes_per_batch")
     micro_batch: int | None = option(
         "images that go through the network at a time; the loss is still the whole batch's",
-        group=TRAINED,
-        changes="passes.micro_batch",
-    )
+        group=TRAINED, changes="passes.micro_batch")
     activation_checkpointing: bool = option(
-        "keep less for the backward pass and recompute it: exact, about a third slower",
-        False,
-        group=TRAINED,
-        changes="passes.activation_checkpointing",
-    )
+        "keep less for the backward pass and recompute it: exact, about a third slower", False,
+        group=TRAINED, changes="passes.activation_checkpointing")
     optimizer: str | None = option("sgd, adamw or lars", group=TRAINED, changes="with_optimizer")
     learning_rate: float | None = option(
-        "the peak, not scaled by the batch", group=TRAINED, changes="with_learning_rate"
-    )
+        "the peak, not scaled by the batch", group=TRAINED, changes="with_learning_rate")
     warmup_epochs: float | None = option(
-        "epochs of linear warm-up", group=TRAINED, changes="schedule.warmup_epochs"
-    )
+        "epochs of linear warm-up", group=TRAINED, changes="schedule.warmup_epochs")
     weight_decay: float | None = option(
-        "of kernels", group=TRAINED, changes="optimizer.weight_decay"
-    )
+        "of kernels", group=TRAINED, changes="optimizer.weight_decay")
     seed: int | None = option("of weights, order and views", group=TRAINED, changes="seed")
     set: tuple[str, ...] = option(
         "any other field of the recipe, as method.objective.temperature=0.2; may be repeated "
-        "(`coview recipes NAME` lists the fields)",
-        (),
-        group=TRAINED,
-    )
+        "(`coview recipes NAME` lists the fields)", (), group=TRAINED)
     precision: str | None = option("auto, bf16 or fp32", group=MACHINE, changes="precision")
 
     def settings(self) -> dict[str, Any]:
@@ -123,31 +103,20 @@ class RecipeOptions(TrainingOptions):
     """Settings of a recipe that compares views, besides those of any recipe."""
 
     encoder: str | None = option(
-        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME",
-        group=LEARNED,
-        changes="with_encoder",
-    )
+        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME", group=LEARNED,
+        changes="with_encoder")
     temperature: float | None = option("of the loss", group=LEARNED, changes="with_temperature")
     learn_temperature: bool = option(
-        "train the temperature too, from its first value",
-        False,
-        group=LEARNED,
-        changes="with_learned_temperature",
-    )
+        "train the temperature too, from its first value", False, group=LEARNED,
+        changes="with_learned_temperature")
     jitter_strength: float | None = option(
-        "of the color jitter, SimCLR's s", group=LEARNED, changes="with_jitter_strength"
-    )
+        "of the color jitter, SimCLR's s", group=LEARNED, changes="with_jitter_strength")
     local_crops: int | None = option(
         "add this number of small crops, which are compared with the two large ones (multi-crop)",
-        group=LEARNED,
-        changes="with_local_crops",
-    )
+        group=LEARNED, changes="with_local_crops")
     affinity: str | None = option(
         "LoGo's affinity of local crops, which repel each other: learned, cosine or none; adds "
-        "two local crops where there are none",
-        group=LEARNED,
-        changes="with_affinity",
-    )
+        "two local crops where there are none", group=LEARNED, changes="with_affinity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,15 +143,12 @@ class PretrainOptions(RunOptions, RecipeOptions):
 
     data: Any = argument(
         "a folder of images (any nesting), Parquet file(s) or a folder of them, a torchvision data "
-        "set by name, or scenes (the built-in set)"
-    )
+        "set by name, or scenes (the built-in set)")
     recipe: Any = option(
         "a recipe by name, or a method: simclr, simclr-v2, supcon, moco, byol, simsiam, supervised",
-        "simclr",
-    )
+        "simclr")
     weights: Path | None = option(
-        "start from these weights: an encoder folder, a run, or safetensors", group=LEARNED
-    )
+        "start from these weights: an encoder folder, a run, or safetensors", group=LEARNED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,27 +160,18 @@ class FinetuneOptions(RunOptions):
     data: Any = argument("labeled images, as for pretrain")
     recipe: Any = option(
         "a recipe by name: finetune-v1-imagenet, finetune-v2-imagenet, finetune-cpu (default: one "
-        "that suits the data and the machine)",
-        None,
-    )
+        "that suits the data and the machine)", None)
     labels: str = option(
         "which labels are used: a share as 1% or 10%, a number as 25-per-class, or a file with "
-        "the name of one image in each line",
-        "100%",
-        group=LEARNED,
-    )
+        "the name of one image in each line", "100%", group=LEARNED)
     label_draw: int = option("which draw of these labels; 1% lies within 10%", 0, group=LEARNED)
     from_layer: int | None = option(
         "the layer of the projection head to start from: 0 is the encoder's output, 1 the first "
-        "layer (SimCLRv2; default: what the recipe says)",
-        group=LEARNED,
-    )
+        "layer (SimCLRv2; default: what the recipe says)", group=LEARNED)
     test: Any = option(
-        "labeled images that the classifier is tested on (default: a fifth of `data`)", group=DATA
-    )
+        "labeled images that the classifier is tested on (default: a fifth of `data`)", group=DATA)
     no_baselines: bool = option(
-        "leave out the linear probe and the training from scratch", False, group=TRAINED
-    )
+        "leave out the linear probe and the training from scratch", False, group=TRAINED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,8 +226,7 @@ class ViewsOptions(DataOptions):
     jitter_strength: float | None = option("of the color jitter, SimCLR's s", group=LEARNED)
     local_crops: int | None = option("add this number of small crops (multi-crop)", group=LEARNED)
     affinity: str | None = option(
-        "of local crops, as LoGo has them: learned, cosine or none", group=LEARNED
-    )
+        "of local crops, as LoGo has them: learned, cosine or none", group=LEARNED)
     images: int = option("how many", 8)
     seed: int = option("which images and which views", 0)
 

@@ -18,7 +18,7 @@ from coview.evaluation import (
     pixel_subject,
     wilson_interval,
 )
-from coview.evaluation.knn_monitor import sample
+from coview.evaluation.knn import sample
 from coview.views import eval_view
 
 VIEW = eval_view(8)

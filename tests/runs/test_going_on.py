@@ -166,7 +166,8 @@ def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeyp
     asked = []
     choose = coview.training.precision.choose_precision
     monkeypatch.setattr(
-        import_module("coview.recipes.build"), "choose_precision",
+        import_module("coview.recipes.build"),
+        "choose_precision",
         lambda *words, **more: asked.append(choose(*words, **more)) or asked[-1],
     )
     assert main(["resume", str(run)]) == 0

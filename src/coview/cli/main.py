@@ -36,16 +36,12 @@ def help_text() -> str:
     lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
-            f"coview {VERSION}: learn image representations by comparing views.",
-            "",
-            "usage: coview VERB ...        coview VERB --help explains a verb",
-            "",
-            *lines,
-            "",
+            f"coview {VERSION}: learn image representations by comparing views.", "",
+            "usage: coview VERB ...        coview VERB --help explains a verb", "", *lines, "",
             "A first run:      coview demo",
             "Your own images:  coview pretrain photos/ --budget 30m",
         ]
-    )
+    )  # fmt: skip
 
 
 def share_cores() -> None:
@@ -59,7 +55,9 @@ def _call(name: str, words: list[str]) -> int:
     try:
         if name not in VERBS:
             raise UnknownName("command", name, VERBS)
-        return _call_verb(VERBS[name], parse(VERBS[name].options, name, words))
+        verb = VERBS[name]
+        with spell_notes(lambda text: _spell(text, verb)):  # notes name fields, as errors do
+            return verb.main(parse(verb.options, name, words))
     except CoviewError as error:
         print(f"coview {name}: {_spell(str(error), VERBS.get(name))}", file=sys.stderr)
         return 2
@@ -70,12 +68,6 @@ def _call(name: str, words: list[str]) -> int:
         # The reader of our output has gone (for instance `| head`): nothing to say to nobody.
         sys.stderr.close()
         return 0
-
-
-def _call_verb(verb: Verb, options: object) -> int:
-    """Call the verb; notes name fields of its options, which are printed as the user types them."""
-    with spell_notes(lambda text: _spell(text, verb)):
-        return verb.main(options)
 
 
 def _spell(text: str, verb: Verb | None) -> str:

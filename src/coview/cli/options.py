@@ -39,7 +39,9 @@ def parse(options: type[T], verb: str, words: Sequence[str]) -> T:
         raise InvalidValue(
             f"{' '.join(rest)!r} is one argument too many; see coview {verb} --help."
         )
-    return options(**{name: _as_tuple(value) for name, value in vars(values).items()})
+    return options(
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in vars(values).items()}
+    )
 
 
 def flag(name: str) -> str:
@@ -69,13 +71,14 @@ def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
     annotations = typing.get_type_hints(options)
     groups: dict[str, Any] = {"options": parser}
     flags = ["--help"]
-    for field in sorted(dataclasses.fields(options), key=_group_number):
+    order = {group: number for number, group in enumerate(("", *GROUPS))}
+    fields = dataclasses.fields(options)
+    for field in sorted(fields, key=lambda f: order.get(f.metadata.get("group", ""), 0)):
         meta, kind = field.metadata, plain_type(annotations[field.name])
         if is_positional(field):
-            count = "+" if meta["repeated"] else "?" if meta["optional"] else None
             parser.add_argument(
-                field.name, metavar=field.name.upper(), nargs=count, type=_reader(kind),
-                help=meta["help"].replace("%", "%%"),
+                field.name, metavar=field.name.upper(), nargs="?" if meta["optional"] else None,
+                type=_reader(kind), help=meta["help"].replace("%", "%%"),
             )  # fmt: skip
             continue
         flags += [flag(field.name), *meta["also"]]
@@ -86,11 +89,6 @@ def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
             flag(field.name), *meta["also"], dest=field.name, **settings
         )
     return flags
-
-
-def _group_number(field: dataclasses.Field[Any]) -> int:
-    group = field.metadata.get("group")
-    return GROUPS.index(group) if group in GROUPS else -1
 
 
 def _settings(field: dataclasses.Field[Any], kind: Any, options: type) -> dict[str, Any]:
@@ -104,10 +102,6 @@ def _settings(field: dataclasses.Field[Any], kind: Any, options: type) -> dict[s
         return {"action": "append", "help": text, "metavar": "TEXT", "type": str, "default": []}
     metavar = KINDS.get(kind, "a text").split()[-1].upper()
     return {"default": field.default, "help": text, "metavar": metavar, "type": _reader(kind)}
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _reader(kind: Any) -> Any:

@@ -7,22 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from coview import options as kinds
 from coview.core.errors import UnknownName
 from coview.core.progress import say
-from coview.options import (
-    DemoOptions,
-    DoctorOptions,
-    EmbedOptions,
-    EvaluateOptions,
-    ExportOptions,
-    FinetuneOptions,
-    PredictOptions,
-    PretrainOptions,
-    RecipesOptions,
-    ReportOptions,
-    ResumeOptions,
-    ViewsOptions,
-)
 
 if TYPE_CHECKING:
     from coview.runs import Run
@@ -40,25 +27,25 @@ class Verb:
     main: Callable[[Any], int]
 
 
-def pretrain(options: PretrainOptions) -> int:
+def pretrain(options: kinds.PretrainOptions) -> int:
     from coview import runs
 
     return exit_code(runs.pretrain(options))
 
 
-def finetune(options: FinetuneOptions) -> int:
+def finetune(options: kinds.FinetuneOptions) -> int:
     from coview import runs
 
     return exit_code(runs.finetune(options))
 
 
-def resume(options: ResumeOptions) -> int:
+def resume(options: kinds.ResumeOptions) -> int:
     from coview import runs
 
     return exit_code(runs.resume(options))
 
 
-def demo(options: DemoOptions) -> int:
+def demo(options: kinds.DemoOptions) -> int:
     from coview import runs
     from coview.cli.tables import evaluation_table
     from coview.evaluation import read_results
@@ -69,7 +56,7 @@ def demo(options: DemoOptions) -> int:
     return exit_code(run)
 
 
-def evaluate(options: EvaluateOptions) -> int:
+def evaluate(options: kinds.EvaluateOptions) -> int:
     from coview import runs
     from coview.cli.tables import evaluation_table
 
@@ -77,7 +64,7 @@ def evaluate(options: EvaluateOptions) -> int:
     return 0
 
 
-def embed(options: EmbedOptions) -> int:
+def embed(options: kinds.EmbedOptions) -> int:
     from coview import runs
 
     out = options.out or runs.table_file(options.run, "embeddings", options.data)
@@ -86,7 +73,7 @@ def embed(options: EmbedOptions) -> int:
     return 0
 
 
-def predict(options: PredictOptions) -> int:
+def predict(options: kinds.PredictOptions) -> int:
     from coview import runs
 
     out = options.out or runs.table_file(options.run, "predictions", options.data)
@@ -95,14 +82,14 @@ def predict(options: PredictOptions) -> int:
     return 0
 
 
-def views(options: ViewsOptions) -> int:
+def views(options: kinds.ViewsOptions) -> int:
     from coview import runs
 
     say(f"Contact sheet: {runs.draw_views(options)}")
     return 0
 
 
-def doctor(options: DoctorOptions) -> int:
+def doctor(options: kinds.DoctorOptions) -> int:
     from coview import runs
 
     report = runs.doctor(options)
@@ -110,7 +97,7 @@ def doctor(options: DoctorOptions) -> int:
     return int(report.exit_code)
 
 
-def report(options: ReportOptions) -> int:
+def report(options: kinds.ReportOptions) -> int:
     from pathlib import Path
 
     from coview.reports import write_report
@@ -119,14 +106,14 @@ def report(options: ReportOptions) -> int:
     return 0
 
 
-def export(options: ExportOptions) -> int:
+def export(options: kinds.ExportOptions) -> int:
     from coview import runs
 
     say(f"Written and compared: {runs.export(options)}")
     return 0
 
 
-def recipes(options: RecipesOptions) -> int:
+def recipes(options: kinds.RecipesOptions) -> int:
     from coview.core.values import encode
     from coview.recipes import METHODS, RECIPES, recipe
 
@@ -164,28 +151,23 @@ def exit_code(run: Run | None) -> int:
 
 
 VERBS: Mapping[str, Verb] = {
-    "demo": Verb("a complete first run without data, network or GPU", DemoOptions, demo),
-    "pretrain": Verb(
-        "learn a representation from a folder of images, without labels", PretrainOptions, pretrain
-    ),
-    "finetune": Verb(
-        "train a classifier from a pretrained encoder and a few labels", FinetuneOptions, finetune
-    ),
-    "resume": Verb("go on with a run where it stopped, exactly", ResumeOptions, resume),
-    "evaluate": Verb(
-        "judge an encoder on labeled images: kNN and linear probe", EvaluateOptions, evaluate
-    ),
-    "embed": Verb("turn images into vectors, written to a Parquet file", EmbedOptions, embed),
-    "predict": Verb("classify images, written to a Parquet file", PredictOptions, predict),
-    "views": Verb("draw a contact sheet of what the model will see", ViewsOptions, views),
-    "doctor": Verb(
-        "is this data usable, has this run learned anything, what to do", DoctorOptions, doctor
-    ),
-    "report": Verb("write a run's report.html again", ReportOptions, report),
-    "export": Verb(
-        "write an encoder for torchvision, timm, ONNX or plain safetensors", ExportOptions, export
-    ),
-    "recipes": Verb(
-        "list the recipes, or print one with the source of its numbers", RecipesOptions, recipes
-    ),
-}
+    "demo": Verb("a complete first run without data, network or GPU", kinds.DemoOptions, demo),
+    "pretrain": Verb("learn a representation from a folder of images, without labels",
+                     kinds.PretrainOptions, pretrain),
+    "finetune": Verb("train a classifier from a pretrained encoder and a few labels",
+                     kinds.FinetuneOptions, finetune),
+    "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume),
+    "evaluate": Verb("judge an encoder on labeled images: kNN and linear probe",
+                     kinds.EvaluateOptions, evaluate),
+    "embed": Verb("turn images into vectors, written to a Parquet file",
+                  kinds.EmbedOptions, embed),
+    "predict": Verb("classify images, written to a Parquet file", kinds.PredictOptions, predict),
+    "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
+    "doctor": Verb("is this data usable, has this run learned anything, what to do",
+                   kinds.DoctorOptions, doctor),
+    "report": Verb("write a run's report.html again", kinds.ReportOptions, report),
+    "export": Verb("write an encoder for torchvision, timm, ONNX or plain safetensors",
+                   kinds.ExportOptions, export),
+    "recipes": Verb("list the recipes, or print one with the source of its numbers",
+                    kinds.RecipesOptions, recipes),
+}  # fmt: skip

@@ -84,14 +84,10 @@ class ImageStore:
     def subset(self, rows: npt.NDArray[np.int64]) -> ImageStore:
         """The store of the given rows, in that order; pixels are shared, not copied."""
         return replace(
-            self,
-            starts=self.starts[rows],
-            heights=self.heights[rows],
-            widths=self.widths[rows],
-            ids=self.ids[rows],
-            names=[self.names[int(row)] for row in rows],
+            self, starts=self.starts[rows], heights=self.heights[rows], widths=self.widths[rows],
+            ids=self.ids[rows], names=[self.names[int(row)] for row in rows],
             labels=None if self.labels is None else self.labels[rows],
-        )
+        )  # fmt: skip
 
     @property
     def fingerprint(self) -> str:
@@ -120,13 +116,10 @@ def pack_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def store_from_arrays(
-    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8],
-    *,
-    labels: npt.NDArray[np.int64] | None = None,
-    class_names: tuple[str, ...] = (),
-    names: Sequence[str] | None = None,
-    source: str = "arrays",
-) -> ImageStore:
+    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8], *,
+    labels: npt.NDArray[np.int64] | None = None, class_names: tuple[str, ...] = (),
+    names: Sequence[str] | None = None, source: str = "arrays",
+) -> ImageStore:  # fmt: skip
     """A store of uint8 images [H, W, 3] of any sizes that are in memory already.
 
     >>> store_from_arrays(np.zeros((2, 4, 4, 3), np.uint8)).names

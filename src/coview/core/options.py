@@ -27,13 +27,9 @@ KINDS: Mapping[type, str] = {
 
 
 def option(
-    text: str,
-    default: Any = None,
-    *,
-    group: str = "options",
-    also: tuple[str, ...] = (),
+    text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
     changes: str = "",
-) -> Any:
+) -> Any:  # fmt: skip
     """An option of the dataclass.
 
     ``text`` is its help, ``also`` other spellings on the command line, ``changes`` the field of a
@@ -44,14 +40,13 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def argument(text: str, *, optional: bool = False, repeated: bool = False) -> Any:
-    """A positional argument: its help text. ``repeated`` takes one or more."""
-    metadata = {"help": text, "positional": True, "optional": optional, "repeated": repeated}
+def argument(text: str, *, optional: bool = False) -> Any:
+    """A positional argument and its help text."""
+    metadata = {"help": text, "positional": True, "optional": optional}
     return dataclasses.field(default=None, metadata=metadata)
 
 
 def is_positional(field: dataclasses.Field[Any]) -> bool:
-    """Whether the field is a positional argument."""
     return bool(field.metadata.get("positional"))
 
 

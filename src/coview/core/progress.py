@@ -56,17 +56,11 @@ def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
 
 @contextmanager
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+    from rich import progress as bars
     from rich.console import RenderableType
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
-    class Noted(Progress):
+    class Noted(bars.Progress):
         note = ""
 
         def get_renderables(self) -> Iterator[RenderableType]:
@@ -77,12 +71,10 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     start = time.monotonic()
     done = 0
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
+        bars.TextColumn("{task.description}"), bars.BarColumn(bar_width=20),
+        bars.MofNCompleteColumn(), bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeRemainingColumn(),
+    )  # fmt: skip
     with Noted(*columns) as bar:
         task = bar.add_task(label, total=total, rate="")
 

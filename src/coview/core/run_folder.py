@@ -33,6 +33,16 @@ DESCRIPTION = "run.json"
 _STEP, _END = "step-", "END"
 
 
+class _File:
+    """An attribute of a run: the path of one of its files or folders."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, _: type) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The run in the folder ``path``: where its files are, and what is in them.
@@ -64,64 +74,21 @@ class RunFolder:
             raise RunError(f"There is no run folder {folder}.{hint}")
         raise RunError(f"{folder} is not a run: it has no {DESCRIPTION}. Give the folder of a run.")
 
-    @property
-    def description_path(self) -> Path:
-        return self.path / DESCRIPTION
-
-    @property
-    def metrics_path(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def quarantine_path(self) -> Path:
-        return self.path / "quarantine.jsonl"
-
-    @property
-    def checkpoints_path(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def encoder_path(self) -> Path:
-        return self.path / "encoder"
-
-    @property
-    def exports_path(self) -> Path:
-        return self.path / "exports"
-
-    @property
-    def embeddings_path(self) -> Path:
-        return self.path / "embeddings"
-
-    @property
-    def evaluation_path(self) -> Path:
-        return self.path / "evaluation"
-
-    @property
-    def predictions_path(self) -> Path:
-        return self.path / "predictions.json"
-
-    @property
-    def scratch_path(self) -> Path:
-        return self.path / "scratch"
-
-    @property
-    def gallery_path(self) -> Path:
-        return self.path / "report" / "gallery.npz"
-
-    @property
-    def views_path(self) -> Path:
-        return self.path / "report" / "views.png"
-
-    @property
-    def verdict_path(self) -> Path:
-        return self.path / "verdict.json"
-
-    @property
-    def report_path(self) -> Path:
-        return self.path / "report.html"
+    description_path = _File(DESCRIPTION)
+    metrics_path = _File("metrics.jsonl")
+    quarantine_path = _File("quarantine.jsonl")
+    checkpoints_path = _File("checkpoints")
+    encoder_path = _File("encoder")
+    exports_path = _File("exports")
+    evaluation_path = _File("evaluation")
+    predictions_path = _File("predictions.json")
+    scratch_path = _File("scratch")
+    gallery_path = _File("report/gallery.npz")
+    views_path = _File("report/views.png")
+    verdict_path = _File("verdict.json")
+    report_path = _File("report.html")
 
     def checkpoint_path(self, step: int) -> Path:
-        """The folder of the checkpoint after ``step`` steps."""
         return self.checkpoints_path / f"{_STEP}{step:08d}"
 
     @cached_property

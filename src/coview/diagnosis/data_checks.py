@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -60,14 +60,8 @@ class DataReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of source, findings, figures and broken files."""
-        findings = [
-            {"name": f.name, "level": f.level, "sentence": f.sentence, "fix": f.fix}
-            for f in self.findings
-        ]
         broken = [{"name": name, "reason": reason} for name, reason in self.broken]
-        return {
-            "source": self.source, "findings": findings, "figures": self.figures, "broken": broken
-        }  # fmt: skip
+        return {**asdict(self), "findings": list(map(asdict, self.findings)), "broken": broken}
 
     def render_text(self) -> str:
         """Sentences for a terminal: problems, notes, good findings, then one line a broken file."""
@@ -104,11 +98,9 @@ def check_data(
     checks = [check for check in CHECKS if not (sampled and check in OF_ALL_IMAGES)]
     findings = [finding for check in checks if (finding := check(data)) is not None]
     return DataReport(
-        source=store.source or "images",
-        findings=tuple(findings),
-        figures=data.figures,
+        source=store.source or "images", findings=tuple(findings), figures=data.figures,
         broken=store.quarantine,
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,15 +224,14 @@ def check_copies(data: DataCheck) -> Finding:
 
 def check_near_copies(data: DataCheck) -> Finding:
     """Re-encoded, resized or brightened copies in the sample."""
-    exact = {(a, b) for group in _exact_within(data) for a in group for b in group if a < b}
+    groups = (data.sample[group] for group in exact_groups(data.store.subset(data.sample)))
+    exact = {(a, b) for rows in map(np.ndarray.tolist, groups) for a in rows for b in rows if a < b}
     pairs = [pair for pair in near_pairs(data.store, data.sample) if pair not in exact]
     data.figures["near_pairs"] = len(pairs)
     near = len({row for pair in pairs for row in pair})
     if not pairs:
         return Finding(
-            name="near copies",
-            level="good",
-            sentence=f"No near copies among {_sampled(data)}.",
+            name="near copies", level="good", sentence=f"No near copies among {_sampled(data)}."
         )
     names = data.store.names
     shown = ", ".join(f"{names[a]} ~ {names[b]}" for a, b in pairs[:3])
@@ -281,11 +272,9 @@ def check_classes(data: DataCheck) -> Finding | None:
         )
     if counts[largest] > UNBALANCED_RATIO * counts[smallest]:
         return Finding(
-            name="classes",
-            level="note",
-            sentence=sentence,
+            name="classes", level="note", sentence=sentence,
             fix="Compare the accuracy per class: the mean depends mostly on the large classes.",
-        )
+        )  # fmt: skip
     return Finding(name="classes", level="good", sentence=sentence)
 
 
@@ -351,22 +340,10 @@ def check_recipe(data: DataCheck) -> Finding | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    check_count,
-    check_broken,
-    check_sizes,
-    check_gray,
-    check_copies,
-    check_near_copies,
-    check_classes,
-    check_color_shortcut,
-    check_recipe,
-)
+    check_count, check_broken, check_sizes, check_gray, check_copies, check_near_copies,
+    check_classes, check_color_shortcut, check_recipe,
+)  # fmt: skip
 OF_ALL_IMAGES = (check_count, check_recipe)
-
-
-def _exact_within(data: DataCheck) -> list[list[int]]:
-    groups = exact_groups(data.store.subset(data.sample))
-    return [[int(data.sample[i]) for i in group] for group in groups]
 
 
 def _sampled(data: DataCheck) -> str:

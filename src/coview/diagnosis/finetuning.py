@@ -43,13 +43,9 @@ class AccuracyMonitor:
     """
 
     def __init__(
-        self,
-        learner: Learner,
-        recipe: Recipe,
-        training: ImageStore,
-        held_out: ImageStore,
+        self, learner: Learner, recipe: Recipe, training: ImageStore, held_out: ImageStore,
         metrics_log: MetricsLog,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
         self.training, self.held_out = (_sample(s, recipe.seed) for s in (training, held_out))
         self.steps_per_epoch = len(training) // recipe.batch_size
@@ -98,7 +94,6 @@ class Contender:
 
     @property
     def accuracy(self) -> float:
-        """The share of images that are classified rightly."""
         return float(self.correct.mean())
 
 
@@ -118,14 +113,9 @@ def better_by_test(one: Contender, other: Contender) -> bool:
 
 
 def diagnose_finetuning(
-    finetuned: Contender,
-    probe: Contender | None,
-    scratch: Contender | None,
-    *,
-    labels: npt.NDArray[np.int64],
-    validation: Sequence[Mapping[str, Any]],
-    step: int,
-) -> Diagnosis:
+    finetuned: Contender, probe: Contender | None, scratch: Contender | None, *,
+    labels: npt.NDArray[np.int64], validation: Sequence[Mapping[str, Any]], step: int,
+) -> Diagnosis:  # fmt: skip
     """The diagnosis of an ended run.
 
     labels: of the test images. validation: the "validation" lines of the run. The first of these

@@ -17,11 +17,11 @@ from coview.core.rng import CONTACT_SHEET_IMAGES, GALLERY_IMAGES, Stream, permut
 from coview.core.run_folder import RunFolder
 from coview.embeddings.map import tsne
 from coview.embeddings.neighbors import neighbors
+from coview.evaluation import embed_views
 from coview.views import ViewPlan, ViewSpec, contact_sheet, eval_view, views_of
 
 SAMPLE, QUERIES, NEIGHBORS, PAIRS = 800, 8, 8, 12
 THUMBNAIL = 48
-CHUNK = 256
 
 Embed = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -35,15 +35,17 @@ def write_gallery(
     views, ``plain`` is the view without augmentation.
     """
     rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=GALLERY_IMAGES)[:SAMPLE]
-    h, _ = _embedded(embed, lambda part: _plain_view(store, part, plain), rows)
+    sample = store.subset(rows)
+    pair = ViewPlan(views=plan.views[:2])
+    ((h, _),) = embed_views(embed, sample, ViewPlan(views=(plain,)), label="Gallery")
+    (_, first), (_, second) = embed_views(embed, sample, pair, seed=seed, label="Hardest pairs")
+    cosines = (normalize(first, dim=1) * normalize(second, dim=1)).sum(1)
     content = {
-        "thumbnails": _thumbnails(store, rows),
-        "names": np.array([store.names[int(row)] for row in rows], dtype=np.str_),
-        "labels": np.full(len(rows), -1) if store.labels is None else store.labels[rows],
+        "thumbnails": _thumbnails(sample), "names": np.array(sample.names, dtype=np.str_),
+        "labels": np.full(len(rows), -1) if sample.labels is None else sample.labels,
         "map": (tsne(h) if len(h) >= 4 else torch.zeros(len(h), 2)).numpy(),
-        **_neighbors(h),
-        **_hardest_pairs(embed, store, rows, plan, seed),
-    }
+        **_neighbors(h), **_hardest_pairs(cosines, sample, pair, seed),
+    }  # fmt: skip
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **content)
     write_bytes(RunFolder(folder).gallery_path, stream.getvalue())
@@ -57,20 +59,9 @@ def write_contact_sheet(folder: Path, store: ImageStore, plan: ViewPlan, *, seed
     contact_sheet(store, rows, plan, path, seed=seed)
 
 
-def _plain_view(store: ImageStore, rows: np.ndarray[Any, Any], plain: ViewSpec) -> torch.Tensor:
-    return views_of(store, rows, ViewPlan(views=(plain,)), seed=0, epoch=0)[0]
-
-
-def _embedded(
-    embed: Embed, render: Callable[[np.ndarray[Any, Any]], torch.Tensor], rows: np.ndarray[Any, Any]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    parts = [embed(render(rows[i : i + CHUNK])) for i in range(0, len(rows), CHUNK)]
-    h, z = (torch.cat([part[i].detach().float().cpu() for part in parts]) for i in (0, 1))
-    return h, z
-
-
-def _thumbnails(store: ImageStore, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return _pixels(_plain_view(store, rows, eval_view(THUMBNAIL)))
+def _thumbnails(store: ImageStore) -> np.ndarray[Any, Any]:
+    plan = ViewPlan(views=(eval_view(THUMBNAIL),))
+    return _pixels(views_of(store, np.arange(len(store)), plan, seed=0, epoch=0)[0])
 
 
 def _pixels(images: torch.Tensor) -> np.ndarray[Any, Any]:
@@ -90,23 +81,16 @@ def _neighbors(h: torch.Tensor) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _hardest_pairs(
-    embed: Embed, store: ImageStore, rows: np.ndarray[Any, Any], plan: ViewPlan, seed: int
+    cosines: torch.Tensor, store: ImageStore, pair: ViewPlan, seed: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """The sampled images whose two views have the least similar z."""
-    pair = ViewPlan(views=plan.views[:2])
-
-    def view(i: int) -> Callable[[np.ndarray[Any, Any]], torch.Tensor]:
-        return lambda part: views_of(store, part, pair, seed=seed, epoch=0)[i]
-
-    (_, first), (_, second) = (_embedded(embed, view(i), rows) for i in (0, 1))
-    cosines = (normalize(first, dim=1) * normalize(second, dim=1)).sum(1)
+    """The images whose two views have the least similar z, of ``cosines`` [N]."""
     hardest = cosines.argsort()[:PAIRS].numpy()
-    views = [_small(view(i)(rows[hardest]), plan.views[i]) for i in (0, 1)]
+    rendered = views_of(store, hardest, pair, seed=seed, epoch=0)
+    views = [_small(images, spec) for images, spec in zip(rendered, pair.views, strict=True)]
     return {
-        "pair_views": np.stack(views, axis=1),
-        "pair_cosines": cosines.numpy()[hardest],
-        "pair_names": np.array([store.names[int(r)] for r in rows[hardest]], dtype=np.str_),
-    }
+        "pair_views": np.stack(views, axis=1), "pair_cosines": cosines.numpy()[hardest],
+        "pair_names": np.array([store.names[int(row)] for row in hardest], dtype=np.str_),
+    }  # fmt: skip
 
 
 def _small(images: torch.Tensor, spec: ViewSpec) -> np.ndarray[Any, Any]:

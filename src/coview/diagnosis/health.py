@@ -51,7 +51,7 @@ class HealthFigures:
     mean_positive_similarity, mean_negative_similarity: mean cosine of z between two views of one
         image, of two images.
     identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues in the sample's
-        pixels (:mod:`coview.diagnosis.shortcuts`), the same for every network.
+        pixels (a network may use them as a shortcut), the same for every network.
     """
 
     images: int
@@ -83,7 +83,6 @@ class HealthFigures:
 
     @property
     def finite(self) -> bool:
-        """Whether the embeddings and the loss are finite."""
         return math.isfinite(self.loss) and math.isfinite(self.feature_std_z + self.feature_std_h)
 
     def to_json(self) -> dict[str, float | int | None]:
@@ -107,14 +106,9 @@ class HealthFigures:
 
 @torch.no_grad()
 def measure(
-    embed: Embed,
-    images: torch.Tensor,
-    views: tuple[torch.Tensor, torch.Tensor],
-    objective_value: Objective,
-    *,
-    groups: torch.Tensor | None = None,
-    chunk: int = CHUNK,
-) -> HealthFigures:
+    embed: Embed, images: torch.Tensor, views: tuple[torch.Tensor, torch.Tensor],
+    objective_value: Objective, *, groups: torch.Tensor | None = None, chunk: int = CHUNK,
+) -> HealthFigures:  # fmt: skip
     """All figures of one network.
 
     ``embed`` maps images [B, 3, H, W], B at most ``chunk``, to (h [B, D], z [B, d]) in evaluation
@@ -135,19 +129,11 @@ def measure(
         objective_value, torch.arange(len(z)) if groups is None else groups.cpu(), z.shape[1]
     )
     return HealthFigures(
-        images=len(images),
-        width_h=h.shape[1],
-        width_z=z.shape[1],
-        loss=float(objective_value(z1, z2)),
-        chance_level=chance,
-        random_loss=random_loss,
-        lower_bound=lower_bound,
-        feature_std_z=feature_std(z),
-        feature_std_h=feature_std(h),
-        rank_h=rank_me(normalize(h, dim=1)),
-        rank_z=rank_me(normalize(z, dim=1)),
-        alignment=alignment(z1, z2),
-        uniformity=uniformity(z),
+        images=len(images), width_h=h.shape[1], width_z=z.shape[1],
+        loss=float(objective_value(z1, z2)), chance_level=chance, random_loss=random_loss,
+        lower_bound=lower_bound, feature_std_z=feature_std(z), feature_std_h=feature_std(h),
+        rank_h=rank_me(normalize(h, dim=1)), rank_z=rank_me(normalize(z, dim=1)),
+        alignment=alignment(z1, z2), uniformity=uniformity(z),
         instance_accuracy_z=instance_accuracy(z1, z2),
         instance_accuracy_h=instance_accuracy(h1, h2),
         mean_positive_similarity=mean_positive_similarity(z1, z2),
@@ -155,7 +141,7 @@ def measure(
         identical_views=identical_share(first, second),
         color_instance_accuracy=color_instance_accuracy(first, second),
         thumbnail_instance_accuracy=thumbnail_instance_accuracy(first, second),
-    )
+    )  # fmt: skip
 
 
 def reference_losses(

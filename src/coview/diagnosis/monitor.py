@@ -29,14 +29,9 @@ class Monitor:
     """
 
     def __init__(
-        self,
-        learner: Learner,
-        untrained: Learner | None,
-        recipe: Recipe,
-        training: ImageStore,
-        held_out: ImageStore,
-        metrics_log: MetricsLog,
-    ) -> None:
+        self, learner: Learner, untrained: Learner | None, recipe: Recipe, training: ImageStore,
+        held_out: ImageStore, metrics_log: MetricsLog,
+    ) -> None:  # fmt: skip
         rows = permutation(recipe.seed, Stream.HEALTH, held_out.ids, draw_index=HEALTH_IMAGES)[
             :MAX_IMAGES
         ]
@@ -76,7 +71,6 @@ class Monitor:
         return all(labels is not None and bool((labels >= 0).any()) for labels in parts)
 
     def health(self, step: int) -> None:
-        """Write a line with the health figures after ``step`` steps."""
         figures = measure(self.learner.embed, self.images, self.views, self._objective,
                           groups=self._groups())  # fmt: skip
         temperature = self.learner.temperature

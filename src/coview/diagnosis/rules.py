@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from coview.core.errors import InvalidValue
@@ -68,13 +68,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, str | int | list[str]]:
         """The content of verdict.json."""
-        return {
-            "label": self.label,
-            "sentence": self.sentence,
-            "causes": list(self.causes),
-            "remedy": self.remedy,
-            "step": self.step,
-        }
+        return {**asdict(self), "causes": list(self.causes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +100,10 @@ Rule = Callable[[RunState], Diagnosis | None]
 
 
 def diagnose(
-    history: Mapping[int, HealthFigures],
-    *,
-    steps_done: int,
-    steps_planned: int,
-    parameter_change: float | None = None,
-    classes: int = 0,
+    history: Mapping[int, HealthFigures], *, steps_done: int, steps_planned: int,
+    parameter_change: float | None = None, classes: int = 0,
     accuracies: tuple[float, float] | None = None,
-) -> Diagnosis:
+) -> Diagnosis:  # fmt: skip
     """The diagnosis of a run after ``steps_done`` of ``steps_planned`` steps.
 
     ``history`` maps a step to the figures measured after it. Raises InvalidValue where it lacks
@@ -129,12 +119,9 @@ def diagnose(
         )
     state = RunState(
         reports=tuple(history[step] for step in sorted(history) if step <= steps_done),
-        steps_done=steps_done,
-        steps_planned=steps_planned,
-        parameter_change=parameter_change,
-        classes=classes,
-        accuracies=accuracies,
-    )
+        steps_done=steps_done, steps_planned=steps_planned, parameter_change=parameter_change,
+        classes=classes, accuracies=accuracies,
+    )  # fmt: skip
     diagnosis = next(result for rule in RULES if (result := rule(state)) is not None)
     if diagnosis.label not in {"learning", "at chance"} or state.now.images >= ENOUGH_IMAGES:
         return diagnosis
@@ -206,12 +193,10 @@ def same_embedding(state: RunState) -> Diagnosis | None:
     sentence = f"Collapsed: every image gets the same embedding: {_std(state)}; {_loss(state)}."
     if now.feature_std_z <= CONSTANT_STD:
         return state.diagnosis(
-            "collapsed",
-            sentence,
+            "collapsed", sentence,
             "A layer of the encoder or the head is dead: its output is the same for every image.",
-            TOO_FAST,
-            remedy="Start again with a longer warm-up: set `warmup_epochs` to 10.",
-        )
+            TOO_FAST, remedy="Start again with a longer warm-up: set `warmup_epochs` to 10.",
+        )  # fmt: skip
     return state.diagnosis(
         "collapsed",
         sentence,
@@ -348,19 +333,9 @@ def learning(state: RunState) -> Diagnosis:
 
 
 RULES: tuple[Rule, ...] = (
-    not_finite,
-    far_parameters,
-    too_few_steps,
-    same_parameters,
-    same_embedding,
-    same_views,
-    few_directions,
-    unmatched_views,
-    cue_alone,
-    improving_early,
-    nothing_gained,
-    learning,
-)
+    not_finite, far_parameters, too_few_steps, same_parameters, same_embedding, same_views,
+    few_directions, unmatched_views, cue_alone, improving_early, nothing_gained, learning,
+)  # fmt: skip
 
 
 def _unmatched(figures: HealthFigures) -> bool:
@@ -387,7 +362,6 @@ def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:
 
 
 def _error(share: float, images: int) -> float:
-    """The standard error of a share among ``images``."""
     return math.sqrt(max(share * (1 - share), 1 / images) / images)
 
 

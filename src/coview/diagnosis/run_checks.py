@@ -97,20 +97,14 @@ def check_run(folder: str | Path) -> RunReport:
     recorded = _recorded(run, step)
     diagnosis: dict[str, Any] = recorded or dict(diagnose_run(run).to_json())
     return RunReport(
-        folder=str(run.path),
-        label=diagnosis["label"],
-        sentence=diagnosis["sentence"],
-        causes=tuple(diagnosis["causes"]),
-        remedy=diagnosis["remedy"],
-        ended=recorded is not None,
+        folder=str(run.path), label=diagnosis["label"], sentence=diagnosis["sentence"],
+        causes=tuple(diagnosis["causes"]), remedy=diagnosis["remedy"], ended=recorded is not None,
         step=max(step, int(diagnosis["step"])),
-        total_steps=int(run.description.get("total_steps", 0)),
-        figures=_beside_untrained(history),
-        health_step=max(history, default=0),
-        images=history[max(history)].images if history else 0,
+        total_steps=int(run.description.get("total_steps", 0)), figures=_beside_untrained(history),
+        health_step=max(history, default=0), images=history[max(history)].images if history else 0,
         checkpoints=tuple(run.checkpoint_path(step).name for step in run.checkpoint_steps),
         notes=(*_skipped_steps(rows), *_waiting(rows)),
-    )
+    )  # fmt: skip
 
 
 def health_history(rows: Sequence[Mapping[str, Any]]) -> dict[int, HealthFigures]:
@@ -156,21 +150,15 @@ def diagnose_run(run: RunFolder) -> Diagnosis:
     step = max((int(row.get("step", 0)) for row in rows), default=0)
     if 0 not in history:
         return Diagnosis(
-            label="too early",
-            sentence=f"Too early to judge: {_progress(run, rows)}.",
-            causes=(),
-            remedy="Let it run. If it has stopped, continue with `coview resume`.",
-            step=step,
-        )
+            label="too early", sentence=f"Too early to judge: {_progress(run, rows)}.", causes=(),
+            remedy="Let it run. If it has stopped, continue with `coview resume`.", step=step,
+        )  # fmt: skip
     changes = [row["parameter_change"] for row in rows if "parameter_change" in row]
     return diagnose(
-        history,
-        steps_done=step,
-        steps_planned=int(run.description.get("total_steps", step)),
+        history, steps_done=step, steps_planned=int(run.description.get("total_steps", step)),
         parameter_change=changes[-1] if changes else None,
-        classes=supervised_classes(run.description),
-        accuracies=first_and_last_accuracy(rows),
-    )
+        classes=supervised_classes(run.description), accuracies=first_and_last_accuracy(rows),
+    )  # fmt: skip
 
 
 def _progress(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> str:

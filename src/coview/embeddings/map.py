@@ -42,10 +42,7 @@ def tsne(
             perplexity=min(perplexity, (count - 1) / 3), max_iter=iterations, init=start.numpy(),
             random_state=seed,
         ).fit_transform(unit.float().numpy())  # fmt: skip
-    return _unit_square(torch.from_numpy(points))
-
-
-def _unit_square(points: torch.Tensor) -> torch.Tensor:
-    """One scale for both axes, so that distances stay distances; the shorter one is centered."""
+    # One scale for both axes, so that distances stay distances; the shorter one is centered.
+    points = torch.from_numpy(points)
     low, high = points.amin(0), points.amax(0)
     return (points - (low + high) / 2) / (high - low).max().clamp_min(1e-12) + 0.5

@@ -3,12 +3,17 @@
 from collections.abc import Callable
 
 from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
-from coview.evaluation.features import Features, embed_views, extract, labeled
-from coview.evaluation.knn import evaluate_knn, knn_accuracies, knn_accuracy
-from coview.evaluation.knn_monitor import knn_monitor
+from coview.evaluation.features import (
+    Features,
+    Subject,
+    embed_views,
+    extract,
+    labeled,
+    pixel_subject,
+)
+from coview.evaluation.knn import evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
 from coview.evaluation.linear import Probe, ProbeSpec, evaluate_linear, linear_probe
 from coview.evaluation.result import Result, read_results, wilson_interval, write_results
-from coview.evaluation.subject import Subject, pixel_subject
 
 PROTOCOLS: dict[str, Callable[[Benchmark], list[Result]]] = {
     "knn": evaluate_knn,
@@ -17,26 +22,8 @@ PROTOCOLS: dict[str, Callable[[Benchmark], list[Result]]] = {
 """Every protocol by its name."""
 
 __all__ = [
-    "PROTOCOLS",
-    "Benchmark",
-    "Features",
-    "Probe",
-    "ProbeSpec",
-    "Result",
-    "Subject",
-    "embed_views",
-    "evaluate_knn",
-    "evaluate_linear",
-    "extract",
-    "knn_accuracies",
-    "knn_accuracy",
-    "knn_monitor",
-    "labeled",
-    "linear_probe",
-    "make_benchmark",
-    "pixel_subject",
-    "read_results",
-    "split_test",
-    "wilson_interval",
-    "write_results",
-]
+    "PROTOCOLS", "Benchmark", "Features", "Probe", "ProbeSpec", "Result", "Subject", "embed_views",
+    "evaluate_knn", "evaluate_linear", "extract", "knn_accuracies", "knn_accuracy", "knn_monitor",
+    "labeled", "linear_probe", "make_benchmark", "pixel_subject", "read_results", "split_test",
+    "wilson_interval", "write_results",
+]  # fmt: skip

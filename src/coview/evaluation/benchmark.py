@@ -15,9 +15,8 @@ from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.core.values import encode
-from coview.evaluation.features import Features, extract, labeled
+from coview.evaluation.features import Features, Subject, extract, labeled
 from coview.evaluation.result import Result, wilson_interval
-from coview.evaluation.subject import Subject
 
 TEST_SPLIT = 0x54455354
 """Draw index of Stream.PROBE for the test part."""
@@ -53,15 +52,10 @@ class Benchmark:
 
 
 def make_benchmark(
-    subjects: Sequence[Subject],
-    train: ImageStore,
-    test: ImageStore | None = None,
-    *,
-    test_share: float = 0.2,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
+    subjects: Sequence[Subject], train: ImageStore, test: ImageStore | None = None, *,
+    test_share: float = 0.2, seed: int = 0, device: torch.device | str = "cpu",
     batch_size: int = 256,
-) -> Benchmark:
+) -> Benchmark:  # fmt: skip
     """Compute the features of all subjects once, for any number of protocols.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is

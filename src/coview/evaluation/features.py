@@ -1,4 +1,4 @@
-"""Images to vectors by a frozen network: the one loop that embeds a store."""
+"""Subjects, which are frozen networks, and the one loop that turns images into their vectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coview.core.ahead import map_ahead
 from coview.core.errors import DataError, InvalidValue, UnknownName
@@ -15,13 +15,56 @@ from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import progress
-from coview.evaluation.subject import Subject
-from coview.views import ViewPlan, views_of
+from coview.core.tensors import weights_fingerprint
+from coview.views import ViewPlan, ViewSpec, eval_view, views_of
 
 UNLABELED = -1
 MAX_WORKERS = 8
 
 Embed = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """An encoder with the view that it takes, and with its head if it has one.
+
+    ``encoder`` maps images [B, 3, H, W] to vectors [B, D], the layer ``encoder_layer``; ``head``
+    maps these to embeddings [B, D'], the layer "z". ``name`` identifies the subject in results.
+
+    >>> pixels = Subject(name="pixels", encoder=nn.Flatten(), view=eval_view(8))
+    >>> pixels.layers
+    ('h',)
+    """
+
+    name: str
+    encoder: nn.Module
+    view: ViewSpec
+    head: nn.Module | None = None
+    encoder_layer: str = "h"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose outputs can be evaluated."""
+        return (self.encoder_layer,) if self.head is None else (self.encoder_layer, "z")
+
+    @property
+    def weights_hash(self) -> str:
+        """32 hexadecimal digits of all weights of the encoder and the head."""
+        parts = [self.encoder] if self.head is None else [self.encoder, self.head]
+        return weights_fingerprint(nn.ModuleList(parts))
+
+
+def pixel_subject(size: int = 32) -> Subject:
+    """The baseline without a network: the central square resized to ``size`` pixels, flattened.
+
+    Its layer is "pixels", float32 [B, 3 * size * size] in [0, 1].
+
+    >>> pixel_subject(16).layers
+    ('pixels',)
+    """
+    return Subject(
+        name="pixels", encoder=nn.Flatten(), view=eval_view(size), encoder_layer="pixels"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,15 +100,10 @@ def labeled(store: ImageStore, purpose: str) -> ImageStore:
 
 
 def extract(
-    subject: Subject,
-    store: ImageStore,
-    *,
-    layers: Sequence[str] | None = None,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-    workers: int | None = None,
+    subject: Subject, store: ImageStore, *, layers: Sequence[str] | None = None,
+    device: torch.device | str = "cpu", batch_size: int = 256, workers: int | None = None,
     label: str | None = None,
-) -> Features:
+) -> Features:  # fmt: skip
     """Features of every image of ``store``, in the order of the store.
 
     ``layers`` are layers of ``subject``, by default all. The network, already on ``device``, runs
@@ -106,17 +144,10 @@ def extract(
 
 @torch.no_grad()
 def embed_views(
-    embed: Embed,
-    store: ImageStore,
-    plan: ViewPlan,
-    *,
-    seed: int = 0,
-    epoch: int = 0,
-    device: torch.device | str = "cpu",
-    batch_size: int = 256,
-    workers: int | None = None,
+    embed: Embed, store: ImageStore, plan: ViewPlan, *, seed: int = 0, epoch: int = 0,
+    device: torch.device | str = "cpu", batch_size: int = 256, workers: int | None = None,
     label: str = "features",
-) -> list[tuple[Tensor, ...]]:
+) -> list[tuple[Tensor, ...]]:  # fmt: skip
     """The outputs of ``embed`` for every view of every image of ``store``, without gradient.
 
     ``embed`` maps views [B, 3, S, S], rendered on ``device``, to a tuple of tensors [B, ...]. Each

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue
+from coview.core.images import ImageStore
+from coview.core.rng import Stream, permutation
 from coview.embeddings.neighbors import neighbors
 from coview.evaluation.benchmark import Benchmark, score
+from coview.evaluation.features import Subject, extract, labeled
 from coview.evaluation.result import Result
+from coview.views import ViewSpec
 
 KNN_SETTINGS = tuple((k, temperature) for temperature in (0.07, None) for k in (1, 10, 20, 200))
+MONITOR_K, MAX_BANK, MAX_QUERIES = 10, 5_000, 1_000
+SAMPLE = 0
+"""The draw index of the monitor's sample."""
 
 
 def evaluate_knn(
@@ -54,13 +61,9 @@ def evaluate_knn(
 
 
 def knn_accuracies(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    query_labels: Tensor,
-    *,
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *,
     settings: tuple[tuple[int, float | None], ...],
-) -> list[float]:
+) -> list[float]:  # fmt: skip
     """The share of queries that the vote classifies correctly, for each (k, temperature or None).
 
     Shapes: bank [N, D], queries [M, D], labels int64 [N], [M] of any values; a query whose label
@@ -81,14 +84,9 @@ def knn_accuracies(
 
 
 def knn_accuracy(
-    bank: Tensor,
-    bank_labels: Tensor,
-    queries: Tensor,
-    query_labels: Tensor,
-    *,
-    k: int = 20,
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, query_labels: Tensor, *, k: int = 20,
     temperature: float | None = 0.07,
-) -> float:
+) -> float:  # fmt: skip
     """As :func:`knn_accuracies` for one setting; with temperature None every vote weighs 1.
 
     >>> labels = torch.tensor([7, 7, 8])
@@ -117,3 +115,44 @@ def vote(cosines: Tensor, classes: Tensor, count: int, temperature: float | None
     leading = scores == scores.amax(1, keepdim=True)
     nearest_leading = leading.gather(1, classes).int().argmax(1)
     return classes.gather(1, nearest_leading[:, None])[:, 0]
+
+
+def knn_monitor(
+    encoder: nn.Module, bank: ImageStore, queries: ImageStore, view: ViewSpec, *, seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> float:  # fmt: skip
+    """A cheap kNN accuracy during training, never a result: the plain vote of 10 neighbors on h.
+
+    At most 1,000 labeled queries and 5,000 labeled images of the bank, chosen by seed and image
+    id: the same at every call. Leaves weights and training flags as they were. Raises DataError
+    without labels.
+
+    >>> import numpy as np
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.views import eval_view
+    >>> colors = np.eye(3, dtype=np.uint8)[np.arange(20) % 2, None, None] * 255
+    >>> store = store_from_arrays(np.tile(colors, (8, 8, 1)), labels=np.arange(20) % 2)
+    >>> knn_monitor(nn.Flatten(), store, store, eval_view(8))
+    1.0
+    """
+    subject = Subject(name="knn", encoder=encoder, view=view)
+    known, unknown = (
+        extract(subject, sample(store, limit, seed), device=device)
+        for store, limit in ((bank, MAX_BANK), (queries, MAX_QUERIES))
+    )
+    assert known.labels is not None
+    assert unknown.labels is not None
+    return knn_accuracy(
+        known.layers["h"],
+        known.labels,
+        unknown.layers["h"],
+        unknown.labels,
+        k=MONITOR_K,
+        temperature=None,
+    )
+
+
+def sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
+    """At most ``limit`` labeled images, chosen by seed and id. Raises DataError without labels."""
+    store = labeled(store, "The kNN monitor")
+    return store.subset(permutation(seed, Stream.PROBE, store.ids, draw_index=SAMPLE)[:limit])

@@ -196,15 +196,9 @@ def linear_probe(
 
 
 def train_probe(
-    rows: Tensor,
-    classes: Tensor,
-    keys: np.ndarray[tuple[int], np.dtype[np.int64]],
-    count: int,
-    settings: tuple[tuple[float, float], ...],
-    spec: ProbeSpec,
-    *,
-    label: str = "probe",
-) -> tuple[Tensor, Tensor]:
+    rows: Tensor, classes: Tensor, keys: np.ndarray[tuple[int], np.dtype[np.int64]], count: int,
+    settings: tuple[tuple[float, float], ...], spec: ProbeSpec, *, label: str = "probe",
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Weights [S, D, C] and biases [S, C] of S settings after the last epoch, trained together.
 
     Shapes: rows [N, D] standardized, classes int64 [N] in 0 .. count-1, keys int64 [N]. A setting

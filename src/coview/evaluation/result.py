@@ -56,12 +56,9 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def write_results(
-    folder: Path,
-    results: Sequence[Result],
-    *,
-    data: Mapping[str, Any],
+    folder: Path, results: Sequence[Result], *, data: Mapping[str, Any],
     more: Mapping[str, Any] | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write ``folder``/<protocol>.json for every protocol among ``results``.
 
     A file holds "protocol", "card", "data" (what was trained and tested on), "created" and
@@ -77,13 +74,10 @@ def write_results(
         rows = [asdict(result) for result in results if result.protocol == protocol]
         cards = [row.pop("card") for row in rows]
         content = {
-            "protocol": protocol,
-            "card": cards[0],
-            "data": dict(data),
+            "protocol": protocol, "card": cards[0], "data": dict(data),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "results": rows,
-            **(more or {}),
-        }
+            "results": rows, **(more or {}),
+        }  # fmt: skip
         write_json(folder / f"{protocol}.json", content)
 
 

@@ -47,7 +47,8 @@ def default_recipe(method: str, *, side: int, images: int, device: str) -> Recip
         base = change(_recipe_of(method, "photos-cpu" if photos else "cpu"), size=size)
         if large:
             base = change(_with_views(base, method, size), encoder=CPU_LARGE_ENCODER)
-        base = replace(base, epochs=_cpu_epochs(images))
+        # About two million views: what a small network needs and a CPU can do.
+        base = replace(base, epochs=max(8.0, min(200.0, round(1_000_000 / max(images, 1)))))
     elif side <= SMALL_SIDE:
         base = replace(_recipe_of(method, "cifar"), epochs=200)
     else:
@@ -89,8 +90,3 @@ def _with_views(base: Recipe, method: str, size: int) -> Recipe:
     """``base`` with the method's own views of larger images, blur and full colors included."""
     views = get_method(method)(size).views
     return replace(base, method=replace(base.method, views=views))
-
-
-def _cpu_epochs(images: int) -> float:
-    """About two million views, the order of what a small network needs and a CPU can do."""
-    return max(8.0, min(200.0, round(1_000_000 / max(images, 1))))

@@ -10,6 +10,7 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes, processes_here
+from coview.core.text import byte_size
 from coview.methods import Passes
 from coview.recipes import Recipe
 
@@ -42,8 +43,8 @@ def plan_passes(
     if recipe.passes != Passes() or images * estimate.whole <= free:
         return recipe.passes, ""
     why = (
-        f"A batch of {images:,} images needs about {size_text(images * estimate.whole)} and "
-        f"{size_text(free)} can be used"
+        f"A batch of {images:,} images needs about {byte_size(images * estimate.whole)} and "
+        f"{byte_size(free)} can be used"
     )
     if estimate.blocks is not None and images * estimate.blocks <= free:
         return Passes(activation_checkpointing=True), (
@@ -91,12 +92,3 @@ def free_bytes(device: torch.device) -> float:
         line = next(line for line in lines if line.startswith("MemAvailable"))
         return float(min(int(line.split()[1]) * 1024, memory_bytes())) / processes
     return memory_bytes() / 2 / processes
-
-
-def size_text(count: float) -> str:
-    """Bytes as a person reads them.
-
-    >>> size_text(3 * 2**20)
-    '3 MiB'
-    """
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -111,12 +111,9 @@ class Planner:
         return replace(plan, notes=(*plan.notes, long))
 
     def _within_budget(
-        self,
-        candidates: Iterable[Recipe],
-        options: TrainingOptions,
-        why: Callable[[str, bool], str],
-        exact: bool,
-    ) -> Plan:
+        self, candidates: Iterable[Recipe], options: TrainingOptions,
+        why: Callable[[str, bool], str], exact: bool,
+    ) -> Plan:  # fmt: skip
         assert self.budget is not None
         available = TRAINING_SHARE * max(self.budget - SECONDS_BESIDE, 0.0)
         if available == 0:
@@ -169,24 +166,17 @@ class Planner:
         self, trial: Trial, recipe: Recipe, lines: list[str], rate: float, seconds: float
     ) -> Plan:
         notes = (
-            about_method(recipe),
-            *lines,
-            *about_precision(recipe, trial.precision),
+            about_method(recipe), *lines, *about_precision(recipe, trial.precision),
             *about_processes(recipe, self.world),
             *about_the_run(recipe, self.images, rate, seconds),
-        )
+        )  # fmt: skip
         return Plan(recipe=recipe, notes=notes, views_per_second=rate, seconds=seconds)
 
 
 def make_plan(
-    store: ImageStore,
-    base: str | Recipe,
-    options: RecipeOptions,
-    *,
-    device: torch.device,
-    budget: float | None = None,
-    world: int = 1,
-) -> Plan:
+    store: ImageStore, base: str | Recipe, options: RecipeOptions, *, device: torch.device,
+    budget: float | None = None, world: int = 1,
+) -> Plan:  # fmt: skip
     """The plan of a pretraining run on the training images of ``store``.
 
     ``base``: a recipe as a value or by name, or a method's name, for which everything is chosen.
@@ -225,16 +215,9 @@ def make_plan(
 
 
 def make_finetuning_plan(
-    store: ImageStore,
-    base: Recipe,
-    options: TrainingOptions,
-    *,
-    device: torch.device,
-    budget: float | None,
-    world: int,
-    trainings: int,
-    exact: bool,
-) -> Plan:
+    store: ImageStore, base: Recipe, options: TrainingOptions, *, device: torch.device,
+    budget: float | None, world: int, trainings: int, exact: bool,
+) -> Plan:  # fmt: skip
     """The plan of fine-tuning on the training images of ``store``.
 
     ``trainings``: 2 where the same network is trained from scratch as well. ``exact``: ``base`` is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from coview.core.text import duration
+from coview.core.text import duration, plural
 from coview.methods import FixedWeight, Method
 from coview.methods.temperature import WithTemperature
 from coview.recipes import Recipe
@@ -67,7 +67,7 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
 def about_the_run(recipe: Recipe, images: int, rate: float, seconds: float) -> Iterator[str]:
     """Batch, epochs, steps and the estimate."""
     yield (
-        f"Batch {recipe.batch_size}, {_plural(recipe.epochs, 'epoch')} of {images:,} images: "
+        f"Batch {recipe.batch_size}, {plural(float(recipe.epochs), 'epoch')} of {images:,} images: "
         f"{recipe.total_steps(images):,} steps."
     )
     yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
@@ -90,7 +90,3 @@ def about_scratch(recipe: Recipe, images: int) -> Iterator[str]:
             "This is little for training from scratch: expect a modest encoder, and compare it "
             "with existing weights (`weights`)."
         )
-
-
-def _plural(count: float, word: str) -> str:
-    return f"{count:g} {word}{'s' * (count != 1)}"

@@ -56,7 +56,6 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
 
 
 def with_encoder(recipe: Recipe, name: str, _: TrainingOptions) -> Recipe:
-    """Another encoder, by its name."""
     return replace(recipe, encoder=parse_encoder(name))
 
 
@@ -94,12 +93,10 @@ def with_learning_rate(recipe: Recipe, rate: float, _: TrainingOptions) -> Recip
 
 
 def with_temperature(recipe: Recipe, value: float, _: TrainingOptions) -> Recipe:
-    """Another temperature of the loss."""
     return _with_objective(recipe, "temperature", value)
 
 
 def with_learned_temperature(recipe: Recipe, value: bool, _: TrainingOptions) -> Recipe:
-    """A temperature that is trained."""
     return _with_objective(recipe, "learn_temperature", value)
 
 
@@ -157,7 +154,6 @@ def with_local_crops(recipe: Recipe, count: int, options: Any) -> Recipe:
 
 
 def with_affinity(recipe: Recipe, affinity: str, options: Any) -> Recipe:
-    """LoGo over the recipe's method."""
     count = 2 if options.local_crops is None else options.local_crops
     method = logo(recipe.method, locals=count, affinity=cast(Any, affinity))
     return replace(recipe, method=method)

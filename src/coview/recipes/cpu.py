@@ -9,20 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coview import methods
 from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
-from coview.methods import (
-    Method,
-    byol,
-    logo,
-    moco,
-    multi_crop,
-    simclr,
-    simclr_v2,
-    simsiam,
-    supcon,
-    supervised,
-)
 from coview.recipes.recipe import Recipe
 from coview.training import OptimizerSpec, ScheduleSpec
 from coview.views import ViewPlan, simclr_views
@@ -39,14 +28,12 @@ QUEUE, MOMENTUM = 4096, 0.99
 
 def simclr_cpu() -> Recipe:
     """SimCLR at 32 px on two CPU cores: a quarter-width ResNet-10, half an hour for CIFAR-10."""
-    base = _common("simclr-cpu", simclr(32, temperature=0.1, views=_views(), head=HEAD))
+    base = _common("simclr-cpu", methods.simclr(32, temperature=0.1, views=_views(), head=HEAD))
     # In equal time a small network sees more views, which teach more (docs/lab/0003).
     return replace(
-        base,
-        encoder=replace(base.encoder, width=0.25),
-        optimizer=replace(base.optimizer, learning_rate=4e-3),
-        epochs=100,
-    )
+        base, encoder=replace(base.encoder, width=0.25),
+        optimizer=replace(base.optimizer, learning_rate=4e-3), epochs=100,
+    )  # fmt: skip
 
 
 def simclr_photos_cpu() -> Recipe:
@@ -62,18 +49,16 @@ def simclr_demo() -> Recipe:
     views = simclr_views(32, area=AREA, jitter_strength=1.0)
     base = _common("simclr-demo", replace(_simclr(), views=views))
     return replace(
-        base,
-        encoder=replace(base.encoder, width=0.25),
-        schedule=ScheduleSpec(warmup_epochs=0.5),
+        base, encoder=replace(base.encoder, width=0.25), schedule=ScheduleSpec(warmup_epochs=0.5),
         epochs=20,
-    )
+    )  # fmt: skip
 
 
 def moco_cpu() -> Recipe:
     """Symmetric MoCo v2 on a CPU: 4,096 keys, momentum 0.99, BatchNorm in groups of 64."""
     return _common(
         "moco-cpu",
-        moco(
+        methods.moco(
             32, symmetric=True, temperature=0.2, momentum=MOMENTUM, queue=QUEUE,
             ghost_batch_size=64, views=_views(), head=PLAIN_HEAD,
         ),
@@ -84,13 +69,15 @@ def byol_cpu() -> Recipe:
     """BYOL on a CPU: momentum 0.99 to 1, heads of 512 to 128."""
     return _common(
         "byol-cpu",
-        byol(32, momentum=(MOMENTUM, 1.0), views=_views(), head=BYOL_HEAD, predictor=BYOL_HEAD),
+        methods.byol(
+            32, momentum=(MOMENTUM, 1.0), views=_views(), head=BYOL_HEAD, predictor=BYOL_HEAD
+        ),
     )
 
 
 def simsiam_cpu() -> Recipe:
     """SimSiam on a CPU: a head of two layers to 512."""
-    return _common("simsiam-cpu", simsiam(32, views=_views(), head=SIMSIAM_HEAD))
+    return _common("simsiam-cpu", methods.simsiam(32, views=_views(), head=SIMSIAM_HEAD))
 
 
 def simclr_v2_cpu() -> Recipe:
@@ -98,47 +85,49 @@ def simclr_v2_cpu() -> Recipe:
     head = replace(HEAD, layers=3)
     return _common(
         "simclr-v2-cpu",
-        simclr_v2(32, temperature=0.2, memory=QUEUE, momentum=MOMENTUM, views=_views(), head=head),
+        methods.simclr_v2(
+            32, temperature=0.2, memory=QUEUE, momentum=MOMENTUM, views=_views(), head=head
+        ),
     )
 
 
 def supcon_cpu() -> Recipe:
     """SupCon on a CPU: images of one label are positives."""
     # At the paper's 0.1 it hardly leaves its first plateau in so few steps (docs/lab/0002).
-    return _common("supcon-cpu", supcon(32, temperature=0.5, views=_views(), head=HEAD))
+    return _common("supcon-cpu", methods.supcon(32, temperature=0.5, views=_views(), head=HEAD))
 
 
 def supervised_cpu() -> Recipe:
     """Cross-entropy on a CPU."""
-    return _common("supervised-cpu", supervised(32, classes=10, views=_views()))
+    return _common("supervised-cpu", methods.supervised(32, classes=10, views=_views()))
 
 
 def multi_crop_simclr_cpu() -> Recipe:
     """SimCLR with two local crops beside the global ones, on a CPU."""
-    return _common("multi-crop-simclr-cpu", multi_crop(_simclr()))
+    return _common("multi-crop-simclr-cpu", methods.multi_crop(_simclr()))
 
 
 def logo_moco_cpu() -> Recipe:
     """MoCo-LoGo on a CPU."""
-    return _common("logo-moco-cpu", logo(moco_cpu().method))
+    return _common("logo-moco-cpu", methods.logo(moco_cpu().method))
 
 
 def logo_simsiam_cpu() -> Recipe:
     """SimSiam-LoGo on a CPU."""
-    return _common("logo-simsiam-cpu", logo(simsiam_cpu().method))
+    return _common("logo-simsiam-cpu", methods.logo(simsiam_cpu().method))
 
 
 def logo_byol_cpu() -> Recipe:
     """BYOL-LoGo on a CPU."""
-    return _common("logo-byol-cpu", logo(byol_cpu().method))
+    return _common("logo-byol-cpu", methods.logo(byol_cpu().method))
 
 
 def logo_simclr_cpu() -> Recipe:
     """SimCLR-LoGo on a CPU."""
-    return _common("logo-simclr-cpu", logo(_simclr()))
+    return _common("logo-simclr-cpu", methods.logo(_simclr()))
 
 
-def _common(name: str, method: Method) -> Recipe:
+def _common(name: str, method: methods.Method) -> Recipe:
     """What the methods share, about half an hour of CIFAR-10 with two global views."""
     return Recipe(
         name=name,
@@ -154,8 +143,8 @@ def _common(name: str, method: Method) -> Recipe:
     )
 
 
-def _simclr() -> Method:
-    return simclr(32, temperature=0.2, views=_views(), head=HEAD)
+def _simclr() -> methods.Method:
+    return methods.simclr(32, temperature=0.2, views=_views(), head=HEAD)
 
 
 def _views() -> ViewPlan:

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
+from coview import methods, views
 from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
-from coview.methods import (
-    EMA,
-    CosineAffinity,
-    Critic,
-    FixedWeight,
-    GradientRatio,
-    Method,
-    Pair,
-    PairObjective,
-    Passes,
-    Queue,
-    Repulsion,
-    SameNetwork,
-    SetObjective,
-    StopGradient,
-)
 from coview.methods.passes import FULL_BATCH
 from coview.training import OptimizerSpec, ScheduleSpec
 from coview.training.schedules import Rates
-from coview.views import (
-    AutoAugment,
-    Blur,
-    Crop,
-    Cutout,
-    Jitter,
-    Noise,
-    RandAugment,
-    Rotate90,
-    ViewPlan,
-    ViewSpec,
-    eval_view,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +35,11 @@ class KeptHead:
 
 
 VALUES: tuple[type, ...] = (
-    EncoderSpec, HeadSpec, Method, OptimizerSpec, ScheduleSpec, Passes, KeptHead,
-    Pair, SameNetwork, StopGradient, EMA, Queue, Repulsion, CosineAffinity,
-    Critic, FixedWeight, GradientRatio,
-    AutoAugment, Blur, Crop, Cutout, Jitter, Noise, Rotate90, RandAugment, ViewPlan, ViewSpec,
+    EncoderSpec, HeadSpec, OptimizerSpec, ScheduleSpec, KeptHead, methods.Method, methods.Passes,
+    methods.Pair, methods.SameNetwork, methods.StopGradient, methods.EMA, methods.Queue,
+    methods.Repulsion, methods.CosineAffinity, methods.Critic, methods.FixedWeight,
+    methods.GradientRatio, views.AutoAugment, views.Blur, views.Crop, views.Cutout, views.Jitter,
+    views.Noise, views.Rotate90, views.RandAugment, views.ViewPlan, views.ViewSpec,
 )  # fmt: skip
 
 
@@ -77,7 +51,8 @@ def known_values() -> tuple[type, ...]:
     >>> decode(encode(recipe("simclr-cpu")), known_values()) == recipe("simclr-cpu")
     True
     """
-    return (*VALUES, Recipe, *SetObjective.__subclasses__(), *PairObjective.__subclasses__())
+    objectives = (methods.SetObjective.__subclasses__(), methods.PairObjective.__subclasses__())
+    return (*VALUES, Recipe, *itertools.chain(*objectives))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +72,7 @@ class Recipe:
     """
 
     name: str
-    method: Method
+    method: methods.Method
     encoder: EncoderSpec
     optimizer: OptimizerSpec
     schedule: ScheduleSpec
@@ -105,7 +80,7 @@ class Recipe:
     epochs: float
     seed: int = 0
     precision: str = "auto"
-    passes: Passes = FULL_BATCH
+    passes: methods.Passes = FULL_BATCH
     classes_per_batch: int | None = None
     kept_head: KeptHead | None = None
 
@@ -131,10 +106,10 @@ class Recipe:
         return self.method.views.views[0].size
 
     @property
-    def eval_view(self) -> ViewSpec:
+    def eval_view(self) -> views.ViewSpec:
         """The view without augmentation in which the network is judged: center crop, resize."""
         first = self.method.views.views[0]
-        return eval_view(first.size, mean=first.mean, std=first.std)
+        return views.eval_view(first.size, mean=first.mean, std=first.std)
 
     def total_steps(self, images: int) -> int:
         """Optimizer steps on ``images`` training images; the last short batch is dropped."""

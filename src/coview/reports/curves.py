@@ -54,7 +54,6 @@ class Chart:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no line has a point."""
         return not any(line.points[0] for line in self.lines)
 
 
@@ -87,12 +86,10 @@ def chart_figure(chart: Chart) -> Markup:
             tag("div", drawings[0], class_="only-narrow"),
         ]
     head = tag(
-        "figcaption",
-        tag("span", chart.title, class_="chart-title"),
+        "figcaption", tag("span", chart.title, class_="chart-title"),
         tag("span", _summary(chart), class_="chart-value"),
-        tag("span", chart.note, class_="chart-note") if chart.note else None,
-        _legend(chart),
-    )
+        tag("span", chart.note, class_="chart-note") if chart.note else None, _legend(chart),
+    )  # fmt: skip
     return tag("figure", head, drawings, class_="chart wide" if chart.wide else "chart")
 
 
@@ -110,15 +107,10 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
         tag("g", class_="cursor"),
     ]
     return tag(
-        "svg",
-        body,
-        viewBox=f"0 0 {width} {height}",
-        role="img",
-        aria_label=describe_chart(chart),
-        tabindex=0,
-        class_="plot",
+        "svg", body, viewBox=f"0 0 {width} {height}", role="img", aria_label=describe_chart(chart),
+        tabindex=0, class_="plot",
         data_points=json.dumps(_hover(frame, chart, thinned), separators=(",", ":")),
-    )
+    )  # fmt: skip
 
 
 def describe_chart(chart: Chart) -> str:

@@ -39,16 +39,14 @@ def loss_chart(record: Record) -> Chart:
         LOWER_BOUND: "lower bound: an estimate of the lowest loss in practice",
     }
     return Chart(
-        title="Loss",
-        note="; ".join(notes[name] for name, _ in heights),
+        title="Loss", note="; ".join(notes[name] for name, _ in heights),
         lines=[
             Line(name="loss", points=_points(record, record.steps, "loss"), noisy=True),
             *([Line(name="held out", points=held_out, dots=True)] if held_out[0] else []),
         ],
         levels=tuple(Level(name=name, height=height) for name, height in heights),
-        x_label=axis(record),
-        wide=True,
-    )
+        x_label=axis(record), wide=True,
+    )  # fmt: skip
 
 
 def knn_chart(record: Record) -> Chart:
@@ -59,10 +57,8 @@ def knn_chart(record: Record) -> Chart:
         title="kNN while training",
         note=f"accuracy with {last.get('k', '?')} neighbors on held-out images",
         lines=[Line(name="kNN", points=_points(record, record.knn, "accuracy"), dots=True)],
-        levels=(*_untrained(start), *_class_chance(record)),
-        x_label=axis(record),
-        format=percent,
-    )
+        levels=(*_untrained(start), *_class_chance(record)), x_label=axis(record), format=percent,
+    )  # fmt: skip
 
 
 def accuracy_chart(record: Record) -> Chart:
@@ -74,13 +70,9 @@ def accuracy_chart(record: Record) -> Chart:
         if (points := _points(record, rows, key))[0]
     ]
     return Chart(
-        title="Accuracy while training",
-        note="on held-out images and on training images",
-        lines=lines,
-        levels=_class_chance(record),
-        x_label=axis(record),
-        format=percent,
-    )
+        title="Accuracy while training", note="on held-out images and on training images",
+        lines=lines, levels=_class_chance(record), x_label=axis(record), format=percent,
+    )  # fmt: skip
 
 
 def health_charts(record: Record) -> list[Chart]:
@@ -97,14 +89,12 @@ def health_charts(record: Record) -> list[Chart]:
         )
         charts.append(
             Chart(
-                title=figure.label,
-                note=_note(name, figure, rows[-1] if rows else {}),
+                title=figure.label, note=_note(name, figure, rows[-1] if rows else {}),
                 lines=[Line(name=figure.label, points=_points(record, rows, name), dots=True)],
-                levels=_untrained(number(start.get(name))),
-                x_label=axis(record),
+                levels=_untrained(number(start.get(name))), x_label=axis(record),
                 format=FORMATS[figure.format],
             )
-        )
+        )  # fmt: skip
     return charts
 
 
@@ -119,12 +109,10 @@ def machine_charts(record: Record) -> list[Chart]:
         Chart(
             title=title,
             lines=[Line(name=title, points=_points(record, record.steps, key), noisy=noisy)],
-            x_label=axis(record),
-            format=form,
-            from_zero=True,
+            x_label=axis(record), format=form, from_zero=True,
         )
         for key, title, form, noisy in entries
-    ]
+    ]  # fmt: skip
 
 
 def axis(record: Record) -> str:
@@ -133,7 +121,6 @@ def axis(record: Record) -> str:
 
 
 def _points(record: Record, rows: list[dict[str, Any]], key: str) -> Series:
-    """The values of ``key`` along the x axis of the whole report."""
     return series(rows, key, axis=axis(record))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from coview.reports.formatting import MISSING, count, percent
 from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, number
+from coview.reports.scores import bar, track
 from coview.reports.tables import cut_table
 
 PROTOCOL = "finetune"
@@ -27,16 +28,15 @@ def accuracy_bars(record: Record) -> Markup | None:
     main = next((r for r in results if r.get("subject") == FINE_TUNED), None)
     if main is None:
         return None
-    bars = [_bar(str(r["subject"]), r["value"], trained=r is main) for r in results]
+    bars = [
+        bar(str(r["subject"]), r["value"], "bar trained" if r is main else "bar") for r in results
+    ]
     images = number(main.get("test_images"))
     return tag(
-        "div",
-        tag("h2", "Test accuracy"),
-        tag("p", percent(main["value"]), class_="big"),
+        "div", tag("h2", "Test accuracy"), tag("p", percent(main["value"]), class_="big"),
         tag("div", bars, class_="bars"),
-        tag("p", f"{count(images)} test images", class_="note") if images else None,
-        class_="score",
-    )
+        tag("p", f"{count(images)} test images", class_="note") if images else None, class_="score",
+    )  # fmt: skip
 
 
 def accuracy_section(record: Record) -> list[Markup] | None:
@@ -106,7 +106,7 @@ def _class_table(evaluation: dict[str, Any]) -> Markup | None:
         (
             tag("bdi", str(item.get("name", "?"))),
             count(images),
-            MISSING if accuracy is None else [_track(accuracy), percent(accuracy)],
+            MISSING if accuracy is None else [track(accuracy), percent(accuracy)],
         )
         for item in (classes if isinstance(classes, list) else [])
         if isinstance(item, dict) and (images := number(item.get("images"))) is not None
@@ -119,15 +119,13 @@ def _largest_confusions(evaluation: dict[str, Any]) -> Markup | None:
     confusion, classes = _confusion(evaluation), _class_names(evaluation)
     items = [
         tag(
-            "li",
-            f"{count(images)} of {count(sum(confusion[true]))} images of ",
-            tag("bdi", classes[true], class_="class"),
-            " are predicted as ",
+            "li", f"{count(images)} of {count(sum(confusion[true]))} images of ",
+            tag("bdi", classes[true], class_="class"), " are predicted as ",
             tag("bdi", classes[predicted], class_="class"),
             f" ({percent(images / sum(confusion[true]))})",
         )
         for true, predicted, images in largest_confusions(confusion)
-    ]
+    ]  # fmt: skip
     return tag("ol", items, class_="confusions") if items else None
 
 
@@ -177,14 +175,11 @@ def _confusion(evaluation: dict[str, Any]) -> list[list[int]]:
     if not isinstance(rows, list) or not classes or len(rows) != len(classes):
         return []
     square = all(
-        isinstance(row, list) and len(row) == len(classes) and all(map(_is_count, row))
+        isinstance(row, list) and len(row) == len(classes)
+        and all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in row)
         for row in rows
-    )
+    )  # fmt: skip
     return rows if square else []
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _class_names(evaluation: dict[str, Any]) -> list[str]:
@@ -194,18 +189,3 @@ def _class_names(evaluation: dict[str, Any]) -> list[str]:
 
 def _block(title: str, content: Markup | None) -> Markup | None:
     return tag("div", tag("h3", title), content, class_="accuracy-block") if content else None
-
-
-def _bar(name: str, share: float, *, trained: bool) -> Markup:
-    return tag(
-        "div",
-        tag("span", name, class_="bar-name"),
-        _track(share),
-        tag("span", percent(share), class_="bar-value"),
-        class_="bar trained" if trained else "bar",
-    )
-
-
-def _track(share: float) -> Markup:
-    width = 100 * min(max(share, 0.0), 1.0)
-    return tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true")

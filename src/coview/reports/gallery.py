@@ -40,7 +40,7 @@ def hardest_pairs(record: Record) -> Markup | None:
     figures = [
         tag(
             "figure",
-            [_picture(view, f"view {i + 1} of {_text(name)}") for i, view in enumerate(views)],
+            [_picture(view, f"view {i + 1} of {name!s}") for i, view in enumerate(views)],
             tag("figcaption", tag("span", cosine(similarity), class_="cosine"), _name(name)),
             class_="pair",
         )
@@ -59,24 +59,19 @@ def embedding_map(record: Record) -> Markup | None:
     points = np.round(MARGIN + pixels * (SIDE - 2 * MARGIN), 1)
     groups, titles = group_labels(_labels(record, number), record.class_names)
     drawing = tag(
-        "svg",
-        [_dots(points[groups == group], group) for group in range(len(titles))],
-        tag("g", class_="cursor"),
-        viewBox=f"0 0 {SIDE} {SIDE}",
-        role="application",
+        "svg", [_dots(points[groups == group], group) for group in range(len(titles))],
+        tag("g", class_="cursor"), viewBox=f"0 0 {SIDE} {SIDE}", role="application",
         aria_label=f"Map of {count(number)} images; the arrow keys move from image to image",
-        tabindex=0,
-        id="map",
-    )
+        tabindex=0, id="map",
+    )  # fmt: skip
     data = {
-        "points": points.tolist(),
-        "groups": groups.tolist(),
-        "titles": titles,
-        "names": [_text(name) for name in _names(record, number)],
-        **_sheet(thumbnails[:number]),
-    }
+        "points": points.tolist(), "groups": groups.tolist(), "titles": titles,
+        "names": [str(name) for name in _names(record, number)], **_sheet(thumbnails[:number]),
+    }  # fmt: skip
     frame = tag("div", drawing, tag("canvas", id="map-pictures", hidden=True), class_="map-frame")
-    side = tag("div", _switch(), _legend(groups, titles), class_="map-side")
+    switch = tag("button", "Show pictures", type="button", id="map-switch", aria_pressed="false",
+                 class_="switch")  # fmt: skip
+    side = tag("div", switch, _legend(groups, titles), class_="map-side")
     return tag("div", frame, side, script_data("map-data", data), class_="map")
 
 
@@ -130,14 +125,12 @@ def _neighbors(
         for row, similarity in list(zip(rows, cosines, strict=False))[:MAX_NEIGHBORS]
         if 0 <= row < len(thumbnails)
     ]
-    title = _class_name(record, int(labels[query]))
+    label, classes = int(labels[query]), record.class_names
+    title = classes[label] if 0 <= label < len(classes) else _name(names[query])
     caption = tag("figcaption", title or _name(names[query]), class_="query-name")
-    picture = _picture(thumbnails[query], f"query {_text(names[query])}")
+    picture = _picture(thumbnails[query], f"query {names[query]!s}")
     return tag(
-        "div",
-        tag("figure", picture, caption, class_="query"),
-        tag("ol", neighbors),
-        class_="row",
+        "div", tag("figure", picture, caption, class_="query"), tag("ol", neighbors), class_="row"
     )
 
 
@@ -148,7 +141,7 @@ def _neighbor(pixels: Pixels, name: Any, similarity: float, same: bool | None) -
         "li",
         tag(
             "figure",
-            _picture(pixels, f"{_text(name)}, cosine {cosine(similarity)}{suffix}"),
+            _picture(pixels, f"{name!s}, cosine {cosine(similarity)}{suffix}"),
             tag("figcaption", cosine(similarity), class_="cosine"),
         ),
         class_=kind,
@@ -183,13 +176,6 @@ def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
     return tag("ul", entries, class_="classes", aria_label="Classes: press one to show it alone")
 
 
-def _switch() -> Markup:
-    return tag(
-        "button", "Show pictures", type="button", id="map-switch", aria_pressed="false",
-        class_="switch",
-    )  # fmt: skip
-
-
 def _sheet(thumbnails: Pixels) -> dict[str, Any]:
     """All thumbnails as one picture, at a lower resolution where it would be too large."""
     first = max(1, thumbnails.shape[1] // MAX_THUMBNAIL_SIDE)
@@ -204,9 +190,7 @@ def _sheet(thumbnails: Pixels) -> dict[str, Any]:
 
 def _picture(pixels: Pixels, text: str) -> Markup:
     height, width = pixels.shape[:2]
-    return tag(
-        "img", src=image_uri(pixels), alt=text, title=text, width=width, height=height,
-    )  # fmt: skip
+    return tag("img", src=image_uri(pixels), alt=text, title=text, width=width, height=height)
 
 
 def _has(gallery: dict[str, npt.NDArray[Any]], *names: str) -> bool:
@@ -227,13 +211,5 @@ def _names(record: Record, number: int) -> list[Any]:
     return list(names[:number])
 
 
-def _class_name(record: Record, label: int) -> str | None:
-    return record.class_names[label] if 0 <= label < len(record.class_names) else None
-
-
 def _name(name: Any) -> Markup:
-    return tag("bdi", _text(name), class_="file", title=_text(name))
-
-
-def _text(name: Any) -> str:
-    return str(name)
+    return tag("bdi", str(name), class_="file", title=str(name))

@@ -44,18 +44,17 @@ def write_report(run: Path | str) -> Path:
 
 
 def build_page(record: Record) -> str:
-    """The whole HTML document."""
     sections = [section for section in _sections(record) if section]
     links = [tag("a", title, href=f"#{name}") for name, title, _ in sections]
     script = resources.files(__package__).joinpath("report.js").read_text("utf-8")
+    version = record.description.get("coview", "")
     body = (
-        page_header(record),
-        tag("nav", links, aria_label="Sections"),
+        page_header(record), tag("nav", links, aria_label="Sections"),
         tag("main", [_section(*entry) for entry in sections]),
-        tag("footer", _made_by(record)),
+        tag("footer", f"Written by Coview {version}. This page loads nothing and opens offline."),
         tag("div", id="tip", role="status", aria_live="polite", hidden=True),
         tag("script", Markup(script)),
-    )
+    )  # fmt: skip
     document = tag("html", _head(record, script), tag("body", body), lang="en")
     return f"<!doctype html>\n{document}\n"
 
@@ -69,29 +68,25 @@ def _head(record: Record, script: str) -> Markup:
     )
     style = resources.files(__package__).joinpath("report.css").read_text("utf-8")
     return tag(
-        "head",
-        tag("meta", charset="utf-8"),
+        "head", tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{record.name}: Coview report"),
-        tag("style", Markup(style)),
-    )
+        tag("title", f"{record.name}: Coview report"), tag("style", Markup(style)),
+    )  # fmt: skip
 
 
 def _sections(record: Record) -> list[Section]:
     return [
         _optional("accuracy", "Accuracy", finetune.accuracy_section(record), _ACCURACY),
-        ("curves", "Curves", _curves(record)),
-        _views(record),
+        ("curves", "Curves", _curves(record)), _views(record),
         _optional("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
         _optional("map-of-images", "Map", gallery.embedding_map(record), _map_note(record)),
         _evaluation(record),
         _optional("pairs", "Hardest pairs", gallery.hardest_pairs(record), _HARD),
-        ("files", "Files left out", _quarantine(record)),
-        ("events", "Events", _events(record)),
+        ("files", "Files left out", _quarantine(record)), ("events", "Events", _events(record)),
         ("making", "How it was made", _making(record)),
-    ]
+    ]  # fmt: skip
 
 
 _ACCURACY = (
@@ -136,12 +131,9 @@ def _charts(title: str, charts: list[Chart], note: str) -> Markup | None:
     if not drawings:
         return None
     return tag(
-        "div",
-        tag("h3", title) if title else None,
-        tag("p", note, class_="lead") if note else None,
-        tag("div", drawings, class_="charts"),
-        class_="chart-group",
-    )
+        "div", tag("h3", title) if title else None, tag("p", note, class_="lead") if note else None,
+        tag("div", drawings, class_="charts"), class_="chart-group",
+    )  # fmt: skip
 
 
 def _health_note(record: Record) -> str:
@@ -237,8 +229,3 @@ def _recipe(recipe: dict[str, Any], hash_: Any) -> Markup:
     name = tag("p", "Hash ", tag("code", str(hash_)), class_="note") if hash_ else None
     values = tag("details", tag("summary", "Every value"), tables.recipe_table(recipe))
     return join([name, values])
-
-
-def _made_by(record: Record) -> str:
-    version = record.description.get("coview", "")
-    return f"Written by Coview {version}. This page loads nothing and opens offline."

@@ -67,7 +67,6 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The name of the run: that of its folder."""
         return self.folder.resolve().name
 
     @property
@@ -110,12 +109,8 @@ def read_record(folder: str | Path) -> Record:
     paths = read(lambda: run.evaluation_paths) or []
     evaluations = [read(partial(read_object, path)) for path in paths]
     return Record(
-        folder=run.path,
-        kind=run.kind,
-        description=description,
-        steps=_latest(rows, "step"),
-        health=_latest(rows, "health"),
-        knn=_latest(rows, "knn"),
+        folder=run.path, kind=run.kind, description=description, steps=_latest(rows, "step"),
+        health=_latest(rows, "health"), knn=_latest(rows, "knn"),
         validation=_latest(rows, "validation"),
         events=[row for row in rows if row.get("kind") == "event"],
         skipped=[row for row in rows if row.get("kind") == "skipped"],
@@ -123,9 +118,8 @@ def read_record(folder: str | Path) -> Record:
         evaluations=[evaluation for evaluation in evaluations if evaluation],
         quarantine=read(lambda: run.quarantine) or [],
         gallery=read(lambda: _read_gallery(run.gallery_path)) or {},
-        views=read(lambda: read_content(run.views_path)),
-        damaged=damaged,
-    )
+        views=read(lambda: read_content(run.views_path)), damaged=damaged,
+    )  # fmt: skip
 
 
 def part(value: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from coview.reports.formatting import MINUS, MISSING, count, percent, value
 from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, number, part
+from coview.reports.tables import definition_list
 
 TITLES = {"knn": "kNN accuracy", "linear": "Linear accuracy"}
 BASELINES = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
@@ -45,14 +46,24 @@ def headline_scores(record: Record) -> list[Score]:
 def score_bars(score: Score) -> Markup:
     """The accuracy in large figures, above bars for it and its baselines."""
     shares = {"trained": score.value, **score.baselines}
+    bars = [bar(name, share, f"bar {name}") for name, share in shares.items()]
     return tag(
-        "div",
-        tag("h2", score.title),
-        tag("p", percent(score.value), class_="big"),
-        tag("div", [_bar(*item) for item in shares.items()], class_="bars"),
-        tag("p", score.note, class_="note"),
-        class_="score",
-    )
+        "div", tag("h2", score.title), tag("p", percent(score.value), class_="big"),
+        tag("div", bars, class_="bars"), tag("p", score.note, class_="note"), class_="score",
+    )  # fmt: skip
+
+
+def bar(name: str, share: float, class_: str) -> Markup:
+    """A name, a bar of the length of ``share`` in [0, 1], and the share in per cent."""
+    return tag(
+        "div", tag("span", name, class_="bar-name"), track(share),
+        tag("span", percent(share), class_="bar-value"), class_=class_,
+    )  # fmt: skip
+
+
+def track(share: float) -> Markup:
+    width = 100 * min(max(share, 0.0), 1.0)
+    return tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true")
 
 
 def evaluation_tables(record: Record) -> list[Markup]:
@@ -201,17 +212,6 @@ def _title(protocol: str) -> str:
     return TITLES.get(protocol, protocol.capitalize())
 
 
-def _bar(name: str, share: float) -> Markup:
-    width = 100 * min(max(share, 0.0), 1.0)
-    return tag(
-        "div",
-        tag("span", name, class_="bar-name"),
-        tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true"),
-        tag("span", percent(share), class_="bar-value"),
-        class_=f"bar {name}",
-    )
-
-
 def _table(evaluation: dict[str, Any]) -> Markup:
     rows = comparison_rows(evaluation.get("results"))
     subjects = list(dict.fromkeys(name for row in rows for name in row))
@@ -221,24 +221,20 @@ def _table(evaluation: dict[str, Any]) -> Markup:
     standard = headline_row(rows) if len(rows) > 1 else None
     body = [
         tag(
-            "tr",
-            tag("th", str(first(row).get("layer", MISSING)), scope="row"),
+            "tr", tag("th", str(first(row).get("layer", MISSING)), scope="row"),
             tag("td", setting_text(part(first(row), "setting"))),
             [tag("td", _share(row.get(name)), class_=f"num {name}") for name in subjects],
-            tag("td", _gain(row), class_="num"),
-            tag("td", interval_text(first(row)), class_="num"),
+            tag("td", _gain(row), class_="num"), tag("td", interval_text(first(row)), class_="num"),
             class_="standard" if row is standard else None,
         )
         for row in rows
-    ]
+    ]  # fmt: skip
     table = tag("table", tag("thead", tag("tr", head)), tag("tbody", body))
     return tag(
-        "div",
-        tag("h3", _title(str(evaluation.get("protocol", "evaluation")))),
+        "div", tag("h3", _title(str(evaluation.get("protocol", "evaluation")))),
         tag("div", table, class_="scroll") if rows else tag("p", "No results in this file."),
-        _card(evaluation),
-        class_="evaluation",
-    )
+        _card(evaluation), class_="evaluation",
+    )  # fmt: skip
 
 
 def _share(result: dict[str, Any] | None) -> str:
@@ -254,11 +250,13 @@ def _gain(row: Row) -> str:
 
 
 def _card(evaluation: dict[str, Any]) -> Markup:
-    entries = [*_entries("data", part(evaluation, "data")), *_entries("", part(evaluation, "card"))]
+    entries: list[tuple[str, Child]] = [
+        *_entries("data", part(evaluation, "data")),
+        *_entries("", part(evaluation, "card")),
+    ]
     if evaluation.get("created"):
         entries.append(("measured", value(evaluation["created"])))
-    pairs: list[Child] = [(tag("dt", name), tag("dd", text)) for name, text in entries]
-    return tag("details", tag("summary", "Protocol"), tag("dl", pairs, class_="facts"))
+    return tag("details", tag("summary", "Protocol"), definition_list(entries))
 
 
 def _entries(prefix: str, items: dict[str, Any]) -> Iterator[tuple[str, str]]:

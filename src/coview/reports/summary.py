@@ -23,18 +23,15 @@ def page_header(record: Record) -> Markup:
     accuracies = accuracy_bars(record)
     scores = [*([accuracies] if accuracies else []), *map(score_bars, headline_scores(record))]
     return tag(
-        "header",
-        tag("h1", tag("bdi", record.name)),
-        tag("p", _state(record), class_="state"),
+        "header", tag("h1", tag("bdi", record.name)), tag("p", _state(record), class_="state"),
         tag(
             "div",
             _verdict(record),
             tag("div", scores, class_="scores") if scores else None,
             class_="summary",
         ),
-        _key_numbers(record),
-        [tag("p", sentence, class_="damaged") for sentence in record.damaged],
-    )
+        _key_numbers(record), [tag("p", sentence, class_="damaged") for sentence in record.damaged],
+    )  # fmt: skip
 
 
 def _verdict(record: Record) -> Markup:
@@ -108,14 +105,16 @@ def _key_numbers(record: Record) -> Markup:
     waits = [w for line in record.steps if (w := number(line.get("wait_share"))) is not None]
     seconds, epoch = _last(record, "seconds"), _last(record, "epoch")
     epochs = number(record.description.get("epochs"))
-    images = number(part(record.description, "data").get("images"))
+    data = part(record.description, "data")
+    images, held_out = number(data.get("images")), number(data.get("held_out"))
     size, head = number(parameters.get("encoder")), number(parameters.get("head"))
     encoder = encoder_name(part(record.description, "recipe")) or encoder_name(record.description)
     entries = [
         ("encoder", encoder, ""),
         ("parameters", millions(size) if size else None,
          f"and {millions(head)} in the head" if head else ""),
-        ("images", count(images) if images else None, _held_out(record)),
+        ("images", count(images) if images else None,
+         f"and {count(held_out)} held out" if held_out else ""),
         ("epochs", value(round(epoch, 1)) if epoch is not None else None,
          f"of {value(epochs)}" if epochs else ""),
         ("training time", duration(seconds) if seconds is not None else None, ""),
@@ -150,11 +149,6 @@ def encoder_name(recipe: dict[str, Any]) -> str | None:
     if spec.get("selective_kernels"):
         extras.append("selective kernels")
     return ", ".join([f"{kind}-{spec['depth']}", *extras])
-
-
-def _held_out(record: Record) -> str:
-    held_out = number(part(record.description, "data").get("held_out"))
-    return f"and {count(held_out)} held out" if held_out else ""
 
 
 def _last(record: Record, key: str) -> float | None:

@@ -12,7 +12,6 @@ MAX_ROWS = 200
 
 
 def definition_list(entries: list[tuple[str, Child]]) -> Markup:
-    """Names and values side by side."""
     pairs: list[Child] = [(tag("dt", name), tag("dd", text)) for name, text in entries]
     return tag("dl", pairs, class_="facts")
 
@@ -26,13 +25,11 @@ def recipe_table(recipe: dict[str, Any]) -> Markup:
     """The nested values of a recipe as one table, indented by depth."""
     rows = [
         tag(
-            "tr",
-            tag("th", name, scope="row", style=f"padding-left:{1.25 * depth:g}rem"),
-            tag("td", text),
-            class_="group" if nested else None,
+            "tr", tag("th", name, scope="row", style=f"padding-left:{1.25 * depth:g}rem"),
+            tag("td", text), class_="group" if nested else None,
         )
         for depth, name, text, nested in recipe_rows(recipe)
-    ]
+    ]  # fmt: skip
     return tag("div", tag("table", tag("tbody", rows), class_="recipe"), class_="scroll")
 
 
@@ -79,8 +76,11 @@ def cut_table(
 def quarantine_table(lines: list[dict[str, Any]]) -> Markup:
     """The files that could not be used, with the reason."""
     rows: list[tuple[Child, ...]] = [
-        (tag("bdi", str(line.get("file", "?")), class_="file"), _with_code(line, "reason"))
-        for line in lines
+        (
+            tag("bdi", str(row.get("file", "?")), class_="file"),
+            with_code(str(row.get("reason", ""))),
+        )
+        for row in lines
     ]
     return cut_table(("file", "reason"), rows)
 
@@ -111,10 +111,6 @@ def _list_rows(name: str, items: list[Any], depth: int) -> Iterator[tuple[int, s
         else:
             yield depth, title, value(items[start]), False
         start = stop
-
-
-def _with_code(line: dict[str, Any], key: str) -> list[Child]:
-    return with_code(str(line.get(key, "")))
 
 
 def _ids(line: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Whole runs: begin, train, resume, judge, use. One module per verb; knows all other packages."""
+"""Whole runs: begin, train, resume, judge, use. Knows all other packages."""
 
 from coview.runs.demo import demo
 from coview.runs.doctor import doctor

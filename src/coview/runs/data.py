@@ -30,7 +30,6 @@ class RunData:
         return Images(images, relabel(self.test.open(test), images.class_names))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
         return {
             "images": self.images.to_json(),
             "test": None if self.test is None else self.test.to_json(),
@@ -40,7 +39,6 @@ class RunData:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunData:
-        """The inverse of :meth:`to_json`."""
         return cls(
             images=DataSpec.from_json(data["images"]),
             test=None if data["test"] is None else DataSpec.from_json(data["test"]),
@@ -58,14 +56,12 @@ class Images:
 
     @property
     def fingerprint(self) -> str:
-        """Names the images of both."""
         return "+".join(
             store.fingerprint for store in (self.images, self.test) if store is not None
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to say about how they were opened."""
         return (*self.images.notes, *(() if self.test is None else self.test.notes))
 
 

@@ -29,35 +29,19 @@ from coview.training import Precision
 
 
 def describe(
-    kind: str,
-    plan: Plan,
-    images: Images,
-    parts: Parts,
-    learner: Learner,
-    *,
-    data: RunData,
-    start: Start | None,
-    precision: Precision,
-    processes: int,
-    extra: Mapping[str, Any],
-) -> dict[str, Any]:
+    kind: str, plan: Plan, images: Images, parts: Parts, learner: Learner, *, data: RunData,
+    start: Start | None, precision: Precision, processes: int, extra: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
     """The content of run.json: enough to make the run again, and to know where it was made."""
     recipe, store = plan.recipe, images.images
     method = learner.method
     training = len(parts.training)
     classes = len(store.class_names) or None if method.needs_labels else None
     return {
-        "coview": VERSION,
-        "kind": kind,
-        "created": now(),
-        "command": command(),
-        "name": recipe.name,
-        "recipe": encode(recipe),
-        "hash": fingerprint(recipe),
-        "encoder": recipe.encoder.label(),
-        "start": None if start is None else encode(start),
-        "processes": processes,
-        "needs_labels": method.needs_labels,
+        "coview": VERSION, "kind": kind, "created": now(), "command": command(),
+        "name": recipe.name, "recipe": encode(recipe), "hash": fingerprint(recipe),
+        "encoder": recipe.encoder.label(), "start": None if start is None else encode(start),
+        "processes": processes, "needs_labels": method.needs_labels,
         "data": {
             "source": store.source,
             "images": training,
@@ -67,38 +51,27 @@ def describe(
             "quarantined": len(store.quarantine),
             "opened": without_download(data).to_json(),
         },
-        "environment": environment(precision.device, precision.format),
-        "plan": list(plan.notes),
+        "environment": environment(precision.device, precision.format), "plan": list(plan.notes),
         "chance_level": learner.chance_level(recipe.batch_size),
         "lower_bound": method.lower_bound(
             recipe.batch_size, learner.head.widths[-1], classes=classes
         ),
         "steps_per_epoch": training // recipe.batch_size,
-        "total_steps": recipe.total_steps(training),
-        "epochs": recipe.epochs,
+        "total_steps": recipe.total_steps(training), "epochs": recipe.epochs,
         "estimate_seconds": plan.seconds,
-        "parameters": {
-            "encoder": _count(learner.encoder),
-            "head": _count(learner.head),
-        },
-        **extra,
-    }
+        "parameters": {"encoder": _count(learner.encoder), "head": _count(learner.head)}, **extra,
+    }  # fmt: skip
 
 
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """The machine and the versions: what a figure has to stand beside."""
     return {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "torch": torch.__version__,
-        "coview": VERSION,
-        "cpu": cpu_name(),
-        "cores": cores(),
+        "python": platform.python_version(), "system": platform.platform(),
+        "torch": torch.__version__, "coview": VERSION, "cpu": cpu_name(), "cores": cores(),
         "memory_gb": round(memory_bytes() / 2**30, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": precision,
-        "fused_loss": os.environ.get(FUSED_LOSS) == "1",
-    }
+        "precision": precision, "fused_loss": os.environ.get(FUSED_LOSS) == "1",
+    }  # fmt: skip
 
 
 def write_quarantine(run: Run, store: ImageStore) -> None:
@@ -109,7 +82,6 @@ def write_quarantine(run: Run, store: ImageStore) -> None:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

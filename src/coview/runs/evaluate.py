@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coview import evaluation
 from coview.core.errors import UnknownName
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
-from coview.evaluation import (
-    PROTOCOLS,
-    Result,
-    Subject,
-    make_benchmark,
-    pixel_subject,
-    write_results,
-)
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report
@@ -26,7 +19,7 @@ from coview.training import choose_device
 
 
 @takes(EvaluateOptions)
-def evaluate(options: EvaluateOptions) -> list[Result]:
+def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew.
 
     Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
@@ -41,8 +34,8 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
     """
     names = words(options.protocols)
     for name in names:
-        if name not in PROTOCOLS:
-            raise UnknownName("protocol", name, PROTOCOLS)
+        if name not in evaluation.PROTOCOLS:
+            raise UnknownName("protocol", name, evaluation.PROTOCOLS)
     run = Run.open(options.run)
     device = choose_device(options.device)
     opened = run.data.images
@@ -60,17 +53,17 @@ def evaluate(options: EvaluateOptions) -> list[Result]:
             say(note)
     learner, initial = trained_learner(run), build(run.recipe)
     subjects = [
-        Subject(
+        evaluation.Subject(
             name=name, encoder=each.encoder.to(device), head=each.head.to(device),
             view=run.recipe.eval_view,
         )
         for name, each in (("trained", learner), ("untrained", initial))
     ]  # fmt: skip
-    benchmark = make_benchmark(
-        [*subjects, pixel_subject()], train, test, device=device, seed=run.recipe.seed
+    benchmark = evaluation.make_benchmark(
+        [*subjects, evaluation.pixel_subject()], train, test, device=device, seed=run.recipe.seed
     )
-    results = [result for name in names for result in PROTOCOLS[name](benchmark)]
-    write_results(run.evaluation_path, results, data=benchmark.data)
+    results = [result for name in names for result in evaluation.PROTOCOLS[name](benchmark)]
+    evaluation.write_results(run.evaluation_path, results, data=benchmark.data)
     write_report(run.path)
     return results
 

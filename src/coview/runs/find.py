@@ -67,13 +67,15 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     [('pretrain', 256)]
     """
     parts = Path(pattern).parts
-    fixed = next((i for i, name in enumerate(parts) if _is_wild(name)), len(parts))
+    fixed = next((i for i, name in enumerate(parts) if set(name) & set("*?[")), len(parts))
     root = Path(*parts[:fixed])
     if not root.is_dir():
         raise RunError(f"There is no folder {root} to search for runs.")
     folders = dict(_search(root, parts[fixed:] or ("**",)))
-    return Rows(_unreadable(path, folders[path]) if folders[path] else _row(RunFolder(path))
-                for path in sorted(folders))  # fmt: skip
+    return Rows(
+        {"path": str(path), "damaged": folders[path]} if folders[path] else _row(RunFolder(path))
+        for path in sorted(folders)
+    )
 
 
 def _search(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
@@ -122,10 +124,6 @@ def _row(run: RunFolder) -> Row:
     return {**row, "damaged": " ".join(damaged)} if damaged else row
 
 
-def _unreadable(path: Path, sentence: str) -> Row:
-    return {"path": str(path), "damaged": sentence}
-
-
 def _description(run: RunFolder) -> Row:
     description = run.description
     data = description.get("data")
@@ -166,10 +164,6 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _flatten(f"{name}.{key}", item)
     else:
         yield name, tuple(value) if isinstance(value, list) else value
-
-
-def _is_wild(name: str) -> bool:
-    return any(letter in name for letter in "*?[")
 
 
 def _cell(value: Any) -> str | Markup:

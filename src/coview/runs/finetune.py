@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from coview import evaluation
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.files import write_json
 from coview.core.options import takes
@@ -16,27 +17,11 @@ from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.data.labels import label_subset, share_of_labels
 from coview.data.spec import DataSpec
-from coview.diagnosis.finetuning import (
-    AccuracyMonitor,
-    Contender,
-    diagnose_finetuning,
-    logits_of,
-)
+from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.weights import find_export, read_config
-from coview.evaluation import (
-    ProbeSpec,
-    Result,
-    Subject,
-    extract,
-    labeled,
-    linear_probe,
-    split_test,
-    wilson_interval,
-    write_results,
-)
 from coview.heads import HeadSpec
 from coview.methods import Learner
 from coview.options import FinetuneOptions
@@ -44,8 +29,8 @@ from coview.planning.defaults import default_finetuning
 from coview.planning.plan import Plan, make_finetuning_plan
 from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build
 from coview.recipes import recipe as recipe_named
+from coview.recipes.build import HeadedEncoder
 from coview.recipes.finetune import for_label_share
-from coview.recipes.start import HeadedEncoder
 from coview.runs.data import Images, RunData
 from coview.runs.finish import export_run, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
@@ -105,15 +90,10 @@ def finetune(options: FinetuneOptions) -> Run | None:
 
     own_seed = recipe.seed if isinstance(recipe, Recipe) else 0
     beginning = Beginning(
-        job=FINE_TUNING,
-        data=data,
-        source=options.data,
-        test=options.test,
-        seed=own_seed if options.seed is None else options.seed,
-        make_plan=plan,
-        start=source.start,
+        job=FINE_TUNING, data=data, source=options.data, test=options.test,
+        seed=own_seed if options.seed is None else options.seed, make_plan=plan, start=source.start,
         extra={"baselines": not options.no_baselines},
-    )
+    )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-finetune")
 
 
@@ -176,32 +156,26 @@ class FineTuning(Job):
     kind = "finetune"
 
     def split(self, data: RunData, images: Images, seed: int) -> Parts:
-        store, test = labeled(images.images, "Fine-tuning"), images.test
+        store, test = evaluation.labeled(images.images, "Fine-tuning"), images.test
         if test is None:
-            store, test = split_test(store, seed=seed)
+            store, test = evaluation.split_test(store, seed=seed)
         else:
-            test = labeled(test, "The test")
+            test = evaluation.labeled(test, "The test")
         rows = label_subset(store, data.labels, draw=data.label_draw)
         training = store.subset(rows)
         classes = len(np.unique(np.asarray(training.labels)))
         if classes < 2:
             raise DataError(f"{store.source} has images of one class only; expected two or more.")
         return Parts(
-            training=training,
-            held_out=test,
-            labeled_images=len(store),
+            training=training, held_out=test, labeled_images=len(store),
             note=f"{len(training):,} of {len(store):,} labels are used ({data.labels}), "
             f"{classes} classes; {len(test):,} images are tested on.",
-        )
+        )  # fmt: skip
 
     def monitor(
-        self,
-        learner: Learner,
-        initial: Learner | None,
-        recipe: Recipe,
-        parts: Parts,
+        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
         metrics_log: MetricsLog,
-    ) -> Monitor:
+    ) -> Monitor:  # fmt: skip
         return AccuracyMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
@@ -224,13 +198,9 @@ class FineTuning(Job):
         return scratch.is_ended
 
     def finish(
-        self,
-        run: Run,
-        learner: Learner,
-        parts: Parts,
-        session: Session,
+        self, run: Run, learner: Learner, parts: Parts, session: Session,
         diagnosis: Diagnosis | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         recipe = run.recipe
         labels = np.asarray(parts.held_out.labels)
         logits = logits_of(learner, parts.held_out, recipe)
@@ -270,14 +240,14 @@ class FineTuning(Job):
         """
         recipe = replace(run.recipe, kept_head=None)
         encoder = build(recipe, run.start).encoder.to(session.device)
-        subject = Subject(name=PROBE, encoder=encoder, view=recipe.eval_view)
+        subject = evaluation.Subject(name=PROBE, encoder=encoder, view=recipe.eval_view)
         train, test = (
-            extract(subject, store, device=session.device, label="Linear probe")
+            evaluation.extract(subject, store, device=session.device, label="Linear probe")
             for store in (parts.training, parts.held_out)
         )
         assert train.labels is not None
-        spec = ProbeSpec(seed=recipe.seed)
-        probe = linear_probe(train.layers["h"], train.labels, train.ids, spec)
+        spec = evaluation.ProbeSpec(seed=recipe.seed)
+        probe = evaluation.linear_probe(train.layers["h"], train.labels, train.ids, spec)
         return np.asarray(probe.predict(test.layers["h"]).numpy())
 
 
@@ -326,9 +296,9 @@ def write_evaluation(
         "recipe_hash": run.description["hash"],
     }
     results = [
-        Result(
+        evaluation.Result(
             protocol="finetune", subject=each.name, layer="logits", metric="accuracy",
-            value=each.accuracy, interval=wilson_interval(each.accuracy, len(labels)),
+            value=each.accuracy, interval=evaluation.wilson_interval(each.accuracy, len(labels)),
             test_images=len(labels), setting={}, card=card,
         )
         for each in contenders
@@ -341,7 +311,7 @@ def write_evaluation(
         }
         for number, (name, row) in enumerate(zip(names, confusion, strict=True))
     ]
-    write_results(
+    evaluation.write_results(
         run.evaluation_path, results, data=run.description["data"],
         more={"classes": names, "confusion": confusion.tolist(), "per_class": per_class},
     )  # fmt: skip

@@ -35,7 +35,6 @@ def export_run(run: Run, encoder: Encoder) -> None:
 
 
 def origin_of(run: Run) -> dict[str, Any]:
-    """Where exported weights come from."""
     return {
         "method": run.recipe.method.name,
         "recipe": run.recipe.name,

@@ -54,13 +54,9 @@ class Job(ABC):
 
     @abstractmethod
     def monitor(
-        self,
-        learner: Learner,
-        initial: Learner | None,
-        recipe: Recipe,
-        parts: Parts,
+        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
         metrics_log: MetricsLog,
-    ) -> Monitor:
+    ) -> Monitor:  # fmt: skip
         """What is measured during the run. ``initial`` is the network before the first step."""
 
     @abstractmethod
@@ -73,13 +69,9 @@ class Job(ABC):
 
     @abstractmethod
     def finish(
-        self,
-        run: Run,
-        learner: Learner,
-        parts: Parts,
-        session: Session,
+        self, run: Run, learner: Learner, parts: Parts, session: Session,
         diagnosis: Diagnosis | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Write everything that an ended run leaves, verdict.json last, and say how it went.
 
         ``diagnosis``: of a run that failed; None for one that trained to its end.

@@ -62,13 +62,10 @@ def pretrain(options: PretrainOptions) -> Run | None:
         return replace(plan, notes=(*plan.notes, *about_scratch(plan.recipe, len(parts.training))))
 
     beginning = Beginning(
-        job=PRETRAINING,
-        data=data,
-        source=options.data,
-        seed=own_seed if options.seed is None else options.seed,
-        make_plan=plan,
+        job=PRETRAINING, data=data, source=options.data,
+        seed=own_seed if options.seed is None else options.seed, make_plan=plan,
         start=None if options.weights is None else Start.at(options.weights),
-    )
+    )  # fmt: skip
     return start_run(beginning, options, name_of(options.data))
 
 
@@ -88,13 +85,9 @@ class Pretraining(Job):
         )
 
     def monitor(
-        self,
-        learner: Learner,
-        initial: Learner | None,
-        recipe: Recipe,
-        parts: Parts,
+        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
         metrics_log: MetricsLog,
-    ) -> Monitor:
+    ) -> Monitor:  # fmt: skip
         return HealthMonitor(learner, initial, recipe, parts.training, parts.held_out, metrics_log)
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
@@ -103,13 +96,9 @@ class Pretraining(Job):
         return diverged(reason, step)
 
     def finish(
-        self,
-        run: Run,
-        learner: Learner,
-        parts: Parts,
-        session: Session,
+        self, run: Run, learner: Learner, parts: Parts, session: Session,
         diagnosis: Diagnosis | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         recipe = run.recipe
         diagnosis = diagnosis or diagnose_run(run)
         finite = features_are_finite(recipe, learner)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from coview import training
 from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, StorageError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
@@ -22,18 +23,6 @@ from coview.runs.describe import write_quarantine
 from coview.runs.finish import leave
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
-from coview.training import (
-    BatchLoader,
-    Checkpoints,
-    ClassBalancedSampler,
-    MetricsLog,
-    Precision,
-    StopSignals,
-    assert_replicas_equal,
-    collect,
-    restore,
-    train,
-)
 from coview.training.loader import Render, Rows
 from coview.views import views_of
 
@@ -63,7 +52,7 @@ def train_run(
 
 def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Parts) -> Run:
     recipe, ranks = run.recipe, session.ranks
-    checkpoints = Checkpoints(run.checkpoints_path)
+    checkpoints = training.Checkpoints(run.checkpoints_path)
     initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
     learner = copy.deepcopy(initial)
     # As the run began: "auto" may mean something else on the machine that it goes on.
@@ -73,36 +62,29 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     optimizer = recipe.optimizer.build(learner)
 
     start = _restore_latest(checkpoints, learner, optimizer)
-    assert_replicas_equal(learner, ranks)
+    training.assert_replicas_equal(learner, ranks)
     if start == 0 and run.metrics_path.exists():
         say("There is no checkpoint yet, so the run begins anew.")
     total = recipe.total_steps(len(parts.training))
-    metrics_log = MetricsLog(
-        run.metrics_path if ranks.is_main else None,
-        chance_level=run.description["chance_level"],
-        every=max(1, math.ceil(total / REPORTS)),
-        step=start,
-    )
+    metrics_log = training.MetricsLog(
+        run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
+        every=max(1, math.ceil(total / REPORTS)), step=start,
+    )  # fmt: skip
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
-    with StopSignals() as signals:
+    with training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
             write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
             monitor(0)
-        outcome = train(
-            learner,
-            make_loader(recipe, parts.training, precision, session, start=start),
-            optimizer=optimizer,
-            learning_rates=recipe.rates(len(parts.training)),
-            precision=precision,
-            metrics_log=metrics_log,
+        outcome = training.train(
+            learner, make_loader(recipe, parts.training, precision, session, start=start),
+            optimizer=optimizer, learning_rates=recipe.rates(len(parts.training)),
+            precision=precision, metrics_log=metrics_log,
             save=lambda step: checkpoints.save(
-                step, collect(learner, optimizer), {"passes": encode(learner.passes)}
+                step, training.collect(learner, optimizer), {"passes": encode(learner.passes)}
             ),
-            on_epoch=monitor,
-            stop=signals,
-            ranks=ranks,
-        )
+            on_epoch=monitor, stop=signals, ranks=ranks,
+        )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:
             diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
@@ -134,13 +116,9 @@ def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner
 
 
 def make_loader(
-    recipe: Recipe,
-    training: ImageStore,
-    precision: Precision,
-    session: Session,
-    *,
+    recipe: Recipe, store: ImageStore, precision: training.Precision, session: Session, *,
     start: int = 0,
-) -> BatchLoader:
+) -> training.BatchLoader:  # fmt: skip
     """The batches of a run; on a CPU one thread renders beside the step, else up to eight.
 
     Raises DataError where the method needs labels and there are none.
@@ -149,39 +127,33 @@ def make_loader(
     if workers is None:
         workers = 1 if precision.device.type == "cpu" else max(1, min(8, cores() - 1))
     supervised = recipe.method.needs_labels
-    if supervised and training.labels is None:
+    if supervised and store.labels is None:
         raise DataError(
             f"{recipe.method.name} learns from labels and these images have none; put each class "
             "into a folder of its own and give `labels_from` folders, or learn without them by "
             "simclr."
         )
-    return BatchLoader(
-        training.ids,
-        training.labels if supervised else None,
-        renderer(recipe, training),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        total_steps=recipe.total_steps(len(training)),
-        start_step=start,
-        workers=workers,
-        pin=precision.device.type == "cuda",
-        ranks=session.ranks,
-        sampler=_class_balanced(recipe, training),
-    )
+    return training.BatchLoader(
+        store.ids, store.labels if supervised else None, renderer(recipe, store),
+        batch_size=recipe.batch_size, seed=recipe.seed,
+        total_steps=recipe.total_steps(len(store)), start_step=start, workers=workers,
+        pin=precision.device.type == "cuda", ranks=session.ranks,
+        sampler=_class_balanced(recipe, store),
+    )  # fmt: skip
 
 
-def _class_balanced(recipe: Recipe, training: ImageStore) -> ClassBalancedSampler | None:
+def _class_balanced(recipe: Recipe, store: ImageStore) -> training.ClassBalancedSampler | None:
     """Batches of as many classes as the recipe says; None for batches drawn at random."""
     if recipe.classes_per_batch is None:
         return None
-    if training.labels is None:
+    if store.labels is None:
         raise DataError(
             "`classes_per_batch` needs labels and these images have none; put each class into a "
             "folder of its own and give `labels_from` folders."
         )
     classes = recipe.classes_per_batch
-    return ClassBalancedSampler(
-        training.ids, training.labels, classes=classes, images=recipe.batch_size // classes,
+    return training.ClassBalancedSampler(
+        store.ids, store.labels, classes=classes, images=recipe.batch_size // classes,
         seed=recipe.seed,
     )  # fmt: skip
 
@@ -197,7 +169,7 @@ def renderer(recipe: Recipe, store: ImageStore) -> Render:
 
 
 def _restore_latest(
-    checkpoints: Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer
+    checkpoints: training.Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer
 ) -> int:
     """The steps done, with their state put back; 0 and nothing moved where there are none."""
     checkpoint = checkpoints.load_latest()
@@ -205,7 +177,7 @@ def _restore_latest(
         return 0
     for sentence in checkpoint.damaged:
         say(f"Skipped a damaged checkpoint: {sentence}")
-    restore(learner, optimizer, checkpoint.tensors)
+    training.restore(learner, optimizer, checkpoint.tensors)
     if "passes" in checkpoint.meta:  # a batch that once did not fit will not fit again
         learner.set_passes(decode_one(checkpoint.meta["passes"], Passes))
     say(f"Going on after step {checkpoint.step:,}.")

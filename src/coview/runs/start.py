@@ -11,7 +11,7 @@ from coview.core.errors import RunError
 from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.run_folder import is_run
-from coview.core.text import parse_duration
+from coview.core.text import parse_duration, plural
 from coview.options import RunOptions
 from coview.planning.plan import Plan
 from coview.recipes import Start, build, precision_of
@@ -89,10 +89,9 @@ def describe_beginning(
 def say_parts(images: Images, parts: Parts) -> None:
     """Broken files, and how many images are for what."""
     if broken := len(images.images.quarantine):
-        files = "1 file" if broken == 1 else f"{broken:,} files"
         say(
-            f"{files} could not be used and {'is' if broken == 1 else 'are'} left out; "
-            "quarantine.jsonl of the run, or `coview doctor`, says why."
+            f"{plural(broken, 'file')} could not be used and {'is' if broken == 1 else 'are'} left "
+            "out; quarantine.jsonl of the run, or `coview doctor`, says why."
         )
     say(parts.note)
 
