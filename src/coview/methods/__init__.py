@@ -1,12 +1,6 @@
 """Methods as values, and the learner that trains an encoder by any such value."""
 
-from coview.methods.affinity import (
-    CosineAffinity,
-    Critic,
-    FixedWeight,
-    GradientRatio,
-    Repulsion,
-)
+from coview.methods.affinity import CosineAffinity, Critic, FixedWeight, GradientRatio, Repulsion
 from coview.methods.byol import byol
 from coview.methods.crops import logo, multi_crop
 from coview.methods.learner import Learner

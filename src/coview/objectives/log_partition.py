@@ -189,11 +189,7 @@ def _gradients(
 
 
 def _pair_gradients(
-    tiles: Tiles,
-    tau: float,
-    log_weights: PairLogWeights | None,
-    lse: Tensor,
-    upstream: Tensor,
+    tiles: Tiles, tau: float, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Tiles of diag(g) P; of diag(g) P + P^T diag(g) where the anchors are the candidates."""
     plain = is_plain(tau, log_weights)

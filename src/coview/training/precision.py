@@ -84,11 +84,7 @@ def bf16_is_safe(network: nn.Module, sizes: Iterable[int]) -> bool:
 
 
 def choose_precision(
-    name: str,
-    device: torch.device,
-    *,
-    network: nn.Module | None = None,
-    sizes: Iterable[int] = (),
+    name: str, device: torch.device, *, network: nn.Module | None = None, sizes: Iterable[int] = ()
 ) -> Precision:
     """The precision called ``name`` ("auto", "bf16" or "fp32") on ``device``.
 
