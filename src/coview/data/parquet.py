@@ -67,14 +67,10 @@ def read_parquet(
     numbers, classes = (None, ()) if label is None else _read_labels(paths, schema, label)
     facts = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths]
     return Listing(
-        source=source,
-        names=names,
-        contents=_Reader(paths, np.cumsum([0, *counts]), image),
-        stamp=hash_lines(["parquet", image, *facts]),
-        ids=image_ids(names),
-        labels=numbers,
+        source=source, names=names, contents=_Reader(paths, np.cumsum([0, *counts]), image),
+        stamp=hash_lines(["parquet", image, *facts]), ids=image_ids(names), labels=numbers,
         class_names=classes,
-    )
+    )  # fmt: skip
 
 
 def select_split(names: Sequence[str], split: str) -> list[str]:

@@ -198,15 +198,11 @@ def _storage_notes(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:
 def _make_store(listing: Listing, decoded: DecodedPixels, notes: tuple[str, ...]) -> ImageStore:
     rows = decoded.rows
     return ImageStore(
-        pixels=decoded.pixels,
-        starts=decoded.starts,
-        heights=decoded.heights,
-        widths=decoded.widths,
-        ids=listing.ids[rows],
+        pixels=decoded.pixels, starts=decoded.starts, heights=decoded.heights,
+        widths=decoded.widths, ids=listing.ids[rows],
         names=[listing.names[row] for row in rows.tolist()],
         labels=None if listing.labels is None else listing.labels[rows],
-        class_names=listing.class_names,
-        source=listing.source,
+        class_names=listing.class_names, source=listing.source,
         quarantine=tuple((listing.names[row], reason) for row, reason in decoded.rejected),
         notes=listing.notes + notes,
-    )
+    )  # fmt: skip

@@ -84,14 +84,10 @@ def read_torchvision(
         return ((partial(_read_image, dataset, row), _IMAGE_BYTES) for row in rows.tolist())
 
     return Listing(
-        source=f"{name}:{split}",
-        names=names,
-        contents=contents,
+        source=f"{name}:{split}", names=names, contents=contents,
         stamp=hash_lines(["torchvision", name, split, str(root.resolve()), str(len(dataset))]),
-        ids=image_ids(names),
-        labels=numbers,
-        class_names=classes,
-    )
+        ids=image_ids(names), labels=numbers, class_names=classes,
+    )  # fmt: skip
 
 
 def _open_set(name: str, known: KnownSet, split: str, root: Path, download: bool) -> Any:

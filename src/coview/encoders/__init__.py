@@ -10,17 +10,7 @@ from coview.encoders.residual import Encoder, ResNet
 from coview.encoders.spec import EncoderSpec, resnet
 
 __all__ = [
-    "Encoder",
-    "EncoderSpec",
-    "InputNormalizer",
-    "ResNet",
-    "convert_checkpoint",
-    "export_encoder",
-    "export_to",
-    "load_encoder",
-    "load_weights",
-    "parse_encoder",
-    "resnet",
-    "to_timm",
+    "Encoder", "EncoderSpec", "InputNormalizer", "ResNet", "convert_checkpoint", "export_encoder",
+    "export_to", "load_encoder", "load_weights", "parse_encoder", "resnet", "to_timm",
     "to_torchvision",
-]
+]  # fmt: skip

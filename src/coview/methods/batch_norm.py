@@ -275,12 +275,9 @@ class _SyncBatchNorm(torch.autograd.Function):
         factor = scale if weight is None else scale * weight
         grad_x = (g - expand(mean_g, x)).sub_(u.mul_(expand(mean_gu, x))).mul_(expand(factor, x))
         return (
-            grad_x.to(x.dtype),
-            grad_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None,
-            grad_bias.to(grad_bias.dtype) if ctx.needs_input_grad[2] else None,
-            None,
-            None,
-        )
+            grad_x.to(x.dtype), grad_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None,
+            grad_bias.to(grad_bias.dtype) if ctx.needs_input_grad[2] else None, None, None,
+        )  # fmt: skip
 
 
 def local_statistics(rows: Tensor) -> tuple[int, Tensor, Tensor]:

@@ -34,12 +34,7 @@ def byol(
     layers = HeadSpec(hidden=4096, output=256, batch_norm="hidden", bias="hidden", init="torch")
     start, end = momentum
     return Method(
-        name="byol",
-        views=views or preset("byol", size),
-        head=head or layers,
-        predictor=predictor or layers,
-        objective=SquaredDistance(),
-        target=EMA(start=start, end=end),
-        pairing=(Pair(0, 1), Pair(1, 0)),
-        batch_norm="per view",
-    )
+        name="byol", views=views or preset("byol", size), head=head or layers,
+        predictor=predictor or layers, objective=SquaredDistance(),
+        target=EMA(start=start, end=end), pairing=(Pair(0, 1), Pair(1, 0)), batch_norm="per view",
+    )  # fmt: skip

@@ -60,15 +60,9 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self,
-        method: Method,
-        encoder: Encoder,
-        *,
-        head_seed: int = 0,
-        total_steps: int | None = None,
-        passes: Passes = FULL_BATCH,
-        ranks: Ranks = SINGLE_PROCESS,
-    ) -> None:
+        self, method: Method, encoder: Encoder, *, head_seed: int = 0,
+        total_steps: int | None = None, passes: Passes = FULL_BATCH, ranks: Ranks = SINGLE_PROCESS,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.method, self.passes, self.ranks = method, FULL_BATCH, ranks
         self.total_steps = total_steps
@@ -200,13 +194,9 @@ class Learner(nn.Module):
         }
 
     def _forward_views(
-        self,
-        network: Network,
-        norms: list[_BatchNorm],
-        batch: Batch,
-        indices: Sequence[int],
+        self, network: Network, norms: list[_BatchNorm], batch: Batch, indices: Sequence[int],
         step: int,
-    ) -> dict[int, Outputs]:
+    ) -> dict[int, Outputs]:  # fmt: skip
         method, micro_batch = self.method, self.passes.micro_batch
         rounds = group_passes(
             batch.views, indices,

@@ -50,13 +50,9 @@ class PairObjective(ABC):
 
     @abstractmethod
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """query, key [B, D] and ids [B] of this rank -> its share of the mean (core.ranks)."""
 
     @abstractmethod
@@ -93,13 +89,9 @@ class InfoNCE(WithTemperature, PairObjective):
         return self.batch_negatives
 
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         others = negatives or Negatives(rows=key[:0], ids=ids[:0])
         return info_nce(
             query, key, negatives=others.rows, temperature=self.temperature,
@@ -125,13 +117,9 @@ class NegativeCosine(PairObjective):
     """
 
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return negative_cosine(query, key, ranks=ranks)
 
     def chance_level(self, negatives: int) -> float:
@@ -153,13 +141,9 @@ class SquaredDistance(PairObjective):
     """
 
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return 2 * ranks.share(len(query)) + 2 * negative_cosine(query, key, ranks=ranks)
 
     def chance_level(self, negatives: int) -> float:

@@ -45,9 +45,6 @@ def simclr_v2(
     if memory is None:
         return replace(plain, name="simclr_v2")
     return replace(
-        plain,
-        name="simclr_v2",
-        objective=InfoNCE(temperature=temperature, batch_negatives=True),
-        target=EMA(start=momentum, end=momentum),
-        memory=Queue(length=memory),
-    )
+        plain, name="simclr_v2", objective=InfoNCE(temperature=temperature, batch_negatives=True),
+        target=EMA(start=momentum, end=momentum), memory=Queue(length=memory),
+    )  # fmt: skip

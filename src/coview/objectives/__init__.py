@@ -20,16 +20,7 @@ from coview.objectives.positives import positive_counts
 from coview.objectives.sup_con import sup_con
 
 __all__ = [
-    "chance_level",
-    "cross_entropy",
-    "decoupled_nt_xent",
-    "distillation",
-    "estimated_lower_bound",
-    "info_nce",
-    "margin_triplet",
-    "negative_cosine",
-    "nt_logistic",
-    "nt_xent",
-    "positive_counts",
+    "chance_level", "cross_entropy", "decoupled_nt_xent", "distillation", "estimated_lower_bound",
+    "info_nce", "margin_triplet", "negative_cosine", "nt_logistic", "nt_xent", "positive_counts",
     "sup_con",
-]
+]  # fmt: skip

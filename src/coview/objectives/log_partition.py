@@ -163,13 +163,9 @@ def _log_sums(tiles: Tiles, tau: float, log_weights: PairLogWeights | None) -> T
 
 
 def _gradients(
-    tiles: Tiles,
-    tau: float,
-    log_weights: PairLogWeights | None,
-    lse: Tensor,
-    upstream: Tensor,
+    tiles: Tiles, tau: float, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor,
     needed: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """dL/dA and dL/dC, each where needed; dL/dZ and None where the anchors are the candidates."""
     anchors, candidates = tiles.anchors, tiles.candidates
     to_anchors = torch.zeros_like(anchors) if needed[0] else None
@@ -224,13 +220,9 @@ class Tiles:
     """
 
     def __init__(
-        self,
-        anchors: Tensor,
-        candidates: Tensor | None,
-        scale: float,
-        own: Tensor | None,
+        self, anchors: Tensor, candidates: Tensor | None, scale: float, own: Tensor | None,
         size: int,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.symmetric = candidates is None
         self.anchors, self.candidates = anchors, anchors if candidates is None else candidates
         self.scale, self.own, self.size = scale, own, size

@@ -283,12 +283,9 @@ def remove_norm(method: Method) -> Method:
 
     predictor = method.predictor and plain(method.predictor)
     return replace(
-        method,
-        head=plain(method.head),
-        predictor=predictor,
-        batch_norm="per view",
+        method, head=plain(method.head), predictor=predictor, batch_norm="per view",
         ghost_batch_size=None,
-    )
+    )  # fmt: skip
 
 
 def micro_batches_update_statistics_once(method: Method) -> None:
@@ -442,34 +439,18 @@ def chance_level_is_above_the_lower_bound(method: Method) -> None:
 
 
 METHOD_CHECKS: tuple[Callable[[Method], None], ...] = (
-    json_round_trip_gives_equal_value,
-    repr_round_trip_gives_equal_value,
-    same_seed_gives_same_initial_state,
-    initial_loss_is_finite,
-    every_trained_parameter_has_a_gradient,
-    untrained_parameters_have_no_gradient,
-    loss_does_not_change_the_state,
-    failing_loss_does_not_change_the_state,
-    after_step_does_not_change_trained_parameters,
-    after_step_updates_statistics_once,
-    loss_is_deterministic,
-    loss_ignores_the_order_of_images,
-    loaded_state_gives_the_same_loss,
-    deep_copy_is_independent,
-    micro_batches_give_the_full_batch_gradient,
-    micro_batches_update_statistics_once,
-    bf16_is_close_to_float32,
-    nan_pixel_makes_the_loss_nan,
-    equal_labels_give_a_finite_step,
-    unknown_labels_give_a_finite_step,
-    repeated_images_give_a_finite_step,
-    black_images_give_a_finite_step,
-    extreme_embeddings_give_a_finite_step,
-    missing_labels_raise_only_if_needed,
-    wrong_number_of_views_raises,
-    loss_decreases_on_toy_data,
-    embeddings_do_not_collapse_on_toy_data,
-    embed_does_not_change_the_state,
-    embedding_does_not_depend_on_the_batch,
-    chance_level_is_above_the_lower_bound,
-)
+    json_round_trip_gives_equal_value, repr_round_trip_gives_equal_value,
+    same_seed_gives_same_initial_state, initial_loss_is_finite,
+    every_trained_parameter_has_a_gradient, untrained_parameters_have_no_gradient,
+    loss_does_not_change_the_state, failing_loss_does_not_change_the_state,
+    after_step_does_not_change_trained_parameters, after_step_updates_statistics_once,
+    loss_is_deterministic, loss_ignores_the_order_of_images, loaded_state_gives_the_same_loss,
+    deep_copy_is_independent, micro_batches_give_the_full_batch_gradient,
+    micro_batches_update_statistics_once, bf16_is_close_to_float32, nan_pixel_makes_the_loss_nan,
+    equal_labels_give_a_finite_step, unknown_labels_give_a_finite_step,
+    repeated_images_give_a_finite_step, black_images_give_a_finite_step,
+    extreme_embeddings_give_a_finite_step, missing_labels_raise_only_if_needed,
+    wrong_number_of_views_raises, loss_decreases_on_toy_data,
+    embeddings_do_not_collapse_on_toy_data, embed_does_not_change_the_state,
+    embedding_does_not_depend_on_the_batch, chance_level_is_above_the_lower_bound,
+)  # fmt: skip

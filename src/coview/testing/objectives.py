@@ -214,19 +214,9 @@ def _check_finite(
 
 
 OBJECTIVE_CHECKS: tuple[Callable[[Objective], None], ...] = (
-    is_a_plain_value,
-    gives_one_finite_number,
-    agrees_with_finite_differences,
-    agrees_with_finite_differences_on_axes,
-    ignores_length,
-    ignores_order,
-    prefers_views_that_agree,
-    gradient_is_across_the_row,
-    equal_embeddings_give_chance_level,
-    zero_rows_are_finite,
-    huge_rows_are_finite,
-    identical_rows_are_finite,
-    one_class_is_finite,
-    half_precision_is_near,
+    is_a_plain_value, gives_one_finite_number, agrees_with_finite_differences,
+    agrees_with_finite_differences_on_axes, ignores_length, ignores_order, prefers_views_that_agree,
+    gradient_is_across_the_row, equal_embeddings_give_chance_level, zero_rows_are_finite,
+    huge_rows_are_finite, identical_rows_are_finite, one_class_is_finite, half_precision_is_near,
     autocast_changes_nothing,
-)
+)  # fmt: skip

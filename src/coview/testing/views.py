@@ -109,11 +109,7 @@ def kernel_agrees_with_the_reference(view: ViewSpec) -> None:
 
 
 VIEW_CHECKS: tuple[Callable[[ViewSpec], None], ...] = (
-    json_round_trip_gives_equal_value,
-    view_has_shape_and_dtype,
-    values_are_in_range,
-    view_is_deterministic,
-    view_does_not_depend_on_the_batch,
-    view_is_keyed_by_epoch_and_index,
+    json_round_trip_gives_equal_value, view_has_shape_and_dtype, values_are_in_range,
+    view_is_deterministic, view_does_not_depend_on_the_batch, view_is_keyed_by_epoch_and_index,
     kernel_agrees_with_the_reference,
-)
+)  # fmt: skip

@@ -101,13 +101,9 @@ def init_process_group(store: Any, rank: int, world: int, device: torch.device) 
     if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=store,
-        rank=rank,
-        world_size=world,
-        timeout=COLLECTIVE_TIMEOUT,
-        device_id=device if on_gpu else None,
-    )
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=world,
+        timeout=COLLECTIVE_TIMEOUT, device_id=device if on_gpu else None,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -36,15 +36,9 @@ class Heartbeat:
     """
 
     def __init__(
-        self,
-        store: Any,
-        rank: int,
-        world: int,
-        *,
-        interval: float = INTERVAL,
-        timeout: float = TIMEOUT,
-        exit_now: Callable[[str], None] = exit_now,
-    ) -> None:
+        self, store: Any, rank: int, world: int, *, interval: float = INTERVAL,
+        timeout: float = TIMEOUT, exit_now: Callable[[str], None] = exit_now,
+    ) -> None:  # fmt: skip
         self.store, self.rank, self.neighbor = store, rank, (rank + 1) % world
         self.interval, self.timeout, self.exit_now = interval, timeout, exit_now
         self._stopped = threading.Event()

@@ -88,20 +88,10 @@ class BatchLoader:
     """
 
     def __init__(
-        self,
-        ids: Rows,
-        labels: Rows | None,
-        render: Render,
-        *,
-        batch_size: int,
-        seed: int,
-        total_steps: int,
-        start_step: int = 0,
-        workers: int = 0,
-        pin: bool = False,
-        ranks: Ranks = SINGLE_PROCESS,
-        sampler: Sampler | None = None,
-    ) -> None:
+        self, ids: Rows, labels: Rows | None, render: Render, *, batch_size: int, seed: int,
+        total_steps: int, start_step: int = 0, workers: int = 0, pin: bool = False,
+        ranks: Ranks = SINGLE_PROCESS, sampler: Sampler | None = None,
+    ) -> None:  # fmt: skip
         if workers < 0:
             raise InvalidValue(f"`workers` is {workers}; expected 0 or more.")
         if labels is not None and len(labels) != len(ids):

@@ -124,14 +124,9 @@ def train(
 
 
 def _step_in_memory(
-    task: Task,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    precision: Precision,
-    ranks: Ranks,
-    seed: int,
-) -> tuple[Step, str]:
+    task: Task, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: Precision,
+    ranks: Ranks, seed: int,
+) -> tuple[Step, str]:  # fmt: skip
     """The step, and what the task changed to fit the batch into memory ("" for nothing).
 
     Every attempt uses the random numbers of (seed, step).
@@ -189,17 +184,12 @@ def _report(
     seconds = max(throughput.seconds, 1e-9)
     terms = {name: float(term) for name, term in step.terms.items()}
     row = metrics_log.write(
-        "step",
-        done,
-        epoch=done / throughput.loader.steps_per_epoch,
-        loss=step.loss,
-        **({"terms": terms} if len(terms) > 1 else {}),
-        learning_rate=rate,
-        gradient_norm=float(step.gradient_norm),
-        images_per_second=throughput.images / seconds,
+        "step", done, epoch=done / throughput.loader.steps_per_epoch, loss=step.loss,
+        **({"terms": terms} if len(terms) > 1 else {}), learning_rate=rate,
+        gradient_norm=float(step.gradient_norm), images_per_second=throughput.images / seconds,
         wait_share=min(1.0, throughput.waited / seconds),
         seconds=metrics_log.seconds + throughput.seconds,
-    )
+    )  # fmt: skip
     throughput.reset()
     return row
 

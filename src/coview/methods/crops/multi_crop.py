@@ -64,13 +64,10 @@ def add_local_views(
         raise InvalidValue(f"`locals` is {count}; expected at least 1 local view.")
     side = plan.views[0].size
     return multi_crop_views(
-        plan,
-        global_size=side,
+        plan, global_size=side,
         local_size=size or (side if side <= MAX_CIFAR_SIZE else max(1, round(side * 3 / 7))),
-        locals=count,
-        global_area=(r_g, 1.0),
-        local_area=(MIN_LOCAL_AREA, r_l),
-    )
+        locals=count, global_area=(r_g, 1.0), local_area=(MIN_LOCAL_AREA, r_l),
+    )  # fmt: skip
 
 
 def pair_locals_with_globals(count: int) -> Pairing:
