@@ -68,11 +68,6 @@ class PixelWriter:
             self._stream.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether the pixels exceeded the budget."""
-        return self._stream is not None
-
     def append(self, pixels: bytes | memoryview) -> int:
         """Add one image (4 bytes a pixel); returns its start, counted in pixels."""
         start, self.length = self.length, self.length + len(pixels) // 4

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
 from coview.core.errors import InvalidValue, ProcessLost
 from coview.core.files import digest
 from coview.core.machine import world_of_torchrun
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.tensors import tensor_hash
 from coview.training.heartbeat import Heartbeat
 from coview.training.precision import choose_device
 
@@ -152,7 +153,7 @@ def assert_replicas_equal(module: nn.Module, ranks: Ranks) -> None:
     """
     if ranks.is_single:
         return
-    state = {name: hash_tensor(tensor) for name, tensor in module.state_dict().items()}
+    state = {name: tensor_hash(tensor) for name, tensor in module.state_dict().items()}
     hashes = ranks.gather_strings(digest(repr(state).encode()))
     if len(set(hashes)) == 1:
         return
@@ -164,9 +165,3 @@ def assert_replicas_equal(module: nn.Module, ranks: Ranks) -> None:
         f"Processes 0 and {other} differ in {differing.split(' ')[0]}; both must hold the same "
         "network. Start all processes with the same command, seed and checkpoint."
     )
-
-
-def hash_tensor(tensor: Tensor) -> str:
-    """The hash of a tensor's bytes."""
-    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return digest(content.numpy().tobytes())
