@@ -20,7 +20,6 @@ from coview.methods.batch_norm import batch_norms, set_batch_norm
 from coview.methods.critic import AdversarialCritic
 from coview.methods.memory import KeyQueue
 from coview.methods.method import Method
-from coview.methods.momentum_encoder import MomentumEncoder
 from coview.methods.pair_loss import PairLoss
 from coview.methods.pair_objectives import PairObjective
 from coview.methods.passes import (
@@ -34,7 +33,7 @@ from coview.methods.passes import (
     group_passes,
 )
 from coview.methods.set_objectives import SetObjective
-from coview.methods.target import EMA, SAME_NETWORK
+from coview.methods.target import EMA, SAME_NETWORK, MomentumEncoder
 from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.inputs import as_number
 

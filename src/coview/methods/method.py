@@ -9,7 +9,7 @@ from coview.heads import HeadSpec
 from coview.methods.affinity import Repulsion
 from coview.methods.memory import Queue
 from coview.methods.pair_objectives import InfoNCE, PairObjective
-from coview.methods.pairing import BOTH_WAYS, Pairing, key_views, query_views
+from coview.methods.pairing import BOTH_WAYS, Pairing
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
 from coview.methods.target import EMA, SAME_NETWORK, Target
 from coview.views import ViewPlan
@@ -129,14 +129,14 @@ class Method:
     @property
     def queries(self) -> tuple[int, ...]:
         """The views whose embeddings are queries; all views for a set objective."""
-        return (
-            query_views(self.pairing) if self.pairs_views else tuple(range(len(self.views.views)))
-        )
+        if not self.pairs_views:
+            return tuple(range(len(self.views.views)))
+        return tuple(sorted({pair.query for pair in self.pairing}))
 
     @property
     def keys(self) -> tuple[int, ...]:
         """The views whose embeddings are keys; none for a set objective."""
-        return key_views(self.pairing) if self.pairs_views else ()
+        return tuple(sorted({pair.key for pair in self.pairing})) if self.pairs_views else ()
 
     @property
     def online(self) -> tuple[int, ...]:

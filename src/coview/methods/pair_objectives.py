@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -38,10 +39,8 @@ class PairObjective(ABC):
 
     __slots__ = ()
 
-    @property
-    def takes_negatives(self) -> bool:
-        """Whether it uses negatives, of a memory or of the batch."""
-        return False
+    takes_negatives: ClassVar[bool] = False
+    """Whether it uses negatives, of a memory or of the batch."""
 
     @property
     def uses_batch_negatives(self) -> bool:
@@ -79,10 +78,7 @@ class InfoNCE(WithTemperature, PairObjective):
     """
 
     batch_negatives: bool = False
-
-    @property
-    def takes_negatives(self) -> bool:
-        return True
+    takes_negatives: ClassVar[bool] = True
 
     @property
     def uses_batch_negatives(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coview.core.errors import InvalidValue
@@ -39,13 +38,3 @@ ONE_WAY: Pairing = (Pair(0, 1),)
 
 BOTH_WAYS: Pairing = (Pair(0, 1, 0.5), Pair(1, 0, 0.5))
 """The mean of both directions."""
-
-
-def query_views(pairing: Iterable[Pair]) -> tuple[int, ...]:
-    """The views that are queries, in ascending order."""
-    return tuple(sorted({pair.query for pair in pairing}))
-
-
-def key_views(pairing: Iterable[Pair]) -> tuple[int, ...]:
-    """The views that are keys, in ascending order."""
-    return tuple(sorted({pair.key for pair in pairing}))

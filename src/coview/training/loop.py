@@ -95,7 +95,7 @@ def train(
                 ids = ranks.gather(batch.ids, batch.sizes or None)
                 metrics_log.write("skipped", done, ids=ids.tolist(), reason=step.reason)
             elif metrics_log.due(done):
-                row = _report(metrics_log, _average_terms(step, ranks), rate, done, throughput)
+                row = _report(metrics_log, step, rate, done, throughput, ranks)
                 if on_report is not None and ranks.is_main:
                     on_report(row)
             last = done == loader.total_steps
@@ -173,14 +173,12 @@ class Throughput:
         return self.loader.seconds_waited - self._waited
 
 
-def _average_terms(step: Step, ranks: Ranks) -> Step:
-    """The step with the terms of the global batch: their mean over the ranks."""
-    return replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
-
-
 def _report(
-    metrics_log: MetricsLog, step: Step, rate: float, done: int, throughput: Throughput
-) -> dict[str, Any]:
+    metrics_log: MetricsLog, step: Step, rate: float, done: int, throughput: Throughput,
+    ranks: Ranks,
+) -> dict[str, Any]:  # fmt: skip
+    # The terms of the global batch are their mean over the ranks.
+    step = replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
     seconds = max(throughput.seconds, 1e-9)
     terms = {name: float(term) for name, term in step.terms.items()}
     row = metrics_log.write(

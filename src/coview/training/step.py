@@ -151,7 +151,9 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     for bucket in buckets(gradients):
         flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
         dist.all_reduce(flat, group=ranks.group)
-        write_back(flat.div_(ranks.world), bucket)
+        parts = torch.split(flat.div_(ranks.world), [gradient.numel() for gradient in bucket])
+        means = [mean.view(g.shape) for mean, g in zip(parts, bucket, strict=True)]
+        torch._foreach_copy_(bucket, means)
 
 
 def buckets(tensors: Iterable[Tensor], limit: int = BUCKET) -> Iterator[list[Tensor]]:
@@ -169,11 +171,3 @@ def buckets(tensors: Iterable[Tensor], limit: int = BUCKET) -> Iterator[list[Ten
             bucket.append(tensor)
             size += tensor.nbytes
         yield bucket
-
-
-def write_back(flat: Tensor, tensors: list[Tensor]) -> None:
-    """Copy ``flat`` into ``tensors``, one after the other."""
-    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(
-        tensors, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
-    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
@@ -282,8 +283,6 @@ def paste_with_caption(
 
 def to_uint8(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:
     """Float views [B, 3, S, S] as uint8 [B, S, S, 3], without their normalization."""
-    if spec.mean is not None and spec.std is not None:
-        mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
-        views = views * std + mean
-    values = np.rint(views.clip(0, 1) * 255).astype(np.uint8)
+    plain = spec.unnormalize(torch.from_numpy(views)).numpy()
+    values = np.rint(plain.clip(0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1))
