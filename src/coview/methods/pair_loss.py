@@ -58,9 +58,7 @@ class PairLoss:
         terms = {type(self.objective).__name__: similarity}
         if self.method.repulsion is not None:
             affinity = self.affinity(self.method.repulsion)
-            weight = self._affinity_weight(
-                self.method.repulsion, similarity, affinity, parameters
-            )  # fmt: skip
+            weight = self._affinity_weight(self.method.repulsion, similarity, affinity, parameters)
             terms[AFFINITY] = weight * affinity
         return terms
 

@@ -39,9 +39,7 @@ def simclr_v2(
     >>> simclr_v2(32).head.layers
     3
     """
-    plain = simclr(
-        size, temperature=temperature, views=views, head=head or HeadSpec(layers=3)
-    )  # fmt: skip
+    plain = simclr(size, temperature=temperature, views=views, head=head or HeadSpec(layers=3))
     if memory is None:
         return replace(plain, name="simclr_v2")
     return replace(
