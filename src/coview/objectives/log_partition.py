@@ -43,14 +43,9 @@ MAX_FUSED_WIDTH = 256
 
 
 def log_partition(
-    anchors: Tensor,
-    temperature: Temperature,
-    *,
-    candidates: Tensor | None = None,
-    own: Tensor | None = None,
-    log_weights: PairLogWeights | None = None,
-    tile: int | None = None,
-) -> Tensor:
+    anchors: Tensor, temperature: Temperature, *, candidates: Tensor | None = None,
+    own: Tensor | None = None, log_weights: PairLogWeights | None = None, tile: int | None = None,
+) -> Tensor:  # fmt: skip
     """log sum_j w_ij exp(a_i . c_j / tau) for every anchor i.
 
     ``candidates`` None: the anchors themselves, without j = i. ``own`` is the index of one
@@ -84,14 +79,9 @@ def log_partition(
 class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        anchors: Tensor,
-        candidates: Tensor | None,
-        temperature: Temperature,
-        own: Tensor | None,
-        log_weights: PairLogWeights | None,
-        size: int,
-    ) -> Tensor:
+        ctx: Any, anchors: Tensor, candidates: Tensor | None, temperature: Temperature,
+        own: Tensor | None, log_weights: PairLogWeights | None, size: int,
+    ) -> Tensor:  # fmt: skip
         tau = as_number(temperature)
         kernels = fused_kernels(anchors, log_weights)
         if kernels is None:

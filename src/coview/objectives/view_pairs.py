@@ -130,14 +130,9 @@ def check_choices(mining: Mining, reduction: Reduction) -> None:
 class _SumOverNegatives(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        anchors: Tensor,
-        candidates: Tensor,
-        shift: Tensor,
-        own: Tensor,
-        penalty: Penalty,
+        ctx: Any, anchors: Tensor, candidates: Tensor, shift: Tensor, own: Tensor, penalty: Penalty,
         size: int,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(anchors, candidates, shift, own)
         ctx.setting = (penalty, size)
         total = torch.zeros_like(shift)

@@ -87,12 +87,9 @@ def train_step(
 
 
 def gradients(
-    task: Task,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    precision: Precision,
+    task: Task, batch: Batch, optimizer: torch.optim.Optimizer, precision: Precision,
     ranks: Ranks = SINGLE_PROCESS,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
     """The loss terms of a batch, and the norm of the gradient, which is in ``parameter.grad``.
 
     The gradient is that of the global batch: the mean over the ranks.

@@ -265,13 +265,9 @@ def frame_view(picture: Image.Image, side: int, color: tuple[int, int, int]) -> 
 
 
 def paste_with_caption(
-    sheet: Image.Image,
-    picture: Image.Image,
-    left: int,
-    top: int,
-    text: str,
+    sheet: Image.Image, picture: Image.Image, left: int, top: int, text: str,
     color: tuple[int, int, int] = INK,
-) -> None:
+) -> None:  # fmt: skip
     """Paste a picture into the middle of a cell, and write its caption below."""
     from PIL import ImageDraw
 
