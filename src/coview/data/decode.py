@@ -217,7 +217,6 @@ def _decode_with_simplejpeg(content: bytes, spec: DecodeSpec) -> Decoded | None:
 
 @functools.cache
 def is_available() -> bool:
-    """Whether the extra ``jpeg`` is installed."""
     return importlib.util.find_spec("simplejpeg") is not None
 
 

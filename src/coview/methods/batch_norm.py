@@ -44,7 +44,6 @@ class NormMode:
 
     @property
     def is_default(self) -> bool:
-        """Whether this is what torch's own layer does."""
         return self.ranks.is_single and self.ghost_batch_size is None and not self.frozen
 
     @property

@@ -248,7 +248,6 @@ class Learner(nn.Module):
 
 
 def clone_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """A copy of each tensor."""
     originals = list(tensors)
     copies = [torch.empty_like(tensor) for tensor in originals]
     copy_tensors(originals, copies)

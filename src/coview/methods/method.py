@@ -118,12 +118,10 @@ class Method:
 
     @property
     def pairs_views(self) -> bool:
-        """Whether the objective is a pair objective."""
         return isinstance(self.objective, PairObjective)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the objective needs labels."""
         return isinstance(self.objective, SetObjective) and self.objective.needs_labels
 
     @property

@@ -54,5 +54,4 @@ class LearnedTemperature(nn.Module):
 
     @property
     def value(self) -> float:
-        """The current temperature."""
         return as_number(self())

@@ -281,7 +281,6 @@ def fused_kernels(rows: Tensor, log_weights: PairLogWeights | None) -> ModuleTyp
 
 
 def has_triton_backend(device: torch.device) -> bool:
-    """Whether Triton compiles for the device."""
     return device.type == "cuda"
 
 

@@ -120,7 +120,6 @@ def mean_over_view_pairs(
 
 
 def check_choices(mining: Mining, reduction: Reduction) -> None:
-    """Raises UnknownName for an unknown ``mining`` or ``reduction``."""
     if mining not in (None, "semi-hard"):
         raise UnknownName("`mining` of negatives", str(mining), ("semi-hard", "None"))
     if reduction not in ("mean", "sum"):

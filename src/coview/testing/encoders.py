@@ -30,7 +30,6 @@ def module_of(subject: Subject) -> nn.Module:
 
 
 def images(count: int = 4, side: int = SIDE, *, seed: int = 0) -> Tensor:
-    """Random images in [0, 1]."""
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from coview.core.images import ImageStore
-from coview.core.values import decode, encode
-from coview.recipes import known_values
-from coview.testing.contract import run_checks
+from coview.testing.contract import json_round_trip_gives_equal_value, run_checks
 from coview.views import ViewPlan, ViewSpec, views_of
 from coview.views.reference import render_reference
 from coview.views.sample import sample_params
@@ -37,12 +35,6 @@ def render_view(view: ViewSpec, *, rows: list[int] | None = None) -> torch.Tenso
     """The view of the images in ``rows`` (None: all)."""
     selected = np.arange(len(SIZES)) if rows is None else np.array(rows)
     return views_of(make_store(), selected, ViewPlan(views=(view,)), seed=3, epoch=0)[0]
-
-
-def json_round_trip_gives_equal_value(view: ViewSpec) -> None:
-    """Hashable, and its JSON gives it back."""
-    assert decode(encode(view), known_values()) == view
-    assert hash(view) == hash(decode(encode(view), known_values()))
 
 
 def view_has_shape_and_dtype(view: ViewSpec) -> None:

@@ -64,7 +64,6 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def path(self, step: int) -> Path:
-        """The folder of the checkpoint of ``step``."""
         return self.folder / f"step-{step:08d}"
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
@@ -185,13 +184,11 @@ def read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 def describe(tensor: torch.Tensor) -> dict[str, Any]:
-    """Shape, type and hash of a tensor's bytes."""
     kind = str(tensor.dtype).removeprefix("torch.")
     return {"shape": list(tensor.shape), "dtype": kind, "hash": tensor_hash(tensor)}
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a new file and sync it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)

@@ -97,7 +97,6 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
 
 
 def init_process_group(store: Any, rank: int, world: int, device: torch.device) -> None:
-    """Initialize torch's default process group."""
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
@@ -127,7 +126,6 @@ def connection_errors() -> Iterator[None]:
 
 @contextmanager
 def silent(*, unless: bool) -> Iterator[None]:
-    """Discard the standard output."""
     if unless:
         yield
         return

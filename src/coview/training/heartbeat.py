@@ -46,7 +46,6 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._watch, name="coview-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def shutdown(self) -> None:
@@ -54,7 +53,6 @@ class Heartbeat:
         self._shutting_down = True
 
     def stop(self) -> None:
-        """End the thread."""
         self._stopped.set()
         self._thread.join(self.interval)
 

@@ -154,22 +154,18 @@ class Throughput:
         self.reset()
 
     def reset(self) -> None:
-        """Start a new report."""
         self.images, self.seconds, self._waited = 0, 0.0, self.loader.seconds_waited
         self.start()
 
     def start(self) -> None:
-        """Start the clock of a step."""
         self._started = time.perf_counter()
 
     def add_step(self, images: int) -> None:
-        """Stop the clock after a step of ``images`` images."""
         self.images += images
         self.seconds += time.perf_counter() - self._started
 
     @property
     def waited(self) -> float:
-        """Seconds of waiting for the loader."""
         return self.loader.seconds_waited - self._waited
 
 

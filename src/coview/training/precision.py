@@ -24,7 +24,6 @@ class Precision:
     format: str
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The autocast context of a forward pass."""
         if self.format == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -40,7 +39,6 @@ class Precision:
         return module
 
     def place(self, batch: Batch) -> Batch:
-        """The batch on the device."""
         return batch.to(self.device)
 
 

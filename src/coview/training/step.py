@@ -39,7 +39,6 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """The sum of the terms."""
         return float(total_of(self.terms))
 
     @property
