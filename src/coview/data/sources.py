@@ -84,17 +84,13 @@ def open_images(
     'striped disc'
     """
     options = SourceOptions(
-        labels=labels or (None if label_column is None else "column"),
-        split=split,
-        columns=(image_column, label_column),
-        download=download,
-    )
+        labels=labels or (None if label_column is None else "column"), split=split,
+        columns=(image_column, label_column), download=download,
+    )  # fmt: skip
     cache_policy = CachePolicy(
-        memory_share=memory_share,
-        cache=cache_folder() if cache is None else Path(cache),
-        allow_broken=allow_broken,
-        workers=workers,
-    )
+        memory_share=memory_share, cache=cache_folder() if cache is None else Path(cache),
+        allow_broken=allow_broken, workers=workers,
+    )  # fmt: skip
     spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
     _check_selection(limit, seed)
     if isinstance(source, str) and source in SCENES:

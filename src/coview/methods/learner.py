@@ -92,11 +92,9 @@ class Learner(nn.Module):
         )
         shares_statistics = method.synchronized or method.batch_norm == "ghost"
         set_batch_norm(
-            self,
-            ranks=ranks if shares_statistics else SINGLE_PROCESS,
-            ghost_batch_size=method.ghost_batch_size,
-            frozen=method.batch_norm == "frozen",
-        )
+            self, ranks=ranks if shares_statistics else SINGLE_PROCESS,
+            ghost_batch_size=method.ghost_batch_size, frozen=method.batch_norm == "frozen",
+        )  # fmt: skip
         self.set_passes(passes)
         self._new_statistics: list[Tensor] = []
         self._pair_loss: PairLoss | None = None
