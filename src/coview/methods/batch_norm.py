@@ -46,11 +46,6 @@ class NormMode:
     def is_default(self) -> bool:
         return self.ranks.is_single and self.ghost_batch_size is None and not self.frozen
 
-    @property
-    def is_synchronized(self) -> bool:
-        """Whether the statistics span several processes."""
-        return not self.ranks.is_single and self.ghost_batch_size is None
-
 
 def set_batch_norm(
     module: nn.Module,
@@ -176,11 +171,10 @@ def normalize_training(layer: PatchedBatchNorm, x: Tensor) -> Tensor:
         if layer.running_mean is None:
             raise InvalidValue("A BatchNorm layer without running statistics cannot be frozen.")
         return normalize_eval(layer, x)
-    if mode.is_synchronized:
+    if mode.ghost_batch_size is None:  # several processes, or the layer would be torch's own
         y: Tensor
         y, mean, variance = _SyncBatchNorm.apply(x, layer.weight, layer.bias, mode.ranks, layer.eps)
     else:
-        assert mode.ghost_batch_size is not None
         groups = max(1, min(round(len(x) / mode.ghost_batch_size), len(x) // 2))
         y, mean, variance = ghost_batch_norm(layer, x, groups)
         if tracks_statistics(layer):

@@ -50,7 +50,10 @@ def margin_triplet(
     >>> margin_triplet([z, z], margin=1.5)  # max(0 - 1 + 1.5, 0)
     tensor(0.5000)
     """
-    _check_margin(margin)
+    if not (isinstance(margin, (int, float)) and 0 <= margin < math.inf):
+        raise InvalidValue(
+            f"`margin` is {margin!r}; expected a finite number >= 0, such as 0.4 or 0.8."
+        )
     check_choices(mining, reduction)
 
     def per_anchor(pair: ViewPair) -> Tensor:
@@ -72,10 +75,3 @@ class _Hinge:
 
     def derivative(self, numbers: Tensor) -> Tensor:
         return numbers.gt_(0)
-
-
-def _check_margin(margin: float) -> None:
-    if not (isinstance(margin, (int, float)) and 0 <= margin < math.inf):
-        raise InvalidValue(
-            f"`margin` is {margin!r}; expected a finite number >= 0, such as 0.4 or 0.8."
-        )

@@ -63,7 +63,7 @@ def nt_logistic(
             closest, exists = pair.semi_hard(margin=None)
             return attraction - F.logsigmoid(-closest / temperature).where(exists, 0)
         no_shift = torch.zeros_like(scaled.positives)
-        return attraction + scaled.reduce_negatives(_LOGISTIC, no_shift, reduction)
+        return attraction + scaled.reduce_negatives(_Logistic(), no_shift, reduction)
 
     return mean_over_view_pairs(views, ranks, "NT-Logistic", per_anchor)
 
@@ -77,6 +77,3 @@ class _Logistic:
 
     def derivative(self, numbers: Tensor) -> Tensor:
         return numbers.sigmoid_()
-
-
-_LOGISTIC = _Logistic()

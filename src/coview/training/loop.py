@@ -76,8 +76,9 @@ def train(
     task.train()
     throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0
     images = (loader.total_steps - loader.start_step) * loader.batch_size
+    cuda = [precision.device] if precision.device.type == "cuda" else []
     with (
-        _fork_generators(precision.device),
+        torch.random.fork_rng(devices=cuda),  # restores the caller's; every step seeds them
         progress("Training", images) as advance,
         closing(iter(loader)) as batches,
     ):
@@ -207,8 +208,3 @@ def _divergence(skipped: int, step: Step) -> str:
         f"{skipped} steps in a row were skipped, the last because {step.reason}; they did not "
         "change the network"
     )
-
-
-def _fork_generators(device: torch.device) -> Any:
-    """Restore the caller's generators of torch afterwards; every step seeds them."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

@@ -7,16 +7,14 @@ not once per view.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from coview.views.parameters import ViewParams
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 RANDOM_OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
