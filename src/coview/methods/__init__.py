@@ -5,7 +5,7 @@ from coview.methods.byol import byol
 from coview.methods.crops import logo, multi_crop
 from coview.methods.learner import Learner
 from coview.methods.memory import Queue
-from coview.methods.method import Method
+from coview.methods.method import Method, Pair
 from coview.methods.moco import moco
 from coview.methods.pair_objectives import (
     InfoNCE,
@@ -14,7 +14,6 @@ from coview.methods.pair_objectives import (
     PairObjective,
     SquaredDistance,
 )
-from coview.methods.pairing import Pair
 from coview.methods.passes import Passes
 from coview.methods.registry import get_method, list_methods
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon

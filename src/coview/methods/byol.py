@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from coview.heads import HeadSpec
-from coview.methods.method import Method
+from coview.methods.method import Method, Pair
 from coview.methods.pair_objectives import SquaredDistance
-from coview.methods.pairing import Pair
 from coview.methods.target import EMA
 from coview.views import ViewPlan, preset
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coview.core.errors import InvalidValue
-from coview.methods.method import Method
+from coview.methods.method import Method, Pair
 from coview.methods.pair_objectives import InfoNCE
-from coview.methods.pairing import Pair
 from coview.methods.set_objectives import NTXent
 from coview.views import MAX_CIFAR_SIZE, ViewPlan, multi_crop_views
 
