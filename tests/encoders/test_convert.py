@@ -116,7 +116,7 @@ def test_unknown_target_offers_the_nearest(tmp_path):
 def test_conversion_with_other_features_is_refused(tmp_path, monkeypatch):
     exported("resnet18", tmp_path / "encoder")
 
-    def broken(encoder):
+    def broken(encoder, classifier=None):
         network = to_torchvision(encoder)
         network.maxpool = torch.nn.Identity()
         return network

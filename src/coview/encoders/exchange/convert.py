@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +139,8 @@ def file_metadata(config: dict[str, Any]) -> dict[str, Any]:
 
 
 TARGETS: dict[str, Callable[[Network, dict[str, Any], Path, Tensor], Tensor]] = {
-    "torchvision": partial(write_library, to_torchvision),
-    "timm": partial(write_library, to_timm),
+    "torchvision": lambda *how: write_library(to_torchvision, *how),
+    "timm": lambda *how: write_library(to_timm, *how),
     "safetensors": write_safetensors,
     "onnx": write_onnx,
 }
