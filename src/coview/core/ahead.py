@@ -13,13 +13,14 @@ Output = TypeVar("Output")
 
 
 def map_ahead(
-    function: Callable[[Item], Output], items: Iterable[Item], workers: int
-) -> Generator[Output, None, None]:
+    function: Callable[[Item], Output], items: Iterable[Item], workers: int, *,
+    most: int | None = None, name: str = "ahead",
+) -> Generator[Output, None, None]:  # fmt: skip
     """``function`` of every item, in the order of the items, computed ahead by threads.
 
-    At most ``workers`` + 1 items are computed or wait at any time; with 0 workers each is computed
-    when the caller takes it. ``items`` is read in the caller's thread. An error of ``function`` is
-    raised at its item. Closing the generator stops the threads.
+    At most ``most`` items (None: ``workers`` + 1) are computed or wait at any time; with 0 workers
+    each is computed when the caller takes it. ``items`` is read in the caller's thread. An error of
+    ``function`` is raised at its item. Closing the generator stops the threads, "coview-<name>".
 
     >>> list(map_ahead(lambda x: x * x, [1, 2, 3], workers=2))
     [1, 4, 9]
@@ -28,10 +29,10 @@ def map_ahead(
         yield from map(function, items)
         return
     iterator = iter(items)
-    pool = ThreadPoolExecutor(workers, "coview-ahead")
+    pool = ThreadPoolExecutor(workers, f"coview-{name}")
     try:
         waiting: deque[Future[Output]] = deque(
-            pool.submit(function, item) for item in islice(iterator, workers + 1)
+            pool.submit(function, item) for item in islice(iterator, most or workers + 1)
         )
         while waiting:
             output = waiting.popleft().result()

@@ -71,6 +71,21 @@ def key_words(seed: int, stream: Stream) -> tuple[int, int]:
     return seed & 0xFFFFFFFF, ((seed >> 32) & 0xFFFFFFFF) ^ (int(stream) << 24)
 
 
+def keyed_words(
+    seed: int, stream: Stream, ids: npt.NDArray[np.int64], *, epoch: int, first: int, count: int
+) -> npt.NDArray[np.uint64]:
+    """Philox words of every id for the counters ``first`` .. ``first + count - 1``.
+
+    Shapes: ids [N] -> [N, count, 4] of 32-bit words.
+    """
+    words = np.ascontiguousarray(ids, np.int64).view(np.uint64)[:, None]
+    counter = np.empty((len(ids), count, 4), dtype=np.uint64)
+    counter[..., 0] = np.arange(first, first + count, dtype=np.uint64)
+    counter[..., 1], counter[..., 2] = words & _LOW, words >> _WORD
+    counter[..., 3] = np.uint64(epoch)
+    return philox(counter, key_words(seed, stream))
+
+
 def uniforms(
     seed: int, stream: Stream, ids: npt.NDArray[np.int64], *, epoch: int, view: int, count: int
 ) -> npt.NDArray[np.float32]:
@@ -82,13 +97,8 @@ def uniforms(
     (1, 4)
     """
     blocks = (count + 3) // 4
-    words = np.ascontiguousarray(ids).view(np.uint64)[:, None]
-    counter = np.empty((len(ids), blocks, 4), dtype=np.uint64)
-    counter[..., 0] = np.uint64(view << 16) + np.arange(blocks, dtype=np.uint64)
-    counter[..., 1] = words & _LOW
-    counter[..., 2] = words >> _WORD
-    counter[..., 3] = np.uint64(epoch)
-    bits = philox(counter, key_words(seed, stream)).reshape(len(ids), blocks * 4)[:, :count]
+    words = keyed_words(seed, stream, ids, epoch=epoch, first=view << 16, count=blocks)
+    bits = words.reshape(len(ids), blocks * 4)[:, :count]
     return (bits >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
@@ -106,11 +116,7 @@ def permutation(
     >>> permutation(0, Stream.ORDER, np.arange(4), draw_index=0)
     array([1, 3, 2, 0])
     """
-    words = np.ascontiguousarray(ids).view(np.uint64)
-    counter = np.zeros((len(ids), 4), dtype=np.uint64)
-    counter[:, 1], counter[:, 2] = words & _LOW, words >> _WORD
-    counter[:, 3] = np.uint64(draw_index)
-    bits = philox(counter, key_words(seed, stream))
+    bits = keyed_words(seed, stream, ids, epoch=draw_index, first=0, count=1)[:, 0]
     return np.argsort((bits[:, 0] << _WORD) | bits[:, 1], kind="stable").astype(np.int64)
 
 

@@ -7,13 +7,6 @@ from coview.data.store import MAX_UNUSABLE_SHARE
 from coview.data.torchvision_sets import KNOWN_SETS
 
 __all__ = [
-    "KNOWN_SETS",
-    "LABELS",
-    "MAX_PIXELS",
-    "MAX_UNUSABLE_SHARE",
-    "DecodeSpec",
-    "open_images",
-    "relabel",
-    "require_images",
-    "split_held_out",
-]
+    "KNOWN_SETS", "LABELS", "MAX_PIXELS", "MAX_UNUSABLE_SHARE", "DecodeSpec", "open_images",
+    "relabel", "require_images", "split_held_out",
+]  # fmt: skip

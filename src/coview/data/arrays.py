@@ -30,14 +30,10 @@ def read_arrays(images: Any, labels: Any, *, white: float | None) -> Listing:
         return ((rows[row], rows[row].nbytes) for row in selected.tolist())
 
     return Listing(
-        source="arrays",
-        names=names,
-        contents=contents,
+        source="arrays", names=names, contents=contents,
         stamp=hash_lines(["arrays", *(digest(np.ascontiguousarray(r).tobytes()) for r in rows)]),
-        ids=image_ids(names),
-        labels=numbers,
-        class_names=classes,
-    )
+        ids=image_ids(names), labels=numbers, class_names=classes,
+    )  # fmt: skip
 
 
 def read_store(store: ImageStore) -> Listing:
@@ -49,15 +45,10 @@ def read_store(store: ImageStore) -> Listing:
             yield image, image.nbytes
 
     return Listing(
-        source=store.source,
-        names=store.names,
-        contents=contents,
+        source=store.source, names=store.names, contents=contents,
         stamp=hash_lines(["store", *(digest(store.image(r).tobytes()) for r in range(len(store)))]),
-        ids=store.ids,
-        labels=store.labels,
-        class_names=store.class_names,
-        notes=store.notes,
-    )
+        ids=store.ids, labels=store.labels, class_names=store.class_names, notes=store.notes,
+    )  # fmt: skip
 
 
 def _check_images(images: Any, white: float | None) -> Sequence[npt.NDArray[Any]]:

@@ -15,13 +15,16 @@ The conversion of each kind of image:
 
 A truncated image is rejected. So is a JPEG, WebP or AVIF that ends with zeros only (an interrupted
 copy), and a truncated JPEG with an end marker. Pillow does not detect single wrong bits; the extra
-``jpeg`` (simplejpeg, strict) detects most of them.
+``jpeg`` (simplejpeg, strict) detects most of them and is two to five times faster. Both call
+libjpeg-turbo with its accurate DCT and smooth upsampling, so the pixels are the same. Pillow always
+decodes images with an orientation or in CMYK.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import io
 import struct
 import warnings
@@ -35,7 +38,6 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from coview.core.errors import InvalidValue
-from coview.data.jpeg import MAGIC, decode_jpeg, is_available, read_size
 from coview.data.listing import Content, Rejected
 
 MAX_PIXELS = 178_956_970
@@ -46,6 +48,7 @@ _TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "La": "LA", "RGBa": 
 _WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 _DRAFT_FROM = 4
+_JPEG_MAGIC = b"\xff\xd8\xff"
 # A closed list: Pillow would also hand a file called .jpg to Ghostscript if it looked like EPS.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ENTROPY_CODED = {"JPEG", "MPO", "WEBP", "AVIF"}
@@ -145,7 +148,7 @@ def _decode_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
     if not start:
         raise _Unusable("empty file")
     stream.seek(0)
-    if start == MAGIC and is_available():
+    if start == _JPEG_MAGIC and is_available():
         if (decoded := _decode_with_simplejpeg(stream.read(), spec)) is not None:
             return decoded
         stream.seek(0)
@@ -199,17 +202,54 @@ def _is_padded_jpeg(stream: BinaryIO) -> bool:
 
 
 def _decode_with_simplejpeg(content: bytes, spec: DecodeSpec) -> Decoded | None:
-    size = read_size(content)
+    size = _read_size(content)
     if size is None or _draft_size(*size, spec) is not None:
         return None
     _check_size(*size, spec)
-    pixels = decode_jpeg(content)
+    pixels = _decode_jpeg(content)
     if pixels is None:
         return None
     width, height = size
     if spec.short_side is None or min(size) <= spec.short_side:
         return Decoded(height, width, pixels.data.cast("B"))
     return _resize_and_pack(Image.frombuffer("RGB", size, pixels, "raw", "RGBX", 0, 1), spec)
+
+
+@functools.cache
+def is_available() -> bool:
+    return importlib.util.find_spec("simplejpeg") is not None
+
+
+def _read_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) of a JPEG that needs decoding only; None if Pillow is needed."""
+    import simplejpeg
+
+    if b"Exif\x00\x00" in content or b"http://ns.adobe.com/xap/" in content:
+        return None
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=True)
+    except ValueError:
+        return None
+    return (width, height) if colorspace in ("YCbCr", "Gray", "RGB") else None
+
+
+def _decode_jpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
+    """The pixels, uint8 [H, W, 4] (R, G, B, unused); None if Pillow is needed.
+
+    Raises OSError, as Pillow does, if libjpeg detects missing or wrong picture data.
+    """
+    import simplejpeg
+
+    try:
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            content, colorspace="RGBX", fastdct=False, fastupsample=False, strict=True
+        )
+    except ValueError as error:
+        # Extraneous bytes between two segments are common and harmless.
+        if "extraneous bytes" in str(error):
+            return None
+        raise OSError(str(error)) from error
+    return pixels
 
 
 def _resize_and_pack(image: Image.Image, spec: DecodeSpec) -> Decoded:

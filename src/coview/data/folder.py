@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
+from coview.core.text import plural
 from coview.data.listing import Content, Listing, hash_lines, image_ids
 
 # fmt: off
@@ -66,7 +67,7 @@ def read_folder(root: Path, scan: FolderScan, labels: str | None) -> Listing:
     labels: None, "folders", or "auto" (labels only where every image lies in one of at least two
     sub-folders). Images beside the class folders get the label -1.
     """
-    ignored = f"Ignored {count_noun(scan.stray, 'file')} in {root} without the suffix of an image."
+    ignored = f"Ignored {plural(scan.stray, 'file')} in {root} without the suffix of an image."
     names = sorted(scan.images)
     stats = [scan.images[name] for name in names]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
@@ -90,11 +91,6 @@ def read_folder(root: Path, scan: FolderScan, labels: str | None) -> Listing:
         class_names=classes,
         notes=(ignored,) if scan.stray else (),
     )
-
-
-def count_noun(number: int, noun: str) -> str:
-    """``number`` and the noun, as "1 file" or "2 files"."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _list_entries(folder: Path) -> list[os.DirEntry[str]]:

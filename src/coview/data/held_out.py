@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import DataError, InvalidValue, RunError
+from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, uniforms
+from coview.core.text import plural
 from coview.data.listing import HELD_OUT_DRAW
 
 MIN_TRAIN_IMAGES = 32
@@ -19,9 +20,7 @@ MAX_HELD_OUT_SHARE = 0.2
 Rows = npt.NDArray[np.int64]
 
 
-def split_held_out(
-    store: ImageStore, share: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def split_held_out(store: ImageStore, share: float, seed: int) -> tuple[Rows, Rows]:
     """(training rows, held-out rows), both ascending: an image is held out by (seed, id) alone.
 
     So adding or removing images moves no other image from one side to the other; the number held
@@ -52,11 +51,8 @@ def require_images(store: ImageStore, minimum: int, purpose: str) -> None:
     if len(store) >= minimum:
         return
     broken = f" ({len(store.quarantine):,} more unusable)" if store.quarantine else ""
-    noun = "image" if len(store) == 1 else "images"
-    raise DataError(
-        f"{store.source} has {len(store):,} usable {noun}{broken}; {purpose} needs at least "
-        f"{minimum:,}."
-    )
+    usable = plural(len(store), "usable image")
+    raise DataError(f"{store.source} has {usable}{broken}; {purpose} needs at least {minimum:,}.")
 
 
 def relabel(store: ImageStore, class_names: tuple[str, ...]) -> ImageStore:
@@ -94,12 +90,3 @@ def hold_out(store: ImageStore, seed: int) -> tuple[Rows, Rows]:
     count = min(max(HELD_OUT_SHARE * len(store), MIN_HELD_OUT), MAX_HELD_OUT)
     share = min(count / len(store), MAX_HELD_OUT_SHARE)
     return split_held_out(store, share, seed)
-
-
-def check_same(store: ImageStore, fingerprint: str, source: str) -> None:
-    """Raise RunError unless the images are those of the start of the run."""
-    if store.fingerprint != fingerprint:
-        raise RunError(
-            f"The images of {source} have changed since the run started, so it cannot be resumed "
-            "exactly. Restore them, or start a new run from this encoder with `weights`."
-        )

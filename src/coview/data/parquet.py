@@ -35,26 +35,20 @@ _BATCH_BYTES, _BATCH_ROWS = 32 << 20, 1024
 _MAX_CLASSES = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """The columns to read; None selects by type, then by name."""
-
-    image: str | None = None
-    label: str | None = None
-
-
 def read_parquet(
-    files: Iterable[Path], *, labels: str | None, columns: Columns, source: str
-) -> Listing:
+    files: Iterable[Path], *, labels: str | None, image_column: str | None,
+    label_column: str | None, source: str,
+) -> Listing:  # fmt: skip
     """The images of the given files, named "file.parquet#row" by file and row.
 
+    A column that is None is selected by type, then by name.
     labels: None, "column", or "auto" (only a column that is a label by its name or by the
     metadata). Raises DataError for files that are not Parquet or hold no images.
     """
     unique = {path.resolve(): path for path in files}
     paths = sorted(unique.values(), key=lambda path: path.as_posix())
     schema = _read_schema(paths[0])
-    image = _image_column(schema, columns.image, paths[0])
+    image = _image_column(schema, image_column, paths[0])
     counts = [_count_rows(path, image) for path in paths]
     if sum(counts) == 0:
         raise DataError(f"{source} has no images: it has no rows.")
@@ -63,18 +57,14 @@ def read_parquet(
     names = [
         f"{n}#{row}" for n, count in zip(relative, counts, strict=True) for row in range(count)
     ]
-    label = _label_column(schema, columns.label, labels, image, paths[0])
+    label = _label_column(schema, label_column, labels, image, paths[0])
     numbers, classes = (None, ()) if label is None else _read_labels(paths, schema, label)
     facts = [f"{p.resolve()} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in paths]
     return Listing(
-        source=source,
-        names=names,
-        contents=_Reader(paths, np.cumsum([0, *counts]), image),
-        stamp=hash_lines(["parquet", image, *facts]),
-        ids=image_ids(names),
-        labels=numbers,
+        source=source, names=names, contents=_Reader(paths, np.cumsum([0, *counts]), image),
+        stamp=hash_lines(["parquet", image, *facts]), ids=image_ids(names), labels=numbers,
         class_names=classes,
-    )
+    )  # fmt: skip
 
 
 def select_split(names: Sequence[str], split: str) -> list[str]:

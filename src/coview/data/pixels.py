@@ -68,11 +68,6 @@ class PixelWriter:
             self._stream.close()
             shutil.rmtree(self._temporary, ignore_errors=True)
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether the pixels exceeded the budget."""
-        return self._stream is not None
-
     def append(self, pixels: bytes | memoryview) -> int:
         """Add one image (4 bytes a pixel); returns its start, counted in pixels."""
         start, self.length = self.length, self.length + len(pixels) // 4
@@ -82,7 +77,10 @@ class PixelWriter:
             with storage_errors(self._temporary):
                 self._stream.write(pixels)
         else:
-            self._reserve()
+            if self.length > len(self._memory):
+                # In place if the system can, so that there is no second copy of the images.
+                capacity = max(self.length, int(len(self._memory) * _GROWTH))
+                self._memory.resize((capacity, 4), refcheck=False)
             self._memory[start : self.length] = np.frombuffer(pixels, np.uint8).reshape(-1, 4)
         return start
 
@@ -106,12 +104,6 @@ class PixelWriter:
                 self._temporary.rename(self.folder)
             sync_folder(self.folder.parent)
             return load_pixels(self.folder)
-
-    def _reserve(self) -> None:
-        if self.length > len(self._memory):
-            # In place if the system can, so that there is no second copy of the images.
-            capacity = max(self.length, int(len(self._memory) * _GROWTH))
-            self._memory.resize((capacity, 4), refcheck=False)
 
     def _spill(self, length: int) -> None:
         with storage_errors(self._temporary):

@@ -10,9 +10,10 @@ from typing import Any
 
 from coview.core.errors import DataError, InvalidValue, UnknownName, nearest
 from coview.core.images import ImageStore, cache_folder
+from coview.core.text import plural
 from coview.data.arrays import read_arrays, read_store
 from coview.data.decode import MAX_PIXELS, DecodeSpec
-from coview.data.folder import IMAGE_SUFFIXES, count_noun, read_folder, scan_folder
+from coview.data.folder import IMAGE_SUFFIXES, read_folder, scan_folder
 from coview.data.listing import Listing, select_rows
 from coview.data.store import CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
@@ -83,17 +84,13 @@ def open_images(
     'striped disc'
     """
     options = SourceOptions(
-        labels=labels or (None if label_column is None else "column"),
-        split=split,
-        columns=(image_column, label_column),
-        download=download,
-    )
+        labels=labels or (None if label_column is None else "column"), split=split,
+        columns=(image_column, label_column), download=download,
+    )  # fmt: skip
     cache_policy = CachePolicy(
-        memory_share=memory_share,
-        cache=cache_folder() if cache is None else Path(cache),
-        allow_broken=allow_broken,
-        workers=workers,
-    )
+        memory_share=memory_share, cache=cache_folder() if cache is None else Path(cache),
+        allow_broken=allow_broken, workers=workers,
+    )  # fmt: skip
     spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
     _check_selection(limit, seed)
     if isinstance(source, str) and source in SCENES:
@@ -207,8 +204,8 @@ def _list_folder(root: Path, options: SourceOptions) -> Listing:
     scan = scan_folder(root)
     if scan.images and scan.parquet:
         raise DataError(
-            f"{root} has both {count_noun(len(scan.images), 'image')} and "
-            f"{count_noun(len(scan.parquet), 'Parquet file')}; give the one to read, such as "
+            f"{root} has both {plural(len(scan.images), 'image')} and "
+            f"{plural(len(scan.parquet), 'Parquet file')}; give the one to read, such as "
             f"'{root / scan.parquet[0]}'."
         )
     if scan.parquet:
@@ -225,7 +222,7 @@ def _list_folder(root: Path, options: SourceOptions) -> Listing:
         )
         return replace(listing, notes=(note,))
     if not scan.images:
-        others = f", only {count_noun(scan.stray, 'other file')}" if scan.stray else ""
+        others = f", only {plural(scan.stray, 'other file')}" if scan.stray else ""
         raise DataError(
             f"There are no images in the folder {root}{others}; expected files such as "
             f".jpg, .png, .webp or .tif, at any depth."
@@ -244,7 +241,7 @@ def _list_glob(pattern: Path, options: SourceOptions) -> Listing:
 
 
 def _list_parquet(paths: list[Path], options: SourceOptions, source: str) -> Listing:
-    from coview.data.parquet import Columns, read_parquet
+    from coview.data.parquet import read_parquet
 
     options.refuse("Parquet files", labels="folders", columns=False)
     for path in paths:
@@ -254,7 +251,7 @@ def _list_parquet(paths: list[Path], options: SourceOptions, source: str) -> Lis
             raise DataError(f"{path} is not a Parquet file; lists and patterns are for Parquet.")
     image, label = options.columns
     return read_parquet(
-        paths, labels=options.labels, columns=Columns(image=image, label=label), source=source
+        paths, labels=options.labels, image_column=image, label_column=label, source=source
     )
 
 

@@ -109,7 +109,6 @@ class DataSpec(DataOptions):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DataSpec:
-        """The inverse of :meth:`to_json`."""
         spec = decode_one(dict(data), cls)
         return replace(spec, root=_absolute(spec.root), cache=_absolute(spec.cache))
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from coview.core.ahead import map_ahead
 from coview.core.errors import DamagedFile, DataError, InvalidValue
 from coview.core.files import digest
 from coview.core.images import ImageStore
@@ -61,16 +60,13 @@ def build_store(
     Raises DataError if more than 1 % are unusable (of few images: more than three or a tenth),
     unless allowed, or if all are.
     """
-    folder = cache_policy.cache / "stores" / _cache_key(listing, rows, spec)
+    key = hash_lines([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
+    folder = cache_policy.cache / "stores" / key
     decoded = _load_cached(folder)
     if decoded is None:
         decoded = _decode_into_store(listing, rows, spec, cache_policy, folder)
     _check_unusable(listing, decoded.rejected, len(rows), cache_policy.allow_broken)
     return _make_store(listing, decoded, _storage_notes(decoded, spec))
-
-
-def _cache_key(listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec) -> str:
-    return hash_lines([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
 
 
 def _load_cached(folder: Path) -> DecodedPixels | None:
@@ -128,21 +124,14 @@ def _decode_all(
     listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, workers: int
 ) -> Generator[Result]:
     """The results of all rows in order, with a bounded number of images in memory."""
-    waiting: deque[Future[Result]] = deque()
-    with strict_pillow(), ThreadPoolExecutor(workers, "coview-decode") as pool:
-        try:
-            for chunk in _chunks(listing, rows):
-                waiting.append(pool.submit(_decode_chunk, chunk, spec))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
+    def decode_chunk(chunk: Chunk) -> Result:
+        return [(row, decode_image(content, spec)) for row, content in chunk]
 
-def _decode_chunk(chunk: Chunk, spec: DecodeSpec) -> Result:
-    return [(row, decode_image(content, spec)) for row, content in chunk]
+    with strict_pillow():
+        yield from map_ahead(
+            decode_chunk, _chunks(listing, rows), workers, most=2 * workers + 1, name="decode"
+        )
 
 
 def _chunks(listing: Listing, rows: npt.NDArray[np.int64]) -> Iterator[Chunk]:
@@ -198,15 +187,11 @@ def _storage_notes(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:
 def _make_store(listing: Listing, decoded: DecodedPixels, notes: tuple[str, ...]) -> ImageStore:
     rows = decoded.rows
     return ImageStore(
-        pixels=decoded.pixels,
-        starts=decoded.starts,
-        heights=decoded.heights,
-        widths=decoded.widths,
-        ids=listing.ids[rows],
+        pixels=decoded.pixels, starts=decoded.starts, heights=decoded.heights,
+        widths=decoded.widths, ids=listing.ids[rows],
         names=[listing.names[row] for row in rows.tolist()],
         labels=None if listing.labels is None else listing.labels[rows],
-        class_names=listing.class_names,
-        source=listing.source,
+        class_names=listing.class_names, source=listing.source,
         quarantine=tuple((listing.names[row], reason) for row, reason in decoded.rejected),
         notes=listing.notes + notes,
-    )
+    )  # fmt: skip

@@ -84,14 +84,10 @@ def read_torchvision(
         return ((partial(_read_image, dataset, row), _IMAGE_BYTES) for row in rows.tolist())
 
     return Listing(
-        source=f"{name}:{split}",
-        names=names,
-        contents=contents,
+        source=f"{name}:{split}", names=names, contents=contents,
         stamp=hash_lines(["torchvision", name, split, str(root.resolve()), str(len(dataset))]),
-        ids=image_ids(names),
-        labels=numbers,
-        class_names=classes,
-    )
+        ids=image_ids(names), labels=numbers, class_names=classes,
+    )  # fmt: skip
 
 
 def _open_set(name: str, known: KnownSet, split: str, root: Path, download: bool) -> Any:
@@ -137,9 +133,5 @@ def _read_labels(
         return None, ()
     classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
     names = classes or range(int(numbers.max()) + 1)
-    return numbers, tuple(c if isinstance(c, str) else _first_name(c) for c in names)
-
-
-def _first_name(name: Any) -> str:
-    """One name of a class: Imagenette gives several, of which the first is used."""
-    return str(name[0]) if isinstance(name, tuple | list) else str(name)
+    # Imagenette gives several names of each class, of which the first is used.
+    return numbers, tuple(str(c[0]) if isinstance(c, tuple | list) else str(c) for c in names)

@@ -95,8 +95,6 @@ def _hardest_pairs(
 
 def _small(images: torch.Tensor, spec: ViewSpec) -> np.ndarray[Any, Any]:
     """Views as thumbnails, without the normalization of their specification."""
-    if spec.mean is not None and spec.std is not None:
-        mean, std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))
-        images = images * std + mean
+    images = spec.unnormalize(images)
     size = [THUMBNAIL, THUMBNAIL]
     return _pixels(torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True))

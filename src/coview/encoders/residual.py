@@ -58,16 +58,10 @@ class ResNet(Encoder):
     layer4: nn.Sequential
 
     def __init__(
-        self,
-        depth: int,
-        *,
-        width: float = 1.0,
-        stem: str = "large",
-        selective_kernels: bool = False,
-        projection_in_first_group: bool = False,
-        same_padding: bool = False,
-        norm: str = "batch",
-    ) -> None:
+        self, depth: int, *, width: float = 1.0, stem: str = "large",
+        selective_kernels: bool = False, projection_in_first_group: bool = False,
+        same_padding: bool = False, norm: str = "batch",
+    ) -> None:  # fmt: skip
         super().__init__()
         base = base_channels(width)
         self.conv1 = stem_convolution(base, stem, norm, deep=selective_kernels)

@@ -1,27 +1,42 @@
-"""An encoder as a value, in recipes and in files."""
+"""An encoder as a value, in recipes and in files, and its short names."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import torch
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, UnknownName
 from coview.core.values import decode_one, encode
 from coview.encoders.adapters import build_timm, build_torchvision
 from coview.encoders.initialize import initialize
 from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet, base_channels
 
+DEPTHS = (*BASIC, *BOTTLENECK)
 CHOICES = {
     "kind": ("resnet", "torchvision", "timm"),
-    "depth": (*BASIC, *BOTTLENECK),
+    "depth": DEPTHS,
     "stem": ("large", "medium", "small"),
     "init": ("fan-out", "fan-in"),
     "norm": ("batch", "group"),
+}
+
+SHORT = re.compile(
+    r"resnet(?P<depth>\d+)(?:x(?P<times>\d+(?:\.\d+)?)|/(?P<part>\d+))?"
+    r"(?P<marks>(?:-small|-medium|\+sk|\+projection|\+tf|\+gn)*)"
+)
+MARKS: dict[str, dict[str, Any]] = {
+    "-small": {"stem": "small"},
+    "-medium": {"stem": "medium"},
+    "+sk": {"selective_kernels": True},
+    "+projection": {"projection_in_first_group": True},
+    "+tf": {"same_padding": True},
+    "+gn": {"norm": "group"},
 }
 
 MIN_GROUP_CHANNELS = 4  # a standardized 1x1 filter over fewer is little more than a sign
@@ -207,3 +222,40 @@ def format_width(width: float) -> str:
     if ratio.numerator == 1 and ratio.denominator > 1 and math.isclose(float(ratio), width):
         return str(ratio)
     return f"{width:g}"
+
+
+def parse_encoder(text: str) -> EncoderSpec:
+    """The specification with the short name ``text``, for a command line.
+
+    ``resnet<depth>[x<width> | /<divisor>]`` followed by any of ``-small`` (3x3 stem for 32-pixel
+    images), ``-medium`` (3x3 stem of stride 2), ``+sk`` (selective kernels, SimCLRv2),
+    ``+projection`` (projection shortcut in group 1 of basic blocks, official SimCLR), ``+tf``
+    (TensorFlow's pooling padding) and ``+gn`` (GroupNorm with standardized weights); or
+    ``torchvision:<model>`` and ``timm:<model>``. Examples: ``resnet18``, ``resnet18/4-small``,
+    ``resnet50x2``, ``resnet152x3+sk``, ``timm:vit_small_patch16_224``.
+    Raises UnknownName with the nearest names, InvalidValue if the parts contradict each other.
+
+    >>> parse_encoder("resnet18/4-small").width
+    0.25
+    """
+    kind, colon, name = text.partition(":")
+    if colon and kind in ("torchvision", "timm"):
+        return EncoderSpec(kind=kind, name=name)
+    match = SHORT.fullmatch(text)
+    depth = int(match["depth"]) if match else 0
+    divisor = int(match["part"] or 1) if match else 0
+    if match is None or depth not in DEPTHS or divisor == 0:
+        raise UnknownName("encoder", text, example_names())
+    options: dict[str, Any] = {}
+    for mark, fields in MARKS.items():
+        if mark in match["marks"]:
+            options |= fields
+    return EncoderSpec(depth=depth, width=float(match["times"] or 1) / divisor, **options)
+
+
+def example_names() -> list[str]:
+    """Short names that an error message suggests from."""
+    plain = [f"resnet{depth}{width}" for depth in DEPTHS for width in ("", "x2", "/4")]
+    wide = [f"resnet{depth}{width}+sk" for depth in BOTTLENECK for width in ("", "x2", "x3")]
+    small = [f"resnet{depth}{width}-small" for depth in BASIC for width in ("", "/2", "/4")]
+    return [*plain, *wide, *small, "torchvision:resnet50", "timm:vit_small_patch16_224"]

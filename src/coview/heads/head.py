@@ -39,7 +39,6 @@ class Head(nn.Module):
 
     @property
     def features(self) -> int:
-        """The width of the output."""
         return self.widths[-1]
 
     def forward(self, h: Tensor) -> Tensor:

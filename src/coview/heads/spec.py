@@ -115,12 +115,9 @@ class HeadSpec:
         has_norm = self.batch_norm == "all" or (self.batch_norm == "hidden" and not last)
         affine = self.last_affine if last else "both"
         return dense_layer(
-            width_in,
-            width_out,
-            bias=self.bias in ("all", position),
-            affine=affine if has_norm else None,
-            relu=not last,
-        )
+            width_in, width_out, bias=self.bias in ("all", position),
+            affine=affine if has_norm else None, relu=not last,
+        )  # fmt: skip
 
     def label(self) -> str:
         """A short description: "2 layers to 128, BatchNorm"."""

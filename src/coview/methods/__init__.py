@@ -1,17 +1,11 @@
 """Methods as values, and the learner that trains an encoder by any such value."""
 
-from coview.methods.affinity import (
-    CosineAffinity,
-    Critic,
-    FixedWeight,
-    GradientRatio,
-    Repulsion,
-)
+from coview.methods.affinity import CosineAffinity, Critic, FixedWeight, GradientRatio, Repulsion
 from coview.methods.byol import byol
 from coview.methods.crops import logo, multi_crop
 from coview.methods.learner import Learner
 from coview.methods.memory import Queue
-from coview.methods.method import Method
+from coview.methods.method import Method, Pair
 from coview.methods.moco import moco
 from coview.methods.pair_objectives import (
     InfoNCE,
@@ -20,7 +14,6 @@ from coview.methods.pair_objectives import (
     PairObjective,
     SquaredDistance,
 )
-from coview.methods.pairing import Pair
 from coview.methods.passes import Passes
 from coview.methods.registry import get_method, list_methods
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
@@ -32,37 +25,9 @@ from coview.methods.supervised import supervised
 from coview.methods.target import EMA, SameNetwork, StopGradient
 
 __all__ = [
-    "EMA",
-    "CosineAffinity",
-    "Critic",
-    "CrossEntropy",
-    "FixedWeight",
-    "GradientRatio",
-    "InfoNCE",
-    "Learner",
-    "Method",
-    "NTXent",
-    "NegativeCosine",
-    "Negatives",
-    "Pair",
-    "PairObjective",
-    "Passes",
-    "Queue",
-    "Repulsion",
-    "SameNetwork",
-    "SetObjective",
-    "SquaredDistance",
-    "StopGradient",
-    "SupCon",
-    "byol",
-    "get_method",
-    "list_methods",
-    "logo",
-    "moco",
-    "multi_crop",
-    "simclr",
-    "simclr_v2",
-    "simsiam",
-    "supcon",
-    "supervised",
+    "EMA", "CosineAffinity", "Critic", "CrossEntropy", "FixedWeight", "GradientRatio", "InfoNCE",
+    "Learner", "Method", "NTXent", "NegativeCosine", "Negatives", "Pair", "PairObjective", "Passes",
+    "Queue", "Repulsion", "SameNetwork", "SetObjective", "SquaredDistance", "StopGradient",
+    "SupCon", "byol", "get_method", "list_methods", "logo", "moco", "multi_crop", "simclr",
+    "simclr_v2", "simsiam", "supcon", "supervised",
 ]  # fmt: skip

@@ -119,5 +119,4 @@ class Repulsion:
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """The unordered pairs of view indices."""
         return tuple(combinations(self.views, 2))

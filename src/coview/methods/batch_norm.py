@@ -44,13 +44,7 @@ class NormMode:
 
     @property
     def is_default(self) -> bool:
-        """Whether this is what torch's own layer does."""
         return self.ranks.is_single and self.ghost_batch_size is None and not self.frozen
-
-    @property
-    def is_synchronized(self) -> bool:
-        """Whether the statistics span several processes."""
-        return not self.ranks.is_single and self.ghost_batch_size is None
 
 
 def set_batch_norm(
@@ -177,11 +171,10 @@ def normalize_training(layer: PatchedBatchNorm, x: Tensor) -> Tensor:
         if layer.running_mean is None:
             raise InvalidValue("A BatchNorm layer without running statistics cannot be frozen.")
         return normalize_eval(layer, x)
-    if mode.is_synchronized:
+    if mode.ghost_batch_size is None:  # several processes, or the layer would be torch's own
         y: Tensor
         y, mean, variance = _SyncBatchNorm.apply(x, layer.weight, layer.bias, mode.ranks, layer.eps)
     else:
-        assert mode.ghost_batch_size is not None
         groups = max(1, min(round(len(x) / mode.ghost_batch_size), len(x) // 2))
         y, mean, variance = ghost_batch_norm(layer, x, groups)
         if tracks_statistics(layer):
@@ -275,12 +268,9 @@ class _SyncBatchNorm(torch.autograd.Function):
         factor = scale if weight is None else scale * weight
         grad_x = (g - expand(mean_g, x)).sub_(u.mul_(expand(mean_gu, x))).mul_(expand(factor, x))
         return (
-            grad_x.to(x.dtype),
-            grad_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None,
-            grad_bias.to(grad_bias.dtype) if ctx.needs_input_grad[2] else None,
-            None,
-            None,
-        )
+            grad_x.to(x.dtype), grad_weight.to(weight.dtype) if ctx.needs_input_grad[1] else None,
+            grad_bias.to(grad_bias.dtype) if ctx.needs_input_grad[2] else None, None, None,
+        )  # fmt: skip
 
 
 def local_statistics(rows: Tensor) -> tuple[int, Tensor, Tensor]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from coview.heads import HeadSpec
-from coview.methods.method import Method
+from coview.methods.method import Method, Pair
 from coview.methods.pair_objectives import SquaredDistance
-from coview.methods.pairing import Pair
 from coview.methods.target import EMA
 from coview.views import ViewPlan, preset
 
@@ -34,12 +33,7 @@ def byol(
     layers = HeadSpec(hidden=4096, output=256, batch_norm="hidden", bias="hidden", init="torch")
     start, end = momentum
     return Method(
-        name="byol",
-        views=views or preset("byol", size),
-        head=head or layers,
-        predictor=predictor or layers,
-        objective=SquaredDistance(),
-        target=EMA(start=start, end=end),
-        pairing=(Pair(0, 1), Pair(1, 0)),
-        batch_norm="per view",
-    )
+        name="byol", views=views or preset("byol", size), head=head or layers,
+        predictor=predictor or layers, objective=SquaredDistance(),
+        target=EMA(start=start, end=end), pairing=(Pair(0, 1), Pair(1, 0)), batch_norm="per view",
+    )  # fmt: skip

@@ -20,7 +20,6 @@ from coview.methods.batch_norm import batch_norms, set_batch_norm
 from coview.methods.critic import AdversarialCritic
 from coview.methods.memory import KeyQueue
 from coview.methods.method import Method
-from coview.methods.momentum_encoder import MomentumEncoder
 from coview.methods.pair_loss import PairLoss
 from coview.methods.pair_objectives import PairObjective
 from coview.methods.passes import (
@@ -34,7 +33,7 @@ from coview.methods.passes import (
     group_passes,
 )
 from coview.methods.set_objectives import SetObjective
-from coview.methods.target import EMA, SAME_NETWORK
+from coview.methods.target import EMA, SAME_NETWORK, MomentumEncoder
 from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.inputs import as_number
 
@@ -60,15 +59,9 @@ class Learner(nn.Module):
     """
 
     def __init__(
-        self,
-        method: Method,
-        encoder: Encoder,
-        *,
-        head_seed: int = 0,
-        total_steps: int | None = None,
-        passes: Passes = FULL_BATCH,
-        ranks: Ranks = SINGLE_PROCESS,
-    ) -> None:
+        self, method: Method, encoder: Encoder, *, head_seed: int = 0,
+        total_steps: int | None = None, passes: Passes = FULL_BATCH, ranks: Ranks = SINGLE_PROCESS,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.method, self.passes, self.ranks = method, FULL_BATCH, ranks
         self.total_steps = total_steps
@@ -99,11 +92,9 @@ class Learner(nn.Module):
         )
         shares_statistics = method.synchronized or method.batch_norm == "ghost"
         set_batch_norm(
-            self,
-            ranks=ranks if shares_statistics else SINGLE_PROCESS,
-            ghost_batch_size=method.ghost_batch_size,
-            frozen=method.batch_norm == "frozen",
-        )
+            self, ranks=ranks if shares_statistics else SINGLE_PROCESS,
+            ghost_batch_size=method.ghost_batch_size, frozen=method.batch_norm == "frozen",
+        )  # fmt: skip
         self.set_passes(passes)
         self._new_statistics: list[Tensor] = []
         self._pair_loss: PairLoss | None = None
@@ -200,13 +191,9 @@ class Learner(nn.Module):
         }
 
     def _forward_views(
-        self,
-        network: Network,
-        norms: list[_BatchNorm],
-        batch: Batch,
-        indices: Sequence[int],
+        self, network: Network, norms: list[_BatchNorm], batch: Batch, indices: Sequence[int],
         step: int,
-    ) -> dict[int, Outputs]:
+    ) -> dict[int, Outputs]:  # fmt: skip
         method, micro_batch = self.method, self.passes.micro_batch
         rounds = group_passes(
             batch.views, indices,
@@ -259,7 +246,6 @@ class Learner(nn.Module):
 
 
 def clone_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """A copy of each tensor."""
     originals = list(tensors)
     copies = [torch.empty_like(tensor) for tensor in originals]
     copy_tensors(originals, copies)

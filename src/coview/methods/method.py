@@ -9,13 +9,45 @@ from coview.heads import HeadSpec
 from coview.methods.affinity import Repulsion
 from coview.methods.memory import Queue
 from coview.methods.pair_objectives import InfoNCE, PairObjective
-from coview.methods.pairing import BOTH_WAYS, Pairing, key_views, query_views
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
 from coview.methods.target import EMA, SAME_NETWORK, Target
 from coview.views import ViewPlan
 
 BATCH_NORM_MODES = ("joint", "per view", "ghost", "frozen")
 HEALTH_TEMPERATURE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The query of view ``query`` is compared with the key of view ``key``; views count from 0.
+
+    The loss is the sum over pairs of ``weight`` times the objective. ``stop_gradient``: the key and
+    the negatives are constants here even if the target is the same network. Raises InvalidValue.
+
+    >>> Pair(0, 1, weight=0.5)
+    Pair(query=0, key=1, weight=0.5, stop_gradient=False)
+    """
+
+    query: int
+    key: int
+    weight: float = 1.0
+    stop_gradient: bool = False
+
+    def __post_init__(self) -> None:
+        if self.query == self.key or min(self.query, self.key) < 0:
+            raise InvalidValue(
+                f"A pair compares the views {self.query} and {self.key}; "
+                "expected two different views, counted from 0."
+            )
+
+
+Pairing = tuple[Pair, ...]
+
+ONE_WAY: Pairing = (Pair(0, 1),)
+"""View 0 is the query, view 1 the key (MoCo)."""
+
+BOTH_WAYS: Pairing = (Pair(0, 1, 0.5), Pair(1, 0, 0.5))
+"""The mean of both directions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,25 +150,23 @@ class Method:
 
     @property
     def pairs_views(self) -> bool:
-        """Whether the objective is a pair objective."""
         return isinstance(self.objective, PairObjective)
 
     @property
     def needs_labels(self) -> bool:
-        """Whether the objective needs labels."""
         return isinstance(self.objective, SetObjective) and self.objective.needs_labels
 
     @property
     def queries(self) -> tuple[int, ...]:
         """The views whose embeddings are queries; all views for a set objective."""
-        return (
-            query_views(self.pairing) if self.pairs_views else tuple(range(len(self.views.views)))
-        )
+        if not self.pairs_views:
+            return tuple(range(len(self.views.views)))
+        return tuple(sorted({pair.query for pair in self.pairing}))
 
     @property
     def keys(self) -> tuple[int, ...]:
         """The views whose embeddings are keys; none for a set objective."""
-        return key_views(self.pairing) if self.pairs_views else ()
+        return tuple(sorted({pair.key for pair in self.pairing})) if self.pairs_views else ()
 
     @property
     def online(self) -> tuple[int, ...]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from coview.core.errors import UnknownName
 from coview.heads import HeadSpec
 from coview.methods.memory import Queue
-from coview.methods.method import Method
+from coview.methods.method import BOTH_WAYS, ONE_WAY, Method
 from coview.methods.pair_objectives import InfoNCE
-from coview.methods.pairing import BOTH_WAYS, ONE_WAY
 from coview.methods.target import EMA
 from coview.views import ViewPlan, preset
 

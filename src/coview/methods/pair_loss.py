@@ -31,19 +31,11 @@ class PairLoss:
     """
 
     def __init__(
-        self,
-        method: Method,
-        objective: PairObjective,
-        outputs: dict[int, Outputs],
-        keys: dict[int, Tensor],
-        ids: Tensor,
-        step: int,
-        *,
-        queue: KeyQueue | None = None,
-        critic: AdversarialCritic | None = None,
-        ranks: Ranks = SINGLE_PROCESS,
+        self, method: Method, objective: PairObjective, outputs: dict[int, Outputs],
+        keys: dict[int, Tensor], ids: Tensor, step: int, *, queue: KeyQueue | None = None,
+        critic: AdversarialCritic | None = None, ranks: Ranks = SINGLE_PROCESS,
         sizes: Sequence[int] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.method, self.outputs, self.keys = method, outputs, keys
         self.ids, self.step, self.ranks = ids, step, ranks
         self.queue, self.critic, self.sizes = queue, critic, sizes
@@ -66,9 +58,7 @@ class PairLoss:
         terms = {type(self.objective).__name__: similarity}
         if self.method.repulsion is not None:
             affinity = self.affinity(self.method.repulsion)
-            weight = self._affinity_weight(
-                self.method.repulsion, similarity, affinity, parameters
-            )  # fmt: skip
+            weight = self._affinity_weight(self.method.repulsion, similarity, affinity, parameters)
             terms[AFFINITY] = weight * affinity
         return terms
 
@@ -82,12 +72,9 @@ class PairLoss:
         for pair in self.method.pairing:
             key = self.keys[pair.key]
             total = total + pair.weight * self.objective(
-                self.outputs[pair.query][-1],
-                key.detach() if pair.stop_gradient else key,
-                self.ids,
-                negatives[pair.stop_gradient],
-                self.ranks,
-            )
+                self.outputs[pair.query][-1], key.detach() if pair.stop_gradient else key, self.ids,
+                negatives[pair.stop_gradient], self.ranks,
+            )  # fmt: skip
         return total
 
     def affinity(self, repulsion: Repulsion) -> Tensor:

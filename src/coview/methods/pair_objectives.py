@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -38,10 +39,8 @@ class PairObjective(ABC):
 
     __slots__ = ()
 
-    @property
-    def takes_negatives(self) -> bool:
-        """Whether it uses negatives, of a memory or of the batch."""
-        return False
+    takes_negatives: ClassVar[bool] = False
+    """Whether it uses negatives, of a memory or of the batch."""
 
     @property
     def uses_batch_negatives(self) -> bool:
@@ -50,13 +49,9 @@ class PairObjective(ABC):
 
     @abstractmethod
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """query, key [B, D] and ids [B] of this rank -> its share of the mean (core.ranks)."""
 
     @abstractmethod
@@ -83,23 +78,16 @@ class InfoNCE(WithTemperature, PairObjective):
     """
 
     batch_negatives: bool = False
-
-    @property
-    def takes_negatives(self) -> bool:
-        return True
+    takes_negatives: ClassVar[bool] = True
 
     @property
     def uses_batch_negatives(self) -> bool:
         return self.batch_negatives
 
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         others = negatives or Negatives(rows=key[:0], ids=ids[:0])
         return info_nce(
             query, key, negatives=others.rows, temperature=self.temperature,
@@ -125,13 +113,9 @@ class NegativeCosine(PairObjective):
     """
 
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return negative_cosine(query, key, ranks=ranks)
 
     def chance_level(self, negatives: int) -> float:
@@ -153,13 +137,9 @@ class SquaredDistance(PairObjective):
     """
 
     def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        ids: Tensor,
-        negatives: Negatives | None,
+        self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,
         ranks: Ranks = SINGLE_PROCESS,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return 2 * ranks.share(len(query)) + 2 * negative_cosine(query, key, ranks=ranks)
 
     def chance_level(self, negatives: int) -> float:

@@ -68,15 +68,9 @@ FULL_BATCH = Passes()
 
 
 def group_passes(
-    views: Sequence[Tensor],
-    indices: Sequence[int],
-    *,
-    per_view: bool,
-    micro_batch: int | None,
-    shuffle: bool,
-    step: int,
-    rank_sizes: Sequence[int] = (),
-) -> list[list[Pass]]:
+    views: Sequence[Tensor], indices: Sequence[int], *, per_view: bool, micro_batch: int | None,
+    shuffle: bool, step: int, rank_sizes: Sequence[int] = (),
+) -> list[list[Pass]]:  # fmt: skip
     """The passes of a step as rounds; the passes of one round update BatchNorm statistics once.
 
     ``per_view``: every view has its own passes; otherwise views of one size share them.
@@ -117,13 +111,9 @@ def _image_order(index: int, count: int, step: int) -> Tensor:
 
 
 def forward_passes(
-    network: Network,
-    norms: Sequence[_BatchNorm],
-    views: Sequence[Tensor],
-    rounds: Sequence[Sequence[Pass]],
-    *,
-    recompute: bool,
-) -> dict[int, Outputs]:
+    network: Network, norms: Sequence[_BatchNorm], views: Sequence[Tensor],
+    rounds: Sequence[Sequence[Pass]], *, recompute: bool,
+) -> dict[int, Outputs]:  # fmt: skip
     """The outputs of every view, in the order of its images: view index -> outputs.
 
     ``recompute``: keep only outputs and run each pass again in the backward pass. ``norms`` are

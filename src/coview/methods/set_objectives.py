@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,15 +34,10 @@ class SetObjective(ABC):
 
     __slots__ = ()
 
-    @property
-    def needs_labels(self) -> bool:
-        """Whether it needs labels; it then also accepts a single view of each image."""
-        return False
-
-    @property
-    def scale_invariant(self) -> bool:
-        """Whether only the directions of the embeddings matter, not their lengths."""
-        return True
+    needs_labels: ClassVar[bool] = False
+    """Whether it needs labels; it then also accepts a single view of each image."""
+    scale_invariant: ClassVar[bool] = True
+    """Whether only the directions of the embeddings matter, not their lengths."""
 
     @abstractmethod
     def __call__(
@@ -115,15 +110,12 @@ class SupCon(WithTemperature, SetObjective):
     """
 
     form: Literal["out", "in"] = "out"
+    needs_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         WithTemperature.__post_init__(self)
         if self.form not in ("out", "in"):
             raise UnknownName("form of the SupCon loss", str(self.form), ("out", "in"))
-
-    @property
-    def needs_labels(self) -> bool:
-        return True
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
@@ -158,14 +150,8 @@ class CrossEntropy(SetObjective):
     """
 
     classes: int
-
-    @property
-    def needs_labels(self) -> bool:
-        return True
-
-    @property
-    def scale_invariant(self) -> bool:
-        return False
+    needs_labels: ClassVar[bool] = True
+    scale_invariant: ClassVar[bool] = False
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS

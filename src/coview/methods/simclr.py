@@ -30,8 +30,6 @@ def simclr(
     0.5
     """
     return Method(
-        name="simclr",
-        views=views or simclr_views(size),
-        head=head or HeadSpec(),
+        name="simclr", views=views or simclr_views(size), head=head or HeadSpec(),
         objective=NTXent(temperature=temperature),
-    )
+    )  # fmt: skip

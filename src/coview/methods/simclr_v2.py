@@ -39,15 +39,10 @@ def simclr_v2(
     >>> simclr_v2(32).head.layers
     3
     """
-    plain = simclr(
-        size, temperature=temperature, views=views, head=head or HeadSpec(layers=3)
-    )  # fmt: skip
+    plain = simclr(size, temperature=temperature, views=views, head=head or HeadSpec(layers=3))
     if memory is None:
         return replace(plain, name="simclr_v2")
     return replace(
-        plain,
-        name="simclr_v2",
-        objective=InfoNCE(temperature=temperature, batch_negatives=True),
-        target=EMA(start=momentum, end=momentum),
-        memory=Queue(length=memory),
-    )
+        plain, name="simclr_v2", objective=InfoNCE(temperature=temperature, batch_negatives=True),
+        target=EMA(start=momentum, end=momentum), memory=Queue(length=memory),
+    )  # fmt: skip

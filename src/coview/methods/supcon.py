@@ -34,8 +34,6 @@ def supcon(
     True
     """
     return Method(
-        name="supcon",
-        views=views or simclr_views(size),
-        head=head or HeadSpec(),
+        name="supcon", views=views or simclr_views(size), head=head or HeadSpec(),
         objective=SupCon(temperature=temperature, form=form),
-    )
+    )  # fmt: skip

@@ -42,9 +42,7 @@ class LearnedTemperature(nn.Module):
     def __init__(self, start: float) -> None:
         super().__init__()
         self.log = nn.Parameter(torch.tensor(math.log(start)))
-        self.bounds = (
-            math.log(min(start, MIN_LEARNED)), math.log(max(start, MAX_LEARNED))
-        )  # fmt: skip
+        self.bounds = (math.log(min(start, MIN_LEARNED)), math.log(max(start, MAX_LEARNED)))
 
     def forward(self) -> Tensor:
         return self.log.exp()
@@ -56,5 +54,4 @@ class LearnedTemperature(nn.Module):
 
     @property
     def value(self) -> float:
-        """The current temperature."""
         return as_number(self())

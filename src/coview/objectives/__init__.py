@@ -7,9 +7,7 @@ each rank returns its share of the loss, and the mean of the shares is the loss 
 
 from coview.objectives.classify import cross_entropy, distillation
 from coview.objectives.info_nce import info_nce
-from coview.objectives.margin_triplet import margin_triplet
 from coview.objectives.negative_cosine import negative_cosine
-from coview.objectives.nt_logistic import nt_logistic
 from coview.objectives.nt_xent import (
     chance_level,
     decoupled_nt_xent,
@@ -18,18 +16,10 @@ from coview.objectives.nt_xent import (
 )
 from coview.objectives.positives import positive_counts
 from coview.objectives.sup_con import sup_con
+from coview.objectives.view_pairs import margin_triplet, nt_logistic
 
 __all__ = [
-    "chance_level",
-    "cross_entropy",
-    "decoupled_nt_xent",
-    "distillation",
-    "estimated_lower_bound",
-    "info_nce",
-    "margin_triplet",
-    "negative_cosine",
-    "nt_logistic",
-    "nt_xent",
-    "positive_counts",
+    "chance_level", "cross_entropy", "decoupled_nt_xent", "distillation", "estimated_lower_bound",
+    "info_nce", "margin_triplet", "negative_cosine", "nt_logistic", "nt_xent", "positive_counts",
     "sup_con",
-]
+]  # fmt: skip

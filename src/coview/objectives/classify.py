@@ -37,11 +37,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = SINGLE_PROCE
     count = ranks.all_reduce_sum((labels != UNLABELED).sum()).clamp_min(1)
     with torch.autocast(logits.device.type, enabled=False):
         values = F.cross_entropy(
-            logits.to(working_dtype(logits)),
-            labels.long(),
-            ignore_index=UNLABELED,
+            logits.to(working_dtype(logits)), labels.long(), ignore_index=UNLABELED,
             reduction="none",
-        )
+        )  # fmt: skip
         return share_of_mean(values, count, ranks)
 
 

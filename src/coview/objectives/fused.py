@@ -53,16 +53,9 @@ def to_rows(rows: Tensor, scale: float, own: Tensor, lse: Tensor, g: Tensor) -> 
 
 
 def _gradient(
-    rows: Tensor,
-    keys: Tensor,
-    scale: float,
-    own: Tensor | None,
-    lse: Tensor,
-    g: Tensor,
-    *,
-    by_row: bool,
-    by_key: bool,
-) -> Tensor:
+    rows: Tensor, keys: Tensor, scale: float, own: Tensor | None, lse: Tensor, g: Tensor, *,
+    by_row: bool, by_key: bool,
+) -> Tensor:  # fmt: skip
     gradient = rows.new_empty(rows.shape)
     _launch(
         _gradient_kernel, rows, keys, gradient, scale, own, lse, g.contiguous(),

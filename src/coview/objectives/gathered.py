@@ -82,12 +82,9 @@ class Gathered:
     ) -> Tensor:
         """For every anchor, over all candidates except the anchor itself: [V b]."""
         return log_partition(
-            self.anchors,
-            temperature,
-            candidates=None if self.ranks.is_single else self.candidates,
-            own=None if self.ranks.is_single else self.anchor_rows(),
-            log_weights=log_weights,
-        )
+            self.anchors, temperature, candidates=None if self.ranks.is_single else self.candidates,
+            own=None if self.ranks.is_single else self.anchor_rows(), log_weights=log_weights,
+        )  # fmt: skip
 
     def mean(self, values: Tensor) -> Tensor:
         """This rank's share of the mean of ``values`` [V b] over the anchors of all ranks."""

@@ -74,12 +74,9 @@ def info_nce(
         negative_ids = None if ids is None else ranks.gather(ids, sizes)
     with torch.autocast(query.device.type, enabled=False):
         logsumexp_neg = log_partition(
-            query,
-            temperature,
-            candidates=candidates,
-            own=own,
+            query, temperature, candidates=candidates, own=own,
             log_weights=_other_images(ids, negative_ids, query),
-        )
+        )  # fmt: skip
         logit_gap = logsumexp_neg - (query * key).sum(1) / temperature
         # log(1 + e^x) is x beyond the threshold; its default of 20 would lose 2e-9.
         return share_of_mean(F.softplus(logit_gap, threshold=40), sum(sizes), ranks)
@@ -102,14 +99,9 @@ def _other_images(
 
 
 def _check(
-    query: Tensor,
-    key: Tensor,
-    negatives: Tensor | None,
-    ids: Tensor | None,
-    negative_ids: Tensor | None,
-    *,
-    may_be_empty: bool,
-) -> None:
+    query: Tensor, key: Tensor, negatives: Tensor | None, ids: Tensor | None,
+    negative_ids: Tensor | None, *, may_be_empty: bool,
+) -> None:  # fmt: skip
     check_rows(query, "query", (None, None))
     if query.shape[1] == 0 or (len(query) == 0 and not may_be_empty):
         raise InvalidValue(f"`query` has shape {tuple(query.shape)}; it must not be empty.")

@@ -43,14 +43,9 @@ MAX_FUSED_WIDTH = 256
 
 
 def log_partition(
-    anchors: Tensor,
-    temperature: Temperature,
-    *,
-    candidates: Tensor | None = None,
-    own: Tensor | None = None,
-    log_weights: PairLogWeights | None = None,
-    tile: int | None = None,
-) -> Tensor:
+    anchors: Tensor, temperature: Temperature, *, candidates: Tensor | None = None,
+    own: Tensor | None = None, log_weights: PairLogWeights | None = None, tile: int | None = None,
+) -> Tensor:  # fmt: skip
     """log sum_j w_ij exp(a_i . c_j / tau) for every anchor i.
 
     ``candidates`` None: the anchors themselves, without j = i. ``own`` is the index of one
@@ -84,14 +79,9 @@ def log_partition(
 class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        anchors: Tensor,
-        candidates: Tensor | None,
-        temperature: Temperature,
-        own: Tensor | None,
-        log_weights: PairLogWeights | None,
-        size: int,
-    ) -> Tensor:
+        ctx: Any, anchors: Tensor, candidates: Tensor | None, temperature: Temperature,
+        own: Tensor | None, log_weights: PairLogWeights | None, size: int,
+    ) -> Tensor:  # fmt: skip
         tau = as_number(temperature)
         kernels = fused_kernels(anchors, log_weights)
         if kernels is None:
@@ -163,13 +153,9 @@ def _log_sums(tiles: Tiles, tau: float, log_weights: PairLogWeights | None) -> T
 
 
 def _gradients(
-    tiles: Tiles,
-    tau: float,
-    log_weights: PairLogWeights | None,
-    lse: Tensor,
-    upstream: Tensor,
+    tiles: Tiles, tau: float, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor,
     needed: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     """dL/dA and dL/dC, each where needed; dL/dZ and None where the anchors are the candidates."""
     anchors, candidates = tiles.anchors, tiles.candidates
     to_anchors = torch.zeros_like(anchors) if needed[0] else None
@@ -189,11 +175,7 @@ def _gradients(
 
 
 def _pair_gradients(
-    tiles: Tiles,
-    tau: float,
-    log_weights: PairLogWeights | None,
-    lse: Tensor,
-    upstream: Tensor,
+    tiles: Tiles, tau: float, log_weights: PairLogWeights | None, lse: Tensor, upstream: Tensor
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Tiles of diag(g) P; of diag(g) P + P^T diag(g) where the anchors are the candidates."""
     plain = is_plain(tau, log_weights)
@@ -228,13 +210,9 @@ class Tiles:
     """
 
     def __init__(
-        self,
-        anchors: Tensor,
-        candidates: Tensor | None,
-        scale: float,
-        own: Tensor | None,
+        self, anchors: Tensor, candidates: Tensor | None, scale: float, own: Tensor | None,
         size: int,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.symmetric = candidates is None
         self.anchors, self.candidates = anchors, anchors if candidates is None else candidates
         self.scale, self.own, self.size = scale, own, size
@@ -303,7 +281,6 @@ def fused_kernels(rows: Tensor, log_weights: PairLogWeights | None) -> ModuleTyp
 
 
 def has_triton_backend(device: torch.device) -> bool:
-    """Whether Triton compiles for the device."""
     return device.type == "cuda"
 
 

@@ -1,4 +1,4 @@
-"""Pairs of views, for the losses whose negatives come from the other view only.
+"""The losses whose negatives come from the other view only: NT-Logistic and margin triplet.
 
 For two views u and v, the anchor u_i has the positive v_i and the negatives v_j, j != i. Losses are
 averaged over all ordered pairs of views, so over both directions.
@@ -6,18 +6,20 @@ averaged over all ordered pairs of views, so over both directions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from coview.core.errors import UnknownName
-from coview.core.ranks import Ranks
+from coview.core.errors import InvalidValue, UnknownName
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import Gathered, share_of_mean
-from coview.objectives.inputs import check_two_views
+from coview.objectives.inputs import Temperature, check_temperature, check_two_views
 from coview.objectives.log_partition import Tiles, refuse_second_derivative, tile_size
 
 Mining = Literal["semi-hard"] | None
@@ -27,16 +29,25 @@ Reduction = Literal["mean", "sum"]
 TIE_ROUNDINGS = 16
 
 
-class Penalty(Protocol):
-    """An increasing elementwise function, zero at -inf."""
+class _Hinge:
+    """max(s, 0), with derivative 1 above 0. Both may overwrite their numbers."""
 
     def value(self, numbers: Tensor) -> Tensor:
-        """The function; ``numbers`` may be overwritten."""
-        ...
+        return numbers.relu_()
 
     def derivative(self, numbers: Tensor) -> Tensor:
-        """The derivative of ``value``; ``numbers`` may be overwritten."""
-        ...
+        return numbers.gt_(0)
+
+
+class _Logistic:
+    """log(1 + exp(s)), with derivative sigma(s). Both may overwrite their numbers."""
+
+    def value(self, numbers: Tensor) -> Tensor:
+        # Beyond the threshold softplus(x) is x; its default of 20 would lose 2e-9.
+        return F.softplus(numbers, threshold=40)
+
+    def derivative(self, numbers: Tensor) -> Tensor:
+        return numbers.sigmoid_()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +73,9 @@ class ViewPair:
             self.local_slice.start, self.local_slice.stop, device=self.anchors.device
         )
 
-    def reduce_negatives(self, penalty: Penalty, shift: Tensor, reduction: Reduction) -> Tensor:
+    def reduce_negatives(
+        self, penalty: _Hinge | _Logistic, shift: Tensor, reduction: Reduction
+    ) -> Tensor:
         """mean (or sum) over j != i of penalty(u_i . v_j + shift_i) [b], 0 without negatives.
 
         Memory O((b + B) D + tile^2).
@@ -99,6 +112,103 @@ class ViewPair:
         return index, best > -torch.inf
 
 
+def nt_logistic(
+    views: Sequence[Tensor],
+    *,
+    temperature: Temperature,
+    mining: Mining = None,
+    reduction: Reduction = "mean",
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Tensor:
+    """NT-Logistic: the mean, over all anchors u_i of one view against another view v, of
+
+        l_i = -log sigma(u_i . v_i / tau) - mean_{j != i} log sigma(-u_i . v_j / tau)
+
+    over both directions, and over all ordered pairs of views where there are more than two.
+    Negatives come from the other view only, as in the paper's comparison. The paper does not say
+    three things, which are chosen here: ``reduction`` over an anchor's negatives is their mean (or
+    "sum"); ``mining`` "semi-hard" keeps only the largest u_i . v_j below u_i . v_i, without a
+    margin; an anchor without a semi-hard negative keeps its positive term and stays in the mean.
+
+    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalized here -> scalar in
+    float32 (float64 for float64). Equal embeddings give log(1 + e^(-1/tau)) + log(1 + e^(1/tau)),
+    and the first term alone with mining. Memory O(V^2 B + V B D), and O(V^2 B D) with mining: the
+    pairs of rows are visited in tiles, in both passes. ``ranks`` as in ``nt_xent``.
+    Raises InvalidValue, UnknownName.
+
+    Source: Chen et al., "A simple framework for contrastive learning of visual representations",
+    ICML 2020, table 2 and appendix B.10.
+
+    >>> import torch
+    >>> z = torch.eye(4)
+    >>> nt_logistic([z, z], temperature=0.5)  # log(1 + e^-2) + log(2)
+    tensor(0.8201)
+    """
+    check_temperature(temperature)
+    check_choices(mining, reduction)
+
+    def per_anchor(pair: ViewPair) -> Tensor:
+        # Anchors divided by tau, so that autograd computes the gradient of a learned tau too.
+        scaled = replace(pair, anchors=pair.anchors / temperature)
+        attraction = -F.logsigmoid(scaled.positives)
+        if mining == "semi-hard":
+            closest, exists = pair.semi_hard(margin=None)
+            return attraction - F.logsigmoid(-closest / temperature).where(exists, 0)
+        no_shift = torch.zeros_like(scaled.positives)
+        return attraction + scaled.reduce_negatives(_Logistic(), no_shift, reduction)
+
+    return mean_over_view_pairs(views, ranks, "NT-Logistic", per_anchor)
+
+
+def margin_triplet(
+    views: Sequence[Tensor],
+    *,
+    margin: float,
+    mining: Mining = None,
+    reduction: Reduction = "mean",
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Tensor:
+    """Margin triplet: the mean, over all anchors u_i of one view against another view v, of
+
+        l_i = mean_{j != i} max(u_i . v_j - u_i . v_i + margin, 0)
+
+    over both directions, and over all ordered pairs of views where there are more than two.
+    Negatives come from the other view only, as in the paper's comparison. The paper does not say
+    three things, which are chosen here: ``reduction`` over an anchor's negatives is their mean (or
+    "sum"); ``mining`` "semi-hard" keeps only the largest u_i . v_j within
+    u_i . v_i - margin < u_i . v_j < u_i . v_i; an anchor without a semi-hard negative gives 0 and
+    stays in the mean.
+
+    Shapes: views V x [B, D], V >= 2, any floating type; rows are normalized here; margin >= 0,
+    usually at most 1.6 -> scalar in float32 (float64 for float64). Equal embeddings give the
+    margin, and 0 with mining. Memory as ``nt_logistic``; ``ranks`` as in ``nt_xent``.
+    Raises InvalidValue, UnknownName.
+
+    Source: Chen et al., "A simple framework for contrastive learning of visual representations",
+    ICML 2020, table 2 and appendix B.10.
+
+    >>> import torch
+    >>> z = torch.eye(4)
+    >>> margin_triplet([z, z], margin=1.5)  # max(0 - 1 + 1.5, 0)
+    tensor(0.5000)
+    """
+    if not (isinstance(margin, (int, float)) and 0 <= margin < math.inf):
+        raise InvalidValue(
+            f"`margin` is {margin!r}; expected a finite number >= 0, such as 0.4 or 0.8."
+        )
+    check_choices(mining, reduction)
+
+    def per_anchor(pair: ViewPair) -> Tensor:
+        positives = pair.positives
+        if mining == "semi-hard":
+            closest, exists = pair.semi_hard(margin)
+            # 0 times the positive, not 0, so that NaN in a row reaches the loss.
+            return (closest - positives + margin).relu().where(exists, 0 * positives)
+        return pair.reduce_negatives(_Hinge(), margin - positives, reduction)
+
+    return mean_over_view_pairs(views, ranks, "The margin triplet loss", per_anchor)
+
+
 def mean_over_view_pairs(
     views: Sequence[Tensor], ranks: Ranks, name: str, loss: Callable[[ViewPair], Tensor]
 ) -> Tensor:
@@ -120,7 +230,6 @@ def mean_over_view_pairs(
 
 
 def check_choices(mining: Mining, reduction: Reduction) -> None:
-    """Raises UnknownName for an unknown ``mining`` or ``reduction``."""
     if mining not in (None, "semi-hard"):
         raise UnknownName("`mining` of negatives", str(mining), ("semi-hard", "None"))
     if reduction not in ("mean", "sum"):
@@ -130,14 +239,9 @@ def check_choices(mining: Mining, reduction: Reduction) -> None:
 class _SumOverNegatives(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        anchors: Tensor,
-        candidates: Tensor,
-        shift: Tensor,
-        own: Tensor,
-        penalty: Penalty,
-        size: int,
-    ) -> Tensor:
+        ctx: Any, anchors: Tensor, candidates: Tensor, shift: Tensor, own: Tensor,
+        penalty: _Hinge | _Logistic, size: int,
+    ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(anchors, candidates, shift, own)
         ctx.setting = (penalty, size)
         total = torch.zeros_like(shift)

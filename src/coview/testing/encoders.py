@@ -32,7 +32,6 @@ def module_of(subject: Subject) -> nn.Module:
 
 
 def images(count: int = 4, side: int = SIDE, *, seed: int = 0) -> Tensor:
-    """Random images in [0, 1]."""
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
@@ -111,12 +110,8 @@ def bf16_is_close_to_float32(subject: Subject) -> None:
 
 
 ENCODER_CHECKS: tuple[Callable[[Subject], None], ...] = (
-    features_have_shape,
-    features_are_deterministic,
-    features_do_not_depend_on_the_batch,
-    different_images_have_different_features,
-    every_parameter_has_a_gradient,
-    loaded_state_gives_the_same_features,
-    channels_last_gives_the_same_features,
+    features_have_shape, features_are_deterministic, features_do_not_depend_on_the_batch,
+    different_images_have_different_features, every_parameter_has_a_gradient,
+    loaded_state_gives_the_same_features, channels_last_gives_the_same_features,
     bf16_is_close_to_float32,
-)
+)  # fmt: skip

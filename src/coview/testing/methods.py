@@ -54,10 +54,10 @@ class Colors(nn.Module):
 
 
 def make_learner(method: Method, *, norm: bool = True, passes: Passes | None = None) -> Learner:
-    """A learner of ``method`` on a small encoder, in float32."""
+    """A learner of ``method``, shrunk, on a small encoder, in float32."""
     encoder: nn.Module = Colors(norm=norm)
     return Learner(
-        method, encoder, total_steps=STEPS, passes=passes or Passes()  # type: ignore[arg-type]
+        shrink(method), encoder, total_steps=STEPS, passes=passes or Passes()  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -81,12 +81,10 @@ def shrink(method: Method) -> Method:
 
 
 def total_loss(model: Learner, views: Batch) -> Tensor:
-    """The sum of the terms of a loss."""
     return torch.stack(list(model.loss(views, views.step).values())).sum()
 
 
 def clone_state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the state dict."""
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
@@ -146,21 +144,19 @@ def value_from_repr(text: str) -> Any:
 
 def same_seed_gives_same_initial_state(method: Method) -> None:
     """Two learners of one seed have the same first values."""
-    assert not changed_names(
-        clone_state(make_learner(shrink(method))), make_learner(shrink(method))
-    )
+    assert not changed_names(clone_state(make_learner(method)), make_learner(method))
 
 
 def initial_loss_is_finite(method: Method) -> None:
     """For batches of 2, 3 and 8 images."""
     for images in (2, 3, 8):
-        value = total_loss(make_learner(shrink(method)), make_batch(method, images))
+        value = total_loss(make_learner(method), make_batch(method, images))
         assert torch.isfinite(value), f"{value.detach()} for {images} images"
 
 
 def every_trained_parameter_has_a_gradient(method: Method) -> None:
     """Every parameter that an optimizer would update."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     total_loss(model, make_batch(method)).backward()  # type: ignore[no-untyped-call]
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without, f"no gradient: {without}"
@@ -168,7 +164,7 @@ def every_trained_parameter_has_a_gradient(method: Method) -> None:
 
 def untrained_parameters_have_no_gradient(method: Method) -> None:
     """Those of the momentum encoder and the critic."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     total_loss(model, make_batch(method)).backward()  # type: ignore[no-untyped-call]
     wrong = [n for n, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
     assert not wrong, f"a gradient: {wrong}"
@@ -176,15 +172,14 @@ def untrained_parameters_have_no_gradient(method: Method) -> None:
 
 def loss_does_not_change_the_state(method: Method) -> None:
     """Parameters, statistics, queue and critic are bit-identical after loss and backward."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     before = clone_state(model)
     total_loss(model, make_batch(method)).backward()  # type: ignore[no-untyped-call]
     assert not changed_names(before, model)
 
 
 def failing_loss_does_not_change_the_state(method: Method) -> None:
-    """The state is bit-identical if the loss raises."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     before = clone_state(model)
     views = make_batch(method)
     broken = replace(views, views=(*views.views[:-1], views.views[-1][:, :2]))
@@ -198,7 +193,7 @@ def failing_loss_does_not_change_the_state(method: Method) -> None:
 
 def after_step_does_not_change_trained_parameters(method: Method) -> None:
     """Only the optimizer changes them."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     before = clone_state(model)
     total_loss(model, make_batch(method))
     model.after_step(0)
@@ -208,7 +203,7 @@ def after_step_does_not_change_trained_parameters(method: Method) -> None:
 
 def after_step_updates_statistics_once(method: Method) -> None:
     """A second call without a new loss changes only the momentum encoder."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     total_loss(model, make_batch(method))
     model.after_step(0)
     before = clone_state(model)
@@ -221,7 +216,7 @@ def after_step_updates_statistics_once(method: Method) -> None:
 
 def loss_is_deterministic(method: Method) -> None:
     """The same batch gives the same loss, bit for bit."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     assert torch.equal(total_loss(model, make_batch(method)), total_loss(model, make_batch(method)))
 
 
@@ -229,7 +224,7 @@ def loss_ignores_the_order_of_images(method: Method) -> None:
     """The similarity term only: a critic's negatives are neighbors in the batch."""
     if method.batch_norm == "ghost":
         return
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     views = make_batch(method)
     order = torch.randperm(len(views), generator=torch.Generator().manual_seed(1))
     assert views.labels is not None
@@ -244,9 +239,9 @@ def loss_ignores_the_order_of_images(method: Method) -> None:
 
 def loaded_state_gives_the_same_loss(method: Method) -> None:
     """A new learner with the state of another one gives the same loss."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     train(model, 3)
-    other = make_learner(replace(shrink(method)))
+    other = make_learner(method)
     other.load_state_dict(model.state_dict())
     assert torch.equal(
         total_loss(model, make_batch(method, step=3)), total_loss(other, make_batch(method, step=3))
@@ -255,7 +250,7 @@ def loaded_state_gives_the_same_loss(method: Method) -> None:
 
 def deep_copy_is_independent(method: Method) -> None:
     """A deep copy gives the same loss and shares no tensor."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     twin = copy.deepcopy(model)
     assert torch.equal(total_loss(model, make_batch(method)), total_loss(twin, make_batch(method)))
     with torch.no_grad():
@@ -266,7 +261,7 @@ def deep_copy_is_independent(method: Method) -> None:
 
 def micro_batches_give_the_full_batch_gradient(method: Method) -> None:
     """Without BatchNorm: in parts of 3 of 8 images, the last smaller."""
-    plain = remove_norm(shrink(method))
+    plain = remove_norm(method)
     gradients = []
     for micro_batch in (None, 3):
         model = make_learner(plain, norm=False, passes=Passes(micro_batch=micro_batch)).double()
@@ -287,19 +282,16 @@ def remove_norm(method: Method) -> Method:
 
     predictor = method.predictor and plain(method.predictor)
     return replace(
-        method,
-        head=plain(method.head),
-        predictor=predictor,
-        batch_norm="per view",
+        method, head=plain(method.head), predictor=predictor, batch_norm="per view",
         ghost_batch_size=None,
-    )
+    )  # fmt: skip
 
 
 def micro_batches_update_statistics_once(method: Method) -> None:
     """BatchNorm counts the same number of batches as without micro-batches."""
     counts = []
     for part in (None, 4):
-        model = make_learner(shrink(method), passes=Passes(micro_batch=part))
+        model = make_learner(method, passes=Passes(micro_batch=part))
         total_loss(model, make_batch(method))
         model.after_step(0)
         counts.append([int(norm.num_batches_tracked or 0) for norm in batch_norms(model)])
@@ -308,7 +300,7 @@ def micro_batches_update_statistics_once(method: Method) -> None:
 
 def bf16_is_close_to_float32(method: Method) -> None:
     """Under autocast to bf16 the loss differs by at most 5 %."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     exact = float(total_loss(model, make_batch(method)).detach())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = float(total_loss(model, make_batch(method)).detach())
@@ -320,20 +312,16 @@ def nan_pixel_makes_the_loss_nan(method: Method) -> None:
     views = make_batch(method)
     broken = views.views[0].clone()
     broken[0, 0, 0, 0] = math.nan
-    value = total_loss(
-        make_learner(shrink(method)), replace(views, views=(broken, *views.views[1:]))
-    )
+    value = total_loss(make_learner(method), replace(views, views=(broken, *views.views[1:])))
     assert not torch.isfinite(value)
 
 
 def equal_labels_give_a_finite_step(method: Method) -> None:
-    """All images have one label."""
     views = replace(make_batch(method), labels=torch.zeros(8, dtype=torch.int64))
     _assert_finite_step(method, views)
 
 
 def unknown_labels_give_a_finite_step(method: Method) -> None:
-    """All labels are -1."""
     _assert_finite_step(method, replace(make_batch(method), labels=torch.full((8,), -1)))
 
 
@@ -345,7 +333,6 @@ def repeated_images_give_a_finite_step(method: Method) -> None:
 
 
 def black_images_give_a_finite_step(method: Method) -> None:
-    """All pixels zero."""
     views = make_batch(method)
     _assert_finite_step(method, replace(views, views=tuple(map(torch.zeros_like, views.views))))
 
@@ -353,7 +340,7 @@ def black_images_give_a_finite_step(method: Method) -> None:
 def extreme_embeddings_give_a_finite_step(method: Method) -> None:
     """Embeddings scaled by a million and by a millionth."""
     for scale in (1e6, 1e-6):
-        model = make_learner(shrink(method))
+        model = make_learner(method)
         last = [p for p in model.head.parameters() if p.ndim > 1][-1]
         with torch.no_grad():
             last.mul_(scale)
@@ -364,7 +351,7 @@ def extreme_embeddings_give_a_finite_step(method: Method) -> None:
 
 
 def _assert_finite_step(method: Method, views: Batch) -> None:
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     value = total_loss(model, views)
     value.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(value), f"the loss is {value.detach()}"
@@ -380,7 +367,7 @@ def missing_labels_raise_only_if_needed(method: Method) -> None:
     """Without labels a supervised method raises InvalidValue; any other gives a finite loss."""
     views = replace(make_batch(method), labels=None)
     try:
-        value = total_loss(make_learner(shrink(method)), views)
+        value = total_loss(make_learner(method), views)
     except InvalidValue:
         assert method.needs_labels
     else:
@@ -389,10 +376,9 @@ def missing_labels_raise_only_if_needed(method: Method) -> None:
 
 
 def wrong_number_of_views_raises(method: Method) -> None:
-    """A batch that lacks a view raises InvalidValue."""
     views = make_batch(method)
     try:
-        make_learner(shrink(method)).loss(replace(views, views=views.views[:-1]), 0)
+        make_learner(method).loss(replace(views, views=views.views[:-1]), 0)
     except InvalidValue:
         return
     raise AssertionError("a batch that lacks a view was accepted")
@@ -401,7 +387,7 @@ def wrong_number_of_views_raises(method: Method) -> None:
 def loss_decreases_on_toy_data(method: Method) -> None:
     """Eighty steps on eight colors decrease the loss, after a memory is full of their keys (it
     starts with random keys, which are easy negatives)."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     start = 0 if method.memory is None else 10
     losses = train(model, 80)
     early, late = losses[start : start + 5], losses[-5:]
@@ -410,7 +396,7 @@ def loss_decreases_on_toy_data(method: Method) -> None:
 
 def embeddings_do_not_collapse_on_toy_data(method: Method) -> None:
     """After sixty steps eight colors still have different embeddings."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     train(model, 60)
     z = normalize(model.embed(make_batch(method).views[0])[1], dim=1)
     spread = float((1 - z.mean(0).square().sum()).clamp_min(0).sqrt())
@@ -419,7 +405,7 @@ def embeddings_do_not_collapse_on_toy_data(method: Method) -> None:
 
 def embed_does_not_change_the_state(method: Method) -> None:
     """State and modes stay; h and z need no gradient."""
-    model = make_learner(shrink(method)).train()
+    model = make_learner(method).train()
     before, modes = clone_state(model), [module.training for module in model.modules()]
     h, z = model.embed(make_batch(method).views[0])
     assert not changed_names(before, model)
@@ -430,7 +416,7 @@ def embed_does_not_change_the_state(method: Method) -> None:
 
 def embedding_does_not_depend_on_the_batch(method: Method) -> None:
     """In evaluation mode."""
-    model = make_learner(shrink(method))
+    model = make_learner(method)
     images = make_batch(method).views[0]
     alone = torch.cat([model.embed(image[None])[1] for image in images])
     torch.testing.assert_close(model.embed(images)[1], alone, rtol=1e-4, atol=1e-5)
@@ -446,34 +432,18 @@ def chance_level_is_above_the_lower_bound(method: Method) -> None:
 
 
 METHOD_CHECKS: tuple[Callable[[Method], None], ...] = (
-    json_round_trip_gives_equal_value,
-    repr_round_trip_gives_equal_value,
-    same_seed_gives_same_initial_state,
-    initial_loss_is_finite,
-    every_trained_parameter_has_a_gradient,
-    untrained_parameters_have_no_gradient,
-    loss_does_not_change_the_state,
-    failing_loss_does_not_change_the_state,
-    after_step_does_not_change_trained_parameters,
-    after_step_updates_statistics_once,
-    loss_is_deterministic,
-    loss_ignores_the_order_of_images,
-    loaded_state_gives_the_same_loss,
-    deep_copy_is_independent,
-    micro_batches_give_the_full_batch_gradient,
-    micro_batches_update_statistics_once,
-    bf16_is_close_to_float32,
-    nan_pixel_makes_the_loss_nan,
-    equal_labels_give_a_finite_step,
-    unknown_labels_give_a_finite_step,
-    repeated_images_give_a_finite_step,
-    black_images_give_a_finite_step,
-    extreme_embeddings_give_a_finite_step,
-    missing_labels_raise_only_if_needed,
-    wrong_number_of_views_raises,
-    loss_decreases_on_toy_data,
-    embeddings_do_not_collapse_on_toy_data,
-    embed_does_not_change_the_state,
-    embedding_does_not_depend_on_the_batch,
-    chance_level_is_above_the_lower_bound,
-)
+    json_round_trip_gives_equal_value, repr_round_trip_gives_equal_value,
+    same_seed_gives_same_initial_state, initial_loss_is_finite,
+    every_trained_parameter_has_a_gradient, untrained_parameters_have_no_gradient,
+    loss_does_not_change_the_state, failing_loss_does_not_change_the_state,
+    after_step_does_not_change_trained_parameters, after_step_updates_statistics_once,
+    loss_is_deterministic, loss_ignores_the_order_of_images, loaded_state_gives_the_same_loss,
+    deep_copy_is_independent, micro_batches_give_the_full_batch_gradient,
+    micro_batches_update_statistics_once, bf16_is_close_to_float32, nan_pixel_makes_the_loss_nan,
+    equal_labels_give_a_finite_step, unknown_labels_give_a_finite_step,
+    repeated_images_give_a_finite_step, black_images_give_a_finite_step,
+    extreme_embeddings_give_a_finite_step, missing_labels_raise_only_if_needed,
+    wrong_number_of_views_raises, loss_decreases_on_toy_data,
+    embeddings_do_not_collapse_on_toy_data, embed_does_not_change_the_state,
+    embedding_does_not_depend_on_the_batch, chance_level_is_above_the_lower_bound,
+)  # fmt: skip

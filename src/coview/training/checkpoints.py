@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from coview.core.errors import CoviewError, DamagedFile
 from coview.core.files import digest, storage_errors, sync_folder
+from coview.core.tensors import tensor_hash
 
 SCHEMA = 1
 KEEP = 2  # checkpoints
@@ -39,7 +39,7 @@ class Checkpoint:
     """The state after ``step`` steps, and a sentence for each later checkpoint that is damaged."""
 
     step: int
-    tensors: dict[str, Tensor]
+    tensors: dict[str, torch.Tensor]
     meta: dict[str, Any]
     damaged: tuple[str, ...] = ()
 
@@ -64,10 +64,9 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def path(self, step: int) -> Path:
-        """The folder of the checkpoint of ``step``."""
         return self.folder / f"step-{step:08d}"
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Path:
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
         """Write the state after ``step`` steps and delete all but the last two checkpoints.
 
         ``meta`` is a JSON object. An intact checkpoint of that step is not rewritten. Checkpoints
@@ -114,7 +113,7 @@ class Checkpoints:
         return True
 
     def _write(
-        self, path: Path, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
+        self, path: Path, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]
     ) -> None:
         from safetensors.torch import save
 
@@ -156,7 +155,7 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def read(path: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The tensors and meta of one checkpoint. Raises DamagedFile for any defect."""
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -184,15 +183,12 @@ def read(path: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, manifest["meta"]
 
 
-def describe(tensor: Tensor) -> dict[str, Any]:
-    """Shape, type and hash of a tensor's bytes."""
-    content = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+def describe(tensor: torch.Tensor) -> dict[str, Any]:
     kind = str(tensor.dtype).removeprefix("torch.")
-    return {"shape": list(tensor.shape), "dtype": kind, "hash": digest(content)}
+    return {"shape": list(tensor.shape), "dtype": kind, "hash": tensor_hash(tensor)}
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a new file and sync it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)

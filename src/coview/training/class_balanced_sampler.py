@@ -63,7 +63,7 @@ class ClassBalancedSampler:
     def rows(self, epoch: int) -> Rows:
         """The rows of the S batches of an epoch, int64 [S P K]."""
         steps, classes, images = self.steps_per_epoch, self.classes, self.images
-        groups, before = self.groups(epoch), self.groups_before(epoch)
+        groups, before = self.groups(epoch), self._groups(np.arange(epoch)).sum(0)
         order = permutation(self.seed, Stream.CLASSES, self.labels, draw_index=epoch)
         drawn = [self._sample(c, before[c], groups[c], epoch) for c in order if groups[c]]
         # Group i goes to batch i mod S: the groups of a class are consecutive and at most S.
@@ -77,11 +77,6 @@ class ClassBalancedSampler:
     def groups(self, epoch: int) -> Rows:
         """The number of groups of each class in an epoch, int64 [C]."""
         groups: Rows = self._groups(np.array([epoch]))[0]
-        return groups
-
-    def groups_before(self, epoch: int) -> Rows:
-        """The number of groups of each class in all epochs before ``epoch``, int64 [C]."""
-        groups: Rows = self._groups(np.arange(epoch)).sum(0)
         return groups
 
     def _groups(self, epochs: Rows) -> Rows:

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
 from coview.core.errors import InvalidValue, ProcessLost
 from coview.core.files import digest
 from coview.core.machine import world_of_torchrun
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.tensors import tensor_hash
 from coview.training.heartbeat import Heartbeat
 from coview.training.precision import choose_device
 
@@ -96,18 +97,13 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
 
 
 def init_process_group(store: Any, rank: int, world: int, device: torch.device) -> None:
-    """Initialize torch's default process group."""
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=store,
-        rank=rank,
-        world_size=world,
-        timeout=COLLECTIVE_TIMEOUT,
-        device_id=device if on_gpu else None,
-    )
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=world,
+        timeout=COLLECTIVE_TIMEOUT, device_id=device if on_gpu else None,
+    )  # fmt: skip
 
 
 @contextmanager
@@ -130,7 +126,6 @@ def connection_errors() -> Iterator[None]:
 
 @contextmanager
 def silent(*, unless: bool) -> Iterator[None]:
-    """Discard the standard output."""
     if unless:
         yield
         return
@@ -159,7 +154,7 @@ def assert_replicas_equal(module: nn.Module, ranks: Ranks) -> None:
     """
     if ranks.is_single:
         return
-    state = {name: hash_tensor(tensor) for name, tensor in module.state_dict().items()}
+    state = {name: tensor_hash(tensor) for name, tensor in module.state_dict().items()}
     hashes = ranks.gather_strings(digest(repr(state).encode()))
     if len(set(hashes)) == 1:
         return
@@ -171,9 +166,3 @@ def assert_replicas_equal(module: nn.Module, ranks: Ranks) -> None:
         f"Processes 0 and {other} differ in {differing.split(' ')[0]}; both must hold the same "
         "network. Start all processes with the same command, seed and checkpoint."
     )
-
-
-def hash_tensor(tensor: Tensor) -> str:
-    """The hash of a tensor's bytes."""
-    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return digest(content.numpy().tobytes())

@@ -36,15 +36,9 @@ class Heartbeat:
     """
 
     def __init__(
-        self,
-        store: Any,
-        rank: int,
-        world: int,
-        *,
-        interval: float = INTERVAL,
-        timeout: float = TIMEOUT,
-        exit_now: Callable[[str], None] = exit_now,
-    ) -> None:
+        self, store: Any, rank: int, world: int, *, interval: float = INTERVAL,
+        timeout: float = TIMEOUT, exit_now: Callable[[str], None] = exit_now,
+    ) -> None:  # fmt: skip
         self.store, self.rank, self.neighbor = store, rank, (rank + 1) % world
         self.interval, self.timeout, self.exit_now = interval, timeout, exit_now
         self._stopped = threading.Event()
@@ -52,7 +46,6 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._watch, name="coview-heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def shutdown(self) -> None:
@@ -60,7 +53,6 @@ class Heartbeat:
         self._shutting_down = True
 
     def stop(self) -> None:
-        """End the thread."""
         self._stopped.set()
         self._thread.join(self.interval)
 

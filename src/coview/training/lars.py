@@ -33,15 +33,9 @@ class LARS(torch.optim.Optimizer):
     """
 
     def __init__(
-        self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        *,
-        lr: float,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        eta: float = 0.001,
-        adapt: bool = True,
-    ) -> None:
+        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], *, lr: float,
+        momentum: float = 0.9, weight_decay: float = 0.0, eta: float = 0.001, adapt: bool = True,
+    ) -> None:  # fmt: skip
         decay = {"weight_decay": weight_decay, "eta": eta, "adapt": adapt}
         super().__init__(params, {"lr": lr, "momentum": momentum, **decay})
 

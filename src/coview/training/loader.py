@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate, islice
+from contextlib import closing
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from coview.core.ahead import map_ahead
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
@@ -88,20 +87,10 @@ class BatchLoader:
     """
 
     def __init__(
-        self,
-        ids: Rows,
-        labels: Rows | None,
-        render: Render,
-        *,
-        batch_size: int,
-        seed: int,
-        total_steps: int,
-        start_step: int = 0,
-        workers: int = 0,
-        pin: bool = False,
-        ranks: Ranks = SINGLE_PROCESS,
-        sampler: Sampler | None = None,
-    ) -> None:
+        self, ids: Rows, labels: Rows | None, render: Render, *, batch_size: int, seed: int,
+        total_steps: int, start_step: int = 0, workers: int = 0, pin: bool = False,
+        ranks: Ranks = SINGLE_PROCESS, sampler: Sampler | None = None,
+    ) -> None:  # fmt: skip
         if workers < 0:
             raise InvalidValue(f"`workers` is {workers}; expected 0 or more.")
         if labels is not None and len(labels) != len(ids):
@@ -128,8 +117,8 @@ class BatchLoader:
 
         An error of ``render`` is raised at its step, with a note that lists the rows.
         """
-        batches = self._inline() if self.workers == 0 else self._ahead()
-        with contextlib.closing(batches):
+        steps = ((s, self.rows(s)[self._own]) for s in range(self.start_step, self.total_steps))
+        with closing(map_ahead(self._batch, steps, self.workers, name="loader")) as batches:
             while True:
                 started = time.perf_counter()
                 batch = next(batches, None)
@@ -138,25 +127,6 @@ class BatchLoader:
                     return
                 yield batch
 
-    def _inline(self) -> Generator[Batch, None, None]:
-        for step in range(self.start_step, self.total_steps):
-            yield self._batch(step, self.rows(step)[self._own])
-
-    def _ahead(self) -> Generator[Batch, None, None]:
-        steps = iter(range(self.start_step, self.total_steps))
-        pool = ThreadPoolExecutor(self.workers, "coview-loader")
-        try:
-            waiting: deque[Future[Batch]] = deque()
-            for step in islice(steps, self.workers + 1):
-                waiting.append(pool.submit(self._batch, step, self.rows(step)[self._own]))
-            while waiting:
-                batch = waiting.popleft().result()
-                for step in islice(steps, 1):
-                    waiting.append(pool.submit(self._batch, step, self.rows(step)[self._own]))
-                yield batch
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
     def rows(self, step: int) -> Rows:
         """The rows of a step's images on all ranks together, int64 [batch_size]."""
         epoch, batch = divmod(step, self.sampler.steps_per_epoch)
@@ -164,7 +134,8 @@ class BatchLoader:
             self._epoch = epoch, self.sampler.rows(epoch)
         return self._epoch[1][batch * self.batch_size : (batch + 1) * self.batch_size]
 
-    def _batch(self, step: int, rows: Rows) -> Batch:
+    def _batch(self, step_and_rows: tuple[int, Rows]) -> Batch:
+        step, rows = step_and_rows
         epoch = step // self.sampler.steps_per_epoch
         try:
             views = self.render(rows, self.ids[rows], epoch)

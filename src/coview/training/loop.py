@@ -86,8 +86,9 @@ def train(
     task.train()
     throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0
     images = (loader.total_steps - loader.start_step) * loader.batch_size
+    cuda = [precision.device] if precision.device.type == "cuda" else []
     with (
-        _fork_generators(precision.device),
+        torch.random.fork_rng(devices=cuda),  # restores the caller's; every step seeds them
         progress("Training", images) as advance,
         closing(iter(loader)) as batches,
     ):
@@ -105,7 +106,7 @@ def train(
                 ids = ranks.gather(batch.ids, batch.sizes or None)
                 metrics_log.write("skipped", done, ids=ids.tolist(), reason=step.reason)
             elif metrics_log.due(done):
-                row = _report(metrics_log, _average_terms(step, ranks), rate, done, throughput)
+                row = _report(metrics_log, step, rate, done, throughput, ranks)
                 if on_report is not None and ranks.is_main:
                     on_report(row)
             last = done == loader.total_steps
@@ -134,14 +135,9 @@ def train(
 
 
 def _step_in_memory(
-    task: Task,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    precision: Precision,
-    ranks: Ranks,
-    seed: int,
-) -> tuple[Step, str]:
+    task: Task, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: Precision,
+    ranks: Ranks, seed: int,
+) -> tuple[Step, str]:  # fmt: skip
     """The step, and what the task changed to fit the batch into memory ("" for nothing).
 
     Every attempt uses the random numbers of (seed, step).
@@ -169,47 +165,36 @@ class Throughput:
         self.reset()
 
     def reset(self) -> None:
-        """Start a new report."""
         self.images, self.seconds, self._waited = 0, 0.0, self.loader.seconds_waited
         self.start()
 
     def start(self) -> None:
-        """Start the clock of a step."""
         self._started = time.perf_counter()
 
     def add_step(self, images: int) -> None:
-        """Stop the clock after a step of ``images`` images."""
         self.images += images
         self.seconds += time.perf_counter() - self._started
 
     @property
     def waited(self) -> float:
-        """Seconds of waiting for the loader."""
         return self.loader.seconds_waited - self._waited
 
 
-def _average_terms(step: Step, ranks: Ranks) -> Step:
-    """The step with the terms of the global batch: their mean over the ranks."""
-    return replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
-
-
 def _report(
-    metrics_log: MetricsLog, step: Step, rate: float, done: int, throughput: Throughput
-) -> dict[str, Any]:
+    metrics_log: MetricsLog, step: Step, rate: float, done: int, throughput: Throughput,
+    ranks: Ranks,
+) -> dict[str, Any]:  # fmt: skip
+    # The terms of the global batch are their mean over the ranks.
+    step = replace(step, terms={name: ranks.mean(term) for name, term in step.terms.items()})
     seconds = max(throughput.seconds, 1e-9)
     terms = {name: float(term) for name, term in step.terms.items()}
     row = metrics_log.write(
-        "step",
-        done,
-        epoch=done / throughput.loader.steps_per_epoch,
-        loss=step.loss,
-        **({"terms": terms} if len(terms) > 1 else {}),
-        learning_rate=rate,
-        gradient_norm=float(step.gradient_norm),
-        images_per_second=throughput.images / seconds,
+        "step", done, epoch=done / throughput.loader.steps_per_epoch, loss=step.loss,
+        **({"terms": terms} if len(terms) > 1 else {}), learning_rate=rate,
+        gradient_norm=float(step.gradient_norm), images_per_second=throughput.images / seconds,
         wait_share=min(1.0, throughput.waited / seconds),
         seconds=metrics_log.seconds + throughput.seconds,
-    )
+    )  # fmt: skip
     throughput.reset()
     return row
 
@@ -233,8 +218,3 @@ def _divergence(skipped: int, step: Step) -> str:
         f"{skipped} steps in a row were skipped, the last because {step.reason}; they did not "
         "change the network"
     )
-
-
-def _fork_generators(device: torch.device) -> Any:
-    """Restore the caller's generators of torch afterwards; every step seeds them."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

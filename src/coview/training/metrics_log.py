@@ -43,7 +43,6 @@ class MetricsLog:
         self._accuracy: float | None = accuracies[-1] if accuracies else None
 
     def due(self, step: int) -> bool:
-        """Whether step number ``step`` (from 1) is reported."""
         return step % self.every == 0
 
     def write(self, kind: str, step: int, **fields: Any) -> dict[str, Any]:

@@ -24,7 +24,6 @@ class Precision:
     format: str
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The autocast context of a forward pass."""
         if self.format == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -40,7 +39,6 @@ class Precision:
         return module
 
     def place(self, batch: Batch) -> Batch:
-        """The batch on the device."""
         return batch.to(self.device)
 
 
@@ -84,11 +82,7 @@ def bf16_is_safe(network: nn.Module, sizes: Iterable[int]) -> bool:
 
 
 def choose_precision(
-    name: str,
-    device: torch.device,
-    *,
-    network: nn.Module | None = None,
-    sizes: Iterable[int] = (),
+    name: str, device: torch.device, *, network: nn.Module | None = None, sizes: Iterable[int] = ()
 ) -> Precision:
     """The precision called ``name`` ("auto", "bf16" or "fp32") on ``device``.
 

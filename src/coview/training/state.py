@@ -61,16 +61,12 @@ def restore(task: Task, optimizer: torch.optim.Optimizer, tensors: Mapping[str, 
     for name, value in moments.items():
         owner, _, moment = name.rpartition("/")
         parameter = parameters[owner]
-        optimizer.state[parameter][moment] = (
-            value.to(parameter.device, copy=True)
-            if moment == STEP_COUNT
-            else _like(parameter, value)
-        )
-
-
-def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A copy of a moment with the memory layout and device of its parameter."""
-    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+        if moment == STEP_COUNT:
+            state_value = value.to(parameter.device, copy=True)
+        else:  # with the memory layout of the parameter
+            state_value = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False)
+            state_value.copy_(value)
+        optimizer.state[parameter][moment] = state_value
 
 
 def _require_none(what: str, names: Iterable[str]) -> None:

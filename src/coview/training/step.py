@@ -39,7 +39,6 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """The sum of the terms."""
         return float(total_of(self.terms))
 
     @property
@@ -94,12 +93,9 @@ def train_step(
 
 
 def gradients(
-    task: Task,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    precision: Precision,
+    task: Task, batch: Batch, optimizer: torch.optim.Optimizer, precision: Precision,
     ranks: Ranks = SINGLE_PROCESS,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
     """The loss terms of a batch, and the norm of the gradient, which is in ``parameter.grad``.
 
     The gradient is that of the global batch: the mean over the ranks.
@@ -164,7 +160,9 @@ def average_gradients(parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
     for bucket in buckets(gradients):
         flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
         dist.all_reduce(flat, group=ranks.group)
-        write_back(flat.div_(ranks.world), bucket)
+        parts = torch.split(flat.div_(ranks.world), [gradient.numel() for gradient in bucket])
+        means = [mean.view(g.shape) for mean, g in zip(parts, bucket, strict=True)]
+        torch._foreach_copy_(bucket, means)
 
 
 def buckets(tensors: Iterable[Tensor], limit: int = BUCKET) -> Iterator[list[Tensor]]:
@@ -182,11 +180,3 @@ def buckets(tensors: Iterable[Tensor], limit: int = BUCKET) -> Iterator[list[Ten
             bucket.append(tensor)
             size += tensor.nbytes
         yield bucket
-
-
-def write_back(flat: Tensor, tensors: list[Tensor]) -> None:
-    """Copy ``flat`` into ``tensors``, one after the other."""
-    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(
-        tensors, [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
-    )

@@ -5,12 +5,7 @@ of workers, processes or restarts. Rendering is a pure function of images and pa
 """
 
 from coview.views.contact import contact_sheet
-from coview.views.multi_crop import (
-    MULTI_CROPS,
-    MultiCrop,
-    multi_crop_preset,
-    multi_crop_views,
-)
+from coview.views.multi_crop import MULTI_CROPS, MultiCrop, multi_crop_preset, multi_crop_views
 from coview.views.multi_pass.compositions import STUDIED, asymmetric, auto_augmented, composition
 from coview.views.operations import (
     AutoAugment,

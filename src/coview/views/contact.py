@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
@@ -264,13 +265,9 @@ def frame_view(picture: Image.Image, side: int, color: tuple[int, int, int]) -> 
 
 
 def paste_with_caption(
-    sheet: Image.Image,
-    picture: Image.Image,
-    left: int,
-    top: int,
-    text: str,
+    sheet: Image.Image, picture: Image.Image, left: int, top: int, text: str,
     color: tuple[int, int, int] = INK,
-) -> None:
+) -> None:  # fmt: skip
     """Paste a picture into the middle of a cell, and write its caption below."""
     from PIL import ImageDraw
 
@@ -282,8 +279,6 @@ def paste_with_caption(
 
 def to_uint8(views: npt.NDArray[np.float32], spec: ViewSpec) -> Pixels:
     """Float views [B, 3, S, S] as uint8 [B, S, S, 3], without their normalization."""
-    if spec.mean is not None and spec.std is not None:
-        mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
-        views = views * std + mean
-    values = np.rint(views.clip(0, 1) * 255).astype(np.uint8)
+    plain = spec.unnormalize(torch.from_numpy(views)).numpy()
+    values = np.rint(plain.clip(0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1))

@@ -120,11 +120,7 @@ def multi_crop_preset(
     if crops.local_solarize is not None:
         local = replace(local, solarize=crops.local_solarize)
     return multi_crop_views(
-        plan,
-        global_size=crops.global_size,
-        local_size=crops.local_size,
-        locals=crops.locals if locals is None else locals,
-        global_area=crops.global_area,
-        local_area=crops.local_area,
-        local=local,
-    )
+        plan, global_size=crops.global_size, local_size=crops.local_size,
+        locals=crops.locals if locals is None else locals, global_area=crops.global_area,
+        local_area=crops.local_area, local=local,
+    )  # fmt: skip

@@ -21,13 +21,11 @@ MAX_RAND_AUGMENT_OPERATIONS = 8
 
 
 def require(condition: bool, sentence: str) -> None:
-    """Raise InvalidValue with ``sentence`` unless the condition holds."""
     if not condition:
         raise InvalidValue(sentence)
 
 
 def require_probability(name: str, value: float) -> None:
-    """Raise InvalidValue unless ``value`` is a probability."""
     require(0 <= value <= 1, f"`{name}` is {value}; expected a probability from 0 to 1.")
 
 

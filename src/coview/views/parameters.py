@@ -18,18 +18,11 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 FUSED_ROW = np.dtype(
     [
-        ("top", np.int32),
-        ("left", np.int32),
-        ("height", np.int32),
-        ("width", np.int32),
-        ("flip", np.int32),
-        ("order", np.int32, (4,)),
-        ("factor", np.float32, (4,)),
-        ("grayscale", np.int32),
-        ("sigma", np.float32),
-        ("solarize", np.int32),
+        ("top", np.int32), ("left", np.int32), ("height", np.int32), ("width", np.int32),
+        ("flip", np.int32), ("order", np.int32, (4,)), ("factor", np.float32, (4,)),
+        ("grayscale", np.int32), ("sigma", np.float32), ("solarize", np.int32),
     ]
-)
+)  # fmt: skip
 """One view. The crop is in source pixels. ``order`` lists the jitter's operations (-1: none) and
 ``factor`` is indexed by operation: brightness, contrast, saturation, and hue as a share of the
 full circle. ``sigma`` is in pixels of the view, 0 without blur. ``flip``, ``grayscale`` and
@@ -40,19 +33,13 @@ BOX = ("top", "left", "height", "width")
 
 FULL_ROW = np.dtype(
     [
-        *FUSED_ROW.descr,
-        ("operation", np.int32, (MAX_RAND_AUGMENT_OPERATIONS,)),
-        ("magnitude", np.float32, (MAX_RAND_AUGMENT_OPERATIONS,)),
-        ("rotate90", np.int32),
-        ("sobel", np.int32),
-        ("noise", np.float32),
-        ("noise_key", np.uint32, (2,)),
-        ("cut_top", np.int32),
-        ("cut_left", np.int32),
-        ("cut_height", np.int32),
+        *FUSED_ROW.descr, ("operation", np.int32, (MAX_RAND_AUGMENT_OPERATIONS,)),
+        ("magnitude", np.float32, (MAX_RAND_AUGMENT_OPERATIONS,)), ("rotate90", np.int32),
+        ("sobel", np.int32), ("noise", np.float32), ("noise_key", np.uint32, (2,)),
+        ("cut_top", np.int32), ("cut_left", np.int32), ("cut_height", np.int32),
         ("cut_width", np.int32),
     ]
-)
+)  # fmt: skip
 """One view with further operations. ``operation`` lists indices in auto_augment.OPERATIONS (0:
 none), each with its signed ``magnitude``. ``rotate90`` counts quarter turns; ``sobel`` is 0 or 1.
 ``noise`` is sigma in units of the view's values, 0 without noise, and ``noise_key`` its Philox

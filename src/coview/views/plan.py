@@ -15,6 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from coview.views.operations import (
     AutoAugment,
     Blur,
@@ -98,6 +101,13 @@ class ViewSpec:
             "The interpolation of `second_crop` differs from that of `crop`, but the image is "
             f"resized once; give {self.interpolation!r} to both.",
         )
+
+    def unnormalize(self, views: Tensor) -> Tensor:
+        """Views [..., 3, S, S] of this specification without ``mean`` and ``std``, in [0, 1]."""
+        if self.mean is None or self.std is None:
+            return views
+        mean, std = (torch.tensor(triple)[:, None, None] for triple in (self.mean, self.std))
+        return views * std + mean
 
     @property
     def multi_pass(self) -> bool:

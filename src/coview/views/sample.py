@@ -14,8 +14,9 @@ Every number has its own position, so none depends on how many others were drawn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,6 @@ from coview.views.multi_pass.sample import sample_full_rows
 from coview.views.operations import Crop
 from coview.views.parameters import BOX, FUSED_ROW, ViewParams
 from coview.views.plan import ViewSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SECOND_CROP = 64
 """How many blocks after the first crop's the attempts of the second lie."""

@@ -113,15 +113,11 @@ class _Draws:
 
     def factors(self) -> SceneFactors:
         return SceneFactors(
-            kind=self.kinds(),
-            position=self.uniform(1, 2, -0.5, 0.5),
+            kind=self.kinds(), position=self.uniform(1, 2, -0.5, 0.5),
             scale=self.uniform(2, 1, 0.7, 1.05)[:, 0],
             rotation=self.uniform(3, 1, -np.pi / 8, np.pi / 8)[:, 0],
             phase=self.uniform(9, 2, -0.5, 0.5),
             light_direction=self.uniform(4, 2, 0, 2 * np.pi)[:, 0],
-            brightness=self.uniform(4, 2, 0.85, 1.1)[:, 1],
-            hue=self.uniform(8, 3),
-            tone=self.tones(),
-            background=self.backgrounds(),
-            clutter=self.clutters(),
-        )
+            brightness=self.uniform(4, 2, 0.85, 1.1)[:, 1], hue=self.uniform(8, 3),
+            tone=self.tones(), background=self.backgrounds(), clutter=self.clutters(),
+        )  # fmt: skip

@@ -39,11 +39,7 @@ def make_scenes(
     return ImageStore(
         pixels=paint_scenes(factors, size).reshape(-1, 4),
         starts=np.arange(count, dtype=np.int64) * area,
-        heights=np.full(count, size, dtype=np.int32),
-        widths=np.full(count, size, dtype=np.int32),
-        ids=np.array([image_id(name) for name in names], dtype=np.int64),
-        names=names,
-        labels=factors.kind,
-        class_names=CLASS_NAMES,
-        source=f"scenes:{split}",
-    )
+        heights=np.full(count, size, dtype=np.int32), widths=np.full(count, size, dtype=np.int32),
+        ids=np.array([image_id(name) for name in names], dtype=np.int64), names=names,
+        labels=factors.kind, class_names=CLASS_NAMES, source=f"scenes:{split}",
+    )  # fmt: skip

@@ -21,9 +21,7 @@ from coview.encoders.exchange.loading import InputNormalizer
 from coview.encoders.exchange.weights import read_config, read_tensors, write_tensors
 
 TENSORS = "classifier.safetensors"
-LAYERS: dict[str, Any] = {
-    "linear": nn.Linear, "batch_norm": nn.BatchNorm1d, "relu": nn.ReLU,
-}  # fmt: skip
+LAYERS: dict[str, Any] = {"linear": nn.Linear, "batch_norm": nn.BatchNorm1d, "relu": nn.ReLU}
 
 README = """
 # The classifier

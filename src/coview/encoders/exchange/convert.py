@@ -68,23 +68,10 @@ def load_network(folder: Path) -> Network:
     return load_classifier(folder, encoder) if "classifier" in read_config(folder) else encoder
 
 
-def write_torchvision(
-    network: Network, config: dict[str, Any], path: Path, images: Tensor
-) -> Tensor:
-    return write_library(to_torchvision, network, config, path, images)
-
-
-def write_timm(network: Network, config: dict[str, Any], path: Path, images: Tensor) -> Tensor:
-    return write_library(to_timm, network, config, path, images)
-
-
 def write_library(
-    convert: Callable[..., nn.Module],
-    network: Network,
-    config: dict[str, Any],
-    path: Path,
+    convert: Callable[..., nn.Module], network: Network, config: dict[str, Any], path: Path,
     images: Tensor,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Write the state of the library's network; returns its outputs after a strict load."""
     encoder = encoder_of(network)
     linear = network.linear if isinstance(network, Classifier) else None
@@ -152,8 +139,8 @@ def file_metadata(config: dict[str, Any]) -> dict[str, Any]:
 
 
 TARGETS: dict[str, Callable[[Network, dict[str, Any], Path, Tensor], Tensor]] = {
-    "torchvision": write_torchvision,
-    "timm": write_timm,
+    "torchvision": lambda *how: write_library(to_torchvision, *how),
+    "timm": lambda *how: write_library(to_timm, *how),
     "safetensors": write_safetensors,
     "onnx": write_onnx,
 }

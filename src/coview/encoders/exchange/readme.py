@@ -44,11 +44,6 @@ std = torch.tensor({std}).view(3, 1, 1)
 h = network((images - mean) / std)"""
 
 
-def stem_snippet(stem: str) -> str:
-    """The lines that give torchvision's network a stem without pooling."""
-    return "" if stem == "large" else PLAIN_STEM.format(stride=2 if stem == "medium" else 1)
-
-
 def render_readme(
     encoder: Encoder, image_size: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> str:
@@ -79,5 +74,7 @@ def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
     ways = {"torch and safetensors alone": (["import json", "from encoder import ResNet"], OURS)}
     if in_torchvision(spec):
         code = TORCHVISION.format(name=f"resnet{spec.depth}", classifier="fc")
-        ways["torchvision"] = (theirs, code + stem_snippet(spec.stem))
+        if spec.stem != "large":
+            code += PLAIN_STEM.format(stride=2 if spec.stem == "medium" else 1)
+        ways["torchvision"] = (theirs, code)
     return ways

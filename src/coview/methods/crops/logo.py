@@ -6,13 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.methods.affinity import (
-    CosineAffinity,
-    Critic,
-    FixedWeight,
-    GradientRatio,
-    Repulsion,
-)
+from coview.methods.affinity import CosineAffinity, Critic, FixedWeight, GradientRatio, Repulsion
 from coview.methods.crops.multi_crop import GLOBAL_VIEWS, multi_crop, to_pair_objective
 from coview.methods.method import Method
 from coview.methods.pair_objectives import InfoNCE

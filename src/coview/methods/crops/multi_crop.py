@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coview.core.errors import InvalidValue
-from coview.methods.method import Method
+from coview.methods.method import Method, Pair
 from coview.methods.pair_objectives import InfoNCE
-from coview.methods.pairing import Pair, Pairing
 from coview.methods.set_objectives import NTXent
 from coview.views import MAX_CIFAR_SIZE, ViewPlan, multi_crop_views
 
@@ -43,8 +42,10 @@ def multi_crop(
     name = f"multi_crop-{method.name}"
     if not method.pairs_views:
         return replace(method, name=name, views=plan)
-    pairing = method.pairing + pair_locals_with_globals(len(plan.views) - len(GLOBAL_VIEWS))
-    return replace(method, name=name, views=plan, pairing=pairing)
+    # Every local view is compared with every global key (LoGo, equation 4).
+    local_views = range(len(GLOBAL_VIEWS), len(plan.views))
+    added = tuple(Pair(k, key, stop_gradient=True) for k in local_views for key in GLOBAL_VIEWS)
+    return replace(method, name=name, views=plan, pairing=method.pairing + added)
 
 
 def add_local_views(
@@ -64,22 +65,10 @@ def add_local_views(
         raise InvalidValue(f"`locals` is {count}; expected at least 1 local view.")
     side = plan.views[0].size
     return multi_crop_views(
-        plan,
-        global_size=side,
+        plan, global_size=side,
         local_size=size or (side if side <= MAX_CIFAR_SIZE else max(1, round(side * 3 / 7))),
-        locals=count,
-        global_area=(r_g, 1.0),
-        local_area=(MIN_LOCAL_AREA, r_l),
-    )
-
-
-def pair_locals_with_globals(count: int) -> Pairing:
-    """Every local view is compared with every global key: LoGo, equation 4, 2 ``count`` terms."""
-    return tuple(
-        Pair(len(GLOBAL_VIEWS) + k, key, stop_gradient=True)
-        for k in range(count)
-        for key in GLOBAL_VIEWS
-    )
+        locals=count, global_area=(r_g, 1.0), local_area=(MIN_LOCAL_AREA, r_l),
+    )  # fmt: skip
 
 
 def to_pair_objective(method: Method) -> Method:

@@ -82,7 +82,6 @@ def gray_sum(planes, lo, hi):
 
 @inner
 def solarize_and_normalize(planes, lo, hi, solarize, solarize_threshold, scale, shift):
-    """Solarize, then normalize."""
     for c in range(3):
         if solarize:
             for i in range(lo, hi):

@@ -10,20 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coview.views.fused.compiler import (
-    FOUR,
-    HALF,
-    ONE,
-    TWO,
-    U0,
-    U1,
-    U2,
-    U4,
-    ZERO,
-    F,
-    U,
-    inner,
-)
+from coview.views.fused.compiler import FOUR, HALF, ONE, TWO, U0, U1, U2, U4, ZERO, F, U, inner
 from coview.views.fused.lanes import BYTES, PIXELS, weigh_pixels, weigh_rows
 
 B, P = U(BYTES), U(PIXELS)

@@ -75,7 +75,6 @@ def sample_crop(row, word, height, width, key, counter, crop):  # type: ignore[n
 
 @jit
 def set_central_square(row, height, width):  # type: ignore[no-untyped-def]
-    """Set the crop of one row to the central square."""
     side = min(height, width)
     row.top, row.left = (height - side) // 2, (width - side) // 2
     row.height, row.width = side, side

@@ -7,16 +7,14 @@ not once per view.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from coview.views.parameters import ViewParams
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 RANDOM_OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
@@ -122,18 +120,12 @@ def _scales(bins: int, size: int) -> dict[str, torch.Tensor]:
     shear = torch.linspace(0.0, 0.3, bins)
     shift = torch.linspace(0.0, 150.0 / 331.0 * size, bins)
     return {
-        "ShearX": shear,
-        "ShearY": shear,
-        "TranslateX": shift,
-        "TranslateY": shift,
-        "Rotate": torch.linspace(0.0, 30.0, bins),
-        "Brightness": share,
-        "Color": share,
-        "Contrast": share,
-        "Sharpness": share,
+        "ShearX": shear, "ShearY": shear, "TranslateX": shift, "TranslateY": shift,
+        "Rotate": torch.linspace(0.0, 30.0, bins), "Brightness": share, "Color": share,
+        "Contrast": share, "Sharpness": share,
         "Posterize": (8 - torch.arange(bins) / ((bins - 1) / 4)).round(),
         "Solarize": torch.linspace(1.0, 0.0, bins),
-    }
+    }  # fmt: skip
 
 
 def apply_augmentations(views: torch.Tensor, params: ViewParams) -> torch.Tensor:

@@ -7,15 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.views.operations import (
-    AutoAugment,
-    Blur,
-    Crop,
-    Cutout,
-    Noise,
-    RandAugment,
-    Rotate90,
-)
+from coview.views.operations import AutoAugment, Blur, Crop, Cutout, Noise, RandAugment, Rotate90
 from coview.views.plan import Triple, ViewPlan, ViewSpec
 from coview.views.presets import MAX_CIFAR_SIZE, jitter_of_strength, simclr_views
 

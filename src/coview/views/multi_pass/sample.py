@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.rng import Stream, key_words, philox
+from coview.core.rng import Stream, keyed_words
 from coview.views.multi_pass.auto_augment import (
     OPERATIONS,
     PAIRS,
@@ -35,7 +35,8 @@ def sample_full_rows(
 ) -> ViewParams:  # fmt: skip
     """``params`` [N] of FUSED_ROW with the further numbers of each view: [N] of FULL_ROW."""
     count = 4 + (spec.augment.operations if isinstance(spec.augment, RandAugment) else 2)
-    words = _draw_words(ids, seed, epoch, (view << 16) + FIRST_BLOCK, count)
+    first = (view << 16) + FIRST_BLOCK
+    words = keyed_words(seed, Stream.VIEWS, ids, epoch=epoch, first=first, count=count)
     numbers = (words >> np.uint64(8)).astype(np.float64) * 2.0**-24
     rows = np.zeros(len(params), FULL_ROW)
     for name in FUSED_ROW.names or ():
@@ -53,19 +54,6 @@ def sample_full_rows(
     elif spec.augment is not None:
         _sample_rand_augment(rows, spec.augment, numbers[:, 4:], spec.size)
     return rows
-
-
-def _draw_words(
-    ids: npt.NDArray[np.int64], seed: int, epoch: int, first: int, count: int
-) -> npt.NDArray[np.uint64]:
-    """``count`` blocks of every id from counter ``first`` on: 32-bit words [N, count, 4]."""
-    id_words = np.ascontiguousarray(ids, np.int64).view(np.uint64)[:, None]
-    counter = np.empty((len(ids), count, 4), np.uint64)
-    counter[..., 0] = np.arange(first, first + count, dtype=np.uint64)
-    counter[..., 1] = id_words & np.uint64(0xFFFFFFFF)
-    counter[..., 2] = id_words >> np.uint64(32)
-    counter[..., 3] = np.uint64(epoch)
-    return philox(counter, key_words(seed, Stream.VIEWS))
 
 
 def _scale_to(bounds: tuple[float, float], u: Uniforms) -> Uniforms:
