@@ -18,20 +18,24 @@ from typing import TYPE_CHECKING, Any
 from coview.core.version import VERSION
 
 if TYPE_CHECKING:
+    from coview.runs.demo import demo
+    from coview.runs.doctor import doctor
     from coview.runs.embed import embed
     from coview.runs.evaluate import evaluate
     from coview.runs.export import export
+    from coview.runs.find import find
     from coview.runs.finetune import finetune
     from coview.runs.load import load
     from coview.runs.predict import predict
     from coview.runs.pretrain import pretrain
     from coview.runs.resume import resume
     from coview.runs.run import Run
+    from coview.runs.views import draw_views
 
 __version__ = VERSION
 __all__ = [
-    "Run", "__version__", "embed", "evaluate", "export", "finetune", "load", "predict", "pretrain",
-    "resume",
+    "Run", "__version__", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find",
+    "finetune", "load", "predict", "pretrain", "resume",
 ]  # fmt: skip
 
 

@@ -36,12 +36,12 @@ def test_every_label_is_given_where_it_is_true(label):
     accuracy, probe, scratch, validation = CASES[label]
     found = diagnose_finetuning(
         contender(accuracy, seed=1), contender(probe, "linear probe", 2),
-        contender(scratch, "from scratch", 3), labels=LABELS, validation=validation, step=40,
+        contender(scratch, "from scratch", 3), labels=LABELS, validation=validation, step=400,
     )  # fmt: skip
     assert found.label == label
     assert found.label in DIAGNOSES
     assert found.exit_code == DIAGNOSES[label].exit_code
-    assert found.step == 40
+    assert found.step == 400
     assert "linear probe" in found.sentence
     assert bool(found.remedy) == (label != "learned")
 
@@ -71,3 +71,10 @@ def test_without_baselines_only_chance_and_overfitting_are_judged():
     )
     assert found.label == "learned"
     assert "linear probe" not in found.sentence
+
+
+def test_a_run_at_chance_of_a_few_steps_is_called_too_early():
+    found = diagnose_finetuning(
+        contender(0.1), None, None, labels=LABELS, validation=lines(0.1, 0.1), step=199
+    )
+    assert found.label == "too early"

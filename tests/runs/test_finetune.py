@@ -14,6 +14,7 @@ from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.recipes import build, recipe
+from coview.runs.load import load_subject, trained_learner
 from coview.runs.run import Run
 from coview.training import Checkpoints, ScheduleSpec, StopSignals
 from small_run import SMALL, pictures
@@ -49,7 +50,7 @@ def run(pretrained, tmp_path_factory):
 def test_it_is_a_run_with_all_its_files(run):
     for name in ("run.json", "metrics.jsonl", "verdict.json", "report.html", "evaluation/finetune.json",
                  "encoder/model.safetensors", "encoder/classifier.safetensors", "predictions.json",
-                 "scratch/run.json", "scratch/verdict.json"):  # fmt: skip
+                 "probe.json", "scratch/run.json", "scratch/verdict.json"):  # fmt: skip
         assert (run.path / name).exists(), name
     assert run.kind == "finetune"
     assert run.is_ended
@@ -162,7 +163,7 @@ def test_micro_batches_and_budgets_and_dry_runs_are_those_of_every_run(pretraine
 
 def test_from_an_exported_encoder_only_h_can_be_taken(pretrained, tmp_path):
     exported = replace(pretrained, path=pretrained.path / "encoder")
-    with pytest.raises(InvalidValue, match="has no projection head; give 0"):
+    with pytest.raises(InvalidValue, match="has no projection head to keep layers of; give 0"):
         finetune(exported, tmp_path / "no", from_layer=1)
     run = finetune(exported, tmp_path / "yes", from_layer=0, epochs=1, no_baselines=True)
     assert run.recipe.kept_head is None
@@ -174,6 +175,7 @@ def test_from_an_exported_encoder_only_h_can_be_taken(pretrained, tmp_path):
     [
         ({"from_layer": 9}, InvalidValue, "the projection head has 2 layers; give 0"),
         ({"labels": "0.1%"}, DataError, "labels for 3 classes"),
+        ({"labels": "no-such-file.txt"}, InvalidValue, "there is no such file"),
         ({"recipe": "simclr-cpu"}, UnknownName, "no fine-tuning recipe 'simclr-cpu'"),
         ({"test": labeled(90, 2)[0]}, DataError, "needs labels|has no labels"),
     ],
@@ -218,6 +220,30 @@ def test_predict_without_a_classifier_says_how_to_make_one(pretrained):
 def test_evaluate_and_embed_take_a_fine_tuned_run(run):
     table = coview.embed(run.path, labeled(12, 3)[0])
     assert table.num_rows == 12
+
+
+def test_h_of_a_fine_tuned_run_is_the_encoders_output(run):
+    subject = load_subject(run.path)
+    learner = trained_learner(run)
+    images = torch.rand(4, 3, 8, 8)
+    with torch.no_grad():
+        h = subject.encoder.eval()(images)
+        assert h.shape == run.recipe.encoder.build()(images).shape
+        logits = learner.eval().head(learner.encoder(images))
+        torch.testing.assert_close(subject.head.eval()(h), logits)
+
+
+def test_a_changed_file_of_labels_is_refused_when_going_on(pretrained, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"arrays#{number}" for number in range(60)))
+    stopped = finetune(
+        pretrained, tmp_path / "run", labels=str(names), test=None, epochs=1, no_baselines=True
+    )
+    assert stopped.description["data"]["images"] == 60
+    (stopped.path / "verdict.json").unlink()
+    names.write_text("\n".join(f"arrays#{number}" for number in range(30)))
+    with pytest.raises(RunError, match="began on other training images"):
+        coview.resume(stopped.path, data=labeled(160, 1), device="cpu", workers=0)
 
 
 def test_the_command_line_takes_it_whole(tmp_path, capsys):

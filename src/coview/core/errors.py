@@ -80,7 +80,8 @@ class MissingExtra(CoviewError, ImportError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'coview[{extra}]'"
+            f"Install it with: pip install 'coview[{extra}]' "
+            f"(in a clone: pip install '.[{extra}]')."
         )
 
 

@@ -146,8 +146,12 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
         if isinstance(value, Mapping):
             return tuple(f"{key}={'none' if v is None else v}" for key, v in value.items())
         return (value,) if isinstance(value, str) else tuple(value)
-    if value is None or kind not in KINDS or kind is str:
+    if value is None or kind not in KINDS:
         return value
+    if kind is str:
+        if isinstance(value, str | Path):
+            return str(value)
+        raise InvalidValue(f"`{name}` is {value!r}; expected {KINDS[kind]}.")
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()
     if kind is Path and isinstance(value, str | Path):

@@ -7,8 +7,10 @@
     encoder/             the exported encoder
     exports/             the encoder in the formats of other libraries
     embeddings/          tables of features, one per data set
+    predictions/         tables of classes, one per data set
     evaluation/*.json    one file per protocol
     predictions.json     predictions for the test images (fine-tuning)
+    probe.json           those of the linear probe (fine-tuning)
     scratch/             a nested run: the same network trained from scratch (fine-tuning)
     report/              pictures of the report: gallery.npz and views.png
     verdict.json         the diagnosis; it is written when the run has ended
@@ -82,6 +84,7 @@ class RunFolder:
     exports_path = _File("exports")
     evaluation_path = _File("evaluation")
     predictions_path = _File("predictions.json")
+    probe_path = _File("probe.json")
     scratch_path = _File("scratch")
     gallery_path = _File("report/gallery.npz")
     views_path = _File("report/views.png")
@@ -132,6 +135,11 @@ class RunFolder:
     def predictions(self) -> dict[str, Any]:
         """predictions.json of a fine-tuning run. Raises RunError before the run has written it."""
         return self._required(self.predictions_path)
+
+    @property
+    def probe(self) -> dict[str, Any]:
+        """probe.json of a fine-tuning run. Raises RunError before the run has written it."""
+        return self._required(self.probe_path)
 
     @property
     def quarantine(self) -> list[dict[str, Any]]:

@@ -38,9 +38,10 @@ def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:
     if store.labels is None or not (store.labels >= 0).any():
         raise DataError(f"{store.source} has no labels to choose from.")
     known = np.flatnonzero(store.labels >= 0)
+    check_labels(labels)
     share, each = share_of_labels(labels), re.fullmatch(r"(\d+)-per-class", labels)
     if share is None and each is None:
-        return _named(store, Path(labels), known)
+        return _named(store, Path(labels).expanduser(), known)
     classes, counts = np.unique(store.labels[known], return_counts=True)
     total = (
         round(share * len(known)) if share is not None
@@ -75,6 +76,27 @@ def share_of_labels(labels: str) -> float | None:
     return share
 
 
+def names_a_file(labels: str) -> bool:
+    """Whether ``labels`` is a file of names, and no share or number."""
+    return Path(labels).expanduser().is_file() and not _is_rule(labels)
+
+
+def check_labels(labels: str) -> None:
+    """Raise InvalidValue unless ``labels`` is a share, a number of each class, or a file.
+
+    >>> check_labels("25-per-class")
+    """
+    if not (_is_rule(labels) or names_a_file(labels)):
+        raise InvalidValue(
+            f"`labels` is {labels!r}; expected a share such as 1%, a number such as 25-per-class, "
+            "or a file with the name of one image in each line (there is no such file)."
+        )
+
+
+def _is_rule(labels: str) -> bool:
+    return share_of_labels(labels) is not None or re.fullmatch(r"\d+-per-class", labels) is not None
+
+
 def _balanced(counts: npt.NDArray[np.int64], total: int, classes: Rows, draw: int) -> list[int]:
     """The images of each class: the same number of all, as far as they have them.
 
@@ -93,11 +115,6 @@ def _balanced(counts: npt.NDArray[np.int64], total: int, classes: Rows, draw: in
 
 def _named(store: ImageStore, path: Path, known: Rows) -> Rows:
     """The rows of the images that a file names."""
-    if not path.is_file():
-        raise InvalidValue(
-            f"`labels` is {str(path)!r}; expected a share such as 1%, a number such as "
-            "25-per-class, or a file with the name of one image in each line."
-        )
     names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     rows = {store.names[int(row)]: int(row) for row in known}
     missing = [name for name in names if name not in rows]

@@ -25,12 +25,13 @@ from coview.recipes import Recipe
 from coview.training import MetricsLog
 from coview.views import ViewPlan
 
-MAX_IMAGES = 2_000
-MAX_REPORTS = 20
+MAX_TEST_IMAGES, MAX_TRAIN_IMAGES, MAX_REPORTS = 2_000, 512, 10
 ACCURACY_SAMPLE = 7
 """Draw index of Stream.HEALTH for the images of a report."""
 LEVEL = 0.05
 """Of the tests."""
+MIN_STEPS = 200
+"""Steps below which a run at chance is called too early, as in pretraining."""
 
 Bools = npt.NDArray[np.bool_]
 
@@ -38,8 +39,8 @@ Bools = npt.NDArray[np.bool_]
 class AccuracyMonitor:
     """Writes "validation" lines: accuracy on held-out and on training images, and the loss.
 
-    The sample is fixed: at most 2,000 images of each, in the view without augmentation. Nothing is
-    selected by these figures: the last epoch counts.
+    The samples are fixed: at most 2,000 test and 512 training images, in the view without
+    augmentation. Nothing is selected by these figures: the last epoch counts.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class AccuracyMonitor:
         metrics_log: MetricsLog,
     ) -> None:  # fmt: skip
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
-        self.training, self.held_out = (_sample(s, recipe.seed) for s in (training, held_out))
+        self.training = _sample(training, MAX_TRAIN_IMAGES, recipe.seed)
+        self.held_out = _sample(held_out, MAX_TEST_IMAGES, recipe.seed)
         self.steps_per_epoch = len(training) // recipe.batch_size
         self.total_steps = recipe.total_steps(len(training))
         epochs = max(1, self.total_steps // max(1, self.steps_per_epoch))
@@ -80,14 +82,14 @@ def logits_of(learner: Learner, store: ImageStore, recipe: Recipe) -> torch.Tens
     return logits
 
 
-def _sample(store: ImageStore, seed: int) -> ImageStore:
-    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=ACCURACY_SAMPLE)[:MAX_IMAGES]
+def _sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=ACCURACY_SAMPLE)[:limit]
     return store.subset(np.sort(rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """One classifier on the test images: which of them it classifies rightly, bool [N]."""
+    """One classifier on the test images: which of them it classifies correctly, bool [N]."""
 
     name: str
     correct: Bools
@@ -97,19 +99,23 @@ class Contender:
         return float(self.correct.mean())
 
 
-def better_by_test(one: Contender, other: Contender) -> bool:
-    """Whether ``one`` is right more often than ``other``: exact McNemar test, one-sided, 5 %.
+def p_value(one: Contender, other: Contender) -> float:
+    """Of the hypothesis that ``one`` is no better than ``other``: exact McNemar test, one-sided.
 
-    >>> right = np.ones(20, bool)
-    >>> better_by_test(Contender(name="a", correct=right), Contender(name="b", correct=~right))
-    True
+    >>> right = np.ones(6, bool)
+    >>> p_value(Contender(name="a", correct=right), Contender(name="b", correct=~right))
+    0.015625
     """
     wins = int((one.correct & ~other.correct).sum())
     losses = int((other.correct & ~one.correct).sum())
     if wins + losses == 0:
-        return False
-    test = binomtest(wins, wins + losses, 0.5, alternative="greater")
-    return bool(test.pvalue < LEVEL)
+        return 1.0
+    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
+
+
+def better_by_test(one: Contender, other: Contender) -> bool:
+    """Whether ``one`` is right more often than ``other`` at the 5 % level."""
+    return p_value(one, other) < LEVEL
 
 
 def diagnose_finetuning(
@@ -119,20 +125,17 @@ def diagnose_finetuning(
     """The diagnosis of an ended run.
 
     labels: of the test images. validation: the "validation" lines of the run. The first of these
-    that holds: at chance, overfitted, no better than from scratch, no better than the linear probe;
-    else learned. A baseline that is None was left out.
+    that holds: too early, at chance, overfitted, no better than from scratch, no better than the
+    linear probe; else learned. A baseline that is None was left out.
     """
     _, counts = np.unique(labels, return_counts=True)
     largest = float(counts.max() / counts.sum())
     images, accuracy = len(labels), finetuned.accuracy
     error = (accuracy * (1 - accuracy) / images) ** 0.5
-    beside = ", ".join(
-        f"{name} {_percent(each.accuracy)}"
-        for name, each in (("linear probe", probe), ("from scratch", scratch))
-        if each is not None
-    )
+    baselines = [each for each in (probe, scratch) if each is not None]
+    beside = "; ".join(f"{each.name} {_compared(finetuned, each)}" for each in baselines)
     figures = (
-        f"{_percent(accuracy)} of {images:,} test images are classified rightly"
+        f"{_percent(accuracy)} of {images:,} test images are classified correctly"
         f"{f' ({beside})' if beside else ''}"
     )
 
@@ -140,13 +143,20 @@ def diagnose_finetuning(
         return Diagnosis(label=label, sentence=sentence, causes=causes, remedy=remedy, step=step)
 
     if accuracy <= largest + 2 * error:
+        common = f"the most frequent class alone gives {_percent(largest)}"
+        if step < MIN_STEPS:
+            return diagnosis(
+                "too early",
+                f"Too early to judge after {step:,} steps: {figures}; {common}.",
+                remedy=f"Raise `epochs`: a verdict needs about {MIN_STEPS} steps.",
+            )
+        causes = ["The learning rate is too high or too low, or the run too short."]
+        if probe is None or probe.accuracy <= largest:
+            causes.append("The labels have nothing to do with what the images show.")
         return diagnosis(
-            "at chance",
-            f"At chance: {figures}; the most frequent class alone gives {_percent(largest)}.",
-            "The learning rate is too high, too low, or the run too short.",
-            "The labels have nothing to do with what the images show.",
-            remedy="Try a third and three times the `learning_rate`, and look at the labels.",
-        )
+            "at chance", f"At chance: {figures}; {common}.", *causes,
+            remedy="Try a third and three times the `learning_rate`, or more `epochs`.",
+        )  # fmt: skip
     accuracies = [row["accuracy"] for row in validation]
     train = validation[-1]["train_accuracy"] if validation else None
     best, last = (max(accuracies), accuracies[-1]) if accuracies else (accuracy, accuracy)
@@ -158,26 +168,39 @@ def diagnose_finetuning(
             f"Overfitted: {figures}. Accuracy on held-out images fell from {_percent(best)} to "
             f"{_percent(last)} while that on the training images rose to {_percent(train)}.",
             "The run is longer than these labels allow.",
-            remedy="Start again with a third of the `epochs`, or a smaller `learning_rate`.",
+            remedy="Fewer `epochs` or a smaller `learning_rate`; choose them on a part of the "
+            "labels, not by these test images.",
         )
     if scratch is not None and not better_by_test(finetuned, scratch):
         return diagnosis(
             "no better than from scratch",
-            f"No better than from scratch: {figures}. The pretrained weights have not helped.",
+            f"No better than from scratch: {figures}.{_worse(finetuned, scratch)}",
             "The pretrained encoder has learned little, or something else than these classes.",
-            "There are enough labels to learn without pretraining.",
+            "There are enough labels to learn without pretraining, or too few test images to see "
+            "the difference.",
             remedy="Judge the encoder by `coview evaluate`; a longer pretraining may help.",
         )
     if probe is not None and not better_by_test(finetuned, probe):
         return diagnosis(
             "no better than the linear probe",
-            f"No better than the linear probe: {figures}. The frozen encoder does as well.",
-            "There are too few labels to train the whole network.",
+            f"No better than the linear probe: {figures}.{_worse(finetuned, probe)}",
+            "There are too few labels to train the whole network, or too few test images to see "
+            "the difference.",
             "The learning rate suits neither the encoder nor the classifier.",
             remedy="Use the linear probe on the frozen encoder, or try a third of the "
             "`learning_rate`.",
         )
     return diagnosis("learned", f"Learned: {figures}.")
+
+
+def _compared(finetuned: Contender, other: Contender) -> str:
+    """The accuracy of a baseline and how sure it is that fine-tuning does better."""
+    p = p_value(finetuned, other)
+    return f"{_percent(other.accuracy)}, {'p < 0.001' if p < 0.001 else f'p = {p:.2g}'}"
+
+
+def _worse(finetuned: Contender, other: Contender) -> str:
+    return f" It is significantly worse than {other.name}." * better_by_test(other, finetuned)
 
 
 def _percent(share: float) -> str:

@@ -169,7 +169,7 @@ def _progress(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> str:
         return "the run has written no verdict yet"
     return (
         "the run has written no verdict yet; "
-        f"{accuracies[-1]:.1%} of the held-out images are classified rightly"
+        f"{accuracies[-1]:.1%} of the held-out images are classified correctly"
     )
 
 

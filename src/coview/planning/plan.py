@@ -61,6 +61,7 @@ class Planner:
     budget: float | None = None
     world: int = 1
     whole_runs: int = 1
+    max_epochs: float = MAX_EPOCHS
 
     def plan(self, recipe: Recipe, options: TrainingOptions, *, why: str, exact: bool) -> Plan:
         """The plan of one recipe; with a budget its epochs are those that fit.
@@ -136,7 +137,7 @@ class Planner:
             passed_over.append(f"{name} would make {epochs:.1f} epochs")
         if options.epochs is not None:
             epochs = fitted.epochs
-        epochs = min(epochs, MAX_EPOCHS)
+        epochs = min(epochs, self.max_epochs)
         if epochs < 2 * fitted.batch_size / self.images:
             raise InvalidValue(
                 f"{duration(self.budget)} is too short here for even two steps of {name}; give a "
@@ -231,8 +232,13 @@ def make_finetuning_plan(
         recipe = exact_recipe(apply_options(base, options), store, budget)
         return planner.plan(recipe, options, why="as the recipe says", exact=True)
     fitted = for_classes(apply_options(base, options), len(store.class_names))
+    notes: tuple[str, ...] = ()
     if options.batch_size is None:
-        fitted = replace(fitted, batch_size=batch_for(len(store), fitted))
+        batch = min(batch_for(len(store), fitted), len(store))
+        if batch < fitted.batch_size:
+            notes = (f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images.",)
+        fitted = replace(fitted, batch_size=batch)
+    planner = replace(planner, max_epochs=fitted.epochs)  # more of them would only overfit
     layer = 0 if fitted.kept_head is None else fitted.kept_head.layers
     plan = planner.plan(fitted, options, why="the pretrained network", exact=False)
     start = (
@@ -241,7 +247,7 @@ def make_finetuning_plan(
         else "The classifier stands on h, the encoder's output"
     )
     twice = ", and the same network is trained from scratch beside it" if trainings > 1 else ""
-    return replace(plan, notes=(*plan.notes, f"{start}{twice}."))
+    return replace(plan, notes=(*plan.notes, *notes, f"{start}{twice}."))
 
 
 def exact_recipe(recipe: Recipe, store: ImageStore, budget: float | None) -> Recipe:

@@ -103,33 +103,26 @@ def load_start(encoder: Encoder | HeadedEncoder, start: Start) -> None:
     if not isinstance(encoder, HeadedEncoder):
         load_weights(encoder, start.path)
         return
-    tensors = head_tensors(Path(start.path))
-    state = encoder.kept.state_dict()
+    checkpoint = Checkpoints(RunFolder(Path(start.path)).checkpoints_path).load_latest()
+    if checkpoint is None:
+        raise RunError(
+            f"{start.path} has no projection head: an exported encoder ends with h. Give the "
+            "folder of the run, or `from_layer` 0."
+        )
+    parts: dict[str, nn.Module] = {"encoder": encoder.encoder, "head": encoder.kept}
+    states = {
+        name: {key: checkpoint.tensors.get(f"{TASK}{name}.{key}") for key in part.state_dict()}
+        for name, part in parts.items()
+    }
     missing = [
-        name for name in state if name not in tensors or tensors[name].shape != state[name].shape
+        f"{name}.{key}"
+        for name, part in parts.items()
+        for key, tensor in part.state_dict().items()
+        if states[name][key] is None or states[name][key].shape != tensor.shape  # type: ignore[union-attr]
     ]
     if missing:
         raise InvalidValue(
-            f"The projection head of {start.path} does not fit: {', '.join(missing[:4])}."
+            f"The network of {start.path} does not fit this recipe: {', '.join(missing[:4])}."
         )
-    load_weights(encoder.encoder, start.path)
-    encoder.kept.load_state_dict({name: tensors[name] for name in state})
-
-
-def head_tensors(run: Path) -> dict[str, Tensor]:
-    """The state of the projection head after the last verified checkpoint of a run.
-
-    Raises RunError where there is none: an exported encoder has no head.
-    """
-    checkpoint = Checkpoints(RunFolder(run).checkpoints_path).load_latest()
-    if checkpoint is None:
-        raise RunError(
-            f"{run} has no projection head: an exported encoder ends with h. Give the folder of "
-            "the run, or `from_layer` 0."
-        )
-    prefix = f"{TASK}head."
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint.tensors.items()
-        if name.startswith(prefix)
-    }
+    for name, part in parts.items():
+        part.load_state_dict(cast(dict[str, Tensor], states[name]))

@@ -61,10 +61,11 @@ def with_encoder(recipe: Recipe, name: str, _: TrainingOptions) -> Recipe:
 
 def with_epochs(recipe: Recipe, epochs: float, options: TrainingOptions) -> Recipe:
     """A longer or shorter run; a shortened one keeps its warm-up to a tenth."""
+    recipe = replace(recipe, epochs=epochs)  # refuses what is no number of epochs
     warmup = recipe.schedule.warmup_epochs
     if options.warmup_epochs is None:
         warmup = min(warmup, epochs / 10)
-    return replace(recipe, epochs=epochs, schedule=replace(recipe.schedule, warmup_epochs=warmup))
+    return replace(recipe, schedule=replace(recipe.schedule, warmup_epochs=warmup))
 
 
 def with_optimizer(recipe: Recipe, name: str, options: TrainingOptions) -> Recipe:

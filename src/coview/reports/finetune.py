@@ -18,7 +18,7 @@ DARKEST = 0.7  # opacity of a share of 1; the number on it stays readable
 
 NOTE = (
     "Each row holds the test images of one class, each column one prediction. "
-    "A stronger color is a larger share of the row. Blue is right, orange is wrong."
+    "A stronger color is a larger share of the row. Blue is correct, orange is wrong."
 )
 
 

@@ -46,7 +46,7 @@ def describe(
             "source": store.source,
             "images": training,
             "held_out": len(parts.held_out),
-            "fingerprint": images.fingerprint,
+            "fingerprint": images.fingerprint, "parts": parts.fingerprint,
             "class_names": list(store.class_names),
             "quarantined": len(store.quarantine),
             "opened": without_download(data).to_json(),

@@ -13,7 +13,7 @@ from coview.data.spec import DataSpec
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report
-from coview.runs.load import trained_learner
+from coview.runs.load import subject_of, trained_learner
 from coview.runs.run import Run
 from coview.training import choose_device
 
@@ -51,14 +51,8 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     for store in stores:
         for note in store.notes:
             say(note)
-    learner, initial = trained_learner(run), build(run.recipe)
-    subjects = [
-        evaluation.Subject(
-            name=name, encoder=each.encoder.to(device), head=each.head.to(device),
-            view=run.recipe.eval_view,
-        )
-        for name, each in (("trained", learner), ("untrained", initial))
-    ]  # fmt: skip
+    learners = {"trained": trained_learner(run), "untrained": build(run.recipe)}
+    subjects = [subject_of(name, each.to(device), run) for name, each in learners.items()]
     benchmark = evaluation.make_benchmark(
         [*subjects, evaluation.pixel_subject()], train, test, device=device, seed=run.recipe.seed
     )

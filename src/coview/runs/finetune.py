@@ -15,7 +15,7 @@ from coview.core.files import write_json
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_folder import is_run
-from coview.data.labels import label_subset, share_of_labels
+from coview.data.labels import check_labels, label_subset, names_a_file
 from coview.data.spec import DataSpec
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
 from coview.diagnosis.rules import Diagnosis, diverged
@@ -23,7 +23,7 @@ from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.heads import HeadSpec
-from coview.methods import Learner
+from coview.methods import CrossEntropy, Learner
 from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
 from coview.planning.plan import Plan, make_finetuning_plan
@@ -36,7 +36,7 @@ from coview.runs.finish import export_run, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
 from coview.runs.session import train_run
-from coview.runs.start import Beginning, name_of, start_run
+from coview.runs.start import Beginning, name_of, seed_of, start_run
 from coview.training import MetricsLog
 
 FINE_TUNED, PROBE, SCRATCH = "fine-tuned", "linear probe", "from scratch"
@@ -62,7 +62,18 @@ def finetune(options: FinetuneOptions) -> Run | None:
     ('finetune', True)
     """
     source = read_source(options.start)
+    check_labels(options.labels)
     recipe = options.recipe
+    if isinstance(recipe, Recipe) and options.from_layer is not None:
+        raise InvalidValue(
+            "A recipe given as a value is trained as it is: set its kept_head in place of "
+            "`from_layer`."
+        )
+    if isinstance(recipe, Recipe) and not isinstance(recipe.method.objective, CrossEntropy):
+        raise InvalidValue(
+            f"The recipe's objective is {type(recipe.method.objective).__name__}; fine-tuning "
+            "learns classes and expects CrossEntropy."
+        )
     if isinstance(recipe, str) and recipe not in FINETUNE_RECIPES:
         raise UnknownName("fine-tuning recipe", recipe, FINETUNE_RECIPES)
     spec = DataSpec.of(
@@ -88,10 +99,9 @@ def finetune(options: FinetuneOptions) -> Run | None:
             exact=isinstance(recipe, Recipe),
         )  # fmt: skip
 
-    own_seed = recipe.seed if isinstance(recipe, Recipe) else 0
     beginning = Beginning(
         job=FINE_TUNING, data=data, source=options.data, test=options.test,
-        seed=own_seed if options.seed is None else options.seed, make_plan=plan, start=source.start,
+        seed=seed_of(recipe, options), make_plan=plan, start=source.start,
         extra={"baselines": not options.no_baselines},
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-finetune")
@@ -112,11 +122,17 @@ class Source:
 def read_source(path: str | Path) -> Source:
     """The network of a run or of an exported folder. Raises RunError, DamagedFile."""
     start = Start.at(path)
+    if not Path(path).exists():
+        Run.open(path)  # raises, and names a run that is near
     if is_run(path):
         run = Run.open(path)
-        view = run.recipe.method.views.views[0]
+        method = run.recipe.method
+        view = method.views.views[0]
+        # Logits are no projection head; plain layers cannot scale h to unit length.
+        has_head = not isinstance(method.objective, CrossEntropy) and method.head.layers > 1
+        head = method.head if has_head and not method.head.normalize_input else None
         return Source(
-            start=start, encoder=run.recipe.encoder, head=run.recipe.method.head,
+            start=start, encoder=run.recipe.encoder, head=head,
             image_size=run.recipe.image_size, mean=view.mean, std=view.std,
         )  # fmt: skip
     config = read_config(find_export(Path(path)))
@@ -142,8 +158,8 @@ def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: 
         layer = recipe.kept_head.layers if recipe.kept_head and source.head else 0
     if layer < 0 or (layer > 0 and source.head is None):
         raise InvalidValue(
-            f"`from_layer` is {layer}, but {source.start.path} has no projection head; give 0, or "
-            "the folder of the run."
+            f"`from_layer` is {layer}, but {source.start.path} has no projection head to keep "
+            "layers of; give 0, or the folder of a run that has one."
         )
     kept = KeptHead(head=source.head, layers=layer) if layer and source.head else None
     method = replace(recipe.method, views=replace(recipe.method.views, views=views))
@@ -157,10 +173,14 @@ class FineTuning(Job):
 
     def split(self, data: RunData, images: Images, seed: int) -> Parts:
         store, test = evaluation.labeled(images.images, "Fine-tuning"), images.test
-        if test is None:
-            store, test = evaluation.split_test(store, seed=seed)
-        else:
+        if test is not None:
             test = evaluation.labeled(test, "The test")
+        elif names_a_file(data.labels):  # the named images are trained on, a fifth of the rest is
+            named = label_subset(store, data.labels)  # for the test
+            rest = np.setdiff1d(np.arange(len(store)), named)
+            test = evaluation.split_test(store.subset(rest), seed=seed)[1]
+        else:
+            store, test = evaluation.split_test(store, seed=seed)
         rows = label_subset(store, data.labels, draw=data.label_draw)
         training = store.subset(rows)
         classes = len(np.unique(np.asarray(training.labels)))
@@ -180,6 +200,11 @@ class FineTuning(Job):
 
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         return diverged(reason, step)
+
+    def prepare(self, run: Run, parts: Parts, session: Session) -> None:
+        """Train the linear probe now: the pretrained weights may be gone at the end."""
+        if run.description["baselines"]:
+            write_json(run.probe_path, {"predicted": self.probe(run, parts, session).tolist()})
 
     def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
         """Train the same network from scratch, as a run of its own inside this one."""
@@ -210,10 +235,14 @@ class FineTuning(Job):
         contenders = [finetuned]
         finite = bool(torch.isfinite(logits).all())
         probe = scratch = None
-        if run.description["baselines"] and finite:
-            probe = Contender(name=PROBE, correct=self.probe(run, parts, session) == labels)
-            saved = Run(run.scratch_path).predictions
-            scratch = Contender(name=SCRATCH, correct=np.array(saved["predicted"]) == labels)
+        if run.description["baselines"] and diagnosis is None:
+            probe, scratch = (
+                Contender(name=name, correct=np.array(saved["predicted"]) == labels)
+                for name, saved in (
+                    (PROBE, run.probe),
+                    (SCRATCH, Run(run.scratch_path).predictions),
+                )
+            )
             contenders += [probe, scratch]
         diagnosis = diagnosis or diagnose_finetuning(
             finetuned, probe, scratch, labels=labels, validation=run.metrics("validation"),
@@ -324,4 +353,4 @@ def _triple(values: Any) -> tuple[float, float, float] | None:
 def _absolute(labels: str) -> str:
     """A file of names from any working folder; other words as they are."""
     path = Path(labels).expanduser()
-    return str(path.absolute()) if share_of_labels(labels) is None and path.is_file() else labels
+    return str(path.absolute()) if names_a_file(labels) else labels

@@ -33,6 +33,11 @@ class Parts:
     note: str = ""
     labeled_images: int = 0
 
+    @property
+    def fingerprint(self) -> str:
+        """Names the images of both parts: another labels file gives others."""
+        return f"{self.training.fingerprint}+{self.held_out.fingerprint}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -62,6 +67,9 @@ class Job(ABC):
     @abstractmethod
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         """The diagnosis of a run that was given up because its numbers were not finite."""
+
+    def prepare(self, run: Run, parts: Parts, session: Session) -> None:  # noqa: B027
+        """What the main process does once before the first step."""
 
     def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
         """What all processes do after the last step and before the end; False where stopped."""

@@ -15,6 +15,7 @@ from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import Subject
 from coview.methods import Learner
 from coview.recipes import build
+from coview.recipes.build import HeadedEncoder
 from coview.runs.run import Run
 from coview.training import Checkpoints
 from coview.training.state import TASK
@@ -50,15 +51,25 @@ def trained_learner(run: Run) -> Learner:
     return learner
 
 
+def subject_of(name: str, learner: Learner, run: Run) -> Subject:
+    """The learner's networks: h is the encoder's output, z the embeddings, or the logits.
+
+    Layers of a projection head that fine-tuning has kept count for the head.
+    """
+    encoder, head = learner.encoder, learner.head
+    if isinstance(encoder, HeadedEncoder):
+        layers = torch.nn.Sequential(encoder.kept, head)
+        return Subject(name=name, encoder=encoder.encoder, head=layers, view=run.recipe.eval_view)
+    return Subject(name=name, encoder=encoder, head=head, view=run.recipe.eval_view)
+
+
 def load_subject(path: str | Path) -> Subject:
     """The network of a run, or of an exported encoder, which has no head. Raises RunError."""
     path = Path(path)
     if is_run(path):
         run = Run.open(path)
         learner = trained_learner(run)
-        return Subject(
-            name=path.name, encoder=learner.encoder, head=learner.head, view=run.recipe.eval_view
-        )
+        return subject_of(path.name, learner, run)
     if not path.exists():
         raise RunError(f"There is no run or exported encoder {path}.")
     folder = find_export(path)

@@ -18,13 +18,13 @@ from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
-from coview.recipes import METHODS, RECIPES, Recipe, Start
+from coview.recipes import FINETUNE_RECIPES, METHODS, RECIPES, Recipe, Start
 from coview.recipes import recipe as recipe_named
 from coview.runs.data import Images, RunData
 from coview.runs.finish import export_run, features_are_finite, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
-from coview.runs.start import Beginning, name_of, start_run
+from coview.runs.start import Beginning, name_of, seed_of, start_run
 from coview.training import MetricsLog
 
 
@@ -45,12 +45,12 @@ def pretrain(options: PretrainOptions) -> Run | None:
     ('pretrain', True)
     """
     recipe = options.recipe
+    check_views(recipe)
     data = RunData(
         images=DataSpec.of(
             options.data, options, size=options.size, needs_labels=needs_labels(recipe)
         )
     )
-    own_seed = recipe.seed if isinstance(recipe, Recipe) else 0
 
     def plan(parts: Parts, session: Session, budget: float | None) -> Plan:
         plan = make_plan(
@@ -63,7 +63,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
 
     beginning = Beginning(
         job=PRETRAINING, data=data, source=options.data,
-        seed=own_seed if options.seed is None else options.seed, make_plan=plan,
+        seed=seed_of(recipe, options), make_plan=plan,
         start=None if options.weights is None else Start.at(options.weights),
     )  # fmt: skip
     return start_run(beginning, options, name_of(options.data))
@@ -131,6 +131,16 @@ def encoder_lines(run: Run, finite: bool) -> Iterator[str]:
 
 
 PRETRAINING = Pretraining()
+
+
+def check_views(recipe: object) -> None:
+    """Raise InvalidValue for a recipe of fine-tuning, which has one view of each image."""
+    one = isinstance(recipe, Recipe) and len(recipe.method.views.views) < 2
+    if one or (isinstance(recipe, str) and recipe in FINETUNE_RECIPES):
+        raise InvalidValue(
+            "Pretraining compares views and this recipe has one view of each image; fine-tune with "
+            "it by coview finetune RUN DATA."
+        )
 
 
 def needs_labels(recipe: object) -> bool:

@@ -33,9 +33,11 @@ def resume(options: ResumeOptions) -> Run:
     >>> coview.resume("runs/scenes").is_ended
     True
     """
-    run = Run.open(options.run)
+    run = Run.open(Run.open(options.run).outer_path)
     if run.verdict is not None:
-        raise RunError(f"{run.path} has ended: {run.verdict['sentence']}{_onward(run)}")
+        raise RunError(
+            f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"
+        )
     device = local_device(options.device)
     with init_distributed(device) as ranks:
         session = Session(device=device, workers=options.workers, ranks=ranks)

@@ -52,6 +52,11 @@ def train_run(
 
 def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Parts) -> Run:
     recipe, ranks = run.recipe, session.ranks
+    if parts.fingerprint != run.description["data"]["parts"]:
+        raise RunError(
+            f"{run.path} began on other training images: the file of `labels` has changed. Bring "
+            "it back, or start a new run."
+        )
     checkpoints = training.Checkpoints(run.checkpoints_path)
     initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
     learner = copy.deepcopy(initial)
@@ -75,6 +80,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
             write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
+            job.prepare(run, parts, session)
             monitor(0)
         outcome = training.train(
             learner, make_loader(recipe, parts.training, precision, session, start=start),

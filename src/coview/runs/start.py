@@ -12,9 +12,10 @@ from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.core.text import parse_duration, plural
+from coview.core.values import parse_setting
 from coview.options import RunOptions
 from coview.planning.plan import Plan
-from coview.recipes import Start, build, precision_of
+from coview.recipes import RECIPES, Recipe, Start, build, precision_of
 from coview.runs.data import Images, RunData
 from coview.runs.describe import describe
 from coview.runs.job import Job, Parts, Session
@@ -100,11 +101,21 @@ def new_folder(path: str | Path) -> Path:
     """The folder of a new run, which is absent or empty. Raises RunError."""
     folder = Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        choice = (
-            f"Go on with it by coview resume {folder}, or choose" if is_run(folder) else "Choose"
-        )
+        stopped = is_run(folder) and not Run(folder).is_ended
+        choice = f"Go on with it by coview resume {folder}, or choose" if stopped else "Choose"
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder
+
+
+def seed_of(recipe: object, options: RunOptions) -> int:
+    """The seed of the recipe that will be trained, which also splits the images."""
+    settings = [setting for setting in options.set if setting.startswith("seed=")]
+    if settings:
+        _, seed = parse_setting(RECIPES["simclr-cpu"](), settings[-1], ())
+        return int(seed)
+    if options.seed is not None:
+        return options.seed
+    return recipe.seed if isinstance(recipe, Recipe) else 0
 
 
 def name_of(data: Any) -> str:
