@@ -87,7 +87,7 @@ def for_label_share(recipe: Recipe, share: float) -> Recipe:
     The papers halve the epochs from 10 % on; SimCLRv2 drops the head for all labels.
 
     >>> for_label_share(finetune_v2_imagenet(), 1.0).epochs
-    30
+    30.0
     """
     if share < FEW_LABELS / ROUNDING:
         return recipe
