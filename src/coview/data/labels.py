@@ -39,13 +39,13 @@ def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:
         raise DataError(f"{store.source} has no labels to choose from.")
     known = np.flatnonzero(store.labels >= 0)
     check_labels(labels)
-    share, each = share_of_labels(labels), re.fullmatch(r"(\d+)-per-class", labels)
+    share, each = share_of_labels(labels), _number_of_each(labels)
     if share is None and each is None:
         return _named(store, Path(labels).expanduser(), known)
     classes, counts = np.unique(store.labels[known], return_counts=True)
     total = (
         round(share * len(known)) if share is not None
-        else int(np.minimum(counts, int(each[1]) if each else 0).sum())
+        else int(np.minimum(counts, each or 0).sum())
     )  # fmt: skip
     if total < len(classes):
         raise DataError(
@@ -94,7 +94,13 @@ def check_labels(labels: str) -> None:
 
 
 def _is_rule(labels: str) -> bool:
-    return share_of_labels(labels) is not None or re.fullmatch(r"\d+-per-class", labels) is not None
+    return share_of_labels(labels) is not None or _number_of_each(labels) is not None
+
+
+def _number_of_each(labels: str) -> int | None:
+    """The number in "25-per-class"; None for other words."""
+    match = re.fullmatch(r"(\d+)-per-class", labels)
+    return None if match is None else int(match[1])
 
 
 def _balanced(counts: npt.NDArray[np.int64], total: int, classes: Rows, draw: int) -> list[int]:
