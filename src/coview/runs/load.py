@@ -18,7 +18,7 @@ from coview.recipes import build
 from coview.recipes.build import HeadedEncoder
 from coview.runs.run import Run
 from coview.training import Checkpoints
-from coview.training.state import TASK
+from coview.training.state import TASK, below
 from coview.views import eval_view
 
 
@@ -46,8 +46,7 @@ def trained_learner(run: Run) -> Learner:
     for sentence in checkpoint.damaged:
         say(f"Skipped a damaged checkpoint: {sentence}")
     learner = build(run.recipe)
-    state = {n.removeprefix(TASK): t for n, t in checkpoint.tensors.items() if n.startswith(TASK)}
-    learner.load_state_dict(state)
+    learner.load_state_dict(below(TASK, checkpoint.tensors))
     return learner
 
 

@@ -33,6 +33,15 @@ def collect(task: Task, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
+def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, named without it.
+
+    >>> list(below("task/", {"task/weight": torch.zeros(1), "optimizer/step": torch.zeros(1)}))
+    ['weight']
+    """
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
 def restore(task: Task, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load the tensors of :func:`collect` into ``task`` and ``optimizer``.
 
@@ -47,8 +56,7 @@ def restore(task: Task, optimizer: torch.optim.Optimizer, tensors: Mapping[str, 
     True
     """
     expected = task.state_dict()
-    state = {n.removeprefix(TASK): t for n, t in tensors.items() if n.startswith(TASK)}
-    moments = {n.removeprefix(OPTIMIZER): t for n, t in tensors.items() if n.startswith(OPTIMIZER)}
+    state, moments = below(TASK, tensors), below(OPTIMIZER, tensors)
     parameters = dict(task.named_parameters())
     _require_none("lacks", expected.keys() - state.keys())
     _require_none("has more than this network:", state.keys() - expected.keys())
