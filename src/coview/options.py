@@ -15,14 +15,24 @@ from typing import Any
 from coview.core.options import argument, option
 
 DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
-MACHINE = "the machine"
-GROUPS = (LEARNED, TRAINED, DATA, MACHINE)
+MACHINE, OUTPUT = "the machine", "what is printed"
+GROUPS = (LEARNED, TRAINED, DATA, MACHINE, OUTPUT)
 """The groups of a help text, in order."""
 MAX_PIXELS = 178_956_970
 """Pillow's limit, above which an image is taken for an attack."""
 
 # The formatter would give every argument of an option its own line.
 # fmt: off
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandOptions:
+    """What every command of the command line takes besides the options of its function."""
+
+    quiet: bool = option("print warnings, errors and the end only", False, group=OUTPUT)
+    json: bool = option(
+        "print the result as JSON on the standard output, everything else on the standard error",
+        False, group=OUTPUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +155,8 @@ class PretrainOptions(RunOptions, RecipeOptions):
         "a folder of images (any nesting), Parquet file(s) or a folder of them, a torchvision data "
         "set by name, or scenes (the built-in set)")
     recipe: Any = option(
-        "a recipe by name, or a method: simclr, simclr-v2, supcon, moco, byol, simsiam, supervised",
-        "simclr")
+        "a method (simclr, simclr-v2, supcon, moco, byol, simsiam, supervised), a recipe by name, "
+        "or one to be trained exactly: a file of `coview recipes NAME --json`, or a run", "simclr")
     weights: Path | None = option(
         "start from these weights: an encoder folder, a run, or safetensors", group=LEARNED)
 
@@ -159,8 +169,8 @@ class FinetuneOptions(RunOptions):
     start: Any = argument("a run's folder, or an exported encoder's")
     data: Any = argument("labeled images, as for pretrain")
     recipe: Any = option(
-        "a recipe by name: finetune-v1-imagenet, finetune-v2-imagenet, finetune-cpu (default: one "
-        "that suits the data and the machine)", None)
+        "a recipe by name (finetune-v1-imagenet, finetune-v2-imagenet, finetune-cpu), a file or a "
+        "run that holds one (default: one that suits the data and the machine)", None)
     labels: str = option(
         "which labels are used: a share as 1% or 10%, a number as 25-per-class, or a file with "
         "the name of one image in each line", "100%", group=LEARNED)

@@ -17,15 +17,18 @@ from coview.cli import main
 from coview.cli.options import flag
 from coview.cli.verbs import VERBS
 from coview.core.options import is_positional
+from coview.options import CommandOptions
 
 STORED = Path(__file__).with_name("options.txt")
 
 
 def listing():
     lines = []
-    for name, verb in VERBS.items():
-        lines.append(f"coview {name}: {verb.summary}")
-        for field in dataclasses.fields(verb.options):
+    kinds = {"VERB: every command": CommandOptions}
+    kinds |= {f"{name}: {verb.summary}": verb.options for name, verb in VERBS.items()}
+    for title, kind in kinds.items():
+        lines.append(f"coview {title}")
+        for field in dataclasses.fields(kind):
             meta = field.metadata
             spelled = field.name.upper() if is_positional(field) else flag(field.name)
             words = [spelled, *meta.get("also", ())]
@@ -46,7 +49,7 @@ def test_help_names_every_option_of_the_verb(name, capsys, monkeypatch):
         main([name, "--help"])
     text = capsys.readouterr().out
     assert left.value.code == 0
-    for field in dataclasses.fields(VERBS[name].options):
+    for field in (*dataclasses.fields(VERBS[name].options), *dataclasses.fields(CommandOptions)):
         spelled = field.name.upper() if is_positional(field) else flag(field.name)
         assert spelled in text
     assert not re.search(r"`[a-z_]+`", text), "a field in backticks is not spelled as an option"

@@ -151,11 +151,58 @@ def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_recipes_of_a_method_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "simclr"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    title, *lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert title == "simclr"
     assert {"simclr-cpu", "logo-simclr-cpu", "multi-crop-simclr-cpu"} < set(names)
     assert not any("v2" in name or "moco" in name for name in names)
     assert main(["recipes", "simcrl"]) == 2
     assert "'simclr'" in capsys.readouterr().err
+
+
+def test_a_run_is_trained_again_by_its_recipe(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", str(photos), "--recipe", str(run), "--device", "cpu", "--out"]
+    assert main([*words, str(tmp_path / "again")]) == 0
+    again, before = (coview.Run.open(path) for path in (tmp_path / "again", run))
+    assert again.description["hash"] == before.description["hash"]
+    assert [row["loss"] for row in again.metrics("step")] == [
+        row["loss"] for row in before.metrics("step")
+    ]
+    assert main([*words, str(tmp_path / "set"), "--set", "seed=5", "--epochs", "1"]) == 0
+    changed = coview.Run.open(tmp_path / "set").recipe
+    assert (changed.seed, changed.epochs, changed.batch_size) == (5, 1, before.recipe.batch_size)
+    assert main([*words, str(tmp_path / "budget"), "--budget", "30m"]) == 2
+    assert "--budget does not go with it" in capsys.readouterr().err
+
+
+def test_json_on_the_standard_output_and_everything_else_on_the_other(
+    copy: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(copy), str(photos), "--protocols", "knn", "--json"]) == 0
+    text = capsys.readouterr()
+    assert {row["protocol"] for row in json.loads(text.out)["results"]} == {"knn"}
+    assert "knn on h" in text.err
+    for words in (["report", str(copy)], ["doctor", str(copy)], ["recipes"], ["export", str(copy)]):
+        assert main([*words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)
+
+
+def test_quiet_pretraining_prints_the_end_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "quiet"
+    words = ["pretrain", str(photos), "--out", str(out), "--epochs", "1", *SMALL, "--quiet"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "could not be used" in text  # a warning
+    assert "Report:" in text
+    assert "held out to judge" not in text
+    log = (out / "log.txt").read_text()
+    assert "coview" in log.splitlines()[0]
+    assert "held out to judge" in log
+    assert "Report:" in log
 
 
 def test_python_does_what_the_command_does(copy: Path, photos: Path) -> None:

@@ -1,6 +1,10 @@
+import re
 import sys
 
+import pytest
+
 from coview.core import progress as room
+from coview.core.line_log import keep_lines
 
 
 def pretend(monkeypatch, *, terminal, seconds_a_look=0.0):
@@ -16,7 +20,7 @@ def test_plain_lines_show_rate_time_left_and_note(monkeypatch, capsys):
     with room.progress("Training", 1000) as advance:
         advance(250, "loss 5.1")
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith("Training: 250/1,000 images")
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Training: 250/1,000 images", first)
     assert "left" in first
     assert first.endswith("loss 5.1")
 
@@ -49,3 +53,58 @@ def test_a_terminal_of_eighty_columns_shows_all_figures(monkeypatch, capsys):
     assert note in said
     assert "Features" not in said
     assert "…" not in said
+
+
+def test_lines_have_a_time_beside_long_work_alone(monkeypatch, capsys):
+    pretend(monkeypatch, terminal=False)
+    room.say("before")
+    with room.progress("Training", 10):
+        room.say("a note")
+    before, note = capsys.readouterr().out.splitlines()
+    assert before == "before"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d a note", note)
+
+
+def test_quiet_output_has_neither_details_nor_progress(monkeypatch, capsys):
+    pretend(monkeypatch, terminal=False, seconds_a_look=11.0)
+    with room.output(quiet=True), room.progress("Training", 10) as advance:
+        advance(5)
+        room.say("a plan", detail=True)
+        room.say("a warning")
+    assert [line[20:] for line in capsys.readouterr().out.splitlines()] == ["a warning"]
+
+
+def test_a_terminal_shows_no_bar_in_quiet_output(monkeypatch, capsys):
+    pretend(monkeypatch, terminal=True)
+    with room.output(quiet=True), room.progress("Training", 10) as advance:
+        advance(10)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_log_has_what_is_left_out_of_the_output(monkeypatch, tmp_path, capsys):
+    pretend(monkeypatch, terminal=True, seconds_a_look=11.0)
+    with keep_lines("coview pretrain") as log, room.output(quiet=True):
+        log.open(tmp_path / "log.txt")
+        room.say("a plan", detail=True)
+        with room.progress("Training", 10) as advance:
+            advance(5, "epoch 0.5")
+    lines = [line[20:] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines[:2] == ["coview pretrain", "a plan"]
+    assert lines[2].startswith("Training: 5/10 images")
+    assert lines[2].endswith("epoch 0.5")
+
+
+def test_the_log_is_kept_until_there_is_a_file_and_ends_with_the_error(tmp_path):
+    with pytest.raises(ValueError), keep_lines("coview pretrain") as log:
+        room.say("first")
+        log.open(tmp_path / "log.txt")
+        raise ValueError("it went wrong")
+    lines = [line[20:] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines == ["coview pretrain", "first", "it went wrong"]
+
+
+def test_a_log_that_cannot_be_written_costs_its_lines_alone(tmp_path, capsys):
+    with keep_lines("coview pretrain") as log:
+        log.open(tmp_path / "missing" / "log.txt")
+        room.say("goes on")
+    assert capsys.readouterr().out == "goes on\n"

@@ -72,12 +72,12 @@ def test_metrics_log_interval_of_zero_is_refused(tmp_path):
 
 def test_metrics_log_note_grows_with_what_is_known(tmp_path):
     metrics_log = record(tmp_path)
-    assert metrics_log.note() == ""
+    assert metrics_log.note(2) == "epoch 2.0"
     step_row(metrics_log, 10, loss=5.1034)
-    assert metrics_log.note() == "loss 5.103 (chance 6.931)"
+    assert metrics_log.note(2) == "epoch 2.0, loss 5.103 (chance 6.931)"
     metrics_log.write("knn", 10, accuracy=0.41)
-    assert metrics_log.note() == "loss 5.103 (chance 6.931), kNN 41.0 %"
-    assert record(tmp_path, step=10).note() == metrics_log.note()
+    assert metrics_log.note(2) == "epoch 2.0, loss 5.103 (chance 6.931), kNN 41.0 %"
+    assert record(tmp_path, step=10).note(2) == metrics_log.note(2)
 
 
 def test_metrics_log_on_a_full_disk_catches_up_when_there_is_room(tmp_path, monkeypatch, capsys):

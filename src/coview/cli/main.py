@@ -7,16 +7,19 @@ signal with everything saved (start again with ``coview resume``); 130 interrupt
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from coview.cli.options import as_options, parse
+from coview.cli.options import as_options, parse_command
 from coview.cli.verbs import VERBS, Verb
 from coview.core.errors import CoviewError, UnknownName
-from coview.core.progress import spell_notes
+from coview.core.machine import is_main_process
+from coview.core.progress import output
 from coview.core.version import VERSION
-from coview.options import PretrainOptions
+from coview.options import CommandOptions, PretrainOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +42,9 @@ def help_text() -> str:
             f"coview {VERSION}: learn image representations by comparing views.", "",
             "usage: coview VERB ...        coview VERB --help explains a verb", "", *lines, "",
             "A first run:      coview demo",
-            "Your own images:  coview pretrain photos/ --budget 30m",
+            "Your own images:  coview pretrain photos/ --budget 30m", "",
+            "Every verb takes --quiet (warnings, errors and the end) and --json (the result, for a",
+            "program, on the standard output).",
         ]
     )  # fmt: skip
 
@@ -56,8 +61,16 @@ def _call(name: str, words: list[str]) -> int:
         if name not in VERBS:
             raise UnknownName("command", name, VERBS)
         verb = VERBS[name]
-        with spell_notes(lambda text: _spell(text, verb)):  # notes name fields, as errors do
-            return verb.main(parse(verb.options, name, words))
+        options: Any
+        options, command = parse_command(verb.options, CommandOptions, name, words)
+        # Notes name fields, as errors do.
+        with output(
+            spelling=lambda text: _spell(text, verb), quiet=command.quiet, on_stderr=command.json
+        ):
+            code, result = verb.main(options)
+        if command.json and is_main_process():
+            print(json.dumps(result, indent=2, default=str), flush=True)
+        return code
     except CoviewError as error:
         print(f"coview {name}: {_spell(str(error), VERBS.get(name))}", file=sys.stderr)
         return 2

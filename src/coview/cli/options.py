@@ -14,23 +14,32 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.options import KINDS, is_positional, plain_type
-from coview.options import GROUPS
+from coview.core.options import KINDS, is_positional, number, plain_type
+from coview.options import GROUPS, CommandOptions
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def parse(options: type[T], verb: str, words: Sequence[str]) -> T:
-    """The options of ``coview VERB``. ``--help`` prints and leaves with exit code 0.
+    """The options of ``coview VERB``; see :func:`parse_command`."""
+    return parse_command(options, CommandOptions, verb, words)[0]
 
-    Raises InvalidValue or UnknownName with one sentence for a mistake in ``words``.
+
+def parse_command(
+    options: type[T], command: type[U], verb: str, words: Sequence[str]
+) -> tuple[T, U]:
+    """(the options of the function, those of the command alone) of ``coview VERB``.
+
+    ``--help`` prints and leaves with exit code 0. Raises InvalidValue or UnknownName with one
+    sentence for a mistake in ``words``.
     """
     parser = _Parser(
         prog=f"coview {verb}",
         description=as_options(" ".join((options.__doc__ or "").split()), options),
         allow_abbrev=False,
     )
-    flags = _declare(parser, options)
+    flags = _declare(parser, options, command)
     values, rest = parser.parse_known_args(list(words))
     for word in rest:
         if word.startswith("-"):
@@ -39,9 +48,13 @@ def parse(options: type[T], verb: str, words: Sequence[str]) -> T:
         raise InvalidValue(
             f"{' '.join(rest)!r} is one argument too many; see coview {verb} --help."
         )
-    return options(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in vars(values).items()}
-    )
+    read = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(values).items()}
+    return _take(options, read), _take(command, read)
+
+
+def _take(kind: type[T], values: dict[str, Any]) -> T:
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: values[name] for name in names})
 
 
 def flag(name: str) -> str:
@@ -67,12 +80,12 @@ class _Parser(argparse.ArgumentParser):
         raise InvalidValue(f"{text[:1].upper()}{text[1:]}. See {self.prog} --help.")
 
 
-def _declare(parser: argparse.ArgumentParser, options: type) -> list[str]:
-    annotations = typing.get_type_hints(options)
+def _declare(parser: argparse.ArgumentParser, options: type, command: type) -> list[str]:
+    annotations = typing.get_type_hints(options) | typing.get_type_hints(command)
     groups: dict[str, Any] = {"options": parser}
     flags = ["--help"]
     order = {group: number for number, group in enumerate(("", *GROUPS))}
-    fields = dataclasses.fields(options)
+    fields = (*dataclasses.fields(options), *dataclasses.fields(command))
     for field in sorted(fields, key=lambda f: order.get(f.metadata.get("group", ""), 0)):
         meta, kind = field.metadata, plain_type(annotations[field.name])
         if is_positional(field):
@@ -110,7 +123,7 @@ def _reader(kind: Any) -> Any:
 
     def read(word: str) -> Any:
         try:
-            return kind(word)
+            return number(kind, word) if kind in (int, float) else kind(word)
         except ValueError:
             expected = f"was given {word!r}; expected {KINDS[kind]}"
             raise argparse.ArgumentTypeError(expected) from None

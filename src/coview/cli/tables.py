@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from coview.core.progress import say
+from coview.core.progress import output_stream, say
 
 if TYPE_CHECKING:
     from coview.evaluation import Result
@@ -45,7 +45,7 @@ def evaluation_table(results: Sequence[Result]) -> None:
             table.add_row(name, text(result["setting"]), *shares, interval_text(result))
         table.add_section()
         sentences.append(result_sentence(protocol, rows))
-    Console().print(table)
+    Console(file=output_stream()).print(table)
     for sentence in sentences:
         say(sentence)
 

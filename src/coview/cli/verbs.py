@@ -4,48 +4,51 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from coview import options as kinds
-from coview.core.errors import UnknownName
 from coview.core.progress import say
 
 if TYPE_CHECKING:
     from coview.runs import Run
 
 
+Answer = tuple[int, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """A word of the command line: one line of help, its options, and what it does with them.
 
-    ``main`` returns the exit code. It imports what it needs, so that help needs no torch.
+    ``main`` returns the exit code and the result that ``--json`` prints. It imports what it needs,
+    so that help needs no torch.
     """
 
     summary: str
     options: type
-    main: Callable[[Any], int]
+    main: Callable[[Any], Answer]
 
 
-def pretrain(options: kinds.PretrainOptions) -> int:
+def pretrain(options: kinds.PretrainOptions) -> Answer:
     from coview import runs
 
-    return exit_code(runs.pretrain(options))
+    return end_of(runs.pretrain(options))
 
 
-def finetune(options: kinds.FinetuneOptions) -> int:
+def finetune(options: kinds.FinetuneOptions) -> Answer:
     from coview import runs
 
-    return exit_code(runs.finetune(options))
+    return end_of(runs.finetune(options))
 
 
-def resume(options: kinds.ResumeOptions) -> int:
+def resume(options: kinds.ResumeOptions) -> Answer:
     from coview import runs
 
-    return exit_code(runs.resume(options))
+    return end_of(runs.resume(options))
 
 
-def demo(options: kinds.DemoOptions) -> int:
+def demo(options: kinds.DemoOptions) -> Answer:
     from coview import runs
     from coview.cli.tables import evaluation_table
     from coview.evaluation import read_results
@@ -53,98 +56,104 @@ def demo(options: kinds.DemoOptions) -> int:
     run = runs.demo(options)
     if run.is_ended:
         evaluation_table(read_results(run.evaluation_path))
-    return exit_code(run)
+    return end_of(run)
 
 
-def evaluate(options: kinds.EvaluateOptions) -> int:
+def evaluate(options: kinds.EvaluateOptions) -> Answer:
     from coview import runs
     from coview.cli.tables import evaluation_table
 
-    evaluation_table(runs.evaluate(options))
-    return 0
+    results = runs.evaluate(options)
+    evaluation_table(results)
+    return 0, {"path": options.run, "results": [asdict(result) for result in results]}
 
 
-def embed(options: kinds.EmbedOptions) -> int:
+def embed(options: kinds.EmbedOptions) -> Answer:
     from coview import runs
 
     out = options.out or runs.table_file(options.run, "embeddings", options.data)
     table = runs.embed(replace(options, out=out))
     say(f"{table.num_rows:,} images as vectors: {out}")
-    return 0
+    return 0, {"path": out, "images": table.num_rows}
 
 
-def predict(options: kinds.PredictOptions) -> int:
+def predict(options: kinds.PredictOptions) -> Answer:
     from coview import runs
 
     out = options.out or runs.table_file(options.run, "predictions", options.data)
     table = runs.predict(replace(options, out=out))
     say(f"{table.num_rows:,} images classified: {out}")
-    return 0
+    return 0, {"path": out, "images": table.num_rows}
 
 
-def views(options: kinds.ViewsOptions) -> int:
+def views(options: kinds.ViewsOptions) -> Answer:
     from coview import runs
 
-    say(f"Contact sheet: {runs.draw_views(options)}")
-    return 0
+    out = runs.draw_views(options)
+    say(f"Contact sheet: {out}")
+    return 0, {"path": out}
 
 
-def doctor(options: kinds.DoctorOptions) -> int:
+def doctor(options: kinds.DoctorOptions) -> Answer:
     from coview import runs
 
     report = runs.doctor(options)
     say(report.render_text())
-    return int(report.exit_code)
+    return int(report.exit_code), asdict(report)
 
 
-def report(options: kinds.ReportOptions) -> int:
+def report(options: kinds.ReportOptions) -> Answer:
     from pathlib import Path
 
     from coview.reports import write_report
 
-    say(f"Report: {write_report(Path(options.run))}")
-    return 0
+    out = write_report(Path(options.run))
+    say(f"Report: {out}")
+    return 0, {"path": out}
 
 
-def export(options: kinds.ExportOptions) -> int:
+def export(options: kinds.ExportOptions) -> Answer:
     from coview import runs
 
-    say(f"Written and compared: {runs.export(options)}")
-    return 0
+    out = runs.export(options)
+    say(f"Written and compared: {out}")
+    return 0, {"path": out}
 
 
-def recipes(options: kinds.RecipesOptions) -> int:
+def recipes(options: kinds.RecipesOptions) -> Answer:
     from coview.core.values import encode
-    from coview.recipes import METHODS, RECIPES, recipe
+    from coview.recipes import METHODS, RECIPES, find_recipe, list_recipes, recipe
 
     name = options.name
     if name is not None and name not in METHODS:
-        if name not in RECIPES:
-            raise UnknownName("recipe or method", name, [*METHODS, *RECIPES])
-        say(RECIPES[name].__doc__ or "")
-        say(json.dumps(encode(recipe(name)), indent=2))
-        return 0
-    names = [known for known in RECIPES if name is None or _method_of(known) == name]
-    width = max(map(len, names), default=0) + 2
-    for each in names:
-        say(f"{each:<{width}}{(RECIPES[each].__doc__ or '').splitlines()[0]}")
-    return 0
+        value = find_recipe(name)
+        if isinstance(value, str):
+            say(RECIPES[name].__doc__ or "")
+            value = recipe(name)
+        say(json.dumps(encode(value), indent=2))
+        return 0, encode(value)
+    lines = {each: (RECIPES[each].__doc__ or "").splitlines()[0] for each in RECIPES}
+    width = max(map(len, lines)) + 2
+    groups = list_recipes(name)
+    for method, names in groups.items():
+        say(method)
+        for each in names:
+            say(f"  {each:<{width}}{lines[each]}")
+    return 0, {each: lines[each] for names in groups.values() for each in names}
 
 
-def _method_of(recipe: str) -> str:
-    """The method of a recipe, as moco of logo-moco-cpu or moco-v1-imagenet."""
-    from coview.recipes import METHODS
+def end_of(run: Run | None) -> Answer:
+    """The exit code of a run; its path, its verdict and the last figures of each kind."""
+    if run is None:
+        return 0, {"path": None}
+    figures = {row["kind"]: row for row in run.metrics()}
+    return exit_code(run), {"path": run.path, "verdict": run.verdict, "figures": figures}
 
-    word = recipe.removeprefix("logo-").removeprefix("multi-crop-")
-    return max((method for method in METHODS if word.startswith(method)), key=len, default="")
 
-
-def exit_code(run: Run | None) -> int:
-    """0 where a run ended well or was only planned, 75 where it was stopped, else its verdict's."""
+def exit_code(run: Run) -> int:
+    """0 where a run ended well, 75 where it was stopped, else its verdict's."""
     from coview.core.figures import DIAGNOSES
 
-    if run is None:
-        return 0
     verdict = run.verdict
     # EX_TEMPFAIL of sysexits.h: start again and it goes on
     return 75 if verdict is None else DIAGNOSES[str(verdict["label"])].exit_code

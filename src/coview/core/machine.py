@@ -56,6 +56,11 @@ def world_of_torchrun() -> int:
     return int(os.environ["WORLD_SIZE"])
 
 
+def is_main_process() -> bool:
+    """Whether this is rank 0 of torchrun's processes, or the only process."""
+    return world_of_torchrun() == 1 or os.environ["RANK"] == "0"
+
+
 def processes_here() -> int:
     """The number of processes of this run on this machine."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world_of_torchrun() > 1 else 1

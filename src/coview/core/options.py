@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -59,6 +60,20 @@ def plain_type(annotation: Any) -> Any:
     if isinstance(annotation, types.UnionType):
         return next(arg for arg in typing.get_args(annotation) if arg is not type(None))
     return annotation
+
+
+def number(kind: type, text: str) -> int | float:
+    """``text`` as a finite number of ``kind``, int or float. Raises ValueError.
+
+    >>> number(int, "1e3"), number(float, "0.5")
+    (1000, 0.5)
+    """
+    if kind is int and text.strip().lstrip("+-").isdecimal():
+        return int(text)  # a float would round a large seed
+    value = float(text)
+    if not math.isfinite(value) or (kind is int and not value.is_integer()):
+        raise ValueError(text)
+    return int(value) if kind is int else value
 
 
 def takes(options: type[Options]) -> Callable[[Callable[[Options], T]], Callable[..., T]]:

@@ -1,4 +1,8 @@
-"""Progress that a person can read: a rich bar on a terminal, plain lines elsewhere."""
+"""What is printed: lines to the user, and the progress of long work, a rich bar on a terminal.
+
+The output of a command is ordinary, quiet (no details, no progress), or on the standard error,
+where the standard output is for a machine. Every line is also a line of the run's log.txt.
+"""
 
 from __future__ import annotations
 
@@ -7,105 +11,155 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TextIO
 
+from coview.core.line_log import log_line, stamp
 from coview.core.text import duration
 
 Advance = Callable[..., None]
+
+LINE_SECONDS = 10.0
+"""Between the plain lines of long work."""
 
 _shown = ContextVar("_shown", default=False)
 """Whether a display is on. Work inside other work (kNN inside training) shows none of its own."""
 
 
-_spelling: ContextVar[Callable[[str], str]] = ContextVar("_spelling", default=str)
-"""How fields in backticks are written: as they are, or as options of the command line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """How lines are printed. ``spelling`` writes the fields in backticks: as they are, or as
+    options of the command line. ``muted``: not at all (a process that is not rank 0)."""
+
+    spelling: Callable[[str], str] = str
+    quiet: bool = False
+    on_stderr: bool = False
+    muted: bool = False
+
+
+_output: ContextVar[Output] = ContextVar("_output", default=Output())  # noqa: B039 - it is frozen
 
 
 @contextmanager
-def spell_notes(spelling: Callable[[str], str]) -> Iterator[None]:
-    """Print every line of :func:`say` as ``spelling`` gives it."""
-    token = _spelling.set(spelling)
+def output(**settings: object) -> Iterator[None]:
+    """Print with these settings of :class:`Output` in the body; the others stay.
+
+    >>> with output(quiet=True):
+    ...     say("a detail", detail=True)
+    ...     say("the end")
+    the end
+    """
+    token = _output.set(replace(_output.get(), **settings))  # type: ignore[arg-type]
     try:
         yield
     finally:
-        _spelling.reset(token)
+        _output.reset(token)
 
 
-def say(text: str = "") -> None:
-    """One line to the user, on standard output, at once."""
-    print(_spelling.get()(text), flush=True)
+def output_stream() -> TextIO:
+    """Where lines for a person go: standard output, or standard error."""
+    return sys.stderr if _output.get().on_stderr else sys.stdout
+
+
+def say(text: str = "", *, detail: bool = False) -> None:
+    """One line to the user, at once; ``detail``: left out of quiet output.
+
+    Beside long work it has the time in front, unless a terminal shows a bar.
+    """
+    settings = _output.get()
+    text = settings.spelling(text)
+    log_line(text)
+    if settings.muted or (settings.quiet and detail):
+        return
+    timed = _shown.get() and not output_stream().isatty()
+    print(f"{stamp()} {text}" if timed else text, file=output_stream(), flush=True)
 
 
 @contextmanager
 def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
     """A bar for long work; yields ``advance(count=1, note="")``.
 
-    On a terminal it shows rate and remaining time, and the note on a line below. Elsewhere it
-    prints a plain line at most every ten seconds and one at the end of work that took longer than
-    two seconds. Inside another ``progress`` it shows nothing.
+    On a terminal it shows rate and remaining time, and the note on a line below. Elsewhere, and in
+    the log, it prints a plain line at most every ten seconds and one at the end of work that took
+    longer than two seconds. Inside another ``progress`` it shows nothing.
     """
     if _shown.get():
         yield lambda count=1, note="": None
         return
     token = _shown.set(True)
+    settings, meter = _output.get(), _Meter(label, total, unit)
+    bar = output_stream().isatty() and not (settings.quiet or settings.muted)
     try:
-        with (_bar if sys.stdout.isatty() else _lines)(label, total, unit) as advance:
+        with _bar(meter) if bar else _lines(meter) as advance:
             yield advance
     finally:
         _shown.reset(token)
 
 
+class _Meter:
+    """How far long work is, and the plain line that says so."""
+
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self.start = self.last = time.monotonic()
+        self.done, self.note = 0, ""
+
+    def advance(self, count: int, note: str) -> bool:
+        """Count; returns whether a plain line is due."""
+        self.done, self.note = self.done + count, note
+        due = time.monotonic() - self.last > LINE_SECONDS
+        if due:
+            self.last = time.monotonic()
+        return due
+
+    @property
+    def rate(self) -> float:
+        return self.done / max(time.monotonic() - self.start, 1e-9)
+
+    def line(self) -> str:
+        rate, left = self.rate, self.total - self.done
+        parts = (
+            f"{self.done:,}/{self.total:,} {self.unit}", f"{rate:,.0f} {self.unit}/s",
+            f"{duration(left / rate)} left" if self.done and left > 0 else "", self.note,
+        )  # fmt: skip
+        return f"{self.label}: " + ", ".join(part for part in parts if part)
+
+
 @contextmanager
-def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(meter: _Meter) -> Iterator[Advance]:
     from rich import progress as bars
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
     class Noted(bars.Progress):
-        note = ""
-
         def get_renderables(self) -> Iterator[RenderableType]:
             yield from super().get_renderables()
-            if self.note:
-                yield Text(self.note, style="dim")
+            if meter.note:
+                yield Text(meter.note, style="dim")
 
-    start = time.monotonic()
-    done = 0
     columns = (
         bars.TextColumn("{task.description}"), bars.BarColumn(bar_width=20),
         bars.MofNCompleteColumn(), bars.TextColumn("{task.fields[rate]}"),
         bars.TimeRemainingColumn(),
     )  # fmt: skip
-    with Noted(*columns) as bar:
-        task = bar.add_task(label, total=total, rate="")
+    with Noted(*columns, console=Console(file=output_stream())) as bar:
+        task = bar.add_task(meter.label, total=meter.total, rate="")
 
         def advance(count: int = 1, note: str = "") -> None:
-            nonlocal done
-            done += count
-            rate = done / max(time.monotonic() - start, 1e-9)
-            bar.note = note
-            bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
+            if meter.advance(count, note):
+                log_line(meter.line())
+            bar.update(task, advance=count, rate=f"{meter.rate:,.0f} {meter.unit}/s")
 
         yield advance
 
 
 @contextmanager
-def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
-    start = last = time.monotonic()
-    done = 0
-
-    def line(note: str) -> None:
-        rate = done / max(time.monotonic() - start, 1e-9)
-        left = f"{duration((total - done) / rate)} left" if 0 < done < total else ""
-        parts = (f"{done:,}/{total:,} {unit}", f"{rate:,.0f} {unit}/s", left, note)
-        say(f"{label}: " + ", ".join(part for part in parts if part))
-
+def _lines(meter: _Meter) -> Iterator[Advance]:
     def advance(count: int = 1, note: str = "") -> None:
-        nonlocal done, last
-        done += count
-        if time.monotonic() - last > 10:
-            last = time.monotonic()
-            line(note)
+        if meter.advance(count, note):
+            say(meter.line(), detail=True)
 
     yield advance
-    if time.monotonic() - start > 2:
-        line("")
+    if time.monotonic() - meter.start > 2:
+        meter.note = ""
+        say(meter.line(), detail=True)

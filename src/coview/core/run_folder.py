@@ -2,6 +2,7 @@
 
     run.json             the description: kind, recipe, data, environment; makes the folder a run
     metrics.jsonl        one JSON line per report, each with "kind" and "step"
+    log.txt              every line that was printed, with its time
     quarantine.jsonl     one JSON line per image file that could not be used
     checkpoints/         step-*/ with the state; a checkpoint is complete when its END is there
     encoder/             the exported encoder
@@ -78,6 +79,7 @@ class RunFolder:
 
     description_path = _File(DESCRIPTION)
     metrics_path = _File("metrics.jsonl")
+    log_path = _File("log.txt")
     quarantine_path = _File("quarantine.jsonl")
     checkpoints_path = _File("checkpoints")
     encoder_path = _File("encoder")

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName, UnknownValue
 from coview.core.files import digest
+from coview.core.options import KINDS, number
 
 Value = TypeVar("Value")
 
@@ -36,7 +37,8 @@ def encode(value: Any) -> Any:
 def decode(data: Any, known: Iterable[type]) -> Any:
     """The value whose JSON form is ``data``; its classes must all be in ``known``.
 
-    Raises UnknownValue for a class and UnknownName for a field that is not known.
+    Raises UnknownValue for a class and UnknownName for a field that is not known, InvalidValue for
+    a field that is missing or of another type.
     """
     classes = {cls.__name__: cls for cls in known}
 
@@ -48,13 +50,77 @@ def decode(data: Any, known: Iterable[type]) -> Any:
         name = node.get("type", "")
         if name not in classes:
             raise UnknownValue(str(name), classes)
-        fields = [f.name for f in dataclasses.fields(classes[name])]
-        for key in node:
-            if key != "type" and key not in fields:
-                raise UnknownName(f"field of {name}", key, fields)
-        return classes[name](**{key: build(item) for key, item in node.items() if key != "type"})
+        fields = {key: build(item) for key, item in node.items() if key != "type"}
+        check_fields(classes[name], fields)
+        return classes[name](**fields)
 
     return build(data)
+
+
+def check_fields(cls: Any, values: Mapping[str, Any]) -> None:
+    """Raise UnknownName or InvalidValue unless ``cls`` can be built of fields with these values."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    types_of = _field_types(cls)
+    for name, value in values.items():
+        if name not in fields:
+            raise UnknownName(f"field of {cls.__name__}", name, fields)
+        if not fits(value, types_of[name]):
+            raise InvalidValue(
+                f"The field {name!r} of {cls.__name__} is {_shown(value)}; expected "
+                f"{in_words(types_of[name])}."
+            )
+    for name, field in fields.items():
+        no_default = field.default is field.default_factory is dataclasses.MISSING
+        if no_default and name not in values:
+            raise InvalidValue(f"The {cls.__name__} has no field {name!r}, which it needs.")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether ``value``, as :func:`decode` builds it, is of the annotated type.
+
+    A whole number fits a float; a number that is not finite fits nothing.
+
+    >>> fits(1, float | None), fits((1, 2), tuple[int, ...]), fits(True, int), fits("a", int)
+    (True, True, False, False)
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple and isinstance(value, tuple):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return len(kinds) == len(value) and all(map(fits, value, kinds))
+    if annotation in (int, float):
+        is_number = isinstance(value, int | annotation) and not isinstance(value, bool)
+        return is_number and -math.inf < value < math.inf
+    return isinstance(value, annotation) if isinstance(annotation, type) else annotation is Any
+
+
+def in_words(annotation: Any) -> str:
+    """The annotated type as a message names it.
+
+    >>> in_words(int | None), in_words(Literal["sgd", "lars"])
+    ('a whole number or null', "'sgd' or 'lars'")
+    """
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(in_words, arguments))
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is tuple:
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} values "
+        return f"a list of {count}({', '.join(in_words(a) for a in arguments if a is not ...)})"
+    if annotation is type(None):
+        return "null"
+    return KINDS.get(annotation) or f"a {getattr(annotation, '__name__', annotation)}"
+
+
+def _shown(value: Any) -> str:
+    """The value in a message: a text as JSON writes it, of an object its class."""
+    if dataclasses.is_dataclass(value):
+        return f"a {type(value).__name__}"
+    return json.dumps(encode(value))
 
 
 def decode_one(data: Any, kind: type[Value]) -> Value:
@@ -142,7 +208,15 @@ def field_type(owner: Any, name: str) -> Any:
     """The declared type of a field; of an item of a tuple that of the item."""
     if isinstance(owner, tuple):
         return type(owner[int(name)])
-    return typing.get_type_hints(type(owner))[name]
+    return _field_types(type(owner))[name]
+
+
+def _field_types(cls: Any) -> dict[str, Any]:
+    """The declared types of the fields; Any where a class of a user names what is not global."""
+    try:
+        return typing.get_type_hints(cls)
+    except NameError:
+        return dict.fromkeys((field.name for field in dataclasses.fields(cls)), Any)
 
 
 def parse_as(annotation: Any, text: str, path: str, known: Iterable[type]) -> Any:
@@ -190,13 +264,9 @@ def _first_that_fits(options: list[Any], text: str, path: str, known: tuple[type
 
 def _number(kind: type, text: str, path: str) -> int | float:
     try:
-        number = kind(text)
+        return number(kind, text)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        expected = "a whole number" if kind is int else "a number"
-        raise InvalidValue(f"{path} is {text!r}; expected {expected}.")
-    return typing.cast(float, number)
+        raise InvalidValue(f"{path} is {text!r}; expected {KINDS[kind]}.") from None
 
 
 def _object(annotation: Any, text: str, path: str, known: tuple[type, ...]) -> Any:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from coview.core.errors import UnknownName
+from coview.core.errors import InvalidValue, UnknownName
+from coview.core.run_folder import RunFolder, is_run, read_object
+from coview.core.values import decode
 from coview.methods import list_methods
 from coview.recipes import cpu, finetune, papers
-from coview.recipes.recipe import Recipe
+from coview.recipes.recipe import Recipe, known_values
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     function.__name__.replace("_", "-"): function
@@ -43,3 +47,73 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
     return RECIPES[name]()
+
+
+def find_recipe(recipe: Any) -> Recipe | str:
+    """What ``recipe`` means: a Recipe, or the name of one or of a method, as it is.
+
+    Any other text or path is a file that holds one (`coview recipes NAME --json` writes it) or the
+    folder of a run, whose recipe it is. Raises UnknownName, UnknownValue or InvalidValue for a
+    wrong name, class or field, DamagedFile or RunError for a file that cannot be read.
+
+    >>> find_recipe("simclr-cpu"), find_recipe("runs/scenes").name
+    ('simclr-cpu', 'simclr-auto')
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if not isinstance(recipe, str | Path):
+        raise InvalidValue(f"`recipe` is {recipe!r}; expected a name, a file, a run or a Recipe.")
+    name, path = str(recipe), Path(recipe).expanduser()
+    if name in (*RECIPES, *METHODS):
+        return name
+    if is_run(path):
+        run = RunFolder(path)
+        return _decode_recipe(run.description.get("recipe"), run.description_path)
+    if path.is_file():
+        return _decode_recipe(read_object(path), path)
+    if path.suffix == ".json" or len(path.parts) > 1:
+        raise InvalidValue(
+            f"`recipe` is {name!r}, and there is no such file or run. `coview recipes NAME --json` "
+            "writes the file of a recipe."
+        )
+    raise UnknownName("recipe", name, [*RECIPES, *METHODS])
+
+
+def method_of(name: str) -> str:
+    """The method of the recipe ``name``.
+
+    >>> method_of("logo-moco-cpu"), method_of("simclr-v2-cifar"), method_of("finetune-cpu")
+    ('moco', 'simclr-v2', 'finetune')
+    """
+    word = name.removeprefix("logo-").removeprefix("multi-crop-")
+    return max((each for each in (*METHODS, "finetune") if word.startswith(each)), key=len)
+
+
+def list_recipes(method: str | None = None) -> dict[str, list[str]]:
+    """The recipes of each method, or of one: for a CPU first, a paper's numbers last.
+
+    >>> list_recipes("byol")
+    {'byol': ['byol-cpu', 'logo-byol-cpu', 'byol-cifar', 'byol-imagenet', 'logo-byol-imagenet']}
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(RECIPES, key=_machine):
+        groups.setdefault(method_of(name), []).append(name)
+    order = dict.fromkeys(map(method_of, RECIPES))
+    return {each: groups[each] for each in order if method in (None, each)}
+
+
+def _machine(recipe: str) -> int:
+    """0 for a recipe of a CPU, 1 for one of a GPU, 2 for a paper's."""
+    on_cpu = recipe.endswith(("-cpu", "-demo"))
+    return 0 if on_cpu else 1 if recipe.endswith(("-cifar", "-photos")) else 2
+
+
+def _decode_recipe(content: Any, path: Path) -> Recipe:
+    try:
+        value = decode(content, known_values())
+    except (InvalidValue, UnknownName) as error:
+        error.args = (f"{path}: {error}",)
+        raise
+    if not isinstance(value, Recipe):
+        raise InvalidValue(f"{path} holds no recipe, as `coview recipes NAME --json` writes it.")
+    return value

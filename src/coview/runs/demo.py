@@ -19,7 +19,9 @@ def demo(options: DemoOptions) -> Run:
 
     >>> run = demo()  # doctest: +SKIP
     """
-    say("Coview learns from 10,000 small drawn scenes without looking at their labels.")
+    say(
+        "Coview learns from 10,000 small drawn scenes without looking at their labels.", detail=True
+    )
     run = pretrain("scenes", recipe="simclr-demo", out=options.out, seed=options.seed)
     assert isinstance(run, Run)
     if run.is_ended:

@@ -39,7 +39,7 @@ def embed(options: EmbedOptions) -> pa.Table:
     spec = DataSpec.of(options.data, options, size=subject.view.size)
     store = spec.open(options.data)
     for note in store.notes:
-        say(note)
+        say(note, detail=True)
     layers = words(options.layers)
     for module in (subject.encoder, subject.head):
         if module is not None:

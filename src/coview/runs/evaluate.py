@@ -50,7 +50,7 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
         test = relabel(store, train.class_names)
     for store in stores:
         for note in store.notes:
-            say(note)
+            say(note, detail=True)
     learners = {"trained": trained_learner(run), "untrained": build(run.recipe)}
     subjects = [subject_of(name, each.to(device), run) for name, each in learners.items()]
     benchmark = evaluation.make_benchmark(

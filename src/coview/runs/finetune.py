@@ -27,7 +27,7 @@ from coview.methods import CrossEntropy, Learner
 from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
 from coview.planning.plan import Plan, make_finetuning_plan
-from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build
+from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.recipes.build import HeadedEncoder
 from coview.recipes.finetune import for_label_share
@@ -63,7 +63,7 @@ def finetune(options: FinetuneOptions) -> Run | None:
     """
     source = read_source(options.start)
     check_labels(options.labels)
-    recipe = options.recipe
+    recipe = None if options.recipe is None else find_recipe(options.recipe)
     if isinstance(recipe, Recipe) and options.from_layer is not None:
         raise InvalidValue(
             "A recipe given as a value is trained as it is: set its kept_head in place of "
@@ -218,7 +218,7 @@ class FineTuning(Job):
             )
         session.ranks.barrier()
         if not scratch.is_ended:
-            say("The same network from scratch, on the same labels:")
+            say("The same network from scratch, on the same labels:", detail=True)
             train_run(self, scratch, Images(parts.training, parts.held_out), session, parts)
         return scratch.is_ended
 

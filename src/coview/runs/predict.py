@@ -49,7 +49,7 @@ def predict(options: PredictOptions) -> pa.Table:
     size = int(read_config(folder)["image_size"])
     store = DataSpec.of(options.data, options, size=size).open(options.data)
     for note in store.notes:
-        say(note)
+        say(note, detail=True)
     subject = Subject(
         name="classifier", encoder=network.to(device), view=eval_view(size), encoder_layer="logits"
     )

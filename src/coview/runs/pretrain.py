@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from coview.core.errors import InvalidValue, UnknownName
+from coview.core.errors import InvalidValue
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.held_out import hold_out
@@ -18,7 +18,7 @@ from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
-from coview.recipes import FINETUNE_RECIPES, METHODS, RECIPES, Recipe, Start
+from coview.recipes import FINETUNE_RECIPES, METHODS, Recipe, Start, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.runs.data import Images, RunData
 from coview.runs.finish import export_run, features_are_finite, say_diagnosis, write_end
@@ -33,18 +33,18 @@ def pretrain(options: PretrainOptions) -> Run | None:
     """Learn a representation of ``data`` and return the run; None for a ``dry_run``.
 
     ``data``: a folder, Parquet file(s), a data set's name, "scenes", uint8 arrays [N, H, W, 3], a
-    list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a Recipe,
-    which is trained exactly as it is or refused; one by name; or a method's name ("simclr",
-    "byol"), for which everything else is chosen to suit data and device. The other arguments are
-    the options of ``coview pretrain``; None keeps what the recipe says. Raises the errors of
-    coview.core.errors for whatever a caller can mend.
+    list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a Recipe, or a
+    file or a run that holds one, which is trained exactly as it is or refused; a recipe by name; or
+    a method's name ("simclr", "byol"), for which everything else is chosen to suit data and device.
+    The other arguments are the options of ``coview pretrain``; None keeps what the recipe says.
+    Raises the errors of coview.core.errors for whatever a caller can mend.
 
     >>> import coview
     >>> run = coview.pretrain("scenes", limit=100, size=8, epochs=1, out="runs/first")
     >>> run.kind, run.is_ended
     ('pretrain', True)
     """
-    recipe = options.recipe
+    recipe = find_recipe(options.recipe)
     check_views(recipe)
     data = RunData(
         images=DataSpec.of(
@@ -133,7 +133,7 @@ def encoder_lines(run: Run, finite: bool) -> Iterator[str]:
 PRETRAINING = Pretraining()
 
 
-def check_views(recipe: object) -> None:
+def check_views(recipe: Recipe | str) -> None:
     """Raise InvalidValue for a recipe of fine-tuning, which has one view of each image."""
     one = isinstance(recipe, Recipe) and len(recipe.method.views.views) < 2
     if one or (isinstance(recipe, str) and recipe in FINETUNE_RECIPES):
@@ -143,14 +143,10 @@ def check_views(recipe: object) -> None:
         )
 
 
-def needs_labels(recipe: object) -> bool:
-    """Whether the method learns from labels; an unknown name is refused before data is opened."""
+def needs_labels(recipe: Recipe | str) -> bool:
+    """Whether the method learns from labels."""
     if isinstance(recipe, Recipe):
         return recipe.method.needs_labels
-    if not isinstance(recipe, str):
-        raise InvalidValue(f"`recipe` is {recipe!r}; expected a name or a Recipe.")
     if recipe in METHODS:
         return get_method(recipe)(32).needs_labels
-    if recipe not in RECIPES:
-        raise UnknownName("recipe", recipe, [*RECIPES, *METHODS])
     return recipe_named(recipe).method.needs_labels

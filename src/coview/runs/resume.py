@@ -6,10 +6,12 @@ from typing import Any
 
 from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
+from coview.core.line_log import keep_lines
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.options import ResumeOptions
 from coview.runs.data import Images
+from coview.runs.describe import command
 from coview.runs.finetune import FINE_TUNING
 from coview.runs.job import Job, Session
 from coview.runs.pretrain import PRETRAINING
@@ -39,7 +41,9 @@ def resume(options: ResumeOptions) -> Run:
             f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"
         )
     device = local_device(options.device)
-    with init_distributed(device) as ranks:
+    with init_distributed(device) as ranks, keep_lines(command()) as log:
+        if ranks.is_main:
+            log.open(run.log_path)
         session = Session(device=device, workers=options.workers, ranks=ranks)
         images = ranks.main_first(lambda: _open_again(run, options.data, options.test))
         if images.fingerprint != run.description["data"]["fingerprint"]:

@@ -69,7 +69,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     start = _restore_latest(checkpoints, learner, optimizer)
     training.assert_replicas_equal(learner, ranks)
     if start == 0 and run.metrics_path.exists():
-        say("There is no checkpoint yet, so the run begins anew.")
+        say("There is no checkpoint yet, so the run begins anew.", detail=True)
     total = recipe.total_steps(len(parts.training))
     metrics_log = training.MetricsLog(
         run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
@@ -186,5 +186,5 @@ def _restore_latest(
     training.restore(learner, optimizer, checkpoint.tensors)
     if "passes" in checkpoint.meta:  # a batch that once did not fit will not fit again
         learner.set_passes(decode_one(checkpoint.meta["passes"], Passes))
-    say(f"Going on after step {checkpoint.step:,}.")
+    say(f"Going on after step {checkpoint.step:,}.", detail=True)
     return checkpoint.step

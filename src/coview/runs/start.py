@@ -9,6 +9,7 @@ from typing import Any
 
 from coview.core.errors import RunError
 from coview.core.files import write_json
+from coview.core.line_log import keep_lines
 from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.core.text import parse_duration, plural
@@ -17,7 +18,7 @@ from coview.options import RunOptions
 from coview.planning.plan import Plan
 from coview.recipes import RECIPES, Recipe, Start, build, precision_of
 from coview.runs.data import Images, RunData
-from coview.runs.describe import describe
+from coview.runs.describe import command, describe
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.runs.session import make_loader, train_run
@@ -52,20 +53,21 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
     budget = None if options.budget is None else parse_duration(options.budget)
     device = local_device(options.device)
     folder = None if options.dry_run else new_folder(options.out or Path("runs") / name)
-    with init_distributed(device) as ranks:
+    with init_distributed(device) as ranks, keep_lines(command()) as log:
         session = Session(device=device, workers=options.workers, ranks=ranks)
         images = ranks.main_first(lambda: beginning.data.open(beginning.source, beginning.test))
         if ranks.is_main:  # the others read the plan from the run's folder
             for note in images.notes:
-                say(note)
+                say(note, detail=True)
             parts = beginning.job.split(beginning.data, images, beginning.seed)
             plan = beginning.make_plan(parts, session, budget)
             say_parts(images, parts)
             for note in plan.notes:
-                say(note)
+                say(note, detail=True)
             description = describe_beginning(beginning, plan, images, parts, session)
             if folder is not None:
                 write_json(Run(folder).description_path, description)
+                log.open(Run(folder).log_path)
         ranks.barrier()
         if folder is None:
             return None
@@ -94,7 +96,7 @@ def say_parts(images: Images, parts: Parts) -> None:
             f"{plural(broken, 'file')} could not be used and {'is' if broken == 1 else 'are'} left "
             "out; quarantine.jsonl of the run, or `coview doctor`, says why."
         )
-    say(parts.note)
+    say(parts.note, detail=True)
 
 
 def new_folder(path: str | Path) -> Path:

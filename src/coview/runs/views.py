@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from coview.core.errors import InvalidValue, UnknownName
+from coview.core.errors import InvalidValue
 from coview.core.options import takes
 from coview.core.rng import CONTACT_SHEET_IMAGES, Stream, permutation
 from coview.data.spec import DataSpec
 from coview.options import ViewsOptions
 from coview.planning.defaults import default_recipe
 from coview.planning.plan import typical_side
-from coview.recipes import METHODS, RECIPES, change
+from coview.recipes import METHODS, change, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.training import choose_device
 from coview.views import contact_sheet
@@ -27,19 +27,21 @@ def draw_views(options: ViewsOptions) -> Path:
     >>> draw_views("scenes", images=2, out="views.png").name
     'views.png'
     """
-    out, name = Path(options.out), options.recipe
+    out, recipe = Path(options.out), find_recipe(options.recipe)
     if options.images < 1:
         raise InvalidValue(f"`images` is {options.images}; expected at least 1.")
     if out.suffix.lower() != ".png":
         raise InvalidValue(f"`out` is {out}; expected a name that ends in .png.")
-    if name not in (*RECIPES, *METHODS):
-        raise UnknownName("recipe", name, [*RECIPES, *METHODS])
     spec = DataSpec.of(options.data, options, size=options.size, seed=options.seed)
     limit = options.images if options.limit is None else min(options.limit, options.images)
     store = replace(spec, labels_from="none", limit=limit, allow_broken=True).open(options.data)
-    recipe = recipe_named(name) if name in RECIPES else default_recipe(
-        name, side=typical_side(store), images=len(store), device=choose_device("auto").type
-    )  # fmt: skip
+    if recipe in METHODS:
+        recipe = default_recipe(
+            str(recipe), side=typical_side(store), images=len(store),
+            device=choose_device("auto").type,
+        )  # fmt: skip
+    elif isinstance(recipe, str):
+        recipe = recipe_named(recipe)
     recipe = change(
         recipe, size=options.size, jitter_strength=options.jitter_strength,
         local_crops=options.local_crops, affinity=options.affinity,

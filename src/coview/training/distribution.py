@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from coview.core.errors import InvalidValue, ProcessLost
 from coview.core.files import digest
 from coview.core.machine import world_of_torchrun
+from coview.core.progress import output
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.tensors import tensor_hash
 from coview.training.heartbeat import Heartbeat
@@ -129,7 +130,9 @@ def silent(*, unless: bool) -> Iterator[None]:
     if unless:
         yield
         return
-    with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null):
+    with (
+        Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null), output(muted=True),
+    ):  # fmt: skip
         yield
 
 

@@ -127,7 +127,7 @@ def train(
                 _save(save, done, metrics_log, needed=bool(reason) or last)
                 saved = time.monotonic()
                 save_time = saved - now
-            advance(batch.global_size, metrics_log.note())
+            advance(batch.global_size, metrics_log.note(done / loader.steps_per_epoch))
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
             throughput.start()

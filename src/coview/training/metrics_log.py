@@ -24,8 +24,8 @@ class MetricsLog:
 
     >>> log = MetricsLog(None, chance_level=6.931)
     >>> _ = log.write("step", 10, loss=5.1034, seconds=2.0)
-    >>> log.note()
-    'loss 5.103 (chance 6.931)'
+    >>> log.note(1.25)
+    'epoch 1.2, loss 5.103 (chance 6.931)'
     """
 
     def __init__(
@@ -83,15 +83,15 @@ class MetricsLog:
                 with self.path.open("rb") as stream:
                     os.fsync(stream.fileno())
 
-    def note(self) -> str:
-        """The last figures in words: "loss 5.103 (chance 6.931), kNN 41.0 %"."""
+    def note(self, epoch: float) -> str:
+        """The last figures in words: "epoch 3.0, loss 5.103 (chance 6.931), kNN 41.0 %"."""
         loss = (
             []
             if self._loss is None
             else [f"loss {self._loss:.3f} (chance {self.chance_level:.3f})"]
         )
         knn = [] if self._accuracy is None else [f"kNN {self._accuracy:.1%}".replace("%", " %")]
-        return ", ".join(loss + knn)
+        return ", ".join([f"epoch {epoch:.1f}", *loss, *knn])
 
 
 def truncate(path: Path, step: int) -> list[dict[str, Any]]:
