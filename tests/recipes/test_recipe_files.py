@@ -80,6 +80,6 @@ def test_the_list_has_every_recipe_once_by_method():
     groups = list_recipes()
     names = [name for group in groups.values() for name in group]
     assert sorted(names) == sorted(RECIPES)
-    assert list(groups)[0] == "simclr"
+    assert next(iter(groups)) == "simclr"
     assert set(groups) == {*METHODS, "finetune"}
     assert all(group[0].endswith("-cpu") for group in groups.values())

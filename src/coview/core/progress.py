@@ -42,13 +42,7 @@ _output: ContextVar[Output] = ContextVar("_output", default=Output())  # noqa: B
 
 @contextmanager
 def output(**settings: object) -> Iterator[None]:
-    """Print with these settings of :class:`Output` in the body; the others stay.
-
-    >>> with output(quiet=True):
-    ...     say("a detail", detail=True)
-    ...     say("the end")
-    the end
-    """
+    """Print with these settings of :class:`Output` in the body; the others stay."""
     token = _output.set(replace(_output.get(), **settings))  # type: ignore[arg-type]
     try:
         yield

@@ -56,8 +56,8 @@ def find_recipe(recipe: Any) -> Recipe | str:
     folder of a run, whose recipe it is. Raises UnknownName, UnknownValue or InvalidValue for a
     wrong name, class or field, DamagedFile or RunError for a file that cannot be read.
 
-    >>> find_recipe("simclr-cpu"), find_recipe("runs/scenes").name
-    ('simclr-cpu', 'simclr-auto')
+    >>> find_recipe("simclr-cpu"), find_recipe(recipe("simclr-cpu")).batch_size
+    ('simclr-cpu', 256)
     """
     if isinstance(recipe, Recipe):
         return recipe
