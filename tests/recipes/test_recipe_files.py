@@ -28,7 +28,10 @@ def test_the_recipe_of_a_run_is_found_in_its_folder(tmp_path):
     ("change", "sentence"),
     [
         ({"bach_size": 3}, "There is no field of Recipe 'bach_size'. Did you mean 'batch_size'?"),
-        ({"batch_size": "64"}, "The field 'batch_size' of Recipe is \"64\"; expected a whole number"),
+        (
+            {"batch_size": "64"},
+            "The field 'batch_size' of Recipe is \"64\"; expected a whole number",
+        ),
         ({"batch_size": 64.0}, "expected a whole number"),
         ({"epochs": True}, "expected a number"),
         ({"epochs": -1}, "`epochs` is -1"),
