@@ -1,10 +1,12 @@
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from coview.cli.options import as_options, parse
+from coview.cli.options import OTHER_WORDS, as_options, parse
+from coview.cli.verbs import VERBS
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import argument, option, takes
 
@@ -39,6 +41,24 @@ def test_wrong_type_is_one_sentence_naming_option_and_value():
 def test_unknown_option_gets_the_nearest():
     with pytest.raises(UnknownName, match="--learning-rate"):
         parse(Example, "try", ["x", "--lerning-rate", "3"])
+
+
+@pytest.mark.parametrize("word", ["--lr", "--base_lr=3", "--LR", "-lr"])
+def test_option_of_other_programs_gets_ours(word):
+    with pytest.raises(UnknownName, match="Did you mean '--learning-rate'"):
+        parse(Example, "try", ["x", word])
+
+
+@pytest.mark.parametrize("word", ["--batch-size", "--nosuch"])
+def test_option_without_one_of_its_meaning_gets_none(word):
+    with pytest.raises(UnknownName) as caught:
+        parse(Example, "try", ["x", word, "3"])
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_words_of_other_programs_mean_options_that_exist():
+    fields = {field.name for verb in VERBS.values() for field in dataclasses.fields(verb.options)}
+    assert set(OTHER_WORDS.values()) <= fields
 
 
 def test_missing_argument_is_one_sentence():

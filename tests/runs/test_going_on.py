@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from importlib import import_module
 
 import numpy as np
@@ -80,7 +81,13 @@ def test_a_run_without_a_checkpoint_begins_anew(straight, stopped, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("module", "function"), [("session", "write_contact_sheet"), ("pretrain", "write_gallery")]
+    ("module", "function"),
+    [
+        ("session", "write_contact_sheet"),
+        ("pretrain", "write_gallery"),
+        ("finish", "write_report"),
+        ("finish", "write_json"),
+    ],
 )
 def test_ctrl_c_outside_the_steps_leaves_a_run_that_goes_on(
     straight, tmp_path, monkeypatch, capsys, module, function
@@ -95,6 +102,16 @@ def test_ctrl_c_outside_the_steps_leaves_a_run_that_goes_on(
     assert main(["resume", str(tmp_path / "run")]) == 0
     assert weights(tmp_path / "run") == weights(straight)
     assert record(tmp_path / "run") == record(straight)
+    assert "Too early" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_missing_report_of_an_ended_run_is_written_again(straight, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    (run / "report.html").unlink()
+    assert main(["resume", str(run)]) == 0
+    assert (run / "report.html").exists()
+    assert main(["resume", str(run)]) == 2  # nothing is missing
 
 
 def test_a_relative_folder_is_found_from_another_place(photos, stopped, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The main job on a small scale, with every part real."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -54,6 +55,14 @@ def test_loaded_encoder_gives_the_embedded_features(run):
 def test_embeddings_are_written_as_parquet(run, tmp_path):
     coview.embed(run.path, pictures()[0][:5], out=tmp_path / "x.parquet")
     assert pq.read_table(tmp_path / "x.parquet").num_rows == 5
+
+
+def test_evaluation_of_a_run_that_may_not_be_written_still_gives_its_results(run, tmp_path, capsys):
+    copy = shutil.copytree(run.path, tmp_path / "run")
+    (copy / "evaluation").write_text("")  # in the way, for root too
+    results = coview.evaluate(copy, pictures(60), protocols="knn")
+    assert results
+    assert "The results are not kept in the run. Could not write" in capsys.readouterr().out
 
 
 def test_evaluation_stands_beside_untrained_and_pixels(run):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -5,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from coview.core.errors import DamagedFile, StorageError
+from coview.core.errors import DamagedFile, StorageError, UnreadableFile
 from coview.training import Checkpoints
 
 WRITER = """
@@ -166,6 +168,40 @@ def test_checkpoint_leftovers_of_a_crash_are_swept(tmp_path):
         (tmp_path / name / "state.safetensors").write_bytes(b"half")
     saved(tmp_path, 8)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000008"]
+
+
+@pytest.mark.parametrize("place", ["", "step-00000002/manifest.json", "step-00000002/END"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EMFILE])
+def test_checkpoint_that_may_not_be_read_is_neither_absent_nor_damaged(
+    tmp_path, monkeypatch, place, number
+):
+    store = saved(tmp_path, 1, 2)
+    refuse_reading(monkeypatch, tmp_path / place, number)
+    with pytest.raises(UnreadableFile, match="cannot be read"):
+        store.load_latest()
+    with pytest.raises(StorageError, match="cannot be read"):  # and none is written over it
+        store.save(2, tensors(2), {})
+    monkeypatch.undo()
+    assert store.load_latest().step == 2
+
+
+def test_checkpoint_on_a_bad_sector_is_damaged(tmp_path, monkeypatch):
+    store = saved(tmp_path, 1, 2)
+    refuse_reading(monkeypatch, store.path(2) / "state.safetensors", errno.EIO)
+    assert store.load_latest().step == 1
+
+
+def refuse_reading(monkeypatch, place, number):
+    """Reading the file or listing the folder ``place`` fails, also for root."""
+    for name in ("read_bytes", "iterdir"):
+        whole = getattr(Path, name)
+
+        def refuse(path, whole=whole):
+            if path == place:
+                raise OSError(number, os.strerror(number))
+            return whole(path)
+
+        monkeypatch.setattr(Path, name, refuse)
 
 
 @pytest.mark.parametrize("operation", ["mkdir", "open", "fsync", "rename"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -245,6 +246,18 @@ def test_store_that_is_gone_ends_the_process():
     assert "holds the shared store has ended" in sentence
 
 
+def test_store_that_does_not_answer_ends_the_process():
+    """Its process was stopped, not killed: the call neither fails nor returns."""
+    store, going_on = Store(), threading.Event()
+    _, said = beating(store, 0)
+    time.sleep(0.2)
+    store.add = lambda key, count: going_on.wait()
+    time.sleep(1)
+    (sentence,) = said[0]
+    assert "holds the shared store has not responded for" in sentence
+    going_on.set()
+
+
 # From here on: torchrun.
 
 PREAMBLE = """
@@ -397,6 +410,29 @@ def test_process_that_hears_nothing_exits_when_the_other_is_killed(tmp_path):
     assert time.monotonic() - killed < 10
     assert first.returncode == 1
     assert "Process 1 has not responded for 3 s" in errors
+
+
+def test_process_exits_when_the_one_with_the_store_is_stopped(tmp_path):
+    first, second = pair(
+        tmp_path,
+        """
+        Beat = distribution.Heartbeat
+        distribution.Heartbeat = functools.partial(Beat, interval=0.2, timeout=3.0)
+        with init_distributed(torch.device("cpu")) as ranks:
+            (folder / f"going.{me}").touch()
+            ranks.barrier() if ranks.rank == 1 else time.sleep(600)
+        """,
+    )
+    for rank in (0, 1):
+        wait_for(tmp_path / f"going.{rank}")
+    first.send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    _, errors = second.communicate(timeout=60)
+    first.kill()
+    first.communicate()
+    assert time.monotonic() - stopped < 10
+    assert second.returncode == 1
+    assert "has not responded for 3 s" in errors
 
 
 def test_error_of_one_process_ends_the_other_and_is_told(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -24,7 +25,13 @@ with StopSignals() as signals:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(signal.SIGINT, "stopped by Ctrl-C"), (signal.SIGTERM, "stopped by SIGTERM")],
+    [
+        (signal.SIGINT, "stopped by Ctrl-C"),
+        (signal.SIGTERM, "stopped by SIGTERM"),
+        (signal.SIGHUP, "stopped by SIGHUP"),
+        (signal.SIGUSR1, "stopped by SIGUSR1"),
+        (signal.SIGUSR2, "stopped by SIGUSR2"),
+    ],
 )
 def test_signal_only_sets_the_flag(number, words, capfd):
     with StopSignals() as signals:
@@ -39,6 +46,27 @@ def test_signal_handlers_are_put_back():
     with pytest.raises(ValueError, match="out"), StopSignals():
         raise ValueError("out")
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_signal_that_is_ignored_stays_ignored():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals() == ""
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_signal_without_a_terminal_to_say_so_stops_all_the_same(monkeypatch):
+    def gone(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", gone)
+    with StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals() == "stopped by SIGHUP"
 
 
 def test_signals_in_another_thread_change_nothing():

@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
@@ -19,6 +19,40 @@ from coview.options import GROUPS, CommandOptions
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+OTHER_WORDS: Mapping[str, str] = {
+    word: field
+    for field, words in {
+        "activation_checkpointing": "grad-checkpointing gradient-checkpointing checkpointing",
+        "batch_size": "b bs batchsize",
+        "budget": "hours max-time minutes time time-limit",
+        "cache": "cache-dir",
+        "device": "accelerator cuda gpu gpus",
+        "dry_run": "dryrun plan",
+        "encoder": "arch architecture backbone m model net network",
+        "epochs": "e epoch max-epochs n-epochs num-epochs",
+        "labels_from": "targets",
+        "layers": "feature features layer",
+        "learning_rate": "base-lr learning lr",
+        "limit": "max-images max-samples n-images num-samples subset",
+        "micro_batch": "accum accumulate grad-accum accumulate-grad-batches",
+        "optimizer": "opt optim",
+        "out": "dir log-dir logdir name o output output-dir run-name save save-dir",
+        "precision": "amp bf16 dtype fp16 half mixed-precision",
+        "protocols": "metric metrics protocol",
+        "recipe": "algorithm config loss method objective preset ssl",
+        "seed": "random-seed",
+        "size": "crop-size image-size img-size imgsz input-size resolution",
+        "temperature": "t tau temp",
+        "to": "f format",
+        "warmup_epochs": "warmup warmup-steps",
+        "weight_decay": "decay wd",
+        "weights": "checkpoint ckpt init pretrained resume-from",
+        "workers": "j num-workers threads",
+    }.items()
+    for word in words.split()
+}
+"""What other programs call an option of ours: the word -> our field."""
 
 
 def parse(options: type[T], verb: str, words: Sequence[str]) -> T:
@@ -43,7 +77,9 @@ def parse_command(
     values, rest = parser.parse_known_args(list(words))
     for word in rest:
         if word.startswith("-"):
-            raise UnknownName("option", word.split("=", 1)[0], flags)
+            word = word.split("=", 1)[0]
+            meant = flag(OTHER_WORDS.get(word.lstrip("-").replace("_", "-").lower(), ""))
+            raise UnknownName("option", word, flags, meant=meant if meant in flags else "")
     if rest:
         raise InvalidValue(
             f"{' '.join(rest)!r} is one argument too many; see coview {verb} --help."

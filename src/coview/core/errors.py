@@ -7,6 +7,7 @@
     +-- RunError         a run folder that exists already, is missing, or is not one
     +-- DamagedFile      a file of ours whose content does not match its hash
     +-- StorageError     the disk or the file system refused
+    +-- UnreadableFile   a file or folder that may not be read     (a RunError and a StorageError)
     +-- ProcessLost      another process of the run has ended
     +-- MissingExtra     an optional package is not installed             (also an ImportError)
 
@@ -29,11 +30,14 @@ class InvalidValue(CoviewError, ValueError):
 
 
 class UnknownName(CoviewError, LookupError):
-    """An unknown name; the message lists the known names, the nearest first."""
+    """An unknown name; the message lists the known names, the nearest first.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    ``meant``: the known name of the same meaning, where it is known; "" finds one by its letters.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, meant: str = "") -> None:
         names = sorted(known)
-        near = nearest(name, names)
+        near = meant or nearest(name, names)
         hint = f" Did you mean {near!r}?" if near else ""
         shown = names if len(names) <= 20 else difflib.get_close_matches(name, names, 8, 0.3)
         more = f" (and {len(names) - len(shown)} more)" if len(shown) < len(names) else ""
@@ -67,7 +71,11 @@ class DamagedFile(CoviewError):
 
 
 class StorageError(CoviewError):
-    """The disk or the file system refused a write."""
+    """The disk or the file system refused."""
+
+
+class UnreadableFile(RunError, StorageError):
+    """A file or folder that is there and may not be read. It is never taken for an absent one."""
 
 
 class ProcessLost(CoviewError):
@@ -90,7 +98,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
     >>> nearest("simclr-cp", ["simclr-cpu", "supcon-cpu"])
     'simclr-cpu'
+    >>> nearest("nosuch", ["supcon", "simsiam"]) is None
+    True
     """
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    by_lower = {candidate.lower().lstrip("-"): candidate for candidate in known}
+    word = name.lower().lstrip("-")
+    matches = difflib.get_close_matches(word, by_lower, n=1, cutoff=0.6)
     return by_lower[matches[0]] if matches else None

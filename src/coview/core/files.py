@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import DamagedFile, StorageError
+from coview.core.errors import DamagedFile, StorageError, UnreadableFile
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -45,8 +45,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The JSON value in ``path``. Raises DamagedFile where it is not JSON."""
     try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
 
 
@@ -72,14 +72,67 @@ def append_line(path: Path, value: Any) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """All complete JSON lines of ``path``; [] for an absent file."""
-    if not path.exists():
-        return []
+    """All complete JSON lines of ``path``; [] for an absent file. Damaged lines are skipped.
+
+    Raises UnreadableFile where the file is there and cannot be read.
+    """
+    return parse_lines(read_content(path) or b"")
+
+
+def parse_lines(content: bytes) -> list[Any]:
+    """The values of the lines that are JSON; one damaged byte costs one line.
+
+    >>> parse_lines(b'{"a": 1}\\n{"a": \\xff}\\n{"a": 3}\\n{"a"')
+    [{'a': 1}, {'a': 3}]
+    """
     rows = []
-    for line in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
+    for line in content.split(b"\n"):
+        with contextlib.suppress(ValueError, RecursionError):  # JSON and UTF-8 raise ValueErrors
             rows.append(json.loads(line))
     return rows
+
+
+def exists(path: Path) -> bool:
+    """Whether ``path`` is there. Raises UnreadableFile where one may not look.
+
+    Path.exists would take such a place for an absent one.
+    """
+    with read_errors(path):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
+def entries(folder: Path) -> list[str]:
+    """The names in ``folder``, sorted; none where it is absent.
+
+    Path.glob takes a folder that may not be read for an empty one; this raises RunError.
+    """
+    with read_errors(folder):
+        try:
+            return sorted(path.name for path in folder.iterdir())
+        except FileNotFoundError:
+            return []
+
+
+def read_content(path: Path) -> bytes | None:
+    """The bytes of ``path``; None where there is no such file. Raises UnreadableFile."""
+    with read_errors(path):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+@contextlib.contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of a read into an UnreadableFile that names the file and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from coview.core.errors import DamagedFile, RunError, nearest
+from coview.core.files import entries, exists, read_content, read_lines
 
 DESCRIPTION = "run.json"
 _STEP, _END = "step-", "END"
@@ -70,8 +71,8 @@ class RunFolder:
         folder = Path(path)
         if is_run(folder):
             return cls(folder)
-        if not _exists(folder):
-            siblings = _entries(folder.parent)
+        if not exists(folder):
+            siblings = entries(folder.parent)
             near = nearest(folder.name, (n for n in siblings if _is_run_quietly(folder.parent / n)))
             hint = f" Did you mean {folder.parent / near}?" if near else ""
             raise RunError(f"There is no run folder {folder}.{hint}")
@@ -119,7 +120,7 @@ class RunFolder:
     @property
     def is_ended(self) -> bool:
         """Whether the run has ended. False while it is running, stopped or killed."""
-        return _exists(self.verdict_path)
+        return exists(self.verdict_path)
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -129,7 +130,7 @@ class RunFolder:
     @property
     def evaluation_paths(self) -> list[Path]:
         """The JSON files of evaluation/, in the order of their names."""
-        names = _entries(self.evaluation_path)
+        names = entries(self.evaluation_path)
         return [self.evaluation_path / name for name in names
                 if name.endswith(".json") and not name.startswith(".")]  # fmt: skip
 
@@ -151,10 +152,10 @@ class RunFolder:
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps of all complete checkpoints, in order."""
-        names = [name.removeprefix(_STEP) for name in _entries(self.checkpoints_path)
+        names = [name.removeprefix(_STEP) for name in entries(self.checkpoints_path)
                  if name.startswith(_STEP)]  # fmt: skip
         steps = sorted(int(name) for name in names if name.isdecimal())
-        return [step for step in steps if _exists(self.checkpoint_path(step) / _END)]
+        return [step for step in steps if exists(self.checkpoint_path(step) / _END)]
 
     def _required(self, path: Path) -> dict[str, Any]:
         value = read_object(path)
@@ -165,7 +166,7 @@ class RunFolder:
 
 def is_run(path: str | Path) -> bool:
     """Whether ``path`` is the folder of a run. Raises RunError where it cannot be looked into."""
-    return _exists(Path(path) / DESCRIPTION)
+    return exists(Path(path) / DESCRIPTION)
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -178,7 +179,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
     if not isinstance(value, dict):
         raise DamagedFile(f"{path} should hold one JSON object; it holds a {type(value).__name__}.")
@@ -186,57 +187,14 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def read_objects(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects in the lines of ``path``; half-written lines are skipped.
+    """The JSON objects in the lines of ``path``; damaged lines are skipped.
 
-    Raises DamagedFile where the content is not text, RunError where it cannot be read.
+    Raises RunError where it cannot be read.
     """
-    try:
-        text = (read_content(path) or b"").decode()
-    except UnicodeDecodeError as error:
-        raise DamagedFile(f"{path} is not text ({error}).") from error
-    rows = []
-    for line in text.split("\n"):
-        with suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def read_content(path: Path) -> bytes | None:
-    """The bytes of ``path``, or None where there is no such file. Raises RunError otherwise."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _exists(path: Path) -> bool:
-    """As Path.exists, which takes a folder that may not be read for an absent file."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return True
-
-
-def _entries(folder: Path) -> list[str]:
-    """The names in ``folder``, sorted; none where it is absent. Path.glob would hide errors."""
-    try:
-        return sorted(path.name for path in folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unreadable(folder, error) from error
+    return [row for row in read_lines(path) if isinstance(row, dict)]
 
 
 def _is_run_quietly(path: Path) -> bool:
     with suppress(RunError):
         return is_run(path)
     return False
-
-
-def _unreadable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path} cannot be read: {error.strerror or error}.")

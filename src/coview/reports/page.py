@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -23,8 +24,10 @@ from coview.reports.summary import page_header
 Section = tuple[str, str, Child] | None  # identifier, title, content
 
 
-def write_report(run: Path | str) -> Path:
+def write_report(run: Path | str, *, verdict: Mapping[str, Any] | None = None) -> Path:
     """Write the report into the folder of a run of any kind, and return its path.
+
+    ``verdict``: that of a run whose verdict.json is written after the report.
 
     The page holds its style, script and pictures, forbids every request by its own policy, and
     opens offline. It shows what the folder holds, also for a run that is running or was killed.
@@ -37,6 +40,8 @@ def write_report(run: Path | str) -> Path:
     'report.html'
     """
     record = read_record(run)
+    if verdict is not None:
+        record = replace(record, verdict=dict(verdict))
     path = RunFolder(record.folder).report_path
     # A file name may hold bytes that are not text; they are shown as question marks.
     write_bytes(path, build_page(record).encode("utf-8", "replace"))

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import CoviewError, DamagedFile, RunError
-from coview.core.run_folder import RunFolder, read_content, read_object
+from coview.core.files import read_content
+from coview.core.run_folder import RunFolder, read_object
 
 Series = tuple[list[float], list[float]]
 Value = TypeVar("Value")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coview import evaluation
-from coview.core.errors import UnknownName
+from coview.core.errors import StorageError, UnknownName
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.held_out import relabel
@@ -20,7 +20,8 @@ from coview.training import choose_device
 
 @takes(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
-    """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew.
+    """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew,
+    or says that the run may not be written.
 
     Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
     ``data``, chosen by image id. Each result stands beside the untrained encoder and raw pixels.
@@ -57,8 +58,11 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
         [*subjects, evaluation.pixel_subject()], train, test, device=device, seed=run.recipe.seed
     )
     results = [result for name in names for result in evaluation.PROTOCOLS[name](benchmark)]
-    evaluation.write_results(run.evaluation_path, results, data=benchmark.data)
-    write_report(run.path)
+    try:
+        evaluation.write_results(run.evaluation_path, results, data=benchmark.data)
+        write_report(run.path)
+    except StorageError as error:  # the figures are there: say them
+        say(f"The results are not kept in the run. {error}")
     return results
 
 

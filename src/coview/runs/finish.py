@@ -44,9 +44,13 @@ def origin_of(run: Run) -> dict[str, Any]:
 
 
 def write_end(run: Run, diagnosis: Diagnosis) -> Path:
-    """Write verdict.json, which says that the run has ended, and the report; returns the report."""
+    """Write the report, and last verdict.json, which says that the run has ended.
+
+    A run that is killed before the last file is there has not ended, and resume writes what lacks.
+    """
+    report = write_report(run.path, verdict=diagnosis.to_json())
     write_json(run.verdict_path, diagnosis.to_json())
-    return write_report(run.path)
+    return report
 
 
 def say_diagnosis(diagnosis: Diagnosis) -> None:

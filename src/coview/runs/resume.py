@@ -6,10 +6,12 @@ from typing import Any
 
 from coview.core.errors import DataError, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
+from coview.core.files import exists
 from coview.core.line_log import keep_lines
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.options import ResumeOptions
+from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command
 from coview.runs.finetune import FINE_TUNING
@@ -37,6 +39,9 @@ def resume(options: ResumeOptions) -> Run:
     """
     run = Run.open(Run.open(options.run).outer_path)
     if run.verdict is not None:
+        if not exists(run.report_path):
+            say(f"{run.path} has ended; its report is written again: {write_report(run.path)}")
+            return run
         raise RunError(
             f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"
         )

@@ -15,23 +15,35 @@ folder called step-* is therefore complete, and the previous checkpoint still ex
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from coview.core.errors import CoviewError, DamagedFile
-from coview.core.files import digest, storage_errors, sync_folder
+from coview.core.files import (
+    digest,
+    entries,
+    exists,
+    read_errors,
+    storage_errors,
+    sync_folder,
+)
 from coview.core.tensors import tensor_hash
 
 SCHEMA = 1
 KEEP = 2  # checkpoints
 STATE, MANIFEST, END = "state.safetensors", "manifest.json", "END"
+# Errors of a file that is lost. Any other error may pass: a checkpoint that one may not read today
+# is not damaged, and must not be replaced by an older one.
+LOST = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,7 +72,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints in the folder, damaged ones included, in order."""
-        names = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
+        names = [name.removeprefix("step-") for name in entries(self.folder)
+                 if name.startswith("step-")]  # fmt: skip
         return sorted(int(name) for name in names if name.isdecimal())
 
     def path(self, step: int) -> Path:
@@ -78,7 +91,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
             if not self._is_intact(step):
-                self._discard([path] if path.exists() else [])
+                self._discard([path] if exists(path) else [])
                 self._write(path, step, tensors, meta)
             steps = self.steps()
             keep = [s for s in steps if s <= step][-KEEP:]
@@ -88,7 +101,8 @@ class Checkpoints:
     def load_latest(self) -> Checkpoint | None:
         """The newest checkpoint with correct hashes; None where there is no checkpoint.
 
-        ``Checkpoint.damaged`` describes the newer ones. Raises DamagedFile where all are damaged.
+        ``Checkpoint.damaged`` describes the newer ones. Raises DamagedFile where all are damaged,
+        UnreadableFile where one may not be read.
         """
         damaged: list[str] = []
         for step in reversed(self.steps()):
@@ -150,19 +164,22 @@ class Checkpoints:
 
     def _sweep(self) -> None:
         """Delete the temporary folders of an interrupted write or deletion."""
-        for pattern in (".step-*.tmp", ".trash-*"):
-            for path in self.folder.glob(pattern):
-                shutil.rmtree(path)
+        for name in entries(self.folder):
+            if fnmatch(name, ".step-*.tmp") or name.startswith(".trash-"):
+                shutil.rmtree(self.folder / name)
 
 
 def read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors and meta of one checkpoint. Raises DamagedFile for any defect."""
+    """The tensors and meta of one checkpoint.
+
+    Raises DamagedFile for any defect, UnreadableFile where it may not be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        content = (path / MANIFEST).read_bytes()
-        if (path / END).read_bytes() != digest(content).encode():
+        content = _read(path / MANIFEST)
+        if _read(path / END) != digest(content).encode():
             raise DamagedFile(f"{path / MANIFEST} does not match the hash in {path / END}.")
         manifest = json.loads(content)
         if manifest["schema"] != SCHEMA or manifest["step"] != step:
@@ -170,17 +187,27 @@ def read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]
                 f"{path / MANIFEST} is of schema {manifest['schema']}, step {manifest['step']}; "
                 f"expected schema {SCHEMA}, step {step}."
             )
-        state = (path / STATE).read_bytes()
+        state = _read(path / STATE)
         if manifest["files"][STATE] != {"bytes": len(state), "hash": digest(state)}:
             raise DamagedFile(f"{path / STATE} does not match its length and hash.")
         tensors = load(state)
         if manifest["tensors"] != {name: describe(tensor) for name, tensor in tensors.items()}:
             raise DamagedFile(f"{path / STATE} holds other tensors than its manifest lists.")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         if isinstance(error, CoviewError):
             raise
         raise DamagedFile(f"{path} cannot be read as a checkpoint ({error}).") from error
     return tensors, manifest["meta"]
+
+
+def _read(path: Path) -> bytes:
+    with read_errors(path):
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno in LOST:
+                raise DamagedFile(f"{path} cannot be read ({error.strerror}).") from error
+            raise
 
 
 def describe(tensor: torch.Tensor) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 With gloo a broken connection shows that a process was killed; with NCCL, or while a process
 computes, nothing does. So every process increments its own counter in the shared store, watches
-the counter of the next rank, and reads whether another process has reported a failure.
+the counter of the next rank, and reads whether another process has reported a failure. The store
+lives in a process too, which may be stopped: a second thread watches that the store answers.
 """
 
 from __future__ import annotations
@@ -10,29 +11,35 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 INTERVAL, TIMEOUT = 2.0, 20.0  # seconds
 FAILURE = "coview/failure"
+ADVICE = (
+    "The run cannot continue without it. The last checkpoint is intact: start the same command "
+    "again, or use coview resume."
+)
 
 
 def exit_now(reason: str) -> None:
     """Write ``reason`` to the standard error and end this process at once."""
     # Not print, not sys.exit: the main thread may wait inside a library forever.
     if reason:
-        os.write(2, f"{reason}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(2, f"{reason}\n".encode())
     os._exit(1)
 
 
 class Heartbeat:
-    """The heartbeat of process ``rank`` of ``world``, in its own thread.
+    """The heartbeat of process ``rank`` of ``world``, in its own threads.
 
     ``store`` is torch's key-value store, through a connection that nothing else uses. Calls
     ``exit_now`` with a sentence ("" if another process prints it) when the next rank's counter has
-    not changed for ``timeout`` seconds or another process has reported a failure. The counter is
-    incremented every ``interval`` seconds.
+    not changed for ``timeout`` seconds, the store has not answered for as long, or another process
+    has reported a failure. The counter is incremented every ``interval`` seconds. Silence is
+    counted in intervals and not by a clock, so that a process that was stopped itself, and goes on,
+    does not take its own sleep for the silence of others.
     """
 
     def __init__(
@@ -42,11 +49,15 @@ class Heartbeat:
         self.store, self.rank, self.neighbor = store, rank, (rank + 1) % world
         self.interval, self.timeout, self.exit_now = interval, timeout, exit_now
         self._stopped = threading.Event()
-        self._shutting_down = False
-        self._thread = threading.Thread(target=self._watch, name="coview-heartbeat", daemon=True)
+        self._shutting_down = self._answered = False
+        self._threads = [
+            threading.Thread(target=target, name="coview-heartbeat", daemon=True)
+            for target in (self._watch, self._watch_store)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def shutdown(self) -> None:
         """Keep beating, but stop treating another process's exit as a failure."""
@@ -54,7 +65,8 @@ class Heartbeat:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(self.interval)
+        for thread in self._threads:
+            thread.join(self.interval)
 
     def report_failure(self, reason: str) -> None:
         """Tell all other processes that the run has failed; the first ``reason`` is kept."""
@@ -62,18 +74,32 @@ class Heartbeat:
             self.store.compare_set(FAILURE, "", reason)
 
     def _watch(self) -> None:
-        last_count, last_change = -1, time.monotonic()
+        last_count, silence = -1, 0.0
         while not self._stopped.wait(self.interval):
             reason, count = self._beat()
-            now = time.monotonic()
-            if count != last_count:
-                last_count, last_change = count, now
-            elif not reason and now - last_change > self.timeout:
+            self._answered = True
+            silence = silence + self.interval if count == last_count else 0.0
+            last_count = count
+            if not reason and silence > self.timeout:
                 reason = f"Process {self.neighbor} has not responded for {self.timeout:.0f} s."
                 self.report_failure(reason)
             if reason and not self._shutting_down:
-                self.exit_now(self._sentence(reason))
-                return
+                sentence = self._sentence(reason)
+                self._stopped.set()
+                self.exit_now(sentence)
+
+    def _watch_store(self) -> None:
+        """A call of the store returns only when its process answers; this thread calls none."""
+        silence = 0.0
+        while not self._stopped.wait(self.interval):
+            silence = 0.0 if self._answered else silence + self.interval
+            self._answered = False
+            if silence > self.timeout and not self._shutting_down:
+                self._stopped.set()
+                self.exit_now(
+                    "The process that holds the shared store has not responded for "
+                    f"{self.timeout:.0f} s. {ADVICE}"
+                )
 
     def _beat(self) -> tuple[str, int]:
         """Increment the own counter; returns the reported failure, or "", and the next counter."""
@@ -90,7 +116,4 @@ class Heartbeat:
         with contextlib.suppress(RuntimeError):
             if self.store.add("coview/printed", 1) > 1:
                 return ""
-        return (
-            f"{reason} The run cannot continue without it. The last checkpoint is intact: start "
-            "the same command again, or use coview resume."
-        )
+        return f"{reason} {ADVICE}"

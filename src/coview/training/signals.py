@@ -1,21 +1,30 @@
-"""Ctrl-C and SIGTERM: the first signal saves and stops training, the second exits at once.
+"""Signals that ask to stop: the first saves and stops training, the second exits at once.
 
-After a second signal the exit code is 130 for Ctrl-C (SIGINT) and 143 for SIGTERM, as in a shell.
+Ctrl-C (SIGINT), SIGTERM, SIGHUP (the terminal has gone) and SIGUSR1, SIGUSR2 (schedulers send them
+before the time is over). After a second signal the exit code is 128 plus its number, as in a shell.
 The last checkpoint is then intact; the steps after it are lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+# Windows has the first two.
+NAMES = {
+    number: "Ctrl-C" if number == signal.SIGINT else number.name
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if (number := getattr(signal.Signals, name, None)) is not None
+}
 
 
 class StopSignals:
-    """A context in which the first SIGINT or SIGTERM only sets :attr:`received`.
+    """A context in which the first signal of ``NAMES`` only sets :attr:`received`.
+
+    A signal that is ignored stays ignored: nohup ignores SIGHUP.
 
     It must be entered from the main thread, which handles signals in Python; in other threads it
     has no effect. An instance is the ``stop`` argument of :func:`~coview.training.train`.
@@ -32,7 +41,8 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         try:
             for number in NAMES:
-                self._before[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         except ValueError:  # not the main thread
             self._before = {}
         return self
@@ -59,4 +69,5 @@ class StopSignals:
     @staticmethod
     def _write(text: str) -> None:
         # Not print: the handler may interrupt a print, whose buffer is not reentrant.
-        os.write(2, text.encode())
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            os.write(2, text.encode())
