@@ -142,6 +142,8 @@ class RunOptions(MachineOptions, DataOptions, TrainingOptions):
     """What every kind of training run takes."""
 
     out: Path | None = option("the run's folder (default: runs/NAME of the data)")
+    keep_every: int | None = option(
+        "keep the checkpoint of every so many epochs; the last two are kept always", group=TRAINED)
     budget: str | None = option("time for training, as 30m or 2h: chooses what fits into it")
     dry_run: bool = option("print the plan and the estimate, train nothing", False)
 
@@ -159,6 +161,8 @@ class PretrainOptions(RunOptions, RecipeOptions):
         "or one to be trained exactly: a file of `coview recipes NAME --json`, or a run", "simclr")
     weights: Path | None = option(
         "start from these weights: an encoder folder, a run, or safetensors", group=LEARNED)
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `weights` (default: its last)", group=LEARNED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,8 @@ class FinetuneOptions(RunOptions):
 
     start: Any = argument("a run's folder, or an exported encoder's")
     data: Any = argument("labeled images, as for pretrain")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `start` (default: its last)", group=LEARNED)
     recipe: Any = option(
         "a recipe by name (finetune-v1-imagenet, finetune-v2-imagenet, finetune-cpu), a file or a "
         "run that holds one (default: one that suits the data and the machine)", None)
@@ -201,6 +207,8 @@ class EvaluateOptions(DataOptions):
     data: Any = argument("labeled images: neighbors and probe training come from here")
     test: Any = option("labeled images that are tested on (default: a part of `data`)")
     protocols: Any = option("which, separated by commas", "knn,linear")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
 
 
@@ -212,6 +220,8 @@ class EmbedOptions(DataOptions):
     data: Any = argument("the images")
     out: Path | None = option("the file (default: RUN/embeddings/NAME.parquet)")
     layers: Any = option("h, z, or both separated by a comma", "h")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
 
 
@@ -222,6 +232,8 @@ class PredictOptions(DataOptions):
     run: Any = argument("the folder of a fine-tuned run, or an exported classifier's")
     data: Any = argument("the images")
     out: Path | None = option("the file (default: RUN/predictions/NAME.parquet)")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
 
 
@@ -256,6 +268,8 @@ class ExportOptions:
     run: Any = argument("a run's folder, or an exported encoder's")
     to: str = option("torchvision, timm, onnx or safetensors", "safetensors")
     out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors or .onnx)")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -245,3 +245,13 @@ def test_checkpoint_survives_sigkill_of_its_writer(tmp_path):
         parent.stdin.close()
     assert last > 0
     assert len(store.steps()) <= 3
+
+
+def test_checkpoints_of_every_tenth_step_are_kept_beside_the_last_two(tmp_path):
+    store = Checkpoints(tmp_path, keep_every=10)
+    for step in (5, 10, 15, 20, 25, 30, 35):
+        store.save(step, tensors(step), {})
+    assert store.steps() == [10, 20, 30, 35]
+    assert same(store.load(20).tensors, tensors(20))
+    store.save(22, tensors(22), {})  # a run that went on from 20
+    assert store.steps() == [10, 20, 22]

@@ -71,7 +71,9 @@ def evaluate(options: kinds.EvaluateOptions) -> Answer:
 def embed(options: kinds.EmbedOptions) -> Answer:
     from coview import runs
 
-    out = options.out or runs.table_file(options.run, "embeddings", options.data)
+    out = options.out or runs.table_file(
+        options.run, "embeddings", options.data, options.checkpoint
+    )
     table = runs.embed(replace(options, out=out))
     say(f"{table.num_rows:,} images as vectors: {out}")
     return 0, {"path": out, "images": table.num_rows}
@@ -80,7 +82,9 @@ def embed(options: kinds.EmbedOptions) -> Answer:
 def predict(options: kinds.PredictOptions) -> Answer:
     from coview import runs
 
-    out = options.out or runs.table_file(options.run, "predictions", options.data)
+    out = options.out or runs.table_file(
+        options.run, "predictions", options.data, options.checkpoint
+    )
     table = runs.predict(replace(options, out=out))
     say(f"{table.num_rows:,} images classified: {out}")
     return 0, {"path": out, "images": table.num_rows}

@@ -157,6 +157,13 @@ class RunFolder:
         steps = sorted(int(name) for name in names if name.isdecimal())
         return [step for step in steps if exists(self.checkpoint_path(step) / _END)]
 
+    def require_checkpoint(self, step: int) -> None:
+        """Raise RunError, with the steps that there are, where none is of ``step``."""
+        steps = self.checkpoint_steps
+        if step not in steps:
+            names = f"only of {', '.join(map(str, steps))}" if steps else "nor any other"
+            raise RunError(f"{self.path} has no checkpoint of step {step}, {names}.")
+
     def _required(self, path: Path) -> dict[str, Any]:
         value = read_object(path)
         if value is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from coview.core.text import duration, plural
-from coview.methods import FixedWeight, Method
+from coview.core.text import byte_size, duration, plural
+from coview.methods import FixedWeight, Learner, Method
 from coview.methods.temperature import WithTemperature
 from coview.recipes import Recipe
+from coview.training.checkpoints import KEEP
 from coview.training.precision import Precision, computes_in_bf16
 
 LITTLE_IMAGES, LITTLE_STEPS = 2000, 1000
@@ -71,6 +72,26 @@ def about_the_run(recipe: Recipe, images: int, rate: float, seconds: float) -> I
         f"{recipe.total_steps(images):,} steps."
     )
     yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
+
+
+def about_checkpoints(learner: Learner, recipe: Recipe, keep_every: int | None) -> str:
+    """The disk that the checkpoints take: of the last two, and of every so many epochs.
+
+    >>> from coview.recipes import build, change, recipe
+    >>> small = change(recipe("simclr-cpu"), encoder="resnet10/8-medium", epochs=100)
+    >>> about_checkpoints(build(small), small, keep_every=20)
+    'A checkpoint takes 1 MiB; up to 7 are kept (`keep_every` 20), 9 MiB.'
+    """
+    moments = 2 if recipe.optimizer.name == "adamw" else 1
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    size = sum(tensor.nbytes for tensor in learner.state_dict().values())
+    size += moments * sum(parameter.nbytes for parameter in trained)
+    count = KEEP + (0 if keep_every is None else int(recipe.epochs // keep_every))
+    why = "the last ones" if keep_every is None else f"`keep_every` {keep_every}"
+    return (
+        f"A checkpoint takes {byte_size(size)}; up to {count} are kept ({why}), "
+        f"{byte_size(count * size)}."
+    )
 
 
 def about_precision(recipe: Recipe, precision: Precision) -> Iterator[str]:

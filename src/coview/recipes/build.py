@@ -26,14 +26,18 @@ class Start:
     """The weights that a network starts with: a run, an exported encoder, or a safetensors file.
 
     The encoder takes them; a head that is kept takes those of the run's projection head.
+    ``checkpoint``: the step of a kept checkpoint of a run; None is its end.
     """
 
     path: str
+    checkpoint: int | None = None
 
     @classmethod
-    def at(cls, path: str | Path) -> Start:
-        """The same place from any working folder."""
-        return cls(path=str(Path(path).expanduser().absolute()))
+    def at(cls, path: str | Path, checkpoint: int | None = None) -> Start:
+        """The same place from any working folder. Raises RunError without such a checkpoint."""
+        if checkpoint is not None:
+            RunFolder.open(path).require_checkpoint(checkpoint)
+        return cls(path=str(Path(path).expanduser().absolute()), checkpoint=checkpoint)
 
 
 class HeadedEncoder(nn.Module):
@@ -100,18 +104,28 @@ def load_start(encoder: Encoder | HeadedEncoder, start: Start) -> None:
 
     Raises InvalidValue, RunError or DamagedFile; nothing has changed then.
     """
-    if not isinstance(encoder, HeadedEncoder):
-        load_weights(encoder, start.path)
+    headed = isinstance(encoder, HeadedEncoder)
+    if start.checkpoint is None and not headed:
+        load_weights(cast(Encoder, encoder), start.path)
         return
-    checkpoint = Checkpoints(RunFolder(Path(start.path)).checkpoints_path).load_latest()
+    checkpoints = Checkpoints(RunFolder(Path(start.path)).checkpoints_path)
+    step = start.checkpoint
+    checkpoint = checkpoints.load_latest() if step is None else checkpoints.load(step)
     if checkpoint is None:
         raise RunError(
             f"{start.path} has no projection head: an exported encoder ends with h. Give the "
             "folder of the run, or `from_layer` 0."
         )
-    parts: dict[str, nn.Module] = {"encoder": encoder.encoder, "head": encoder.kept}
+    parts: dict[str, nn.Module] = {"encoder": encoder}
+    if isinstance(encoder, HeadedEncoder):
+        parts = {"encoder": encoder.encoder, "head": encoder.kept}
+    # The encoder of a fine-tuned run may lie beside head layers that it has kept.
+    inner = any(key.startswith(f"{TASK}encoder.encoder.") for key in checkpoint.tensors)
+    places = {"encoder": "encoder.encoder" if inner else "encoder", "head": "head"}
     states = {
-        name: {key: checkpoint.tensors.get(f"{TASK}{name}.{key}") for key in part.state_dict()}
+        name: {
+            key: checkpoint.tensors.get(f"{TASK}{places[name]}.{key}") for key in part.state_dict()
+        }
         for name, part in parts.items()
     }
     missing = [

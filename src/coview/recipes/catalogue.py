@@ -57,7 +57,7 @@ def find_recipe(recipe: Any) -> Recipe | str:
     wrong name, class or field, DamagedFile or RunError for a file that cannot be read.
 
     >>> find_recipe("simclr-cpu"), find_recipe(recipe("simclr-cpu")).batch_size
-    ('simclr-cpu', 256)
+    ('simclr-cpu', 128)
     """
     if isinstance(recipe, Recipe):
         return recipe

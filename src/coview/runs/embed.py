@@ -14,7 +14,7 @@ from coview.data.spec import DataSpec
 from coview.evaluation import extract
 from coview.options import EmbedOptions
 from coview.runs.evaluate import words
-from coview.runs.load import load_subject
+from coview.runs.load import at_step, load_subject
 from coview.training import choose_device
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def embed(options: EmbedOptions) -> pa.Table:
     import pyarrow as pa
 
     device = choose_device(options.device)
-    subject = load_subject(options.run)
+    subject = load_subject(options.run, options.checkpoint)
     spec = DataSpec.of(options.data, options, size=subject.view.size)
     store = spec.open(options.data)
     for note in store.notes:
@@ -56,6 +56,7 @@ def embed(options: EmbedOptions) -> pa.Table:
         columns[layer] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     metadata = {
         "coview.run": str(options.run),
+        "coview.checkpoint": json.dumps(options.checkpoint),
         "coview.class_names": json.dumps(list(store.class_names)),
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
@@ -73,11 +74,11 @@ def write_table(table: pa.Table, path: Path) -> None:
     write_bytes(path, sink.getvalue())
 
 
-def table_file(folder: str | Path, kind: str, data: Any) -> Path:
+def table_file(folder: str | Path, kind: str, data: Any, checkpoint: int | None = None) -> Path:
     """Where a command writes its table of ``data`` unless told otherwise.
 
     >>> table_file("runs/photos", "embeddings", "more/2024").as_posix()
     'runs/photos/embeddings/2024.parquet'
     """
     name = Path(str(data).replace(":", "-")).resolve().stem or "images"
-    return Path(folder) / kind / f"{name}.parquet"
+    return Path(folder) / kind / f"{at_step(name, checkpoint)}.parquet"

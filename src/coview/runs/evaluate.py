@@ -25,8 +25,8 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
 
     Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
     ``data``, chosen by image id. Each result stands beside the untrained encoder and raw pixels.
-    ``protocols``: names, as a list or separated by commas. Raises DataError without labels,
-    UnknownName for a protocol.
+    With a ``checkpoint`` the files lie in evaluation/step-*/. ``protocols``: names, as a list or
+    separated by commas. Raises DataError without labels, UnknownName for a protocol.
 
     >>> import coview
     >>> results = coview.evaluate("runs/scenes", "scenes", limit=100, protocols="knn")
@@ -52,14 +52,17 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     for store in stores:
         for note in store.notes:
             say(note, detail=True)
-    learners = {"trained": trained_learner(run), "untrained": build(run.recipe)}
+    learners = {"trained": trained_learner(run, options.checkpoint), "untrained": build(run.recipe)}
     subjects = [subject_of(name, each.to(device), run) for name, each in learners.items()]
     benchmark = evaluation.make_benchmark(
         [*subjects, evaluation.pixel_subject()], train, test, device=device, seed=run.recipe.seed
     )
     results = [result for name in names for result in evaluation.PROTOCOLS[name](benchmark)]
+    folder = run.evaluation_path
+    if options.checkpoint is not None:  # beside those of the end, which the report shows
+        folder /= run.checkpoint_path(options.checkpoint).name
     try:
-        evaluation.write_results(run.evaluation_path, results, data=benchmark.data)
+        evaluation.write_results(folder, results, data=benchmark.data)
         write_report(run.path)
     except StorageError as error:  # the figures are there: say them
         say(f"The results are not kept in the run. {error}")

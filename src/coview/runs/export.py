@@ -8,6 +8,7 @@ from coview.core.options import takes
 from coview.core.run_folder import RunFolder
 from coview.encoders import export_to
 from coview.options import ExportOptions
+from coview.runs.load import at_step, exported
 
 
 @takes(ExportOptions)
@@ -19,5 +20,7 @@ def export(options: ExportOptions) -> Path:
     'scenes.safetensors'
     """
     ending = "onnx" if options.to == "onnx" else "safetensors"
-    default = RunFolder(Path(options.run)).exports_path / f"{options.to}.{ending}"
-    return export_to(options.run, options.to, options.out or default)
+    name = at_step(options.to, options.checkpoint)
+    default = RunFolder(Path(options.run)).exports_path / f"{name}.{ending}"
+    with exported(options.run, options.checkpoint) as folder:
+        return export_to(folder, options.to, options.out or default)

@@ -20,7 +20,6 @@ from coview.data.spec import DataSpec
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
-from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.heads import HeadSpec
 from coview.methods import CrossEntropy, Learner
@@ -29,10 +28,9 @@ from coview.planning.defaults import default_finetuning
 from coview.planning.plan import Plan, make_finetuning_plan
 from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build, find_recipe
 from coview.recipes import recipe as recipe_named
-from coview.recipes.build import HeadedEncoder
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
-from coview.runs.finish import export_run, say_diagnosis, write_end
+from coview.runs.finish import export_learner, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
 from coview.runs.session import train_run
@@ -61,7 +59,7 @@ def finetune(options: FinetuneOptions) -> Run | None:
     >>> run.kind, run.is_ended
     ('finetune', True)
     """
-    source = read_source(options.start)
+    source = read_source(options.start, options.checkpoint)
     check_labels(options.labels)
     recipe = None if options.recipe is None else find_recipe(options.recipe)
     if isinstance(recipe, Recipe) and options.from_layer is not None:
@@ -119,9 +117,9 @@ class Source:
     std: tuple[float, float, float] | None = None
 
 
-def read_source(path: str | Path) -> Source:
+def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
     """The network of a run or of an exported folder. Raises RunError, DamagedFile."""
-    start = Start.at(path)
+    start = Start.at(path, checkpoint)
     if not Path(path).exists():
         Run.open(path)  # raises, and names a run that is near
     if is_run(path):
@@ -250,7 +248,7 @@ class FineTuning(Job):
         )  # fmt: skip
         write_evaluation(run, parts, contenders, predicted)
         if finite:
-            export_network(run, learner, parts.training.class_names)
+            export_learner(run, learner, run.encoder_path)
         report = write_end(run, diagnosis)
         if run.description.get("nested"):
             say(f"From scratch: {100 * finetuned.accuracy:.1f} %.")
@@ -281,17 +279,6 @@ class FineTuning(Job):
 
 
 FINE_TUNING = FineTuning()
-
-
-def export_network(run: Run, learner: Learner, class_names: tuple[str, ...]) -> None:
-    """Write encoder/ with the classifier beside it."""
-    encoder = learner.encoder
-    modules = [*learner.head.layers]
-    if isinstance(encoder, HeadedEncoder):
-        modules = [*encoder.kept.layers, *modules]
-        encoder = encoder.encoder
-    export_run(run, encoder)
-    export_classifier(run.encoder_path, plain_layers(modules), class_names)
 
 
 def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import torch
 from coview.core.files import write_json
 from coview.core.progress import say
 from coview.diagnosis.rules import Diagnosis
-from coview.encoders import Encoder
+from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.export import example_images, export_encoder
 from coview.methods import Learner
 from coview.recipes import Recipe
+from coview.recipes.build import HeadedEncoder
 from coview.reports import write_report
 from coview.runs.run import Run
 
@@ -24,14 +25,22 @@ def features_are_finite(recipe: Recipe, learner: Learner) -> bool:
     return bool(torch.isfinite(h).all())
 
 
-def export_run(run: Run, encoder: Encoder) -> None:
-    """Write encoder/, checked against the encoder's own output."""
-    recipe = run.recipe
+def export_learner(run: Run, learner: Learner, folder: Path) -> None:
+    """Write the encoder into ``folder``, checked against its own output; with a classifier where
+    the run has learned one."""
+    recipe, encoder = run.recipe, learner.encoder
+    modules = [*learner.head.layers]
+    if isinstance(encoder, HeadedEncoder):
+        modules = [*encoder.kept.layers, *modules]
+        encoder = encoder.encoder
     first = recipe.method.views.views[0]
     export_encoder(
-        encoder, run.encoder_path, image_size=recipe.image_size,
+        encoder, folder, image_size=recipe.image_size,
         mean=first.mean, std=first.std, metadata=origin_of(run),
     )  # fmt: skip
+    if run.kind == "finetune":
+        class_names = tuple(run.description["data"]["class_names"])
+        export_classifier(folder, plain_layers(modules), class_names)
 
 
 def origin_of(run: Run) -> dict[str, Any]:
@@ -66,7 +75,7 @@ def say_diagnosis(diagnosis: Diagnosis) -> None:
 def leave(run: Run, learner: Learner, reason: str) -> None:
     """Report a stopped run and say how to go on; the checkpoint is written already."""
     if run.kind == "pretrain" and features_are_finite(run.recipe, learner):
-        export_run(run, learner.encoder)
+        export_learner(run, learner, run.encoder_path)
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")
     say(f"Report so far: {write_report(run.path)}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -16,31 +19,64 @@ from coview.evaluation import Subject
 from coview.methods import Learner
 from coview.recipes import build
 from coview.recipes.build import HeadedEncoder
+from coview.runs.finish import export_learner
 from coview.runs.run import Run
 from coview.training import Checkpoints
 from coview.training.state import TASK, below
 from coview.views import eval_view
 
 
-def load(path: str | Path) -> torch.nn.Module:
+def load(path: str | Path, *, checkpoint: int | None = None) -> torch.nn.Module:
     """The trained network of a run or of an exported folder, in evaluation mode.
 
     An encoder maps images [B, 3, H, W] in [0, 1] to h [B, D]; ``.features`` is D. The classifier of
-    a fine-tuned run maps them to logits [B, classes]; ``.class_names`` names these. The hash of the
-    weights is verified. Raises RunError where there is no export, DamagedFile where its weights are
-    not those recorded.
+    a fine-tuned run maps them to logits [B, classes]; ``.class_names`` names these. ``checkpoint``:
+    the step of a kept checkpoint. The hash of the weights is verified. Raises RunError where there
+    is no export, DamagedFile where its weights are not those recorded.
 
     >>> import coview
     >>> encoder = coview.load("runs/scenes")
     >>> encoder(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2, 64])
     """
-    return load_network(find_export(Path(path)))
+    with exported(path, checkpoint) as folder:
+        return load_network(folder)
 
 
-def trained_learner(run: Run) -> Learner:
-    """The learner of ``run`` after its last verified checkpoint. Raises RunError, DamagedFile."""
-    checkpoint = Checkpoints(run.checkpoints_path).load_latest()
+@contextmanager
+def exported(path: str | Path, checkpoint: int | None = None) -> Iterator[Path]:
+    """The folder of a run's exported network; that of a kept checkpoint is there in the body only.
+
+    Raises RunError where there is no export, or no such checkpoint.
+    """
+    if checkpoint is None:
+        yield find_export(Path(path))
+        return
+    run = Run.open(path)
+    learner = trained_learner(run, checkpoint)
+    with TemporaryDirectory() as folder:
+        export_learner(run, learner, Path(folder))
+        yield Path(folder)
+
+
+def at_step(name: str, checkpoint: int | None) -> str:
+    """``name`` of a file, with the step of the checkpoint that it was made of.
+
+    >>> at_step("photos", None), at_step("photos", 400)
+    ('photos', 'photos-step-400')
+    """
+    return name if checkpoint is None else f"{name}-step-{checkpoint}"
+
+
+def trained_learner(run: Run, step: int | None = None) -> Learner:
+    """The learner of ``run`` after ``step`` steps, or after its last verified checkpoint.
+
+    Raises RunError where there is no checkpoint, DamagedFile.
+    """
+    checkpoints = Checkpoints(run.checkpoints_path)
+    if step is not None:
+        run.require_checkpoint(step)
+    checkpoint = checkpoints.load_latest() if step is None else checkpoints.load(step)
     if checkpoint is None:
         raise RunError(f"{run.path} has no checkpoint yet; go on with: coview resume {run.path}")
     for sentence in checkpoint.damaged:
@@ -62,12 +98,12 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
     return Subject(name=name, encoder=encoder, head=head, view=run.recipe.eval_view)
 
 
-def load_subject(path: str | Path) -> Subject:
+def load_subject(path: str | Path, step: int | None = None) -> Subject:
     """The network of a run, or of an exported encoder, which has no head. Raises RunError."""
     path = Path(path)
-    if is_run(path):
+    if step is not None or is_run(path):
         run = Run.open(path)
-        learner = trained_learner(run)
+        learner = trained_learner(run, step)
         return subject_of(path.name, learner, run)
     if not path.exists():
         raise RunError(f"There is no run or exported encoder {path}.")

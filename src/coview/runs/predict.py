@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,11 +11,12 @@ from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.classifier import Classifier
-from coview.encoders.exchange.weights import find_export, read_config
+from coview.encoders.exchange.convert import load_network
+from coview.encoders.exchange.weights import read_config
 from coview.evaluation import Subject, extract
 from coview.options import PredictOptions
 from coview.runs.embed import write_table
-from coview.runs.load import load
+from coview.runs.load import exported
 from coview.training import choose_device
 from coview.views import eval_view
 
@@ -38,15 +38,14 @@ def predict(options: PredictOptions) -> pa.Table:
     """
     import pyarrow as pa
 
-    folder = find_export(Path(options.run))
-    network = load(folder)
+    with exported(options.run, options.checkpoint) as folder:
+        network, size = load_network(folder), int(read_config(folder)["image_size"])
     if not isinstance(network, Classifier):
         raise RunError(
             f"{options.run} has no classifier, its encoder alone; make one with: coview finetune "
             f"{options.run} LABELED"
         )
     device = choose_device(options.device)
-    size = int(read_config(folder)["image_size"])
     store = DataSpec.of(options.data, options, size=size).open(options.data)
     for note in store.notes:
         say(note, detail=True)

@@ -21,7 +21,7 @@ from coview.planning.text import about_scratch
 from coview.recipes import FINETUNE_RECIPES, METHODS, Recipe, Start, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.runs.data import Images, RunData
-from coview.runs.finish import export_run, features_are_finite, say_diagnosis, write_end
+from coview.runs.finish import export_learner, features_are_finite, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
 from coview.runs.start import Beginning, name_of, seed_of, start_run
@@ -64,7 +64,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
     beginning = Beginning(
         job=PRETRAINING, data=data, source=options.data,
         seed=seed_of(recipe, options), make_plan=plan,
-        start=None if options.weights is None else Start.at(options.weights),
+        start=None if options.weights is None else Start.at(options.weights, options.checkpoint),
     )  # fmt: skip
     return start_run(beginning, options, name_of(options.data))
 
@@ -103,7 +103,7 @@ class Pretraining(Job):
         diagnosis = diagnosis or diagnose_run(run)
         finite = features_are_finite(recipe, learner)
         if finite:
-            export_run(run, learner.encoder)
+            export_learner(run, learner, run.encoder_path)
             write_gallery(
                 run.path, learner.embed, parts.training, plan=recipe.method.views,
                 plain=recipe.eval_view, seed=recipe.seed,

@@ -57,7 +57,9 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             f"{run.path} began on other training images: the file of `labels` has changed. Bring "
             "it back, or start a new run."
         )
-    checkpoints = training.Checkpoints(run.checkpoints_path)
+    epochs = run.description.get("keep_every")
+    keep_every = None if epochs is None else epochs * run.description["steps_per_epoch"]
+    checkpoints = training.Checkpoints(run.checkpoints_path, keep_every)
     initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
     learner = copy.deepcopy(initial)
     # As the run began: "auto" may mean something else on the machine that it goes on.
@@ -89,7 +91,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             save=lambda step: checkpoints.save(
                 step, training.collect(learner, optimizer), {"passes": encode(learner.passes)}
             ),
-            on_epoch=monitor, stop=signals, ranks=ranks,
+            keep_every=keep_every, on_epoch=monitor, stop=signals, ranks=ranks,
         )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:

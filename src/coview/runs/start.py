@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import RunError
+from coview.core.errors import InvalidValue, RunError
 from coview.core.files import write_json
 from coview.core.line_log import keep_lines
 from coview.core.progress import say
@@ -16,6 +16,7 @@ from coview.core.text import parse_duration, plural
 from coview.core.values import parse_setting
 from coview.options import RunOptions
 from coview.planning.plan import Plan
+from coview.planning.text import about_checkpoints
 from coview.recipes import RECIPES, Recipe, Start, build, precision_of
 from coview.runs.data import Images, RunData
 from coview.runs.describe import command, describe
@@ -51,6 +52,8 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
     coview.core.errors for whatever the caller can mend, before there is a folder.
     """
     budget = None if options.budget is None else parse_duration(options.budget)
+    if options.keep_every is not None and options.keep_every < 1:
+        raise InvalidValue(f"`keep_every` is {options.keep_every}; expected 1 epoch or more.")
     device = local_device(options.device)
     folder = None if options.dry_run else new_folder(options.out or Path("runs") / name)
     with init_distributed(device) as ranks, keep_lines(command()) as log:
@@ -62,9 +65,11 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
             parts = beginning.job.split(beginning.data, images, beginning.seed)
             plan = beginning.make_plan(parts, session, budget)
             say_parts(images, parts)
-            for note in plan.notes:
+            description = describe_beginning(
+                beginning, plan, images, parts, session, keep_every=options.keep_every
+            )
+            for note in description["plan"]:
                 say(note, detail=True)
-            description = describe_beginning(beginning, plan, images, parts, session)
             if folder is not None:
                 write_json(Run(folder).description_path, description)
                 log.open(Run(folder).log_path)
@@ -75,17 +80,20 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
 
 
 def describe_beginning(
-    beginning: Beginning, plan: Plan, images: Images, parts: Parts, session: Session
-) -> dict[str, Any]:
+    beginning: Beginning, plan: Plan, images: Images, parts: Parts, session: Session, *,
+    keep_every: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The content of run.json. Raises InvalidValue and DataError for what cannot be trained."""
     learner = build(plan.recipe, beginning.start)
     precision = precision_of(plan.recipe, learner, session.device)
     make_loader(plan.recipe, parts.training, precision, session)  # checks labels and batches
     plan.recipe.rates(len(parts.training))
+    note = about_checkpoints(learner, plan.recipe, keep_every)
+    plan = replace(plan, notes=(*plan.notes, note))
     return describe(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
         start=beginning.start, precision=precision, processes=session.ranks.world,
-        extra=beginning.extra or {},
+        extra={"keep_every": keep_every, **(beginning.extra or {})},
     )  # fmt: skip
 
 

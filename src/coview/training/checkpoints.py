@@ -57,7 +57,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints in one folder; the last two are kept.
+    """The checkpoints in one folder; kept are the last two, and of every ``keep_every``-th step.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -67,8 +67,8 @@ class Checkpoints:
     {'weight': tensor([1., 1.])}
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, keep_every: int | None = None) -> None:
+        self.folder, self.keep_every = Path(folder), keep_every
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints in the folder, damaged ones included, in order."""
@@ -80,7 +80,7 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
-        """Write the state after ``step`` steps and delete all but the last two checkpoints.
+        """Write the state after ``step`` steps and delete the checkpoints that are not kept.
 
         ``meta`` is a JSON object. An intact checkpoint of that step is not rewritten. Checkpoints
         of later steps are deleted: a run that resumed from here could not read them. Raises
@@ -94,7 +94,11 @@ class Checkpoints:
                 self._discard([path] if exists(path) else [])
                 self._write(path, step, tensors, meta)
             steps = self.steps()
-            keep = [s for s in steps if s <= step][-KEEP:]
+            past = [s for s in steps if s <= step]
+            keep = {
+                *past[-KEEP:],
+                *(s for s in past if self.keep_every and not s % self.keep_every),
+            }
             self._discard([self.path(s) for s in steps if s not in keep])
         return path
 
@@ -118,6 +122,11 @@ class Checkpoints:
                 "Restore one from a copy, or start a new run."
             )
         return None
+
+    def load(self, step: int) -> Checkpoint:
+        """The checkpoint of ``step``. Raises DamagedFile where it is not there or not intact."""
+        tensors, meta = read(self.path(step), step)
+        return Checkpoint(step=step, tensors=tensors, meta=meta)
 
     def _is_intact(self, step: int) -> bool:
         try:

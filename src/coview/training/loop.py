@@ -51,6 +51,7 @@ def train(
     metrics_log: MetricsLog,
     save: Callable[[int], object],
     save_seconds: float = SAVE_SECONDS,
+    keep_every: int | None = None,
     on_epoch: Callable[[int], object] | None = None,
     on_report: Callable[[Mapping[str, Any]], object] | None = None,
     stop: Callable[[], str] = str,
@@ -63,9 +64,9 @@ def train(
     on_epoch(step): called after each epoch and after the last step, before the checkpoint, so a
         resumed run neither repeats nor misses it.
     on_report(row): called with each line of kind "step".
-    save(step): called every ``save_seconds`` (less often where a save is slow), at the end and
-        before stopping. A StorageError during the run becomes an event in the log and training
-        continues; at the end and before stopping it is raised.
+    save(step): called every ``save_seconds`` (less often where a save is slow), every
+        ``keep_every`` steps, at the end and before stopping. A StorageError during the run becomes
+        an event in the log and training continues; at the end and before stopping it is raised.
     stop(): called after each step; a reason in words stops the run, "" continues.
     max_skipped_steps: a step whose loss or gradient is not finite is skipped. Only the step counter
         moves, and the log has the images. So many skipped steps in a row stop the run.
@@ -122,7 +123,8 @@ def train(
                 metrics_log.write("event", done, text=reason)
             now = time.monotonic()
             wait = save_seconds * max(1.0, save_time / SLOW_SAVE)
-            due = reason or last or now - saved >= wait
+            kept = keep_every is not None and done % keep_every == 0
+            due = reason or last or kept or now - saved >= wait
             if due and ranks.is_main:
                 _save(save, done, metrics_log, needed=bool(reason) or last)
                 saved = time.monotonic()
