@@ -95,6 +95,10 @@ def simclr_views(
     probability (0.5 above 32 px, else 0), ``area`` the crop's share of the image. Values are in
     [0, 1] unless ``mean`` and ``std`` are given. Raises InvalidValue for numbers out of range.
 
+    The paper's blur kernel is a tenth of the side long, which cuts off the Gaussian of sigma 2
+    below 120 px; ours is never shorter than three sigma on either side. So a view of 64 or 96 px
+    is blurred a little more than by the paper's rule; ``Blur(kernel_size=7)`` and 9 follow it.
+
     >>> simclr_views(224).views[0].blur
     Blur(probability=0.5, sigma=(0.1, 2.0), kernel_size=None)
     >>> simclr_views(32).views[0].blur is None
