@@ -1,5 +1,6 @@
-"""``coview pretrain`` under torchrun: what one process learns, two learn; and either goes on."""
+"""Runs under torchrun: what one process learns, two learn; and either goes on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -55,6 +56,27 @@ def test_one_process_speaks_and_writes(runs):
     assert said.count("images are held out") == 1
     for name in ("verdict.json", "report.html", "encoder/model.safetensors"):
         assert (folder / "two" / name).exists()
+
+
+def test_two_processes_fine_tune_as_one_does(runs):
+    folder, _ = runs
+    words = [
+        "finetune", str(folder / "one"), "scenes", "--limit=200", "--labels=50%", "--epochs=2",
+        "--batch-size=16", "--precision=fp32", "--workers=0",
+    ]  # fmt: skip
+    coview(*words, "--out", str(folder / "tuned-by-one"))
+    said = coview(*words, "--out", str(folder / "tuned-by-two"), processes=2)
+    assert said.count("From scratch:") == 1
+    for part in (".", "scratch"):
+        one, two = losses(folder / "tuned-by-one" / part), losses(folder / "tuned-by-two" / part)
+        assert len(one) == 10
+        assert two == pytest.approx(one, rel=1e-4)
+    for name in ("probe.json", "predictions.json"):
+        one, two = (
+            json.loads((folder / tuned / name).read_text())["predicted"]
+            for tuned in ("tuned-by-one", "tuned-by-two")
+        )
+        assert one == two
 
 
 def test_a_mistake_of_the_user_is_one_sentence(tmp_path):
