@@ -1,6 +1,7 @@
 # Two commands set everything up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV   ?= .venv
+TORCH  ?= torch torchvision
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
@@ -10,7 +11,7 @@ $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch torchvision
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@
 
