@@ -12,6 +12,7 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.core.errors import RunError, StorageError
+from coview.core.run_lock import run_lock
 from coview.training import Checkpoints, StopSignals
 
 WORDS = [
@@ -112,6 +113,24 @@ def test_a_missing_report_of_an_ended_run_is_written_again(straight, tmp_path):
     assert main(["resume", str(run)]) == 0
     assert (run / "report.html").exists()
     assert main(["resume", str(run)]) == 2  # nothing is missing
+
+
+def test_a_run_that_another_process_writes_is_left_alone(stopped, tmp_path, capsys):
+    run = tmp_path / "run"
+    stopped([*SCENES, "--out", str(run)])
+    before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*"))
+    with run_lock(run), run_lock(tmp_path / "new"):
+        capsys.readouterr()
+        assert main(["resume", str(run)]) == 2
+        assert main([*SCENES, "--out", str(tmp_path / "new")]) == 2
+        said = capsys.readouterr().err
+        assert said.count("is being written by process") == said.count("\n") == 2
+        assert main(["report", str(run)]) == 0
+        assert main(["evaluate", str(run), "scenes", "--limit", "60"]) == 0
+        assert not (tmp_path / "new" / "run.json").exists()
+    kept = [(path, date) for path, date in before if path.is_file() and path.suffix != ".html"]
+    assert all(path.stat().st_mtime_ns == date for path, date in kept)
+    assert main(["resume", str(run)]) == 0
 
 
 def test_a_relative_folder_is_found_from_another_place(photos, stopped, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Facts about this machine: cores, memory, processor, processes of torchrun."""
+"""Facts about this machine: cores, memory, processor, processes and those of torchrun."""
 
 from __future__ import annotations
 
@@ -38,6 +38,36 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def boot_id() -> str:
+    """Names this machine from one start to the next, the same in all its containers."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return platform.node()
+
+
+def process_namespace() -> str:
+    """Names the numbering of processes: two containers have two. "" where there is one only."""
+    with contextlib.suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return ""
+
+
+def process_started(process: int) -> str:
+    """When a process started, as the system counts; "" where it is gone or this is not known."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
+
+
+def exit_now(reason: str) -> None:
+    """Write ``reason`` to the standard error and end this process at once."""
+    # Not print, not sys.exit: the main thread may wait inside a library forever.
+    if reason:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{reason}\n".encode())
+    os._exit(1)
 
 
 def world_of_torchrun() -> int:

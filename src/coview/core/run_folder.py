@@ -1,5 +1,6 @@
 """The files of a run: the only module that knows their names.
 
+    lock.json            the process that writes the run; absent where none does
     run.json             the description: kind, recipe, data, environment; makes the folder a run
     metrics.jsonl        one JSON line per report, each with "kind" and "step"
     log.txt              every line that was printed, with its time
@@ -79,6 +80,7 @@ class RunFolder:
         raise RunError(f"{folder} is not a run: it has no {DESCRIPTION}. Give the folder of a run.")
 
     description_path = _File(DESCRIPTION)
+    lock_path = _File("lock.json")
     metrics_path = _File("metrics.jsonl")
     log_path = _File("log.txt")
     quarantine_path = _File("quarantine.jsonl")

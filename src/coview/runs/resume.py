@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from coview.core.errors import DataError, RunError, UnknownName
@@ -10,6 +11,7 @@ from coview.core.files import exists
 from coview.core.line_log import keep_lines
 from coview.core.options import takes
 from coview.core.progress import say
+from coview.core.run_lock import run_lock
 from coview.options import ResumeOptions
 from coview.reports import write_report
 from coview.runs.data import Images
@@ -46,8 +48,14 @@ def resume(options: ResumeOptions) -> Run:
             f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"
         )
     device = local_device(options.device)
-    with init_distributed(device) as ranks, keep_lines(command()) as log:
+    with (
+        init_distributed(device) as ranks,
+        keep_lines(command()) as log,
+        run_lock(run.path) if ranks.is_main else nullcontext(),
+    ):
         if ranks.is_main:
+            if run.is_ended:
+                raise RunError(f"{run.path} has ended meanwhile, in another process.")
             log.open(run.log_path)
         session = Session(device=device, workers=options.workers, ranks=ranks)
         images = ranks.main_first(lambda: _open_again(run, options.data, options.test))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, RunError
-from coview.core.files import write_json
+from coview.core.files import entries, exists, write_json
 from coview.core.line_log import keep_lines
 from coview.core.progress import say
-from coview.core.run_folder import is_run
+from coview.core.run_folder import RunFolder, is_run
+from coview.core.run_lock import run_lock
 from coview.core.text import parse_duration, plural
 from coview.core.values import parse_setting
 from coview.options import RunOptions
@@ -56,7 +58,11 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         raise InvalidValue(f"`keep_every` is {options.keep_every}; expected 1 epoch or more.")
     device = local_device(options.device)
     folder = None if options.dry_run else new_folder(options.out or Path("runs") / name)
-    with init_distributed(device) as ranks, keep_lines(command()) as log:
+    with (
+        init_distributed(device) as ranks,
+        keep_lines(command()) as log,
+        nullcontext() if folder is None or not ranks.is_main else new_run_lock(folder),
+    ):
         session = Session(device=device, workers=options.workers, ranks=ranks)
         images = ranks.main_first(lambda: beginning.data.open(beginning.source, beginning.test))
         if ranks.is_main:  # the others read the plan from the run's folder
@@ -107,10 +113,19 @@ def say_parts(images: Images, parts: Parts) -> None:
     say(parts.note, detail=True)
 
 
+@contextmanager
+def new_run_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a new run. Raises RunError where another process was faster."""
+    with run_lock(folder):
+        new_folder(folder)
+        yield
+
+
 def new_folder(path: str | Path) -> Path:
     """The folder of a new run, which is absent or empty. Raises RunError."""
     folder = Path(path)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    lock = RunFolder(folder).lock_path.name
+    if exists(folder) and (not folder.is_dir() or any(name != lock for name in entries(folder))):
         stopped = is_run(folder) and not Run(folder).is_ended
         choice = f"Go on with it by coview resume {folder}, or choose" if stopped else "Choose"
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")

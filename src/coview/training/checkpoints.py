@@ -113,6 +113,8 @@ class Checkpoints:
             try:
                 tensors, meta = read(self.path(step), step)
             except DamagedFile as error:
+                if not exists(self.path(step)):  # deleted meanwhile, by the process that trains
+                    return self.load_latest()
                 damaged.append(str(error))
             else:
                 return Checkpoint(step=step, tensors=tensors, meta=meta, damaged=tuple(damaged))

@@ -9,10 +9,11 @@ lives in a process too, which may be stopped: a second thread watches that the s
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from coview.core.machine import exit_now
 
 INTERVAL, TIMEOUT = 2.0, 20.0  # seconds
 FAILURE = "coview/failure"
@@ -20,15 +21,6 @@ ADVICE = (
     "The run cannot continue without it. The last checkpoint is intact: start the same command "
     "again, or use coview resume."
 )
-
-
-def exit_now(reason: str) -> None:
-    """Write ``reason`` to the standard error and end this process at once."""
-    # Not print, not sys.exit: the main thread may wait inside a library forever.
-    if reason:
-        with contextlib.suppress(OSError):
-            os.write(2, f"{reason}\n".encode())
-    os._exit(1)
 
 
 class Heartbeat:
