@@ -18,8 +18,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)      ## a complete first run without data, network or GPU, ending in a report
 	$(BIN)/coview demo
 
-test: $(STAMP)      ## all tests
-	$(BIN)/python -m pytest
+test: $(STAMP)      ## all tests, a file to a core
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP)     ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Fixtures for every room."""
+"""Fixtures for every package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 
 from coview.cli.main import share_cores
 
-share_cores()  # before any test imports torch
+# Before any test imports torch. Of several workers each has one core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+share_cores()
 
 
 @pytest.fixture(scope="session")
