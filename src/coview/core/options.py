@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.values import plain_number
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -167,8 +168,7 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
         if isinstance(value, str | Path):
             return str(value)
         raise InvalidValue(f"`{name}` is {value!r}; expected {KINDS[kind]}.")
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
+    value = plain_number(value)
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is bool and isinstance(value, bool):

@@ -29,9 +29,21 @@ def encode(value: Any) -> Any:
         return {"type": type(value).__name__, **fields}
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
+    value = plain_number(value)
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise InvalidValue(f"A recipe holds plain values only; {value!r} is a {type(value).__name__}.")
+
+
+def plain_number(value: Any) -> Any:
+    """Python's number of a number of numpy or torch without dimensions; other values as they are.
+
+    >>> import numpy as np
+    >>> plain_number(np.int64(2)), plain_number(np.array(0.5)), plain_number([2])
+    (2, 0.5, [2])
+    """
+    is_scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if is_scalar else value
 
 
 def decode(data: Any, known: Iterable[type]) -> Any:

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from coview.objectives.inputs import Temperature, as_number, check_temperature
+from coview.objectives.inputs import Temperature, as_number, checked_temperature
 
 # exp(S / tau) of unit rows reaches e^100 at the lower bound (CLIP's). Above the upper bound all
 # candidates have nearly the same weight, and training would not return from there.
@@ -29,7 +29,7 @@ class WithTemperature:
     learn_temperature: bool = False
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        object.__setattr__(self, "temperature", checked_temperature(self.temperature))
 
     def with_temperature(self, temperature: Tensor) -> Self:
         """The same objective at another temperature, which may take a gradient."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,19 +11,28 @@ from torch import Tensor
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import share_of_mean
-from coview.objectives.inputs import check_rows, check_temperature, working_dtype
+from coview.objectives.inputs import (
+    Temperature,
+    check_rows,
+    checked_temperature,
+    integers,
+    working_dtype,
+)
 from coview.objectives.positives import UNLABELED
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = SINGLE_PROCESS) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor | Sequence[int], *, ranks: Ranks = SINGLE_PROCESS
+) -> Tensor:
     """The mean, over all rows that have a label y_i, of -log softmax(logits_i) at y_i.
 
     Rows labeled -1 are left out of the mean; if no row has a label the loss is 0 with zero
     gradient.
 
-    Shapes: logits [B, C], any floating type; labels integer [B] in -1 .. C - 1 -> scalar in float32
-    (float64 for float64). With ``ranks`` the rows are this rank's; the mean of the ranks' values is
-    the loss of the whole batch. Raises InvalidValue.
+    Shapes: logits [B, C], any floating type; labels integer [B] in -1 .. C - 1, a tensor or a list
+    -> scalar in float32 (float64 for float64). Labels on a GPU are not read here, so that the host
+    need not wait: CUDA itself stops at one of C or more. With ``ranks`` the rows are this rank's;
+    the mean of the ranks' values is the loss of the whole batch. Raises InvalidValue.
 
     >>> import torch
     >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0], [9.0, 9.0]])
@@ -29,25 +40,43 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, ranks: Ranks = SINGLE_PROCE
     tensor(0.4100)
     """
     check_rows(logits, "logits", (None, None))
-    if labels.shape != (len(logits),) or labels.is_floating_point() or labels.is_complex():
+    labels = integers(labels, "labels", logits.device)
+    if labels.shape != (len(logits),):
         raise InvalidValue(
-            f"`labels` are {labels.dtype} {tuple(labels.shape)}; expected one integer for each "
+            f"`labels` have the shape {tuple(labels.shape)}; expected one integer for each "
             f"of the {len(logits)} rows of logits, -1 where unknown."
         )
+    _check_range(labels, logits.shape[1])
     count = ranks.all_reduce_sum((labels != UNLABELED).sum()).clamp_min(1)
     with torch.autocast(logits.device.type, enabled=False):
         values = F.cross_entropy(
-            logits.to(working_dtype(logits)), labels.long(), ignore_index=UNLABELED,
+            logits.to(working_dtype(logits)), labels, ignore_index=UNLABELED,
             reduction="none",
         )  # fmt: skip
         return share_of_mean(values, count, ranks)
+
+
+def _check_range(labels: Tensor, classes: int) -> None:
+    """Raises InvalidValue for a label outside -1 .. classes - 1, where it can be read in passing.
+
+    On a GPU the host would wait for it, and a compiled function would fall into parts.
+    """
+    if labels.device.type != "cpu" or len(labels) == 0 or torch.compiler.is_compiling():
+        return
+    values = labels.numpy()
+    wrong = values[(values < UNLABELED) | (values >= classes)]
+    if len(wrong):
+        raise InvalidValue(
+            f"A label is {wrong[0]}; expected 0 to {classes - 1}, or {UNLABELED} where it is "
+            "unknown."
+        )
 
 
 def distillation(
     student_logits: Tensor,
     teacher_logits: Tensor,
     *,
-    temperature: float,
+    temperature: Temperature,
     scale_by_temperature_squared: bool = False,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
@@ -71,7 +100,7 @@ def distillation(
     >>> distillation(torch.tensor([[2.0, 0.0]]), teacher, temperature=1.0)
     tensor(1.1269)
     """
-    check_temperature(temperature)
+    temperature = checked_temperature(temperature)
     check_rows(student_logits, "student_logits", (None, None))
     check_rows(teacher_logits, "teacher_logits", (len(student_logits), student_logits.shape[1]))
     if len(student_logits) == 0 and ranks.is_single:

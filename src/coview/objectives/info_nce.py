@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +14,8 @@ from coview.objectives.gathered import share_of_mean
 from coview.objectives.inputs import (
     Temperature,
     check_rows,
-    check_temperature,
+    checked_temperature,
+    integers,
     normalize_rows,
     working_dtype,
 )
@@ -59,8 +62,10 @@ def info_nce(
     >>> info_nce(rows[:2], rows[:2], negatives=rows[2:], temperature=0.5)  # -log(e^2 / (e^2 + 2))
     tensor(0.2395)
     """
-    check_temperature(temperature)
+    temperature = checked_temperature(temperature)
     _check(query, key, negatives, ids, negative_ids, may_be_empty=not ranks.is_single)
+    ids = _checked_ids(ids, "ids", query)
+    negative_ids = _checked_ids(negative_ids, "negative_ids", negatives)
     inputs = [query, key] if negatives is None else [query, key, negatives]
     dtype = working_dtype(*inputs)
     query, key, *rest = (normalize_rows(rows.to(dtype)) for rows in inputs)
@@ -114,13 +119,15 @@ def _check(
             )
     elif negative_ids is not None:
         raise InvalidValue("`negative_ids` are the images of `negatives`, and these are None.")
-    _check_ids(ids, "ids", len(query))
-    _check_ids(negative_ids, "negative_ids", 0 if negatives is None else len(negatives))
 
 
-def _check_ids(ids: Tensor | None, name: str, count: int) -> None:
-    if ids is not None and (ids.shape != (count,) or ids.is_floating_point()):
+def _checked_ids(ids: Any, name: str, rows: Tensor | None) -> Tensor | None:
+    if ids is None or rows is None:
+        return None
+    numbers = integers(ids, name, rows.device)
+    if numbers.shape != (len(rows),):
         raise InvalidValue(
-            f"`{name}` are {ids.dtype} {tuple(ids.shape)}; expected one integer for each of "
-            f"{count} rows, -1 where unknown."
+            f"`{name}` have the shape {tuple(numbers.shape)}; expected one integer for each of "
+            f"{len(rows)} rows, -1 where unknown."
         )
+    return numbers

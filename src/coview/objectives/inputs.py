@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,6 +55,27 @@ def normalize_rows(rows: Tensor) -> Tensor:
     return rows / torch.where(is_zero, one, norm)
 
 
+def integers(values: Any, name: str, device: torch.device) -> Tensor:
+    """``values`` as int64 on ``device``: a tensor there, or a list or array of whole numbers.
+
+    ``name`` is the argument that messages name. Raises InvalidValue for other types, and for a
+    tensor on another device.
+    """
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        if array.dtype.kind not in "iub":
+            raise InvalidValue(f"`{name}` are {array.dtype}; expected whole numbers.")
+        return torch.from_numpy(array.astype(np.int64)).to(device)
+    tensor: Tensor = values
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise InvalidValue(f"`{name}` are {tensor.dtype}; expected whole numbers.")
+    if tensor.device != device:
+        raise InvalidValue(
+            f"`{name}` are on {tensor.device} and the embeddings on {device}; move them there."
+        )
+    return tensor.long()
+
+
 def check_two_views(views: Sequence[Tensor], objective: str) -> None:
     """Raises InvalidValue unless there are at least two views to compare."""
     if len(views) < 2:
@@ -66,6 +90,7 @@ def check_rows(rows: Tensor, name: str, shape: tuple[int | None, int | None]) ->
 
     ``name`` is the argument that the message names.
     """
+    _check_tensor(rows, name)
     wrong = rows.ndim != 2 or any(
         expected is not None and size != expected
         for size, expected in zip(rows.shape, shape, strict=True)
@@ -80,12 +105,25 @@ def check_rows(rows: Tensor, name: str, shape: tuple[int | None, int | None]) ->
         raise InvalidValue(f"`{name}` has type {rows.dtype}; expected a floating type.")
 
 
+def _check_tensor(rows: object, name: str) -> None:
+    if not isinstance(rows, Tensor):
+        raise InvalidValue(
+            f"`{name}` holds a {type(rows).__module__}.{type(rows).__name__}; expected a tensor of "
+            "torch (torch.as_tensor makes one)."
+        )
+
+
 def _check_views(views: Sequence[Tensor], may_be_empty: bool) -> None:
     if not isinstance(views, (list, tuple)) or len(views) == 0:
         raise InvalidValue(
             "`views` must be a list of tensors, one [images, width] for each view: [z1, z2]."
         )
     for view in views:
+        _check_tensor(view, "views")
+        if view.device != views[0].device:
+            raise InvalidValue(
+                f"`views` are on {views[0].device} and {view.device}; expected one device."
+            )
         empty = view.ndim == 2 and (view.shape[1] == 0 or (len(view) == 0 and not may_be_empty))
         if view.ndim != 2 or view.shape != views[0].shape or empty:
             shapes = ", ".join(str(tuple(v.shape)) for v in views)
@@ -97,23 +135,29 @@ def _check_views(views: Sequence[Tensor], may_be_empty: bool) -> None:
             raise InvalidValue(f"`views` have type {view.dtype}; expected a floating type.")
 
 
-def check_temperature(temperature: Temperature) -> None:
-    """Raises InvalidValue unless the temperature is a positive finite number."""
-    is_scalar = (
-        isinstance(temperature, Tensor)
-        and temperature.ndim == 0
-        and temperature.is_floating_point()
-    )
-    number = as_number(temperature) if is_scalar else temperature
-    if not (isinstance(number, (int, float)) and 0 < number < math.inf):
+def checked_temperature(temperature: Temperature) -> Temperature:
+    """The temperature: a floating tensor as it is, a number of any library as Python's.
+
+    Raises InvalidValue unless it is a positive finite number.
+    """
+    number = real_number(temperature)
+    if not 0 < number < math.inf:
         raise InvalidValue(
             f"`temperature` is {temperature!r}; expected a positive number such as 0.1 or 0.5, "
             "or a tensor without dimensions that holds one."
         )
+    is_tensor = isinstance(temperature, Tensor) and temperature.is_floating_point()
+    return temperature if is_tensor else number
+
+
+def real_number(value: Any) -> float:
+    """A real number of Python, numpy or torch, perhaps in 0 dimensions; NaN for anything else."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return float(value) if is_number else math.nan
 
 
 def as_number(temperature: Temperature) -> float:
     """The value of a temperature, detached. A tensor on a GPU makes the host wait."""
-    if isinstance(temperature, Tensor):
-        return float(temperature.detach())
-    return float(temperature)
+    return float(temperature.detach() if isinstance(temperature, Tensor) else temperature)

@@ -232,7 +232,9 @@ class Tiles:
                 if self.own is not None:
                     _leave_out(tile, self.own[a] - c.start)
                 elif self.symmetric and a == c:
-                    tile.fill_diagonal_(-torch.inf)
+                    # Not fill_diagonal_: torch.compile refuses its as_strided.
+                    diagonal = torch.arange(height, device=tile.device)[:, None]
+                    tile.scatter_(1, diagonal, -torch.inf)
                 yield a, c, tile
 
 

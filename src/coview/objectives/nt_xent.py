@@ -11,7 +11,7 @@ from torch import Tensor
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import Gathered
-from coview.objectives.inputs import Temperature, check_temperature, check_two_views
+from coview.objectives.inputs import Temperature, check_two_views, checked_temperature
 from coview.objectives.log_partition import PairLogWeights
 
 
@@ -41,7 +41,7 @@ def nt_xent(
     >>> nt_xent([z, z], temperature=0.5)  # -log(e^2 / (e^2 + 6))
     tensor(0.5944)
     """
-    check_temperature(temperature)
+    temperature = checked_temperature(temperature)
     check_two_views(views, "NT-Xent")
     batch = Gathered.of(views, ranks)
     with torch.autocast(batch.anchors.device.type, enabled=False):
@@ -70,7 +70,7 @@ def decoupled_nt_xent(
     >>> decoupled_nt_xent([z, z], temperature=0.5)  # -2 + log(6)
     tensor(-0.2082)
     """
-    check_temperature(temperature)
+    temperature = checked_temperature(temperature)
     check_two_views(views, "The decoupled loss")
     batch = Gathered.of(views, ranks)
     with torch.autocast(batch.anchors.device.type, enabled=False):

@@ -6,13 +6,14 @@ several ranks the rows of T are this rank's anchors and its columns the candidat
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
 from coview.objectives.gathered import Gathered
+from coview.objectives.inputs import integers
 from coview.objectives.log_partition import (
     PairLogWeights,
     refuse_second_derivative,
@@ -237,19 +238,22 @@ def positive_counts(labels: Tensor, views: int) -> Tensor:
     return (views * sizes[group] - 1).repeat(views)
 
 
-def check_labels(labels: Tensor, images: int) -> None:
-    """Raises InvalidValue unless labels are an integer for each image, or a row of marks.
+def checked_labels(labels: Any, images: int, device: torch.device) -> Tensor:
+    """The labels as a tensor: an integer for each image, or a row of marks.
 
     Marks [B, C] say which of C >= 2 labels an image has. A single column is refused, because it is
-    more likely a list of labels in the wrong shape.
+    more likely a list of labels in the wrong shape. Raises InvalidValue.
     """
-    one_each = labels.shape == (images,) and not labels.is_floating_point()
-    marks = labels.ndim == 2 and len(labels) == images and labels.shape[1] >= 2
-    if labels.is_complex() or not (one_each or marks):
+    is_marks = isinstance(labels, Tensor) and labels.ndim == 2 and labels.shape[1] >= 2
+    if is_marks and len(labels) == images and not labels.is_complex() and labels.device == device:
+        return cast(Tensor, labels)
+    numbers = integers(labels, "labels", device)
+    if numbers.shape != (images,):
         raise InvalidValue(
-            f"`labels` are {labels.dtype} {tuple(labels.shape)}; expected one integer for each "
+            f"`labels` have the shape {tuple(numbers.shape)}; expected one integer for each "
             f"of the {images} images, -1 where unknown, or marks [{images}, classes]."
         )
+    return numbers
 
 
 def check_weights(weights: Tensor, local_images: int, images: int) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import Gathered, share_of_mean
-from coview.objectives.inputs import Temperature, check_temperature, check_two_views
+from coview.objectives.inputs import Temperature, check_two_views, checked_temperature, real_number
 from coview.objectives.log_partition import Tiles, refuse_second_derivative, tile_size
 
 Mining = Literal["semi-hard"] | None
@@ -144,7 +144,7 @@ def nt_logistic(
     >>> nt_logistic([z, z], temperature=0.5)  # log(1 + e^-2) + log(2)
     tensor(0.8201)
     """
-    check_temperature(temperature)
+    temperature = checked_temperature(temperature)
     check_choices(mining, reduction)
 
     def per_anchor(pair: ViewPair) -> Tensor:
@@ -192,10 +192,11 @@ def margin_triplet(
     >>> margin_triplet([z, z], margin=1.5)  # max(0 - 1 + 1.5, 0)
     tensor(0.5000)
     """
-    if not (isinstance(margin, (int, float)) and 0 <= margin < math.inf):
+    if not 0 <= real_number(margin) < math.inf:
         raise InvalidValue(
             f"`margin` is {margin!r}; expected a finite number >= 0, such as 0.4 or 0.8."
         )
+    margin = real_number(margin)
     check_choices(mining, reduction)
 
     def per_anchor(pair: ViewPair) -> Tensor:
