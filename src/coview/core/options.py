@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.values import plain_number
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -144,6 +143,17 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
         if is_positional(field) and not field.metadata["optional"] and name not in values:
             raise InvalidValue(f"`{name}` is missing: {field.metadata['help']}.")
     return options(**values)
+
+
+def plain_number(value: Any) -> Any:
+    """Python's number of a number of numpy or torch without dimensions; other values as they are.
+
+    >>> import numpy as np
+    >>> plain_number(np.int64(2)), plain_number(np.array(0.5)), plain_number([2])
+    (2, 0.5, [2])
+    """
+    is_scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if is_scalar else value
 
 
 def checked(name: str, value: Any, annotation: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName, UnknownValue
 from coview.core.files import digest
-from coview.core.options import KINDS, number
+from coview.core.options import KINDS, number, plain_number
 
 Value = TypeVar("Value")
 
@@ -33,17 +33,6 @@ def encode(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise InvalidValue(f"A recipe holds plain values only; {value!r} is a {type(value).__name__}.")
-
-
-def plain_number(value: Any) -> Any:
-    """Python's number of a number of numpy or torch without dimensions; other values as they are.
-
-    >>> import numpy as np
-    >>> plain_number(np.int64(2)), plain_number(np.array(0.5)), plain_number([2])
-    (2, 0.5, [2])
-    """
-    is_scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
-    return value.item() if is_scalar else value
 
 
 def decode(data: Any, known: Iterable[type]) -> Any:
