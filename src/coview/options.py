@@ -42,9 +42,9 @@ class DataOptions:
     labels_from: str = option(
         "where labels come from: auto, none, folders, column. Self-supervised methods use them "
         "only to show kNN accuracy during training", "auto", group=DATA)
-    split: str = option(
-        "train or test part, of data that has parts (torchvision's, scenes, Parquet folders)",
-        "train", group=DATA)
+    split: str | None = option(
+        "train, val or test part, of data that has parts (torchvision's, scenes, folders named "
+        "so), or all (default: train, or the only part)", group=DATA)
     limit: int | None = option("use at most this number of images", group=DATA)
     short_side: int | None = option("keep images at this short side, in pixels", group=DATA)
     image_column: str | None = option("the column of images in Parquet files", group=DATA)
@@ -170,7 +170,7 @@ class FinetuneOptions(RunOptions):
     """Train a classifier from a pretrained encoder and a few labels, beside a linear probe on the
     same labels and the same network from scratch. Leaves a classifier and a report."""
 
-    start: Any = argument("a run's folder, or an exported encoder's")
+    start: Path = argument("a run's folder, or an exported encoder's")
     data: Any = argument("labeled images, as for pretrain")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `start` (default: its last)", group=LEARNED)
@@ -194,7 +194,7 @@ class FinetuneOptions(RunOptions):
 class ResumeOptions(MachineOptions):
     """Go on with a run where it stopped: the result is the one it would have had."""
 
-    run: Any = argument("the run's folder")
+    run: Path = argument("the run's folder")
     data: Any = option("where the images are now, if they have moved")
     test: Any = option("where the test images are now, if they have moved")
 
@@ -203,7 +203,7 @@ class ResumeOptions(MachineOptions):
 class EvaluateOptions(DataOptions):
     """Judge an encoder on labeled images, beside the untrained encoder and raw pixels."""
 
-    run: Any = argument("the run's folder")
+    run: Path = argument("the run's folder")
     data: Any = argument("labeled images: neighbors and probe training come from here")
     test: Any = option("labeled images that are tested on (default: a part of `data`)")
     protocols: Any = option("which, separated by commas", "knn,linear")
@@ -216,7 +216,7 @@ class EvaluateOptions(DataOptions):
 class EmbedOptions(DataOptions):
     """Turn images into vectors: a Parquet file with the columns id, name, label and one a layer."""
 
-    run: Any = argument("a run's folder, or an exported encoder's")
+    run: Path = argument("a run's folder, or an exported encoder's")
     data: Any = argument("the images")
     out: Path | None = option("the file (default: RUN/embeddings/NAME.parquet)")
     layers: Any = option("h, z, or both separated by a comma", "h")
@@ -229,7 +229,7 @@ class EmbedOptions(DataOptions):
 class PredictOptions(DataOptions):
     """Classify images: a Parquet file with the columns name, class and probability."""
 
-    run: Any = argument("the folder of a fine-tuned run, or an exported classifier's")
+    run: Path = argument("the folder of a fine-tuned run, or an exported classifier's")
     data: Any = argument("the images")
     out: Path | None = option("the file (default: RUN/predictions/NAME.parquet)")
     checkpoint: int | None = option(
@@ -265,7 +265,7 @@ class DoctorOptions(DataOptions):
 class ExportOptions:
     """Write the encoder for another library; the file is loaded there and compared."""
 
-    run: Any = argument("a run's folder, or an exported encoder's")
+    run: Path = argument("a run's folder, or an exported encoder's")
     to: str = option("torchvision, timm, onnx or safetensors", "safetensors")
     out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors or .onnx)")
     checkpoint: int | None = option(
@@ -276,7 +276,7 @@ class ExportOptions:
 class ReportOptions:
     """Write a run's report.html again from its files."""
 
-    run: Any = argument("the run's folder")
+    run: Path = argument("the run's folder")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,14 @@ import ast
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 import coview
+from coview.core import files
 from coview.core.errors import DamagedFile, RunError
+from coview.core.paths import open_regular
 from coview.core.run_folder import RunFolder, is_run
 
 SOURCE = Path(coview.__file__).parent
@@ -99,13 +101,13 @@ def test_an_evaluation_that_vanishes_while_it_is_read_is_left_out(
 ) -> None:
     (folder / "evaluation").mkdir()
     (folder / "evaluation" / "knn.json").write_text("{}")
-    run, whole = RunFolder(folder), Path.read_bytes
+    run = RunFolder(folder)
 
-    def read_bytes(path: Path) -> bytes:
+    def unlink_and_open(path: Path) -> BinaryIO:
         path.unlink()
-        return whole(path)
+        return open_regular(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(files, "open_regular", unlink_and_open)
     assert run.evaluations == []
 
 

@@ -115,35 +115,56 @@ def test_folder_has_no_labels_unless_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", ["folders", "auto"])
 def test_folder_labels_are_the_first_level(tmp_path: Path, labels: str) -> None:
     write_images(tmp_path, ["dog/old/1.png", "cat/1.png", "dog/2.png"])
-    store = open_images(tmp_path, labels=labels)
+    store = open_images(tmp_path, labels_from=labels)
     assert store.class_names == ("cat", "dog")
     assert store.labels.tolist() == [0, 1, 1]
 
 
 def test_folder_labels_without_sub_folders_is_a_sentence(tmp_path: Path) -> None:
     write_images(tmp_path, ["a.png", "b.png"])
-    with pytest.raises(DataError, match="has no sub-folders to take them from"):
-        open_images(tmp_path, labels="folders")
-    assert open_images(tmp_path, labels="auto").labels is None
+    with pytest.raises(DataError, match=r"are the names of sub-folders, and .* has none"):
+        open_images(tmp_path, labels_from="folders")
+    assert open_images(tmp_path, labels_from="auto").labels is None
 
 
 def test_folder_image_beside_the_classes_is_unlabeled(tmp_path: Path) -> None:
     write_images(tmp_path, ["cat/1.png", "dog/1.png", "loose.png"])
-    assert open_images(tmp_path, labels="folders").labels.tolist() == [0, 1, -1]
-    assert open_images(tmp_path, labels="auto").labels is None
+    assert open_images(tmp_path, labels_from="folders").labels.tolist() == [0, 1, -1]
+    assert open_images(tmp_path, labels_from="auto").labels is None
 
 
-def test_folder_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
-    write_images(tmp_path, ["train/cat/1.png", "val/cat/1.png"])
+def test_folder_named_as_parts_has_its_classes_below_them(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/cat/1.png", "train/dog/1.png", "Valid/cat/1.png"])
+    store = open_images(tmp_path, labels_from="folders")
+    assert (store.names, store.class_names) == (
+        ["train/cat/1.png", "train/dog/1.png"],
+        ("cat", "dog"),
+    )
+    assert (store.parts, store.labels.tolist()) == (("train", "val"), [0, 1])
+    assert "has the parts train, val: reading train, 2 of 3 images" in store.notes[0]
+    assert open_images(tmp_path, for_test=True).names == ["Valid/cat/1.png"]
+    assert len(open_images(tmp_path, split="all")) == 3
+    with pytest.raises(DataError, match="has no split 'test', only: train, val"):
+        open_images(tmp_path, split="test")
+
+
+def test_folder_of_one_part_is_read_without_a_word(tmp_path: Path) -> None:
+    write_images(tmp_path, ["test/cat/1.png", "test/dog/1.png"])
+    store = open_images(tmp_path, labels_from="auto")
+    assert (len(store), store.class_names, store.notes) == (2, ("cat", "dog"), ())
+
+
+def test_folder_of_parts_with_an_image_beside_them_has_no_classes(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/cat/1.png", "val/cat/1.png", "loose.png"])
     with pytest.raises(DataError, match="parts of a data set, not classes; open one of them"):
-        open_images(tmp_path, labels="folders")
-    assert open_images(tmp_path, labels="auto").labels is None
+        open_images(tmp_path, labels_from="folders")
+    assert open_images(tmp_path, labels_from="auto").labels is None
 
 
 def test_folder_has_no_label_column(tmp_path: Path) -> None:
     write_images(tmp_path, ["cat/1.png"])
     with pytest.raises(InvalidValue, match="use 'folders' or 'auto'"):
-        open_images(tmp_path, labels="column")
+        open_images(tmp_path, labels_from="column")
     with pytest.raises(InvalidValue, match="do not apply to a folder of images"):
         open_images(tmp_path, label_column="y")
 
@@ -163,7 +184,9 @@ def test_folder_of_strays_only_counts_them(tmp_path: Path) -> None:
         open_images(tmp_path)
 
 
-def test_folder_unreadable_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_unreadable_is_a_line_and_never_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_images(tmp_path, ["a.png", "locked/b.png"])
     scandir = os.scandir
 
@@ -173,8 +196,17 @@ def test_folder_unreadable_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", locked)
-    with pytest.raises(DataError, match=r"locked cannot be read \(Permission denied\)"):
+    store = open_images(tmp_path)
+    assert store.names == ["a.png"]
+    assert store.quarantine == (("locked", "Permission denied"),)
+    assert "1 place in" in store.notes[0]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(
+        DataError, match=r"No images can be seen in .* locked \(Permission denied\)"
+    ):
         open_images(tmp_path)
+    with pytest.raises(DataError, match=r"locked cannot be read \(Permission denied\)"):
+        open_images(tmp_path / "locked")
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG"])
@@ -196,7 +228,7 @@ def test_folder_other_file_in_place_of_it_is_a_sentence(
 
 
 def test_folder_without_a_name_is_refused() -> None:
-    with pytest.raises(InvalidValue, match="The source is empty"):
+    with pytest.raises(InvalidValue, match="The path '' is not one"):
         open_images("")
 
 
@@ -225,7 +257,7 @@ def test_folder_missing_without_anything_near_offers_nothing(tmp_path: Path) -> 
 
 @pytest.mark.data
 def test_folder_of_real_photographs(shared_data: Path) -> None:
-    store = open_images(shared_data / "photos" / "val", labels="folders", short_side=64)
+    store = open_images(shared_data / "photos" / "val", labels_from="folders", short_side=64)
     assert len(store) == 341
     assert len(store.class_names) == 10
     assert np.minimum(store.heights, store.widths).max() == 64

@@ -44,7 +44,7 @@ def write_food(root: Path) -> None:
 
 def test_known_set_in_memory_is_read(tmp_path: Path) -> None:
     images = write_mnist(tmp_path)
-    store = open_images("fashionmnist", root=tmp_path, labels="auto")
+    store = open_images("fashionmnist", root=tmp_path, labels_from="auto")
     assert store.source == "fashionmnist:train"
     assert store.names[3] == "fashionmnist:train#3"
     np.testing.assert_array_equal(store.image(7)[..., 1], images["train"][7])
@@ -63,7 +63,7 @@ def test_known_set_other_split_has_other_ids(tmp_path: Path) -> None:
 
 def test_known_set_of_files_is_read(tmp_path: Path) -> None:
     write_food(tmp_path)
-    store = open_images("food101", root=tmp_path, labels="column", short_side=10)
+    store = open_images("food101", root=tmp_path, labels_from="column", short_side=10)
     assert store.class_names == ("apple_pie", "waffles")
     assert store.labels.tolist() == [0, 0, 1]
     assert (store.heights[0], store.widths[0]) == (10, 15)
@@ -170,14 +170,14 @@ def test_known_set_name_wins_over_a_folder_and_says_so(
 
 def test_known_set_refuses_what_it_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="use 'column' or 'auto'"):
-        open_images("cifar10", labels="folders", root=tmp_path)
+        open_images("cifar10", labels_from="folders", root=tmp_path)
     with pytest.raises(InvalidValue, match="do not apply to the data set 'cifar10'"):
         open_images("cifar10", image_column="x", root=tmp_path)
 
 
 def test_open_unknown_place_of_labels_offers_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'folders'"):
-        open_images(tmp_path, labels="folder")
+        open_images(tmp_path, labels_from="folder")
 
 
 # --- the scenes ---
@@ -194,7 +194,7 @@ def test_scenes_by_name_have_size_count_and_seed() -> None:
 
 def test_scenes_labels_are_given_when_asked() -> None:
     assert open_images("scenes", limit=12).labels is None
-    labeled = open_images("scenes", limit=12, labels="auto")
+    labeled = open_images("scenes", limit=12, labels_from="auto")
     assert len(labeled.class_names) == 10
     assert labeled.labels.min() >= 0
 
@@ -210,4 +210,4 @@ def test_scenes_wrong_split_or_labels_are_refused() -> None:
     with pytest.raises(UnknownName, match="split of the scenes"):
         open_images("scenes", split="val")
     with pytest.raises(InvalidValue, match="use 'column' or 'auto'"):
-        open_images("scenes", labels="folders")
+        open_images("scenes", labels_from="folders")

@@ -128,17 +128,17 @@ def test_parquet_folder_of_splits_gives_the_one_asked_for(
     write(tmp_path / "test" / "0000.parquet", image=structs(5))
     store = open_images(tmp_path)
     assert len(store) == 5
-    assert "Reading the train part" in store.notes[0]
+    assert "has the parts test, train, val: reading train" in store.notes[0]
     assert len(open_images(tmp_path, split="val")) == 4
     assert len(open_images(tmp_path, split="test")) == 5
-    with pytest.raises(DataError, match="have no split 'extra', only: test, train, val"):
+    with pytest.raises(DataError, match="has no split 'extra', only: test, train, val"):
         open_images(tmp_path, split="extra")
 
 
 def test_parquet_beside_images_is_ambiguous(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2))
     write_images(tmp_path, ["readme.png"])
-    with pytest.raises(DataError, match="has both 1 image and 1 Parquet file;"):
+    with pytest.raises(DataError, match="has both 1 image and Parquet files of images;"):
         open_images(tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_parquet_class_names_come_from_the_metadata(
 ) -> None:
     label = pa.array([0, 2, 0], pa.int64())
     write(tmp_path / "a.parquet", names=names, image=structs(3), label=label)
-    store = open_images(tmp_path / "a.parquet", labels=labels)
+    store = open_images(tmp_path / "a.parquet", labels_from=labels)
     assert store.labels.tolist() == [0, 2, 0]
     assert store.class_names == ("cat", "dog", "eel")
     assert open_images(tmp_path / "a.parquet").labels is None
@@ -161,7 +161,7 @@ def test_parquet_class_names_come_from_the_metadata(
 def test_parquet_string_labels_are_numbered_over_all_files(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), label=["eel", "cat"])
     write(tmp_path / "b.parquet", image=structs(2), label=pa.array(["dog", None]))
-    store = open_images(tmp_path, labels="column")
+    store = open_images(tmp_path, labels_from="column")
     assert store.class_names == ("cat", "dog", "eel")
     assert store.labels.tolist() == [2, 0, 1, -1]
     assert store.labels.dtype == np.int64
@@ -170,44 +170,44 @@ def test_parquet_string_labels_are_numbered_over_all_files(tmp_path: Path) -> No
 def test_parquet_dictionary_labels_are_strings(tmp_path: Path) -> None:
     label = pa.array(["b", "a"]).dictionary_encode()
     write(tmp_path / "a.parquet", image=structs(2), label=label)
-    assert open_images(tmp_path, labels="column").class_names == ("a", "b")
+    assert open_images(tmp_path, labels_from="column").class_names == ("a", "b")
 
 
 def test_parquet_integers_without_names_are_named_by_number(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(3), label=[2, 0, None])
-    store = open_images(tmp_path, labels="auto")
+    store = open_images(tmp_path, labels_from="auto")
     assert store.labels.tolist() == [2, 0, -1]
     assert store.class_names == ("0", "1", "2")
 
 
 def test_parquet_withheld_labels_are_no_labels(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), label=[-1, -1])
-    assert open_images(tmp_path, labels="auto").labels is None
+    assert open_images(tmp_path, labels_from="auto").labels is None
 
 
 def test_parquet_auto_does_not_guess(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), photographer=["Ann", "Bob"])
-    assert open_images(tmp_path, labels="auto").labels is None
-    assert open_images(tmp_path, labels="column").class_names == ("Ann", "Bob")
+    assert open_images(tmp_path, labels_from="auto").labels is None
+    assert open_images(tmp_path, labels_from="column").class_names == ("Ann", "Bob")
 
 
 def test_parquet_several_possible_labels_want_a_choice(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), kind=["x", "y"], year=[1999, 2000])
     with pytest.raises(DataError, match=r"kind, year.*give `label_column`"):
-        open_images(tmp_path, labels="column")
+        open_images(tmp_path, labels_from="column")
     assert open_images(tmp_path, label_column="kind").class_names == ("x", "y")
 
 
 def test_parquet_without_any_label_says_so(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2))
     with pytest.raises(DataError, match="no column that is clearly the label"):
-        open_images(tmp_path, labels="column")
+        open_images(tmp_path, labels_from="column")
 
 
 def test_parquet_label_out_of_range_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", names=["a", "b"], image=structs(2), label=[0, 2])
     with pytest.raises(DataError, match="has 0 to 2; expected 0 to 1"):
-        open_images(tmp_path, labels="column")
+        open_images(tmp_path, labels_from="column")
 
 
 def test_parquet_columns_are_overridable(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_parquet_columns_are_overridable(tmp_path: Path) -> None:
         tmp_path / "a.parquet",
         image=structs(2, 0), mask=structs(2, 5), label=[0, 1], coarse=["p", "q"],
     )  # fmt: skip
-    store = open_images(tmp_path, image_column="mask", label_column="coarse", labels="column")
+    store = open_images(tmp_path, image_column="mask", label_column="coarse", labels_from="column")
     np.testing.assert_array_equal(store.image(0), picture(seed=5))
     assert store.class_names == ("p", "q")
     np.testing.assert_array_equal(open_images(tmp_path).image(0), picture(seed=0))
@@ -236,7 +236,7 @@ def test_parquet_column_of_another_type_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2), number=[0.5, 1.0])
     with pytest.raises(DataError, match="has no encoded images"):
         open_images(tmp_path, image_column="number")
-    with pytest.raises(DataError, match="has neither integers nor strings"):
+    with pytest.raises(DataError, match=r"has 0\.5; labels are whole numbers"):
         open_images(tmp_path, label_column="number")
 
 
@@ -252,11 +252,18 @@ def test_parquet_without_images_names_its_columns(tmp_path: Path) -> None:
         open_images(tmp_path)
 
 
-def test_parquet_second_file_without_the_column_is_named(tmp_path: Path) -> None:
-    write(tmp_path / "a.parquet", image=structs(2))
-    write(tmp_path / "b.parquet", picture=structs(2))
-    with pytest.raises(DataError, match=r"b\.parquet has no column 'image'"):
-        open_images(tmp_path)
+def test_parquet_each_file_is_judged_by_itself(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", image=structs(2), label=["cat", "dog"])
+    write(tmp_path / "b.parquet", picture=pa.array(images(2, first=2)))
+    write(tmp_path / "vectors.parquet", id=[1], h=[0.5])
+    store = open_images(tmp_path, labels_from="column")
+    assert store.names == ["a.parquet#0", "a.parquet#1", "b.parquet#0", "b.parquet#1"]
+    np.testing.assert_array_equal(store.image(3), picture(seed=3))
+    assert store.labels.tolist() == [0, 1, -1, -1]
+    assert store.notes == (
+        "Passed over 1 Parquet file without a column of images: vectors.parquet.",
+        "2 images have no label, since b.parquet has no column 'label'.",
+    )
 
 
 def test_parquet_that_is_not_parquet_is_a_sentence(tmp_path: Path) -> None:
@@ -307,25 +314,25 @@ def test_parquet_missing_file_offers_the_nearest(tmp_path: Path) -> None:
 
 
 def test_parquet_pattern_without_a_match_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No file matches"):
+    with pytest.raises(DataError, match="No image and no Parquet file matches"):
         open_images(str(tmp_path / "*.parquet"))
 
 
-def test_parquet_pattern_that_matches_others_is_a_sentence(tmp_path: Path) -> None:
+def test_parquet_list_with_another_file_is_a_sentence(tmp_path: Path) -> None:
     write_images(tmp_path, ["a.png"])
     with pytest.raises(DataError, match="is not a Parquet file"):
-        open_images(str(tmp_path / "*"))
+        open_images([tmp_path / "a.png"])
 
 
 def test_parquet_has_no_label_folders(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", image=structs(2))
     with pytest.raises(InvalidValue, match="use 'column' or 'auto'"):
-        open_images(tmp_path, labels="folders")
+        open_images(tmp_path, labels_from="folders")
 
 
 @pytest.mark.data
 def test_parquet_real_data_set(shared_data: Path) -> None:
-    store = open_images(shared_data / "cifar10" / "test.parquet", labels="auto", limit=1000)
+    store = open_images(shared_data / "cifar10" / "test.parquet", labels_from="auto", limit=1000)
     assert store.pixels.shape == (1000 * 32 * 32, 4)
     assert store.class_names[:2] == ("airplane", "automobile")
     assert np.bincount(store.labels).min() > 50

@@ -125,7 +125,7 @@ def test_store_without_any_usable_image_is_refused(tmp_path: Path) -> None:
 def test_store_labels_skip_the_broken(tmp_path: Path) -> None:
     write_images(tmp_path, ["cat/1.png", "cat/2.png", "dog/1.png"])
     (tmp_path / "cat" / "1.png").write_bytes(b"")
-    store = open_images(tmp_path, labels="folders", allow_broken=True)
+    store = open_images(tmp_path, labels_from="folders", allow_broken=True)
     assert store.names == ["cat/2.png", "dog/1.png"]
     assert store.labels.tolist() == [0, 1]
 
@@ -188,7 +188,7 @@ def test_store_on_disk_serves_other_labels(tmp_path: Path, monkeypatch: pytest.M
     options = {"memory_share": 0.0, "cache": tmp_path / "cache"}
     open_images(tmp_path / "images", **options)
     monkeypatch.setattr(store_module, "decode_image", refuse_decoding)
-    labeled = open_images(tmp_path / "images", labels="folders", **options)
+    labeled = open_images(tmp_path / "images", labels_from="folders", **options)
     assert labeled.labels.tolist() == [0, 1]
 
 

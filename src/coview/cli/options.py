@@ -11,10 +11,12 @@ import dataclasses
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import KINDS, is_positional, number, plain_type
+from coview.core.paths import local_path
 from coview.options import GROUPS, CommandOptions
 
 T = TypeVar("T")
@@ -159,6 +161,8 @@ def _reader(kind: Any) -> Any:
 
     def read(word: str) -> Any:
         try:
+            if kind is Path:
+                return local_path(word)
             return number(kind, word) if kind in (int, float) else kind(word)
         except ValueError:
             expected = f"was given {word!r}; expected {KINDS[kind]}"

@@ -107,11 +107,9 @@ def doctor(options: kinds.DoctorOptions) -> Answer:
 
 
 def report(options: kinds.ReportOptions) -> Answer:
-    from pathlib import Path
-
     from coview.reports import write_report
 
-    out = write_report(Path(options.run))
+    out = write_report(options.run)
     say(f"Report: {out}")
     return 0, {"path": out}
 

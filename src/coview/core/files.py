@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import DamagedFile, StorageError, UnreadableFile
+from coview.core.paths import file_mode, open_regular
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -98,11 +99,7 @@ def exists(path: Path) -> bool:
     Path.exists would take such a place for an absent one.
     """
     with read_errors(path):
-        try:
-            path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-    return True
+        return file_mode(path) is not None
 
 
 def entries(folder: Path) -> list[str]:
@@ -121,7 +118,8 @@ def read_content(path: Path) -> bytes | None:
     """The bytes of ``path``; None where there is no such file. Raises UnreadableFile."""
     with read_errors(path):
         try:
-            return path.read_bytes()
+            with open_regular(path) as stream:
+                return stream.read()
         except FileNotFoundError:
             return None
 

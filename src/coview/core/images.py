@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from coview.core.errors import InvalidValue
+from coview.core.paths import absolute_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,8 +46,9 @@ class ImageStore:
     Shapes: pixels uint8 [P, 4] (memory or memory-mapped), laid out as in :class:`ImageWindow`;
     starts int64 [N]; heights, widths int32 [N]; ids int64 [N], unique and stable; labels int64 [N]
     with -1 where unknown, or None. ``names`` are unique within the source (a relative path, or
-    "train.parquet#17"). ``quarantine`` lists the unusable images as (name, reason). ``notes`` are
-    sentences about the source that a user should read, such as which files were ignored.
+    "train.parquet#17"). ``quarantine`` lists the unusable images and unreadable places as (name,
+    reason). ``notes`` are sentences about the source that a user should read, such as which files
+    were ignored. ``parts`` are those of the source, such as train and test, where it has any.
 
     >>> store = store_from_arrays(np.zeros((3, 2, 2, 3), np.uint8))
     >>> len(store), store.image(0).shape
@@ -61,6 +66,7 @@ class ImageStore:
     source: str = ""
     quarantine: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,6 +145,13 @@ def store_from_arrays(
 
 
 def cache_folder() -> Path:
-    """Where memory-mapped stores live: $COVIEW_CACHE, else the user's cache folder."""
-    base = os.environ.get("COVIEW_CACHE")
-    return Path(base) if base else Path.home() / ".cache" / "coview"
+    """Where memory-mapped stores live: $COVIEW_CACHE, else the user's cache folder.
+
+    A user without a home folder gets one below that of temporary files.
+    """
+    if base := os.environ.get("COVIEW_CACHE"):
+        return absolute_path(base)
+    try:
+        return absolute_path("~/.cache/coview")
+    except InvalidValue:
+        return Path(tempfile.gettempdir()) / "coview-cache"

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.paths import local_path
 
 T = TypeVar("T")
 Options = TypeVar("Options")
@@ -179,8 +181,8 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
             return str(value)
         raise InvalidValue(f"`{name}` is {value!r}; expected {KINDS[kind]}.")
     value = plain_number(value)
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
+    if kind is Path and isinstance(value, str | bytes | os.PathLike) and value:
+        return local_path(value)
     if kind is bool and isinstance(value, bool):
         return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -33,6 +33,7 @@ from typing import Any, Self
 
 from coview.core.errors import DamagedFile, RunError, nearest
 from coview.core.files import entries, exists, read_content, read_lines
+from coview.core.paths import local_path
 
 DESCRIPTION = "run.json"
 _STEP, _END = "step-", "END"
@@ -66,10 +67,13 @@ class RunFolder:
 
     path: Path
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @classmethod
     def open(cls, path: str | Path) -> Self:
         """The run in ``path``. Raises RunError where there is none, with the nearest name."""
-        folder = Path(path)
+        folder = local_path(path)
         if is_run(folder):
             return cls(folder)
         if not exists(folder):
@@ -175,7 +179,7 @@ class RunFolder:
 
 def is_run(path: str | Path) -> bool:
     """Whether ``path`` is the folder of a run. Raises RunError where it cannot be looked into."""
-    return exists(Path(path) / DESCRIPTION)
+    return exists(local_path(path) / DESCRIPTION)
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

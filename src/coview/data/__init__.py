@@ -2,7 +2,8 @@
 
 from coview.data.decode import MAX_PIXELS, DecodeSpec
 from coview.data.held_out import relabel, require_images, split_held_out
-from coview.data.sources import LABELS, open_images
+from coview.data.options import LABELS
+from coview.data.sources import open_images
 from coview.data.store import MAX_UNUSABLE_SHARE
 from coview.data.torchvision_sets import KNOWN_SETS
 

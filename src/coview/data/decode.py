@@ -38,6 +38,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from coview.core.errors import InvalidValue
+from coview.core.paths import open_regular
 from coview.data.listing import Content, Rejected
 
 MAX_PIXELS = 178_956_970
@@ -138,7 +139,7 @@ def _decode_any(content: Any, spec: DecodeSpec) -> Decoded:
             _load_pixels(image, spec)
             return _resize_and_pack(_to_rgb(image, spec), spec)
     if isinstance(content, Path):
-        with content.open("rb") as stream:
+        with open_regular(content) as stream:
             return _decode_stream(stream, spec)
     return _decode_stream(io.BytesIO(content), spec)
 

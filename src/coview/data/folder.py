@@ -2,73 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
-from coview.core.text import plural
-from coview.data.listing import Content, Listing, hash_lines, image_ids
-
-# fmt: off
-IMAGE_SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
-    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".avif",
-})
-# fmt: on
-"""The suffixes of image files; the content decides only whether an image is usable."""
-
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
+from coview.data.listing import Content, Listing, hash_lines, image_ids, printable
+from coview.data.options import SourceOptions
+from coview.data.parts import ALL, part_of_word, select_part
+from coview.data.scan import FolderScan
 
 
-@dataclass(slots=True)
-class FolderScan:
-    """The files of a folder: images and Parquet files by relative path; ``stray`` counts others."""
+def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing:
+    """The images under ``root`` by relative name; with labels, the folder of each.
 
-    images: dict[str, os.stat_result | None] = field(default_factory=dict)
-    parquet: list[str] = field(default_factory=list)
-    stray: int = 0
-
-
-def scan_folder(root: Path) -> FolderScan:
-    """All files under ``root``; hidden files and folders are skipped.
-
-    Links to folders are followed last, and each real folder is read once, so loops end and no image
-    is listed twice. Raises DataError for a folder that cannot be read.
+    If every image lies in a folder that is named as a part (train, val, test), one part is read,
+    and the classes are its sub-folders. Else the classes are the first-level folders; "auto" takes
+    them only if there are two or more and no image lies beside them. Images beside the class
+    folders get the label -1.
     """
-    scan = FolderScan()
-    visited: set[str] = set()
-    folders, links = [root], list[Path]()
-    while folders or links:
-        if not folders:
-            links.sort(reverse=True)
-        folder = folders.pop() if folders else links.pop()
-        real = os.path.realpath(folder)
-        if real in visited:
-            continue
-        visited.add(real)
-        for entry in _list_entries(folder):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                (links if entry.is_symlink() else folders).append(Path(entry.path))
-            elif entry.is_file() or entry.is_symlink():  # not a pipe: reading one never ends
-                _add_entry(scan, root, entry)
-    return scan
-
-
-def read_folder(root: Path, scan: FolderScan, labels: str | None) -> Listing:
-    """The images under ``root`` by relative name; with labels, the first-level folder of each.
-
-    labels: None, "folders", or "auto" (labels only where every image lies in one of at least two
-    sub-folders). Images beside the class folders get the label -1.
-    """
-    ignored = f"Ignored {plural(scan.stray, 'file')} in {root} without the suffix of an image."
-    names = sorted(scan.images)
+    names, parts, notes = _select_part(root, sorted(scan.images), options)
     stats = [scan.images[name] for name in names]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
     times = [0 if stat is None else stat.st_mtime_ns for stat in stats]
@@ -77,65 +32,56 @@ def read_folder(root: Path, scan: FolderScan, labels: str | None) -> Listing:
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         return ((root / names[row], sizes[row]) for row in rows.tolist())
 
-    classes = _find_classes(root, names, labels)
+    inside = [name.partition("/")[2] for name in names] if parts else names
+    first = [name.partition("/")[0] if "/" in name else "" for name in inside]
+    classes = _select_classes(root, first, options)
     numbers = {name: number for number, name in enumerate(classes)}
-    first = [name.partition("/")[0] if "/" in name else "" for name in names]
     return Listing(
         source=str(root),
-        # Names that are not UTF-8 are escaped, so that every file of a run can hold them.
-        names=[name.encode("utf-8", "backslashreplace").decode() for name in names],
+        names=[printable(name) for name in names],
         contents=contents,
         stamp=hash_lines(["folder", str(root.resolve()), *facts]),
         ids=image_ids(names),
         labels=np.array([numbers.get(f, -1) for f in first], np.int64) if classes else None,
-        class_names=classes,
-        notes=(ignored,) if scan.stray else (),
+        class_names=tuple(printable(name) for name in classes),
+        notes=(*notes, *scan.notes(root)),
+        unreadable=scan.unreadable_lines,
+        parts=parts,
     )
 
 
-def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError as error:
-        raise DataError(
-            f"The folder {folder} cannot be read ({error.strerror}); "
-            "change its permissions or move it."
-        ) from error
+def _select_part(
+    root: Path, names: list[str], options: SourceOptions
+) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """The names of the part to read, all parts, and a sentence where others are left out."""
+    part_of = {name: part_of_word(name.partition("/")[0]) for name in names if "/" in name}
+    parts = tuple(sorted({part for part in part_of.values() if part}))
+    if not parts or len(part_of) < len(names) or None in part_of.values():
+        return names, (), ()
+    part = select_part(parts, options.split, for_test=options.for_test, source=str(root))
+    selected = names if part == ALL else [name for name in names if part_of[name] == part]
+    note = (
+        f"{root} has the parts {', '.join(parts)}: reading {part}, {len(selected):,} of "
+        f"{len(names):,} images (`split` selects another, or all)."
+    )
+    return selected, parts, () if len(selected) == len(names) else (note,)
 
 
-def _add_entry(scan: FolderScan, root: Path, entry: os.DirEntry[str]) -> None:
-    name = Path(entry.path).relative_to(root).as_posix()
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a million times
-    if suffix in IMAGE_SUFFIXES:
-        scan.images[name] = _stat(entry)
-    elif suffix == ".parquet":
-        scan.parquet.append(name)
-    else:
-        scan.stray += 1
-
-
-def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
-    try:
-        return entry.stat()
-    except OSError:  # A dangling link; decoding reports it in the quarantine.
-        return None
-
-
-def _find_classes(root: Path, names: list[str], labels: str | None) -> tuple[str, ...]:
-    if labels is None:
+def _select_classes(root: Path, first: list[str], options: SourceOptions) -> tuple[str, ...]:
+    """The class names: folders of ``first``, that of each image ("" for none)."""
+    automatic = options.labels_from == "auto"
+    if not options.uses_labels or (automatic and options.needs_labels is False):
         return ()
-    classes = tuple(sorted({name.partition("/")[0] for name in names if "/" in name}))
-    are_splits = len(classes) > 0 and all(name.lower() in SPLITS for name in classes)
-    if labels == "auto":
-        usable = len(classes) > 1 and not are_splits and all("/" in name for name in names)
-        return classes if usable else ()
+    classes = tuple(sorted({name for name in first if name}))
+    are_parts = len(classes) > 0 and all(part_of_word(name) for name in classes)
+    if automatic and not options.needs_labels:
+        return classes if len(classes) > 1 and not are_parts and "" not in first else ()
     if not classes:
         raise DataError(
-            f"`labels` is {labels!r}, but {root} has no sub-folders to take them from; "
-            "put the images of each class into a folder of its own, or leave `labels` out."
+            f"Labels are the names of sub-folders, and {root} has none; put the images of each "
+            "class into a folder of its own. `coview pretrain` learns without labels."
         )
-    if are_splits:
+    if are_parts:
         raise DataError(
             f"The sub-folders of {root} ({', '.join(classes)}) are parts of a data set, not "
             f"classes; open one of them, such as {root / classes[0]}."

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
+from coview.core.paths import local_path
+from coview.core.places import Kind, place_of
 from coview.core.rng import Stream, permutation
 
 Rows = npt.NDArray[np.int64]
@@ -41,7 +43,7 @@ def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:
     check_labels(labels)
     share, each = share_of_labels(labels), _number_of_each(labels)
     if share is None and each is None:
-        return _named(store, Path(labels).expanduser(), known)
+        return _named(store, local_path(labels), known)
     classes, counts = np.unique(store.labels[known], return_counts=True)
     total = (
         round(share * len(known)) if share is not None
@@ -78,7 +80,7 @@ def share_of_labels(labels: str) -> float | None:
 
 def names_a_file(labels: str) -> bool:
     """Whether ``labels`` is a file of names, and no share or number."""
-    return Path(labels).expanduser().is_file() and not _is_rule(labels)
+    return not _is_rule(labels) and place_of(labels).kind is Kind.FILE
 
 
 def check_labels(labels: str) -> None:

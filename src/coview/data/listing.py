@@ -40,7 +40,9 @@ class Listing:
 
     ``contents(rows)`` yields (content, its approximate size in bytes) of the given ascending rows,
     in that order. ``stamp`` is a hash that changes with the source (names, sizes, times); decoded
-    pixels are cached under it. ``notes`` are sentences for the user.
+    pixels are cached under it. ``notes`` are sentences for the user. ``unreadable`` lists places
+    that could not be looked at as (name, reason). ``parts`` are those that the source has, of which
+    this is one.
     Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None.
     """
 
@@ -52,6 +54,8 @@ class Listing:
     labels: npt.NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    parts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -71,6 +75,11 @@ def image_ids(names: Sequence[str]) -> npt.NDArray[np.int64]:
             f"The images {first!r} and {second!r} have the same id; rename or remove one of them."
         )
     return ids
+
+
+def printable(name: str) -> str:
+    """``name`` as every file of a run can hold it: what is not UTF-8 is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def select_rows(listing: Listing, limit: int | None, seed: int) -> npt.NDArray[np.int64]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import glob
-import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import DataError, InvalidValue, UnknownName, nearest
+from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.images import ImageStore, cache_folder
+from coview.core.paths import absolute_path
+from coview.core.places import Kind, Place, place_of
 from coview.core.text import plural
 from coview.data.arrays import read_arrays, read_store
 from coview.data.decode import MAX_PIXELS, DecodeSpec
-from coview.data.folder import IMAGE_SUFFIXES, read_folder, scan_folder
+from coview.data.folder import read_folder
+from coview.data.kinds import describe_others
 from coview.data.listing import Listing, select_rows
+from coview.data.options import SourceOptions
+from coview.data.parts import ALL, part_of_file, select_part
+from coview.data.refusals import refuse_place
+from coview.data.scan import FolderScan, scan_folder
 from coview.data.store import CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
@@ -22,19 +29,19 @@ SCENES = {"scenes": "train", "scenes:test": "test"}
 SCENES_COUNT = {"train": 10_000, "test": 2_000}
 SCENES_SIZE = 32
 
-LABELS = ("folders", "column", "auto")
-"""Where labels may come from, besides None (no labels)."""
+NAMES = (*KNOWN_SETS, *SCENES)
+"""The sources that have a name."""
 
 
 def open_images(
     source: Any,
     *,
-    labels: str | None = None,
+    labels_from: str | None = None,
     short_side: int | None = None,
     memory_share: float = 0.25,
     allow_broken: bool = False,
     download: bool = False,
-    split: str = "train",
+    split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     cache: Path | str | None = None,
@@ -44,6 +51,8 @@ def open_images(
     image_column: str | None = None,
     label_column: str | None = None,
     root: Path | str | None = None,
+    needs_labels: bool | None = None,
+    for_test: bool = False,
 ) -> ImageStore:
     """Every usable image of ``source``, decoded once, in the order of its names.
 
@@ -52,14 +61,17 @@ def open_images(
     arrays [N, H, W, 3] or [N, H, W], a list of [H, W, 3] or [H, W], or (images, labels) of such;
     or an ImageStore. A name that is also a folder here means the data set; "./cifar10" the folder.
 
-    labels: None uses none (but labels passed as (images, labels) or in an ImageStore are kept);
-    "folders" takes the first-level sub-folder of each file; "column" the label column of Parquet,
-    or the labels of a torchvision set or the scenes; "auto" takes labels if the source clearly has
-    them. Labels are indices in ``class_names``.
+    labels_from: None or "none" uses none (but labels passed as (images, labels) or in an ImageStore
+    are kept); "folders" takes the first-level sub-folder of each file; "column" the label column of
+    Parquet, or the labels of a torchvision set or the scenes; "auto" takes labels if the source
+    clearly has them (of a folder of images: must have them if ``needs_labels`` is True, takes none
+    if it is False). Labels are indices in ``class_names``.
 
     short_side: larger images are resized to it (see coview.data.decode). limit: the largest number
-    of images, selected by (seed, id); of the scenes, the number itself. split: of torchvision sets,
-    of the scenes, and of folders of Parquet files named by split. download: allow the download of a
+    of images, selected by (seed, id); of the scenes, the number itself. split: the part of a source
+    that has parts: a torchvision set, the scenes, a folder whose sub-folders or Parquet files are
+    named train, val and test; "all" reads all parts of a folder. None reads the train part
+    (``for_test``: the test part, else val), or the only one. download: allow the download of a
     torchvision set into ``root`` (default: the cache folder). white: the value that means white in
     images of more than 8 bits that do not declare it. workers: decoding threads (default: the
     available cores, at most 8).
@@ -68,9 +80,9 @@ def open_images(
     memory-mapped file in ``cache`` (default: $COVIEW_CACHE or ~/.cache/coview), which the next
     call reuses if the source is unchanged.
 
-    ``quarantine`` of the result lists the unusable images as (name, reason); ``notes`` says what a
-    user should know, such as ignored files. An ImageStore is returned unchanged if there is neither
-    ``limit`` nor ``short_side``.
+    ``quarantine`` of the result lists the unusable images and the places that could not be looked
+    at, as (name, reason); ``notes`` says what a user should know, such as ignored files. An
+    ImageStore is returned unchanged if there is neither ``limit`` nor ``short_side``.
 
     Raises DataError if more than 1 % of the images are unusable (of few: more than three or a
     tenth), unless ``allow_broken``, or if there are none; UnknownName and InvalidValue for wrong
@@ -80,16 +92,19 @@ def open_images(
     >>> store = open_images((np.zeros((4, 8, 8, 3), np.uint8), ["cat", "dog", "cat", "cat"]))
     >>> len(store), store.labels, store.class_names
     (4, array([0, 1, 0, 0]), ('cat', 'dog'))
-    >>> open_images("scenes", limit=20, labels="auto").class_names[0]
+    >>> open_images("scenes", limit=20, labels_from="auto").class_names[0]
     'striped disc'
     """
-    options = SourceOptions(
-        labels=labels or (None if label_column is None else "column"), split=split,
-        columns=(image_column, label_column), download=download,
-    )  # fmt: skip
     cache_policy = CachePolicy(
-        memory_share=memory_share, cache=cache_folder() if cache is None else Path(cache),
+        memory_share=memory_share, cache=cache_folder() if cache is None else absolute_path(cache),
         allow_broken=allow_broken, workers=workers,
+    )  # fmt: skip
+    if labels_from is None:
+        labels_from = "none" if label_column is None else "column"
+    options = SourceOptions(
+        labels_from=labels_from, needs_labels=needs_labels, split=split, for_test=for_test,
+        columns=(image_column, label_column), download=download, white=white,
+        root=cache_policy.cache / "torchvision" if root is None else absolute_path(root),
     )  # fmt: skip
     spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
     _check_selection(limit, seed)
@@ -97,34 +112,8 @@ def open_images(
         return _open_scenes(source, options, limit, short_side, seed)
     if isinstance(source, ImageStore) and limit is None and short_side is None:
         return source
-    listing = _list_source(
-        source, options, white, cache_policy.cache / "torchvision" if root is None else Path(root)
-    )
+    listing = list_source(source, options)
     return build_store(listing, select_rows(listing, limit, seed), spec, cache_policy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
-    """The options of a source, as given by the user."""
-
-    labels: str | None
-    split: str
-    columns: tuple[str | None, str | None]
-    download: bool
-
-    def __post_init__(self) -> None:
-        if self.labels is not None and self.labels not in LABELS:
-            raise UnknownName("place of labels", self.labels, LABELS)
-
-    def refuse(self, what: str, *, labels: str | None = None, columns: bool = True) -> None:
-        """Raise InvalidValue for options that do not apply to ``what``."""
-        if columns and self.columns != (None, None):
-            raise InvalidValue(f"`image_column` and `label_column` do not apply to {what}.")
-        if labels is not None and self.labels == labels:
-            other = "folders" if labels == "column" else "column"
-            raise InvalidValue(
-                f"`labels` is {labels!r}, which does not apply to {what}; use {other!r} or 'auto'."
-            )
 
 
 def _check_selection(limit: int | None, seed: int) -> None:
@@ -139,33 +128,34 @@ def _open_scenes(
 ) -> ImageStore:
     from coview.data.scenes.store import make_scenes
 
-    options.refuse("the scenes", labels="folders")
-    split = options.split if source == "scenes" else SCENES[source]
+    options.refuse("the scenes", labels_from="folders")
+    split = SCENES[source]
+    if source == "scenes" and (options.split or options.for_test):
+        split = options.split or "test"
     if split not in SCENES_COUNT:
         raise UnknownName("split of the scenes", split, SCENES_COUNT)
     store = make_scenes(
         limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split
     )
-    return store if options.labels else replace(store, labels=None, class_names=())
+    return store if options.uses_labels else replace(store, labels=None, class_names=())
 
 
-def _list_source(source: Any, options: SourceOptions, white: float | None, root: Path) -> Listing:
-    if isinstance(source, str) and source in KNOWN_SETS:
-        options.refuse(f"the data set {source!r}", labels="folders")
-        listing = read_torchvision(
-            source, split=options.split, root=root, download=options.download, labels=options.labels
-        )
-        note = f"Reading the torchvision data set {source!r}; for the folder write ./{source}."
-        return replace(listing, notes=(note,)) if Path(source).exists() else listing
-    if isinstance(source, str | Path):
-        return _list_path(source, options)
-    if _are_paths(source):
-        return _list_parquet([Path(path) for path in source], options, f"{source[0]} ...")
+def list_source(source: Any, options: SourceOptions) -> Listing:
+    """The images of a source that is not drawn, listed before any is decoded."""
+    if is_path(source):
+        return _list_place(place_of(source, NAMES), options)
+    if isinstance(source, list | tuple) and source and all(is_path(item) for item in source):
+        return _list_files([place_of(item) for item in source], options)
     options.refuse("arrays")
     if isinstance(source, ImageStore):
         return read_store(source)
     images, labels = source if _is_pair(source) else (source, None)
-    return read_arrays(images, labels, white=white)
+    return read_arrays(images, labels, white=options.white)
+
+
+def is_path(source: Any) -> bool:
+    """Whether a source is a path or a name, and not images."""
+    return isinstance(source, str | bytes | Path)
 
 
 def _is_pair(source: Any) -> bool:
@@ -180,107 +170,133 @@ def _depth(value: Any) -> int:
     return getattr(value, "ndim", 0)
 
 
-def _are_paths(source: Any) -> bool:
-    paths = isinstance(source, list | tuple) and len(source) > 0
-    return paths and all(isinstance(item, str | Path) for item in source)
+def _list_place(place: Place, options: SourceOptions) -> Listing:
+    if place.kind is Kind.NAME:
+        return _list_known_set(place, options)
+    if place.kind is Kind.FOLDER:
+        return _list_folder(place.path, options)
+    if place.kind is Kind.PATTERN:
+        return _list_pattern(place, options)
+    if place.kind is Kind.FILE and place.suffix == ".parquet":
+        return _list_parquet([place.path], options, place.words)
+    raise refuse_place(place, NAMES)
 
 
-def _list_path(source: str | Path, options: SourceOptions) -> Listing:
-    path = Path(source).expanduser()
-    if source == "":
-        raise InvalidValue("The source is empty; expected a folder, a file or a data set.")
-    if path.is_dir():
-        return _list_folder(path, options)
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        return _list_parquet([path], options, str(source))
-    if path.exists():
-        raise DataError(_describe_wrong_file(path))
-    if glob.has_magic(str(path)):
-        return _list_glob(path, options)
-    raise _missing_error(source, path)
+def _list_known_set(place: Place, options: SourceOptions) -> Listing:
+    name = place.words
+    options.refuse(f"the data set {name!r}", labels_from="folders")
+    parts = KNOWN_SETS[name].splits
+    split = options.split or select_part(parts, None, for_test=options.for_test, source=name)
+    listing = read_torchvision(
+        name, split=split, root=options.root, download=options.download, labels=options.uses_labels
+    )
+    if place_of(f"./{name}").kind is Kind.MISSING:
+        return listing
+    note = f"Reading the torchvision data set {name!r}; for the folder write ./{name}."
+    return replace(listing, notes=(note,))
 
 
-def _list_folder(root: Path, options: SourceOptions) -> Listing:
-    scan = scan_folder(root)
-    if scan.images and scan.parquet:
-        raise DataError(
-            f"{root} has both {plural(len(scan.images), 'image')} and "
-            f"{plural(len(scan.parquet), 'Parquet file')}; give the one to read, such as "
-            f"'{root / scan.parquet[0]}'."
-        )
-    if scan.parquet:
-        from coview.data.parquet import select_split
-
-        names = select_split(sorted(scan.parquet), options.split)
-        listing = _list_parquet([root / name for name in names], options, str(root))
-        if len(names) == len(scan.parquet):
-            return listing
-        first = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
-        note = (
-            f"Reading the {options.split} part of {root}, {len(names):,} of "
-            f"{len(scan.parquet):,} Parquet files: {first}."
-        )
-        return replace(listing, notes=(note,))
+def _list_folder(
+    root: Path, options: SourceOptions, pattern: Sequence[str] = (), source: str = ""
+) -> Listing:
+    """The images or the Parquet files under ``root``, those that match ``pattern`` if any."""
+    scan = scan_folder(root, pattern)
+    source = source or str(root)
     if not scan.images:
-        others = f", only {plural(scan.stray, 'other file')}" if scan.stray else ""
-        raise DataError(
-            f"There are no images in the folder {root}{others}; expected files such as "
-            f".jpg, .png, .webp or .tif, at any depth."
-        )
-    options.refuse("a folder of images", labels="column")
-    return read_folder(root, scan, options.labels)
+        if not scan.parquet:
+            raise _no_images(root, source, scan)
+        return _list_parquet_folder(root, scan, options, source)
+    if scan.parquet:
+        scan = _pass_parquet_over(root, scan)
+    options.refuse("a folder of images", labels_from="column")
+    return read_folder(root, scan, options)
 
 
-def _list_glob(pattern: Path, options: SourceOptions) -> Listing:
-    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
-    base = Path(*fixed)
-    paths = sorted(base.glob(str(pattern.relative_to(base))))
-    if not paths:
-        raise DataError(f"No file matches {pattern}; expected Parquet files.")
-    return _list_parquet(paths, options, str(pattern))
+def _pass_parquet_over(root: Path, scan: FolderScan) -> FolderScan:
+    """The scan with Parquet files noted that lie beside images. Raises DataError if they hold some.
+
+    Tables of vectors often lie beside the images that they were made of.
+    """
+    from coview.data.parquet import holds_images
+
+    for name in sorted(scan.parquet):
+        if holds_images(root / name):
+            raise DataError(
+                f"{root} has both {plural(len(scan.images), 'image')} and Parquet files of images; "
+                f"give the one to read, such as '{root / name}'."
+            )
+    return scan
 
 
-def _list_parquet(paths: list[Path], options: SourceOptions, source: str) -> Listing:
-    from coview.data.parquet import read_parquet
-
-    options.refuse("Parquet files", labels="folders", columns=False)
-    for path in paths:
-        if not path.exists():
-            raise _missing_error(path, path)
-        if path.suffix.lower() != ".parquet":
-            raise DataError(f"{path} is not a Parquet file; lists and patterns are for Parquet.")
-    image, label = options.columns
-    return read_parquet(
-        paths, labels=options.labels, image_column=image, label_column=label, source=source
+def _list_parquet_folder(
+    root: Path, scan: FolderScan, options: SourceOptions, source: str
+) -> Listing:
+    names = sorted(scan.parquet)
+    parts = {part for name in names if (part := part_of_file(name))}
+    part = ALL
+    if parts:
+        part = select_part(parts, options.split, for_test=options.for_test, source=str(root))
+    selected = [name for name in names if part in (ALL, part_of_file(name))]
+    listing = _list_parquet([root / name for name in selected], options, source)
+    note = (
+        f"{root} has the parts {', '.join(sorted(parts))}: reading {part}, {len(selected):,} of "
+        f"{len(names):,} Parquet files (`split` selects another, or all)."
+    )
+    return replace(
+        listing,
+        notes=(
+            *((note,) if len(selected) < len(names) else ()),
+            *listing.notes,
+            *scan.notes(root),
+        ),
+        unreadable=scan.unreadable_lines,
+        parts=tuple(sorted(parts)),
     )
 
 
-def _describe_wrong_file(path: Path) -> str:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return f"{path} is one image; give the folder of your images."
-    if path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"):
-        return f"{path} is an archive; unpack it and give the folder."
-    return f"{path} is a file; expected a folder of images or Parquet (.parquet)."
+def _no_images(root: Path, source: str, scan: FolderScan) -> DataError:
+    """The error for a folder without images, which says what is there instead."""
+    if scan.unreadable:
+        name, reason = scan.unreadable[0]
+        return DataError(
+            f"No images can be seen in {source}: {plural(len(scan.unreadable), 'place')} in it "
+            f"cannot be read, such as {name} ({reason}); change the permissions, or mount it again."
+        )
+    count = scan.others.total()
+    if source != str(root):
+        return DataError(f"No image and no Parquet file matches {source}.")
+    others = f", only {plural(count, 'other file')}" if count else ""
+    kinds = "".join(f" {sentence}" for sentence in describe_others(scan.others))
+    passed = [*scan.runs, *scan.services]
+    within = f" The folder {passed[0]} was not looked into." if passed else ""
+    return DataError(
+        f"There are no images in the folder {source}{others}; expected files such as "
+        f".jpg, .png, .webp or .tif, at any depth.{kinds}{within}"
+    )
 
 
-def _missing_error(source: str | Path, path: Path) -> Exception:
-    """The error for a path that does not exist, with the nearest name that does."""
-    if "://" in str(source):
-        return DataError(f"{source} is an address; download it and give the folder or file.")
-    near = nearest(path.name, _names_in(path.parent))
-    if str(source) == path.name and not path.suffix:
-        known = [*KNOWN_SETS, *SCENES]
-        if near is None or nearest(path.name, [near, *known]) != near:
-            return UnknownName("folder, file or data set", path.name, known)
-    elif not path.parent.is_dir():
-        parent = nearest(path.parent.name, _names_in(path.parent.parent))
-        hint = f" Did you mean {path.parent.with_name(parent) / path.name}?" if parent else ""
-        return DataError(f"There is no {path}, since there is no folder {path.parent}.{hint}")
-    hint = f" Did you mean {path.with_name(near)}?" if near else ""
-    return DataError(f"There is no folder or file {path}.{hint}")
+def _list_pattern(place: Place, options: SourceOptions) -> Listing:
+    """What matches a pattern below the last folder without magic characters."""
+    parts = place.path.parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    base = place_of(Path(*parts[:fixed]))
+    if not base.is_folder:
+        raise refuse_place(base, ())
+    return _list_folder(base.path, options, parts[fixed:], str(place.path))
 
 
-def _names_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+def _list_files(places: Sequence[Place], options: SourceOptions) -> Listing:
+    """Several Parquet files."""
+    for place in places:
+        if place.kind is Kind.FILE and place.suffix != ".parquet":
+            raise DataError(f"{place.path} is not a Parquet file; a list is for Parquet.")
+        if place.kind is not Kind.FILE:
+            raise refuse_place(place, ())
+    return _list_parquet([place.path for place in places], options, f"{places[0].words} ...")
+
+
+def _list_parquet(paths: Sequence[Path], options: SourceOptions, source: str) -> Listing:
+    from coview.data.parquet import read_parquet
+
+    options.refuse("Parquet files", labels_from="folders", columns=False)
+    return read_parquet(paths, options, source=source)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import DataError, RunError, UnknownName
+from coview.core.errors import RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import processes_here
+from coview.core.paths import absolute_path
+from coview.core.places import Kind, place_of
 from coview.core.values import decode_one
-from coview.data.sources import LABELS, SCENES, open_images
-from coview.data.torchvision_sets import KNOWN_SETS
+from coview.data.options import LABELS
+from coview.data.sources import NAMES, SCENES, is_path, open_images
 from coview.options import DataOptions
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
@@ -26,7 +29,8 @@ class DataSpec(DataOptions):
 
     source: a path, a glob, a name, or several paths; None for images in memory, which only the
     caller has. needs_labels: labels are used, so that a folder's sub-folders are its classes
-    unless ``labels_from`` says otherwise. seed: of the images that ``limit`` draws.
+    unless ``labels_from`` says otherwise. for_test: the images are tested on, which is the part
+    that is opened unless ``split`` names one. seed: of the images that ``limit`` draws.
 
     >>> spec = DataSpec.of("scenes", limit=40, short_side=16)
     >>> len(spec.open()), DataSpec.from_json(spec.to_json()) == spec
@@ -35,6 +39,7 @@ class DataSpec(DataOptions):
 
     source: str | tuple[str, ...] | None = None
     needs_labels: bool = False
+    for_test: bool = False
     seed: int = 0
 
     @classmethod
@@ -71,33 +76,20 @@ class DataSpec(DataOptions):
             raise RunError("The images were arrays in memory; give the same ones again as `data`.")
         if isinstance(source, tuple) and all(isinstance(item, str) for item in source):
             source = list(source)
-        settings = {
-            name: value
-            for name, value in _fields(self).items()
-            if name not in ("labels_from", "memory_share")
-        }
+        settings = {n: value for n, value in _fields(self).items() if n != "memory_share"}
         return open_images(
             source,
-            labels=self._labels(source),
             # The processes of a run on one machine share its memory.
             memory_share=self.memory_share / processes_here(),
+            needs_labels=self.needs_labels,
+            for_test=self.for_test,
             seed=self.seed,
             **settings,
         )
 
-    def _labels(self, source: Any) -> str | None:
-        """Where labels are read: a folder's sub-folders only where labels are needed or named."""
-        folder = isinstance(source, (str, Path)) and Path(source).expanduser().is_dir()
-        if self.labels_from != "auto" or not folder or _holds_parquet(Path(source).expanduser()):
-            return None if self.labels_from == "none" else self.labels_from
-        if not self.needs_labels:
-            return None
-        if not any(entry.is_dir() for entry in Path(source).expanduser().iterdir()):
-            raise DataError(
-                f"Labels are needed and {source} has none: put the images of each class into a "
-                "sub-folder of its own. `coview pretrain` learns without labels."
-            )
-        return "folders"
+    def tests(self) -> DataSpec:
+        """The same source with the images to test on, all of them."""
+        return replace(self, split=None, for_test=True, limit=None)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object. A permission to download is not part of it."""
@@ -119,14 +111,33 @@ def source_of(data: Any) -> str | tuple[str, ...] | None:
     >>> source_of("cifar10"), source_of([[1, 2]])
     ('cifar10', None)
     """
-    if isinstance(data, str) and (data in SCENES or data in KNOWN_SETS):
-        return data
-    if isinstance(data, (str, Path)) and str(data):
-        return str(Path(data).expanduser().absolute())
-    is_list = isinstance(data, (list, tuple)) and len(data) > 0
-    if is_list and all(isinstance(item, (str, Path)) for item in data):
-        return tuple(str(Path(item).expanduser().absolute()) for item in data)
+    if is_path(data):
+        place = place_of(data, NAMES)
+        return place.words if place.kind in (Kind.NAME, Kind.ADDRESS) else str(place.path)
+    if isinstance(data, (list, tuple)) and data and all(is_path(item) for item in data):
+        return tuple(str(place_of(item).path) for item in data)
     return None
+
+
+def name_of(data: Any) -> str:
+    """The name of ``data``, for a folder or a file that belongs to it.
+
+    >>> name_of("photos/2024.v2/"), name_of("a/train.parquet"), name_of("scenes:test")
+    ('2024.v2', 'train', 'scenes-test')
+    >>> name_of("photos/*.parquet"), name_of([[0]])
+    ('photos', 'arrays')
+    """
+    if isinstance(data, (list, tuple)) and data and is_path(data[0]):
+        data = data[0]
+    if not is_path(data):
+        return "arrays"
+    place = place_of(data, NAMES)
+    if place.kind is Kind.NAME:
+        return place.words.replace(":", "-")
+    path = place.path.resolve()
+    if place.kind is Kind.PATTERN:
+        path = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+    return (path.stem if path.suffix.lower() == ".parquet" else path.name) or "images"
 
 
 def default_short_side(source: Any, size: int | None) -> int | None:
@@ -143,11 +154,7 @@ def default_short_side(source: Any, size: int | None) -> int | None:
 
 
 def _absolute(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser().absolute()
-
-
-def _holds_parquet(folder: Path) -> bool:
-    return any(folder.rglob("*.parquet"))
+    return None if path is None else absolute_path(path)
 
 
 def _fields(options: DataOptions) -> dict[str, Any]:

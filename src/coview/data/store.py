@@ -192,6 +192,9 @@ def _make_store(listing: Listing, decoded: DecodedPixels, notes: tuple[str, ...]
         names=[listing.names[row] for row in rows.tolist()],
         labels=None if listing.labels is None else listing.labels[rows],
         class_names=listing.class_names, source=listing.source,
-        quarantine=tuple((listing.names[row], reason) for row, reason in decoded.rejected),
-        notes=listing.notes + notes,
+        quarantine=(
+            *listing.unreadable,
+            *((listing.names[row], reason) for row, reason in decoded.rejected),
+        ),
+        notes=listing.notes + notes, parts=listing.parts,
     )  # fmt: skip

@@ -65,12 +65,10 @@ KNOWN_SETS: Mapping[str, KnownSet] = {
 _IMAGE_BYTES = 1 << 14  # a guess; it decides only how many images are decoded as one task
 
 
-def read_torchvision(
-    name: str, *, split: str, root: Path, download: bool, labels: str | None
-) -> Listing:
+def read_torchvision(name: str, *, split: str, root: Path, download: bool, labels: bool) -> Listing:
     """The images of one split, named "cifar10:train#17".
 
-    labels: None, "column" or "auto". Raises UnknownName for a split that the set does not have,
+    Raises UnknownName for a split that the set does not have,
     and DataError if the data are not under ``root`` and may not be downloaded.
     """
     known = KNOWN_SETS[name]
@@ -78,7 +76,7 @@ def read_torchvision(
         raise UnknownName(f"split of {name}", split, known.splits)
     dataset = _open_set(name, known, split, root, download)
     names = [f"{name}:{split}#{row}" for row in range(len(dataset))]
-    numbers, classes = (None, ()) if labels is None else _read_labels(dataset, known)
+    numbers, classes = _read_labels(dataset, known) if labels else (None, ())
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         return ((partial(_read_image, dataset, row), _IMAGE_BYTES) for row in rows.tolist())

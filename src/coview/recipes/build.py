@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue, RunError
+from coview.core.paths import absolute_path
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.run_folder import RunFolder
 from coview.encoders import Encoder
@@ -37,7 +38,7 @@ class Start:
         """The same place from any working folder. Raises RunError without such a checkpoint."""
         if checkpoint is not None:
             RunFolder.open(path).require_checkpoint(checkpoint)
-        return cls(path=str(Path(path).expanduser().absolute()), checkpoint=checkpoint)
+        return cls(path=str(absolute_path(path)), checkpoint=checkpoint)
 
 
 class HeadedEncoder(nn.Module):

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import InvalidValue, UnknownName
-from coview.core.run_folder import RunFolder, is_run, read_object
+from coview.core.errors import InvalidValue, RunError, UnknownName
+from coview.core.places import Kind, place_of
+from coview.core.run_folder import RunFolder, read_object
 from coview.core.values import decode
 from coview.methods import list_methods
 from coview.recipes import cpu, finetune, papers
@@ -63,15 +64,17 @@ def find_recipe(recipe: Any) -> Recipe | str:
         return recipe
     if not isinstance(recipe, str | Path):
         raise InvalidValue(f"`recipe` is {recipe!r}; expected a name, a file, a run or a Recipe.")
-    name, path = str(recipe), Path(recipe).expanduser()
-    if name in (*RECIPES, *METHODS):
+    name, place = str(recipe), place_of(str(recipe), (*RECIPES, *METHODS))
+    if place.kind is Kind.NAME:
         return name
-    if is_run(path):
-        run = RunFolder(path)
+    if place.kind is Kind.RUN:
+        run = RunFolder(place.path)
         return _decode_recipe(run.description.get("recipe"), run.description_path)
-    if path.is_file():
-        return _decode_recipe(read_object(path), path)
-    if path.suffix == ".json" or len(path.parts) > 1:
+    if place.kind is Kind.FILE:
+        return _decode_recipe(read_object(place.path), place.path)
+    if place.kind is Kind.UNREADABLE:
+        raise RunError(f"{place.path} cannot be read: {place.reason}.")
+    if place.suffix == ".json" or len(Path(name).parts) > 1:
         raise InvalidValue(
             f"`recipe` is {name!r}, and there is no such file or run. `coview recipes NAME --json` "
             "writes the file of a recipe."

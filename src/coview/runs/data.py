@@ -14,25 +14,32 @@ from coview.data.spec import DataSpec
 class RunData:
     """The data of a run as a value: its images, test images, and which labels are used.
 
+    own_test: without ``test``, the test part of the source is tested on, where it has parts.
     ``labels`` and ``label_draw``: see :func:`coview.data.labels.label_subset`.
     """
 
     images: DataSpec
     test: DataSpec | None = None
+    own_test: bool = False
     labels: str = "100%"
     label_draw: int = 0
 
     def open(self, data: Any = None, test: Any = None) -> Images:
         """The images; ``data`` and ``test`` stand in for sources in memory or moved folders."""
         images = self.images.open(data)
-        if self.test is None:
+        spec = self.test
+        has_parts = "train" in images.parts and len(images.parts) > 1
+        if spec is None and self.own_test and self.images.split is None and has_parts:
+            spec, test = self.images.tests(), data
+        if spec is None:
             return Images(images, None)
-        return Images(images, relabel(self.test.open(test), images.class_names))
+        return Images(images, relabel(spec.open(test), images.class_names))
 
     def to_json(self) -> dict[str, Any]:
         return {
             "images": self.images.to_json(),
             "test": None if self.test is None else self.test.to_json(),
+            "own_test": self.own_test,
             "labels": self.labels,
             "label_draw": self.label_draw,
         }
@@ -42,6 +49,7 @@ class RunData:
         return cls(
             images=DataSpec.from_json(data["images"]),
             test=None if data["test"] is None else DataSpec.from_json(data["test"]),
+            own_test=data["own_test"],
             labels=data["labels"],
             label_draw=data["label_draw"],
         )

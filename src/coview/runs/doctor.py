@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from coview.core.options import takes
-from coview.core.run_folder import is_run
+from coview.core.paths import local_path
+from coview.core.places import Kind, place_of
+from coview.data.sources import NAMES, is_path
 from coview.data.spec import DataSpec
 from coview.diagnosis.data_checks import DataReport, check_data
 from coview.diagnosis.run_checks import RunReport, check_run
@@ -24,8 +25,8 @@ def doctor(options: DoctorOptions) -> DataReport | RunReport:
     'too early'
     """
     subject = options.subject
-    if isinstance(subject, (str, Path)) and is_run(subject):
-        return check_run(subject)
+    if is_path(subject) and place_of(subject, NAMES).kind is Kind.RUN:
+        return check_run(local_path(subject))
     spec = replace(DataSpec.of(subject, options), allow_broken=True)
     store = spec.open(subject)
     read = len(store) + len(store.quarantine)

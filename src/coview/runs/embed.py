@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from coview.core.files import write_bytes
 from coview.core.options import takes
+from coview.core.paths import local_path
 from coview.core.progress import say
-from coview.data.spec import DataSpec
+from coview.data.spec import DataSpec, name_of
 from coview.evaluation import extract
 from coview.options import EmbedOptions
 from coview.runs.evaluate import words
@@ -80,5 +81,4 @@ def table_file(folder: str | Path, kind: str, data: Any, checkpoint: int | None 
     >>> table_file("runs/photos", "embeddings", "more/2024").as_posix()
     'runs/photos/embeddings/2024.parquet'
     """
-    name = Path(str(data).replace(":", "-")).resolve().stem or "images"
-    return Path(folder) / kind / f"{at_step(name, checkpoint)}.parquet"
+    return local_path(folder) / kind / f"{at_step(name_of(data), checkpoint)}.parquet"

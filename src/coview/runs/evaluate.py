@@ -8,11 +8,11 @@ from coview import evaluation
 from coview.core.errors import StorageError, UnknownName
 from coview.core.options import takes
 from coview.core.progress import say
-from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report
+from coview.runs.data import RunData
 from coview.runs.load import subject_of, trained_learner
 from coview.runs.run import Run
 from coview.training import choose_device
@@ -43,20 +43,16 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     spec = DataSpec.of(options.data, options, needs_labels=True)
     if options.short_side is None:
         spec = replace(spec, short_side=opened.short_side)
-    train = spec.open(options.data)
-    stores, test = [train], None
-    if options.test is not None:
-        store = replace(spec, source=None, split="test").open(options.test)
-        stores.append(store)
-        test = relabel(store, train.class_names)
-    for store in stores:
-        for note in store.notes:
-            say(note, detail=True)
+    test = None if options.test is None else replace(spec.tests(), source=None)
+    images = RunData(images=spec, test=test, own_test=True).open(options.data, options.test)
+    for note in images.notes:
+        say(note, detail=True)
     learners = {"trained": trained_learner(run, options.checkpoint), "untrained": build(run.recipe)}
     subjects = [subject_of(name, each.to(device), run) for name, each in learners.items()]
     benchmark = evaluation.make_benchmark(
-        [*subjects, evaluation.pixel_subject()], train, test, device=device, seed=run.recipe.seed
-    )
+        [*subjects, evaluation.pixel_subject()], images.images, images.test,
+        device=device, seed=run.recipe.seed,
+    )  # fmt: skip
     results = [result for name in names for result in evaluation.PROTOCOLS[name](benchmark)]
     folder = run.evaluation_path
     if options.checkpoint is not None:  # beside those of the end, which the report shows

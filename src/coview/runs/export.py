@@ -21,6 +21,6 @@ def export(options: ExportOptions) -> Path:
     """
     ending = "onnx" if options.to == "onnx" else "safetensors"
     name = at_step(options.to, options.checkpoint)
-    default = RunFolder(Path(options.run)).exports_path / f"{name}.{ending}"
+    default = RunFolder(options.run).exports_path / f"{name}.{ending}"
     with exported(options.run, options.checkpoint) as folder:
         return export_to(folder, options.to, options.out or default)

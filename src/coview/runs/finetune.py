@@ -13,10 +13,12 @@ from coview import evaluation
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.files import write_json
 from coview.core.options import takes
+from coview.core.paths import absolute_path
+from coview.core.places import Kind, place_of
 from coview.core.progress import say
 from coview.core.run_folder import is_run
 from coview.data.labels import check_labels, label_subset, names_a_file
-from coview.data.spec import DataSpec
+from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
@@ -34,7 +36,7 @@ from coview.runs.finish import export_learner, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
 from coview.runs.session import train_run
-from coview.runs.start import Beginning, name_of, seed_of, start_run
+from coview.runs.start import Beginning, seed_of, start_run
 from coview.training import MetricsLog
 
 FINE_TUNED, PROBE, SCRATCH = "fine-tuned", "linear probe", "from scratch"
@@ -79,10 +81,14 @@ def finetune(options: FinetuneOptions) -> Run | None:
     )
     test = None
     if options.test is not None:
-        test = replace(DataSpec.of(options.test, options, needs_labels=True), split="test",
-                       limit=None, short_side=spec.short_side)  # fmt: skip
+        test = DataSpec.of(options.test, options, needs_labels=True).tests()
+        test = replace(test, short_side=spec.short_side)
     data = RunData(
-        images=spec, test=test, labels=_absolute(options.labels), label_draw=options.label_draw
+        images=spec,
+        test=test,
+        own_test=True,
+        labels=_absolute(options.labels),
+        label_draw=options.label_draw,
     )
 
     def plan(parts: Parts, session: Session, budget: float | None) -> Plan:
@@ -120,9 +126,8 @@ class Source:
 def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
     """The network of a run or of an exported folder. Raises RunError, DamagedFile."""
     start = Start.at(path, checkpoint)
-    if not Path(path).exists():
-        Run.open(path)  # raises, and names a run that is near
-    if is_run(path):
+    place = place_of(path)
+    if place.kind in (Kind.RUN, Kind.MISSING):  # where it is missing this names a run that is near
         run = Run.open(path)
         method = run.recipe.method
         view = method.views.views[0]
@@ -133,7 +138,7 @@ def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
             start=start, encoder=run.recipe.encoder, head=head,
             image_size=run.recipe.image_size, mean=view.mean, std=view.std,
         )  # fmt: skip
-    config = read_config(find_export(Path(path)))
+    config = read_config(find_export(path))
     return Source(
         start=start, encoder=EncoderSpec.from_json(config["spec"]), head=None,
         image_size=int(config["image_size"]), mean=_triple(config["mean"]),
@@ -339,5 +344,4 @@ def _triple(values: Any) -> tuple[float, float, float] | None:
 
 def _absolute(labels: str) -> str:
     """A file of names from any working folder; other words as they are."""
-    path = Path(labels).expanduser()
-    return str(path.absolute()) if names_a_file(labels) else labels
+    return str(absolute_path(labels)) if names_a_file(labels) else labels

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from coview.core.errors import RunError
+from coview.core.places import Kind, place_of
 from coview.core.progress import say
-from coview.core.run_folder import is_run
 from coview.encoders import load_encoder
 from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.weights import find_export, read_config
@@ -50,7 +50,7 @@ def exported(path: str | Path, checkpoint: int | None = None) -> Iterator[Path]:
     Raises RunError where there is no export, or no such checkpoint.
     """
     if checkpoint is None:
-        yield find_export(Path(path))
+        yield find_export(path)
         return
     run = Run.open(path)
     learner = trained_learner(run, checkpoint)
@@ -100,16 +100,16 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
 
 def load_subject(path: str | Path, step: int | None = None) -> Subject:
     """The network of a run, or of an exported encoder, which has no head. Raises RunError."""
-    path = Path(path)
-    if step is not None or is_run(path):
+    place = place_of(path)
+    if step is not None or place.kind is Kind.RUN:
         run = Run.open(path)
         learner = trained_learner(run, step)
-        return subject_of(path.name, learner, run)
-    if not path.exists():
-        raise RunError(f"There is no run or exported encoder {path}.")
+        return subject_of(place.path.name, learner, run)
     folder = find_export(path)
     config = read_config(folder)
     # The loaded encoder normalizes by itself, so the view stays in [0, 1].
     return Subject(
-        name=path.name, encoder=load_encoder(folder), view=eval_view(int(config["image_size"]))
+        name=place.path.name,
+        encoder=load_encoder(folder),
+        view=eval_view(int(config["image_size"])),
     )

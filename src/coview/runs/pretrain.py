@@ -9,7 +9,7 @@ from coview.core.errors import InvalidValue
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.held_out import hold_out
-from coview.data.spec import DataSpec
+from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.gallery import write_gallery
 from coview.diagnosis.monitor import Monitor as HealthMonitor
 from coview.diagnosis.rules import Diagnosis, diverged
@@ -24,7 +24,7 @@ from coview.runs.data import Images, RunData
 from coview.runs.finish import export_learner, features_are_finite, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
-from coview.runs.start import Beginning, name_of, seed_of, start_run
+from coview.runs.start import Beginning, seed_of, start_run
 from coview.training import MetricsLog
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, RunError
-from coview.core.files import entries, exists, write_json
+from coview.core.files import entries, write_json
 from coview.core.line_log import keep_lines
+from coview.core.paths import local_path
+from coview.core.places import Kind, place_of
 from coview.core.progress import say
-from coview.core.run_folder import RunFolder, is_run
+from coview.core.run_folder import RunFolder
 from coview.core.run_lock import run_lock
 from coview.core.text import parse_duration, plural
 from coview.core.values import parse_setting
@@ -123,10 +125,13 @@ def new_run_lock(folder: Path) -> Iterator[None]:
 
 def new_folder(path: str | Path) -> Path:
     """The folder of a new run, which is absent or empty. Raises RunError."""
-    folder = Path(path)
-    lock = RunFolder(folder).lock_path.name
-    if exists(folder) and (not folder.is_dir() or any(name != lock for name in entries(folder))):
-        stopped = is_run(folder) and not Run(folder).is_ended
+    folder = local_path(path)
+    place, lock = place_of(folder), RunFolder(folder).lock_path.name
+    if place.kind is Kind.UNREADABLE:
+        raise RunError(f"{folder} cannot be read: {place.reason}. Choose another folder by `out`.")
+    is_free = place.is_folder and all(name == lock for name in entries(folder))
+    if place.kind is not Kind.MISSING and not is_free:
+        stopped = place.kind is Kind.RUN and not Run(folder).is_ended
         choice = f"Go on with it by coview resume {folder}, or choose" if stopped else "Choose"
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder
@@ -141,14 +146,3 @@ def seed_of(recipe: object, options: RunOptions) -> int:
     if options.seed is not None:
         return options.seed
     return recipe.seed if isinstance(recipe, Recipe) else 0
-
-
-def name_of(data: Any) -> str:
-    """The name of a run on ``data``.
-
-    >>> name_of("photos/2024"), name_of("scenes:test"), name_of([[0]])
-    ('2024', 'scenes-test', 'arrays')
-    """
-    if isinstance(data, (str, Path)):
-        return Path(str(data).replace(":", "-").replace("*", "")).resolve().stem or "images"
-    return "arrays"

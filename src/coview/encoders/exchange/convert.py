@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from coview.core.errors import MissingExtra, UnknownName
 from coview.core.files import write_bytes
+from coview.core.paths import local_path
 from coview.encoders.exchange.classifier import Classifier, load_classifier
 from coview.encoders.exchange.export import check_equal_features, compute_features, example_images
 from coview.encoders.exchange.libraries import to_timm, to_torchvision
@@ -54,7 +55,7 @@ def export_to(folder: str | Path, to: str, path: str | Path) -> Path:
     """
     if to not in TARGETS:
         raise UnknownName("export target", to, TARGETS)
-    folder, path = find_export(Path(folder)), Path(path)
+    folder, path = find_export(folder), local_path(path)
     network, config = load_network(folder), read_config(folder)
     images = example_images(config["image_size"])
     outputs = TARGETS[to](network, config, path, images)

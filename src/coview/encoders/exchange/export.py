@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from coview.core.errors import InvalidValue
 from coview.core.eval_mode import eval_mode
 from coview.core.files import write_json, write_text
+from coview.core.paths import local_path
 from coview.core.version import VERSION
 from coview.encoders.exchange.loading import InputNormalizer, load_encoder
 from coview.encoders.exchange.readme import render_readme
@@ -55,7 +56,7 @@ def export_encoder(
     ...     sorted(path.name for path in Path(folder).iterdir())
     ['README.md', 'config.json', 'encoder.py', 'model.safetensors']
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     if isinstance(encoder, InputNormalizer):
         raise InvalidValue("This encoder was loaded from an export; export its .encoder instead.")
     check_arguments(image_size, mean, std, metadata)

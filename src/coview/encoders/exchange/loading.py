@@ -68,7 +68,7 @@ def load_encoder(folder: str | Path) -> InputNormalizer:
     ...     load_encoder(folder).features
     64
     """
-    folder = find_export(Path(folder))
+    folder = find_export(folder)
     config = read_config(folder)
     encoder = empty_encoder(EncoderSpec.from_json(config["spec"]))
     load_state(encoder, read_export(folder), folder)

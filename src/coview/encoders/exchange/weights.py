@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coview.core.errors import DamagedFile, InvalidValue, RunError
 from coview.core.files import digest, read_json, write_bytes
+from coview.core.places import Kind, place_of
 from coview.core.run_folder import RunFolder
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
@@ -40,9 +41,9 @@ def load_weights(encoder: Encoder, source: str | Path) -> tuple[str, ...]:
     >>> torch.equal(one.state_dict()["conv1.weight"], other.state_dict()["conv1.weight"])
     True
     """
-    path = Path(source)
-    if path.is_dir():
-        folder = find_export(path)
+    place = place_of(source)
+    if place.is_folder:
+        folder = find_export(place.path)
         spec = EncoderSpec.from_json(read_config(folder)["spec"])
         if spec.kind != encoder.spec.kind or spec.architecture() != encoder.spec.architecture():
             raise InvalidValue(
@@ -50,7 +51,7 @@ def load_weights(encoder: Encoder, source: str | Path) -> tuple[str, ...]:
                 "`encoder` to that of the weights."
             )
         return load_state(encoder, read_export(folder), folder)
-    return load_state(encoder, read_tensors(path), path)
+    return load_state(encoder, read_tensors(place.path), place.path)
 
 
 def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], source: Path) -> tuple[str, ...]:
@@ -84,10 +85,16 @@ def join_names(keys: list[str], most: int = 8) -> str:
     return f"{', '.join(keys[:most])}{more}"
 
 
-def find_export(path: Path) -> Path:
+def find_export(path: str | Path) -> Path:
     """``path`` or its encoder/, the one with an export. Raises RunError if neither has one."""
-    for folder in (path, RunFolder(path).encoder_path):
-        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+    place = place_of(path)
+    if place.kind is Kind.MISSING:
+        raise RunError(f"There is no run or exported encoder {path}.")
+    for folder in (place.path, RunFolder(place.path).encoder_path):
+        found = place_of(folder)
+        if found.kind is Kind.UNREADABLE:
+            raise RunError(f"{folder} cannot be read: {found.reason}.")
+        if found.kind is Kind.EXPORT:
             return folder
     raise RunError(
         f"{path} holds no exported encoder: expected config.json and model.safetensors in it or "

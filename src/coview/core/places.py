@@ -1,0 +1,93 @@
+"""What a user's words lead to: the one place that judges paths, for every verb and option."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from coview.core.paths import Words, absolute_path, file_mode
+from coview.core.run_folder import DESCRIPTION
+
+EXPORT_FILES = ("config.json", "model.safetensors")
+"""What makes a folder an exported network."""
+
+
+class Kind(StrEnum):
+    """What is at a place."""
+
+    NAME = "name"
+    RUN = "run"
+    EXPORT = "export"
+    FOLDER = "folder"
+    FILE = "file"
+    SPECIAL = "special"
+    PATTERN = "pattern"
+    ADDRESS = "address"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a user said, the absolute path that it means, and what is there.
+
+    ``reason``: why a place is unreadable, in the words of the operating system.
+    """
+
+    words: str
+    path: Path
+    kind: Kind
+    reason: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of any kind."""
+        return self.kind in (Kind.FOLDER, Kind.RUN, Kind.EXPORT)
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name in lower case, as ".parquet"."""
+        return self.path.suffix.lower()
+
+
+def place_of(words: Words, names: Container[str] = ()) -> Place:
+    """The place that ``words`` mean; ``names`` are words that mean no path, as "cifar10".
+
+    A path that exists is never taken for a pattern. A pipe, a socket or a device is SPECIAL and
+    must not be opened. Raises InvalidValue for an empty path.
+
+    >>> place_of("cifar10", ["cifar10"]).kind.value, place_of("./cifar10", ["cifar10"]).kind.value
+    ('name', 'missing')
+    >>> place_of("photos/*.parquet").kind.value, place_of("s3://bucket/x").kind.value
+    ('pattern', 'address')
+    """
+    if isinstance(words, str) and words in names:
+        return Place(words, Path(words), Kind.NAME)
+    text = os.fsdecode(words)
+    if "://" in text and not text.startswith("file:"):
+        return Place(text, Path(text), Kind.ADDRESS)
+    path = absolute_path(words)
+    try:
+        mode = file_mode(path)
+        if mode is None:
+            kind = Kind.PATTERN if glob.has_magic(str(path)) else Kind.MISSING
+        elif stat.S_ISDIR(mode):
+            kind = _kind_of_folder(path)
+        else:
+            kind = Kind.FILE if stat.S_ISREG(mode) else Kind.SPECIAL
+    except OSError as error:
+        return Place(text, path, Kind.UNREADABLE, error.strerror or str(error))
+    return Place(text, path, kind)
+
+
+def _kind_of_folder(path: Path) -> Kind:
+    if file_mode(path / DESCRIPTION) is not None:
+        return Kind.RUN
+    if all(file_mode(path / name) is not None for name in EXPORT_FILES):
+        return Kind.EXPORT
+    return Kind.FOLDER

@@ -1,0 +1,60 @@
+"""The parts of a data set: train, val and test, by the names of its folders and files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from coview.core.errors import DataError
+
+PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
+    "test": ("test", "testing"),
+}
+"""The words for each part."""
+ALL = "all"
+"""The split that takes every part."""
+
+
+def part_of_word(word: str) -> str | None:
+    """The part that a folder of this name holds.
+
+    >>> part_of_word("Validation"), part_of_word("cats")
+    ('val', None)
+    """
+    return next((part for part, words in PARTS.items() if word.lower() in words), None)
+
+
+def part_of_file(name: str) -> str | None:
+    """The part that a file or one of its folders is named by, the innermost first.
+
+    >>> part_of_file("data/validation-00000-of-00001.parquet"), part_of_file("cats/1.parquet")
+    ('val', None)
+    """
+    words = (re.split(r"[-_.]", part)[0] for part in reversed(name.split("/")))
+    return next((part for word in words if (part := part_of_word(word))), None)
+
+
+def select_part(
+    parts: Collection[str], split: str | None, *, for_test: bool, source: str
+) -> str:  # fmt: skip
+    """Which of ``parts`` is read: that of ``split``, else what suits, else the only one.
+
+    Where ``split`` is None, "test" or else "val" suits ``for_test``, and "train" suits training.
+    Raises DataError where ``split`` is not among them, or none suits and there are several.
+
+    >>> select_part(["val"], None, for_test=False, source="photos")
+    'val'
+    """
+    known = ", ".join(sorted(parts))
+    if split is not None:
+        part = split if split in parts or split == ALL else part_of_word(split)
+        if part not in {*parts, ALL}:
+            raise DataError(f"{source} has no split {split!r}, only: {known}.")
+        return str(part)
+    suitable: Sequence[str] = ("test", "val") if for_test else ("train",)
+    part = next((name for name in suitable if name in parts), None)
+    if part is None and len(parts) > 1:
+        raise DataError(f"{source} has the parts {known}; choose one of them, or all, by `split`.")
+    return part or next(iter(parts))
