@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from coview.core.errors import InvalidValue, UnknownName
@@ -44,3 +45,8 @@ def test_only_named_classes_are_built():
 def test_a_value_that_json_cannot_hold_is_refused():
     with pytest.raises(InvalidValue):
         encode(Outer("a", inner=object()))
+
+
+@pytest.mark.parametrize("half", [np.float32(0.5), np.float64(0.5), np.array(0.5)])
+def test_numbers_of_numpy_are_written_as_plain_numbers(half):
+    assert encode([half, np.int64(3)]) == [0.5, 3]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from image_files import picture
+from PIL import Image
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import store_from_arrays
@@ -94,9 +96,59 @@ def test_arrays_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         open_images(np.zeros(shape, np.uint8))
 
 
-def test_arrays_with_channels_first_get_a_hint() -> None:
-    with pytest.raises(InvalidValue, match=r"images\.transpose\(0, 2, 3, 1\)"):
-        open_images(COLOR.transpose(0, 3, 1, 2))
+def test_arrays_of_one_image_are_not_taken_for_many_gray_ones() -> None:
+    with pytest.raises(InvalidValue, match=r"shape \[8, 6, 3\], which is one image"):
+        open_images(COLOR[0])
+
+
+FLOATS = torch.from_numpy(COLOR.transpose(0, 3, 1, 2) / 255)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        COLOR.transpose(0, 3, 1, 2),
+        torch.from_numpy(COLOR),
+        torch.from_numpy(COLOR.transpose(0, 3, 1, 2)),
+        torch.from_numpy(COLOR.transpose(0, 3, 1, 2)).contiguous(memory_format=torch.channels_last),
+        FLOATS,
+        FLOATS.float().requires_grad_(),
+        list(FLOATS.half()),
+        COLOR / np.float32(255),
+        [Image.fromarray(image) for image in COLOR],
+        [Image.fromarray(COLOR[0]), COLOR[1], FLOATS[2], torch.from_numpy(COLOR[3])],
+        np.frombuffer(COLOR.tobytes(), np.uint8).reshape(COLOR.shape),  # read-only
+    ],
+)
+def test_arrays_are_the_same_images_in_every_usual_form(images: object) -> None:
+    store = open_images(images)
+    np.testing.assert_array_equal(np.stack([store.image(row) for row in range(4)]), COLOR)
+
+
+def test_arrays_of_objects_may_be_ragged() -> None:
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = [picture(5, 7), picture(9, 3)]
+    assert open_images(ragged).heights.tolist() == [5, 9]
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (1, 8, 6), (8, 6, 1)])
+def test_arrays_with_one_channel_or_in_either_order_keep_their_size(shape: tuple[int, ...]) -> None:
+    store = open_images([np.zeros(shape, np.uint8)])
+    assert (store.heights[0], store.widths[0]) == (8, 6)
+
+
+def test_arrays_of_three_columns_are_channels_first_in_a_tensor_and_last_in_numpy() -> None:
+    image = np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3)
+    np.testing.assert_array_equal(open_images([image]).image(0), image)
+    tensor = open_images([torch.from_numpy(image)]).image(0)
+    np.testing.assert_array_equal(tensor, image.transpose(1, 2, 0))
+
+
+def test_pillow_images_of_the_caller_stay_open_and_palettes_are_colors() -> None:
+    image = Image.fromarray(COLOR[0]).quantize(4)
+    store = open_images([image, image])
+    np.testing.assert_array_equal(store.image(1), np.asarray(image.convert("RGB")))
+    image.load()
 
 
 @pytest.mark.parametrize("images", [np.zeros((0, 8, 8, 3), np.uint8), []], ids=["array", "list"])
@@ -117,11 +169,45 @@ def test_arrays_something_else_is_refused(source: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [[0, 1], [0.5, 1, 2, 3], [[0], [1], [2], [3]], [0, 1, 2, -2]], ids=str
+    "labels",
+    [["a", "b", "a", "b"], np.array(["a", "b"] * 2), np.array(["a", "b"] * 2, dtype=object)],
+)
+def test_arrays_take_names_of_classes_in_every_form(labels: object) -> None:
+    store = open_images((COLOR, labels))
+    assert store.class_names == ("a", "b")
+    assert store.labels.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[2, 0, -1, 0], [2.0, 0.0, -1.0, 0.0], [2, 0, None, 0], torch.tensor([2, 0, -1, 0]),
+     np.array([2, 0, None, 0], dtype=object), np.array([2, 0, -1, 0], np.int8),
+     [np.int64(2), np.int32(0), torch.tensor(-1), 0]],
+)  # fmt: skip
+def test_arrays_take_numbers_of_classes_in_every_form(labels: object) -> None:
+    assert open_images((COLOR, labels)).labels.tolist() == [2, 0, -1, 0]
+
+
+@pytest.mark.parametrize("image", [Image.fromarray, lambda a: a, torch.from_numpy])
+def test_list_of_images_with_labels_is_what_a_dataset_of_torch_lists(image: object) -> None:
+    store = open_images([(image(picture), "cd"[row % 2]) for row, picture in enumerate(COLOR)])
+    assert store.labels.tolist() == [0, 1, 0, 1]
+    np.testing.assert_array_equal(store.image(3), COLOR[3])
+
+
+def test_pillow_images_may_have_labels_beside_them() -> None:
+    store = open_images(([Image.fromarray(image) for image in COLOR], [0, 1, 1, 0]))
+    assert store.labels.tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1], [0.5, 1, 2, 3], [[0], [1], [2], [3]], [0, 1, 2, -2], ["a", "b", 0, 1], [b"a"] * 4, 3],
+    ids=str,
 )
 def test_arrays_with_labels_that_do_not_fit_are_refused(labels: object) -> None:
     with pytest.raises(InvalidValue, match="label"):
-        open_images((COLOR, np.array(labels)))
+        open_images((COLOR, labels))
 
 
 def test_store_as_source_is_returned_as_it_is() -> None:

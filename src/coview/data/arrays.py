@@ -1,39 +1,74 @@
-"""Images that are in memory already: numpy arrays, lists of them, or another store."""
+"""Images that are in memory already: arrays, tensors, Pillow images, lists of them, a store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from coview.core.errors import InvalidValue
 from coview.core.files import digest
 from coview.core.images import ImageStore
+from coview.core.options import plain_number
 from coview.data.listing import Content, Listing, hash_lines, image_ids
 
-_EXPECTED = "expected uint8 of shape [N, H, W, 3] or [N, H, W], or a list of [H, W, 3] or [H, W]"
+_EXPECTED = (
+    "expected uint8 of shape [N, H, W, 3], [N, 3, H, W] or [N, H, W], or a list of such images or "
+    "of Pillow's"
+)
 
 
 def read_arrays(images: Any, labels: Any, *, white: float | None) -> Listing:
-    """Images [N, H, W, 3] or [N, H, W] (gray), or a list of [H, W, 3] or [H, W] of any sizes.
+    """Images [N, H, W, 3], [N, 3, H, W] or [N, H, W] (gray), or a list of images of any sizes.
 
-    uint8; other real types if ``white`` is the value that means white. labels: N integers (-1 for
-    unknown) or strings, or None. Raises InvalidValue for anything else.
+    uint8, or floats in [0, 1]; other real types if ``white`` is the value that means white. labels:
+    N whole numbers (-1 for unknown) or strings (None for unknown), or None. Raises InvalidValue for
+    anything else.
     """
-    rows = _check_images(images, white)
+    _check_sequence(images)
+    rows = [_read_image(number, image, white) for number, image in enumerate(images)]
     names = [f"arrays#{row}" for row in range(len(rows))]
     numbers, classes = (None, ()) if labels is None else _number_labels(labels, len(rows))
 
     def contents(selected: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
-        return ((rows[row], rows[row].nbytes) for row in selected.tolist())
+        for row in selected.tolist():
+            image = rows[row]
+            if isinstance(image, Image.Image):
+                yield image.copy, 4 * image.width * image.height  # the decoder closes the copy
+            else:
+                yield image, image.nbytes
 
     return Listing(
         source="arrays", names=names, contents=contents,
-        stamp=hash_lines(["arrays", *(digest(np.ascontiguousarray(r).tobytes()) for r in rows)]),
+        stamp=hash_lines(["arrays", *(_describe(row) for row in rows)]),
         ids=image_ids(names), labels=numbers, class_names=classes,
     )  # fmt: skip
+
+
+def split_labels(source: Any) -> tuple[Any, Any]:
+    """(images, labels) of such a pair or of a list of (image, label); labels None of images alone.
+
+    >>> split_labels([(np.zeros((2, 2)), "cat"), (np.ones((2, 2)), "dog")])[1]
+    ['cat', 'dog']
+    """
+    if isinstance(source, tuple) and len(source) == 2 and _depth(source[0]) > _depth(source[1]):
+        return source
+    is_list = isinstance(source, list | tuple) and len(source) > 0
+    if is_list and all(
+        isinstance(item, list | tuple) and len(item) == 2 and _depth(item[0]) > _depth(item[1]) == 0
+        for item in source
+    ):
+        return [item[0] for item in source], [item[1] for item in source]
+    return source, None
+
+
+def _describe(image: npt.NDArray[Any] | Image.Image) -> str:
+    """Size and hash of an image in memory."""
+    size = image.size if isinstance(image, Image.Image) else image.shape
+    return f"{size} {digest(image.tobytes())}"
 
 
 def read_store(store: ImageStore) -> Listing:
@@ -51,42 +86,88 @@ def read_store(store: ImageStore) -> Listing:
     )  # fmt: skip
 
 
-def _check_images(images: Any, white: float | None) -> Sequence[npt.NDArray[Any]]:
-    if not isinstance(images, list | tuple) and getattr(images, "ndim", 0) == 0:
+def _depth(value: Any) -> int:
+    """The number of axes of an array, of an image, or of a list of such."""
+    if isinstance(value, Image.Image):
+        return 2
+    if isinstance(value, list | tuple) or getattr(value, "dtype", None) == np.dtype(object):
+        return 1 + (_depth(value[0]) if len(value) else 0)
+    return getattr(value, "ndim", 0)
+
+
+def _check_sequence(images: Any) -> None:
+    axes = getattr(images, "ndim", 0)
+    if not isinstance(images, list | tuple) and axes == 0:
         raise InvalidValue(f"The images are of type {type(images).__name__}; {_EXPECTED}.")
     if len(images) == 0:
         raise InvalidValue("There are no images in the array; expected at least 1.")
-    rows = [np.asarray(image) for image in images]
-    for number, row in enumerate(rows):
-        _check_image(number, row, white)
-    return rows
-
-
-def _check_image(number: int, image: npt.NDArray[Any], white: float | None) -> None:
-    gray, color = image.ndim == 2, image.ndim == 3 and image.shape[2] == 3
-    if not (gray or color) or image.size == 0:
-        channels_first = image.ndim == 3 and image.shape[0] in (1, 3)
-        hint = "; move the channels last with images.transpose(0, 2, 3, 1)" * channels_first
-        raise InvalidValue(f"Image {number} has the shape {list(image.shape)}; {_EXPECTED}{hint}.")
-    if image.dtype == np.uint8:
-        return
-    if white is None or image.dtype.kind not in "uif":
+    if axes == 3 and images.shape[2] == 3:
         raise InvalidValue(
-            f"Image {number} is of type {image.dtype}; {_EXPECTED}, or give `white`, the value "
-            "that means white (65535 for full-range uint16, 1.0 for floats)."
+            f"The array has the shape {list(images.shape)}, which is one image; {_EXPECTED}."
         )
+
+
+def _read_image(number: int, image: Any, white: float | None) -> npt.NDArray[Any] | Image.Image:
+    """One image as [H, W, 3] or [H, W] of a type that the decoder reads, or as Pillow's."""
+    if isinstance(image, Image.Image):
+        return image
+    array = _channels_last(_to_numpy(image), is_tensor=hasattr(image, "detach"))
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)) or array.size == 0:
+        shape = list(getattr(image, "shape", ()))
+        raise InvalidValue(f"Image {number} has the shape {shape}; {_EXPECTED}.")
+    if array.dtype == np.uint8:
+        return array
+    if white is not None and array.dtype.kind in "uif":
+        return array
+    if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        return np.rint(255 * array.astype(np.float64)).astype(np.uint8)
+    raise InvalidValue(
+        f"Image {number} is of type {array.dtype} with values from {array.min()} to {array.max()}; "
+        f"{_EXPECTED}, floats in [0, 1], or give `white`, the value that means white (65535 for "
+        "full-range uint16, 255 for floats of that range)."
+    )
+
+
+def _to_numpy(image: Any) -> npt.NDArray[Any]:
+    if hasattr(image, "detach"):  # a tensor of torch; numpy has no bfloat16
+        image = image.detach().cpu()
+        image = image.double() if image.is_floating_point() else image
+    return np.asarray(image)
+
+
+def _channels_last(array: npt.NDArray[Any], *, is_tensor: bool) -> npt.NDArray[Any]:
+    """[H, W, 3] of [3, H, W], and [H, W] where there is one channel; others as they are.
+
+    Where both ends could be the channels, they are first in a tensor and last in an array.
+    """
+    if array.ndim != 3:
+        return array
+    first, last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
+    if first and (is_tensor or not last):
+        array = np.moveaxis(array, 0, 2)
+    return array[..., 0] if array.shape[2] == 1 else array
 
 
 def _number_labels(labels: Any, count: int) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    values = np.asarray(labels)
-    if values.shape != (count,) or values.dtype.kind not in "iuU":
+    """(labels as numbers, class names); strings are numbered in their order."""
+    values = _to_numpy(labels).tolist() if hasattr(labels, "dtype") else labels
+    values = values if isinstance(values, list | tuple) else []
+    known = [plain_number(value) for value in values if value is not None]
+    if len(values) == count and known and all(isinstance(value, str) for value in known):
+        classes = sorted(set(known))
+        place = {name: number for number, name in enumerate(classes)}
+        return np.array([place.get(value, -1) for value in values], np.int64), tuple(classes)
+    if len(values) != count or not all(_is_whole(value) for value in known):
+        given = ", ".join(repr(value) for value in values[:3])
         raise InvalidValue(
-            f"The labels are of type {values.dtype} and shape {list(values.shape)}; "
-            f"expected {count} integers or strings, one per image."
+            f"There are {len(values)} labels ({given} ...); expected {count} whole numbers or "
+            "strings, one for each image."
         )
-    if values.dtype.kind == "U":
-        classes, numbers = np.unique(values, return_inverse=True)
-        return numbers.astype(np.int64), tuple(str(name) for name in classes)
-    if values.min() < -1:
-        raise InvalidValue(f"A label is {values.min()}; expected 0 or more, or -1 for unknown.")
-    return values.astype(np.int64), tuple(str(i) for i in range(int(values.max()) + 1))
+    numbers = np.array([-1 if value is None else int(value) for value in values], np.int64)
+    if numbers.min() < -1:
+        raise InvalidValue(f"A label is {numbers.min()}; expected 0 or more, or -1 for unknown.")
+    return numbers, tuple(str(number) for number in range(int(numbers.max()) + 1))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | float) and float(value).is_integer()

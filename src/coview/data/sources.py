@@ -13,7 +13,7 @@ from coview.core.images import ImageStore, cache_folder
 from coview.core.paths import absolute_path
 from coview.core.places import Kind, Place, place_of
 from coview.core.text import plural
-from coview.data.arrays import read_arrays, read_store
+from coview.data.arrays import read_arrays, read_store, split_labels
 from coview.data.decode import MAX_PIXELS, DecodeSpec
 from coview.data.folder import read_folder
 from coview.data.kinds import describe_others
@@ -57,9 +57,11 @@ def open_images(
     """Every usable image of ``source``, decoded once, in the order of its names.
 
     source: a folder of images (any nesting); a Parquet file, a glob or list of them, or a folder
-    of them; the name of a torchvision data set ("cifar10"); "scenes" or "scenes:test"; uint8
-    arrays [N, H, W, 3] or [N, H, W], a list of [H, W, 3] or [H, W], or (images, labels) of such;
-    or an ImageStore. A name that is also a folder here means the data set; "./cifar10" the folder.
+    of them; the name of a torchvision data set ("cifar10"); "scenes" or "scenes:test"; images
+    in memory: uint8 [N, H, W, 3], [N, 3, H, W] or [N, H, W], or floats in [0, 1], as arrays of
+    numpy or tensors of torch, a list of such images or of Pillow's, or (images, labels), or a list
+    of (image, label); or an ImageStore. A name that is also a folder here means the data set;
+    "./cifar10" the folder.
 
     labels_from: None or "none" uses none (but labels passed as (images, labels) or in an ImageStore
     are kept); "folders" takes the first-level sub-folder of each file; "column" the label column of
@@ -149,25 +151,13 @@ def list_source(source: Any, options: SourceOptions) -> Listing:
     options.refuse("arrays")
     if isinstance(source, ImageStore):
         return read_store(source)
-    images, labels = source if _is_pair(source) else (source, None)
+    images, labels = split_labels(source)
     return read_arrays(images, labels, white=options.white)
 
 
 def is_path(source: Any) -> bool:
     """Whether a source is a path or a name, and not images."""
     return isinstance(source, str | bytes | Path)
-
-
-def _is_pair(source: Any) -> bool:
-    """(images, labels), as opposed to a tuple of two images."""
-    return isinstance(source, tuple) and len(source) == 2 and _depth(source[0]) > _depth(source[1])
-
-
-def _depth(value: Any) -> int:
-    """The number of axes of an array, or of a list of arrays."""
-    if isinstance(value, list | tuple):
-        return 1 + (_depth(value[0]) if len(value) else 0)
-    return getattr(value, "ndim", 0)
 
 
 def _list_place(place: Place, options: SourceOptions) -> Listing:

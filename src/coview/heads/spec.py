@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -81,7 +82,7 @@ class HeadSpec:
         for field, minimum in (("layers", 0), ("hidden", 1), ("output", 1)):
             value = getattr(self, field)
             if not (
-                (isinstance(value, int) and value >= minimum)
+                (isinstance(value, int | np.integer) and value >= minimum)
                 or (field == "hidden" and value is None)
             ):
                 raise InvalidValue(

@@ -32,10 +32,11 @@ from coview.training import MetricsLog
 def pretrain(options: PretrainOptions) -> Run | None:
     """Learn a representation of ``data`` and return the run; None for a ``dry_run``.
 
-    ``data``: a folder, Parquet file(s), a data set's name, "scenes", uint8 arrays [N, H, W, 3], a
-    list of such arrays of any sizes, (images, labels), or an ImageStore. ``recipe``: a Recipe, or a
-    file or a run that holds one, which is trained exactly as it is or refused; a recipe by name; or
-    a method's name ("simclr", "byol"), for which everything else is chosen to suit data and device.
+    ``data``: a folder, Parquet file(s), a data set's name, "scenes", images in memory
+    (see :func:`coview.data.open_images`), (images, labels), or an ImageStore. ``recipe``: a Recipe,
+    or a file or a run that holds one, which is trained exactly as it is or refused; a recipe by
+    name; or a method's name ("simclr", "byol"), for which everything else is chosen to
+    suit data and device.
     The other arguments are the options of ``coview pretrain``; None keeps what the recipe says.
     Raises the errors of coview.core.errors for whatever a caller can mend.
 

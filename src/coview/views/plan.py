@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,7 +69,7 @@ class ViewSpec:
 
     def __post_init__(self) -> None:
         require(
-            isinstance(self.size, int) and 1 <= self.size <= 4096,
+            isinstance(self.size, int | np.integer) and 1 <= self.size <= 4096,
             f"`ViewSpec.size` is {self.size!r}; expected the side in whole pixels, 1 to 4096.",
         )
         for name in ("flip", "grayscale", "solarize", "solarize_threshold", "sobel"):

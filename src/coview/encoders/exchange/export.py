@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -72,7 +73,7 @@ def export_encoder(
         "architecture": spec.architecture(),
         "features": encoder.features,
         "layer": "h",
-        "image_size": image_size,
+        "image_size": int(image_size),
         "value_range": [0, 1],
         "mean": None if mean is None else [float(value) for value in mean],
         "std": None if std is None else [float(value) for value in std],
@@ -96,7 +97,7 @@ def check_arguments(
     metadata: Mapping[str, Any] | None,
 ) -> None:
     """Raise InvalidValue for an argument that config.json cannot hold."""
-    if not isinstance(image_size, int) or image_size < 1:
+    if not isinstance(image_size, int | np.integer) or image_size < 1:
         raise InvalidValue(f"`image_size` is {image_size!r}; expected a whole number of pixels.")
     if (mean is None) != (std is None):
         raise InvalidValue("Give both `mean` and `std`, or neither if images stay in [0, 1].")
