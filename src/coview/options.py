@@ -131,10 +131,13 @@ class RecipeOptions(TrainingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
-    """Where a run computes."""
+    """Where a run computes and reports."""
 
     device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
     workers: int | None = option("threads that render views ahead", group=MACHINE)
+    log_to: tuple[str, ...] = option(
+        "send the figures to tensorboard, wandb (offline) or mlflow as well; may be repeated", (),
+        group=MACHINE)
 
 
 @dataclass(frozen=True, kw_only=True)

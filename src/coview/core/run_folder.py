@@ -8,6 +8,7 @@
     checkpoints/         step-*/ with the state; a checkpoint is complete when its END is there
     encoder/             the exported encoder
     exports/             the encoder in the formats of other libraries
+    loggers/             what TensorBoard and wandb write
     embeddings/          tables of features, one per data set
     predictions/         tables of classes, one per data set
     evaluation/*.json    one file per protocol
@@ -87,6 +88,7 @@ class RunFolder:
     lock_path = _File("lock.json")
     metrics_path = _File("metrics.jsonl")
     log_path = _File("log.txt")
+    loggers_path = _File("loggers")
     quarantine_path = _File("quarantine.jsonl")
     checkpoints_path = _File("checkpoints")
     encoder_path = _File("encoder")

@@ -41,11 +41,12 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """From one start of a run to its next stop: device, rendering threads, processes."""
+    """From one start of a run to its next stop: device, rendering threads, processes, loggers."""
 
     device: torch.device
     workers: int | None = None
     ranks: Ranks = SINGLE_PROCESS
+    log_to: tuple[str, ...] = ()
 
 
 class Job(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from coview.core.errors import DataError, RunError, UnknownName
+from coview.core.errors import DataError, MissingExtra, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.core.files import exists
 from coview.core.line_log import keep_lines
@@ -22,6 +22,7 @@ from coview.runs.pretrain import PRETRAINING
 from coview.runs.run import Run
 from coview.runs.session import train_run
 from coview.training.distribution import init_distributed, local_device
+from coview.training.loggers import logger_names
 
 JOBS: dict[str, Job] = {job.kind: job for job in (PRETRAINING, FINE_TUNING)}
 
@@ -47,6 +48,7 @@ def resume(options: ResumeOptions) -> Run:
         raise RunError(
             f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"
         )
+    log_to = _loggers(run, options.log_to)
     device = local_device(options.device)
     with (
         init_distributed(device) as ranks,
@@ -57,7 +59,7 @@ def resume(options: ResumeOptions) -> Run:
             if run.is_ended:
                 raise RunError(f"{run.path} has ended meanwhile, in another process.")
             log.open(run.log_path)
-        session = Session(device=device, workers=options.workers, ranks=ranks)
+        session = Session(device=device, workers=options.workers, ranks=ranks, log_to=log_to)
         images = ranks.main_first(lambda: _open_again(run, options.data, options.test))
         if images.fingerprint != run.description["data"]["fingerprint"]:
             raise RunError(
@@ -69,6 +71,19 @@ def resume(options: ResumeOptions) -> Run:
         if note:
             say(note)
         return train_run(JOBS[run.kind], run, images, session)
+
+
+def _loggers(run: Run, log_to: tuple[str, ...]) -> tuple[str, ...]:
+    """The loggers that the user names now, or those of the run's beginning that are installed."""
+    if log_to:
+        return logger_names(log_to)
+    names: list[str] = []
+    for name in run.description.get("log_to", ()):
+        try:
+            names += logger_names([name])
+        except MissingExtra as error:
+            say(f"{error} The run goes on without it.")
+    return tuple(names)
 
 
 def _onward(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -24,6 +25,7 @@ from coview.runs.finish import leave
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.training.loader import Render, Rows
+from coview.training.loggers import Loggers, RunInfo, flatten
 from coview.views import views_of
 
 REPORTS = 300
@@ -73,12 +75,13 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     if start == 0 and run.metrics_path.exists():
         say("There is no checkpoint yet, so the run begins anew.", detail=True)
     total = recipe.total_steps(len(parts.training))
+    loggers = _open_loggers(run, session)
     metrics_log = training.MetricsLog(
         run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
-        every=max(1, math.ceil(total / REPORTS)), step=start,
+        every=max(1, math.ceil(total / REPORTS)), step=start, loggers=loggers,
     )  # fmt: skip
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
-    with training.StopSignals() as signals:
+    with closing(loggers), training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
             write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
@@ -103,6 +106,18 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     elif job.complete(run, learner, parts, session) and ranks.is_main:
         job.finish(run, learner, parts, session)
     return run
+
+
+def _open_loggers(run: Run, session: Session) -> Loggers:
+    """The loggers of the session; those of the main process alone."""
+    if not session.ranks.is_main:
+        return Loggers()
+    settings = dict(flatten(run.description["recipe"]))
+    info = RunInfo(
+        path=run.path, folder=run.loggers_path, created=run.description["created"],
+        settings=settings,
+    )  # fmt: skip
+    return Loggers.of(session.log_to, info)
 
 
 def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner, bool]:

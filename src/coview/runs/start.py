@@ -28,6 +28,7 @@ from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.runs.session import make_loader, train_run
 from coview.training.distribution import init_distributed, local_device
+from coview.training.loggers import logger_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
     budget = None if options.budget is None else parse_duration(options.budget)
     if options.keep_every is not None and options.keep_every < 1:
         raise InvalidValue(f"`keep_every` is {options.keep_every}; expected 1 epoch or more.")
+    log_to = logger_names(options.log_to)
     device = local_device(options.device)
     folder = None if options.dry_run else new_folder(options.out or Path("runs") / name)
     with (
@@ -65,7 +67,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         keep_lines(command()) as log,
         nullcontext() if folder is None or not ranks.is_main else new_run_lock(folder),
     ):
-        session = Session(device=device, workers=options.workers, ranks=ranks)
+        session = Session(device=device, workers=options.workers, ranks=ranks, log_to=log_to)
         images = ranks.main_first(lambda: beginning.data.open(beginning.source, beginning.test))
         if ranks.is_main:  # the others read the plan from the run's folder
             for note in images.notes:
@@ -101,7 +103,7 @@ def describe_beginning(
     return describe(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
         start=beginning.start, precision=precision, processes=session.ranks.world,
-        extra={"keep_every": keep_every, **(beginning.extra or {})},
+        extra={"keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {})},
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from coview.core.errors import InvalidValue, StorageError
 from coview.core.files import append_line, read_lines, storage_errors, write_text
 from coview.core.progress import say
+from coview.training.loggers import Loggers
 
 
 class MetricsLog:
@@ -19,8 +20,9 @@ class MetricsLog:
 
     ``every``: steps between reports, counted from the first step of the run, so a resumed run
     reports the same steps. Opening the log at ``step`` drops the lines of later steps, which the
-    resumed run writes again; ``step`` 0 drops all lines. ``chance_level`` is the loss of a network
-    that has learned nothing. ``path`` None writes nothing (a process that is not rank 0).
+    resumed run writes again; ``step`` 0 drops all lines. ``loggers`` get the remaining lines and
+    those that follow. ``chance_level`` is the loss of a network that has learned nothing. ``path``
+    None writes nothing (a process that is not rank 0).
 
     >>> log = MetricsLog(None, chance_level=6.931)
     >>> _ = log.write("step", 10, loss=5.1034, seconds=2.0)
@@ -29,8 +31,9 @@ class MetricsLog:
     """
 
     def __init__(
-        self, path: Path | None, *, chance_level: float, every: int = 10, step: int = 0
-    ) -> None:
+        self, path: Path | None, *, chance_level: float, every: int = 10, step: int = 0,
+        loggers: Loggers | None = None,
+    ) -> None:  # fmt: skip
         if every < 1:
             raise InvalidValue(f"`every` is {every}; expected at least 1 step between reports.")
         self.path, self.chance_level, self.every = path, chance_level, every
@@ -38,6 +41,9 @@ class MetricsLog:
         rows = [] if path is None else truncate(path, step)
         reports = [row for row in rows if row["kind"] == "step"]
         accuracies = [row["accuracy"] for row in rows if row["kind"] == "knn"]
+        self.loggers = loggers or Loggers()
+        for row in rows:
+            self.loggers.log(row)
         self.seconds: float = reports[-1]["seconds"] if reports else 0.0
         self._loss: float | None = reports[-1]["loss"] if reports else None
         self._accuracy: float | None = accuracies[-1] if accuracies else None
@@ -52,6 +58,7 @@ class MetricsLog:
         """
         row = {"kind": kind, "step": step, **{k: _finite(v) for k, v in fields.items()}}
         self._unwritten.append(row)
+        self.loggers.log(row)
         try:
             self._flush()
         except StorageError as error:
