@@ -18,8 +18,8 @@ DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
 MACHINE, OUTPUT = "the machine", "what is printed"
 GROUPS = (LEARNED, TRAINED, DATA, MACHINE, OUTPUT)
 """The groups of a help text, in order."""
-MAX_PIXELS = 178_956_970
-"""Pillow's limit, above which an image is taken for an attack."""
+MAX_PIXELS = 1 << 26
+"""Of an image as it is decoded: 8192 x 8192, which takes 256 MB."""
 
 # The formatter would give every argument of an option its own line.
 # fmt: off
@@ -51,7 +51,8 @@ class DataOptions:
     label_column: str | None = option("the column of labels in Parquet files", group=DATA)
     white: float | None = option(
         "the value of white in images of more than 8 bits that do not say it", group=DATA)
-    max_pixels: int = option("images with more pixels are left out", MAX_PIXELS, group=DATA)
+    max_pixels: int = option(
+        "images with more pixels, as decoded, are left out", MAX_PIXELS, group=DATA)
     allow_broken: bool = option("go on with more than 1 % of broken files", False, group=DATA)
     download: bool = option("allow a torchvision data set to be fetched", False, group=DATA)
     root: Path | None = option(

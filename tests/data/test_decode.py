@@ -14,7 +14,13 @@ from PIL import Image, ImageFile, features
 
 from coview.core.errors import InvalidValue
 from coview.data import decode
-from coview.data.decode import MAX_PIXELS, Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import (
+    LARGEST_MAX_PIXELS,
+    Decoded,
+    DecodeSpec,
+    decode_image,
+    strict_pillow,
+)
 from coview.data.listing import Rejected
 
 PLAIN = DecodeSpec()
@@ -370,7 +376,8 @@ def test_decode_surprising_error_is_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"short_side": 0}, {"max_pixels": 0}, {"max_pixels": MAX_PIXELS + 1}, {"white": 0.0}]
+    "wrong",
+    [{"short_side": 0}, {"max_pixels": 0}, {"max_pixels": LARGEST_MAX_PIXELS + 1}, {"white": 0.0}],
 )
 def test_decode_spec_refuses_values_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidValue, match=next(iter(wrong))):
@@ -412,14 +419,11 @@ def test_decode_draft_of_a_large_jpeg_is_close_to_the_full_decode(
 ) -> None:
     content = encoded(picture(400, 600), "JPEG", quality=90)
     spec = DecodeSpec(short_side=40)
-    drafts = []
-    monkeypatch.setattr(
-        "PIL.JpegImagePlugin.JpegImageFile.draft",
-        lambda self, mode, size: drafts.append((mode, size)),
-    )
-    full = shown(content, spec).astype(int)
-    monkeypatch.undo()
-    assert drafts == [(None, (120, 80))]
+    assert spec.draft_size(600, 400) == (120, 80)
+    assert decode._draft_scale((600, 400), spec) == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "_draft_scale", lambda size, spec: 1)
+        full = shown(content, spec).astype(int)
     np.testing.assert_allclose(shown(content, spec), full, atol=4)
 
 

@@ -10,14 +10,13 @@ The conversion of each kind of image:
     16-bit color                 v // 256, Pillow's reading: the full range, at most one level off
     32-bit integers and floats    rejected, unless ``white`` is the value that means white
     several frames                the first
-    EXIF or TIFF orientation      applied
+    EXIF, XMP or TIFF orientation applied
     anything else                 rejected, with the reason
 
-A truncated image is rejected. So is a JPEG, WebP or AVIF that ends with zeros only (an interrupted
-copy), and a truncated JPEG with an end marker. Pillow does not detect single wrong bits; the extra
-``jpeg`` (simplejpeg, strict) detects most of them and is two to five times faster. Both call
-libjpeg-turbo with its accurate DCT and smooth upsampling, so the pixels are the same. Pillow always
-decodes images with an orientation or in CMYK.
+No other metadata is read. docs/images.md says which damage is found in each format, which limits an
+image has, and how often damage stays unseen. The extra ``jpeg`` (simplejpeg, strict) finds more of
+it in JPEG and is two to five times faster. Both call libjpeg-turbo with its accurate DCT and smooth
+upsampling, so the pixels are the same. Pillow always decodes CMYK.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import contextlib
 import functools
 import importlib.util
 import io
-import struct
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,27 +34,45 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from coview.core.errors import InvalidValue
 from coview.core.paths import open_regular
-from coview.data.listing import Content, Rejected
+from coview.core.text import plural
+from coview.data.gif import check_gif
+from coview.data.jpeg import Jpeg, read_jpeg
+from coview.data.listing import Content, Rejected, Unusable
+from coview.data.orientation import (
+    UPRIGHT,
+    exif_orientation,
+    turn_upright,
+    xmp_orientation,
+)
+from coview.data.png import MAGIC, Png, read_png
+from coview.data.rgb import check_mode, rgb_from_array, to_rgb
+from coview.data.tiff import Tiff, open_tiff
+from coview.data.webp import read_webp
+from coview.options import MAX_PIXELS as MAX_PIXELS
 
-MAX_PIXELS = 178_956_970
-"""Pillow's own hard limit, enough for the 108-megapixel cameras of telephones."""
+LARGEST_MAX_PIXELS = 178_956_970
+"""The most that ``max_pixels`` may be: the pixels take 716 MB."""
+MAX_ASPECT = 16
+"""With a short side, no side is kept longer than this times it (or times 256, if that is more)."""
+MAX_WORK = 16
+"""Pixels that all scans of a JPEG may decode together, in multiples of ``max_pixels``."""
 
-_PLAIN = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
-_TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-_WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 _DRAFT_FROM = 4
+_LONG_SIDE_OF = 256
 _JPEG_MAGIC = b"\xff\xd8\xff"
 # A closed list: Pillow would also hand a file called .jpg to Ghostscript if it looked like EPS.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
-_ENTROPY_CODED = {"JPEG", "MPO", "WEBP", "AVIF"}
+_FORMATS = ("WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+_MATTERS = re.compile(rb"\xff[\xda\xc2\xe1]")  # a scan, a progressive frame, EXIF or XMP
+_COMPONENTS = {"Gray": 1, "YCbCr": 3, "RGB": 3}
 _EMPTY_END = bytes(64)
-_MORE_DATA = bytes(range(1, 255))
-_GIVE_WHITE = "give `white`, the value that means white, to open_images"
+_MORE_DATA = b"\xaa" * 256
+_SMALL = 64 * 64
+_MAX_FILE_BYTES = 8 * LARGEST_MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +80,10 @@ class DecodeSpec:
     """How images are decoded.
 
     short_side: larger images are resized to it (antialiased bicubic), smaller ones stay unchanged;
-    None resizes none. max_pixels: larger images are rejected by their header. white: the value that
-    means white in images of more than 8 bits that do not declare it.
+    None resizes none. Very long images are resized further, see MAX_ASPECT. max_pixels: images that
+    are larger when decoded are rejected by their header; a JPEG of one scan that is resized is
+    decoded at an eighth of its sides or more. white: the value that means white in images of more
+    than 8 bits that do not declare it.
     """
 
     short_side: int | None = None
@@ -74,15 +93,50 @@ class DecodeSpec:
     def __post_init__(self) -> None:
         if self.short_side is not None and self.short_side < 1:
             raise InvalidValue(f"`short_side` is {self.short_side}; expected at least 1 pixel.")
-        if not 1 <= self.max_pixels <= MAX_PIXELS:
+        if not 1 <= self.max_pixels <= LARGEST_MAX_PIXELS:
             raise InvalidValue(
-                f"`max_pixels` is {self.max_pixels:,}; expected 1 to {MAX_PIXELS:,} "
+                f"`max_pixels` is {self.max_pixels:,}; expected 1 to {LARGEST_MAX_PIXELS:,} "
                 "(cut larger images into tiles first)."
             )
         if self.white is not None and not 0 < self.white < float("inf"):
             raise InvalidValue(
                 f"`white` is {self.white}; expected a positive number, such as 4095."
             )
+
+    def stored_size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) at which an image is kept.
+
+        >>> DecodeSpec(short_side=256).stored_size(1024, 512), DecodeSpec().stored_size(9, 1)
+        ((512, 256), (9, 1))
+        >>> DecodeSpec(short_side=256).stored_size(10_000, 1)
+        (4096, 1)
+        """
+        side, target = self._limit(width, height)
+        if side <= target:
+            return width, height
+        return max(1, round(width * target / side)), max(1, round(height * target / side))
+
+    def draft_size(self, width: int, height: int) -> tuple[int, int] | None:
+        """The smallest size at which a JPEG may be decoded before its resize; None: its own.
+
+        Scaling in the DCT domain saves time at a small loss of quality. So only images at least
+        four times too large are decoded smaller, to at least twice the size, and then resized.
+        """
+        side, target = self._limit(width, height)
+        if side < _DRAFT_FROM * target:
+            return None
+        scale = 2 * target / side
+        return int(np.ceil(width * scale)), int(np.ceil(height * scale))
+
+    def _limit(self, width: int, height: int) -> tuple[int, int]:
+        """(a side, the most that it may be): of both sides, the one with the tighter limit."""
+        short, long = min(width, height), max(width, height)
+        if self.short_side is None:
+            return short, short
+        longest = MAX_ASPECT * max(self.short_side, _LONG_SIDE_OF)
+        if long * self.short_side > longest * short:
+            return long, longest
+        return short, self.short_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +148,54 @@ class Decoded:
     pixels: bytes | memoryview
 
 
-class _Unusable(Exception):
-    """The image cannot be represented faithfully in RGB; the message is the reason."""
-
-
 def decode_image(content: Content, spec: DecodeSpec) -> Decoded | Rejected:
     """One image as RGB pixels, or Rejected with the reason. Call within :func:`strict_pillow`."""
     if isinstance(content, Rejected):
         return content
     try:
         return _decode_any(content, spec)
-    except _Unusable as error:
+    except Unusable as error:
         return Rejected(str(error))
     except UnidentifiedImageError:
         return Rejected("not an image, or of an unknown format")
-    except Image.DecompressionBombError:
-        return Rejected(f"image too large (more than {MAX_PIXELS:,} pixels)")
+    except SyntaxError as error:  # of Pillow's readers
+        return Rejected(f"damaged ({error})")
     except MemoryError:
         return Rejected("not enough memory to decode it")
     except OSError as error:
-        return Rejected(error.strerror or f"truncated or damaged ({error})")
+        if error.strerror:
+            return Rejected(error.strerror, may_pass=error.errno is not None)
+        return Rejected(f"truncated or damaged ({error})")
     except Exception as error:  # A decoder may raise anything on a damaged file.
         return Rejected(f"damaged ({type(error).__name__}: {error})")
 
 
 @contextlib.contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Let Pillow refuse truncated images and hide its warnings, for any setting of the caller."""
-    previous = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    """Let Pillow refuse truncated images and hide its warnings, for any setting of the caller.
+
+    Its limit of pixels is off: images are judged here, by the size at which they are decoded.
+    """
+    previous = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
             yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = previous
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = previous
 
 
 def _decode_any(content: Any, spec: DecodeSpec) -> Decoded:
     if isinstance(content, np.ndarray):
-        return _resize_and_pack(_image_from_array(content, spec), spec)
+        _check_size(content.shape[1], content.shape[0], spec)
+        return _finish(rgb_from_array(content, spec.white), UPRIGHT, spec)
     if callable(content):
         with content() as image:
-            _load_pixels(image, spec)
-            return _resize_and_pack(_to_rgb(image, spec), spec)
+            _check_size(image.width, image.height, spec)
+            check_mode(image)
+            image.load()
+            return _finish(image, _orientation_of(image), spec)
     if isinstance(content, Path):
         with open_regular(content) as stream:
             return _decode_stream(stream, spec)
@@ -145,96 +203,144 @@ def _decode_any(content: Any, spec: DecodeSpec) -> Decoded:
 
 
 def _decode_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
-    start = stream.read(3)
+    start = stream.read(len(MAGIC))
     if not start:
-        raise _Unusable("empty file")
+        raise Unusable("empty file")
+    if start.startswith(_JPEG_MAGIC):
+        content = start + stream.read(_MAX_FILE_BYTES)
+        decoded = _decode_plain_jpeg(content, spec) if is_available() else None
+        return decoded or _decode_jpeg(read_jpeg(content), spec)
+    if start == MAGIC:
+        return _decode_png(read_png(start + stream.read(_MAX_FILE_BYTES)), spec)
+    if start[:4] == b"RIFF":
+        _check_size(*read_webp(start + stream.read(_MAX_FILE_BYTES)), spec)
     stream.seek(0)
-    if start == _JPEG_MAGIC and is_available():
-        if (decoded := _decode_with_simplejpeg(stream.read(), spec)) is not None:
-            return decoded
-        stream.seek(0)
-    with Image.open(stream, formats=_known_formats()) as image:
-        if image.format in _ENTROPY_CODED:
+    is_tiff = start[:2] in (b"II", b"MM")
+    with open_tiff(stream) if is_tiff else Image.open(stream, formats=_known_formats()) as image:
+        if image.format == "AVIF":
             _check_end(stream)
-        _load_pixels(image, spec)
-        if image.format == "JPEG":
-            _check_corner(image, stream, spec)
-        return _resize_and_pack(_to_rgb(image, spec), spec)
+        _check_size(*image.size, spec)
+        check_mode(image)
+        image.load()
+        if image.format == "GIF":
+            check_gif(image, stream)
+        orientation = image.orientation if isinstance(image, Tiff) else _orientation_of(image)
+        return _finish(image, orientation, spec)
 
 
-@functools.cache
-def _known_formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+def _orientation_of(image: Image.Image) -> int:
+    """The orientation in the metadata that Pillow found, unread."""
+    exif, xmp = (image.info.get(key) for key in ("exif", "xmp"))
+    orientation = exif_orientation(exif) if isinstance(exif, bytes) else UPRIGHT
+    if orientation == UPRIGHT and isinstance(xmp, bytes):
+        return xmp_orientation(xmp)
+    return orientation
 
 
-def _check_end(stream: BinaryIO) -> None:
-    """Reject a file that has its full size but ends with zeros: the rest would be gray."""
-    position = stream.tell()
-    if stream.seek(0, io.SEEK_END) > len(_EMPTY_END):
-        stream.seek(-len(_EMPTY_END), io.SEEK_END)
-        if stream.read() == _EMPTY_END and not _is_padded_jpeg(stream):
-            raise _Unusable("truncated: it ends with zeros")
-    stream.seek(position)
+def _decode_plain_jpeg(content: bytes, spec: DecodeSpec) -> Decoded | None:
+    """The quick way, with simplejpeg, for a JPEG of one scan with neither EXIF nor XMP; else None.
 
-
-def _check_corner(image: Image.Image, stream: BinaryIO, spec: DecodeSpec) -> None:
-    """Reject a JPEG whose data end before its picture: libjpeg fills the rest with gray.
-
-    A gray corner may be genuine. Then further data before the end marker change nothing. If data
-    are missing, the decoder takes the further data for them, and the picture changes.
+    simplejpeg finds out by itself whether the one scan is whole.
     """
-    corner = image.crop((max(image.width - 8, 0), max(image.height - 8, 0), *image.size))
-    bands = (band.getextrema() for band in corner.split())
-    if any(extrema not in ((127, 127), (128, 128)) for extrema in bands):
-        return
-    stream.seek(0)
-    head, marker, tail = stream.read().rpartition(b"\xff\xd9")
-    with Image.open(io.BytesIO(head + _MORE_DATA + marker + tail), formats=("JPEG",)) as longer:
-        _load_pixels(longer, spec)
-        if longer.tobytes() != image.tobytes():
-            raise _Unusable("truncated: the rest of the picture would be gray")
-
-
-def _is_padded_jpeg(stream: BinaryIO) -> bool:
-    """Whether the zeros follow the end marker, as some cameras write them."""
-    stream.seek(0)
-    return stream.read().rstrip(b"\x00").endswith(b"\xff\xd9")
-
-
-def _decode_with_simplejpeg(content: bytes, spec: DecodeSpec) -> Decoded | None:
-    size = _read_size(content)
-    if size is None or _draft_size(*size, spec) is not None:
-        return None
-    _check_size(*size, spec)
-    pixels = _decode_jpeg(content)
-    if pixels is None:
-        return None
-    width, height = size
-    if spec.short_side is None or min(size) <= spec.short_side:
-        return Decoded(height, width, pixels.data.cast("B"))
-    return _resize_and_pack(Image.frombuffer("RGB", size, pixels, "raw", "RGBX", 0, 1), spec)
-
-
-@functools.cache
-def is_available() -> bool:
-    return importlib.util.find_spec("simplejpeg") is not None
-
-
-def _read_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG that needs decoding only; None if Pillow is needed."""
     import simplejpeg
 
-    if b"Exif\x00\x00" in content or b"http://ns.adobe.com/xap/" in content:
+    if _MATTERS.findall(content) != [b"\xff\xda"]:
         return None
     try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(content, strict=True)
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(content, strict=True)
     except ValueError:
         return None
-    return (width, height) if colorspace in ("YCbCr", "Gray", "RGB") else None
+    whole = _COMPONENTS.get(colors) == content[content.index(b"\xff\xda") + 4]
+    if not whole or spec.draft_size(width, height) is not None:
+        return None
+    _check_size(width, height, spec)
+    if 8 * len(content) < (height // 8) * (width // 8):
+        return None
+    pixels = _decode_with_simplejpeg(content)
+    return None if pixels is None else _pack(pixels, UPRIGHT, spec)
 
 
-def _decode_jpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
+def _pack(pixels: npt.NDArray[np.uint8], orientation: int, spec: DecodeSpec) -> Decoded:
+    """Pixels [H, W, 4] at the size at which they are kept, upright."""
+    height, width = pixels.shape[:2]
+    if orientation == UPRIGHT and spec.stored_size(width, height) == (width, height):
+        return Decoded(height, width, pixels.data.cast("B"))
+    image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGBX", 0, 1)
+    return _finish(image, orientation, spec)
+
+
+def _decode_jpeg(jpeg: Jpeg, spec: DecodeSpec) -> Decoded:
+    width, height = size = jpeg.width, jpeg.height
+    scans = len(jpeg.scan_ends)
+    scale = _draft_scale(size, spec)
+    # Of several scans a decoder keeps the coefficients of the whole picture.
+    kept = 1 if scans > 1 else scale
+    _check_size(-(-width // kept), -(-height // kept), spec)
+    if width * height * scans > MAX_WORK * spec.max_pixels:
+        raise Unusable(
+            f"too slow to decode ({plural(scans, 'scan')} of {width} x {height} px; the limit is "
+            f"{MAX_WORK * spec.max_pixels:,} pixels in all scans)"
+        )
+    if jpeg.is_too_short:
+        raise Unusable(f"truncated: too short for {width} x {height} px")
+    if not jpeg.is_complete:
+        raise Unusable("truncated: scans are missing")
+    if scale == 1 and jpeg.mode != "CMYK" and is_available():
+        pixels = _decode_with_simplejpeg(jpeg.content)
+        if pixels is not None:
+            return _pack(pixels, jpeg.orientation, spec)
+    image = _load_jpeg(jpeg, jpeg.content, scale)
+    if scans > 1 or _ends_gray(image) or _ends_early(jpeg):
+        # If the scans are whole, further data at their ends change nothing. If data are missing,
+        # the decoder takes the further data for them, and the picture changes.
+        longer = _load_jpeg(jpeg, jpeg.with_more_data(_MORE_DATA), scale)
+        if longer.tobytes() != image.tobytes():
+            raise Unusable("truncated: the rest of the picture would be gray")
+    return _finish(image, jpeg.orientation, spec)
+
+
+def _draft_scale(size: tuple[int, int], spec: DecodeSpec) -> int:
+    """What libjpeg divides the sides by while it decodes: 1, 2, 4 or 8."""
+    draft = spec.draft_size(*size)
+    if draft is None:
+        return 1
+    most = min(side // small for side, small in zip(size, draft, strict=True))
+    return next(scale for scale in (8, 4, 2, 1) if scale <= most)
+
+
+def _load_jpeg(jpeg: Jpeg, content: bytes, scale: int) -> Image.Image:
+    """Decoded by Pillow's libjpeg; its header is read already, without the metadata."""
+    size = -(-jpeg.width // scale), -(-jpeg.height // scale)
+    stored = "CMYK;I" if jpeg.mode == "CMYK" else jpeg.mode
+    try:
+        return Image.frombytes(jpeg.mode, size, content, "jpeg", stored, "", scale, 0)
+    except ValueError as error:
+        raise Unusable(f"truncated or damaged ({error})") from error
+
+
+def _ends_gray(image: Image.Image) -> bool:
+    """Whether the last pixel is as gray as libjpeg makes the rest of a picture without data.
+
+    Only in brightness: the color of a missing block is mixed with that of its neighbor.
+    """
+    pixel: Any = image.getpixel((image.width - 1, image.height - 1))
+    if image.mode == "RGB":
+        pixel = (299 * pixel[0] + 587 * pixel[1] + 114 * pixel[2]) // 1000
+    elif image.mode == "CMYK":
+        pixel = pixel[3]
+    return 126 <= int(pixel) <= 130
+
+
+def _ends_early(jpeg: Jpeg) -> bool:
+    """Whether the last block of a small picture, which is much of it, may be cut.
+
+    Encoders fill the last byte with ones: it ends with a zero in 6 % of the whole files and in half
+    of the cut ones.
+    """
+    return jpeg.width * jpeg.height <= _SMALL and jpeg.content[-3] & 1 == 0
+
+
+def _decode_with_simplejpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
     """The pixels, uint8 [H, W, 4] (R, G, B, unused); None if Pillow is needed.
 
     Raises OSError, as Pillow does, if libjpeg detects missing or wrong picture data.
@@ -253,110 +359,52 @@ def _decode_jpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
     return pixels
 
 
-def _resize_and_pack(image: Image.Image, spec: DecodeSpec) -> Decoded:
-    image = _shrink(image, spec)
-    return Decoded(image.height, image.width, image.tobytes("raw", "RGBX"))
+@functools.cache
+def is_available() -> bool:
+    return importlib.util.find_spec("simplejpeg") is not None
+
+
+def _decode_png(png: Png, spec: DecodeSpec) -> Decoded:
+    _check_size(png.width, png.height, spec)
+    if png.is_too_short:
+        raise Unusable(f"truncated: too short for {png.width} x {png.height} px")
+    image = PngImageFile(io.BytesIO(png.content))
+    check_mode(image)
+    image.load()
+    # Pillow leaves missing rows black. In an interlaced image they may lie between others.
+    last = image.crop((0, image.height - 1, *image.size))
+    if png.interlaced or last.getbbox(alpha_only=False) is None:
+        png.check_rows()
+    return _finish(image, png.orientation, spec)
+
+
+@functools.cache
+def _known_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _check_end(stream: BinaryIO) -> None:
+    """Reject a file that has its full size but ends with zeros: the rest would be gray."""
+    if stream.seek(0, io.SEEK_END) > len(_EMPTY_END):
+        stream.seek(-len(_EMPTY_END), io.SEEK_END)
+        if stream.read() == _EMPTY_END:
+            raise Unusable("truncated: it ends with zeros")
 
 
 def _check_size(width: int, height: int, spec: DecodeSpec) -> None:
     if width * height > spec.max_pixels:
-        raise _Unusable(
+        raise Unusable(
             f"image too large ({width} x {height} px; the limit is {spec.max_pixels:,} pixels)"
         )
     if width * height == 0:
-        raise _Unusable("image without pixels")
+        raise Unusable("image without pixels")
 
 
-def _draft_size(width: int, height: int, spec: DecodeSpec) -> tuple[int, int] | None:
-    """The smallest size at which a JPEG may be decoded before its resize; None for the full size.
-
-    Scaling in the DCT domain saves time at a small loss of quality. So only images at least four
-    times too large are decoded smaller, to at least twice the short side, and then resized.
-    """
-    short = min(width, height)
-    if spec.short_side is None or short < _DRAFT_FROM * spec.short_side:
-        return None
-    scale = 2 * spec.short_side / short
-    return int(np.ceil(width * scale)), int(np.ceil(height * scale))
-
-
-def _shrink(image: Image.Image, spec: DecodeSpec) -> Image.Image:
-    short = min(image.size)
-    if spec.short_side is None or short <= spec.short_side:
-        return image
-    width, height = (max(1, round(side * spec.short_side / short)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _load_pixels(image: Image.Image, spec: DecodeSpec) -> None:
-    """Decode a freshly opened image, at full or draft size."""
-    _check_size(*image.size, spec)
-    if image.mode not in _PLAIN | _TRANSPARENT.keys() | _WIDE:
-        raise _Unusable(f"pixels of mode {image.mode} are not supported")
-    draft = _draft_size(*image.size, spec)
-    if draft is not None and image.format in ("JPEG", "MPO"):
-        image.draft(None, draft)
-    image.load()
-
-
-def _to_rgb(image: Image.Image, spec: DecodeSpec) -> Image.Image:
-    """A loaded image, upright and in mode RGB."""
-    # A picture with unreadable metadata is used, as upright.
-    with contextlib.suppress(SyntaxError, struct.error):
-        if image.getexif().get(_ORIENTATION, 1) != 1:
-            ImageOps.exif_transpose(image, in_place=True)
-    if image.mode in _WIDE:
-        return _image_from_array(
-            _read_single_channel(image, spec), spec, white=_white_value(image, spec)
-        )
-    if image.has_transparency_data:
-        return _compose_with_white(image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _compose_with_white(image: Image.Image) -> Image.Image:
-    straight = image.convert(_TRANSPARENT.get(image.mode, "RGBA")).convert("RGBA")
-    canvas = Image.new("RGBA", image.size, "white")
-    canvas.alpha_composite(straight)
-    return canvas.convert("RGB")
-
-
-def _read_single_channel(image: Image.Image, spec: DecodeSpec) -> npt.NDArray[Any]:
-    """The values of a single channel of more than 8 bits, black lowest."""
-    values = np.asarray(image)
-    if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is zero; Pillow leaves it so
-        return _white_value(image, spec) - values.astype(np.float64)
-    return values
-
-
-def _white_value(image: Image.Image, spec: DecodeSpec) -> float:
-    """The value that means white in an image of more than 8 bits per channel."""
-    if spec.white is not None:
-        return spec.white
-    if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
-        return float(2**bits - 1)
-    if image.mode == "I" and image.format in ("PNG", "PPM"):
-        return 65535.0
-    kind = "floating-point" if image.mode == "F" else "32-bit integer"
-    raise _Unusable(f"{kind} pixels without a declared range; {_GIVE_WHITE}")
-
-
-def _image_from_array(
-    array: npt.NDArray[Any], spec: DecodeSpec, white: float | None = None
-) -> Image.Image:
-    """[H, W] or [H, W, 3] as an RGB image; anything but uint8 is scaled by 255 / white."""
-    _check_size(array.shape[1], array.shape[0], spec)
-    white = spec.white if white is None else white
-    if array.dtype != np.uint8:
-        array = _scale_to_uint8(array, white)
-    return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
-
-
-def _scale_to_uint8(array: npt.NDArray[Any], white: float | None) -> npt.NDArray[np.uint8]:
-    if white is None:
-        raise _Unusable(f"{array.dtype} pixels without a declared range; {_GIVE_WHITE}")
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= white):
-        raise _Unusable(f"values from {low:g} to {high:g} lie outside 0 to white = {white:g}")
-    return np.rint(array * (255.0 / white)).astype(np.uint8)
+def _finish(image: Image.Image, orientation: int, spec: DecodeSpec) -> Decoded:
+    """A loaded image at the size at which it is kept, upright, as pixels."""
+    image = turn_upright(to_rgb(image, spec.white), orientation)
+    size = spec.stored_size(*image.size)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return Decoded(image.height, image.width, image.tobytes("raw", "RGBX"))

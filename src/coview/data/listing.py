@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An image that cannot be used, with the reason in a few words."""
+    """An image that cannot be used, with the reason in a few words.
+
+    ``may_pass``: the file system refused it, not its content; another time it may be readable.
+    """
 
     reason: str
+    may_pass: bool = False
+
+
+class Unusable(Exception):
+    """An image cannot be decoded, or not faithfully; the message is the reason."""
 
 
 HELD_OUT_DRAW, LIMIT_DRAW = 0, 1

@@ -24,7 +24,7 @@ from coview.core.files import (
     write_json,
 )
 
-FORMAT = "coview-store-1"
+FORMAT = "coview-store-2"
 _DAY = 86400.0
 _GROWTH = 1.25
 
