@@ -18,6 +18,8 @@ from coview.cli.verbs import VERBS, Verb
 from coview.core.errors import CoviewError, UnknownName
 from coview.core.machine import is_main_process
 from coview.core.progress import output
+from coview.core.streams import safe_streams
+from coview.core.text import printable
 from coview.core.version import VERSION
 from coview.options import CommandOptions, PretrainOptions
 
@@ -25,13 +27,25 @@ from coview.options import CommandOptions, PretrainOptions
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with safe_streams() as (out, err):
+        code, prints_result = _main(words)
+        out.flush()
+        if out.is_lost:
+            print(f"coview: the output is not complete: {out.error}.", file=err, flush=True)
+            return 2 if code == 0 and prints_result else code
+    return code
+
+
+def _main(words: list[str]) -> tuple[int, bool]:
+    """The exit code, and whether the result is what is printed: all else is in files."""
     if not words or words[0] in {"-h", "--help", "help"}:
         print(help_text())
-        return 0
+        return 0, True
     if words[0] in {"-V", "--version"}:
         print(f"coview {VERSION}")
-        return 0
-    return _call(words[0], words[1:])
+        return 0, True
+    verb = VERBS.get(words[0])
+    return _call(words[0], words[1:]), "--json" in words or (verb is not None and verb.prints)
 
 
 def help_text() -> str:
@@ -72,15 +86,12 @@ def _call(name: str, words: list[str]) -> int:
             print(json.dumps(result, indent=2, default=str), flush=True)
         return code
     except CoviewError as error:
-        print(f"coview {name}: {_spell(str(error), VERBS.get(name))}", file=sys.stderr)
+        sentence = printable(_spell(str(error), VERBS.get(name))).replace("\n", "\\n")
+        print(f"coview {printable(name)}: {sentence}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"coview {name}: interrupted.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone (for instance `| head`): nothing to say to nobody.
-        sys.stderr.close()
-        return 0
 
 
 def _spell(text: str, verb: Verb | None) -> str:

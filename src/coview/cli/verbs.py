@@ -22,12 +22,13 @@ class Verb:
     """A word of the command line: one line of help, its options, and what it does with them.
 
     ``main`` returns the exit code and the result that ``--json`` prints. It imports what it needs,
-    so that help needs no torch.
+    so that help needs no torch. ``prints``: the result is what is printed, and in no file.
     """
 
     summary: str
     options: type
     main: Callable[[Any], Answer]
+    prints: bool = False
 
 
 def pretrain(options: kinds.PretrainOptions) -> Answer:
@@ -175,10 +176,10 @@ VERBS: Mapping[str, Verb] = {
     "predict": Verb("classify images, written to a Parquet file", kinds.PredictOptions, predict),
     "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
     "doctor": Verb("is this data usable, has this run learned anything, what to do",
-                   kinds.DoctorOptions, doctor),
+                   kinds.DoctorOptions, doctor, prints=True),
     "report": Verb("write a run's report.html again", kinds.ReportOptions, report),
     "export": Verb("write an encoder for torchvision, timm, ONNX or plain safetensors",
                    kinds.ExportOptions, export),
     "recipes": Verb("list the recipes, or print one with the source of its numbers",
-                    kinds.RecipesOptions, recipes),
+                    kinds.RecipesOptions, recipes, prints=True),
 }  # fmt: skip

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TextIO
+from typing import TextIO, cast
 
 from coview.core.line_log import log_line, stamp
-from coview.core.text import duration
+from coview.core.streams import SafeStream
+from coview.core.text import duration, printable
 
 Advance = Callable[..., None]
 
@@ -51,17 +52,19 @@ def output(**settings: object) -> Iterator[None]:
 
 
 def output_stream() -> TextIO:
-    """Where lines for a person go: standard output, or standard error."""
-    return sys.stderr if _output.get().on_stderr else sys.stdout
+    """Where lines for a person go: standard output, or standard error. Writing never fails."""
+    stream = sys.stderr if _output.get().on_stderr else sys.stdout
+    return cast(TextIO, SafeStream.over(stream))
 
 
 def say(text: str = "", *, detail: bool = False) -> None:
     """One line to the user, at once; ``detail``: left out of quiet output.
 
-    Beside long work it has the time in front, unless a terminal shows a bar.
+    Beside long work it has the time in front, unless a terminal shows a bar. Control characters,
+    as names of files may hold them, are spelled out. Output that fails is no error.
     """
     settings = _output.get()
-    text = settings.spelling(text)
+    text = printable(settings.spelling(text))
     log_line(text)
     if settings.muted or (settings.quiet and detail):
         return

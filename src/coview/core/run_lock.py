@@ -69,7 +69,7 @@ class Holder:
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of the run in ``folder``, which is made where it is absent.
 
-    A folder that was made and is still empty at the end is removed. Raises RunError where another
+    Folders that were made and are still empty at the end are removed. Raises RunError where another
     process holds the lock, StorageError where the folder may not be written.
 
     >>> import tempfile
@@ -80,7 +80,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     coview.core.errors.RunError: ... is being written by process ...
     """
     path = RunFolder(folder).lock_path
-    is_new = not exists(folder)
+    new = [place for place in (folder, *folder.parents) if not exists(place)]
     with storage_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _acquire(path)
@@ -95,9 +95,9 @@ def run_lock(folder: Path) -> Iterator[None]:
         ended.set()
         renewal.join()
         _release(path, descriptor)
-        if is_new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with contextlib.suppress(OSError):
+            for place in new:
+                place.rmdir()
 
 
 def _acquire(path: Path) -> int:

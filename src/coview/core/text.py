@@ -1,6 +1,8 @@
-"""Numbers as a person writes them: counts of things, durations, sizes of files and memory."""
+"""Text for a person: counts of things, durations, sizes of files and memory, names of files."""
 
 from __future__ import annotations
+
+import unicodedata
 
 from coview.core.errors import InvalidValue
 
@@ -51,3 +53,29 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise InvalidValue(f"{text!r} is not a duration: write for example 90s, 30m or 2h.")
     return seconds
+
+
+# Of a right-to-left script: they change the order of what follows them on the line.
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: a file's name cannot steer the terminal.
+
+    They are spelled out, but for new lines and tabs; bytes that are no text too.
+
+    >>> print(printable("a\\x1b[2J, caf\\udce9, \\u202egnp.exe"))
+    a\\x1b[2J, caf\\xe9, \\u202egnp.exe
+    """
+    if text.isprintable():
+        return text
+    return "".join(_spelled(letter) for letter in text)
+
+
+def _spelled(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte of a name that is no text (surrogateescape)
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    is_control = unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"}
+    if letter not in "\n\t" and (is_control or letter in _DIRECTIONS):
+        return ascii(letter)[1:-1]
+    return letter
