@@ -47,8 +47,11 @@ class DataOptions:
         "so), or all (default: train, or the only part)", group=DATA)
     limit: int | None = option("use at most this number of images", group=DATA)
     short_side: int | None = option("keep images at this short side, in pixels", group=DATA)
-    image_column: str | None = option("the column of images in Parquet files", group=DATA)
-    label_column: str | None = option("the column of labels in Parquet files", group=DATA)
+    image_column: str | None = option(
+        "the column of images in Parquet files, or of paths in a table", group=DATA)
+    label_column: str | None = option(
+        "the column of labels in Parquet files and tables; in tar shards a field of .json",
+        group=DATA)
     white: float | None = option(
         "the value of white in images of more than 8 bits that do not say it", group=DATA)
     max_pixels: int = option(
@@ -158,8 +161,8 @@ class PretrainOptions(RunOptions, RecipeOptions):
     and a report. What is not said is chosen for this data and this machine."""
 
     data: Any = argument(
-        "a folder of images (any nesting), Parquet file(s) or a folder of them, a torchvision data "
-        "set by name, or scenes (the built-in set)")
+        "a folder of images (any nesting), Parquet file(s), tar shards, a table of paths (CSV), a "
+        "torchvision data set by name, or scenes (the built-in set)")
     recipe: Any = option(
         "a method (simclr, simclr-v2, supcon, moco, byol, simsiam, supervised), a recipe by name, "
         "or one to be trained exactly: a file of `coview recipes NAME --json`, or a run", "simclr")

@@ -210,14 +210,13 @@ def test_folder_unreadable_is_a_line_and_never_empty(
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG"])
-def test_folder_one_image_in_place_of_it_is_a_sentence(tmp_path: Path, name: str) -> None:
+def test_one_image_is_a_source(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(encoded(picture()))
-    with pytest.raises(DataError, match="is one image; give the folder"):
-        open_images(tmp_path / name)
+    assert open_images(tmp_path / name).names == [name]
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("a.zip", "unpack it"), ("a.txt", "expected a folder of images or Parquet")]
+    ("name", "words"), [("a.zip", "unpack it"), ("a.txt", "expected images, a folder of them")]
 )
 def test_folder_other_file_in_place_of_it_is_a_sentence(
     tmp_path: Path, name: str, words: str

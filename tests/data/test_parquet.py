@@ -314,7 +314,7 @@ def test_parquet_missing_file_offers_the_nearest(tmp_path: Path) -> None:
 
 
 def test_parquet_pattern_without_a_match_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No image and no Parquet file matches"):
+    with pytest.raises(DataError, match="No image, no Parquet file and no tar matches"):
         open_images(str(tmp_path / "*.parquet"))
 
 

@@ -65,7 +65,7 @@ OTHER_KINDS = (
           "convert them to 16-bit PNG or TIFF first"),
     _kind("file of arrays", "npy npz mat h5 hdf5 pt pkl pickle tfrecord tfrecords mdb lmdb rec",
           "pass the arrays in Python, or write the images as files"),
-    _kind("archive", "zip tar gz tgz 7z rar bz2 xz zst", "unpack them first"),
+    _kind("archive", "zip gz tgz 7z rar bz2 xz zst", "unpack them first"),
 )
 # fmt: on
 

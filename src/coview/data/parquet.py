@@ -198,6 +198,25 @@ def _bytes(cell: Any) -> bytes | None:
     return content
 
 
+class ArrowFile:
+    """A file that Hugging Face's ``save_to_disk`` wrote, with what is used of pq.ParquetFile."""
+
+    def __init__(self, source: Any) -> None:
+        self.table = pa.ipc.open_stream(source).read_all()  # views of the mapped file
+        self.schema_arrow, self.metadata = self.table.schema, self
+        self.num_rows, self.total_byte_size = self.table.num_rows, self.table.nbytes
+        self.num_row_groups = 1
+
+    def row_group(self, _: int) -> ArrowFile:
+        return self
+
+    def iter_batches(self, size: int, *, row_groups: Any, columns: list[str]) -> Iterator[Any]:
+        yield from self.table.select(columns).to_batches(max_chunksize=size)
+
+    def read(self, columns: list[str]) -> Any:
+        return self.table.select(columns)
+
+
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[Any]:
     """The file, memory-mapped. An error of pyarrow becomes one sentence that names the file.
@@ -207,7 +226,11 @@ def open_parquet(path: Path) -> Iterator[Any]:
     try:
         with open_regular(path) as stream:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        with pq.ParquetFile(pa.BufferReader(pa.py_buffer(content))) as file:
+        source = pa.BufferReader(pa.py_buffer(content))
+        if path.suffix.lower() == ".arrow":
+            yield ArrowFile(source)
+            return
+        with pq.ParquetFile(source) as file:
             yield file
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, CoviewError):

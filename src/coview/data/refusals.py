@@ -9,7 +9,7 @@ from pathlib import Path
 from coview.core.errors import CoviewError, DataError, UnknownName, nearest
 from coview.core.paths import local_path
 from coview.core.places import Kind, Place
-from coview.data.kinds import IMAGE_SUFFIXES, other_kind
+from coview.data.kinds import other_kind
 
 
 def refuse_place(place: Place, names: Collection[str]) -> CoviewError:
@@ -35,14 +35,12 @@ def refuse_place(place: Place, names: Collection[str]) -> CoviewError:
 
 
 def _describe_file(suffix: str) -> str:
-    if suffix in IMAGE_SUFFIXES:
-        return "is one image; give the folder of your images."
     kind = other_kind(suffix)
     if kind is not None and kind.name == "archive":
-        return "is an archive; unpack it and give the folder."
+        return "is an archive; unpack it (gunzip a .tar.gz) and give the folder, or the .tar."
     if kind is not None:
         return f"is a file of a kind that cannot be read ({kind.name}): {kind.remedy}."
-    return "is a file; expected a folder of images or Parquet (.parquet)."
+    return "is a file; expected images, a folder of them, Parquet, CSV, or a .tar of images."
 
 
 def _missing(place: Place, names: Collection[str]) -> CoviewError:

@@ -21,18 +21,22 @@ from coview.data.kinds import (
 )
 from coview.data.listing import printable
 
+TABLES, SHARD_SUFFIX = (".parquet", ".arrow"), ".tar"
+
 
 @dataclass(slots=True)
 class FolderScan:
     """The files of a folder and what it holds besides, by relative path.
 
-    images: with what the system says of the file, None where it says nothing. others: the number
+    images: with what the system says of the file, None where it says nothing. parquet: also Arrow
+    files of Hugging Face. shards: tar files. others: the number
     of other files by suffix. unreadable: (name, reason) of places that could not be looked at.
     services, runs: folders that were not looked into.
     """
 
     images: dict[str, os.stat_result | None] = field(default_factory=dict)
     parquet: list[str] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     services: list[str] = field(default_factory=list)
@@ -154,12 +158,18 @@ def _add_entry(
                 (links if entry.is_symlink() else folders).append(entry.path)
         elif not entry.is_file():
             entry.stat()  # says why not: a link that leads nowhere
-            if is_image or suffix == ".parquet":  # a pipe, a socket, a device: never opened
+            if is_image or suffix in (
+                *TABLES,
+                SHARD_SUFFIX,
+            ):  # a pipe, a socket, a device: never opened
                 scan.unreadable.append((name, "not a regular file"))
         elif is_image:
             scan.images[name] = entry.stat()
-        elif suffix == ".parquet":
-            scan.parquet.append(name)
+        elif suffix in TABLES:
+            if not entry.name.startswith("cache-"):  # what `datasets` has computed
+                scan.parquet.append(name)
+        elif suffix == SHARD_SUFFIX:
+            scan.shards.append(name)
         elif entry.name.lower() not in SERVICE_FILES:
             scan.others[suffix] += 1
     except OSError as error:

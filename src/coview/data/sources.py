@@ -15,13 +15,16 @@ from coview.core.places import Kind, Place, place_of
 from coview.core.text import plural
 from coview.data.arrays import read_arrays, read_store, split_labels
 from coview.data.decode import MAX_PIXELS, DecodeSpec
+from coview.data.files import read_files
 from coview.data.folder import read_folder
-from coview.data.kinds import describe_others
+from coview.data.kinds import describe_others, readable_suffixes
 from coview.data.listing import Listing, select_rows
+from coview.data.manifest import TABLE_SUFFIXES, path_table, read_manifest, read_table
 from coview.data.options import SourceOptions
 from coview.data.parts import ALL, part_of_file, select_part
 from coview.data.refusals import refuse_place
-from coview.data.scan import FolderScan, scan_folder
+from coview.data.scan import SHARD_SUFFIX, TABLES, FolderScan, scan_folder
+from coview.data.shards import expand_braces, read_shards
 from coview.data.store import CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
@@ -56,12 +59,14 @@ def open_images(
 ) -> ImageStore:
     """Every usable image of ``source``, decoded once, in the order of its names.
 
-    source: a folder of images (any nesting); a Parquet file, a glob or list of them, or a folder
-    of them; the name of a torchvision data set ("cifar10"); "scenes" or "scenes:test"; images
-    in memory: uint8 [N, H, W, 3], [N, 3, H, W] or [N, H, W], or floats in [0, 1], as arrays of
-    numpy or tensors of torch, a list of such images or of Pillow's, or (images, labels), or a list
-    of (image, label); or an ImageStore. A name that is also a folder here means the data set;
-    "./cifar10" the folder.
+    source: a folder of images (any nesting), one image, a list or a glob of images; a Parquet file,
+    a glob or list of them, or a folder of them; tar shards, with "{000..010}" as WebDataset names
+    them; a CSV, TSV or Parquet table of paths; a folder that Hugging Face's save_to_disk wrote; the
+    name of a torchvision data set ("cifar10"); "scenes" or "scenes:test"; images in memory: uint8
+    [N, H, W, 3], [N, 3, H, W] or [N, H, W], or floats in [0, 1], as arrays of numpy or tensors of
+    torch, a list of such images or of Pillow's, or (images, labels), or a list of (image, label); a
+    data set of torch or of Hugging Face; or an ImageStore. A name that is also a folder here means
+    the data set; "./cifar10" the folder.
 
     labels_from: None or "none" uses none (but labels passed as (images, labels) or in an ImageStore
     are kept); "folders" takes the first-level sub-folder of each file; "column" the label column of
@@ -147,7 +152,8 @@ def list_source(source: Any, options: SourceOptions) -> Listing:
     if is_path(source):
         return _list_place(place_of(source, NAMES), options)
     if isinstance(source, list | tuple) and source and all(is_path(item) for item in source):
-        return _list_files([place_of(item) for item in source], options)
+        places = [place_of(item) for item in source]
+        return _list_files(places, options, f"{places[0].words} ...")
     options.refuse("arrays")
     if isinstance(source, ImageStore):
         return read_store(source)
@@ -167,9 +173,20 @@ def _list_place(place: Place, options: SourceOptions) -> Listing:
         return _list_folder(place.path, options)
     if place.kind is Kind.PATTERN:
         return _list_pattern(place, options)
-    if place.kind is Kind.FILE and place.suffix == ".parquet":
-        return _list_parquet([place.path], options, place.words)
+    if place.kind is Kind.FILE:
+        return _list_file(place, options)
+    if place.kind is Kind.MISSING and "{" in place.words:
+        return _list_files([place_of(w) for w in expand_braces(place.words)], options, place.words)
     raise refuse_place(place, NAMES)
+
+
+def _list_file(place: Place, options: SourceOptions) -> Listing:
+    """One file: a table of images or of their paths, a tar of images, or one image."""
+    if place.suffix in TABLE_SUFFIXES:
+        return read_manifest(place.path, read_table(place.path), options)
+    if place.suffix == ".parquet" and (table := path_table(place.path)) is not None:
+        return read_manifest(place.path, table, options)
+    return _list_files([place], options, place.words)
 
 
 def _list_known_set(place: Place, options: SourceOptions) -> Listing:
@@ -193,9 +210,9 @@ def _list_folder(
     scan = scan_folder(root, pattern)
     source = source or str(root)
     if not scan.images:
-        if not scan.parquet:
+        if not (scan.parquet or scan.shards):
             raise _no_images(root, source, scan)
-        return _list_parquet_folder(root, scan, options, source)
+        return _list_containers(root, scan, options, source)
     if scan.parquet:
         scan = _pass_parquet_over(root, scan)
     options.refuse("a folder of images", labels_from="column")
@@ -218,19 +235,20 @@ def _pass_parquet_over(root: Path, scan: FolderScan) -> FolderScan:
     return scan
 
 
-def _list_parquet_folder(
-    root: Path, scan: FolderScan, options: SourceOptions, source: str
-) -> Listing:
-    names = sorted(scan.parquet)
+def _list_containers(root: Path, scan: FolderScan, options: SourceOptions, source: str) -> Listing:
+    """A folder of Parquet files, or else of tar shards; of one part, if they are named by parts."""
+    names, read, kind = sorted(scan.parquet), _list_parquet, "Parquet files"
+    if not names:
+        names, read, kind = sorted(scan.shards), _list_shards, "shards"
     parts = {part for name in names if (part := part_of_file(name))}
     part = ALL
     if parts:
         part = select_part(parts, options.split, for_test=options.for_test, source=str(root))
     selected = [name for name in names if part in (ALL, part_of_file(name))]
-    listing = _list_parquet([root / name for name in selected], options, source)
+    listing = read([root / name for name in selected], options, source)
     note = (
         f"{root} has the parts {', '.join(sorted(parts))}: reading {part}, {len(selected):,} of "
-        f"{len(names):,} Parquet files (`split` selects another, or all)."
+        f"{len(names):,} {kind} (`split` selects another, or all)."
     )
     return replace(
         listing,
@@ -254,7 +272,7 @@ def _no_images(root: Path, source: str, scan: FolderScan) -> DataError:
         )
     count = scan.others.total()
     if source != str(root):
-        return DataError(f"No image and no Parquet file matches {source}.")
+        return DataError(f"No image, no Parquet file and no tar matches {source}.")
     others = f", only {plural(count, 'other file')}" if count else ""
     kinds = "".join(f" {sentence}" for sentence in describe_others(scan.others))
     passed = [*scan.runs, *scan.services]
@@ -275,14 +293,33 @@ def _list_pattern(place: Place, options: SourceOptions) -> Listing:
     return _list_folder(base.path, options, parts[fixed:], str(place.path))
 
 
-def _list_files(places: Sequence[Place], options: SourceOptions) -> Listing:
-    """Several Parquet files."""
+def _list_files(places: Sequence[Place], options: SourceOptions, source: str) -> Listing:
+    """Several files of one kind: Parquet, tar shards, or images, of which some may be missing."""
+    kinds = {place.suffix for place in places}
+    images = kinds <= readable_suffixes()
     for place in places:
-        if place.kind is Kind.FILE and place.suffix != ".parquet":
-            raise DataError(f"{place.path} is not a Parquet file; a list is for Parquet.")
-        if place.kind is not Kind.FILE:
+        may_miss = images and place.kind is Kind.MISSING and len(places) > 1
+        if not may_miss and (place.kind is not Kind.FILE or not _is_known(place.suffix)):
             raise refuse_place(place, ())
-    return _list_parquet([place.path for place in places], options, f"{places[0].words} ...")
+    paths = [place.path for place in places]
+    if images:
+        return read_files(paths, options, source=source)
+    if kinds <= set(TABLES):
+        return _list_parquet(paths, options, source)
+    if kinds == {SHARD_SUFFIX}:
+        return _list_shards(paths, options, source)
+    raise DataError(
+        f"The list has files of several kinds ({', '.join(sorted(kinds))}); give images, Parquet "
+        "files or tar shards alone."
+    )
+
+
+def _is_known(suffix: str) -> bool:
+    return suffix in readable_suffixes() or suffix in (*TABLES, SHARD_SUFFIX)
+
+
+def _list_shards(paths: Sequence[Path], options: SourceOptions, source: str) -> Listing:
+    return read_shards(paths, options, source=source)
 
 
 def _list_parquet(paths: Sequence[Path], options: SourceOptions, source: str) -> Listing:

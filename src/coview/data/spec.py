@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from coview.core.machine import processes_here
 from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
 from coview.core.values import decode_one
+from coview.data.manifest import TABLE_SUFFIXES
 from coview.data.options import LABELS
+from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.sources import NAMES, SCENES, is_path, open_images
 from coview.options import DataOptions
 
@@ -73,7 +76,7 @@ class DataSpec(DataOptions):
         """
         source = self.source if data is None else data
         if source is None:
-            raise RunError("The images were arrays in memory; give the same ones again as `data`.")
+            raise RunError("The images were in memory; give the same ones again as `data`.")
         if isinstance(source, tuple) and all(isinstance(item, str) for item in source):
             source = list(source)
         settings = {n: value for n, value in _fields(self).items() if n != "memory_share"}
@@ -124,8 +127,8 @@ def name_of(data: Any) -> str:
 
     >>> name_of("photos/2024.v2/"), name_of("a/train.parquet"), name_of("scenes:test")
     ('2024.v2', 'train', 'scenes-test')
-    >>> name_of("photos/*.parquet"), name_of([[0]])
-    ('photos', 'arrays')
+    >>> name_of("photos/*.parquet"), name_of([[0]]), name_of("train-{000..010}.tar")
+    ('photos', 'arrays', 'train')
     """
     if isinstance(data, (list, tuple)) and data and is_path(data[0]):
         data = data[0]
@@ -137,7 +140,12 @@ def name_of(data: Any) -> str:
     path = place.path.resolve()
     if place.kind is Kind.PATTERN:
         path = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
-    return (path.stem if path.suffix.lower() == ".parquet" else path.name) or "images"
+    name = (
+        path.stem if path.suffix.lower() in (*TABLES, *TABLE_SUFFIXES, SHARD_SUFFIX) else path.name
+    )
+    if "{" in name:
+        name = re.sub(r"\{.*?\}", "", name).strip("-_.")
+    return name or "images"
 
 
 def default_short_side(source: Any, size: int | None) -> int | None:
