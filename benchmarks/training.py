@@ -25,8 +25,7 @@ from PIL import Image
 
 from coview.data import open_images
 from coview.recipes import build, change, recipe
-from coview.runs.job import Session
-from coview.runs.session import make_loader
+from coview.recipes.batches import make_loader
 from coview.training import choose_device, choose_precision, train_step
 from setting import setting
 
@@ -42,9 +41,7 @@ def ours() -> Turn:
     learner = build(chosen)
     precision.prepare(learner).train()
     optimizer = chosen.optimizer.build(learner)
-    batches = iter(
-        make_loader(chosen, open_images("scenes", limit=IMAGES), precision, Session(device=device))
-    )
+    batches = iter(make_loader(chosen, open_images("scenes", limit=IMAGES), device))
 
     def turn(steps: int) -> float:
         start = time.perf_counter()

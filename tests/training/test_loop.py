@@ -11,6 +11,7 @@ from coview.training import (
     BatchLoader,
     MetricsLog,
     OptimizerSpec,
+    Schedule,
     choose_precision,
     collect,
     train,
@@ -82,7 +83,7 @@ def run(tmp_path, task, batches=None, *, optimizer="sgd", **changes):
     metrics_log = MetricsLog(tmp_path / "metrics.jsonl", chance_level=1.0, every=4)
     saved = []
     settings = {
-        "optimizer": rule, "learning_rates": [0.1] * 100, "metrics_log": metrics_log,
+        "optimizer": rule, "schedule": Schedule.fixed([0.1] * 12), "metrics_log": metrics_log,
         "precision": choose_precision("fp32", CPU), "save": saved.append, **changes,
     }  # fmt: skip
     outcome = train(task, batches, **settings)
@@ -105,7 +106,9 @@ def test_loop_takes_every_step_once_and_saves_at_the_end(tmp_path):
 
 def test_loop_report_has_every_figure(tmp_path):
     reports = []
-    _, rows, _ = run(tmp_path, Line(), on_report=reports.append, learning_rates=np.arange(12) / 10)
+    _, rows, _ = run(
+        tmp_path, Line(), on_report=reports.append, schedule=Schedule.fixed(np.arange(12) / 10)
+    )
     row = rows[-1]
     assert reports == rows
     assert row["learning_rate"] == pytest.approx(1.1)
@@ -119,7 +122,7 @@ def test_loop_report_has_every_figure(tmp_path):
 
 def test_loop_learning_rate_of_zero_moves_nothing_but_what_counts_steps(tmp_path):
     task = Line()
-    run(tmp_path, task, learning_rates=[0.0] * 12)
+    run(tmp_path, task, schedule=Schedule.fixed([0.0] * 12))
     assert task.weight == 1
     assert task.accepted == 12
 
@@ -128,7 +131,7 @@ def test_loop_calls_each_epoch_and_the_last_step_before_saving(tmp_path):
     calls = []
     run(
         tmp_path, Line(), save_seconds=0.0,
-        on_epoch=lambda step: calls.append(("epoch", step)),
+        on_epoch=lambda step, last: calls.append(("epoch", step)),
         save=lambda step: calls.append(("save", step)),
     )  # fmt: skip
     epochs = [step for what, step in calls if what == "epoch"]

@@ -14,6 +14,7 @@ from coview.training import (
     Checkpoints,
     MetricsLog,
     OptimizerSpec,
+    Schedule,
     ScheduleSpec,
     StopSignals,
     choose_precision,
@@ -76,7 +77,7 @@ def build(folder, *, optimizer="sgd", workers=0, total_steps=40, method="simclr"
         folder / "metrics.jsonl", chance_level=learner.chance_level(BATCH), every=5, step=start
     )
     settings = {
-        "optimizer": rule, "learning_rates": rates, "precision": precision, "metrics_log": metrics_log,
+        "optimizer": rule, "schedule": Schedule.fixed(rates), "precision": precision, "metrics_log": metrics_log,
         "save": lambda step: checkpoints.save(step, collect(learner, rule), {}),
     }  # fmt: skip
     return learner, loader, settings

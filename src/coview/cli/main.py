@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from coview.cli.options import as_options, parse_command
 from coview.cli.verbs import VERBS, Verb
+from coview.core.clock import command_since
 from coview.core.errors import CoviewError, UnknownName
 from coview.core.machine import is_main_process
 from coview.core.progress import output
@@ -23,11 +25,14 @@ from coview.core.text import printable
 from coview.core.version import VERSION
 from coview.options import CommandOptions, PretrainOptions
 
+PROCESS_START = time.monotonic()
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    began = PROCESS_START if arguments is None else time.monotonic()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with safe_streams() as (out, err):
+    with safe_streams() as (out, err), command_since(began):
         code, prints_result = _main(words)
         out.flush()
         if out.is_lost:

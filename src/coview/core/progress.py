@@ -74,14 +74,16 @@ def say(text: str = "", *, detail: bool = False) -> None:
 
 @contextmanager
 def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
-    """A bar for long work; yields ``advance(count=1, note="")``.
+    """A bar for long work; yields ``advance(count=1, note="", left=None)``.
+
+    ``left``: of work whose total may change, what is still to be done.
 
     On a terminal it shows rate and remaining time, and the note on a line below. Elsewhere, and in
     the log, it prints a plain line at most every ten seconds and one at the end of work that took
     longer than two seconds. Inside another ``progress`` it shows nothing.
     """
     if _shown.get():
-        yield lambda count=1, note="": None
+        yield lambda count=1, note="", left=None: None
         return
     token = _shown.set(True)
     settings, meter = _output.get(), _Meter(label, total, unit)
@@ -101,9 +103,10 @@ class _Meter:
         self.start = self.last = time.monotonic()
         self.done, self.note = 0, ""
 
-    def advance(self, count: int, note: str) -> bool:
+    def advance(self, count: int, note: str, left: int | None) -> bool:
         """Count; returns whether a plain line is due."""
         self.done, self.note = self.done + count, note
+        self.total = self.total if left is None else self.done + left
         due = time.monotonic() - self.last > LINE_SECONDS
         if due:
             self.last = time.monotonic()
@@ -142,18 +145,19 @@ def _bar(meter: _Meter) -> Iterator[Advance]:
     with Noted(*columns, console=Console(file=output_stream())) as bar:
         task = bar.add_task(meter.label, total=meter.total, rate="")
 
-        def advance(count: int = 1, note: str = "") -> None:
-            if meter.advance(count, note):
+        def advance(count: int = 1, note: str = "", left: int | None = None) -> None:
+            if meter.advance(count, note, left):
                 log_line(meter.line())
-            bar.update(task, advance=count, rate=f"{meter.rate:,.0f} {meter.unit}/s")
+            rate = f"{meter.rate:,.0f} {meter.unit}/s"
+            bar.update(task, advance=count, total=meter.total, rate=rate)
 
         yield advance
 
 
 @contextmanager
 def _lines(meter: _Meter) -> Iterator[Advance]:
-    def advance(count: int = 1, note: str = "") -> None:
-        if meter.advance(count, note):
+    def advance(count: int = 1, note: str = "", left: int | None = None) -> None:
+        if meter.advance(count, note, left):
             say(meter.line(), detail=True)
 
     yield advance

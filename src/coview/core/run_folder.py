@@ -121,6 +121,11 @@ class RunFolder:
         return rows if kind is None else [row for row in rows if row.get("kind") == kind]
 
     @property
+    def total_steps(self) -> int:
+        """The steps of the whole run, as they were last planned."""
+        return planned_steps(self.description, self.metrics("plan"))
+
+    @property
     def verdict(self) -> dict[str, Any] | None:
         """verdict.json; None while the run has not ended."""
         return read_object(self.verdict_path)
@@ -177,6 +182,16 @@ class RunFolder:
         if value is None:
             raise RunError(f"{self.path} has no {path.name}.")
         return value
+
+
+def planned_steps(description: dict[str, Any], rows: list[dict[str, Any]]) -> int:
+    """The steps of a run with these lines of metrics.jsonl, as they were last planned.
+
+    >>> planned_steps({"total_steps": 400}, [{"kind": "plan", "step": 8, "total_steps": 300}])
+    300
+    """
+    plans = [row["total_steps"] for row in rows if row.get("kind") == "plan"]
+    return int(plans[-1] if plans else description.get("total_steps", 0))
 
 
 def is_run(path: str | Path) -> bool:

@@ -26,17 +26,17 @@ def byte_size(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def duration(seconds: float) -> str:
-    """A duration in its largest unit.
+def duration(seconds: float, digits: int = 0) -> str:
+    """A duration in its largest unit, with at most so many ``digits`` behind the point.
 
-    >>> duration(45), duration(720), duration(12600)
-    ('45 s', '12 min', '3.5 h')
+    >>> duration(45), duration(720), duration(12600), duration(1752, 1)
+    ('45 s', '12 min', '3.5 h', '29.2 min')
     """
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{round(seconds, digits):g} s"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+        return f"{round(seconds / 60, digits):g} min"
+    return f"{round(seconds / 3600, max(1, digits)):.1f} h"
 
 
 def parse_duration(text: str) -> float:

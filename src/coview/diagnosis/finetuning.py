@@ -51,14 +51,14 @@ class AccuracyMonitor:
         self.training = _sample(training, MAX_TRAIN_IMAGES, recipe.seed)
         self.held_out = _sample(held_out, MAX_TEST_IMAGES, recipe.seed)
         self.steps_per_epoch = len(training) // recipe.batch_size
-        self.total_steps = recipe.total_steps(len(training))
-        epochs = max(1, self.total_steps // max(1, self.steps_per_epoch))
+        total = recipe.total_steps(len(training))
+        epochs = max(1, total // max(1, self.steps_per_epoch))
         self.every = -(-epochs // MAX_REPORTS)
 
-    def __call__(self, step: int) -> None:
+    def __call__(self, step: int, last: bool = False) -> None:
         """After ``step`` steps, at the end of an epoch or of the run; step 0 is before training."""
         epoch = step // self.steps_per_epoch
-        if step != self.total_steps and epoch % self.every:
+        if not last and epoch % self.every:
             return
         accuracy, loss = self._measure(self.held_out)
         train_accuracy, _ = self._measure(self.training)

@@ -51,14 +51,13 @@ class Monitor:
         self.labels = None if labels is None else torch.from_numpy(labels)
         steps_per_epoch = len(training) // recipe.batch_size
         self.steps_per_epoch = steps_per_epoch
-        self.total_steps = recipe.total_steps(len(training))
-        epochs = math.ceil(self.total_steps / steps_per_epoch)
+        epochs = math.ceil(recipe.total_steps(len(training)) / steps_per_epoch)
         self.health_every = math.ceil(epochs / MAX_HEALTH_REPORTS)
         self.knn_every = math.ceil(epochs / MAX_KNN_REPORTS)
 
-    def __call__(self, step: int) -> None:
+    def __call__(self, step: int, last: bool = False) -> None:
         """Measure after ``step`` steps, at the end of an epoch or of the run; 0 before training."""
-        epoch, last = step // self.steps_per_epoch, step == self.total_steps
+        epoch = step // self.steps_per_epoch
         if last or epoch % self.health_every == 0:
             self.health(step)
         if self.labeled and (last or epoch % self.knn_every == 0):

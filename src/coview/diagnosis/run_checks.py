@@ -100,7 +100,7 @@ def check_run(folder: str | Path) -> RunReport:
         folder=str(run.path), label=diagnosis["label"], sentence=diagnosis["sentence"],
         causes=tuple(diagnosis["causes"]), remedy=diagnosis["remedy"], ended=recorded is not None,
         step=max(step, int(diagnosis["step"])),
-        total_steps=int(run.description.get("total_steps", 0)), figures=_beside_untrained(history),
+        total_steps=run.total_steps, figures=_beside_untrained(history),
         health_step=max(history, default=0), images=history[max(history)].images if history else 0,
         checkpoints=tuple(run.checkpoint_path(step).name for step in run.checkpoint_steps),
         notes=(*_skipped_steps(rows), *_waiting(rows)),
@@ -155,7 +155,7 @@ def diagnose_run(run: RunFolder) -> Diagnosis:
         )  # fmt: skip
     changes = [row["parameter_change"] for row in rows if "parameter_change" in row]
     return diagnose(
-        history, steps_done=step, steps_planned=int(run.description.get("total_steps", step)),
+        history, steps_done=step, steps_planned=run.total_steps or step,
         parameter_change=changes[-1] if changes else None,
         classes=supervised_classes(run.description), accuracies=first_and_last_accuracy(rows),
     )  # fmt: skip

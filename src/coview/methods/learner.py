@@ -125,10 +125,11 @@ class Learner(nn.Module):
         )  # fmt: skip
         return self._pair_loss.terms([*self.encoder.parameters(), *self.head.parameters()])
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: float) -> None:
         """Commit what the last ``loss`` prepared: statistics, moving average, queue, critic.
 
-        Clamps a learned temperature to its bounds."""
+        ``step`` is the position in a schedule of ``total_steps``. Clamps a learned temperature to
+        its bounds."""
         if self.temperature is not None:
             self.temperature.commit()
         if self._new_statistics:

@@ -54,7 +54,7 @@ class EMA:
                 "0 <= start <= end <= 1, such as 0.996 to 1."
             )
 
-    def momentum(self, step: int, total_steps: int | None) -> float:
+    def momentum(self, step: float, total_steps: int | None) -> float:
         """m after step number ``step`` of ``total_steps``, counted from 0.
 
         Raises InvalidValue if m changes along the run and ``total_steps`` is None.

@@ -6,12 +6,14 @@ a method's name, what the user has not set is chosen to fit, and the plan says s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from coview.core.clock import Clock
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.core.text import duration
@@ -21,13 +23,20 @@ from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import batch_for, default_recipe, ladder
 from coview.planning.memory import exactness, plan_passes, usable_bytes
 from coview.planning.text import about_method, about_precision, about_processes, about_the_run
-from coview.planning.trial import Trial
+from coview.planning.trial import Speed, Trial
 from coview.recipes import METHODS, Recipe, apply_options, change, for_classes, recipe
 
-# Of the budget: rendering, health figures and the noise of the machine take the rest,
-TRAINING_SHARE = 0.9
-# and these seconds opening the data, evaluating and writing the report.
-SECONDS_BESIDE = 15.0
+# Of what is left of a budget: health figures and checkpoints take the rest,
+TRAINING_SHARE = 0.95
+# and these seconds the last evaluation and the report, until the run has measured its own.
+CLOSING_SECONDS = 6.0
+# Measuring takes at most these seconds for a network, and at most this share of the time planned.
+MEASURED_SECONDS, MEASURED_SHARE = 3.0, 0.01
+# A step of a small batch is long enough to be trusted.
+PROBE_SECONDS = 0.4
+# Rendering and a whole batch change the speed of a small batch of noise by no more than this
+# factor: it rules a network out, or tells that a measurement was disturbed.
+UNSURE = 3.0
 # Passes over the data that a candidate must be able to make to be preferred over a smaller one: at
 # 60 resnet18/4 caught up with resnet10/4, which had made half as many again (docs/lab/0003).
 WANTED_EPOCHS = 60
@@ -38,30 +47,44 @@ LONG_SECONDS = 3 * 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A recipe for this data and this machine, with notes that explain it and its estimate."""
+    """A recipe for this data and this machine, with notes that explain it and its estimate.
+
+    seconds: of training, by the median step. most_epochs: the run follows the clock of its budget,
+    and makes no more epochs than these; None where its length is fixed.
+    """
 
     recipe: Recipe
     notes: tuple[str, ...]
-    views_per_second: float
+    speed: Speed
     seconds: float
+    most_epochs: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
     """What every plan of one run depends on.
 
-    images: the training images. side: their usual short side in pixels. budget: seconds, or None.
-    world: the processes that share each batch. whole_runs: trainings of the recipe that the run
-    makes (fine-tuning makes another from scratch).
+    store: the training images. side: their usual short side in pixels. clock: of the run, with its
+    budget. workers: rendering threads. world: the processes that share each batch. whole_runs:
+    trainings of the recipe that the run makes (fine-tuning makes another from scratch).
     """
 
-    images: int
+    store: ImageStore
     side: int
     device: torch.device
-    budget: float | None = None
+    clock: Clock
+    workers: int | None = None
     world: int = 1
     whole_runs: int = 1
     max_epochs: float = MAX_EPOCHS
+
+    @property
+    def images(self) -> int:
+        return len(self.store)
+
+    @property
+    def budget(self) -> float | None:
+        return self.clock.budget
 
     def plan(self, recipe: Recipe, options: TrainingOptions, *, why: str, exact: bool) -> Plan:
         """The plan of one recipe; with a budget its epochs are those that fit.
@@ -78,7 +101,7 @@ class Planner:
         """Within a budget: the largest (encoder, size) of the ladder that makes enough epochs."""
         check_batch(base, self.images)
         steps = ladder(self.device.type, self.side)
-        candidates = (
+        candidates = [
             apply_options(
                 base,
                 RecipeOptions(
@@ -87,7 +110,9 @@ class Planner:
                 ),
             )
             for encoder, size in steps
-        )
+        ]
+        if options.size and options.encoder:  # nothing to choose but the epochs
+            return self.plan(candidates[0], options, why="as asked", exact=False)
 
         def why(wanted: str, fits: bool) -> str:
             if fits:
@@ -97,14 +122,15 @@ class Planner:
         return self._within_budget(candidates, options, why, exact=False)
 
     def _without_budget(self, recipe: Recipe, why: str, exact: bool) -> Plan:
-        trial = Trial(recipe, self.device)
+        trial = Trial(recipe, self.device, self.store, self.clock)
         recipe, notes = fit_memory(trial, self.world, exact=exact)
-        rate, seconds = self._speed(trial, recipe)
+        speed = self._speed(trial, recipe, self._views(recipe))
+        assert speed is not None
         lines = [f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.", *notes]
-        plan = self._plan(trial, recipe, lines, rate, seconds)
-        if seconds <= LONG_SECONDS:
+        plan = self._plan(trial, recipe, lines, speed)
+        if plan.seconds <= LONG_SECONDS:
             return plan
-        epochs = max(1, round(recipe.epochs * LONG_SECONDS / seconds))
+        epochs = max(1, round(recipe.epochs * LONG_SECONDS / plan.seconds))
         long = (
             "That is long. `budget` 30m or `budget` 2h chooses a network, a size and epochs that "
             f"fit; `epochs` {epochs} of this one takes {duration(LONG_SECONDS)}."
@@ -112,82 +138,126 @@ class Planner:
         return replace(plan, notes=(*plan.notes, long))
 
     def _within_budget(
-        self, candidates: Iterable[Recipe], options: TrainingOptions,
+        self, candidates: Sequence[Recipe], options: TrainingOptions,
         why: Callable[[str, bool], str], exact: bool,
     ) -> Plan:  # fmt: skip
-        assert self.budget is not None
-        available = TRAINING_SHARE * max(self.budget - SECONDS_BESIDE, 0.0)
-        if available == 0:
-            raise InvalidValue(
-                f"A budget of {duration(self.budget)} is too short: about "
-                f"{duration(SECONDS_BESIDE)} go to opening the data, evaluation and the report; "
-                "give a longer `budget`."
-            )
+        budget, fitted, speed, previous = self.budget, None, None, 0.0
+        assert budget is not None
         passed_over: list[str] = []
         wanted = options.epochs or WANTED_EPOCHS
-        for candidate in candidates:
-            trial = Trial(candidate, self.device)
+        for place, candidate in enumerate(candidates, 1):
+            is_last = place == len(candidates)
+            trial = Trial(candidate, self.device, self.store, self.clock)
             fitted, notes = fit_memory(trial, self.world, exact=exact)
-            rate, per_epoch = self._speed(trial, replace(fitted, epochs=1))
-            epochs = available / per_epoch
             name = f"{fitted.encoder.label()} at {fitted.image_size} px"
+            views = self._views(replace(fitted, epochs=1))
+            least = 0.0 if is_last else views * wanted / max(self._seconds_left, 1e-9)
+            speed = self._speed(trial, fitted, views * wanted, least=least, slower=previous)
+            epochs = 0.0 if speed is None else self._seconds_left * speed.median / views
             fits = epochs >= wanted
-            if fits:
+            if fits or is_last:
                 break
-            passed_over.append(f"{name} would make {epochs:.1f} epochs")
+            previous = 0.0 if speed is None else speed.median
+            passed_over.append(
+                f"{name} would make {epochs:.1f} epochs" if speed else
+                f"{name} would make far fewer than {wanted:g} epochs"
+            )  # fmt: skip
+        assert fitted is not None
+        assert speed is not None
         if options.epochs is not None:
             epochs = fitted.epochs
         epochs = min(epochs, self.max_epochs)
         if epochs < 2 * fitted.batch_size / self.images:
             raise InvalidValue(
-                f"{duration(self.budget)} is too short here for even two steps of {name}; give a "
+                f"A budget of {duration(budget)} is too short for even two steps of {name}: "
+                f"{duration(self.clock.used)} went to opening the images and planning, and about "
+                f"{duration(CLOSING_SECONDS)} are kept for evaluation and the report. Give a "
                 "longer `budget`, or a smaller `batch_size` or `encoder`."
             )
         chosen = change(fitted, epochs=round(epochs, 2))
         if options.warmup_epochs is not None:
             chosen = replace(chosen, schedule=fitted.schedule)
         lines = [
-            f"{name}: {why(f'{wanted:g}', fits)} in {duration(self.budget)}.",
+            f"{name}: {why(f'{wanted:g}', fits)} in {duration(budget)}.",
             *([f"`epochs` {options.epochs:g} is kept, although a budget is given."]
               if options.epochs else []),
             *notes,
-            *(f"Too slow: {text}." for text in passed_over if not text.startswith(name)),
+            *(f"Too slow: {text}." for text in passed_over),
         ]  # fmt: skip
-        return self._plan(trial, chosen, lines, rate, per_epoch * chosen.epochs)
+        plan = self._plan(trial, chosen, lines, speed)
+        if options.epochs is not None:
+            return plan
+        clock = (
+            "The number of steps follows the clock: it is planned again while the run goes on, "
+            f"which ends after {duration(budget)} with everything written."
+        )
+        return replace(plan, notes=(*plan.notes, clock), most_epochs=self.max_epochs)
 
-    def _speed(self, trial: Trial, recipe: Recipe) -> tuple[float, float]:
-        """(views per second of all processes, seconds of the whole run)."""
-        most = share_of(recipe, self.world)
-        rate = self.world * trial.views_per_second(most_images=most, passes=recipe.passes)
+    @property
+    def _seconds_left(self) -> float:
+        """Of the budget, for training."""
+        return TRAINING_SHARE * max(self.clock.left - CLOSING_SECONDS, 0.0)
+
+    def _views(self, recipe: Recipe) -> float:
+        """The views of the whole run, of all its trainings."""
         views = recipe.total_steps(self.images) * recipe.batch_size
-        views *= len(recipe.method.views.views) * self.whole_runs
-        return rate, views / rate
+        return float(views * len(recipe.method.views.views) * self.whole_runs)
 
-    def _plan(
-        self, trial: Trial, recipe: Recipe, lines: list[str], rate: float, seconds: float
-    ) -> Plan:
+    def _speed(
+        self, trial: Trial, recipe: Recipe, views: float, *, least: float = 0.0, slower: float = 0.0
+    ) -> Speed | None:  # fmt: skip
+        """Of all processes; None where a few steps tell that it is far below ``least``.
+
+        ``views``: of the run that is planned; a short one is measured shortly. A measurement is
+        impossible, and made once more, where a whole batch is much slower than a small one, or the
+        network slower than a larger one, which made ``slower`` views a second.
+        """
+        whole = share_of(recipe, self.world)
+        trial.use(recipe.passes)
+        budget = math.inf if self.budget is None else self.budget
+        images, seconds = trial.probe(
+            most_images=whole, enough=min(PROBE_SECONDS, budget * MEASURED_SHARE / 6)
+        )
+        probed = self.world * images * len(recipe.method.views.views) / seconds
+        if UNSURE * probed < least:
+            return None
+        measured = min(MEASURED_SECONDS, MEASURED_SHARE * min(budget, views / probed))
+        if whole / images * seconds > MEASURED_SECONDS:
+            whole = images
+        speed = trial.speed(whole, seconds=measured, workers=self.workers).times(self.world)
+        if speed.median < max(slower, probed / UNSURE):
+            again = trial.speed(whole, seconds=measured, workers=self.workers).times(self.world)
+            speed = max(speed, again, key=lambda each: each.median)
+        return speed
+
+    def _plan(self, trial: Trial, recipe: Recipe, lines: list[str], speed: Speed) -> Plan:
+        views = self._views(recipe)
         notes = (
             about_method(recipe), *lines, *about_precision(recipe, trial.precision),
             *about_processes(recipe, self.world),
-            *about_the_run(recipe, self.images, rate, seconds),
+            *about_the_run(recipe, self.images, views, speed),
         )  # fmt: skip
-        return Plan(recipe=recipe, notes=notes, views_per_second=rate, seconds=seconds)
+        return Plan(recipe=recipe, notes=notes, speed=speed, seconds=views / speed.median)
 
 
 def make_plan(
     store: ImageStore, base: str | Recipe, options: RecipeOptions, *, device: torch.device,
-    budget: float | None = None, world: int = 1,
+    clock: Clock, workers: int | None = None, world: int = 1,
 ) -> Plan:  # fmt: skip
     """The plan of a pretraining run on the training images of ``store``.
 
     ``base``: a recipe as a value or by name, or a method's name, for which everything is chosen.
-    ``budget``: seconds. Measures a few steps, and how much of a batch fits into memory. Raises
-    InvalidValue where the batch does not fit the images, UnknownName for an unknown recipe.
+    ``clock``: of the run, with its budget. Measures some steps, and how much of a batch fits into
+    memory. Raises InvalidValue where the batch does not fit the images, UnknownName for an unknown
+    recipe.
     """
+    budget = clock.budget
     side = typical_side(store)
     if options.size is not None:
         side = min(side, options.size)
-    planner = Planner(images=len(store), side=side, device=device, budget=budget, world=world)
+    planner = Planner(
+        store=store, side=side, device=device, clock=clock, workers=workers, world=world
+    )
     if isinstance(base, Recipe):
         exact = exact_recipe(apply_options(base, options), store, budget)
         return planner.plan(exact, options, why="as the recipe says", exact=True)
@@ -217,7 +287,7 @@ def make_plan(
 
 def make_finetuning_plan(
     store: ImageStore, base: Recipe, options: TrainingOptions, *, device: torch.device,
-    budget: float | None, world: int, trainings: int, exact: bool,
+    clock: Clock, workers: int | None, world: int, trainings: int, exact: bool,
 ) -> Plan:  # fmt: skip
     """The plan of fine-tuning on the training images of ``store``.
 
@@ -225,11 +295,11 @@ def make_finetuning_plan(
     the user's own value, which is trained as it is or refused.
     """
     planner = Planner(
-        images=len(store), side=typical_side(store), device=device, budget=budget, world=world,
-        whole_runs=trainings,
+        store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
+        world=world, whole_runs=trainings,
     )  # fmt: skip
     if exact:
-        recipe = exact_recipe(apply_options(base, options), store, budget)
+        recipe = exact_recipe(apply_options(base, options), store, clock.budget)
         return planner.plan(recipe, options, why="as the recipe says", exact=True)
     fitted = for_classes(apply_options(base, options), len(store.class_names))
     notes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from coview.core.text import byte_size, duration, plural
 from coview.methods import FixedWeight, Learner, Method
 from coview.methods.temperature import WithTemperature
+from coview.planning.trial import Speed
 from coview.recipes import Recipe
 from coview.training.checkpoints import KEEP
 from coview.training.precision import Precision, computes_in_bf16
@@ -65,13 +66,17 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
     )
 
 
-def about_the_run(recipe: Recipe, images: int, rate: float, seconds: float) -> Iterator[str]:
-    """Batch, epochs, steps and the estimate."""
+def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> Iterator[str]:
+    """Batch, epochs, steps and the estimate for so many ``views``."""
     yield (
         f"Batch {recipe.batch_size}, {plural(float(recipe.epochs), 'epoch')} of {images:,} images: "
         f"{recipe.total_steps(images):,} steps."
     )
-    yield f"About {duration(seconds)} of training at the {rate:,.0f} views/s measured here."
+    shortest, longest = duration(views / speed.high), duration(views / speed.low)
+    yield (
+        f"About {duration(views / speed.median)} of training ({shortest} to {longest}) at the "
+        f"{speed.median:,.0f} views/s measured here."
+    )
 
 
 def about_checkpoints(learner: Learner, recipe: Recipe, keep_every: int | None) -> str:

@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from coview.core.batches import Batch
+from coview.core.clock import Clock
+from coview.core.images import ImageStore
 from coview.methods import Learner, Passes
 from coview.methods.passes import find_blocks
 from coview.planning.memory import MemoryEstimate
 from coview.recipes import Recipe, build, precision_of
+from coview.recipes.batches import make_loader
 from coview.training.precision import Precision
-from coview.training.step import memory_errors
+from coview.training.step import memory_errors, train_step
 
 FEW, MORE = 4, 8
-SMALLEST, ENOUGH_SECONDS, STEPS = 8, 0.4, 2
+SMALLEST = 8
+# Steps before the measured ones: kernels are compiled, threads started, memory reserved.
+WARM_UP, FEWEST = 2, 3
+# Of the steps that were measured the middle ones, of which the bounds of an estimate are the ends.
+LOW, HIGH = 0.1, 0.9
+NARROWEST = 0.05  # the bounds are at least so far from the estimate, as a share of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Views in a second: by the median step, and by the slow and the fast ones of ten steps.
+
+    >>> Speed.of(512, [1.0, 1.0, 2.0])
+    Speed(median=512.0, low=284.4, high=537.6)
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, views: int, seconds: list[float]) -> Speed:
+        """From the seconds of steps with ``views`` views each."""
+        median = float(np.median(seconds))
+        fast, slow = (float(np.quantile(seconds, share)) for share in (LOW, HIGH))
+        fast, slow = min(fast, median / (1 + NARROWEST)), max(slow, median / (1 - NARROWEST))
+        return cls(median=views / median, low=round(views / slow, 1), high=round(views / fast, 1))
+
+    def times(self, count: int) -> Speed:
+        """That of ``count`` processes."""
+        return Speed(median=count * self.median, low=count * self.low, high=count * self.high)
 
 
 class Trial:
-    """Measurements of ``recipe`` on ``device`` with noise in place of images.
+    """Measurements of ``recipe`` on ``device``, with the images of ``store`` where it is given.
 
     >>> from coview.recipes import change, recipe
     >>> small = change(recipe("simclr-cpu"), encoder="resnet10/8-medium", batch_size=8, size=16)
     >>> trial = Trial(small, torch.device("cpu"))
-    >>> trial.memory.whole > 0, trial.views_per_second(most_images=8) > 0
+    >>> trial.memory.whole > 0, trial.probe(most_images=8, enough=0.1)[1] > 0
     (True, True)
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(
+        self, recipe: Recipe, device: torch.device, store: ImageStore | None = None,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self.recipe, self.device, self.store = recipe, device, store
+        self._now = (clock or Clock()).now
 
     @cached_property
     def learner(self) -> Learner:
         """The network with its first weights, on the device."""
-        learner = build(replace(self.recipe, passes=Passes()))
+        learner = build(replace(self.recipe, passes=Passes()), total_steps=1)
         self._precision = precision_of(self.recipe, learner, self.device)
         self._precision.prepare(learner)
         return learner
@@ -55,35 +93,59 @@ class Trial:
         whole, blocks = ((b - a) / (MORE - FEW) for a, b in zip(few, more, strict=True))
         return MemoryEstimate(whole, blocks if few != (few[0], few[0]) else None)
 
-    def views_per_second(self, *, most_images: int, passes: Passes | None = None) -> float:
-        """Views that forward and backward pass through the network in a second.
-
-        Tries batches of 8, 32, 128 ... images until a step takes long enough to be trusted or the
-        recipe's batch is reached, so that a network far too large for this machine costs one small
-        step. Raises InvalidValue where a batch does not fit into memory.
-        Rendering is not counted: it runs beside the step and takes a few per cent of it.
-        """
-        if self.learner.encoder is not None and passes is not None:
+    def use(self, passes: Passes) -> None:
+        """Measure with these passes from here on."""
+        if self.learner.encoder is not None:
             self.memory  # noqa: B018  (counted before passes change the blocks)
             self.learner.set_passes(passes)
-        images = SMALLEST
+
+    def probe(self, *, most_images: int, enough: float) -> tuple[int, float]:
+        """(images of a step, its seconds), forward and backward, with noise in place of images.
+
+        Tries batches of 8, 32, 128 ... images until a step takes ``enough`` seconds or the whole
+        batch is reached, so that a network far too large for this machine costs few small steps.
+        The first step of a size only warms up. Raises InvalidValue where a batch does not fit into
+        memory.
+        """
+        whole, images = max(2, min(self.recipe.batch_size, most_images)), SMALLEST
         while True:
-            images = max(2, min(images, self.recipe.batch_size, most_images))
+            images = min(images, whole)
             batch = self.precision.place(example_batch(self.recipe, images))
             with memory_errors(images, self.device):
-                seconds = min(self._step_seconds(batch) for _ in range(STEPS))
-            if seconds > ENOUGH_SECONDS or images in (self.recipe.batch_size, most_images):
-                return images * len(batch.views) / seconds
+                warm, seconds = (self._step_seconds(batch) for _ in range(2))
+            if min(warm, seconds) > enough or images == whole:
+                return images, seconds
             images *= 4
 
+    def speed(self, images: int, *, seconds: float, workers: int | None = None) -> Speed:
+        """Whole steps of ``images`` images, rendered beside them as in the run, for ``seconds``.
+
+        The network's weights do not change the speed; their learning rate is 0.
+        """
+        assert self.store is not None
+        recipe = replace(self.recipe, batch_size=images, classes_per_batch=None)
+        loader = make_loader(recipe, self.store, self.device, workers=workers)
+        optimizer = recipe.optimizer.build(self.learner)
+        passed: list[float] = []
+        with closing(iter(loader)) as batches:
+            last = self._now()
+            for batch in batches:
+                train_step(self.learner, batch, optimizer, 0.0, self.precision)
+                before, last = last, self._now()
+                passed.append(last - before)
+                measured = passed[WARM_UP:]
+                if sum(measured) >= seconds and len(measured) >= FEWEST:
+                    break
+        return Speed.of(images * len(recipe.method.views.views), measured)
+
     def _step_seconds(self, batch: Batch) -> float:
-        start = time.perf_counter()
+        start = self._now()
         with self.precision.autocast():
             loss = torch.stack(list(self.learner.loss(batch, 0).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return self._now() - start
 
     def _saved_bytes(self, images: int) -> tuple[float, float]:
         """Bytes that autograd saves for a batch of ``images``: of whole passes, and of recomputed

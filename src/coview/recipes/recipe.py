@@ -12,7 +12,7 @@ from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
 from coview.methods.passes import FULL_BATCH
 from coview.training import OptimizerSpec, ScheduleSpec
-from coview.training.schedules import Rates
+from coview.training.timeline import Rates, Schedule, Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +117,11 @@ class Recipe:
 
     def rates(self, images: int) -> Rates:
         """The learning rate of every step on ``images`` training images, float64 [total_steps]."""
-        return self.schedule.rates(
-            self.optimizer.peak(self.batch_size),
-            total_steps=self.total_steps(images),
-            steps_per_epoch=images // self.batch_size,
+        return self.schedule_of(images, Timeline.of(self.total_steps(images))).rates
+
+    def schedule_of(self, images: int, timeline: Timeline) -> Schedule:
+        """The schedule of a run on ``images`` training images along ``timeline``."""
+        peak, per_epoch = self.optimizer.peak(self.batch_size), images // self.batch_size
+        return Schedule(
+            lambda line: self.schedule.rates_along(line, peak, steps_per_epoch=per_epoch), timeline
         )

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from coview.objectives.log_partition import FUSED_LOSS
 from coview.planning.plan import Plan
 from coview.recipes import Start
 from coview.runs.data import Images, RunData, without_download
+from coview.runs.duration import Duration
 from coview.runs.job import Parts
 from coview.runs.run import Run
 from coview.training import Precision
@@ -30,13 +32,20 @@ from coview.training import Precision
 
 def describe(
     kind: str, plan: Plan, images: Images, parts: Parts, learner: Learner, *, data: RunData,
-    start: Start | None, precision: Precision, processes: int, extra: Mapping[str, Any],
+    start: Start | None, precision: Precision, processes: int, budget: float | None,
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The content of run.json: enough to make the run again, and to know where it was made."""
     recipe, store = plan.recipe, images.images
     method = learner.method
     training = len(parts.training)
     classes = len(store.class_names) or None if method.needs_labels else None
+    most = None if plan.most_epochs is None else replace(recipe, epochs=plan.most_epochs)
+    duration = Duration(
+        epochs=recipe.epochs, total_steps=recipe.total_steps(training), budget=budget,
+        follows_clock=most is not None, created=now(),
+        most_steps=None if most is None else most.total_steps(training),
+    )  # fmt: skip
     return {
         "coview": VERSION, "kind": kind, "created": now(), "command": command(),
         "name": recipe.name, "recipe": encode(recipe), "hash": fingerprint(recipe),
@@ -57,8 +66,8 @@ def describe(
             recipe.batch_size, learner.head.widths[-1], classes=classes
         ),
         "steps_per_epoch": training // recipe.batch_size,
-        "total_steps": recipe.total_steps(training), "epochs": recipe.epochs,
-        "estimate_seconds": plan.seconds,
+        "total_steps": duration.total_steps, "epochs": recipe.epochs,
+        "durations": [encode(duration)], "estimate_seconds": plan.seconds,
         "parameters": {"encoder": _count(learner.encoder), "head": _count(learner.head)}, **extra,
     }  # fmt: skip
 

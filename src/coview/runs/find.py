@@ -139,7 +139,7 @@ def _description(run: RunFolder) -> Row:
     row.pop("recipe.type", None)
     if isinstance(data, dict):
         row |= {f"data.{key}": data.get(key) for key in ("source", "images", "fingerprint")}
-    return {**row, "total_steps": description.get("total_steps")}
+    return {**row, "total_steps": run.total_steps if "total_steps" in description else None}
 
 
 def _state(run: RunFolder) -> Row:

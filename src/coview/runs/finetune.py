@@ -17,6 +17,7 @@ from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
 from coview.core.progress import say
 from coview.core.run_folder import is_run
+from coview.core.values import encode
 from coview.data.labels import check_labels, label_subset, names_a_file
 from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
@@ -32,6 +33,7 @@ from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build, fin
 from coview.recipes import recipe as recipe_named
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
+from coview.runs.duration import durations_of
 from coview.runs.finish import export_learner, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
@@ -91,15 +93,15 @@ def finetune(options: FinetuneOptions) -> Run | None:
         label_draw=options.label_draw,
     )
 
-    def plan(parts: Parts, session: Session, budget: float | None) -> Plan:
+    def plan(parts: Parts, session: Session) -> Plan:
         share = len(parts.training) / max(1, parts.labeled_images)
         base = recipe if isinstance(recipe, Recipe) else adapted(
             recipe_named(recipe) if recipe else default_finetuning(session.device.type),
             source, options, share=share,
         )  # fmt: skip
         return make_finetuning_plan(
-            parts.training, base, options, device=session.device, budget=budget,
-            world=session.ranks.world, trainings=1 if options.no_baselines else 2,
+            parts.training, base, options, device=session.device, clock=session.clock,
+            workers=session.workers, world=session.ranks.world, trainings=1 if options.no_baselines else 2,
             exact=isinstance(recipe, Recipe),
         )  # fmt: skip
 
@@ -201,6 +203,12 @@ class FineTuning(Job):
     ) -> Monitor:  # fmt: skip
         return AccuracyMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
 
+    def trainings(self, run: Run) -> int:
+        return 2 if run.description["baselines"] else 1
+
+    def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:
+        logits_of(learner, parts.held_out, run.recipe)
+
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         return diverged(reason, step)
 
@@ -217,7 +225,13 @@ class FineTuning(Job):
         if session.ranks.is_main and not is_run(scratch.path):
             write_json(
                 scratch.description_path,
-                {**run.description, "start": None, "baselines": False, "nested": True},
+                {
+                    **run.description,
+                    "start": None,
+                    "baselines": False,
+                    "nested": True,
+                    **of_scratch(run),
+                },
             )
         session.ranks.barrier()
         if not scratch.is_ended:
@@ -249,12 +263,12 @@ class FineTuning(Job):
             contenders += [probe, scratch]
         diagnosis = diagnosis or diagnose_finetuning(
             finetuned, probe, scratch, labels=labels, validation=run.metrics("validation"),
-            step=run.description["total_steps"],
+            step=run.total_steps,
         )  # fmt: skip
         write_evaluation(run, parts, contenders, predicted)
         if finite:
             export_learner(run, learner, run.encoder_path)
-        report = write_end(run, diagnosis)
+        report = write_end(run, diagnosis, session.clock)
         if run.description.get("nested"):
             say(f"From scratch: {100 * finetuned.accuracy:.1f} %.")
             return
@@ -284,6 +298,14 @@ class FineTuning(Job):
 
 
 FINE_TUNING = FineTuning()
+
+
+def of_scratch(run: Run) -> dict[str, Any]:
+    """The duration of the same network from scratch: the steps that ``run`` has made, or fewer
+    where the budget ends before."""
+    steps = run.total_steps
+    last = replace(durations_of(run.description)[-1], step=0, total_steps=steps, most_steps=steps)
+    return {"total_steps": steps, "durations": [encode(last)]}
 
 
 def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:

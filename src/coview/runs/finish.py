@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from coview.core.files import write_json
+from coview.core.clock import Clock
+from coview.core.files import append_line, write_json
 from coview.core.progress import say
+from coview.core.text import duration
 from coview.diagnosis.rules import Diagnosis
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.export import example_images, export_encoder
@@ -52,11 +54,15 @@ def origin_of(run: Run) -> dict[str, Any]:
     }
 
 
-def write_end(run: Run, diagnosis: Diagnosis) -> Path:
+def write_end(run: Run, diagnosis: Diagnosis, clock: Clock) -> Path:
     """Write the report, and last verdict.json, which says that the run has ended.
 
     A run that is killed before the last file is there has not ended, and resume writes what lacks.
     """
+    append_line(run.metrics_path, {
+        "kind": "time", "step": diagnosis.step, "seconds_used": round(clock.used, 2),
+        "budget": clock.budget,
+    })  # fmt: skip
     report = write_report(run.path, verdict=diagnosis.to_json())
     write_json(run.verdict_path, diagnosis.to_json())
     return report
@@ -70,6 +76,13 @@ def say_diagnosis(diagnosis: Diagnosis) -> None:
         say(f"  Likely cause: {cause}")
     if diagnosis.remedy:
         say(f"  What to do: {diagnosis.remedy}")
+
+
+def say_time(clock: Clock) -> None:
+    """The budget and what of it was used."""
+    if clock.budget is not None:
+        asked, used = duration(clock.budget, 1), duration(clock.used, 1)
+        say(f"Budget:   {asked}, used {used}")
 
 
 def leave(run: Run, learner: Learner, reason: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from coview.core.clock import Clock
 from coview.core.images import ImageStore
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.diagnosis.rules import Diagnosis
@@ -17,8 +18,8 @@ from coview.runs.data import Images, RunData
 from coview.runs.run import Run
 from coview.training import MetricsLog
 
-Monitor = Callable[[int], object]
-"""Called with the number of steps done: at step 0, after epochs, after the last step."""
+Monitor = Callable[..., object]
+"""monitor(step, last=False), after ``step`` steps: at step 0, after epochs, after the last step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,12 +42,13 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """From one start of a run to its next stop: device, rendering threads, processes, loggers."""
+    """From one start of a run to its next stop: device, threads, processes, loggers, time."""
 
     device: torch.device
     workers: int | None = None
     ranks: Ranks = SINGLE_PROCESS
     log_to: tuple[str, ...] = ()
+    clock: Clock = field(default_factory=Clock)
 
 
 class Job(ABC):
@@ -71,6 +73,13 @@ class Job(ABC):
 
     def prepare(self, run: Run, parts: Parts, session: Session) -> None:  # noqa: B027
         """What the main process does once before the first step."""
+
+    def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:  # noqa: B027
+        """What :meth:`finish` will compute, thrown away: a run with a budget takes its time."""
+
+    def trainings(self, run: Run) -> int:
+        """Trainings of the same length that share a budget: this one and those after it."""
+        return 1
 
     def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
         """What all processes do after the last step and before the end; False where stopped."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
@@ -53,10 +55,10 @@ def pretrain(options: PretrainOptions) -> Run | None:
         )
     )
 
-    def plan(parts: Parts, session: Session, budget: float | None) -> Plan:
+    def plan(parts: Parts, session: Session) -> Plan:
         plan = make_plan(
-            parts.training, recipe, options, device=session.device, budget=budget,
-            world=session.ranks.world,
+            parts.training, recipe, options, device=session.device, clock=session.clock,
+            workers=session.workers, world=session.ranks.world,
         )  # fmt: skip
         if options.weights is not None:
             return plan
@@ -91,6 +93,10 @@ class Pretraining(Job):
     ) -> Monitor:  # fmt: skip
         return HealthMonitor(learner, initial, recipe, parts.training, parts.held_out, metrics_log)
 
+    def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:
+        with TemporaryDirectory() as folder:
+            gallery_of(run, learner, parts, Path(folder))
+
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         assert isinstance(monitor, HealthMonitor)
         monitor.health(step)
@@ -105,11 +111,8 @@ class Pretraining(Job):
         finite = features_are_finite(recipe, learner)
         if finite:
             export_learner(run, learner, run.encoder_path)
-            write_gallery(
-                run.path, learner.embed, parts.training, plan=recipe.method.views,
-                plain=recipe.eval_view, seed=recipe.seed,
-            )  # fmt: skip
-        report = write_end(run, diagnosis)
+            gallery_of(run, learner, parts, run.path)
+        report = write_end(run, diagnosis, session.clock)
         say_diagnosis(diagnosis)
         if learner.temperature is not None:
             say(f"Temperature: {learner.temperature.value:.3f} has been learned.")
@@ -117,6 +120,15 @@ class Pretraining(Job):
         say(f"Report:   {report}")
         for line in encoder_lines(run, finite):
             say(line)
+
+
+def gallery_of(run: Run, learner: Learner, parts: Parts, folder: Path) -> None:
+    """Write the pictures of the report below ``folder``."""
+    recipe = run.recipe
+    write_gallery(
+        folder, learner.embed, parts.training, plan=recipe.method.views, plain=recipe.eval_view,
+        seed=recipe.seed,
+    )  # fmt: skip
 
 
 def encoder_lines(run: Run, finite: bool) -> Iterator[str]:

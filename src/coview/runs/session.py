@@ -6,27 +6,26 @@ import copy
 import math
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from coview import training
-from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, StorageError
-from coview.core.images import ImageStore
-from coview.core.machine import cores
+from coview.core.errors import DamagedFile, InvalidValue, RunError, StorageError
 from coview.core.progress import say
 from coview.core.ranks import Ranks
 from coview.core.values import decode_one, encode
 from coview.diagnosis.gallery import write_contact_sheet
 from coview.methods import Learner, Passes
-from coview.recipes import Recipe, build, precision_of
+from coview.recipes import build, precision_of
+from coview.recipes.batches import make_loader
 from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
-from coview.runs.finish import leave
+from coview.runs.duration import Course
+from coview.runs.finish import leave, say_time
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
-from coview.training.loader import Render, Rows
 from coview.training.loggers import Loggers, RunInfo, flatten
-from coview.views import views_of
 
 REPORTS = 300
 
@@ -70,31 +69,41 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     precision.prepare(learner)
     optimizer = recipe.optimizer.build(learner)
 
-    start = _restore_latest(checkpoints, learner, optimizer)
+    start, meta = _restore_latest(checkpoints, learner, optimizer)
+    course = Course(run.description, start, meta, session.clock, trainings=job.trainings(run))
+    learner.total_steps = course.timeline.length
     training.assert_replicas_equal(learner, ranks)
     if start == 0 and run.metrics_path.exists():
         say("There is no checkpoint yet, so the run begins anew.", detail=True)
-    total = recipe.total_steps(len(parts.training))
     loggers = _open_loggers(run, session)
     metrics_log = training.MetricsLog(
         run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
-        every=max(1, math.ceil(total / REPORTS)), step=start, loggers=loggers,
+        every=max(1, math.ceil(course.planned_steps / REPORTS)), step=start, loggers=loggers,
     )  # fmt: skip
+    course.note_extension(start, metrics_log)
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
     with closing(loggers), training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
             write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
             job.prepare(run, parts, session)
-            monitor(0)
+            with course.timed_closing():
+                monitor(0)
+                if course.pace is not None:
+                    job.rehearse(run, learner, parts)
+        schedule = recipe.schedule_of(len(parts.training), course.timeline)
         outcome = training.train(
-            learner, make_loader(recipe, parts.training, precision, session, start=start),
-            optimizer=optimizer, learning_rates=recipe.rates(len(parts.training)),
-            precision=precision, metrics_log=metrics_log,
-            save=lambda step: checkpoints.save(
-                step, training.collect(learner, optimizer), {"passes": encode(learner.passes)}
+            learner,
+            make_loader(
+                recipe, parts.training, session.device, workers=session.workers, ranks=ranks,
+                start=start, total_steps=schedule.total_steps if course.pace is None else None,
             ),
-            keep_every=keep_every, on_epoch=monitor, stop=signals, ranks=ranks,
+            optimizer=optimizer, schedule=schedule, precision=precision, metrics_log=metrics_log,
+            save=lambda step: checkpoints.save(
+                step, training.collect(learner, optimizer),
+                {"passes": encode(learner.passes), **course.meta(schedule)},
+            ),
+            keep_every=keep_every, on_epoch=monitor, stop=signals, pace=course.pace, ranks=ranks,
         )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:
@@ -105,6 +114,8 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             leave(run, learner, outcome.reason)
     elif job.complete(run, learner, parts, session) and ranks.is_main:
         job.finish(run, learner, parts, session)
+    if ranks.is_main and run.is_ended and not run.description.get("nested"):
+        say_time(session.clock)
     return run
 
 
@@ -138,70 +149,18 @@ def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner
     return learner, True
 
 
-def make_loader(
-    recipe: Recipe, store: ImageStore, precision: training.Precision, session: Session, *,
-    start: int = 0,
-) -> training.BatchLoader:  # fmt: skip
-    """The batches of a run; on a CPU one thread renders beside the step, else up to eight.
-
-    Raises DataError where the method needs labels and there are none.
-    """
-    workers = session.workers
-    if workers is None:
-        workers = 1 if precision.device.type == "cpu" else max(1, min(8, cores() - 1))
-    supervised = recipe.method.needs_labels
-    if supervised and store.labels is None:
-        raise DataError(
-            f"{recipe.method.name} learns from labels and these images have none; put each class "
-            "into a folder of its own and give `labels_from` folders, or learn without them by "
-            "simclr."
-        )
-    return training.BatchLoader(
-        store.ids, store.labels if supervised else None, renderer(recipe, store),
-        batch_size=recipe.batch_size, seed=recipe.seed,
-        total_steps=recipe.total_steps(len(store)), start_step=start, workers=workers,
-        pin=precision.device.type == "cuda", ranks=session.ranks,
-        sampler=_class_balanced(recipe, store),
-    )  # fmt: skip
-
-
-def _class_balanced(recipe: Recipe, store: ImageStore) -> training.ClassBalancedSampler | None:
-    """Batches of as many classes as the recipe says; None for batches drawn at random."""
-    if recipe.classes_per_batch is None:
-        return None
-    if store.labels is None:
-        raise DataError(
-            "`classes_per_batch` needs labels and these images have none; put each class into a "
-            "folder of its own and give `labels_from` folders."
-        )
-    classes = recipe.classes_per_batch
-    return training.ClassBalancedSampler(
-        store.ids, store.labels, classes=classes, images=recipe.batch_size // classes,
-        seed=recipe.seed,
-    )  # fmt: skip
-
-
-def renderer(recipe: Recipe, store: ImageStore) -> Render:
-    """(rows, ids, epoch) -> the views of the recipe; the ids are those of the rows."""
-    plan, seed = recipe.method.views, recipe.seed
-
-    def render(rows: Rows, ids: Rows, epoch: int) -> tuple[torch.Tensor, ...]:
-        return views_of(store, rows, plan, seed=seed, epoch=epoch)
-
-    return render
-
-
 def _restore_latest(
     checkpoints: training.Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer
-) -> int:
-    """The steps done, with their state put back; 0 and nothing moved where there are none."""
+) -> tuple[int, dict[str, Any]]:
+    """The steps done, with their state put back, and the checkpoint's meta; (0, {}) and nothing
+    moved where there are none."""
     checkpoint = checkpoints.load_latest()
     if checkpoint is None:
-        return 0
+        return 0, {}
     for sentence in checkpoint.damaged:
         say(f"Skipped a damaged checkpoint: {sentence}")
     training.restore(learner, optimizer, checkpoint.tensors)
     if "passes" in checkpoint.meta:  # a batch that once did not fit will not fit again
         learner.set_passes(decode_one(checkpoint.meta["passes"], Passes))
     say(f"Going on after step {checkpoint.step:,}.", detail=True)
-    return checkpoint.step
+    return checkpoint.step, checkpoint.meta

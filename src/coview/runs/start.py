@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from coview.core.clock import Clock
 from coview.core.errors import InvalidValue, RunError
 from coview.core.files import entries, write_json
 from coview.core.line_log import keep_lines
@@ -22,11 +23,12 @@ from coview.options import RunOptions
 from coview.planning.plan import Plan
 from coview.planning.text import about_checkpoints
 from coview.recipes import RECIPES, Recipe, Start, build, precision_of
+from coview.recipes.batches import make_loader
 from coview.runs.data import Images, RunData
 from coview.runs.describe import command, describe
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
-from coview.runs.session import make_loader, train_run
+from coview.runs.session import train_run
 from coview.training.distribution import init_distributed, local_device
 from coview.training.loggers import logger_names
 
@@ -36,15 +38,14 @@ class Beginning:
     """A run before its first step.
 
     source: what the caller gave as data, which may be arrays; test the same for test images.
-    seed: of the split, before there is a plan. make_plan: from the parts, the session and the
-    seconds of the budget to a plan.
+    seed: of the split, before there is a plan. make_plan: from the parts and the session to a plan.
     """
 
     job: Job
     data: RunData
     source: Any
     seed: int
-    make_plan: Callable[[Parts, Session, float | None], Plan]
+    make_plan: Callable[[Parts, Session], Plan]
     start: Start | None = None
     test: Any = None
     extra: dict[str, Any] | None = None
@@ -56,7 +57,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
     ``name`` is that of the folder below runs/ where ``options.out`` is None. Raises the errors of
     coview.core.errors for whatever the caller can mend, before there is a folder.
     """
-    budget = None if options.budget is None else parse_duration(options.budget)
+    clock = Clock(None if options.budget is None else parse_duration(options.budget))
     if options.keep_every is not None and options.keep_every < 1:
         raise InvalidValue(f"`keep_every` is {options.keep_every}; expected 1 epoch or more.")
     log_to = logger_names(options.log_to)
@@ -67,13 +68,15 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         keep_lines(command()) as log,
         nullcontext() if folder is None or not ranks.is_main else new_run_lock(folder),
     ):
-        session = Session(device=device, workers=options.workers, ranks=ranks, log_to=log_to)
+        session = Session(
+            device=device, workers=options.workers, ranks=ranks, log_to=log_to, clock=clock
+        )
         images = ranks.main_first(lambda: beginning.data.open(beginning.source, beginning.test))
         if ranks.is_main:  # the others read the plan from the run's folder
             for note in images.notes:
                 say(note, detail=True)
             parts = beginning.job.split(beginning.data, images, beginning.seed)
-            plan = beginning.make_plan(parts, session, budget)
+            plan = beginning.make_plan(parts, session)
             say_parts(images, parts)
             description = describe_beginning(
                 beginning, plan, images, parts, session, keep_every=options.keep_every
@@ -96,13 +99,14 @@ def describe_beginning(
     """The content of run.json. Raises InvalidValue and DataError for what cannot be trained."""
     learner = build(plan.recipe, beginning.start)
     precision = precision_of(plan.recipe, learner, session.device)
-    make_loader(plan.recipe, parts.training, precision, session)  # checks labels and batches
+    make_loader(plan.recipe, parts.training, session.device, ranks=session.ranks)  # checks it
     plan.recipe.rates(len(parts.training))
     note = about_checkpoints(learner, plan.recipe, keep_every)
     plan = replace(plan, notes=(*plan.notes, note))
     return describe(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
         start=beginning.start, precision=precision, processes=session.ranks.world,
+        budget=session.clock.budget,
         extra={"keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {})},
     )  # fmt: skip
 

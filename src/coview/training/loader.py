@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import accumulate
+from itertools import accumulate, count, islice
 from typing import Protocol
 
 import numpy as np
@@ -69,7 +69,8 @@ def shares(count: int, world: int) -> tuple[int, ...]:
 
 
 class BatchLoader:
-    """The batches of steps ``start_step`` .. ``total_steps`` - 1; the step is the only state.
+    """The batches of steps ``start_step`` .. ``total_steps`` - 1, or without an end where that is
+    None; the step is the only state.
 
     ids int64 [N]; labels int64 [N] with -1 where unknown, or None.
     render(rows, ids, epoch): the views of the images in ``rows``, V x [B, 3, H, W]. With
@@ -88,7 +89,7 @@ class BatchLoader:
 
     def __init__(
         self, ids: Rows, labels: Rows | None, render: Render, *, batch_size: int, seed: int,
-        total_steps: int, start_step: int = 0, workers: int = 0, pin: bool = False,
+        total_steps: int | None, start_step: int = 0, workers: int = 0, pin: bool = False,
         ranks: Ranks = SINGLE_PROCESS, sampler: Sampler | None = None,
     ) -> None:  # fmt: skip
         if workers < 0:
@@ -117,7 +118,10 @@ class BatchLoader:
 
         An error of ``render`` is raised at its step, with a note that lists the rows.
         """
-        steps = ((s, self.rows(s)[self._own]) for s in range(self.start_step, self.total_steps))
+        numbers: Iterator[int] = count(self.start_step)
+        if self.total_steps is not None:
+            numbers = islice(numbers, max(0, self.total_steps - self.start_step))
+        steps = ((step, self.rows(step)[self._own]) for step in numbers)
         with closing(map_ahead(self._batch, steps, self.workers, name="loader")) as batches:
             while True:
                 started = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,16 +11,18 @@ from typing import Any
 import torch
 
 from coview.core.batches import Batch
+from coview.core.clock import Clock
 from coview.core.errors import StorageError
 from coview.core.progress import progress, say
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.training.distribution import agreed_reason
 from coview.training.loader import BatchLoader
 from coview.training.metrics_log import MetricsLog
+from coview.training.pace import Pace
 from coview.training.precision import Precision
-from coview.training.schedules import Rates
 from coview.training.step import DoesNotFit, Step, seed_torch, train_step
 from coview.training.task import Task
+from coview.training.timeline import Schedule
 
 MAX_SKIPPED_STEPS = 10
 # Seconds between checkpoints. After a save of more than SLOW_SAVE seconds the interval grows in
@@ -46,23 +48,23 @@ def train(
     loader: BatchLoader,
     *,
     optimizer: torch.optim.Optimizer,
-    learning_rates: Rates | Sequence[float],
+    schedule: Schedule,
     precision: Precision,
     metrics_log: MetricsLog,
     save: Callable[[int], object],
     save_seconds: float = SAVE_SECONDS,
     keep_every: int | None = None,
-    on_epoch: Callable[[int], object] | None = None,
+    on_epoch: Callable[[int, bool], object] | None = None,
     on_report: Callable[[Mapping[str, Any]], object] | None = None,
     stop: Callable[[], str] = str,
     max_skipped_steps: int = MAX_SKIPPED_STEPS,
+    pace: Pace | None = None,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Outcome:
-    """Train ``task`` on every batch of ``loader``. ``step`` below is the number of steps done.
+    """Train ``task`` to the end of ``schedule``. ``step`` below is the number of steps done.
 
-    learning_rates: of every step of the whole run.
-    on_epoch(step): called after each epoch and after the last step, before the checkpoint, so a
-        resumed run neither repeats nor misses it.
+    on_epoch(step, last): called after each epoch and after the last step, before the checkpoint, so
+        a resumed run neither repeats nor misses it.
     on_report(row): called with each line of kind "step".
     save(step): called every ``save_seconds`` (less often where a save is slow), every
         ``keep_every`` steps, at the end and before stopping. A StorageError during the run becomes
@@ -70,6 +72,9 @@ def train(
     stop(): called after each step; a reason in words stops the run, "" continues.
     max_skipped_steps: a step whose loss or gradient is not finite is skipped. Only the step counter
         moves, and the log has the images. So many skipped steps in a row stop the run.
+    pace: of a run with a budget. Rank 0 asks it at the report steps how many steps fit; where they
+        are others, ``schedule`` is planned again and the log gets a line of kind "plan". The
+        loader's batches must not end before.
 
     All ``ranks`` call this with the same arguments. Only rank 0 reports, saves and runs the
     callbacks; the reported loss is that of the global batch.
@@ -80,23 +85,25 @@ def train(
     >>> loader = BatchLoader(batch.ids.numpy(), None, lambda rows, ids, epoch: batch.views,
     ...     batch_size=8, seed=0, total_steps=3)
     >>> train(learner, loader, optimizer=torch.optim.SGD(learner.parameters()),
-    ...     learning_rates=[0.1] * 3, precision=Precision(torch.device("cpu"), "fp32"),
+    ...     schedule=Schedule.fixed([0.1] * 3), precision=Precision(torch.device("cpu"), "fp32"),
     ...     metrics_log=MetricsLog(None, chance_level=2.7), save=lambda step: None)
     Outcome(step=3, stopped=False, reason='', diverged=False)
     """
     task.train()
+    pace = pace or Pace(Clock())
     throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0
-    images = (loader.total_steps - loader.start_step) * loader.batch_size
+    images = (schedule.total_steps - loader.start_step) * loader.batch_size
     cuda = [precision.device] if precision.device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=cuda),  # restores the caller's; every step seeds them
         progress("Training", images) as advance,
-        closing(iter(loader)) as batches,
+        closing(_batches(loader, schedule)) as batches,
     ):
+        pace.begin(loader.start_step)
         for batch in batches:
-            rate, done = float(learning_rates[batch.step]), batch.step + 1
+            rate, done = schedule.rate(batch.step), batch.step + 1
             step, note = _step_in_memory(
-                task, batch, optimizer, rate, precision, ranks, loader.seed
+                task, batch, optimizer, schedule, precision, ranks, loader.seed
             )
             throughput.add_step(batch.global_size)
             if note:
@@ -110,13 +117,16 @@ def train(
                 row = _report(metrics_log, step, rate, done, throughput, ranks)
                 if on_report is not None and ranks.is_main:
                     on_report(row)
-            last = done == loader.total_steps
-            if (
-                on_epoch is not None
-                and ranks.is_main
-                and (last or done % loader.steps_per_epoch == 0)
-            ):
-                on_epoch(done)
+            if metrics_log.due(done):
+                _replan(schedule, pace, done, metrics_log, ranks)
+            last = done == schedule.total_steps
+            with pace.beside():
+                if (
+                    on_epoch is not None
+                    and ranks.is_main
+                    and (last or done % loader.steps_per_epoch == 0)
+                ):
+                    on_epoch(done, last)
             diverged = skipped == max_skipped_steps
             reason = _divergence(skipped, step) if diverged else agreed_reason(stop(), ranks)
             if reason:
@@ -126,19 +136,49 @@ def train(
             kept = keep_every is not None and done % keep_every == 0
             due = reason or last or kept or now - saved >= wait
             if due and ranks.is_main:
-                _save(save, done, metrics_log, needed=bool(reason) or last)
+                with pace.beside():
+                    _save(save, done, metrics_log, needed=bool(reason) or last)
                 saved = time.monotonic()
                 save_time = saved - now
-            advance(batch.global_size, metrics_log.note(done / loader.steps_per_epoch))
+            left = (schedule.total_steps - done) * loader.batch_size
+            advance(batch.global_size, metrics_log.note(done / loader.steps_per_epoch), left)
             if reason:
                 return Outcome(step=done, stopped=True, reason=reason, diverged=diverged)
             throughput.start()
-    return Outcome(step=loader.total_steps, stopped=False, reason="")
+    return Outcome(step=schedule.total_steps, stopped=False, reason="")
+
+
+def _batches(loader: BatchLoader, schedule: Schedule) -> Generator[Batch, None, None]:
+    """The loader's batches up to the end of the schedule, which may come nearer or go farther."""
+    if loader.start_step >= schedule.total_steps:
+        return
+    with closing(iter(loader)) as batches:
+        for batch in batches:
+            yield batch
+            if batch.step + 1 >= schedule.total_steps:
+                return
+
+
+def _replan(
+    schedule: Schedule, pace: Pace, done: int, metrics_log: MetricsLog, ranks: Ranks
+) -> None:
+    """Plan the number of steps again; the clock of rank 0 decides for all."""
+    if pace.clock.budget is None:
+        return
+    planned = schedule.total_steps
+    total = ranks.sizes(pace.total_steps(done, planned=planned))[0]
+    if total == planned:
+        return
+    schedule.replan(done, total=total)
+    metrics_log.write("plan", done, total_steps=total, seconds_used=pace.clock.used)
+    if note := pace.note(total, planned=planned):
+        metrics_log.write("event", done, text=note)
+        say(note)
 
 
 def _step_in_memory(
-    task: Task, batch: Batch, optimizer: torch.optim.Optimizer, rate: float, precision: Precision,
-    ranks: Ranks, seed: int,
+    task: Task, batch: Batch, optimizer: torch.optim.Optimizer, schedule: Schedule,
+    precision: Precision, ranks: Ranks, seed: int,
 ) -> tuple[Step, str]:  # fmt: skip
     """The step, and what the task changed to fit the batch into memory ("" for nothing).
 
@@ -148,7 +188,10 @@ def _step_in_memory(
     while True:
         seed_torch(seed, batch.step, precision.device)
         try:
-            step = train_step(task, batch, optimizer, rate, precision, ranks)
+            step = train_step(
+                task, batch, optimizer, schedule.rate(batch.step), precision, ranks,
+                position=schedule.position(batch.step),
+            )  # fmt: skip
         except DoesNotFit:
             # With several ranks the others wait inside the step and cannot repeat it.
             note = task.reduce_memory(len(batch)) if ranks.is_single else ""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.training.timeline import Rates, Timeline
 
-Rates = npt.NDArray[np.float64]
+RESTART_WARMUP = 10  # one in this number of steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +47,39 @@ class ScheduleSpec:
 
         Raises InvalidValue where the warm-up is not shorter than the run.
         """
-        warmup_steps = round(self.warmup_epochs * steps_per_epoch)
-        if warmup_steps >= total_steps:
+        return self.rates_along(Timeline.of(total_steps), peak, steps_per_epoch=steps_per_epoch)
+
+    def rates_along(self, timeline: Timeline, peak: float, *, steps_per_epoch: int) -> Rates:
+        """The same along a timeline. A schedule that has restarted warms up in a tenth at most.
+
+        Raises InvalidValue where the warm-up is not shorter than the run.
+        """
+        length, warmup_steps = timeline.length, round(self.warmup_epochs * steps_per_epoch)
+        if timeline.start > 0:
+            warmup_steps = min(warmup_steps, length // RESTART_WARMUP)
+        if warmup_steps >= length:
             raise InvalidValue(
                 f"`warmup_epochs` is {self.warmup_epochs:g} ({warmup_steps} steps), but the run "
-                f"has {total_steps} steps. Lower it or raise `epochs`."
+                f"has {length} steps. Lower it or raise `epochs`."
             )
         final = 1.0 if self.kind == "constant" else self.final
-        return warmup_cosine(peak, total_steps, warmup_steps, final=final)
+        return warmup_cosine(peak, length, warmup_steps, final=final, steps=timeline.positions())
 
 
-def warmup_cosine(peak: float, total: int, warmup: int, *, final: float = 0.0) -> Rates:
+def warmup_cosine(
+    peak: float, total: int, warmup: int, *, final: float = 0.0, steps: Rates | None = None
+) -> Rates:
     """rate(s) = peak s / warmup for s < warmup; then, with t = (s - warmup) / (total - warmup),
 
         rate(s) = peak (final + (1 - final) (1 + cos(pi t)) / 2)
 
-    So step 0 of a warm-up has rate 0, and the last step's t is one step short of 1.
-    Source: ``model_util`` of SimCLR's released code.
+    for the ``steps`` s, by default 0 .. total - 1. So step 0 of a warm-up has rate 0, and the last
+    step's t is one step short of 1. Source: ``model_util`` of SimCLR's released code.
 
     >>> warmup_cosine(1.0, 4, 2).tolist()
     [0.0, 0.5, 1.0, 0.5]
     """
-    steps = np.arange(total, dtype=np.float64)
+    steps = np.arange(total, dtype=np.float64) if steps is None else steps
     progress = (steps - warmup) / (total - warmup)
     cosine = final + (1 - final) * 0.5 * (1 + np.cos(np.pi * progress))
     rates: Rates = peak * np.where(steps < warmup, steps / max(warmup, 1), cosine)

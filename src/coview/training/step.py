@@ -61,8 +61,12 @@ def train_step(
     learning_rate: float,
     precision: Precision,
     ranks: Ranks = SINGLE_PROCESS,
+    *,
+    position: float | None = None,
 ) -> Step:
     """Update the task by one batch; skip the step where the loss or the gradient is not finite.
+
+    ``position``: that of the step on the schedule (see Timeline), by default its number.
 
     A skipped step leaves no trace in the state. All ranks take the step, or all skip it. Raises
     DoesNotFit, before any update, where the batch does not fit into memory.
@@ -86,7 +90,7 @@ def train_step(
     finite = ranks.all(bool(torch.isfinite(total_of(terms).detach() + norm)))
     if finite:
         optimizer.step()
-        task.after_step(batch.step)
+        task.after_step(batch.step if position is None else position)
     optimizer.zero_grad(set_to_none=True)
     detached = {name: term.detach() for name, term in terms.items()}
     return Step(skipped=not finite, terms=detached, gradient_norm=norm)

@@ -22,8 +22,12 @@ class Task(Protocol):
         """The terms of the loss by name, scalars. Their sum is minimized."""
         ...
 
-    def after_step(self, step: int) -> None:
-        """Update all other state; called after the optimizer has updated the parameters."""
+    def after_step(self, step: float) -> None:
+        """Update all other state; called after the optimizer has updated the parameters.
+
+        ``step``: the step's position on the schedule, which is its number unless the length of the
+        run has been planned again.
+        """
         ...
 
     def reduce_memory(self, images: int) -> str:
