@@ -20,7 +20,7 @@ WORDS = [
     "--device", "cpu",
 ]  # fmt: skip
 SCENES = ["pretrain", "scenes", "--limit", "120", *WORDS]
-CLOCK = {"images_per_second", "wait_share", "seconds", "seconds_used"}
+CLOCK = {"images_per_second", "wait_share", "seconds"}
 
 
 def record(run):

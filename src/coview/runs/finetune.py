@@ -101,8 +101,8 @@ def finetune(options: FinetuneOptions) -> Run | None:
         )  # fmt: skip
         return make_finetuning_plan(
             parts.training, base, options, device=session.device, clock=session.clock,
-            workers=session.workers, world=session.ranks.world, trainings=1 if options.no_baselines else 2,
-            exact=isinstance(recipe, Recipe),
+            workers=session.workers, world=session.ranks.world,
+            trainings=1 if options.no_baselines else 2, exact=isinstance(recipe, Recipe),
         )  # fmt: skip
 
     beginning = Beginning(

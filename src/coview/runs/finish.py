@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from coview.core.clock import Clock
-from coview.core.files import append_line, write_json
+from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.text import duration
 from coview.diagnosis.rules import Diagnosis
@@ -59,12 +59,10 @@ def write_end(run: Run, diagnosis: Diagnosis, clock: Clock) -> Path:
 
     A run that is killed before the last file is there has not ended, and resume writes what lacks.
     """
-    append_line(run.metrics_path, {
-        "kind": "time", "step": diagnosis.step, "seconds_used": round(clock.used, 2),
-        "budget": clock.budget,
-    })  # fmt: skip
-    report = write_report(run.path, verdict=diagnosis.to_json())
-    write_json(run.verdict_path, diagnosis.to_json())
+    used = {"seconds_used": round(clock.used, 2), "budget": clock.budget}
+    verdict = {**diagnosis.to_json(), "time": used}
+    report = write_report(run.path, verdict=verdict)
+    write_json(run.verdict_path, verdict)
     return report
 
 
