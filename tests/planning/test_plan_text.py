@@ -109,7 +109,7 @@ def said(monkeypatch):
         monkeypatch.setattr(
             import_module(f"coview.runs.{module}"),
             "say",
-            lambda *line: lines.append(" ".join(line)),
+            lambda *line, **_: lines.append(" ".join(line)),
         )
     return lines
 
