@@ -59,8 +59,9 @@ def write_end(run: Run, diagnosis: Diagnosis, clock: Clock) -> Path:
 
     A run that is killed before the last file is there has not ended, and resume writes what lacks.
     """
-    used = {"seconds_used": round(clock.used, 2), "budget": clock.budget}
-    verdict = {**diagnosis.to_json(), "time": used}
+    verdict: dict[str, Any] = dict(diagnosis.to_json())
+    if clock.budget is not None:
+        verdict["time"] = {"budget": clock.budget, "used": round(clock.used, 1)}
     report = write_report(run.path, verdict=verdict)
     write_json(run.verdict_path, verdict)
     return report
