@@ -106,6 +106,17 @@ def test_ctrl_c_outside_the_steps_leaves_a_run_that_goes_on(
     assert "Too early" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.parametrize("content", [None, b"", b'\xff{"kind"', b'{"kind": "health", "step": 0}\n'])
+def test_a_run_whose_record_is_damaged_has_the_same_end(straight, stopped, tmp_path, content):
+    run = tmp_path / "run"
+    stopped([*SCENES, "--out", str(run)])
+    path = run / "metrics.jsonl"
+    path.unlink() if content is None else path.write_bytes(content)
+    assert main(["resume", str(run)]) == 0
+    assert record(run) == record(straight)
+    assert (run / "verdict.json").read_bytes() == (straight / "verdict.json").read_bytes()
+
+
 def test_a_missing_report_of_an_ended_run_is_written_again(straight, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(straight, run)

@@ -60,6 +60,53 @@ def test_metrics_log_line_cut_off_by_a_crash_is_dropped(tmp_path):
     assert [row["step"] for row in read_lines(path)] == [10, 20]
 
 
+DAMAGE = {
+    "one byte": lambda whole: whole.replace(b'"step"', b'"st\xffep"', 1),
+    "first line": lambda whole: whole.split(b"\n", 1)[1],
+    "other values": lambda whole: whole.replace(b"10", b'"x"'),
+    "half": lambda whole: whole[: len(whole) // 2],
+    "empty": lambda whole: b"",
+    "zeros": lambda whole: bytes(len(whole)),
+    "no objects": lambda whole: b"[1]\n3\nnull\n",
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "absent"])
+def test_metrics_log_is_mended_from_the_checkpoint(tmp_path, capsys, damage):
+    metrics_log, path = record(tmp_path), tmp_path / "metrics.jsonl"
+    metrics_log.write("health", 0, epoch=0)
+    for step in (10, 20):
+        step_row(metrics_log, step, loss=5.0 - step)
+    kept, whole = metrics_log.content, path.read_bytes()
+    assert kept.encode() == whole
+    path.unlink() if damage == "absent" else path.write_bytes(DAMAGE[damage](whole))
+    again = record(tmp_path, step=20, record=kept)
+    assert path.read_bytes() == whole
+    assert (again.seconds, again.note(2)) == (10.0, metrics_log.note(2))
+    assert "metrics.jsonl was damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_metrics_log_of_an_old_checkpoint_goes_on_with_what_can_be_read(tmp_path, damage):
+    metrics_log, path = record(tmp_path), tmp_path / "metrics.jsonl"
+    for step in (10, 20):
+        step_row(metrics_log, step)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    step_row(record(tmp_path, step=20), 30)
+    rows = read_lines(path)
+    assert rows[-1]["step"] == 30
+    assert len(rows) <= 3
+
+
+def test_metrics_log_whose_file_is_damaged_while_it_is_written_is_mended_at_the_end(tmp_path):
+    metrics_log, path = record(tmp_path), tmp_path / "metrics.jsonl"
+    step_row(metrics_log, 10)
+    whole = path.read_bytes()
+    path.write_bytes(b"{")
+    metrics_log.mend()
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize(("step", "due"), [(1, False), (9, False), (10, True), (11, False)])
 def test_metrics_log_is_due_every_so_many_steps_of_the_run(tmp_path, step, due):
     assert record(tmp_path, step=7).due(step) is due

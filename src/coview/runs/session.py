@@ -12,6 +12,7 @@ import torch
 
 from coview import training
 from coview.core.errors import DamagedFile, InvalidValue, RunError, StorageError
+from coview.core.files import exists
 from coview.core.progress import say
 from coview.core.ranks import Ranks
 from coview.core.values import decode_one, encode
@@ -73,12 +74,13 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     course = Course(run.description, start, meta, session.clock, trainings=job.trainings(run))
     learner.total_steps = course.timeline.length
     training.assert_replicas_equal(learner, ranks)
-    if start == 0 and run.metrics_path.exists():
+    if start == 0 and exists(run.metrics_path):
         say("There is no checkpoint yet, so the run begins anew.", detail=True)
     loggers = _open_loggers(run, session)
     metrics_log = training.MetricsLog(
         run.metrics_path if ranks.is_main else None, chance_level=run.description["chance_level"],
-        every=max(1, math.ceil(course.planned_steps / REPORTS)), step=start, loggers=loggers,
+        every=max(1, math.ceil(course.planned_steps / REPORTS)), step=start,
+        record=meta.get("record", ""), loggers=loggers,
     )  # fmt: skip
     course.note_extension(start, metrics_log)
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
@@ -101,18 +103,21 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             optimizer=optimizer, schedule=schedule, precision=precision, metrics_log=metrics_log,
             save=lambda step: checkpoints.save(
                 step, training.collect(learner, optimizer),
-                {"passes": encode(learner.passes), **course.meta(schedule)},
+                {"passes": encode(learner.passes), "record": metrics_log.content,
+                 **course.meta(schedule)},
             ),
             keep_every=keep_every, on_epoch=monitor, stop=signals, pace=course.pace, ranks=ranks,
         )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:
             diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
+            metrics_log.mend()
             job.finish(run, learner, parts, session, diagnosis)
     elif outcome.stopped:
         if ranks.is_main:
             leave(run, learner, outcome.reason)
     elif job.complete(run, learner, parts, session) and ranks.is_main:
+        metrics_log.mend()  # the diagnosis is made from it
         job.finish(run, learner, parts, session)
     if ranks.is_main and run.is_ended and not run.description.get("nested"):
         say_time(session.clock)

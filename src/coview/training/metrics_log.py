@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, StorageError
-from coview.core.files import append_line, read_lines, storage_errors, write_text
+from coview.core.files import (
+    append_line,
+    exists,
+    parse_lines,
+    read_content,
+    storage_errors,
+    write_bytes,
+    write_text,
+)
 from coview.core.progress import say
 from coview.training.loggers import Loggers
 
@@ -20,7 +28,9 @@ class MetricsLog:
 
     ``every``: steps between reports, counted from the first step of the run, so a resumed run
     reports the same steps. Opening the log at ``step`` drops the lines of later steps, which the
-    resumed run writes again; ``step`` 0 drops all lines. ``loggers`` get the remaining lines and
+    resumed run writes again; ``step`` 0 drops all lines. ``record``: the :attr:`content` of the log
+    at that step, as the checkpoint keeps it, which mends a file that was damaged; "" takes the
+    lines of the file that can be read. ``loggers`` get the remaining lines and
     those that follow. ``chance_level`` is the loss of a network that has learned nothing. ``path``
     None writes nothing (a process that is not rank 0).
 
@@ -32,21 +42,30 @@ class MetricsLog:
 
     def __init__(
         self, path: Path | None, *, chance_level: float, every: int = 10, step: int = 0,
-        loggers: Loggers | None = None,
+        record: str = "", loggers: Loggers | None = None,
     ) -> None:  # fmt: skip
         if every < 1:
             raise InvalidValue(f"`every` is {every}; expected at least 1 step between reports.")
         self.path, self.chance_level, self.every = path, chance_level, every
         self._unwritten: list[dict[str, Any]] = []
-        rows = [] if path is None else truncate(path, step)
-        reports = [row for row in rows if row["kind"] == "step"]
-        accuracies = [row["accuracy"] for row in rows if row["kind"] == "knn"]
+        self.rows: list[dict[str, Any]] = [] if path is None else open_record(path, step, record)
         self.loggers = loggers or Loggers()
-        for row in rows:
+        for row in self.rows:
             self.loggers.log(row)
-        self.seconds: float = reports[-1]["seconds"] if reports else 0.0
-        self._loss: float | None = reports[-1]["loss"] if reports else None
-        self._accuracy: float | None = accuracies[-1] if accuracies else None
+        self.seconds = last_number(self.rows, "step", "seconds") or 0.0
+        self._loss = last_number(self.rows, "step", "loss")
+        self._accuracy = last_number(self.rows, "knn", "accuracy")
+
+    @property
+    def content(self) -> str:
+        """The lines of the whole run so far, as they should be in the file."""
+        return lines_of(self.rows)
+
+    def mend(self) -> None:
+        """Write the file again where it does not hold what was reported. Raises StorageError."""
+        self._flush()
+        if self.path is not None and read_content(self.path) != self.content.encode():
+            write_text(self.path, self.content)
 
     def due(self, step: int) -> bool:
         return step % self.every == 0
@@ -57,6 +76,7 @@ class MetricsLog:
         On a full disk it prints the error once and writes the lines later.
         """
         row = {"kind": kind, "step": step, **{k: _finite(v) for k, v in fields.items()}}
+        self.rows.append(row)
         self._unwritten.append(row)
         self.loggers.log(row)
         try:
@@ -86,7 +106,7 @@ class MetricsLog:
         if self.path is None:
             return
         with storage_errors(self.path):
-            if self.path.exists():
+            if exists(self.path):
                 with self.path.open("rb") as stream:
                     os.fsync(stream.fileno())
 
@@ -101,16 +121,45 @@ class MetricsLog:
         return ", ".join([f"epoch {epoch:.1f}", *loss, *knn])
 
 
-def truncate(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the lines of later steps in one atomic replacement; returns the remaining lines.
+def open_record(path: Path, step: int, record: str = "") -> list[dict[str, Any]]:
+    """The lines up to ``step``: those of ``record``, or else of the file, which then holds them.
 
-    Also drops a truncated last line. ``step`` 0 drops all lines.
+    The file is replaced in one atomic step. Lines that are damaged or no reports are dropped;
+    ``step`` 0 drops all lines.
     """
-    rows = [row for row in read_lines(path) if 0 < step >= row["step"]]
-    content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    if path.exists() and path.read_bytes() != content.encode():
-        write_text(path, content)
+    content = read_content(path)
+    in_file = reports_of(content or b"", step)
+    rows = reports_of(record.encode(), step) if record else in_file
+    if rows != in_file:
+        say(f"{path.name} was damaged or lacked lines; the checkpoint has them all.")
+    text = lines_of(rows).encode()
+    if text != (content or b""):
+        write_bytes(path, text)
     return rows
+
+
+def reports_of(content: bytes, step: int) -> list[dict[str, Any]]:
+    """The lines that are reports of steps up to ``step``.
+
+    >>> reports_of(b'{"kind": "step", "step": 3}\\n{"step": 4}\\n[5]\\n{"kind": "st', 9)
+    [{'kind': 'step', 'step': 3}]
+    """
+    return [
+        row for row in parse_lines(content)
+        if isinstance(row, dict) and isinstance(row.get("kind"), str)
+        and type(row.get("step")) is int and 0 < step >= row["step"]
+    ]  # fmt: skip
+
+
+def lines_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+
+def last_number(rows: Sequence[Mapping[str, Any]], kind: str, name: str) -> float | None:
+    """The last number of that name in the lines of ``kind``; None where there is none."""
+    values = [row.get(name) for row in rows if row["kind"] == kind]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return numbers[-1] if numbers else None
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ def sample_params(
 def _kernel() -> Callable[..., Any]:
     from coview.views.fused.sample import sample_rows
 
-    return sample_rows
+    return cast("Callable[..., Any]", sample_rows)
 
 
 def _crop_bounds(crop: Crop | None) -> npt.NDArray[np.float64]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 
-import numba
 import numpy as np
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+from coview.views.fused.compiler import compiled
+
+jit = compiled(nogil=True, error_model="numpy", boundscheck=False)
 
 ORDERS = np.array(list(itertools.permutations(range(4))), dtype=np.int32)
 ATTEMPTS = 10
