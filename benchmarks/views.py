@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from coview.core.images import ImageStore, store_from_arrays
+from coview.core.images import ImageStore, pixel_hashes, store_from_arrays
 from coview.views import ViewPlan, simclr_views, views_of
 from setting import setting
 
@@ -182,10 +182,13 @@ DECODERS = {"Pillow": pillow_decoder, "simplejpeg": simplejpeg_decoder}
 
 def store_from_words(images: list[np.ndarray]) -> ImageStore:
     """A store of images decoded to four bytes a pixel, without packing them again."""
-    areas = [image.shape[0] * image.shape[1] for image in images]
+    areas = np.array([image.shape[0] * image.shape[1] for image in images])
+    pixels = np.concatenate([image.reshape(-1, 4) for image in images])
+    starts = np.cumsum([0, *areas[:-1]])
     return ImageStore(
-        pixels=np.concatenate([image.reshape(-1, 4) for image in images]),
-        starts=np.cumsum([0, *areas[:-1]]),
+        pixels=pixels,
+        starts=starts,
+        content=pixel_hashes(pixels, starts, areas),
         heights=np.array([image.shape[0] for image in images], np.int32),
         widths=np.array([image.shape[1] for image in images], np.int32),
         ids=np.arange(len(images)),

@@ -48,6 +48,12 @@ def test_ids_are_stable_across_versions():
     assert image_id("cats/1.jpg") == -5028814578785424323
 
 
+def test_fingerprint_tells_one_pixel_from_another():
+    changed = images()
+    changed[1][4, 0, 2] ^= 1
+    assert store_from_arrays(changed).fingerprint != store_from_arrays(images()).fingerprint
+
+
 def test_fingerprint_tells_other_data():
     store = store_from_arrays(images())
     assert store.fingerprint == store_from_arrays(images()).fingerprint

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
 
 import coview
@@ -109,6 +110,23 @@ def test_an_evaluation_that_vanishes_while_it_is_read_is_left_out(
 
     monkeypatch.setattr(files, "open_regular", unlink_and_open)
     assert run.evaluations == []
+
+
+def test_a_description_with_one_changed_byte_is_refused(folder: Path) -> None:
+    written = {"coview": "1", "recipe": {"batch_size": 256, "name": "é"}, "total_steps": 400}
+    RunFolder(folder).write_description(written)
+    assert RunFolder(folder).description == written
+    content, rng = (folder / "run.json").read_bytes(), np.random.default_rng(0)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << int(rng.integers(8))
+        (folder / "run.json").write_bytes(changed)
+        try:
+            read = RunFolder(folder).description
+        except DamagedFile:
+            continue
+        # A blank became another, or the name of the digest is another: the rest is as it was.
+        assert {name: read[name] for name in written} == written
 
 
 def test_checkpoints_count_only_where_they_are_complete(folder: Path) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.core.errors import RunError, StorageError
+from coview.core.run_folder import RunFolder
 from coview.core.run_lock import run_lock
 from coview.training import Checkpoints, StopSignals
 
@@ -206,9 +207,9 @@ def test_a_full_disk_at_the_export_leaves_a_run_that_goes_on(straight, tmp_path,
 def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeypatch):
     run = tmp_path / "run"
     stopped([*SCENES, "--out", str(run), "--precision", "fp32"])
-    description = json.loads((run / "run.json").read_text())
+    description = RunFolder(run).description
     description["recipe"]["precision"] = "auto"
-    (run / "run.json").write_text(json.dumps(description))
+    RunFolder(run).write_description(description)
     monkeypatch.setattr("coview.training.precision.computes_in_bf16", lambda device: True)
     asked = []
     choose = coview.training.precision.choose_precision

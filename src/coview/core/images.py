@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
 from coview.core.paths import absolute_path
+
+OWN_PICTURE = ("Software", "Coview contact sheet")
+"""The text in a PNG that Coview draws: it is no image to learn from, wherever it lies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,10 +49,12 @@ class ImageStore:
 
     Shapes: pixels uint8 [P, 4] (memory or memory-mapped), laid out as in :class:`ImageWindow`;
     starts int64 [N]; heights, widths int32 [N]; ids int64 [N], unique and stable; labels int64 [N]
-    with -1 where unknown, or None. ``names`` are unique within the source (a relative path, or
-    "train.parquet#17"). ``quarantine`` lists the unusable images and unreadable places as (name,
-    reason). ``notes`` are sentences about the source that a user should read, such as which files
-    were ignored. ``parts`` are those of the source, such as train and test, where it has any.
+    with -1 where unknown, or None; content int64 [N], the :func:`pixel_hash` of each image.
+
+    ``names`` are unique within the source (a relative path, or "train.parquet#17"). ``quarantine``
+    lists the unusable images and unreadable places as (name, reason). ``notes`` are sentences about
+    the source that a user should read, such as which files were ignored. ``parts`` are those of the
+    source, such as train and test, where it has any.
 
     >>> store = store_from_arrays(np.zeros((3, 2, 2, 3), np.uint8))
     >>> len(store), store.image(0).shape
@@ -60,6 +66,7 @@ class ImageStore:
     heights: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int64]
+    content: npt.NDArray[np.int64]
     names: Sequence[str]
     labels: npt.NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
@@ -91,15 +98,16 @@ class ImageStore:
         """The store of the given rows, in that order; pixels are shared, not copied."""
         return replace(
             self, starts=self.starts[rows], heights=self.heights[rows], widths=self.widths[rows],
-            ids=self.ids[rows], names=[self.names[int(row)] for row in rows],
+            ids=self.ids[rows], content=self.content[rows],
+            names=[self.names[int(row)] for row in rows],
             labels=None if self.labels is None else self.labels[rows],
         )  # fmt: skip
 
     @property
     def fingerprint(self) -> str:
-        """Hash of ids, sizes and labels (not of pixels): two stores of the same data agree."""
+        """Hash of ids, sizes, pixels and labels: two stores of the same data agree."""
         hasher = hashlib.blake2b(digest_size=16)
-        for array in (self.ids, self.heights, self.widths, self.labels):
+        for array in (self.ids, self.heights, self.widths, self.content, self.labels):
             hasher.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
         return hasher.hexdigest()
 
@@ -112,6 +120,29 @@ def image_id(name: str) -> int:
     """
     raw = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(raw, "little", signed=True)
+
+
+def pixel_hash(pixels: bytes | memoryview) -> int:
+    """64 bits that tell the pixels of one image from others, as a signed integer.
+
+    The CRC-32 of each half: it costs a fraction of decoding, several times less than a
+    cryptographic hash, and it finds every accident but no deceit.
+
+    >>> pixel_hash(bytes(8)) == pixel_hash(bytes(7) + bytes([1]))
+    False
+    """
+    view = memoryview(pixels).cast("B")
+    half = len(view) // 2
+    value = zlib.crc32(view[:half]) << 32 | zlib.crc32(view[half:])
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def pixel_hashes(
+    pixels: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], areas: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The :func:`pixel_hash` of every image in a buffer [P, 4]. Shapes: int64 [N]."""
+    parts = (pixels[s : s + a].data for s, a in zip(starts.tolist(), areas.tolist(), strict=True))
+    return np.fromiter((pixel_hash(part) for part in parts), dtype=np.int64, count=len(starts))
 
 
 def pack_pixels(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -139,8 +170,9 @@ def store_from_arrays(
     pixels = np.concatenate([pack_pixels(image) for image in images])
     ids = np.array([image_id(name) for name in names], dtype=np.int64)
     return ImageStore(
-        pixels=pixels, starts=starts, heights=heights, widths=widths, ids=ids, names=names,
-        labels=labels, class_names=class_names, source=source,
+        pixels=pixels, starts=starts, heights=heights, widths=widths, ids=ids,
+        content=pixel_hashes(pixels, starts, areas), names=names, labels=labels,
+        class_names=class_names, source=source,
     )  # fmt: skip
 
 

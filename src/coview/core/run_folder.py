@@ -26,6 +26,7 @@ for "not written yet". A file or folder that is there and cannot be read raises 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from coview.core.errors import DamagedFile, RunError, nearest
-from coview.core.files import entries, exists, read_content, read_lines
+from coview.core.files import digest, entries, exists, read_content, read_lines, write_json
 from coview.core.paths import local_path
 
 DESCRIPTION = "run.json"
@@ -107,8 +108,19 @@ class RunFolder:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """run.json. Raises DamagedFile where it is not a JSON object."""
-        return self._required(self.description_path)
+        """run.json. Raises DamagedFile where it is not a JSON object, or not as it was written."""
+        value = self._required(self.description_path)
+        recorded = value.pop("digest", None)
+        if recorded is not None and recorded != _digest(value):
+            raise DamagedFile(
+                f"{self.description_path} is not as the run wrote it: it was damaged or edited. "
+                "Bring the original back; after an edit on purpose remove its line `digest`."
+            )
+        return value
+
+    def write_description(self, description: Mapping[str, Any]) -> None:
+        """Write run.json with a digest of its content; this makes the folder a run."""
+        write_json(self.description_path, {**description, "digest": _digest(description)})
 
     @property
     def kind(self) -> str:
@@ -192,6 +204,10 @@ def planned_steps(description: dict[str, Any], rows: list[dict[str, Any]]) -> in
     """
     plans = [row["total_steps"] for row in rows if row.get("kind") == "plan"]
     return int(plans[-1] if plans else description.get("total_steps", 0))
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    return digest(json.dumps(description, sort_keys=True, allow_nan=False).encode())
 
 
 def is_run(path: str | Path) -> bool:

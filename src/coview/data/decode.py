@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import importlib.util
 import io
 import re
@@ -362,6 +363,16 @@ def _decode_with_simplejpeg(content: bytes) -> npt.NDArray[np.uint8] | None:
 @functools.cache
 def is_available() -> bool:
     return importlib.util.find_spec("simplejpeg") is not None
+
+
+def decoders() -> str:
+    """The libraries that decode images here; another version may give other pixels.
+
+    >>> decoders().split()[0]
+    'Pillow'
+    """
+    names = ("Pillow", "simplejpeg") if is_available() else ("Pillow",)
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
 def _decode_png(png: Png, spec: DecodeSpec) -> Decoded:

@@ -26,7 +26,8 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
     names, parts, notes = _select_part(root, sorted(scan.images), options)
     stats = [scan.images[name] for name in names]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
-    times = [0 if stat is None else stat.st_mtime_ns for stat in stats]
+    # The second time moves with content under an old date, and with a mended permission.
+    times = [(0, 0) if stat is None else (stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
     facts = (f"{n} {s} {t}" for n, s, t in zip(names, sizes, times, strict=True))
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:

@@ -24,7 +24,7 @@ from coview.core.files import (
     write_json,
 )
 
-FORMAT = "coview-store-2"
+FORMAT = "coview-store-3"
 _DAY = 86400.0
 _GROWTH = 1.25
 
@@ -34,7 +34,7 @@ class DecodedPixels:
     """The pixels of the usable rows of a listing, the rejected rows, and the folder of the pixels.
 
     ``folder`` is None for pixels in memory. Shapes: pixels uint8 [P, 4]; rows, starts int64 [N];
-    heights, widths int32 [N].
+    heights, widths int32 [N]; content int64 [N], the hash of each image's pixels.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -42,6 +42,7 @@ class DecodedPixels:
     starts: npt.NDArray[np.int64]
     heights: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
+    content: npt.NDArray[np.int64]
     rejected: tuple[tuple[int, str], ...]
     folder: Path | None = None
 

@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from coview.core.images import OWN_PICTURE
 from coview.data.listing import Unusable
 from coview.data.orientation import UPRIGHT, exif_orientation, xmp_orientation
 
@@ -19,6 +20,7 @@ _PASSES = (
     (1, 2, 0, 1),
 )  # fmt: skip
 _PIECE = 1 << 20
+_OWN = "\0".join(OWN_PICTURE).encode()
 
 
 @dataclass(slots=True)
@@ -77,6 +79,8 @@ def read_png(content: bytes) -> Png:
             header = body
         elif kind == b"IDAT":
             data.append(body)
+        elif kind == b"tEXt" and body == _OWN:
+            raise Unusable("a contact sheet that Coview has drawn")
         elif kind == b"eXIf":
             orientation = exif_orientation(body)
         elif kind == b"iTXt" and body.startswith(b"XML:com.adobe.xmp\x00") and orientation == 1:

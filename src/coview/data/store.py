@@ -13,7 +13,7 @@ import numpy.typing as npt
 from coview.core.ahead import map_ahead
 from coview.core.errors import DamagedFile, DataError, InvalidValue
 from coview.core.files import digest
-from coview.core.images import ImageStore
+from coview.core.images import ImageStore, pixel_hash
 from coview.core.machine import cores, memory_bytes
 from coview.core.progress import progress
 from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
@@ -29,7 +29,7 @@ _CHUNK_IMAGES, _CHUNK_BYTES = 64, 1 << 18
 _EARLY = 100
 
 Chunk = list[tuple[int, Content]]
-Result = list[tuple[int, Decoded | Rejected]]
+Result = list[tuple[int, Decoded | Rejected, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ def _decode_into_store(
     folder: Path,
 ) -> DecodedPixels:
     budget = int(memory_bytes() * cache_policy.memory_share)
-    images: list[tuple[int, int, int, int]] = []
+    images: list[tuple[int, ...]] = []
     rejected: list[tuple[int, str]] = []
     workers = cache_policy.workers or min(cores(), 8)
     with (
@@ -96,11 +96,12 @@ def _decode_into_store(
         contextlib.closing(_decode_all(listing, rows, spec, workers)) as results,
     ):
         for result in results:
-            for row, image in result:
+            for row, image, content in result:
                 if isinstance(image, Rejected):
                     rejected.append((row, image.reason))
                 else:
-                    images.append((row, writer.append(image.pixels), image.height, image.width))
+                    start = writer.append(image.pixels)
+                    images.append((row, start, image.height, image.width, content))
             advance(len(result))
             if len(rejected) > _EARLY:  # Stop early: more images cannot make it acceptable.
                 _check_unusable(
@@ -116,6 +117,7 @@ def _decode_into_store(
             starts=columns[:, 1].copy(),
             heights=columns[:, 2].astype(np.int32),
             widths=columns[:, 3].astype(np.int32),
+            content=columns[:, 4].copy(),
             rejected=tuple(rejected),
         )
 
@@ -126,7 +128,11 @@ def _decode_all(
     """The results of all rows in order, with a bounded number of images in memory."""
 
     def decode_chunk(chunk: Chunk) -> Result:
-        return [(row, decode_image(content, spec)) for row, content in chunk]
+        images = ((row, decode_image(content, spec)) for row, content in chunk)
+        return [
+            (row, image, 0 if isinstance(image, Rejected) else pixel_hash(image.pixels))
+            for row, image in images
+        ]
 
     with strict_pillow():
         yield from map_ahead(
@@ -188,7 +194,7 @@ def _make_store(listing: Listing, decoded: DecodedPixels, notes: tuple[str, ...]
     rows = decoded.rows
     return ImageStore(
         pixels=decoded.pixels, starts=decoded.starts, heights=decoded.heights,
-        widths=decoded.widths, ids=listing.ids[rows],
+        widths=decoded.widths, ids=listing.ids[rows], content=decoded.content,
         names=[listing.names[row] for row in rows.tolist()],
         labels=None if listing.labels is None else listing.labels[rows],
         class_names=listing.class_names, source=listing.source,

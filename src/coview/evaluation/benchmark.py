@@ -47,7 +47,7 @@ class Benchmark:
             "test": _describe_part(self.test),
             "classes": len(np.unique(self.train.labels)),
             "largest_class_share": float(counts.max() / counts.sum()),
-            "images_in_both_parts": int(np.isin(self.test.ids, self.train.ids).sum()),
+            "images_in_both_parts": int(np.isin(self.test.content, self.train.content).sum()),
         }
 
 

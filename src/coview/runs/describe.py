@@ -19,6 +19,7 @@ from coview.core.images import ImageStore
 from coview.core.machine import cores, cpu_name, memory_bytes
 from coview.core.values import encode, fingerprint
 from coview.core.version import VERSION
+from coview.data.decode import decoders
 from coview.methods import Learner
 from coview.objectives.log_partition import FUSED_LOSS
 from coview.planning.plan import Plan
@@ -76,7 +77,8 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """The machine and the versions: what a figure has to stand beside."""
     return {
         "python": platform.python_version(), "system": platform.platform(),
-        "torch": torch.__version__, "coview": VERSION, "cpu": cpu_name(), "cores": cores(),
+        "torch": torch.__version__, "decoders": decoders(), "coview": VERSION,
+        "cpu": cpu_name(), "cores": cores(),
         "memory_gb": round(memory_bytes() / 2**30, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": precision, "fused_loss": os.environ.get(FUSED_LOSS) == "1",

@@ -223,15 +223,14 @@ class FineTuning(Job):
             return True
         scratch = Run(run.scratch_path)
         if session.ranks.is_main and not is_run(scratch.path):
-            write_json(
-                scratch.description_path,
+            scratch.write_description(
                 {
                     **run.description,
                     "start": None,
                     "baselines": False,
                     "nested": True,
                     **of_scratch(run),
-                },
+                }
             )
         session.ranks.barrier()
         if not scratch.is_ended:

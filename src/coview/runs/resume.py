@@ -12,6 +12,7 @@ from coview.core.line_log import keep_lines
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_lock import run_lock
+from coview.data.decode import decoders
 from coview.options import ResumeOptions
 from coview.reports import write_report
 from coview.runs.data import Images
@@ -63,9 +64,10 @@ def resume(options: ResumeOptions) -> Run:
         images = ranks.main_first(lambda: _open_again(run, options.data, options.test))
         if images.fingerprint != run.description["data"]["fingerprint"]:
             raise RunError(
-                f"The images of {images.images.source} have changed since the run began, so it "
-                "cannot go on exactly. Bring them back, or start a new run from this encoder with "
-                "`weights`."
+                f"The images of {images.images.source} have changed since the run began (names, "
+                "sizes, pixels or labels), so it cannot go on exactly."
+                f"{_other_decoders(run)} Bring them back, or start a new run from this encoder "
+                "with `weights`."
             )
         note = other_statistics(run, ranks.world)
         if note:
@@ -84,6 +86,12 @@ def _loggers(run: Run, log_to: tuple[str, ...]) -> tuple[str, ...]:
         except MissingExtra as error:
             say(f"{error} The run goes on without it.")
     return tuple(names)
+
+
+def _other_decoders(run: Run) -> str:
+    """Whether the images were decoded by other libraries, which may give other pixels."""
+    before, now = run.description["environment"].get("decoders"), decoders()
+    return "" if before == now else f" The run began with {before}, and this is {now}."
 
 
 def _onward(run: Run) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from coview.core.clock import Clock
 from coview.core.errors import InvalidValue, RunError
-from coview.core.files import entries, write_json
+from coview.core.files import entries
 from coview.core.line_log import keep_lines
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of
@@ -84,7 +84,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
             for note in description["plan"]:
                 say(note, detail=True)
             if folder is not None:
-                write_json(Run(folder).description_path, description)
+                Run(folder).write_description(description)
                 log.open(Run(folder).log_path)
         ranks.barrier()
         if folder is None:

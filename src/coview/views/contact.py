@@ -13,7 +13,7 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
-from coview.core.images import ImageStore
+from coview.core.images import OWN_PICTURE, ImageStore
 from coview.views.multi_pass.auto_augment import OPERATIONS
 from coview.views.parameters import FULL_ROW
 from coview.views.plan import ViewPlan, ViewSpec
@@ -57,6 +57,7 @@ def contact_sheet(
     True
     """
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     rows = np.asarray(rows, dtype=np.int64)
     if len(rows) == 0:
@@ -94,7 +95,9 @@ def contact_sheet(
             picture = frame_view(Image.fromarray(pictures[line]), sizes[view], view_color(view))
             paste_with_caption(sheet, picture, left, top, captions[line][view], FAINT)
     stream = io.BytesIO()
-    sheet.save(stream, format="PNG")
+    about = PngInfo()
+    about.add_text(*OWN_PICTURE)
+    sheet.save(stream, format="PNG", pnginfo=about)
     write_bytes(Path(path), stream.getvalue())
 
 

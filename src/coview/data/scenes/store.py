@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from coview.core.errors import InvalidValue
-from coview.core.images import ImageStore, image_id
+from coview.core.images import ImageStore, image_id, pixel_hashes
 from coview.data.scenes.factors import scene_factors
 from coview.data.scenes.kinds import KINDS
 from coview.data.scenes.paint import paint_scenes
@@ -35,10 +35,11 @@ def make_scenes(
         raise InvalidValue(f"`size` of the scenes is {size}; expected at least {MIN_SIZE} pixels.")
     factors = scene_factors(count, seed=seed, split=split)
     names = [f"scenes/{split}/{seed}/{index:06d}" for index in range(count)]
-    area = size * size
+    pixels = paint_scenes(factors, size).reshape(-1, 4)
+    starts = np.arange(count, dtype=np.int64) * size**2
     return ImageStore(
-        pixels=paint_scenes(factors, size).reshape(-1, 4),
-        starts=np.arange(count, dtype=np.int64) * area,
+        pixels=pixels, starts=starts,
+        content=pixel_hashes(pixels, starts, np.full(count, size**2)),
         heights=np.full(count, size, dtype=np.int32), widths=np.full(count, size, dtype=np.int32),
         ids=np.array([image_id(name) for name in names], dtype=np.int64), names=names,
         labels=factors.kind, class_names=CLASS_NAMES, source=f"scenes:{split}",
