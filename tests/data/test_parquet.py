@@ -320,8 +320,9 @@ def test_parquet_pattern_without_a_match_is_a_sentence(tmp_path: Path) -> None:
 
 def test_parquet_list_with_another_file_is_a_sentence(tmp_path: Path) -> None:
     write_images(tmp_path, ["a.png"])
-    with pytest.raises(DataError, match="is not a Parquet file"):
-        open_images([tmp_path / "a.png"])
+    path = write(tmp_path / "b.parquet", image=structs(2))
+    with pytest.raises(DataError, match="files of several kinds"):
+        open_images([tmp_path / "a.png", path])
 
 
 def test_parquet_has_no_label_folders(tmp_path: Path) -> None:
