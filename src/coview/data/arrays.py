@@ -29,9 +29,9 @@ def read_arrays(images: Any, labels: Any, *, white: float | None) -> Listing:
     anything else.
     """
     _check_sequence(images)
-    rows = [_read_image(number, image, white) for number, image in enumerate(images)]
+    rows = [plain_image(number, image, white) for number, image in enumerate(images)]
     names = [f"arrays#{row}" for row in range(len(rows))]
-    numbers, classes = (None, ()) if labels is None else _number_labels(labels, len(rows))
+    numbers, classes = (None, ()) if labels is None else number_given_labels(labels, len(rows))
 
     def contents(selected: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         for row in selected.tolist():
@@ -107,7 +107,7 @@ def _check_sequence(images: Any) -> None:
         )
 
 
-def _read_image(number: int, image: Any, white: float | None) -> npt.NDArray[Any] | Image.Image:
+def plain_image(number: int, image: Any, white: float | None) -> npt.NDArray[Any] | Image.Image:
     """One image as [H, W, 3] or [H, W] of a type that the decoder reads, or as Pillow's."""
     if isinstance(image, Image.Image):
         return image
@@ -148,7 +148,7 @@ def _channels_last(array: npt.NDArray[Any], *, is_tensor: bool) -> npt.NDArray[A
     return array[..., 0] if array.shape[2] == 1 else array
 
 
-def _number_labels(labels: Any, count: int) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def number_given_labels(labels: Any, count: int) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """(labels as numbers, class names); strings are numbered in their order."""
     values = _to_numpy(labels).tolist() if hasattr(labels, "dtype") else labels
     values = values if isinstance(values, list | tuple) else []

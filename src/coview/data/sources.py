@@ -14,6 +14,7 @@ from coview.core.paths import absolute_path
 from coview.core.places import Kind, Place, place_of
 from coview.core.text import plural
 from coview.data.arrays import read_arrays, read_store, split_labels
+from coview.data.datasets import is_dataset, read_dataset
 from coview.data.decode import MAX_PIXELS, DecodeSpec
 from coview.data.files import read_files
 from coview.data.folder import read_folder
@@ -154,6 +155,8 @@ def list_source(source: Any, options: SourceOptions) -> Listing:
     if isinstance(source, list | tuple) and source and all(is_path(item) for item in source):
         places = [place_of(item) for item in source]
         return _list_files(places, options, f"{places[0].words} ...")
+    if is_dataset(source) and not isinstance(source, ImageStore):
+        return read_dataset(source, options)
     options.refuse("arrays")
     if isinstance(source, ImageStore):
         return read_store(source)
