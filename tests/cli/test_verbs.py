@@ -95,6 +95,39 @@ def test_embed_writes_parquet_with_names_and_vectors(copy: Path, photos: Path) -
     assert len(set(table["name"].to_pylist())) == 150
 
 
+def test_embeddings_of_two_folders_of_one_name_are_two_files(copy: Path, photos: Path) -> None:
+    other = copy.parent / "photos"
+    shutil.copytree(photos / "a", copy.parent / "others" / "photos")
+    for data in (photos, copy.parent / "others" / "photos", photos):
+        assert main(["embed", str(copy), str(data)]) == 0
+    tables = {pq.read_metadata(path).num_rows for path in (copy / "embeddings").iterdir()}
+    assert other == copy
+    assert tables == {150, 50}
+
+
+def test_embed_and_evaluate_name_the_files_that_they_left_out(
+    copy: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["embed"], ["evaluate", "--protocols", "knn"]):
+        assert main([words[0], str(copy), str(photos), *words[1:]]) == 0
+        assert (
+            "could not be used and is left out: a/empty.png (empty file)" in capsys.readouterr().out
+        )
+    result = json.loads((copy / "evaluation" / "knn.json").read_text())
+    assert result["data"]["train"]["left_out"] == [["a/empty.png", "empty file"]]
+    metadata = pq.read_schema(copy / "embeddings" / "photos.parquet").metadata
+    assert json.loads(metadata[b"coview.left_out"]) == [["a/empty.png", "empty file"]]
+
+
+def test_evaluation_on_the_images_of_the_run_says_so(copy: Path, photos: Path) -> None:
+    for words, trained in (([], "of the 30 test images"), (["--test", str(photos)], "of the 150")):
+        assert main(["evaluate", str(copy), str(photos), "--protocols", "knn", *words]) == 0
+        caveats = json.loads((copy / "evaluation" / "knn.json").read_text())["data"]["caveats"]
+        assert any("The run was trained on" in text and trained in text for text in caveats)
+        assert any("equal pixels" in text for text in caveats) == bool(words)
+    assert "equal pixels" in (copy / "report.html").read_text()
+
+
 def test_export_gives_the_tensors_of_the_encoder(copy: Path) -> None:
     assert main(["export", str(copy)]) == 0
     exported = safetensors.torch.load_file(copy / "exports" / "safetensors.safetensors")
@@ -243,6 +276,11 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["recipes", "simclr-cpx"], "Did you mean 'simclr-cpu'?"),
         (["views", "PHOTOS", "--images", "0"], "--images is 0"),
         (["views", "PHOTOS", "--out", "views.gif"], "--out is views.gif"),
+        (["views", "PHOTOS", "--out", ""], "''"),
+        (["embed", "RUN", "PHOTOS", "--out", "."], "--out is ., which is a folder"),
+        (["embed", "RUN", "PHOTOS", "--out", "vectors.csv"], "ends in .parquet"),
+        (["export", "RUN", "--out", "encoder"], "--out is encoder, which is no file"),
+        (["export", "RUN", "--out", "encoder.onnx"], "ends in .safetensors"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing_behind(

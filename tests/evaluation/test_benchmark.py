@@ -6,6 +6,7 @@ import torch
 from toy_images import Small, colored, small_head
 
 from coview.core.errors import DataError, InvalidValue
+from coview.core.images import store_from_arrays
 from coview.core.tensors import weights_fingerprint
 from coview.evaluation import (
     PROTOCOLS,
@@ -135,6 +136,45 @@ def test_benchmark_states_data_and_overlap():
     assert data["classes"] == 3
     assert data["images_in_both_parts"] == 30
     assert data["largest_class_share"] == np.bincount(test.labels).max() / 30
+
+
+def test_images_are_in_both_parts_by_their_pixels_and_not_by_their_names():
+    train = colored(60)
+    copies = replace(train.subset(np.arange(10)), ids=train.ids[:10] + 1, names=list("abcdefghij"))
+    assert benchmark(train, copies, head=False).shared_images == 10
+    turned = store_from_arrays(
+        [train.image(row)[:6] for row in range(60)], labels=train.labels, source="toy"
+    )
+    assert benchmark(train, turned, head=False).shared_images == 0
+
+
+def caveats(train_labels, test_labels):
+    """The caveats of noise with these labels."""
+    draw, parts = np.random.default_rng(0), []
+    for labels in (train_labels, test_labels):
+        images = draw.integers(0, 256, (len(labels), 8, 8, 3), dtype=np.uint8)
+        parts.append(
+            store_from_arrays(images, labels=np.array(labels), class_names=("ant", "bee", "cat"))
+        )
+    return make_benchmark([pixel_subject(8)], *parts).caveats
+
+
+def test_enough_images_of_every_class_need_no_caveat():
+    assert caveats([0, 1, 2] * 10, [0, 1, 2] * 10) == ()
+
+
+@pytest.mark.parametrize(
+    ("train_labels", "test_labels", "sentence"),
+    [
+        ([0, 1] * 10, [0, 1] * 14, "28 test images are too few"),
+        ([0, 1] * 10, [0, 1, 2] * 10, "1 class (cat) of the test images are not in the training"),
+        ([0, 1, 2] * 10, [0, 1] * 15, "no test image of 1 class (cat)"),
+        ([0, 1] * 10 + [2], [0, 1, 2] * 10, "1 class (cat) have fewer than 5 training images"),
+    ],
+)
+def test_figures_that_say_little_have_a_caveat(train_labels, test_labels, sentence):
+    (found,) = caveats(train_labels, test_labels)
+    assert sentence in found
 
 
 def test_benchmark_leaves_unlabeled_images_out():

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from coview.core.paths import Words, absolute_path, file_mode
+from coview.core.errors import InvalidValue
+from coview.core.paths import Words, absolute_path, file_mode, local_path
 from coview.core.run_folder import DESCRIPTION
 
 EXPORT_FILES = ("config.json", "model.safetensors")
@@ -83,6 +84,33 @@ def place_of(words: Words, names: Container[str] = ()) -> Place:
     except OSError as error:
         return Place(text, path, Kind.UNREADABLE, error.strerror or str(error))
     return Place(text, path, kind)
+
+
+def output_file(words: Words, endings: tuple[str, ...], field: str = "out") -> Path:
+    """The path of a file to be written. ``endings`` are those that it may have, in lower case.
+
+    Raises InvalidValue for an empty path, a folder, an address, and a name with another ending;
+    ``field`` is the option that the message names.
+
+    >>> output_file("vectors.parquet", (".parquet",)).name
+    'vectors.parquet'
+    """
+    if not os.fsdecode(words):
+        raise InvalidValue(f"`{field}` is empty; expected the name of a file, as x{endings[0]}.")
+    place = place_of(words)
+    if place.kind is Kind.ADDRESS:
+        raise InvalidValue(f"`{field}` is {place.words}, an address; expected a path here.")
+    if place.is_folder or place.path.suffix == "":
+        example = place.path / f"x{endings[0]}"
+        raise InvalidValue(
+            f"`{field}` is {place.words}, which is {'a folder' if place.is_folder else 'no file'}; "
+            f"expected the name of a file, as {example}."
+        )
+    if place.suffix not in endings:
+        raise InvalidValue(
+            f"`{field}` is {place.words}; expected a name that ends in {' or '.join(endings)}."
+        )
+    return local_path(words)
 
 
 def _kind_of_folder(path: Path) -> Kind:

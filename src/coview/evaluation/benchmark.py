@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,23 @@ from torch import Tensor
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
+from coview.core.text import plural
 from coview.core.values import encode
 from coview.evaluation.features import Features, Subject, extract, labeled
 from coview.evaluation.result import Result, wilson_interval
+
+FEW_TEST_IMAGES, FEW_OF_A_CLASS = 30, 5
 
 TEST_SPLIT = 0x54455354
 """Draw index of Stream.PROBE for the test part."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Benchmark:
     """Labeled training and test images, and the features of every subject on both.
 
     ``features`` holds (train, test) by the subject's name; ``card`` says how they were computed.
+    ``more``: what the caller knows against the figures.
     """
 
     subjects: tuple[Subject, ...]
@@ -35,6 +40,7 @@ class Benchmark:
     features: Mapping[str, tuple[Features, Features]]
     card: Mapping[str, Any]
     seed: int
+    more: tuple[str, ...] = ()
 
     @property
     def data(self) -> dict[str, Any]:
@@ -47,19 +53,35 @@ class Benchmark:
             "test": _describe_part(self.test),
             "classes": len(np.unique(self.train.labels)),
             "largest_class_share": float(counts.max() / counts.sum()),
-            "images_in_both_parts": int(np.isin(self.test.content, self.train.content).sum()),
+            "images_in_both_parts": self.shared_images,
+            "caveats": list(self.caveats),
         }
+
+    @cached_property
+    def shared_images(self) -> int:
+        """The number of test images whose pixels are those of a training image."""
+        return int(np.isin(self.test.content, self.train.content).sum())
+
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences on why the figures say less than they seem to."""
+        return (
+            *about_counts(self.train, self.test),
+            *about_overlap(self.shared_images),
+            *self.more,
+        )
 
 
 def make_benchmark(
     subjects: Sequence[Subject], train: ImageStore, test: ImageStore | None = None, *,
     test_share: float = 0.2, seed: int = 0, device: torch.device | str = "cpu",
-    batch_size: int = 256,
+    batch_size: int = 256, caveats: Callable[[ImageStore], tuple[str, ...]] | None = None,
 ) -> Benchmark:  # fmt: skip
     """Compute the features of all subjects once, for any number of protocols.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is
     the test part. Images without a label are left out. The networks are already on ``device``.
+    ``caveats``: of the test part, sentences for the results on what else is known of it.
     Raises InvalidValue for subjects without names of their own, DataError without labels or images.
 
     >>> from coview.core.images import store_from_arrays
@@ -99,7 +121,13 @@ def make_benchmark(
         "seed": seed,
     }
     return Benchmark(
-        subjects=tuple(subjects), train=train, test=test, features=features, card=card, seed=seed
+        subjects=tuple(subjects),
+        train=train,
+        test=test,
+        features=features,
+        card=card,
+        seed=seed,
+        more=() if caveats is None else caveats(test),
     )
 
 
@@ -156,5 +184,57 @@ def split_test(
     return store.subset(np.sort(order[count:])), store.subset(np.sort(order[:count]))
 
 
+def about_counts(train: ImageStore, test: ImageStore) -> list[str]:
+    """What is wrong with the numbers of images: few to test on, few of a class, missing classes."""
+    assert train.labels is not None
+    assert test.labels is not None
+    sentences = []
+    if len(test) < FEW_TEST_IMAGES:
+        sentences.append(
+            f"{plural(len(test), 'test image')} are too few for an accuracy: each of them is "
+            f"{100 / len(test):.0f} points; the 95 % interval says how little is known."
+        )
+    known, counts = np.unique(train.labels, return_counts=True)
+    tested = np.unique(test.labels)
+    if len(unknown := np.setdiff1d(tested, known)):
+        sentences.append(
+            f"{_names(test, unknown)} of the test images are not in the training part, so that no "
+            "classifier can name them."
+        )
+    if len(untested := np.setdiff1d(known, tested)):
+        sentences.append(
+            f"There is no test image of {_names(train, untested)}, so that the accuracy says "
+            "nothing about them."
+        )
+    if counts.min() < FEW_OF_A_CLASS:
+        rare = known[counts < FEW_OF_A_CLASS]
+        sentences.append(
+            f"{_names(train, rare)} have fewer than {FEW_OF_A_CLASS} training images each; one of "
+            f"them has {plural(int(counts.min()), 'image')} only."
+        )
+    return sentences
+
+
+def about_overlap(shared: int) -> list[str]:
+    """A sentence where test images are among the training images."""
+    if shared == 0:
+        return []
+    return [
+        f"{plural(shared, 'test image')} are in the training part too, with equal pixels: the "
+        "accuracy on them is that of images that are known."
+    ]
+
+
+def _names(store: ImageStore, labels: np.ndarray[Any, Any]) -> str:
+    """The classes of these labels in words, the first three by name."""
+    names = dict(enumerate(store.class_names))
+    named = ", ".join(names.get(int(label), str(label)) for label in labels[:3])
+    dots = " ..." if len(labels) > 3 else ""
+    return f"{plural(len(labels), 'class', 'classes')} ({named}{dots})"
+
+
 def _describe_part(store: ImageStore) -> dict[str, Any]:
-    return {"source": store.source, "images": len(store), "fingerprint": store.fingerprint}
+    return {
+        "source": store.source, "images": len(store), "fingerprint": store.fingerprint,
+        "left_out": [list(entry) for entry in store.quarantine],
+    }  # fmt: skip

@@ -156,6 +156,9 @@ def result_sentence(protocol: str, rows: Sequence[Row]) -> str:
     >>> row = {"trained": {"layer": "h", "value": 0.5}, "pixels": {"value": 0.25}}
     >>> result_sentence("knn", [row]).replace("\\u202f", " ")
     'kNN accuracy on h (–): 50.0 %, 25.0 points above raw pixels.'
+    >>> row["trained"]["interval"] = (0.41, 0.59)
+    >>> result_sentence("knn", [row]).replace("\\u202f", " ")
+    'kNN accuracy on h (–): 50.0 % (95 % interval 41.0–59.0), 25.0 points above raw pixels.'
     """
     row = headline_row(rows)
     result = first(row)
@@ -166,10 +169,10 @@ def result_sentence(protocol: str, rows: Sequence[Row]) -> str:
         for points in [100 * (result["value"] - row[name]["value"])]
     ]
     comparison = f", {' and '.join(differences)}" if differences else ""
-    text = setting_text(part(result, "setting"))
-    return (
-        f"{_title(protocol)} on {result['layer']} ({text}): {percent(result['value'])}{comparison}."
-    )
+    text, interval = setting_text(part(result, "setting")), interval_text(result)
+    spread = "" if interval == MISSING else f" (95 % interval {interval})"
+    share = percent(result["value"])
+    return f"{_title(protocol)} on {result['layer']} ({text}): {share}{spread}{comparison}."
 
 
 def _evaluation_score(record: Record, protocol: str) -> Score | None:
@@ -233,8 +236,14 @@ def _table(evaluation: dict[str, Any]) -> Markup:
     return tag(
         "div", tag("h3", _title(str(evaluation.get("protocol", "evaluation")))),
         tag("div", table, class_="scroll") if rows else tag("p", "No results in this file."),
+        [tag("p", str(sentence), class_="note") for sentence in _caveats(evaluation)],
         _card(evaluation), class_="evaluation",
     )  # fmt: skip
+
+
+def _caveats(evaluation: dict[str, Any]) -> list[Any]:
+    sentences = part(evaluation, "data").get("caveats")
+    return sentences if isinstance(sentences, list) else []
 
 
 def _share(result: dict[str, Any] | None) -> str:

@@ -6,8 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coview.core.images import ImageStore
+from coview.core.progress import say
+from coview.core.text import plural
 from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
+
+NAMED = 3
+"""Files that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +76,25 @@ class Images:
     @property
     def notes(self) -> tuple[str, ...]:
         return (*self.images.notes, *(() if self.test is None else self.test.notes))
+
+
+def say_source(store: ImageStore) -> None:
+    """The notes of a source, and which of its files are left out."""
+    for note in store.notes:
+        say(note, detail=True)
+    if store.quarantine:
+        say(about_left_out(store))
+
+
+def about_left_out(store: ImageStore) -> str:
+    """How many files could not be used, the first of them, and why."""
+    count = len(store.quarantine)
+    first = ", ".join(f"{name} ({reason})" for name, reason in store.quarantine[:NAMED])
+    return (
+        f"{plural(count, 'file')} of {store.source} could not be used and "
+        f"{'is' if count == 1 else 'are'} left out: {first}"
+        f"{' ...' if count > NAMED else ''}. `coview doctor` lists all."
+    )
 
 
 def without_download(data: RunData) -> RunData:

@@ -7,19 +7,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coview.core.files import write_bytes
+from coview.core.files import digest, write_bytes
+from coview.core.images import ImageStore
 from coview.core.options import takes
-from coview.core.paths import local_path
+from coview.core.paths import file_mode, local_path
+from coview.core.places import output_file
 from coview.core.progress import say
-from coview.data.spec import DataSpec, name_of
+from coview.data.spec import DataSpec, name_of, source_of
 from coview.evaluation import extract
 from coview.options import EmbedOptions
+from coview.runs.data import say_source
 from coview.runs.evaluate import words
 from coview.runs.load import at_step, load_subject
 from coview.training import choose_device
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+TABLE_ENDINGS = (".parquet",)
+SOURCE = "coview.source"
+"""The metadata of a table that name the images that it is of."""
 
 
 @takes(EmbedOptions)
@@ -35,12 +42,12 @@ def embed(options: EmbedOptions) -> pa.Table:
     """
     import pyarrow as pa
 
+    out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
     device = choose_device(options.device)
     subject = load_subject(options.run, options.checkpoint)
     spec = DataSpec.of(options.data, options, size=subject.view.size)
     store = spec.open(options.data)
-    for note in store.notes:
-        say(note, detail=True)
+    say_source(store)
     layers = words(options.layers)
     for module in (subject.encoder, subject.head):
         if module is not None:
@@ -59,17 +66,29 @@ def embed(options: EmbedOptions) -> pa.Table:
         "coview.run": str(options.run),
         "coview.checkpoint": json.dumps(options.checkpoint),
         "coview.class_names": json.dumps(list(store.class_names)),
+        **origin_of_table(store, options.data),
     }
     table = pa.table(columns).replace_schema_metadata(metadata)
-    if options.out is not None:
-        write_table(table, options.out)
+    if out is not None:
+        write_table(table, out)
     return table
 
 
+def origin_of_table(store: ImageStore, data: Any) -> dict[str, str]:
+    """The metadata of a table that say which images it is of, and which were left out."""
+    return {
+        SOURCE: json.dumps(source_of(data)),
+        "coview.fingerprint": store.fingerprint,
+        "coview.left_out": json.dumps([list(entry) for entry in store.quarantine]),
+    }
+
+
 def write_table(table: pa.Table, path: Path) -> None:
-    """The table as a Parquet file, whole or not at all."""
+    """The table as a Parquet file, whole or not at all. Says where it replaces another."""
     import pyarrow.parquet as pq
 
+    if file_mode(path) is not None:
+        say(f"{path} is there already and is replaced.")
     sink = io.BytesIO()
     pq.write_table(table, sink)
     write_bytes(path, sink.getvalue())
@@ -78,7 +97,25 @@ def write_table(table: pa.Table, path: Path) -> None:
 def table_file(folder: str | Path, kind: str, data: Any, checkpoint: int | None = None) -> Path:
     """Where a command writes its table of ``data`` unless told otherwise.
 
+    A file of this name that is of other images stays: the new one has a hash of its source.
+
     >>> table_file("runs/photos", "embeddings", "more/2024").as_posix()
     'runs/photos/embeddings/2024.parquet'
     """
-    return local_path(folder) / kind / f"{at_step(name_of(data), checkpoint)}.parquet"
+    name, source = at_step(name_of(data), checkpoint), json.dumps(source_of(data))
+    path = local_path(folder) / kind / f"{name}.parquet"
+    if file_mode(path) is None or _source_in(path) == source:
+        return path
+    return path.with_name(f"{name}-{digest(source.encode())[:8]}.parquet")
+
+
+def _source_in(path: Path) -> str:
+    """The source that a table of ours names; "" for any other file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return ""
+    return str(metadata.get(SOURCE.encode(), b"").decode())

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from coview import evaluation
-from coview.core.errors import StorageError, UnknownName
+from coview.core.errors import DataError, StorageError, UnknownName
+from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.progress import say
-from coview.data.spec import DataSpec
+from coview.data.spec import DataSpec, source_of
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report
-from coview.runs.data import RunData
+from coview.runs.data import Images, RunData, say_source
 from coview.runs.load import subject_of, trained_learner
+from coview.runs.resume import JOBS
 from coview.runs.run import Run
 from coview.training import choose_device
 
@@ -45,24 +51,53 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
         spec = replace(spec, short_side=opened.short_side)
     test = None if options.test is None else replace(spec.tests(), source=None)
     images = RunData(images=spec, test=test, own_test=True).open(options.data, options.test)
-    for note in images.notes:
-        say(note, detail=True)
+    for store in (images.images, images.test):
+        if store is not None:
+            say_source(store)
     learners = {"trained": trained_learner(run, options.checkpoint), "untrained": build(run.recipe)}
     subjects = [subject_of(name, each.to(device), run) for name, each in learners.items()]
+    sources = {source_of(options.data): images.images}
+    if images.test is not None and options.test is not None:
+        sources |= {source_of(options.test): images.test}
     benchmark = evaluation.make_benchmark(
         [*subjects, evaluation.pixel_subject()], images.images, images.test,
-        device=device, seed=run.recipe.seed,
+        device=device, seed=run.recipe.seed, caveats=partial(about_training, run, sources),
     )  # fmt: skip
     results = [result for name in names for result in evaluation.PROTOCOLS[name](benchmark)]
     folder = run.evaluation_path
     if options.checkpoint is not None:  # beside those of the end, which the report shows
         folder /= run.checkpoint_path(options.checkpoint).name
+    for sentence in benchmark.caveats:
+        say(sentence)
     try:
         evaluation.write_results(folder, results, data=benchmark.data)
         write_report(run.path)
     except StorageError as error:  # the figures are there: say them
         say(f"The results are not kept in the run. {error}")
     return results
+
+
+def about_training(
+    run: Run, sources: Mapping[Any, ImageStore], test: ImageStore
+) -> tuple[str, ...]:
+    """A sentence where images of ``test`` are those that the run was trained on.
+
+    Known where they come from the source of the run, one of ``sources``: ids belong to a source.
+    """
+    opened, trained = run.data.images, set[int]()
+    store = sources.get(opened.source) if opened.source is not None else None
+    if store is not None:
+        with suppress(DataError):  # other images than the run had
+            parts = JOBS[run.kind].split(run.data, Images(store, None), run.recipe.seed)
+            trained = set(parts.training.ids.tolist())
+    count = len(trained & set(test.ids.tolist()))
+    if count == 0:
+        return ()
+    labels = "with their labels" if run.recipe.method.needs_labels else "without their labels"
+    return (
+        f"The run was trained on {count:,} of the {len(test):,} test images, {labels}: new images "
+        "may give a lower accuracy.",
+    )
 
 
 def words(text: object) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coview.core.options import takes
+from coview.core.places import output_file
 from coview.core.run_folder import RunFolder
 from coview.encoders import export_to
 from coview.options import ExportOptions
@@ -20,7 +21,8 @@ def export(options: ExportOptions) -> Path:
     'scenes.safetensors'
     """
     ending = "onnx" if options.to == "onnx" else "safetensors"
+    out = None if options.out is None else output_file(options.out, (f".{ending}",))
     name = at_step(options.to, options.checkpoint)
     default = RunFolder(options.run).exports_path / f"{name}.{ending}"
     with exported(options.run, options.checkpoint) as folder:
-        return export_to(folder, options.to, options.out or default)
+        return export_to(folder, options.to, out or default)

@@ -8,14 +8,15 @@ import torch
 
 from coview.core.errors import RunError
 from coview.core.options import takes
-from coview.core.progress import say
+from coview.core.places import output_file
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.classifier import Classifier
 from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.weights import read_config
 from coview.evaluation import Subject, extract
 from coview.options import PredictOptions
-from coview.runs.embed import write_table
+from coview.runs.data import say_source
+from coview.runs.embed import TABLE_ENDINGS, origin_of_table, write_table
 from coview.runs.load import exported
 from coview.training import choose_device
 from coview.views import eval_view
@@ -38,6 +39,7 @@ def predict(options: PredictOptions) -> pa.Table:
     """
     import pyarrow as pa
 
+    out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
     with exported(options.run, options.checkpoint) as folder:
         network, size = load_network(folder), int(read_config(folder)["image_size"])
     if not isinstance(network, Classifier):
@@ -47,8 +49,7 @@ def predict(options: PredictOptions) -> pa.Table:
         )
     device = choose_device(options.device)
     store = DataSpec.of(options.data, options, size=size).open(options.data)
-    for note in store.notes:
-        say(note, detail=True)
+    say_source(store)
     subject = Subject(
         name="classifier", encoder=network.to(device), view=eval_view(size), encoder_layer="logits"
     )
@@ -60,7 +61,7 @@ def predict(options: PredictOptions) -> pa.Table:
             "class": pa.array([network.class_names[number] for number in classes.tolist()]),
             "probability": pa.array(probabilities.numpy()),
         }
-    )
-    if options.out is not None:
-        write_table(table, options.out)
+    ).replace_schema_metadata(origin_of_table(store, options.data))
+    if out is not None:
+        write_table(table, out)
     return table

@@ -18,6 +18,7 @@ from coview.diagnosis.rules import Diagnosis, diverged
 from coview.diagnosis.run_checks import diagnose_run
 from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
+from coview.planning.classes import about_classes
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
 from coview.recipes import FINETUNE_RECIPES, METHODS, Recipe, Start, find_recipe
@@ -60,9 +61,10 @@ def pretrain(options: PretrainOptions) -> Run | None:
             parts.training, recipe, options, device=session.device, clock=session.clock,
             workers=session.workers, world=session.ranks.world,
         )  # fmt: skip
-        if options.weights is not None:
-            return plan
-        return replace(plan, notes=(*plan.notes, *about_scratch(plan.recipe, len(parts.training))))
+        notes = about_classes(plan.recipe, parts.training)
+        if options.weights is None:
+            notes += tuple(about_scratch(plan.recipe, len(parts.training)))
+        return replace(plan, notes=(*plan.notes, *notes))
 
     beginning = Beginning(
         job=PRETRAINING, data=data, source=options.data,

@@ -17,14 +17,14 @@ from coview.core.places import Kind, place_of
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
 from coview.core.run_lock import run_lock
-from coview.core.text import parse_duration, plural
+from coview.core.text import parse_duration
 from coview.core.values import parse_setting
 from coview.options import RunOptions
 from coview.planning.plan import Plan
 from coview.planning.text import about_checkpoints
 from coview.recipes import RECIPES, Recipe, Start, build, precision_of
 from coview.recipes.batches import make_loader
-from coview.runs.data import Images, RunData
+from coview.runs.data import Images, RunData, about_left_out
 from coview.runs.describe import command, describe
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
@@ -113,11 +113,9 @@ def describe_beginning(
 
 def say_parts(images: Images, parts: Parts) -> None:
     """Broken files, and how many images are for what."""
-    if broken := len(images.images.quarantine):
-        say(
-            f"{plural(broken, 'file')} could not be used and {'is' if broken == 1 else 'are'} left "
-            "out; quarantine.jsonl of the run, or `coview doctor`, says why."
-        )
+    for store in (images.images, images.test):
+        if store is not None and store.quarantine:
+            say(about_left_out(store))
     say(parts.note, detail=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
+from coview.core.places import output_file
 from coview.core.rng import CONTACT_SHEET_IMAGES, Stream, permutation
 from coview.data.spec import DataSpec
 from coview.options import ViewsOptions
@@ -27,11 +28,9 @@ def draw_views(options: ViewsOptions) -> Path:
     >>> draw_views("scenes", images=2, out="views.png").name
     'views.png'
     """
-    out, recipe = Path(options.out), find_recipe(options.recipe)
+    out, recipe = output_file(options.out, (".png",)), find_recipe(options.recipe)
     if options.images < 1:
         raise InvalidValue(f"`images` is {options.images}; expected at least 1.")
-    if out.suffix.lower() != ".png":
-        raise InvalidValue(f"`out` is {out}; expected a name that ends in .png.")
     spec = DataSpec.of(options.data, options, size=options.size, seed=options.seed)
     limit = options.images if options.limit is None else min(options.limit, options.images)
     store = replace(spec, labels_from="none", limit=limit, allow_broken=True).open(options.data)
