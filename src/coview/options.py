@@ -199,9 +199,12 @@ class FinetuneOptions(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeOptions(MachineOptions):
-    """Go on with a run where it stopped: the result is the one it would have had."""
+    """Go on with a run where it stopped: the result is the one it would have had. With a number of
+    epochs or a budget, also with a run that has ended."""
 
     run: Path = argument("the run's folder")
+    epochs: float | None = option("train on to this number of epochs in all")
+    budget: str | None = option("train on for this time, as 30m or 2h")
     data: Any = option("where the images are now, if they have moved")
     test: Any = option("where the test images are now, if they have moved")
 

@@ -206,6 +206,19 @@ def test_report_of_a_killed_run_shows_how_far_it_came(tmp_path: Path) -> None:
     assert "while training, 10 neighbors" in text
 
 
+def test_report_says_the_budget_and_what_was_used_of_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert "time used" not in report_of(folder).text
+    change(folder / "verdict.json", time={"budget": 1800.0, "used": 1752.0})
+    rows = read_record(folder).steps
+    with (folder / "metrics.jsonl").open("a") as stream:  # planned again: the run ended earlier
+        total = {"kind": "plan", "step": rows[-1]["step"], "total_steps": rows[-1]["step"]}
+        stream.write(json.dumps(total) + "\n")
+    text = report_of(folder).text
+    assert "time used 29 min 12 s of the budget of 30 min" in text
+    assert f"finished after {rows[-1]['step']:,} steps" in text.replace("\u202f", ",")
+
+
 def test_report_of_a_run_whose_last_step_was_not_reported_is_finished(tmp_path: Path) -> None:
     folder = make_run(tmp_path, images=20)
     path = folder / "metrics.jsonl"

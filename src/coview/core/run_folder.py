@@ -202,8 +202,9 @@ def planned_steps(description: dict[str, Any], rows: list[dict[str, Any]]) -> in
     >>> planned_steps({"total_steps": 400}, [{"kind": "plan", "step": 8, "total_steps": 300}])
     300
     """
-    plans = [row["total_steps"] for row in rows if row.get("kind") == "plan"]
-    return int(plans[-1] if plans else description.get("total_steps", 0))
+    totals = [description, *(row for row in rows if row.get("kind") == "plan")]
+    steps = [total for row in totals if isinstance(total := row.get("total_steps"), int)]
+    return steps[-1] if steps else 0
 
 
 def _digest(description: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from coview.core.errors import CoviewError, DamagedFile, RunError
 from coview.core.files import read_content
-from coview.core.run_folder import RunFolder, read_object
+from coview.core.run_folder import RunFolder, planned_steps, read_object
 
 Series = tuple[list[float], list[float]]
 Value = TypeVar("Value")
@@ -44,15 +44,17 @@ GALLERY_AXES = {
 class Record:
     """The content of a run folder; nothing is computed here.
 
-    ``description`` is run.json. ``steps`` are the "step" lines of metrics.jsonl, ``health`` the
-    "health" lines and so on, each in order of step; where a resumed run has written a step twice,
-    the later line counts. ``gallery`` holds the arrays of the gallery that have the expected number
-    of axes. ``damaged`` has one sentence per file that could not be read.
+    ``description`` is run.json, ``total_steps`` are those last planned. ``steps`` are the "step"
+    lines of metrics.jsonl, ``health`` the "health" lines and so on, each in order of step; where a
+    resumed run has written a step twice, the later line counts. ``gallery`` holds the arrays of the
+    gallery that have the expected number of axes. ``damaged`` has one sentence per file that could
+    not be read.
     """
 
     folder: Path
     kind: str
     description: dict[str, Any]
+    total_steps: int
     steps: list[dict[str, Any]]
     health: list[dict[str, Any]]
     knn: list[dict[str, Any]]
@@ -110,7 +112,8 @@ def read_record(folder: str | Path) -> Record:
     paths = read(lambda: run.evaluation_paths) or []
     evaluations = [read(partial(read_object, path)) for path in paths]
     return Record(
-        folder=run.path, kind=run.kind, description=description, steps=_latest(rows, "step"),
+        folder=run.path, kind=run.kind, description=description,
+        total_steps=planned_steps(description, rows), steps=_latest(rows, "step"),
         health=_latest(rows, "health"), knn=_latest(rows, "knn"),
         validation=_latest(rows, "validation"),
         events=[row for row in rows if row.get("kind") == "event"],

@@ -86,7 +86,7 @@ def _causes(causes: Any) -> Markup | None:
 
 def _state(record: Record) -> str:
     created = _moment(record.description.get("created"))
-    last, total = _last(record, "step"), number(record.description.get("total_steps"))
+    last, total = _last(record, "step"), record.total_steps
     if last is None:
         state = "no step reported yet"
     elif total and last < total:
@@ -104,11 +104,13 @@ def _key_numbers(record: Record) -> Markup:
     speeds = [s for line in record.steps if (s := number(line.get("images_per_second")))]
     waits = [w for line in record.steps if (w := number(line.get("wait_share"))) is not None]
     seconds, epoch = _last(record, "seconds"), _last(record, "epoch")
-    epochs = number(record.description.get("epochs"))
+    epochs = _planned_epochs(record)
     data = part(record.description, "data")
     images, held_out = number(data.get("images")), number(data.get("held_out"))
     size, head = number(parameters.get("encoder")), number(parameters.get("head"))
     encoder = encoder_name(part(record.description, "recipe")) or encoder_name(record.description)
+    time = part(record.verdict, "time")
+    used, budget = number(time.get("used")), number(time.get("budget"))
     entries = [
         ("encoder", encoder, ""),
         ("parameters", millions(size) if size else None,
@@ -118,6 +120,8 @@ def _key_numbers(record: Record) -> Markup:
         ("epochs", value(round(epoch, 1)) if epoch is not None else None,
          f"of {value(epochs)}" if epochs else ""),
         ("training time", duration(seconds) if seconds is not None else None, ""),
+        ("time used", duration(used) if used and budget else None,
+         f"of the budget of {duration(budget)}" if budget else ""),
         ("images per second", count(statistics.median(speeds)) if speeds else None,
          f"{percent(statistics.median(waits))} waiting for data" if waits else "median"),
     ]  # fmt: skip
@@ -127,6 +131,15 @@ def _key_numbers(record: Record) -> Markup:
         if text
     ]
     return tag("dl", cells, class_="keys")
+
+
+def _planned_epochs(record: Record) -> float | None:
+    """As the run began, or as its budget has allowed since."""
+    description = record.description
+    per_epoch = number(description.get("steps_per_epoch"))
+    if not per_epoch or record.total_steps == description.get("total_steps"):
+        return number(description.get("epochs"))
+    return round(record.total_steps / per_epoch, 1)
 
 
 def encoder_name(recipe: dict[str, Any]) -> str | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from coview.core.errors import DataError, MissingExtra, RunError, UnknownName
+from coview.core.errors import DataError, InvalidValue, MissingExtra, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.core.files import exists
 from coview.core.line_log import keep_lines
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_lock import run_lock
+from coview.core.text import parse_duration
 from coview.data.decode import decoders
 from coview.options import ResumeOptions
 from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command
+from coview.runs.extend import extend
 from coview.runs.finetune import FINE_TUNING
 from coview.runs.job import Job, Session
 from coview.runs.pretrain import PRETRAINING
@@ -32,8 +34,11 @@ JOBS: dict[str, Job] = {job.kind: job for job in (PRETRAINING, FINE_TUNING)}
 def resume(options: ResumeOptions) -> Run:
     """Go on with a run where it stopped; the result is the one that it would have had.
 
-    ``data``, ``test``: where the images are now; by default where they were. Raises RunError where
-    the run has ended or the images are not the same.
+    ``data``, ``test``: where the images are now; by default where they were. ``epochs`` or
+    ``budget`` extend the run, also one that has ended: to so many epochs in all, or for so much
+    time from now. The rest of its schedule is stretched over them; a schedule that has ended begins
+    again. Raises RunError where the run has ended or the images are not the same, InvalidValue for
+    epochs that it has made.
 
     >>> import coview
     >>> from pathlib import Path
@@ -42,7 +47,11 @@ def resume(options: ResumeOptions) -> Run:
     True
     """
     run = Run.open(Run.open(options.run).outer_path)
-    if run.verdict is not None:
+    longer = options.epochs is not None or options.budget is not None
+    budget = None if options.budget is None else parse_duration(options.budget)
+    if options.epochs is not None and options.budget is not None:
+        raise InvalidValue("`epochs` and `budget` both say how long the run goes on; give one.")
+    if run.verdict is not None and not longer:
         if not exists(run.report_path):
             say(f"{run.path} has ended; its report is written again: {write_report(run.path)}")
             return run
@@ -57,7 +66,7 @@ def resume(options: ResumeOptions) -> Run:
         run_lock(run.path) if ranks.is_main else nullcontext(),
     ):
         if ranks.is_main:
-            if run.is_ended:
+            if run.is_ended and not longer:
                 raise RunError(f"{run.path} has ended meanwhile, in another process.")
             log.open(run.log_path)
         session = Session(device=device, workers=options.workers, ranks=ranks, log_to=log_to)
@@ -69,6 +78,11 @@ def resume(options: ResumeOptions) -> Run:
                 f"{_other_decoders(run)} Bring them back, or start a new run from this encoder "
                 "with `weights`."
             )
+        if longer:
+            if ranks.is_main:
+                extend(run, epochs=options.epochs, budget=budget)
+            ranks.barrier()
+            run = Run(run.path)
         note = other_statistics(run, ranks.world)
         if note:
             say(note)
@@ -95,11 +109,14 @@ def _other_decoders(run: Run) -> str:
 
 
 def _onward(run: Run) -> str:
-    """How to train on from an encoder that has learned something."""
+    """How to train on a run that has learned something."""
     assert run.verdict is not None
-    if run.kind != "pretrain" or DIAGNOSES[run.verdict["label"]].exit_code != 0:
+    if DIAGNOSES[run.verdict["label"]].exit_code != 0:
         return ""
-    return f" To train on from its encoder, start a new run with `weights` {run.path}."
+    longer = f" To train it longer, give `epochs` {2 * run.description['epochs']:g}."
+    if run.kind != "pretrain":
+        return longer
+    return f"{longer} To train on from its encoder, start a new run with `weights` {run.path}."
 
 
 def other_statistics(run: Run, world: int) -> str:

@@ -1,0 +1,68 @@
+"""A run that has ended or was stopped goes on for longer than it was to."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from coview.core.errors import InvalidValue
+from coview.core.files import write_json
+from coview.core.run_folder import is_run
+from coview.core.values import encode
+from coview.runs.describe import now
+from coview.runs.duration import Duration, durations_of
+from coview.runs.run import Run
+
+RECENT = 20  # reports
+
+
+def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
+    """Let ``run`` go on to ``epochs`` in all, or for ``budget`` seconds from now.
+
+    run.json keeps the recipe and every earlier duration; an ended run has not ended any more.
+    Raises InvalidValue where the run has that length already.
+    """
+    every = [run]
+    if is_run(run.scratch_path):
+        every.append(type(run)(run.scratch_path))
+    longer = [(each, _longer(each, epochs, budget)) for each in every]
+    for each, duration in longer:
+        durations = (*durations_of(each.description), duration)
+        write_json(each.description_path, {
+            **each.description, "durations": [encode(item) for item in durations],
+            "total_steps": durations[-1].total_steps, "epochs": durations[-1].epochs,
+        })  # fmt: skip
+        each.verdict_path.unlink(missing_ok=True)
+
+
+def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:
+    done = max(run.checkpoint_steps, default=0)
+    per_epoch = int(run.description["steps_per_epoch"])
+    if epochs is not None:
+        if not (math.isfinite(epochs) and epochs > 0):
+            raise InvalidValue(f"`epochs` is {epochs:g}; expected a number above 0.")
+        total = max(1, round(epochs * per_epoch))
+        if total <= done:
+            raise InvalidValue(
+                f"`epochs` is {epochs:g}, but {run.path} has made {done / per_epoch:g}; give more."
+            )
+        return Duration(step=done, epochs=epochs, total_steps=total, created=now())
+    assert budget is not None
+    if run.description.get("baselines"):
+        raise InvalidValue(
+            "A fine-tuning run is extended by `epochs`, so that the network from scratch beside it "
+            "is trained as long; give them in place of `budget`."
+        )
+    total = done + max(1, int(budget / _step_seconds(run)))
+    return Duration(
+        step=done, epochs=round(total / per_epoch, 2), total_steps=total, budget=budget,
+        follows_clock=True, created=now(),
+    )  # fmt: skip
+
+
+def _step_seconds(run: Run) -> float:
+    """By the last reports of the run, or else as it was planned."""
+    speeds = [row["images_per_second"] for row in run.metrics("step")[-RECENT:]]
+    if speeds:
+        return float(run.recipe.batch_size / statistics.median(speeds))
+    return float(run.description["estimate_seconds"] / run.description["total_steps"])
