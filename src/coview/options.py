@@ -61,9 +61,11 @@ class DataOptions:
     root: Path | None = option(
         "where torchvision data sets lie (default: the cache folder)", group=DATA)
     memory_share: float = option(
-        "share of RAM for decoded images; beyond it they lie on disk", 0.25, group=DATA)
+        "share of RAM for decoded images; beyond it they lie on disk, or where they do not fit "
+        "there ($COVIEW_CACHE_LIMIT, default 20GB) are decoded on demand", 0.25, group=DATA)
     cache: Path | None = option(
-        "where decoded images lie (default: $COVIEW_CACHE or ~/.cache/coview)", group=DATA)
+        "where decoded images lie (default: $COVIEW_CACHE or ~/.cache/coview); none: not on disk",
+        group=DATA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +297,14 @@ class DemoOptions:
 
     out: Path = option("the run's folder", Path("runs/demo"))
     seed: int = option("of everything", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """List the decoded images on disk, which later runs on the same data use, or delete them."""
+
+    clear: bool = option("delete them", False)
+    cache: Path | None = option("the folder (default: $COVIEW_CACHE or ~/.cache/coview)")
 
 
 @dataclass(frozen=True, kw_only=True)

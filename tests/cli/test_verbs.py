@@ -175,6 +175,22 @@ def test_views_leaves_out_the_broken_however_many_they_are(photos: Path, tmp_pat
     assert main(["views", str(folder), "--out", str(tmp_path / "views.png")]) == 0
 
 
+def test_cache_lists_and_deletes_decoded_images(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from coview.data import open_images
+
+    open_images(photos, memory_share=0, cache=tmp_path, allow_broken=True)
+    for words in (
+        ["cache", "--cache", str(tmp_path)],
+        ["cache", "--clear", "--cache", str(tmp_path)],
+    ):
+        assert main(words) == 0
+        assert f"images of {photos}" in capsys.readouterr().out
+    assert main(["cache", "--cache", str(tmp_path)]) == 0
+    assert "0 MiB of decoded images in" in capsys.readouterr().out
+
+
 def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     assert "simclr-cpu" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from image_files import encoded, picture, write_images
 
-from coview.core.errors import DataError, InvalidValue, StorageError
+from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.data import open_images
 from coview.data import store as store_module
@@ -286,13 +286,6 @@ def test_store_sweeps_what_a_crash_left_a_day_ago(tmp_path: Path) -> None:
         f".{whole.name}.young.tmp",
         whole.name,
     ]
-
-
-def test_store_says_when_the_disk_refuses(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    write_images(tmp_path / "images", NAMES)
-    with pytest.raises(StorageError, match="Could not write"):
-        open_images(tmp_path / "images", memory_share=0, cache=tmp_path / "file")
 
 
 def test_store_on_disk_can_be_written_without_changing_the_file(tmp_path: Path) -> None:

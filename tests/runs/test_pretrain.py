@@ -36,6 +36,18 @@ def test_a_run_leaves_all_its_files(run):
     assert kinds.count("knn") == 4
 
 
+def test_a_run_on_images_decoded_on_demand_ends_in_the_same_weights(tmp_path):
+    for row, image in enumerate(pictures(96)[0]):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{row:02}.png")
+    settings = {**SMALL, "epochs": 1, "batch_size": 16}
+    weights = []
+    for name, storage in (("a", {}), ("b", {"memory_share": 0, "cache": "none"})):
+        run = coview.pretrain(tmp_path / "photos", out=tmp_path / name, **settings, **storage)
+        weights.append((run.path / "encoder" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_a_young_run_is_called_too_early(run):
     assert run.verdict["label"] == "too early"
     assert run.is_ended

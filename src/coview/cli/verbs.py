@@ -123,6 +123,27 @@ def export(options: kinds.ExportOptions) -> Answer:
     return 0, {"path": out}
 
 
+def cache(options: kinds.CacheOptions) -> Answer:
+    from datetime import UTC, datetime
+
+    from coview.core.images import cache_folder
+    from coview.core.text import byte_size
+    from coview.data.cache import LIMIT_VARIABLE, cache_entries, cache_limit, clear_cache
+
+    folder = options.cache or cache_folder()
+    entries = clear_cache(folder) if options.clear else cache_entries(folder)
+    for entry in entries:
+        day = datetime.fromtimestamp(entry.used, UTC)
+        say(f"{byte_size(entry.size):>10}  {day:%Y-%m-%d}  {entry.description}")
+    total = sum(entry.size for entry in entries)
+    done = "deleted from" if options.clear else "in"
+    say(
+        f"{byte_size(total)} of decoded images {done} {folder}; at most {byte_size(cache_limit())} "
+        f"(${LIMIT_VARIABLE})."
+    )
+    return 0, {"folder": folder, "bytes": total, "stores": [asdict(entry) for entry in entries]}
+
+
 def recipes(options: kinds.RecipesOptions) -> Answer:
     from coview.core.values import encode
     from coview.recipes import METHODS, RECIPES, find_recipe, list_recipes, recipe
@@ -180,6 +201,8 @@ VERBS: Mapping[str, Verb] = {
     "report": Verb("write a run's report.html again", kinds.ReportOptions, report),
     "export": Verb("write an encoder for torchvision, timm, ONNX or plain safetensors",
                    kinds.ExportOptions, export),
+    "cache": Verb("list the decoded images on disk, or delete them", kinds.CacheOptions, cache,
+                  prints=True),
     "recipes": Verb("list the recipes, or print one with the source of its numbers",
                     kinds.RecipesOptions, recipes, prints=True),
 }  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
 from coview.core.paths import absolute_path
+from coview.core.text import byte_size
 
 OWN_PICTURE = ("Software", "Coview contact sheet")
 """The text in a PNG that Coview draws: it is no image to learn from, wherever it lies."""
@@ -39,13 +40,26 @@ class ImageWindow:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def part(self, part: slice) -> ImageWindow:
+        """The window on some of its images; pixels are shared."""
+        return replace(
+            self, starts=self.starts[part], heights=self.heights[part], widths=self.widths[part]
+        )
+
+
+Decoder = Callable[[npt.NDArray[np.int64]], Sequence[npt.NDArray[np.uint8]]]
+"""Distinct ascending places of images -> the pixels of each, uint8 [height * width, 4]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ImageStore:
     """N decoded RGB images; views are rendered from a :meth:`window` on some of its rows.
 
-    ``pixels`` and ``starts`` are the layout of a resident store. Only this module and the code
-    that fills stores use them; everything else calls :meth:`window` or :meth:`image`.
+    ``pixels`` and ``starts`` are the layout of a resident store. With a ``decoder`` nothing is
+    resident: ``pixels`` is empty, ``starts`` are the places that the decoder takes, and
+    :meth:`window` decodes. Only this module and the code that fills stores use these fields;
+    everything else calls :meth:`window` or :meth:`image`. ``kept`` says in words where the pixels
+    are, if that is not memory.
 
     Shapes: pixels uint8 [P, 4] (memory or memory-mapped), laid out as in :class:`ImageWindow`;
     starts int64 [N]; heights, widths int32 [N]; ids int64 [N], unique and stable; labels int64 [N]
@@ -74,25 +88,42 @@ class ImageStore:
     quarantine: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    decoder: Decoder | None = None
+    kept: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def storage(self) -> str:
+        """Where the pixels are, in words, and how large they are."""
+        return self.kept or f"{byte_size(self.pixels.nbytes)} in memory"
+
     def window(self, rows: npt.NDArray[np.int64]) -> ImageWindow:
         """The pixels of the given rows, in that order; a resident store copies none.
 
-        Shapes: rows int64 [B], repetitions allowed.
+        Shapes: rows int64 [B], repetitions allowed. Raises DataError where an image cannot be
+        decoded any more.
         """
-        pixels = self.pixels.view(np.ndarray)
-        pixels.flags.writeable = False
         starts, heights, widths = self.starts[rows], self.heights[rows], self.widths[rows]
+        if self.decoder is None:
+            pixels = self.pixels.view(np.ndarray)
+        else:
+            places, inverse = np.unique(starts, return_inverse=True)
+            images = self.decoder(places)
+            pixels = np.concatenate([*images, self.pixels])
+            ends = np.cumsum([0, *map(len, images)], dtype=np.int64)
+            starts = ends[inverse]
+        pixels.flags.writeable = False
         return ImageWindow(pixels=pixels, starts=starts, heights=heights, widths=widths)
 
     def image(self, row: int) -> npt.NDArray[np.uint8]:
         """One image, uint8 [H, W, 3]."""
         height, width = int(self.heights[row]), int(self.widths[row])
-        start = int(self.starts[row])
-        return self.pixels[start : start + height * width].reshape(height, width, 4)[..., :3]
+        start, pixels = int(self.starts[row]), self.pixels
+        if self.decoder is not None:
+            start, (pixels,) = 0, self.decoder(self.starts[[row]])
+        return pixels[start : start + height * width].reshape(height, width, 4)[..., :3]
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ImageStore:
         """The store of the given rows, in that order; pixels are shared, not copied."""

@@ -26,6 +26,23 @@ def byte_size(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
+def parse_bytes(text: str) -> int:
+    """'500MB', '20GB' or '1.5TB' in bytes; '0' is nothing. Raises InvalidValue for anything else.
+
+    >>> parse_bytes("20GB")
+    20000000000
+    """
+    units = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+    word = text.strip().upper()
+    try:
+        count = 0.0 if word == "0" else float(word[:-2]) * units[word[-2:]]
+    except (ValueError, KeyError):
+        count = -1.0
+    if not 0 <= count < float("inf"):
+        raise InvalidValue(f"{text!r} is not a size: write for example 500MB, 20GB or 0.")
+    return int(count)
+
+
 def duration(seconds: float, digits: int = 0) -> str:
     """A duration in its largest unit, with at most so many ``digits`` behind the point.
 

@@ -27,8 +27,8 @@ import importlib.metadata
 import importlib.util
 import io
 import re
+import threading
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -171,20 +171,43 @@ def decode_image(content: Content, spec: DecodeSpec) -> Decoded | Rejected:
         return Rejected(f"damaged ({type(error).__name__}: {error})")
 
 
-@contextlib.contextmanager
-def strict_pillow() -> Iterator[None]:
+class _StrictPillow:
+    """Settings of Pillow that are global, for as long as any thread decodes."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._previous = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+                self._previous.callback(self._set, *before)
+                self._set(False, None)
+                self._previous.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._previous.close()
+
+    @staticmethod
+    def _set(lenient: bool, limit: int | None) -> None:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = lenient, limit
+
+
+_strict_pillow = _StrictPillow()
+
+
+def strict_pillow() -> contextlib.AbstractContextManager[None]:
     """Let Pillow refuse truncated images and hide its warnings, for any setting of the caller.
 
     Its limit of pixels is off: images are judged here, by the size at which they are decoded.
     """
-    previous = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
-    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = previous
+    return _strict_pillow
 
 
 def _decode_any(content: Any, spec: DecodeSpec) -> Decoded:

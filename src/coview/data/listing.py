@@ -50,7 +50,7 @@ class Listing:
     in that order. ``stamp`` is a hash that changes with the source (names, sizes, times); decoded
     pixels are cached under it. ``notes`` are sentences for the user. ``unreadable`` lists places
     that could not be looked at as (name, reason). ``parts`` are those that the source has, of which
-    this is one.
+    this is one. ``is_sequential``: reading a few rows takes as long as reading all before them.
     Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None.
     """
 
@@ -64,6 +64,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
     parts: tuple[str, ...] = ()
+    is_sequential: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

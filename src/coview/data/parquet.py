@@ -66,7 +66,7 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
         source=source, names=[printable(name) for name in names],
         contents=_Reader([file.path for file in files], ends, columns),
         stamp=hash_lines(["parquet", *columns, *facts]), ids=image_ids(names), labels=labels,
-        class_names=classes, notes=notes,
+        class_names=classes, notes=notes, is_sequential=True,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Storage of decoded pixels: memory while they fit, then one file, written atomically."""
+"""Storage of decoded pixels: memory while they fit, then one file, then none at all."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import contextlib
 import io
 import os
 import shutil
-import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import DamagedFile
+from coview.core.errors import DamagedFile, DataError, StorageError
 from coview.core.files import (
     digest,
     read_json,
@@ -23,9 +23,12 @@ from coview.core.files import (
     write_bytes,
     write_json,
 )
+from coview.core.progress import say
+from coview.core.text import byte_size
+from coview.data.cache import LIMIT_VARIABLE, make_room, part_folder
+from coview.data.listing import Rejected
 
-FORMAT = "coview-store-3"
-_DAY = 86400.0
+FORMAT = "coview-store-4"
 _GROWTH = 1.25
 
 
@@ -33,8 +36,11 @@ _GROWTH = 1.25
 class DecodedPixels:
     """The pixels of the usable rows of a listing, the rejected rows, and the folder of the pixels.
 
-    ``folder`` is None for pixels in memory. Shapes: pixels uint8 [P, 4]; rows, starts int64 [N];
-    heights, widths int32 [N]; content int64 [N], the hash of each image's pixels.
+    ``folder`` is None for pixels in memory. ``on_demand``: no pixels are kept; ``encoded`` are the
+    bytes of the encoded images where their source cannot be read row by row, image k from
+    ``offsets[k]`` to ``offsets[k + 1]``. ``rate``: images decoded per second.
+    Shapes: pixels uint8 [P, 4]; rows, starts int64 [N]; heights, widths int32 [N]; content int64
+    [N], the hash of each image's pixels; offsets int64 [N + 1] or [0].
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -43,41 +49,64 @@ class DecodedPixels:
     heights: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
     content: npt.NDArray[np.int64]
-    rejected: tuple[tuple[int, str], ...]
+    rejected: tuple[tuple[int, Rejected], ...]
     folder: Path | None = None
+    on_demand: bool = False
+    rate: float = 0.0
+    encoded: npt.NDArray[np.uint8] | None = None
+    offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def decoded_bytes(self) -> int:
+        """The bytes that all pixels take when they are decoded."""
+        return 4 * int((self.heights.astype(np.int64) * self.widths).sum())
 
 
 class PixelWriter:
-    """Images appended one after another: in memory up to ``budget`` bytes, then in ``folder``.
+    """Images appended one after another: in memory up to ``budget`` bytes, then in ``folder`` up to
+    ``allowance`` bytes. What fits neither is not kept: the images are decoded on demand.
 
-    Use as a context manager: leaving it without :meth:`finish` removes all files.
+    total: the number of images to come, by which the size of all of them is estimated before a file
+    is begun, unless their ``size`` is known. Use as a context manager: leaving it without
+    :meth:`finish` removes all files.
     """
 
-    def __init__(self, budget: int, folder: Path) -> None:
+    def __init__(
+        self, budget: int, folder: Path, *, allowance: int, total: int, size: int | None = None
+    ) -> None:
         self.folder = folder
-        self.length = 0
-        self._budget = budget
+        self.length, self.count = 0, 0
+        self.on_demand = False
+        self._budget, self._allowance, self._total, self._size = budget, allowance, total, size
         self._memory = np.empty((0, 4), dtype=np.uint8)
-        self._temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        self._stack = contextlib.ExitStack()
+        self._part: Path | None = None
         self._stream: BinaryIO | None = None
 
     def __enter__(self) -> PixelWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._close()
 
     def append(self, pixels: bytes | memoryview) -> int:
         """Add one image (4 bytes a pixel); returns its start, counted in pixels."""
         start, self.length = self.length, self.length + len(pixels) // 4
+        self.count += 1
+        if self.on_demand:
+            return start
         if self._stream is None and 4 * self.length > self._budget:
-            self._spill(start)
+            self._leave_memory(start)
+        elif self._stream is not None and 4 * self.length > self._allowance:
+            self._give_up(
+                f"The decoded pixels take more than the {byte_size(self._allowance)} of the cache"
+            )
         if self._stream is not None:
-            with storage_errors(self._temporary):
+            try:
                 self._stream.write(pixels)
-        else:
+            except OSError as error:
+                self._give_up(f"The disk refuses the decoded pixels ({error.strerror})")
+        elif not self.on_demand:
             if self.length > len(self._memory):
                 # In place if the system can, so that there is no second copy of the images.
                 capacity = max(self.length, int(len(self._memory) * _GROWTH))
@@ -85,71 +114,144 @@ class PixelWriter:
             self._memory[start : self.length] = np.frombuffer(pixels, np.uint8).reshape(-1, 4)
         return start
 
-    def finish(self, **parts: Any) -> DecodedPixels:
+    def copy_encoded(self, contents: Iterable[bytes], most: int) -> npt.NDArray[np.int64]:
+        """Keep the encoded images of a source that cannot be read row by row; their offsets.
+
+        Raises DataError where they take more than ``most`` bytes, and StorageError.
+        """
+        offsets = [0]
+        with storage_errors(self.folder):
+            part = self._open_part()
+            with (part / "encoded.bin").open("wb") as stream:
+                for content in contents:
+                    stream.write(content)
+                    offsets.append(offsets[-1] + len(content))
+                    if offsets[-1] > most:
+                        raise DataError(
+                            f"The encoded images take more than the {byte_size(most)} "
+                            f"of the cache {self.folder.parents[1]}; raise ${LIMIT_VARIABLE} or "
+                            "`memory_share`, or choose another `cache`."
+                        )
+        make_room(self.folder.parents[1], 0)
+        return np.array(offsets, dtype=np.int64)
+
+    def finish(self, description: str, **parts: Any) -> DecodedPixels:
         """All pixels, with the other fields of DecodedPixels; a file is synced and renamed."""
-        if self._stream is None:
+        if self._stream is None and not self.on_demand:
             self._memory.resize((self.length, 4), refcheck=False)
             return DecodedPixels(pixels=self._memory, **parts)
-        with storage_errors(self.folder):
+        parts["on_demand"] = self.on_demand
+        try:
+            with storage_errors(self.folder):
+                return self._write(description, parts)
+        except StorageError:
+            if not self.on_demand or len(parts.get("offsets", ())):
+                raise
+        # Without its index the store serves this process alone.
+        return DecodedPixels(pixels=self._memory, **parts)
+
+    def _write(self, description: str, parts: dict[str, Any]) -> DecodedPixels:
+        part = self._open_part()
+        if self._stream is None:
+            (part / "pixels.bin").touch()
+        else:
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self._stream.close()
-            _write_index(self._temporary, 4 * self.length, parts)
-            # Another process may have written the same store meanwhile; then use that one.
-            with contextlib.suppress(OSError, DamagedFile, KeyError, ValueError):
-                existing = load_pixels(self.folder)
-                shutil.rmtree(self._temporary, ignore_errors=True)
-                return existing
-            with contextlib.suppress(OSError):
-                shutil.rmtree(self.folder, ignore_errors=True)
-                self._temporary.rename(self.folder)
-            sync_folder(self.folder.parent)
-            return load_pixels(self.folder)
+            self._stream = None
+        _write_index(part, description, dict(parts))
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            part.rename(self.folder)
+        sync_folder(self.folder.parent)
+        return load_pixels(self.folder)  # of another process, if that was quicker
 
-    def _spill(self, length: int) -> None:
-        with storage_errors(self._temporary):
-            self._temporary.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(self.folder)
-            self._temporary.mkdir()
-            self._stream = (self._temporary / "pixels.bin").open("wb")
+    def _leave_memory(self, length: int) -> None:
+        """Go on in a file if all pixels will fit there; ``length`` pixels are in memory."""
+        expected = self._size or 4 * self.length * self._total // self.count
+        if expected > self._allowance:
+            self._give_up(
+                f"The decoded pixels take about {byte_size(expected)}, more than the "
+                f"{byte_size(self._budget)} of memory (`memory_share`) and the "
+                f"{byte_size(self._allowance)} of the cache (${LIMIT_VARIABLE}, free disk)"
+            )
+            return
+        say(
+            f"The decoded pixels, about {byte_size(expected)}, do not fit into the "
+            f"{byte_size(self._budget)} of memory (`memory_share`) and are written to "
+            f"{self.folder.parent}; `coview cache` lists and clears them."
+        )
+        try:
+            make_room(self.folder.parents[1], expected)
+            self._stream = (self._open_part() / "pixels.bin").open("wb")
             self._stream.write(self._memory[:length].data)
+        except OSError as error:
+            self._give_up(f"The disk refuses the decoded pixels ({error.strerror})")
         self._memory = np.empty((0, 4), dtype=np.uint8)
+
+    def _give_up(self, why: str) -> None:
+        """Keep no pixels any more."""
+        self.on_demand = True
+        self._close()
+        self._memory = np.empty((0, 4), dtype=np.uint8)
+        say(f"{why}: images are decoded on demand.")
+
+    def _open_part(self) -> Path:
+        if self._part is None:
+            self._part = self._stack.enter_context(part_folder(self.folder))
+        return self._part
+
+    def _close(self) -> None:
+        stream, self._stream, self._part = self._stream, None, None
+        if stream is not None:
+            with contextlib.suppress(OSError):  # a full disk refuses what is not yet written
+                stream.close()
+        self._stack.close()
 
 
 def load_pixels(folder: Path) -> DecodedPixels:
     """The pixels in ``folder``, memory-mapped (writes stay private).
 
-    Raises DamagedFile if the digest of the index or the size of the pixels is wrong. The pixels are
+    Raises DamagedFile if the digest of the index or the size of a file is wrong. The pixels are
     not hashed: they were synced before the rename, and reading them all would cost more than the
     cache saves.
     """
     record = read_json(folder / "store.json")
     index = (folder / "index.npz").read_bytes()
-    size = (folder / "pixels.bin").stat().st_size
-    expected = {"format": FORMAT, "bytes": size, "index": digest(index)}
+    sizes = {name: _size(folder / f"{name}.bin") for name in ("pixels", "encoded")}
+    expected = {"format": FORMAT, "bytes": sizes, "index": digest(index)}
     if any(record[name] != value for name, value in expected.items()):
         raise DamagedFile(f"{folder} does not match its record.")
     with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
         parts = {name: arrays[name] for name in arrays.files}
+    if sizes["encoded"]:
+        parts["encoded"] = np.memmap(folder / "encoded.bin", dtype=np.uint8, mode="r")
     # Copy-on-write rather than read-only: torch and numba treat it like any other array.
-    mapped = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c").reshape(-1, 4)
-    rejected = tuple((int(row), str(reason)) for row, reason in record["rejected"])
-    return DecodedPixels(pixels=mapped.view(np.ndarray), rejected=rejected, folder=folder, **parts)
+    mapped: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+    if sizes["pixels"]:
+        mapped = np.memmap(folder / "pixels.bin", dtype=np.uint8, mode="c")
+    rejected = tuple(
+        (int(row), Rejected(str(reason), bool(p))) for row, reason, p in record["rejected"]
+    )
+    with contextlib.suppress(OSError):
+        os.utime(folder / "store.json")  # says when it was used last
+    return DecodedPixels(
+        pixels=mapped.reshape(-1, 4).view(np.ndarray), rejected=rejected, folder=folder,
+        on_demand=bool(record["on_demand"]), rate=float(record["rate"]), **parts,
+    )  # fmt: skip
 
 
-def _write_index(folder: Path, size: int, parts: dict[str, Any]) -> None:
-    rejected = parts.pop("rejected")
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _write_index(folder: Path, description: str, parts: dict[str, Any]) -> None:
+    rejected = [(row, each.reason, each.may_pass) for row, each in parts.pop("rejected")]
+    record = {"rate": parts.pop("rate"), "on_demand": parts.pop("on_demand"), "rejected": rejected}
     buffer = io.BytesIO()
     np.savez(buffer, **parts)
     index = buffer.getvalue()
     write_bytes(folder / "index.npz", index)
-    record = {"format": FORMAT, "bytes": size, "index": digest(index), "rejected": rejected}
+    sizes = {name: _size(folder / f"{name}.bin") for name in ("pixels", "encoded")}
+    record |= {"format": FORMAT, "bytes": sizes, "index": digest(index), "description": description}
     write_json(folder / "store.json", record)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary folders of the same store that are older than a day: writers crashed."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - (leftover / "pixels.bin").stat().st_mtime > _DAY:
-                shutil.rmtree(leftover)

@@ -26,7 +26,7 @@ from coview.data.parts import ALL, part_of_file, select_part
 from coview.data.refusals import refuse_place
 from coview.data.scan import SHARD_SUFFIX, TABLES, FolderScan, scan_folder
 from coview.data.shards import expand_braces, read_shards
-from coview.data.store import CachePolicy, build_store
+from coview.data.store import NO_CACHE, CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
 SCENES = {"scenes": "train", "scenes:test": "test"}
@@ -86,7 +86,10 @@ def open_images(
 
     Pixels that fit into ``memory_share`` of this machine's memory stay there; others go to a
     memory-mapped file in ``cache`` (default: $COVIEW_CACHE or ~/.cache/coview), which the next
-    call reuses if the source is unchanged.
+    call reuses if the source is unchanged. What fits neither there (all stores together take at
+    most $COVIEW_CACHE_LIMIT, by default 20 GB, and a new one half of the free disk), and with
+    ``cache="none"`` what does not fit into memory, is decoded once to check it, and again whenever
+    it is needed. The pixels are the same.
 
     ``quarantine`` of the result lists the unusable images and the places that could not be looked
     at, as (name, reason); ``notes`` says what a user should know, such as ignored files. An
@@ -103,9 +106,10 @@ def open_images(
     >>> open_images("scenes", limit=20, labels_from="auto").class_names[0]
     'striped disc'
     """
+    on_disk = cache is None or Path(cache) != NO_CACHE
     cache_policy = CachePolicy(
-        memory_share=memory_share, cache=cache_folder() if cache is None else absolute_path(cache),
-        allow_broken=allow_broken, workers=workers,
+        memory_share=memory_share, allow_broken=allow_broken, workers=workers, on_disk=on_disk,
+        cache=cache_folder() if cache is None or not on_disk else absolute_path(cache),
     )  # fmt: skip
     if labels_from is None:
         labels_from = "none" if label_column is None else "column"

@@ -20,6 +20,7 @@ from coview.data.manifest import TABLE_SUFFIXES
 from coview.data.options import LABELS
 from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.sources import NAMES, SCENES, is_path, open_images
+from coview.data.store import NO_CACHE
 from coview.options import DataOptions
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
@@ -63,7 +64,7 @@ class DataSpec(DataOptions):
         spec = cls(source=source_of(data), **{**given, **changes})
         if spec.labels_from not in {*LABELS, "none"}:
             raise UnknownName("place of labels", spec.labels_from, (*LABELS, "none"))
-        spec = replace(spec, root=_absolute(spec.root), cache=_absolute(spec.cache))
+        spec = replace(spec, root=_absolute(spec.root), cache=_cache(spec.cache))
         if spec.short_side is None:
             spec = replace(spec, short_side=default_short_side(spec.source, size))
         return spec
@@ -104,8 +105,10 @@ class DataSpec(DataOptions):
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DataSpec:
-        spec = decode_one(dict(data), cls)
-        return replace(spec, root=_absolute(spec.root), cache=_absolute(spec.cache))
+        paths = {name: _absolute(data[name]) for name in ("root",) if data.get(name)}
+        if data.get("cache"):
+            paths["cache"] = _cache(data["cache"])
+        return decode_one({**data, **paths}, cls)
 
 
 def source_of(data: Any) -> str | tuple[str, ...] | None:
@@ -159,6 +162,10 @@ def default_short_side(source: Any, size: int | None) -> int | None:
     if isinstance(source, str) and source in SCENES:
         return size
     return max(SHORT_SIDE, round(1.15 * (size or 0)))
+
+
+def _cache(path: str | Path | None) -> Path | None:
+    return NO_CACHE if path is not None and Path(path) == NO_CACHE else _absolute(path)
 
 
 def _absolute(path: str | Path | None) -> Path | None:

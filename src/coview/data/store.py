@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,11 @@ from coview.core.files import digest
 from coview.core.images import ImageStore, pixel_hash
 from coview.core.machine import cores, memory_bytes
 from coview.core.progress import progress
+from coview.core.text import byte_size, plural
+from coview.data.cache import allowance, remove_unfinished
 from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
 from coview.data.listing import Content, Listing, Rejected, hash_lines
+from coview.data.on_demand import OnDemand, encoded_bytes
 from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, load_pixels
 
 MAX_UNUSABLE_SHARE = 0.01
@@ -32,24 +37,41 @@ Chunk = list[tuple[int, Content]]
 Result = list[tuple[int, Decoded | Rejected, int]]
 
 
+NO_CACHE = Path("none")
+"""In place of a cache folder: no pixels on disk; what does not fit into memory is decoded again
+whenever it is needed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
     """Where decoded pixels are kept, and whether many unusable images are tolerated.
 
     memory_share: the share of this machine's memory for pixels; more pixels go to a file in
-    ``cache``. workers: decoding threads; None: one per available core, at most eight.
+    ``cache``, or nowhere if ``on_disk`` is False. workers: decoding threads; None: one per
+    available core, at most eight.
     """
 
     memory_share: float
     cache: Path
     allow_broken: bool
     workers: int | None = None
+    on_disk: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.memory_share <= 1:
             raise InvalidValue(f"`memory_share` is {self.memory_share}; expected 0 to 1.")
         if self.workers is not None and self.workers < 1:
             raise InvalidValue(f"`workers` is {self.workers}; expected at least 1.")
+
+    @property
+    def budget(self) -> int:
+        """The bytes of memory for pixels."""
+        return int(memory_bytes() * self.memory_share)
+
+    @property
+    def allowance(self) -> int:
+        """The bytes on disk for pixels."""
+        return allowance(self.cache) if self.on_disk else 0
 
 
 def build_store(
@@ -63,10 +85,12 @@ def build_store(
     key = hash_lines([FORMAT, listing.stamp, repr(asdict(spec)), digest(rows.tobytes())])
     folder = cache_policy.cache / "stores" / key
     decoded = _load_cached(folder)
-    if decoded is None:
-        decoded = _decode_into_store(listing, rows, spec, cache_policy, folder)
+    if decoded is None or not _is_current(decoded, listing, spec, cache_policy):
+        remove_unfinished(cache_policy.cache)
+        size = None if decoded is None else decoded.decoded_bytes
+        decoded = _decode_into_store(listing, rows, spec, cache_policy, folder, size)
     _check_unusable(listing, decoded.rejected, len(rows), cache_policy.allow_broken)
-    return _make_store(listing, decoded, _storage_notes(decoded, spec))
+    return _make_store(listing, decoded, spec)
 
 
 def _load_cached(folder: Path) -> DecodedPixels | None:
@@ -75,8 +99,25 @@ def _load_cached(folder: Path) -> DecodedPixels | None:
         return None
     try:
         return load_pixels(folder)
-    except (DamagedFile, OSError, KeyError, ValueError):
+    except (DamagedFile, OSError, KeyError, ValueError, TypeError):
         return None
+
+
+def _is_current(
+    decoded: DecodedPixels, listing: Listing, spec: DecodeSpec, cache_policy: CachePolicy
+) -> bool:
+    """Whether the cached pixels are those that decoding would give now, kept as they would be."""
+    if decoded.on_demand:
+        most = max(cache_policy.budget, cache_policy.allowance)
+        is_needed = decoded.decoded_bytes > most
+    else:
+        is_needed = cache_policy.on_disk
+    refused = [row for row, image in decoded.rejected if image.may_pass]
+    with strict_pillow():
+        contents = listing.contents(np.array(refused, np.int64)) if refused else ()
+        return is_needed and all(
+            isinstance(decode_image(content, spec), Rejected) for content, _ in contents
+        )
 
 
 def _decode_into_store(
@@ -85,23 +126,30 @@ def _decode_into_store(
     spec: DecodeSpec,
     cache_policy: CachePolicy,
     folder: Path,
+    size: int | None,
 ) -> DecodedPixels:
-    budget = int(memory_bytes() * cache_policy.memory_share)
     images: list[tuple[int, ...]] = []
-    rejected: list[tuple[int, str]] = []
+    rejected: list[tuple[int, Rejected]] = []
     workers = cache_policy.workers or min(cores(), 8)
+    start = time.perf_counter()
     with (
-        PixelWriter(budget, folder) as writer,
+        PixelWriter(
+            cache_policy.budget,
+            folder,
+            allowance=cache_policy.allowance,
+            total=len(rows),
+            size=size,
+        ) as writer,
         progress("Decoding", len(rows)) as advance,
         contextlib.closing(_decode_all(listing, rows, spec, workers)) as results,
     ):
         for result in results:
             for row, image, content in result:
                 if isinstance(image, Rejected):
-                    rejected.append((row, image.reason))
+                    rejected.append((row, image))
                 else:
-                    start = writer.append(image.pixels)
-                    images.append((row, start, image.height, image.width, content))
+                    place = writer.append(image.pixels)
+                    images.append((row, place, image.height, image.width, content))
             advance(len(result))
             if len(rejected) > _EARLY:  # Stop early: more images cannot make it acceptable.
                 _check_unusable(
@@ -112,13 +160,22 @@ def _decode_into_store(
                 f"No image in {listing.source} is usable: {_name_first(listing, rejected)}."
             )
         columns = np.array(images, dtype=np.int64)
+        usable = columns[:, 0].copy()
+        parts: dict[str, Any] = {}
+        rate = len(rows) / (time.perf_counter() - start)
+        if writer.on_demand and listing.is_sequential:
+            encoded = (encoded_bytes(content) for content, _ in listing.contents(usable))
+            parts["offsets"] = writer.copy_encoded(encoded, allowance(cache_policy.cache))
         return writer.finish(
-            rows=columns[:, 0].copy(),
+            f"{plural(len(usable), 'image')} of {listing.source}",
+            rows=usable,
             starts=columns[:, 1].copy(),
             heights=columns[:, 2].astype(np.int32),
             widths=columns[:, 3].astype(np.int32),
             content=columns[:, 4].copy(),
             rejected=tuple(rejected),
+            rate=rate,
+            **parts,
         )
 
 
@@ -156,7 +213,7 @@ def _chunks(listing: Listing, rows: npt.NDArray[np.int64]) -> Iterator[Chunk]:
 
 def _check_unusable(
     listing: Listing,
-    rejected: Sequence[tuple[int, str]],
+    rejected: Sequence[tuple[int, Rejected]],
     total: int,
     allow_broken: bool,
     prefix: str = "",
@@ -171,8 +228,8 @@ def _check_unusable(
     )
 
 
-def _name_first(listing: Listing, rejected: Sequence[tuple[int, str]]) -> str:
-    shown = [f"{listing.names[row]} ({reason})" for row, reason in rejected[:3]]
+def _name_first(listing: Listing, rejected: Sequence[tuple[int, Rejected]]) -> str:
+    shown = [f"{listing.names[row]} ({image.reason})" for row, image in rejected[:3]]
     return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
 
 
@@ -184,23 +241,37 @@ def _storage_notes(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:
         notes.append(
             f"Images of a short side above {spec.short_side} px are kept at {spec.short_side} px."
         )
-    if decoded.folder is not None:
+    if decoded.folder is not None and not decoded.on_demand:
         size = f"{decoded.pixels.nbytes / 1e6:,.0f} MB"
         notes.append(f"The decoded images, {size}, are kept in {decoded.folder} and reused.")
     return tuple(notes)
 
 
-def _make_store(listing: Listing, decoded: DecodedPixels, notes: tuple[str, ...]) -> ImageStore:
+def _storage(decoded: DecodedPixels) -> str:
+    """Where pixels are that are not in memory, in words."""
+    if decoded.on_demand:
+        copy = decoded.encoded
+        source = (
+            "" if copy is None else f", from {byte_size(copy.nbytes)} of encoded images on disk"
+        )
+        return f"decoded on demand at about {decoded.rate:,.0f} images/s{source}"
+    return "" if decoded.folder is None else f"{byte_size(decoded.pixels.nbytes)} on disk"
+
+
+def _make_store(listing: Listing, decoded: DecodedPixels, spec: DecodeSpec) -> ImageStore:
     rows = decoded.rows
+    on_demand = OnDemand(listing, spec, decoded) if decoded.on_demand else None
     return ImageStore(
-        pixels=decoded.pixels, starts=decoded.starts, heights=decoded.heights,
-        widths=decoded.widths, ids=listing.ids[rows], content=decoded.content,
+        pixels=decoded.pixels, starts=decoded.starts if on_demand is None else np.arange(len(rows)),
+        heights=decoded.heights, widths=decoded.widths, ids=listing.ids[rows],
+        content=decoded.content,
         names=[listing.names[row] for row in rows.tolist()],
         labels=None if listing.labels is None else listing.labels[rows],
         class_names=listing.class_names, source=listing.source,
         quarantine=(
             *listing.unreadable,
-            *((listing.names[row], reason) for row, reason in decoded.rejected),
+            *((listing.names[row], image.reason) for row, image in decoded.rejected),
         ),
-        notes=listing.notes + notes, parts=listing.parts,
+        notes=listing.notes + _storage_notes(decoded, spec), parts=listing.parts,
+        decoder=on_demand, kept=_storage(decoded),
     )  # fmt: skip

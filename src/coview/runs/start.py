@@ -116,6 +116,8 @@ def say_parts(images: Images, parts: Parts) -> None:
     for store in (images.images, images.test):
         if store is not None and store.quarantine:
             say(about_left_out(store))
+    for store in filter(None, (images.images, images.test)):
+        say(f"Pixels of {store.source}: {store.storage}.", detail=True)
     say(parts.note, detail=True)
 
 

@@ -62,11 +62,9 @@ def contact_sheet(
     rows = np.asarray(rows, dtype=np.int64)
     if len(rows) == 0:
         raise InvalidValue("`rows` is empty; a contact sheet needs at least one image.")
-    window = store.window(rows)
+    ids, shapes = store.ids[rows], (store.heights[rows], store.widths[rows])
     params = [
-        sample_params(
-            spec, store.ids[rows], window.heights, window.widths, seed=seed, epoch=0, view=view
-        )
+        sample_params(spec, ids, *shapes, seed=seed, epoch=0, view=view)
         for view, spec in enumerate(plan.views)
     ]
     views = [

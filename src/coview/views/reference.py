@@ -44,10 +44,18 @@ def render_reference(
     >>> render_reference(store, np.array([0]), params, spec).shape
     torch.Size([1, 3, 2, 2])
     """
-    check_rows(params, len(rows), multi_pass=spec.multi_pass)
+    return render_reference_window(store.window(rows), params, spec, device=device)
+
+
+def render_reference_window(
+    window: ImageWindow, params: ViewParams, spec: ViewSpec, *,
+    device: torch.device | str | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """As :func:`render_reference`, of images that are in a window already."""
+    check_rows(params, len(window), multi_pass=spec.multi_pass)
     device = torch.device(device or "cpu")
     parts = [
-        _render_chunk(store.window(rows[a:b]), params[a:b], spec, device)
+        _render_chunk(window.part(slice(a, b)), params[a:b], spec, device)
         for a, b in pairwise(_chunk_bounds(params))
     ]
     return torch.cat(parts) if parts else torch.empty(0, 3, spec.size, spec.size, device=device)

@@ -23,7 +23,7 @@ from coview.views.multi_pass.auto_augment import apply_augmentations
 from coview.views.multi_pass.tensor_operations import apply_last_operations
 from coview.views.parameters import FULL_ROW, ViewParams, check_rows, select_fused_fields
 from coview.views.plan import ViewPlan, ViewSpec
-from coview.views.reference import render_reference
+from coview.views.reference import render_reference_window
 from coview.views.sample import sample_params
 
 
@@ -93,7 +93,7 @@ def views_of(
         whole = slice(None)
         window = store.window(rows)
         return tuple(
-            render_reference(store, rows, sample(whole, window, view), spec, device=device)
+            render_reference_window(window, sample(whole, window, view), spec, device=device)
             for view, spec in enumerate(specs)
         )
     outputs = tuple(

@@ -1,0 +1,146 @@
+"""The stores on disk: which there are, how much they may take, and room for another.
+
+A store lies in ``stores/KEY`` of the cache folder. A process that writes one has a folder
+``stores/.KEY.RANDOM.tmp``, whose file ``lock`` it keeps locked: the operating system frees the lock
+of a process that has ended, however it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.core.files import read_json
+from coview.core.text import parse_bytes
+
+fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
+
+LIMIT_VARIABLE, DEFAULT_LIMIT = "COVIEW_CACHE_LIMIT", "20GB"
+MAX_SHARE_OF_FREE = 0.5
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheEntry:
+    """A store on disk, or what is left of one that is not whole.
+
+    size in bytes; used: when it was opened last, in seconds since 1970.
+    """
+
+    folder: Path
+    size: int
+    used: float
+    description: str
+
+
+def cache_limit() -> int:
+    """The bytes that all stores may take together: $COVIEW_CACHE_LIMIT, else 20 GB."""
+    return parse_bytes(os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT)
+
+
+def allowance(cache: Path) -> int:
+    """The bytes that one more store may take: the limit, and at most half of what is free."""
+    limit, place = cache_limit(), cache
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    with contextlib.suppress(OSError):
+        old = sum(entry.size for entry in cache_entries(cache))
+        return min(limit, int(MAX_SHARE_OF_FREE * (shutil.disk_usage(place).free + old)))
+    return limit
+
+
+def cache_entries(cache: Path) -> list[CacheEntry]:
+    """The stores in a cache folder, the one used last first."""
+    with contextlib.suppress(OSError):
+        folders = [Path(entry.path) for entry in os.scandir(cache / "stores") if entry.is_dir()]
+        return sorted(map(_entry, folders), key=lambda entry: -entry.used)
+    return []
+
+
+def make_room(cache: Path, size: int) -> None:
+    """Remove the stores that were used least recently until ``size`` more bytes fit the limit.
+
+    Their pixels stay valid for a process that has them open.
+    """
+    remove_unfinished(cache)
+    entries = cache_entries(cache)
+    excess = sum(entry.size for entry in entries) + size - cache_limit()
+    for entry in reversed(entries):
+        if excess > 0 and not is_being_written(entry.folder):
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            excess -= entry.size
+
+
+def clear_cache(cache: Path) -> list[CacheEntry]:
+    """Remove all stores but those that are being written; returns what was removed."""
+    removed = []
+    for entry in cache_entries(cache):
+        if not is_being_written(entry.folder):
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            removed.append(entry)
+    return removed
+
+
+def remove_unfinished(cache: Path) -> None:
+    """Remove what processes have left that ended while they wrote a store."""
+    for entry in cache_entries(cache):
+        if entry.folder.name.endswith(".tmp") and not is_being_written(entry.folder):
+            shutil.rmtree(entry.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def part_folder(folder: Path) -> Iterator[Path]:
+    """A new, locked folder to write the store ``folder`` in; what is left of it is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    part.mkdir()
+    descriptor = os.open(part / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with contextlib.suppress(OSError):
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield part
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether a process is writing this store. Where that cannot be known: for a day."""
+    if not folder.name.endswith(".tmp"):
+        return False
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder / "lock", os.O_RDWR)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return False
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    with contextlib.suppress(OSError):
+        paths = [*folder.iterdir()] or [folder]
+        newest = max(path.stat().st_mtime for path in paths)
+        return time.time() - newest < _DAY
+    return False
+
+
+def _entry(folder: Path) -> CacheEntry:
+    size, used = 0, 0.0
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            status = path.stat()
+            size, used = size + status.st_size, max(used, status.st_mtime)
+    description = "not finished" if folder.name.endswith(".tmp") else "of an earlier version"
+    with contextlib.suppress(Exception):  # any content: it is only listed
+        description = str(read_json(folder / "store.json")["description"])
+    return CacheEntry(folder=folder, size=size, used=used, description=description)
