@@ -13,7 +13,7 @@ from coview.core.errors import RunError
 from coview.core.places import Kind, place_of
 from coview.core.progress import say
 from coview.encoders import load_encoder
-from coview.encoders.exchange.convert import load_network
+from coview.encoders.exchange.convert import encoder_of, load_network
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import Subject
 from coview.methods import Learner
@@ -21,6 +21,7 @@ from coview.recipes import build
 from coview.recipes.build import HeadedEncoder
 from coview.runs.finish import export_learner
 from coview.runs.run import Run
+from coview.runs.transform import EvalTransform
 from coview.training import Checkpoints
 from coview.training.state import TASK, below
 from coview.views import eval_view
@@ -30,17 +31,26 @@ def load(path: str | Path, *, checkpoint: int | None = None) -> torch.nn.Module:
     """The trained network of a run or of an exported folder, in evaluation mode.
 
     An encoder maps images [B, 3, H, W] in [0, 1] to h [B, D]; ``.features`` is D. The classifier of
-    a fine-tuned run maps them to logits [B, classes]; ``.class_names`` names these. ``checkpoint``:
-    the step of a kept checkpoint. The hash of the weights is verified. Raises RunError where there
-    is no export, DamagedFile where its weights are not those recorded.
+    a fine-tuned run maps them to logits [B, classes]; ``.class_names`` names these. Bytes, one
+    image, and lists of arrays, of paths or of Pillow's images do as well. ``.transform`` makes one
+    image of a batch of such a picture, as `coview embed` does, for a data loader; ``.image_size``
+    is its side. ``checkpoint``: the step of a kept checkpoint. The hash of the weights is verified.
+    Raises RunError where there is no export, DamagedFile where its weights are not those recorded.
 
     >>> import coview
     >>> encoder = coview.load("runs/scenes")
     >>> encoder(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2, 64])
+    >>> from PIL import Image
+    >>> encoder([Image.new("RGB", (90, 60)), Image.new("L", (32, 32))]).shape
+    torch.Size([2, 64])
+    >>> encoder.transform(Image.new("RGB", (90, 60))).shape, encoder.image_size
+    (torch.Size([3, 32, 32]), 32)
     """
     with exported(path, checkpoint) as folder:
-        return load_network(folder)
+        network = load_network(folder)
+        encoder_of(network).transform = EvalTransform(int(read_config(folder)["image_size"]))
+        return network
 
 
 @contextmanager

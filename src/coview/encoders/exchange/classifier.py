@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coview.core.errors import DamagedFile, InvalidValue
 from coview.core.files import digest, write_json, write_text
-from coview.encoders.exchange.loading import InputNormalizer
+from coview.encoders.exchange.loading import InputNormalizer, Transform
 from coview.encoders.exchange.weights import read_config, read_tensors, write_tensors
 
 TENSORS = "classifier.safetensors"
@@ -57,7 +57,17 @@ class Classifier(nn.Module):
         self.class_names = tuple(class_names)
         self.features = encoder.features
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def image_size(self) -> int | None:
+        """The side of the training images, in pixels."""
+        return self.encoder.image_size
+
+    @property
+    def transform(self) -> Transform | None:
+        """A picture -> one image [3, S, S] of a batch."""
+        return self.encoder.transform
+
+    def forward(self, images: Any) -> Tensor:
         logits: Tensor = self.layers(self.encoder(images))
         return logits
 

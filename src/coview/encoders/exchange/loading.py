@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +16,77 @@ from coview.encoders.exchange.weights import find_export, load_state, read_confi
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
+Transform = Callable[[Any], Tensor]
+"""A picture (of Pillow, a path, an array or a tensor) -> float32 [3, S, S] in [0, 1]."""
+
+EXPECTED = (
+    "The encoder takes images [B, 3, H, W] as floats in [0, 1] or as bytes, one such image, or a "
+    "list of images, paths or Pillow's images"
+)
+# Beyond these no resize of images in [0, 1] goes.
+LEAST, MOST = -0.5, 2.0
+
+
+def batch_of(images: Any, transform: Transform | None) -> Tensor:
+    """Images as floats [B, 3, H, W] in [0, 1], on any device.
+
+    A tensor or an array keeps its size: [B, 3, H, W], [B, H, W, 3] or one image of these; bytes are
+    divided by 255. A list of equal tensors is stacked; other lists, paths and Pillow's images go
+    through ``transform``. Raises InvalidValue for anything else.
+
+    >>> batch_of(np.full((2, 8, 8, 3), 255, np.uint8), None).mean()
+    tensor(1.)
+    """
+    if isinstance(images, list | tuple) and len(images) > 0:
+        shapes = {each.shape if isinstance(each, Tensor) else None for each in images}
+        if len(shapes) == 1 and None not in shapes:
+            return batch_of(torch.stack(list(images)), transform)
+        if transform is not None:
+            return torch.stack([transform(each) for each in images])
+    if isinstance(images, np.ndarray) and images.dtype.kind in "uif":
+        images = torch.from_numpy(np.array(images))
+    if isinstance(images, Tensor):
+        return _floats(_channels_second(images[None] if images.ndim == 3 else images))
+    if transform is None or isinstance(images, list | tuple) or images is None:
+        raise InvalidValue(f"{EXPECTED}; got a {type(images).__name__}.")
+    return transform(images)[None]
+
+
+def _channels_second(images: Tensor) -> Tensor:
+    if images.ndim == 4 and images.shape[1] == 3:
+        return images
+    if images.ndim == 4 and images.shape[3] == 3:
+        return images.permute(0, 3, 1, 2)
+    raise InvalidValue(f"{EXPECTED}; got {images.dtype} {list(images.shape)}.")
+
+
+def _floats(images: Tensor) -> Tensor:
+    if images.is_floating_point():
+        return images
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    raise InvalidValue(f"{EXPECTED}; got {images.dtype}.")
+
+
+def warn_of_range(images: Tensor) -> None:
+    """Warn where the values cannot be those of images in [0, 1]."""
+    if images.numel() == 0:
+        return
+    low, high = images.min().item(), images.max().item()
+    if low < LEAST or high > MOST:
+        warnings.warn(
+            f"The images have values from {low:.3g} to {high:.3g}; the encoder expects [0, 1] and "
+            "normalizes by itself. Divide bytes by 255; leave out your own normalization.",
+            stacklevel=3,
+        )
+
 
 class InputNormalizer(Encoder):
     """Images [B, 3, H, W] in [0, 1] -> h [B, features]: (images - mean) / std, then the encoder.
+
+    ``image_size`` is the side of the training images. ``transform`` makes one such image [3, S, S]
+    of a picture; it is None for an encoder that is not loaded by :func:`coview.load`. What is not
+    yet a batch of floats (see :func:`batch_of`) is made one.
 
     >>> from coview.encoders import resnet
     >>> normalizer = InputNormalizer(resnet(10, width=0.125, stem="small"), (0.5,) * 3, (0.25,) * 3)
@@ -27,12 +98,16 @@ class InputNormalizer(Encoder):
     std: Tensor
 
     def __init__(
-        self, encoder: Encoder, mean: Sequence[float] | None, std: Sequence[float] | None
-    ) -> None:
+        self, encoder: Encoder, mean: Sequence[float] | None, std: Sequence[float] | None,
+        image_size: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = encoder
         self.spec, self.features = encoder.spec, encoder.features
         self.normalizes = mean is not None
+        self.image_size = image_size
+        self.transform: Transform | None = None
+        self._range_is_known = False
         self.register_buffer("mean", torch.tensor(mean or (0.0,) * 3).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std or (1.0,) * 3).view(3, 1, 1))
 
@@ -40,13 +115,12 @@ class InputNormalizer(Encoder):
     def network(self) -> torch.nn.Module:
         return self.encoder.network
 
-    def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise InvalidValue(
-                f"The encoder takes floating images [B, 3, H, W] in [0, 1]; got {images.dtype} "
-                f"{list(images.shape)}: divide bytes by 255 and put channels second."
-            )
-        h: Tensor = self.encoder(self.normalize(images))
+    def forward(self, images: Any) -> Tensor:
+        batch = batch_of(images, self.transform).to(self.mean)
+        if not self._range_is_known and not torch.compiler.is_compiling():
+            self._range_is_known = True  # of the first batch: on a GPU the host waits for it
+            warn_of_range(batch)
+        h: Tensor = self.encoder(self.normalize(batch))
         return h
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -72,7 +146,7 @@ def load_encoder(folder: str | Path) -> InputNormalizer:
     config = read_config(folder)
     encoder = empty_encoder(EncoderSpec.from_json(config["spec"]))
     load_state(encoder, read_export(folder), folder)
-    return InputNormalizer(encoder, config["mean"], config["std"]).eval()
+    return InputNormalizer(encoder, config["mean"], config["std"], config["image_size"]).eval()
 
 
 def empty_encoder(spec: EncoderSpec) -> Encoder:
