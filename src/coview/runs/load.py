@@ -45,7 +45,7 @@ def load(path: str | Path, *, checkpoint: int | None = None) -> torch.nn.Module:
     >>> encoder([Image.new("RGB", (90, 60)), Image.new("L", (32, 32))]).shape
     torch.Size([2, 64])
     >>> encoder.transform(Image.new("RGB", (90, 60))).shape, encoder.image_size
-    (torch.Size([3, 32, 32]), 32)
+    (torch.Size([3, 8, 8]), 8)
     """
     with exported(path, checkpoint) as folder:
         network = load_network(folder)
