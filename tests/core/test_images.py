@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from coview.core.images import image_id, store_from_arrays
+from coview.core.images import image_id, pixel_hash, store_from_arrays
 
 
 def images():
@@ -46,6 +46,20 @@ def test_a_subset_keeps_the_notes():
 def test_ids_are_stable_across_versions():
     # Written down once: a change would give every image of every user other views.
     assert image_id("cats/1.jpg") == -5028814578785424323
+
+
+def test_hash_of_pixels_is_that_of_a_slow_loop_and_never_changes():
+    rng = np.random.default_rng(3)
+    constants = [int(c) | 1 for c in np.random.PCG64(0).random_raw(1 << 14)]
+    for length in (0, 4, 8, 12, 8 << 14, (8 << 15) + 12):
+        content = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
+        words = [int.from_bytes(content[i : i + 8], "little") for i in range(0, length // 8 * 8, 8)]
+        value = int.from_bytes(content[length // 8 * 8 :], "little") + length
+        for start in range(0, len(words), 1 << 14):
+            pairs = zip(words[start : start + (1 << 14)], constants, strict=False)
+            value = (value * 0x9E3779B97F4A7C15 + sum(w * c for w, c in pairs)) % 2**64
+        assert pixel_hash(content) % 2**64 == value
+    assert pixel_hash(bytes(range(16))) == -3253513574054559144  # stored in caches and in run.json
 
 
 def test_fingerprint_tells_one_pixel_from_another():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +65,9 @@ def test_parquet_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(parquet, "_BATCH_ROWS", 4)
     write(tmp_path / "a.parquet", image=structs(10))
-    taken = []
-    original = parquet._read_contents
+    taken, original = [], parquet._column
     monkeypatch.setattr(
-        parquet,
-        "_read_contents",
-        lambda column, folder: taken.append(len(column)) or original(column, folder),
+        parquet, "_column", lambda batch, name: taken.append(len(batch)) or original(batch, name)
     )
     assert len(open_images(tmp_path / "a.parquet")) == 10
     assert taken == [4, 4, 2]
@@ -219,6 +218,122 @@ def test_parquet_columns_are_overridable(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.image(0), picture(seed=5))
     assert store.class_names == ("p", "q")
     np.testing.assert_array_equal(open_images(tmp_path).image(0), picture(seed=0))
+
+
+# --- types of columns ---
+
+PNGS = [encoded(picture(seed=number)) for number in range(4)]
+IMAGE_COLUMNS = {
+    "large": pa.array(PNGS, pa.large_binary()),
+    "view": pa.array(PNGS, pa.binary_view()),
+    "dictionary": pa.array(PNGS).dictionary_encode(),
+    "list of bytes": pa.array([list(content) for content in PNGS], pa.list_(pa.uint8())),
+    "large list": pa.array([list(content) for content in PNGS], pa.large_list(pa.uint8())),
+    "struct of bytes": pa.array([{"bytes": content} for content in PNGS]),
+    "struct with more": pa.array([{"path": None, "bytes": content, "w": 1} for content in PNGS]),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGE_COLUMNS)
+def test_parquet_images_of_any_binary_type_are_read(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "a.parquet", image=IMAGE_COLUMNS[kind])
+    np.testing.assert_array_equal(open_images(tmp_path).image(3), picture(seed=3))
+
+
+LABEL_COLUMNS = {
+    "boolean": ([True, False, None, True], pa.bool_(), [1, 0, -1, 1]),
+    "whole floats": ([0.0, 2.0, float("nan"), 1.0], pa.float32(), [0, 2, -1, 1]),
+    "decimal": ([0, 2, None, 1], pa.decimal128(20, 0), [0, 2, -1, 1]),
+    "int8": ([0, 2, -1, 1], pa.int8(), [0, 2, -1, 1]),
+    "beyond int64": ([7, 1 << 63, None, 7], pa.uint64(), [0, 1, -1, 0]),
+    "negative": ([-5, 3, -1, 3], pa.int64(), [0, 1, -1, 1]),
+    "large text": (["b", "a", None, "b"], pa.large_string(), [1, 0, -1, 1]),
+    "text view": (["b", "a", None, "b"], pa.string_view(), [1, 0, -1, 1]),
+}
+
+
+@pytest.mark.parametrize("kind", LABEL_COLUMNS)
+def test_parquet_labels_of_any_plain_type_are_read(tmp_path: Path, kind: str) -> None:
+    values, type_, expected = LABEL_COLUMNS[kind]
+    values = [Decimal(v) if kind == "decimal" and v is not None else v for v in values]
+    write(tmp_path / "a.parquet", image=pa.array(PNGS), label=pa.array(values, type_))
+    assert open_images(tmp_path, labels_from="auto").labels.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "column", [pa.array([0] * 4, pa.timestamp("s")), pa.array([[1]] * 4), pa.array([b"x"] * 4)]
+)
+def test_parquet_column_that_is_no_label_is_a_sentence(tmp_path: Path, column: pa.Array) -> None:
+    write(tmp_path / "a.parquet", image=structs(4), label=column)
+    assert open_images(tmp_path, labels_from="auto").labels is None
+    with pytest.raises(DataError, match="labels are whole numbers, strings, or true and false"):
+        open_images(tmp_path, label_column="label")
+
+
+@pytest.mark.parametrize("name", ["a.b", "", "\n", "\x1b[31m", "image.bytes"])
+def test_parquet_columns_have_any_name(tmp_path: Path, name: str) -> None:
+    columns = {name: structs(2), "image": pa.array([1, 2]), "label": pa.array([1, 0])}
+    write(tmp_path / "a.parquet", **columns)
+    store = open_images(tmp_path, labels_from="auto")
+    assert (len(store), store.labels.tolist()) == (2, [1, 0])
+
+
+def test_parquet_file_has_any_name(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.parquet")
+    try:
+        write(tmp_path / "a.parquet", image=structs(2)).rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert open_images(tmp_path).names[1].encode() == rb"caf\udce9.parquet#1"
+
+
+@pytest.mark.parametrize(
+    "names", [b"no JSON", b"[]", b"\xff", {"info": None}, {"label": 5}, {"label": {"a": "x"}},
+              {"label": "ab"}]
+)  # fmt: skip
+def test_parquet_odd_metadata_name_no_classes(tmp_path: Path, names: object) -> None:
+    about = names
+    if isinstance(names, dict) and "label" in names:
+        about = {"info": {"features": {"label": {"names": names["label"]}}}}
+    table = pa.table({"image": structs(2), "label": [1, 0]}).replace_schema_metadata(
+        {"huggingface": about if isinstance(about, bytes) else json.dumps(about)}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert open_images(tmp_path, labels_from="auto").class_names == ("0", "1")
+
+
+def test_parquet_classes_of_several_files_are_joined_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", names=["cat", "dog"], image=structs(2), label=[0, 1])
+    write(tmp_path / "b.parquet", names=["dog", "eel"], image=structs(2), label=[0, 1])
+    write(tmp_path / "c.parquet", image=structs(2), label=["dog", "fox"])
+    store = open_images(tmp_path, labels_from="auto")
+    assert store.class_names == ("cat", "dog", "eel", "fox")
+    assert store.labels.tolist() == [0, 1, 1, 2, 1, 3]
+
+
+def test_parquet_with_shuffled_rows_is_other_data(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", image=structs(4))
+    before = open_images(path)
+    pq.write_table(pq.read_table(path).take([1, 0, 2, 3]), path)
+    after = open_images(path)
+    assert after.ids.tolist() == before.ids.tolist()
+    assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_parquet_folder_of_one_part_is_read_without_a_word(tmp_path: Path, part: str) -> None:
+    write(tmp_path / f"{part}-00000-of-00001.parquet", image=structs(2))
+    for for_test in (False, True):
+        store = open_images(tmp_path, for_test=for_test)
+        assert (len(store), store.notes) == (2, ())
+
+
+def test_parquet_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(DataError, match="is a pipe"):
+        open_images(tmp_path / "pipe.parquet")
+    with pytest.raises(DataError, match=r"pipe.parquet \(not a regular file\)"):
+        open_images(tmp_path)
 
 
 # --- what is wrong ---

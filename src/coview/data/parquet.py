@@ -137,13 +137,12 @@ class _Reader:
             first, last = np.searchsorted(rows, self.ends[number : number + 2])
             if first < last:
                 with open_parquet(path) as file:
-                    for column in _read_rows(
-                        file, self.columns[number], rows[first:last] - self.ends[number]
-                    ):
-                        yield from _read_contents(column, path.parent)
+                    inside = rows[first:last] - self.ends[number]
+                    for cell in _read_cells(file, self.columns[number], inside):
+                        yield _read_cell(cell, path.parent)
 
 
-def _read_rows(file: Any, column: str, rows: npt.NDArray[np.int64]) -> Iterator[Any]:
+def _read_cells(file: Any, column: str, rows: npt.NDArray[np.int64]) -> Iterator[Any]:
     """The cells of a column in the given rows, batch by batch; other row groups are not read."""
     start = 0
     for group in range(file.metadata.num_row_groups):
@@ -157,8 +156,8 @@ def _read_rows(file: Any, column: str, rows: npt.NDArray[np.int64]) -> Iterator[
         first = 0
         for batch in file.iter_batches(size, row_groups=[group], columns=[column]):
             selected = _within(inside, first, len(batch))
-            if len(selected):
-                yield _column(batch, column).take(pa.array(selected))
+            cells = _column(batch, column)
+            yield from (cells[row] for row in selected.tolist())
             first += len(batch)
 
 
@@ -173,20 +172,20 @@ def _column(table: Any, name: str) -> Any:
     return table.column(table.schema.names.index(name))
 
 
-def _read_contents(column: Any, folder: Path) -> Iterator[tuple[Content, int]]:
-    """The content of each cell: bytes, the path of a file beside the Parquet file, or neither."""
-    for cell in column:
-        path = None
-        if pa.types.is_struct(cell.type) and cell.is_valid:
-            path = cell["path"].as_py() if "path" in cell else None
-            cell = cell["bytes"]
-        content = _bytes(cell)
-        if content is not None:
-            yield content, len(content)
-        elif isinstance(path, str) and path:
-            yield folder / path, 1 << 16
-        else:
-            yield Rejected("no image in this row"), 0
+def _read_cell(cell: Any, folder: Path) -> tuple[Content, int]:
+    """What a cell holds, and its size: bytes, the path of a file beside the Parquet file, or
+    neither.
+    """
+    path = None
+    if pa.types.is_struct(cell.type) and cell.is_valid:
+        path = cell["path"].as_py() if "path" in cell else None
+        cell = cell["bytes"]
+    content = _bytes(cell)
+    if content is not None:
+        return content, len(content)
+    if isinstance(path, str) and path:
+        return folder / path, 1 << 16
+    return Rejected("no image in this row"), 0
 
 
 def _bytes(cell: Any) -> bytes | None:
@@ -225,6 +224,8 @@ def open_parquet(path: Path) -> Iterator[Any]:
     """
     try:
         with open_regular(path) as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                raise DataError(f"{path} is empty; expected a Parquet file.")
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         source = pa.BufferReader(pa.py_buffer(content))
         if path.suffix.lower() == ".arrow":

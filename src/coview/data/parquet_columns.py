@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def image_columns(files: Sequence[ParquetPart], column: str | None) -> list[str 
     if column is not None:
         _require(files, column)
     chosen = [_image_column(file, column) for file in files]
-    if not any(chosen):
+    if all(name is None for name in chosen):
         raise DataError(
             f"{files[0].path} has no column of encoded images (binary, or struct<bytes, path>); "
             f"its columns: {', '.join(files[0].schema.names)}."
@@ -176,9 +177,9 @@ def plain_labels(column: Any, name: str, path: Path) -> list[Label]:
     for value in column.to_pylist():
         if value is None or isinstance(value, str):
             values.append(value)
-        elif value != value:  # NaN
+        elif math.isnan(value):
             values.append(None)
-        elif int(value) == value:
+        elif math.isfinite(value) and int(value) == value:
             values.append(int(value))
         else:
             raise DataError(

@@ -28,7 +28,7 @@ from coview.core.text import byte_size
 from coview.data.cache import LIMIT_VARIABLE, make_room, part_folder
 from coview.data.listing import Rejected
 
-FORMAT = "coview-store-4"
+FORMAT = "coview-store-5"
 _GROWTH = 1.25
 
 

@@ -153,7 +153,7 @@ def load_classifier(folder: Path, encoder: InputNormalizer) -> Classifier:
     """The classifier in an export folder, in evaluation mode. Raises DamagedFile."""
     config = read_config(folder)["classifier"]
     path = folder / TENSORS
-    if not path.is_file() or digest(path.read_bytes()) != config["weights_hash"]:
+    if digest(read_content(path) or b"") != config["weights_hash"]:
         raise DamagedFile(f"{path} is missing or does not have its recorded hash.")
     layers = nn.Sequential(*(LAYERS[kind](*sizes) for kind, *sizes in config["layers"]))
     layers.load_state_dict(read_tensors(path))

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import DamagedFile, InvalidValue, RunError
-from coview.core.files import digest, read_json, write_bytes
+from coview.core.files import digest, read_content, write_bytes
+from coview.core.paths import local_path, open_regular
 from coview.core.places import Kind, place_of
-from coview.core.run_folder import RunFolder
+from coview.core.run_folder import RunFolder, read_object
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
@@ -104,8 +105,8 @@ def find_export(path: str | Path) -> Path:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of an export. Raises DamagedFile for any other content."""
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict) or not {"spec", "weights_hash", "features"} <= set(config):
+    config = read_object(folder / "config.json") or {}
+    if not {"spec", "weights_hash", "features"} <= set(config):
         raise DamagedFile(f"{folder / 'config.json'} is not the description of an encoder.")
     return config
 
@@ -113,7 +114,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_export(folder: Path) -> dict[str, Tensor]:
     """The tensors of an export. Raises DamagedFile if their hash is not the recorded one."""
     path = folder / "model.safetensors"
-    content = path.read_bytes()
+    content = read_content(path)
+    if content is None:
+        raise RunError(f"{folder} has no {path.name}.")
     actual, recorded = digest(content), read_config(folder)["weights_hash"]
     if actual != recorded:
         raise DamagedFile(
@@ -125,9 +128,12 @@ def read_export(folder: Path) -> dict[str, Tensor]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file."""
-    if not path.is_file():
+    place = place_of(path)
+    if place.kind is Kind.UNREADABLE:
+        raise RunError(f"{path} cannot be read: {place.reason}.")
+    if place.kind is not Kind.FILE:
         raise InvalidValue(f"There is no file {path} to load weights from.")
-    if path.suffix in PICKLED:
+    if place.suffix in PICKLED:
         raise InvalidValue(
             f"{path} is a pickled checkpoint, which can run foreign code when it is read. Convert "
             "it once, tensors only: coview.encoders.convert_checkpoint"
@@ -135,7 +141,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
     try:
         return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError) as error:
         raise DamagedFile(f"{path} is not a readable safetensors file ({error}).") from error
 
 
@@ -171,9 +177,11 @@ def convert_checkpoint(
     ('fc.bias',)
     """
     try:
-        checkpoint = torch.load(pickled, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InvalidValue(f"There is no checkpoint {pickled}.") from None
+        with open_regular(local_path(pickled)) as stream:
+            checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidValue(f"The checkpoint {pickled} cannot be read: {reason}.") from None
     except Exception as error:
         raise InvalidValue(
             f"{pickled} holds more than plain tensors, so it is not read; save its state dict "
@@ -193,7 +201,7 @@ def convert_checkpoint(
             f"No tensor in {source} has a name that begins with {prefix!r}; the names are "
             f"{join_names(list(tensors))}."
         )
-    write_tensors(Path(to), selected)
+    write_tensors(local_path(to), selected)
     return tuple(selected)
 
 
