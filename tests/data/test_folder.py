@@ -11,7 +11,7 @@ from image_files import encoded, picture, write_images
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import image_id
-from coview.data import open_images
+from coview.data import kinds, open_images, scan
 
 
 def test_folder_of_any_nesting_is_read_in_the_order_of_names(tmp_path: Path) -> None:
@@ -100,6 +100,77 @@ def test_folder_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     except (OSError, UnicodeEncodeError):
         pytest.skip("this file system wants UTF-8 names")
     assert open_images(tmp_path).ids.tolist() == [image_id(name)]
+
+
+def test_folder_links_that_lead_nowhere_cost_a_line(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
+    for name, target in (("self", "self"), ("x", "y"), ("y", "x"), ("gone", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+    store = open_images(tmp_path)
+    assert store.names == ["a.png", "b.png"]
+    assert dict(store.quarantine) == {
+        **dict.fromkeys(("self", "x", "y"), "Too many levels of symbolic links"),
+        "gone": "No such file or directory",
+    }
+    assert store.notes[0].startswith("4 places in")
+
+
+def test_folder_link_to_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    write_images(tmp_path, ["a.png"])
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.png").symlink_to("pipe")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    store = open_images(tmp_path)
+    assert store.names == ["a.png"]
+    assert {reason for _, reason in store.quarantine} == {"not a regular file"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "#recycle", "#snapshot", "__MACOSX", ".Trashes", ".thumbnails", "$RECYCLE.BIN",
+     "System Volume Information", "LOST+FOUND", ".ipynb_checkpoints"],
+)  # fmt: skip
+def test_folder_of_a_service_is_no_class(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path, ["cat/1.png", "dog/1.png", f"{name}/cat/1.png", f"dog/{name}/1.png"])
+    for system_file in ("Thumbs.db", "cat/._1.png", "dog/desktop.ini"):
+        (tmp_path / system_file).write_bytes(b"x")
+    store = open_images(tmp_path, labels_from="folders")
+    assert (store.class_names, store.names) == (("cat", "dog"), ["cat/1.png", "dog/1.png"])
+    assert store.quarantine == ()
+    hidden = name.startswith(".")
+    assert [note.partition(" (")[0] for note in store.notes] == (
+        [] if hidden else ["Passed over 2 service folders"]
+    )
+
+
+def test_folder_of_unreadable_photographs_says_what_to_do(tmp_path: Path) -> None:
+    for name in ("1.HEIC", "2.heic", "3.CR2", "4.mov", "5.psd", "6.svg", "7.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"2 HEIC photographs .* convert them to JPEG"):
+        open_images(tmp_path)
+    write_images(tmp_path, ["a.png"])
+    notes = " ".join(open_images(tmp_path).notes)
+    for words in ("2 HEIC", "1 raw photograph (.cr2)", "1 video", "1 editor's file", "1 drawing"):
+        assert words in notes
+    assert "Ignored 1 file " in notes
+
+
+def test_folder_where_pillow_lacks_a_decoder_names_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, ["a.png"])
+    (tmp_path / "b.avif").write_bytes(b"x")
+    suffixes = kinds.IMAGE_SUFFIXES - {".avif"}
+    for module in (kinds, scan):
+        monkeypatch.setattr(module, "readable_suffixes", lambda: suffixes)
+    (note,) = open_images(tmp_path).notes
+    assert note.startswith("1 AVIF image (.avif) cannot be read; install a Pillow")
+
+
+def test_folder_by_pattern_takes_what_matches(tmp_path: Path) -> None:
+    write_images(tmp_path, ["x/2024-a/1.png", "x/2024-b/2.PNG", "x/2025/3.png"])
+    assert open_images(f"{tmp_path}/x/2024*").names == ["2024-a/1.png", "2024-b/2.PNG"]
+    assert open_images(f"{tmp_path}/**/*.PNG").names == ["x/2024-b/2.PNG"]
 
 
 # --- labels ---

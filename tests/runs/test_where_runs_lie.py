@@ -1,6 +1,7 @@
 """Where data and runs are: the home folder, a run inside its data, other images in their place."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,3 +103,27 @@ def test_the_test_part_of_the_data_is_tested_on(home, capsys):
     assert main(["evaluate", "run", "~/parts", "--protocols", "knn"]) == 0
     data = json.loads(Run.open("run").evaluation_path.joinpath("knn.json").read_text())["data"]
     assert (data["train"]["images"], data["test"]["images"]) == (40, 40)
+
+
+def test_places_that_may_not_be_looked_at_are_one_sentence(home, monkeypatch, capsys):
+    whole = Path.stat
+
+    def stat(path, **options):
+        if "locked" in path.parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    locked = str(home / "locked" / "x")
+    for words in (
+        ["pretrain", locked], ["pretrain", "scenes", "--out", locked],
+        ["pretrain", "scenes", "--limit", "100", "--size", "8", "--weights", locked, "--dry-run"],
+        ["pretrain", "scenes", "--recipe", locked], ["finetune", locked, "scenes"],
+        ["resume", locked], ["evaluate", locked, "scenes"], ["embed", locked, "scenes"],
+        ["report", locked], ["export", locked], ["doctor", locked], ["views", locked],
+        ["views", "cifar10", "--root", locked],
+    ):  # fmt: skip
+        assert main(words) == 2, words
+        error = capsys.readouterr().err
+        assert "Permission denied" in error
+        assert error.count("\n") == 1

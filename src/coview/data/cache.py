@@ -49,9 +49,9 @@ def cache_limit() -> int:
 def allowance(cache: Path) -> int:
     """The bytes that one more store may take: the limit, and at most half of what is free."""
     limit, place = cache_limit(), cache
-    while not place.exists() and place != place.parent:
-        place = place.parent
     with contextlib.suppress(OSError):
+        while not place.exists() and place != place.parent:
+            place = place.parent
         old = sum(entry.size for entry in cache_entries(cache))
         return min(limit, int(MAX_SHARE_OF_FREE * (shutil.disk_usage(place).free + old)))
     return limit

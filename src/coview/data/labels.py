@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError, InvalidValue
+from coview.core.files import read_content
 from coview.core.images import ImageStore
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of
@@ -80,7 +81,7 @@ def share_of_labels(labels: str) -> float | None:
 
 def names_a_file(labels: str) -> bool:
     """Whether ``labels`` is a file of names, and no share or number."""
-    return not _is_rule(labels) and place_of(labels).kind is Kind.FILE
+    return not _is_rule(labels) and bool(labels) and place_of(labels).kind is Kind.FILE
 
 
 def check_labels(labels: str) -> None:
@@ -88,7 +89,12 @@ def check_labels(labels: str) -> None:
 
     >>> check_labels("25-per-class")
     """
-    if not (_is_rule(labels) or names_a_file(labels)):
+    if _is_rule(labels) or names_a_file(labels):
+        return
+    place = place_of(labels or ".")
+    if place.kind is Kind.UNREADABLE:
+        raise DataError(f"The file of labels {place.path} cannot be read: {place.reason}.")
+    if not names_a_file(labels):
         raise InvalidValue(
             f"`labels` is {labels!r}; expected a share such as 1%, a number such as 25-per-class, "
             "or a file with the name of one image in each line (there is no such file)."
@@ -123,7 +129,9 @@ def _balanced(counts: npt.NDArray[np.int64], total: int, classes: Rows, draw: in
 
 def _named(store: ImageStore, path: Path, known: Rows) -> Rows:
     """The rows of the images that a file names."""
-    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    # Names that are not UTF-8 are escaped in a store; here they may be either.
+    text = (read_content(path) or b"").decode("utf-8-sig", "backslashreplace")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
     rows = {store.names[int(row)]: int(row) for row in known}
     missing = [name for name in names if name not in rows]
     if missing or not names:

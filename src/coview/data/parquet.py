@@ -236,5 +236,7 @@ def open_parquet(path: Path) -> Iterator[Any]:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, CoviewError):
             raise
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path} is not a readable Parquet file ({reason}).") from error

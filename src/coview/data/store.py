@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.ahead import map_ahead
-from coview.core.errors import DamagedFile, DataError, InvalidValue
-from coview.core.files import digest
+from coview.core.errors import DamagedFile, DataError, InvalidValue, UnreadableFile
+from coview.core.files import digest, exists
 from coview.core.images import ImageStore, pixel_hash
 from coview.core.machine import cores, memory_bytes
 from coview.core.progress import progress
@@ -95,11 +95,9 @@ def build_store(
 
 def _load_cached(folder: Path) -> DecodedPixels | None:
     """The pixels that an earlier call cached, or None if there are none or they are damaged."""
-    if not folder.is_dir():
-        return None
     try:
-        return load_pixels(folder)
-    except (DamagedFile, OSError, KeyError, ValueError, TypeError):
+        return load_pixels(folder) if exists(folder) else None
+    except (DamagedFile, UnreadableFile, OSError, KeyError, ValueError, TypeError):
         return None
 
 

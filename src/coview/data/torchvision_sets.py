@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError, UnknownName
+from coview.core.places import place_of
 from coview.data.listing import Content, Listing, hash_lines, image_ids
+from coview.data.scan import scan_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,6 +110,13 @@ def _open_set(name: str, known: KnownSet, split: str, root: Path, download: bool
 
 
 def _missing_error(name: str, known: KnownSet, root: Path) -> DataError:
+    place = place_of(root)
+    unreadable = [(str(root), place.reason)] if place.reason else []
+    if place.is_folder:  # torchvision takes what it may not read for absent
+        unreadable = scan_folder(root).unreadable
+    if unreadable:
+        where, reason = unreadable[0]
+        return DataError(f"The data set {name!r} is looked for in {root}; {where}: {reason}.")
     return DataError(
         f"The data set {name!r} is missing or incomplete in {root}; allow its download (about "
         f"{known.megabytes:,} MB) with `download`, or put it there as "

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coview.core.files import digest, write_bytes
+from coview.core.files import digest, exists, write_bytes
 from coview.core.images import ImageStore
 from coview.core.options import takes
-from coview.core.paths import file_mode, local_path
+from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import say
 from coview.data.spec import DataSpec, name_of, source_of
@@ -87,7 +87,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     """The table as a Parquet file, whole or not at all. Says where it replaces another."""
     import pyarrow.parquet as pq
 
-    if file_mode(path) is not None:
+    if exists(path):
         say(f"{path} is there already and is replaced.")
     sink = io.BytesIO()
     pq.write_table(table, sink)
@@ -104,7 +104,7 @@ def table_file(folder: str | Path, kind: str, data: Any, checkpoint: int | None 
     """
     name, source = at_step(name_of(data), checkpoint), json.dumps(source_of(data))
     path = local_path(folder) / kind / f"{name}.parquet"
-    if file_mode(path) is None or _source_in(path) == source:
+    if not exists(path) or _source_in(path) == source:
         return path
     return path.with_name(f"{name}-{digest(source.encode())[:8]}.parquet")
 

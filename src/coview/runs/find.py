@@ -99,7 +99,7 @@ def _search(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
                 return
         children = sorted(path for path in folder.iterdir() if path.is_dir())
     except (RunError, OSError) as error:
-        yield folder, str(error)
+        yield folder, getattr(error, "strerror", "") or str(error)
         return
     for child in children:
         if name == "**":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.errors import DamagedFile, InvalidValue
-from coview.core.files import digest, write_json, write_text
+from coview.core.files import digest, read_content, write_json, write_text
 from coview.encoders.exchange.loading import InputNormalizer, Transform
 from coview.encoders.exchange.weights import read_config, read_tensors, write_tensors
 

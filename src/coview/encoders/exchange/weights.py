@@ -179,6 +179,8 @@ def convert_checkpoint(
     try:
         with open_regular(local_path(pickled)) as stream:
             checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InvalidValue(f"There is no checkpoint {pickled}.") from None
     except OSError as error:
         reason = error.strerror or error
         raise InvalidValue(f"The checkpoint {pickled} cannot be read: {reason}.") from None
