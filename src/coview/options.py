@@ -36,6 +36,15 @@ class CommandOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingCommandOptions(CommandOptions):
+    """What a command that trains takes besides the options of its function."""
+
+    processes: int | None = option(
+        "run in so many processes on this machine, each on a GPU of its own where there are GPUs",
+        group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """How images are found, labeled and decoded. None and "auto" leave the choice to the source."""
 

@@ -17,14 +17,17 @@ from coview.cli import main
 from coview.cli.options import flag
 from coview.cli.verbs import VERBS
 from coview.core.options import is_positional
-from coview.options import CommandOptions
+from coview.options import CommandOptions, TrainingCommandOptions
 
 STORED = Path(__file__).with_name("options.txt")
 
 
 def listing():
     lines = []
-    kinds = {"VERB: every command": CommandOptions}
+    kinds = {
+        "VERB: every command": CommandOptions,
+        "pretrain, finetune, resume": TrainingCommandOptions,
+    }
     kinds |= {f"{name}: {verb.summary}": verb.options for name, verb in VERBS.items()}
     for title, kind in kinds.items():
         lines.append(f"coview {title}")
@@ -49,7 +52,8 @@ def test_help_names_every_option_of_the_verb(name, capsys, monkeypatch):
         main([name, "--help"])
     text = capsys.readouterr().out
     assert left.value.code == 0
-    for field in (*dataclasses.fields(VERBS[name].options), *dataclasses.fields(CommandOptions)):
+    verb = VERBS[name]
+    for field in (*dataclasses.fields(verb.options), *dataclasses.fields(verb.command)):
         spelled = field.name.upper() if is_positional(field) else flag(field.name)
         assert spelled in text
     assert not re.search(r"`[a-z_]+`", text), "a field in backticks is not spelled as an option"

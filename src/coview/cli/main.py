@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coview.cli.options import as_options, parse_command
+from coview.cli.processes import run_processes, starts_processes
 from coview.cli.verbs import VERBS, Verb
 from coview.core.clock import command_since
 from coview.core.errors import CoviewError, UnknownName
@@ -23,7 +24,7 @@ from coview.core.progress import output
 from coview.core.streams import safe_streams
 from coview.core.text import printable
 from coview.core.version import VERSION
-from coview.options import CommandOptions, PretrainOptions
+from coview.options import PretrainOptions
 
 PROCESS_START = time.monotonic()
 
@@ -81,7 +82,11 @@ def _call(name: str, words: list[str]) -> int:
             raise UnknownName("command", name, VERBS)
         verb = VERBS[name]
         options: Any
-        options, command = parse_command(verb.options, CommandOptions, name, words)
+        command: Any
+        options, command = parse_command(verb.options, verb.command, name, words)
+        count = getattr(command, "processes", None)
+        if count is not None and starts_processes(count):
+            return run_processes(count, [name, *words], options.device)
         # Notes name fields, as errors do.
         with output(
             spelling=lambda text: _spell(text, verb), quiet=command.quiet, on_stderr=command.json
@@ -101,4 +106,6 @@ def _call(name: str, words: list[str]) -> int:
 
 def _spell(text: str, verb: Verb | None) -> str:
     """Fields in backticks as the user types them: those of the verb, else those of a run."""
-    return as_options(text, PretrainOptions, *([] if verb is None else [verb.options]))
+    return as_options(
+        text, PretrainOptions, *([] if verb is None else [verb.options, verb.command])
+    )

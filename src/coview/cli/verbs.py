@@ -23,12 +23,14 @@ class Verb:
 
     ``main`` returns the exit code and the result that ``--json`` prints. It imports what it needs,
     so that help needs no torch. ``prints``: the result is what is printed, and in no file.
+    ``command``: the options that the command line alone has.
     """
 
     summary: str
     options: type
     main: Callable[[Any], Answer]
     prints: bool = False
+    command: type = kinds.CommandOptions
 
 
 def pretrain(options: kinds.PretrainOptions) -> Answer:
@@ -183,13 +185,15 @@ def exit_code(run: Run) -> int:
     return 75 if verdict is None else DIAGNOSES[str(verdict["label"])].exit_code
 
 
+TRAINS = kinds.TrainingCommandOptions
 VERBS: Mapping[str, Verb] = {
     "demo": Verb("a complete first run without data, network or GPU", kinds.DemoOptions, demo),
     "pretrain": Verb("learn a representation from a folder of images, without labels",
-                     kinds.PretrainOptions, pretrain),
+                     kinds.PretrainOptions, pretrain, command=TRAINS),
     "finetune": Verb("train a classifier from a pretrained encoder and a few labels",
-                     kinds.FinetuneOptions, finetune),
-    "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume),
+                     kinds.FinetuneOptions, finetune, command=TRAINS),
+    "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume,
+                   command=TRAINS),
     "evaluate": Verb("judge an encoder on labeled images: kNN and linear probe",
                      kinds.EvaluateOptions, evaluate),
     "embed": Verb("turn images into vectors, written to a Parquet file",

@@ -31,6 +31,7 @@ from coview.training.precision import choose_device
 INIT_TIMEOUT = timedelta(minutes=5)
 # Rank 0 may evaluate or write for long while the others wait; the heartbeat detects dead processes.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
+LOST = "Another process of this run has ended"
 CONNECTION_MESSAGES = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
 
 
@@ -119,7 +120,7 @@ def connection_errors() -> Iterator[None]:
         if not broken:
             raise
         raise ProcessLost(
-            "Another process of this run has ended, so this one cannot continue. The last "
+            f"{LOST}, so this one cannot continue. The last "
             "checkpoint is intact: start the same command again, or use coview resume. "
             f"(torch: {error})"
         ) from error
