@@ -148,7 +148,7 @@ class RecipeOptions(TrainingOptions):
 class MachineOptions:
     """Where a run computes and reports."""
 
-    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
     workers: int | None = option("threads that render views ahead", group=MACHINE)
     log_to: tuple[str, ...] = option(
         "send the figures to tensorboard, wandb (offline) or mlflow as well; may be repeated", (),
@@ -230,7 +230,7 @@ class EvaluateOptions(DataOptions):
     protocols: Any = option("which, separated by commas", "knn,linear")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
-    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +243,7 @@ class EmbedOptions(DataOptions):
     layers: Any = option("h, z, or both separated by a comma", "h")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
-    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +255,7 @@ class PredictOptions(DataOptions):
     out: Path | None = option("the file (default: RUN/predictions/NAME.parquet)")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
-    device: str = option("auto, cpu or cuda", "auto", group=MACHINE)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
 
 
 @dataclass(frozen=True, kw_only=True)

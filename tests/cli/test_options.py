@@ -85,6 +85,7 @@ def test_spinning_is_limited_unless_the_user_has_said_otherwise(monkeypatch):
     from coview.cli.main import share_cores
 
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     share_cores()
     assert "GOMP_SPINCOUNT" not in os.environ

@@ -3,7 +3,9 @@ import torch
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders import resnet
+from coview.planning.defaults import default_finetuning, default_recipe, ladder
 from coview.training import choose_device, choose_precision
+from coview.training.distribution import local_device
 from coview.training.precision import computes_in_bf16
 
 CPU = torch.device("cpu")
@@ -118,3 +120,39 @@ def test_precision_sound_bf16_gives_the_gradient_of_float32(kernel, size):
             network(images).float().square().sum().backward()
         found.append(network[1].weight.grad.clone())
     assert (found[0] - found[1]).abs().max() < 0.05 * found[1].abs().max()
+
+
+def test_the_gpu_of_a_mac_is_taken_where_it_is_named_and_computes_in_float32(monkeypatch):
+    """As far as it can be tested without one: nothing of torch is asked for there."""
+    made = []
+    monkeypatch.setattr(torch, "empty", lambda *size, device: made.append(device))
+    device = choose_device("mps")
+    assert local_device("mps") == device
+    monkeypatch.undo()
+    assert (device.type, made) == ("mps", [torch.device("mps")] * 2)
+    assert choose_precision("auto", device).format == "fp32"
+    moved = []
+
+    class Layer(torch.nn.Conv2d):
+        def to(self, *args, **settings):
+            moved.append(args or settings)
+            return self
+
+    choose_precision("auto", device).prepare(Layer(3, 4, 3))
+    assert moved == [(device,)]  # not in channels-last layout
+    assert default_recipe("simclr", side=96, images=5000, device="mps") == default_recipe(
+        "simclr", side=96, images=5000, device="cpu"
+    )
+    assert ladder("mps", 96) == ladder("cpu", 96)
+    assert default_finetuning("mps").name == "finetune-cpu"
+
+
+def test_a_mac_is_not_chosen_by_itself(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == CPU
+
+
+def test_a_mac_that_is_not_there_is_one_sentence():
+    with pytest.raises(InvalidValue, match="'mps', which this machine does not have"):
+        choose_device("mps")

@@ -70,7 +70,9 @@ def help_text() -> str:
 
 
 def share_cores() -> None:
-    """Keep OpenMP's threads from spinning while they wait (docs/decisions/0005); before torch."""
+    """Before torch: OpenMP's threads do not spin while they wait (docs/decisions/0005), and what a
+    Mac's GPU cannot compute is computed on the CPU."""
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

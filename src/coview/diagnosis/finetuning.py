@@ -70,7 +70,7 @@ class AccuracyMonitor:
     def _measure(self, store: ImageStore) -> tuple[float, float]:
         logits = logits_of(self.learner, store, self.recipe)
         labels = torch.from_numpy(store.labels)
-        accuracy = float((logits.argmax(1) == labels).double().mean())
+        accuracy = float((logits.argmax(1) == labels).cpu().double().mean())
         return accuracy, float(torch.nn.functional.cross_entropy(logits, labels))
 
 

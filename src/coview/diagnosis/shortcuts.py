@@ -34,7 +34,7 @@ def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int =
         own = cosines.diagonal(start)
         best = cosines >= cosines.amax(dim=1, keepdim=True) - TIE
         won = best.diagonal(start) & (own >= cosines.amax(dim=1) - TIE)
-        hits += (won / best.sum(dim=1)).double().sum().cpu()
+        hits += (won / best.sum(dim=1)).cpu().double().sum()
     return float(hits) / len(queries)
 
 

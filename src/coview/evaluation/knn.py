@@ -79,7 +79,7 @@ def knn_accuracies(
     accuracies = []
     for k, temperature in settings:
         predicted = vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)
-        accuracies.append(float((names[predicted] == query_labels).double().mean()))
+        accuracies.append(float((names[predicted] == query_labels).cpu().double().mean()))
     return accuracies
 
 

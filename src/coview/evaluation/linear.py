@@ -84,7 +84,7 @@ class Probe:
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of rows whose label is predicted."""
-        return float((self.predict(features) == labels).double().mean())
+        return float((self.predict(features) == labels).cpu().double().mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -247,6 +247,8 @@ def _validate(
         logits = rows @ table + offset
         finite = bool(logits.isfinite().all())
         loss = torch.nn.functional.cross_entropy(logits, classes)
-        accuracies.append(float((logits.argmax(1) == classes).double().mean()) if finite else -1.0)
+        accuracies.append(
+            float((logits.argmax(1) == classes).cpu().double().mean()) if finite else -1.0
+        )
         losses.append(float(loss) if finite else math.inf)
     return accuracies, losses

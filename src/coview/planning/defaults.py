@@ -32,15 +32,16 @@ MIN_STEPS_PER_EPOCH = 4
 def default_recipe(method: str, *, side: int, images: int, device: str) -> Recipe:
     """The recipe for ``images`` images whose shorter side is about ``side`` pixels.
 
-    ``device`` is "cpu" or "cuda". A method without recipes of its own is trained with SimCLR's
-    network and optimizer. Raises UnknownName for a method that is not registered.
+    ``device`` is "cpu", "cuda" or "mps", which is treated as a CPU. A method without recipes of its
+    own is trained with SimCLR's network and optimizer. Raises UnknownName for a method that is not
+    registered.
 
     >>> default_recipe("moco", side=32, images=50_000, device="cpu").name
     'moco-auto'
     """
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
-    if device == "cpu":
+    if device != "cuda":
         size = 32 if side <= SMALL_SIDE else max(s for s in CPU_SIDES if s <= max(side, 48))
         large = size > SMALL_SIDE
         photos = large and method == "simclr"
@@ -60,8 +61,8 @@ def default_recipe(method: str, *, side: int, images: int, device: str) -> Recip
 
 
 def default_finetuning(device: str) -> Recipe:
-    """The recipe of fine-tuning for a device, "cpu" or "cuda"."""
-    return recipe("finetune-cpu" if device == "cpu" else "finetune-v2-imagenet")
+    """The recipe of fine-tuning for a device, "cpu", "cuda" or "mps"."""
+    return recipe("finetune-v2-imagenet" if device == "cuda" else "finetune-cpu")
 
 
 def _recipe_of(method: str, suffix: str) -> Recipe:
@@ -74,7 +75,9 @@ def _recipe_of(method: str, suffix: str) -> Recipe:
 
 def ladder(device: str, side: int) -> tuple[tuple[str, int], ...]:
     """The (encoder, size) from which a budget chooses, for images of about ``side`` pixels."""
-    steps = LADDERS[device, "small" if side <= SMALL_SIDE else "large"]
+    steps = LADDERS[
+        "cuda" if device == "cuda" else "cpu", "small" if side <= SMALL_SIDE else "large"
+    ]
     return tuple((encoder, min(size, max(side, 32))) for encoder, size in steps)
 
 

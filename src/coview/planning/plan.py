@@ -119,7 +119,14 @@ class Planner:
                 return f"the largest of the candidates that makes {wanted} epochs"
             return f"the fastest candidate, and a short time for {self.images:,} images"
 
-        return self._within_budget(candidates, options, why, exact=False)
+        plan = self._within_budget(candidates, options, why, exact=False)
+        if self.device.type == "cpu":
+            return plan
+        note = (
+            f"The candidates and the {WANTED_EPOCHS} epochs that one should make were compared on "
+            "CPUs alone; `encoder` and `size` choose others."
+        )
+        return replace(plan, notes=(*plan.notes, note))
 
     def _without_budget(self, recipe: Recipe, why: str, exact: bool) -> Plan:
         trial = Trial(recipe, self.device, self.store, self.clock)

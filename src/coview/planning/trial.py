@@ -145,6 +145,8 @@ class Trial:
         loss.backward()  # type: ignore[no-untyped-call]
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
         return self._now() - start
 
     def _saved_bytes(self, images: int) -> tuple[float, float]:

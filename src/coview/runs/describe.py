@@ -80,7 +80,8 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "torch": torch.__version__, "decoders": decoders(), "coview": VERSION,
         "cpu": cpu_name(), "cores": cores(),
         "memory_gb": round(memory_bytes() / 2**30, 1),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda"
+        else device.type,
         "precision": precision, "fused_loss": os.environ.get(FUSED_LOSS) == "1",
     }  # fmt: skip
 

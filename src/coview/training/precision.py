@@ -34,7 +34,8 @@ class Precision:
         Convolutions follow the layout of their weights, so images may have any layout.
         """
         module.to(self.device)
-        if self.device.type != "cpu" or channels_last_is_safe(module):
+        on_cpu = self.device.type == "cpu"
+        if self.device.type == "cuda" or (on_cpu and channels_last_is_safe(module)):
             module.to(memory_format=torch.channels_last)
         return module
 
@@ -110,6 +111,10 @@ def choose_precision(
 def choose_device(name: str = "auto") -> torch.device:
     """The device called ``name``; "auto" is the first CUDA device, else the CPU.
 
+    "mps", the GPU of a Mac, is taken where it is named: it computes in float32 and has not been
+    tested. What it cannot compute, torch computes on the CPU if $PYTORCH_ENABLE_MPS_FALLBACK is 1
+    before torch is imported, as the command line sets it.
+
     Raises InvalidValue for an unknown or absent device.
 
     >>> choose_device("cpu")
@@ -122,7 +127,8 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidValue(
-            f"`device` is {name!r}, which this machine does not have; expected auto, cpu or cuda."
+            f"`device` is {name!r}, which this machine does not have; expected auto, cpu, cuda or "
+            "mps."
         ) from error
     return torch.device("cuda", 0) if device == torch.device("cuda") else device
 

@@ -123,6 +123,8 @@ def seed_torch(seed: int, step: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(word)
     if device.type == "cuda":
         torch.cuda.manual_seed(word)
+    elif device.type == "mps":
+        torch.mps.manual_seed(word)
 
 
 @contextmanager
