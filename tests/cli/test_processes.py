@@ -14,6 +14,7 @@ from PIL import Image
 import coview
 from coview.cli import main, processes
 from coview.core.errors import InvalidValue
+from coview.training.distribution import check_devices
 
 WORDS = ("--size", "8", "--encoder", "resnet10/8-small", "--batch", "32", "--device", "cpu")
 
@@ -82,6 +83,6 @@ def test_a_wrong_number_is_one_sentence(count, world, monkeypatch):
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InvalidValue, match="this machine has 2 GPUs"):
-        processes.check_devices(3, "auto")
-    processes.check_devices(2, "auto")
-    processes.check_devices(3, "cpu")
+        check_devices(3, "auto")
+    check_devices(2, "auto")
+    check_devices(3, "cpu")

@@ -36,7 +36,7 @@ def run_processes(count: int, arguments: Sequence[str], device: str) -> int:
     Signals go to all of them. Each has a GPU of its own where ``device`` means GPUs. Raises
     InvalidValue where there are fewer.
     """
-    from coview.training.distribution import LOST
+    from coview.training.distribution import LOST, check_devices
 
     check_devices(count, device)
     port = _free_port()
@@ -51,18 +51,6 @@ def run_processes(count: int, arguments: Sequence[str], device: str) -> int:
     if codes[0] < 0:
         print(f"Process 0 was ended by signal {-codes[0]}.", file=sys.stderr)
     return codes[0] if codes[0] >= 0 else 1
-
-
-def check_devices(count: int, device: str) -> None:
-    """Raise InvalidValue where the processes would have to share GPUs."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if device in ("auto", "cuda") and 0 < gpus < count:
-        raise InvalidValue(
-            f"`processes` is {count}, and this machine has {gpus} GPUs, one for each process; "
-            f"expected {gpus} or fewer, or `device` cpu."
-        )
 
 
 class _Process:

@@ -60,6 +60,19 @@ def local_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", local)
 
 
+def check_devices(processes: int, name: str) -> None:
+    """Raise InvalidValue where ``processes`` of this machine would have to share GPUs.
+
+    >>> check_devices(4, "cpu")
+    """
+    count = torch.cuda.device_count()
+    if name in ("auto", "cuda") and 0 < count < processes:
+        raise InvalidValue(
+            f"`processes` is {processes}, and this machine has {count} GPUs, one for each process; "
+            f"expected {count} or fewer, or `device` cpu."
+        )
+
+
 @contextmanager
 def init_distributed(device: torch.device) -> Iterator[Ranks]:
     """Initialize torch.distributed for the body; ``SINGLE_PROCESS`` without torchrun.
