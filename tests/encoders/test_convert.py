@@ -19,6 +19,9 @@ from coview.encoders import (
     to_timm,
     to_torchvision,
 )
+from coview.encoders.exchange.classifier import export_classifier
+from coview.encoders.exchange.readme import library_code
+from coview.encoders.exchange.weights import read_config
 
 HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxscript", "onnxruntime")))
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -106,6 +109,30 @@ def test_bare_file_says_how_its_images_are_normalized(tmp_path):
         assert "layer1.0.conv1.weight" in set(file.keys())
     assert header["mean"] == list(MEAN)
     assert header["label"] == "ResNet-18 width 1/8, small stem"
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+@pytest.mark.parametrize("name", ["resnet18-small", "resnet18-medium", "resnet18"])
+def test_printed_lines_load_the_file(tmp_path, library, name):
+    encoder = parse_encoder(name).build()
+    folder = export_encoder(encoder, tmp_path, image_size=32)
+    file = export_to(folder, library, tmp_path / "file.safetensors")
+    code = library_code(encoder, library, file, read_config(folder))
+    names = {}
+    exec(code, names)
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(names["network"].eval()(images), encoder.eval()(images))
+
+
+def test_printed_lines_load_a_classifier(tmp_path):
+    encoder = parse_encoder("resnet18-small").build()
+    folder = export_encoder(encoder, tmp_path, image_size=32)
+    export_classifier(folder, torch.nn.Sequential(torch.nn.Linear(512, 3)), ("a", "b", "c"))
+    for library in ("torchvision", "timm"):
+        file = export_to(folder, library, tmp_path / f"{library}.safetensors")
+        names = {}
+        exec(library_code(encoder, library, file, read_config(folder)), names)
+        assert names["network"].eval()(torch.rand(2, 3, 32, 32)).shape == (2, 3)
 
 
 def test_unknown_target_offers_the_nearest(tmp_path):

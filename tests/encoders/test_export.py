@@ -144,7 +144,7 @@ def test_weights_that_are_not_finite_fail_the_comparison(tmp_path):
 
 
 WAYS = {
-    "resnet18-small": ["torch and safetensors alone", "torchvision"],
+    "resnet18-small": ["torch and safetensors alone", "torchvision", "timm"],
     "resnet50/8+sk": ["torch and safetensors alone"],
     "torchvision:mobilenet_v3_small": ["torchvision"],
     "timm:resnet10t": ["timm"],

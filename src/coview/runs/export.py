@@ -6,8 +6,11 @@ from pathlib import Path
 
 from coview.core.options import takes
 from coview.core.places import output_file
+from coview.core.progress import say
 from coview.core.run_folder import RunFolder
-from coview.encoders import export_to
+from coview.encoders import export_to, load_encoder
+from coview.encoders.exchange.readme import library_code
+from coview.encoders.exchange.weights import read_config
 from coview.options import ExportOptions
 from coview.runs.load import at_step, exported
 
@@ -25,4 +28,12 @@ def export(options: ExportOptions) -> Path:
     name = at_step(options.to, options.checkpoint)
     default = RunFolder(options.run).exports_path / f"{name}.{ending}"
     with exported(options.run, options.checkpoint) as folder:
-        return export_to(folder, options.to, out or default)
+        path = export_to(folder, options.to, out or default)
+        if options.to in ("torchvision", "timm"):
+            config, encoder = read_config(folder), load_encoder(folder).encoder
+            say(
+                "Python that loads it, for images normalized as its header says:",
+                detail=True,
+            )
+            say(library_code(encoder, options.to, path.absolute(), config), detail=True)
+        return path

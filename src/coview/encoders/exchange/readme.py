@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from coview.encoders.adapters import LibraryEncoder
-from coview.encoders.exchange.libraries import in_torchvision
+from coview.encoders.exchange.libraries import in_torchvision, is_standard_resnet
 from coview.encoders.residual import Encoder
+from coview.encoders.spec import EncoderSpec
 
 PAGE = """\
 # {label}
@@ -65,8 +68,9 @@ def render_readme(
 def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
     """Title -> (imports, code that builds the network), for every way to load the encoder."""
     spec = encoder.spec
+    timm = (["import timm"], timm_code(spec))
     if spec.kind == "timm":
-        return {"timm": (["import timm"], f'timm.create_model("{spec.name}", num_classes=0)')}
+        return {"timm": timm}
     theirs = ["from torchvision.models import get_model"]
     if isinstance(encoder, LibraryEncoder):
         code = TORCHVISION.format(name=spec.name, classifier=encoder.classifier)
@@ -74,7 +78,38 @@ def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
     ways = {"torch and safetensors alone": (["import json", "from encoder import ResNet"], OURS)}
     if in_torchvision(spec):
         code = TORCHVISION.format(name=f"resnet{spec.depth}", classifier="fc")
-        if spec.stem != "large":
-            code += PLAIN_STEM.format(stride=2 if spec.stem == "medium" else 1)
-        ways["torchvision"] = (theirs, code)
+        ways["torchvision"] = (theirs, code + stem_code(spec))
+    if is_standard_resnet(spec):
+        ways["timm"] = timm
     return ways
+
+
+def timm_code(spec: EncoderSpec) -> str:
+    """What builds timm's network of ``spec``."""
+    name = spec.name or f"resnet{spec.depth}"
+    return f'timm.create_model("{name}", num_classes=0)' + stem_code(spec)
+
+
+def stem_code(spec: EncoderSpec) -> str:
+    """What gives a network of torchvision or timm the small stem of ``spec``; "" for theirs."""
+    if spec.kind != "resnet" or spec.stem == "large":
+        return ""
+    return PLAIN_STEM.format(stride=2 if spec.stem == "medium" else 1)
+
+
+def library_code(encoder: Encoder, library: str, file: Path, config: Mapping[str, Any]) -> str:
+    """Python that loads the file that was exported for torchvision or timm, whatever it holds.
+
+    ``config``: the config.json of the export, with the names of the classes of a classifier.
+    """
+    spec, classes = encoder.spec, len(config.get("classifier", {}).get("class_names", ()))
+    imports, network = loading_snippets(encoder)[library]
+    if classes and library == "timm":
+        network = network.replace("num_classes=0", f"num_classes={classes}")
+    elif classes:
+        name = spec.name or f"resnet{spec.depth}"
+        network = f'get_model("{name}", weights=None, num_classes={classes})' + stem_code(spec)
+    lines = [*imports, "import torch", "from safetensors.torch import load_file"]
+    return "\n".join(
+        [*lines, f"network = {network}", f"network.load_state_dict(load_file({str(file)!r}))"]
+    )
