@@ -167,6 +167,32 @@ def test_folder_where_pillow_lacks_a_decoder_names_the_images(
     assert note.startswith("1 AVIF image (.avif) cannot be read; install a Pillow")
 
 
+def test_folder_of_a_cache_is_no_data(tmp_path: Path) -> None:
+    write_images(tmp_path / "d", ["a.png", "b.png"])
+    cache = tmp_path / "d" / "cache"
+    open_images(tmp_path / "d", memory_share=0.0, cache=cache)
+    write_images(cache / "torchvision", ["c.png"])
+    store = open_images(tmp_path / "d")
+    assert (store.names, store.notes) == (
+        ["a.png", "b.png"],
+        ("Passed over 1 service folder (cache).",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [(b"\0\0\0\x18ftypheic", "a HEIC photograph"), (b"<html>", "a web page"), (b"%PDF", "a PDF")],
+)
+def test_folder_says_what_a_file_of_another_kind_is(
+    tmp_path: Path, start: bytes, words: str
+) -> None:
+    write_images(tmp_path, ["a.png"])
+    (tmp_path / "b.jpg").write_bytes(start + bytes(99))
+    ((name, reason),) = open_images(tmp_path, allow_broken=True).quarantine
+    assert name == "b.jpg"
+    assert words in reason
+
+
 def test_folder_by_pattern_takes_what_matches(tmp_path: Path) -> None:
     write_images(tmp_path, ["x/2024-a/1.png", "x/2024-b/2.PNG", "x/2025/3.png"])
     assert open_images(f"{tmp_path}/x/2024*").names == ["2024-a/1.png", "2024-b/2.PNG"]

@@ -10,7 +10,9 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.core.errors import DamagedFile, RunError
+from coview.data.spec import DataSpec
 from coview.runs import Run
+from coview.runs.data import RunData
 from coview.training import StopSignals
 
 WORDS = [
@@ -127,3 +129,19 @@ def test_places_that_may_not_be_looked_at_are_one_sentence(home, monkeypatch, ca
         error = capsys.readouterr().err
         assert "Permission denied" in error
         assert error.count("\n") == 1
+
+
+def test_fine_tuning_keeps_the_test_part_of_moved_data(home):
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            write_photos(home / "parts" / part / label, count=4)
+    spec = DataSpec.of(str(home / "parts"), needs_labels=True)
+    data = RunData.from_json(RunData(images=spec, own_test=True).to_json())
+    home.joinpath("parts").rename(home / "moved")
+    images = data.open(str(home / "moved"))
+    assert (len(images.images), len(images.test), images.test.labels.tolist()) == (
+        8,
+        8,
+        [0] * 4 + [1] * 4,
+    )
+    assert RunData(images=spec).open(str(home / "moved")).test is None

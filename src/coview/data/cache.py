@@ -20,6 +20,7 @@ from typing import Any
 
 from coview.core.files import read_json
 from coview.core.text import parse_bytes
+from coview.data.kinds import CACHE_TAG
 
 fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
@@ -100,6 +101,9 @@ def remove_unfinished(cache: Path) -> None:
 def part_folder(folder: Path) -> Iterator[Path]:
     """A new, locked folder to write the store ``folder`` in; what is left of it is removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        tag = folder.parent.parent / CACHE_TAG
+        tag.write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n")
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     part.mkdir()
     descriptor = os.open(part / "lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -43,6 +43,7 @@ from coview.core.paths import open_regular
 from coview.core.text import plural
 from coview.data.gif import check_gif
 from coview.data.jpeg import Jpeg, read_jpeg
+from coview.data.kinds import kind_of_content
 from coview.data.listing import Content, Rejected, Unusable
 from coview.data.orientation import (
     UPRIGHT,
@@ -158,7 +159,7 @@ def decode_image(content: Content, spec: DecodeSpec) -> Decoded | Rejected:
     except Unusable as error:
         return Rejected(str(error))
     except UnidentifiedImageError:
-        return Rejected("not an image, or of an unknown format")
+        return Rejected(kind_of_content(_first_bytes(content)))
     except SyntaxError as error:  # of Pillow's readers
         return Rejected(f"damaged ({error})")
     except MemoryError:
@@ -169,6 +170,13 @@ def decode_image(content: Content, spec: DecodeSpec) -> Decoded | Rejected:
         return Rejected(f"truncated or damaged ({error})")
     except Exception as error:  # A decoder may raise anything on a damaged file.
         return Rejected(f"damaged ({type(error).__name__}: {error})")
+
+
+def _first_bytes(content: Content) -> bytes:
+    if isinstance(content, Path):
+        with contextlib.suppress(OSError), open_regular(content) as stream:
+            return stream.read(16)
+    return content[:16] if isinstance(content, bytes) else b""
 
 
 class _StrictPillow:

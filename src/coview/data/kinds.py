@@ -29,6 +29,9 @@ SERVICE_FOLDERS = frozenset({
 """Folders that a NAS, a system or a tool keeps beside images, in lower case; they are never data.
 Names that begin with a dot are passed over as well (.Trashes, .thumbnails, .ipynb_checkpoints)."""
 
+CACHE_TAG = "CACHEDIR.TAG"
+"""The file that marks a cache (https://bford.info/cachedir/): what lies there is no data."""
+
 SERVICE_FILES = frozenset({
     "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "icon\r",
 })
@@ -67,7 +70,27 @@ OTHER_KINDS = (
           "pass the arrays in Python, or write the images as files"),
     _kind("archive", "zip gz tgz 7z rar bz2 xz zst", "unpack them first"),
 )
+_SIGNATURES = (
+    (4, b"ftyphei", "a HEIC photograph"), (4, b"ftyphev", "a HEIC photograph"),
+    (4, b"ftypmif1", "a HEIC photograph"), (4, b"JXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"), (0, b"8BPS", "a Photoshop file"),
+    (0, b"%PDF", "a PDF file"), (4, b"ftyp", "a video"), (0, b"<", "a web page or a drawing"),
+)
 # fmt: on
+
+
+def kind_of_content(start: bytes) -> str:
+    """What a file is that begins with these bytes and is no image that can be read.
+
+    >>> kind_of_content(bytes(4) + b"ftypheic")
+    'a HEIC photograph under the name of another format; convert it to JPEG'
+    """
+    for offset, signature, name in _SIGNATURES:
+        if start[offset:].startswith(signature):
+            if name == "a HEIC photograph":
+                return f"{name} under the name of another format; convert it to JPEG"
+            return f"not an image: {name}"
+    return "not an image, or of an unknown format"
 
 
 def is_service_folder(name: str) -> bool:

@@ -13,6 +13,7 @@ from coview.core.errors import DataError
 from coview.core.run_folder import DESCRIPTION
 from coview.core.text import plural
 from coview.data.kinds import (
+    CACHE_TAG,
     SERVICE_FILES,
     describe_others,
     is_service_folder,
@@ -105,8 +106,10 @@ def scan_folder(root: Path, pattern: Sequence[str] = ()) -> FolderScan:
                 ) from error
             scan.unreadable.append((name, error.strerror or str(error)))
             continue
-        if any(entry.name == DESCRIPTION for entry in entries):
-            scan.runs.append(name)
+        names = {entry.name for entry in entries}
+        is_cache = CACHE_TAG in names and folder != top
+        if is_cache or DESCRIPTION in names:
+            (scan.services if is_cache else scan.runs).append(name)
             continue
         for entry in entries:
             name = _relative(entry.path, top)

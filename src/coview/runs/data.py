@@ -35,7 +35,7 @@ class RunData:
         spec = self.test
         has_parts = "train" in images.parts and len(images.parts) > 1
         if spec is None and self.own_test and self.images.split is None and has_parts:
-            spec, test = self.images.tests(), data
+            spec, test = self.images.tests(), data if test is None else test
         if spec is None:
             return Images(images, None)
         return Images(images, relabel(spec.open(test), images.class_names))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of
+from coview.core.progress import say
 from coview.data.sources import NAMES, is_path
 from coview.data.spec import DataSpec
 from coview.diagnosis.data_checks import DataReport, check_data
@@ -29,6 +30,8 @@ def doctor(options: DoctorOptions) -> DataReport | RunReport:
         return check_run(local_path(subject))
     spec = replace(DataSpec.of(subject, options), allow_broken=True)
     store = spec.open(subject)
+    for note in store.notes:
+        say(note, detail=True)
     read = len(store) + len(store.quarantine)
     sampled = options.limit is not None and read >= options.limit
     return check_data(store, sampled=sampled, kept_at=spec.short_side)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from coview.core.errors import DataError, InvalidValue, MissingExtra, RunError, UnknownName
@@ -12,7 +13,7 @@ from coview.core.line_log import keep_lines
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_lock import run_lock
-from coview.core.text import parse_duration
+from coview.core.text import parse_duration, plural
 from coview.data.decode import decoders
 from coview.options import ResumeOptions
 from coview.reports import write_report
@@ -75,8 +76,8 @@ def resume(options: ResumeOptions) -> Run:
             raise RunError(
                 f"The images of {images.images.source} have changed since the run began (names, "
                 "sizes, pixels or labels), so it cannot go on exactly."
-                f"{_other_decoders(run)} Bring them back, or start a new run from this encoder "
-                "with `weights`."
+                f"{_left_out(images)}{_other_decoders(run)} Bring them back, or start a new run "
+                "from this encoder with `weights`."
             )
         if longer:
             if ranks.is_main:
@@ -100,6 +101,15 @@ def _loggers(run: Run, log_to: tuple[str, ...]) -> tuple[str, ...]:
         except MissingExtra as error:
             say(f"{error} The run goes on without it.")
     return tuple(names)
+
+
+def _left_out(images: Images) -> str:
+    """The first of the images that cannot be used now; "" where all can."""
+    quarantine = images.images.quarantine
+    if not quarantine:
+        return ""
+    name, reason = quarantine[0]
+    return f" {plural(len(quarantine), 'file')} cannot be used now, such as {name} ({reason})."
 
 
 def _other_decoders(run: Run) -> str:
@@ -134,8 +144,10 @@ def other_statistics(run: Run, world: int) -> str:
 
 
 def _open_again(run: Run, data: Any, test: Any) -> Images:
+    # That images are broken now and were not says the fingerprint.
+    images = replace(run.data.images, allow_broken=True)
     try:
-        return run.data.open(data, test)
+        return replace(run.data, images=images).open(data, test)
     except RunError as error:
         raise RunError(
             f"{run.path}: {error} In Python: coview.resume({str(run.path)!r}, data=...)."
