@@ -47,6 +47,7 @@ CHECKED_IMAGES = 0  # images that the data checks compare in pairs
 GALLERY_IMAGES = 1  # images of a report's gallery
 COLOR_CHECK_IMAGES = 1  # images that the data checks render views of
 CONTACT_SHEET_IMAGES = 2
+SETTLING_IMAGES = 3  # training images whose statistics an untrained network gets
 # The same of Stream.SPLIT; the epoch numbers of Stream.ORDER count from 0.
 LIMITED_IMAGES = 1  # images of a source that is opened with a limit
 

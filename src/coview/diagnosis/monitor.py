@@ -11,6 +11,7 @@ from coview.core.rng import HEALTH_IMAGES, Stream, permutation
 from coview.diagnosis.health import measure
 from coview.evaluation import knn_monitor
 from coview.methods import Learner
+from coview.methods.settled import settled
 from coview.recipes import Recipe
 from coview.training import MetricsLog
 from coview.views import ViewPlan, views_of
@@ -25,7 +26,9 @@ class Monitor:
     """The callback of a pretraining run: measures ``learner`` and writes "health" and "knn" lines.
 
     ``untrained`` is the network before the first step, on the CPU, or None if it is unknown. The
-    sample is fixed: at most 512 held-out images without augmentation, and two views of each.
+    sample is fixed: at most 512 held-out images without augmentation, and two views of each. The
+    figures of step 0 are those of a copy of the network whose BatchNorm statistics are settled on
+    training images, so that later figures differ from them by what was learned.
     """
 
     def __init__(
@@ -58,10 +61,13 @@ class Monitor:
     def __call__(self, step: int, last: bool = False) -> None:
         """Measure after ``step`` steps, at the end of an epoch or of the run; 0 before training."""
         epoch = step // self.steps_per_epoch
+        network = self.learner if step else settled(
+            self.learner, self.training, self.plain, seed=self.recipe.seed
+        )  # fmt: skip
         if last or epoch % self.health_every == 0:
-            self.health(step)
+            self.health(step, network)
         if self.labeled and (last or epoch % self.knn_every == 0):
-            self._knn(step)
+            self._knn(step, network)
 
     @property
     def labeled(self) -> bool:
@@ -69,8 +75,10 @@ class Monitor:
         parts = (self.training.labels, self.held_out.labels)
         return all(labels is not None and bool((labels >= 0).any()) for labels in parts)
 
-    def health(self, step: int) -> None:
-        figures = measure(self.learner.embed, self.images, self.views, self._objective,
+    def health(self, step: int, network: Learner | None = None) -> None:
+        """Measure ``network``, the learner if None, and write a line."""
+        network = network or self.learner
+        figures = measure(network.embed, self.images, self.views, self._objective,
                           groups=self._groups())  # fmt: skip
         temperature = self.learner.temperature
         self.metrics_log.write(
@@ -81,13 +89,13 @@ class Monitor:
             **({} if temperature is None else {"temperature": temperature.value}),
         )  # fmt: skip
 
-    def _knn(self, step: int) -> None:
-        h, _ = self.learner.embed(self.images)
+    def _knn(self, step: int, network: Learner) -> None:
+        h, _ = network.embed(self.images)
         if not torch.isfinite(h).all():  # diverged, which the health figures report
             return
         device = next(self.learner.parameters()).device
         accuracy = knn_monitor(
-            self.learner.encoder, self.training, self.held_out, self.plain,
+            network.encoder, self.training, self.held_out, self.plain,
             seed=self.recipe.seed, device=device,
         )  # fmt: skip
         self.metrics_log.write(

@@ -114,7 +114,11 @@ def make_benchmark(
         "features": "h is the output of the encoder, z that of the head, pixels the resized image "
         "itself; frozen networks in evaluation mode",
         "subjects": {
-            subject.name: {"weights": subject.weights_hash, "view": encode(subject.view)}
+            subject.name: {
+                "weights": subject.weights_hash,
+                "view": encode(subject.view),
+                **({"note": subject.note} if subject.note else {}),
+            }
             for subject in subjects
         },
         "split": split,

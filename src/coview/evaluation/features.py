@@ -29,7 +29,8 @@ class Subject:
     """An encoder with the view that it takes, and with its head if it has one.
 
     ``encoder`` maps images [B, 3, H, W] to vectors [B, D], the layer ``encoder_layer``; ``head``
-    maps these to embeddings [B, D'], the layer "z". ``name`` identifies the subject in results.
+    maps these to embeddings [B, D'], the layer "z". ``name`` identifies the subject in results;
+    ``note`` says there what a reader must know of it.
 
     >>> pixels = Subject(name="pixels", encoder=nn.Flatten(), view=eval_view(8))
     >>> pixels.layers
@@ -41,6 +42,7 @@ class Subject:
     view: ViewSpec
     head: nn.Module | None = None
     encoder_layer: str = "h"
+    note: str = ""
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.spec import DataSpec, source_of
+from coview.methods.settled import SETTLED, settled
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report
@@ -54,8 +55,12 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     for store in (images.images, images.test):
         if store is not None:
             say_source(store)
-    learners = {"trained": trained_learner(run, options.checkpoint), "untrained": build(run.recipe)}
-    subjects = [subject_of(name, each.to(device), run) for name, each in learners.items()]
+    untrained = build(run.recipe).to(device)
+    untrained = settled(untrained, images.images, run.recipe.eval_view, seed=run.recipe.seed)
+    subjects = [
+        subject_of("trained", trained_learner(run, options.checkpoint).to(device), run),
+        replace(subject_of("untrained", untrained, run), note=SETTLED),
+    ]
     sources = {source_of(options.data): images.images}
     if images.test is not None and options.test is not None:
         sources |= {source_of(options.test): images.test}
