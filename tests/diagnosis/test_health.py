@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from coview.core.errors import InvalidValue
 from coview.core.figures import FIGURES, REFERENCE_FIGURES
+from coview.core.images import store_from_arrays
 from coview.diagnosis.health import (
     HealthFigures,
     alignment,
@@ -20,6 +21,7 @@ from coview.diagnosis.health import (
     mean_negative_similarity,
     mean_positive_similarity,
     measure,
+    piece_view,
     rank_me,
     reference_losses,
     uniformity,
@@ -30,6 +32,7 @@ from coview.diagnosis.shortcuts import (
     instance_accuracy,
     thumbnail_instance_accuracy,
 )
+from coview.views import ViewPlan, eval_view, views_of
 
 N, WIDTH, TEMPERATURE = 37, 9, 0.5
 
@@ -188,7 +191,7 @@ def embed(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_measure_gives_each_figure_of_the_right_embeddings() -> None:
     images, views = sample()
-    found = measure(embed, images, views, nt_xent)
+    found = measure(embed, images, views, nt_xent, pieces=views)
     (h, z), (h1, z1), (h2, z2) = embed(images), embed(views[0]), embed(views[1])
     assert (found.images, found.width_h, found.width_z) == (24, 20, 10)
     assert found.loss == pytest.approx(float(nt_xent(z1, z2)))
@@ -215,8 +218,8 @@ def test_measure_does_not_depend_on_the_chunk_and_keeps_to_it() -> None:
         sizes.append(len(batch))
         return embed(batch)
 
-    assert measure(counted, images, views, nt_xent, chunk=7) == measure(
-        embed, images, views, nt_xent
+    assert measure(counted, images, views, nt_xent, pieces=views, chunk=7) == measure(
+        embed, images, views, nt_xent, pieces=views
     )
     assert max(sizes) == 7
 
@@ -225,7 +228,7 @@ def test_measure_leaves_no_gradient_and_no_random_state() -> None:
     images, views = sample()
     weight = torch.ones(10, requires_grad=True)
     state = torch.get_rng_state()
-    measure(lambda x: (embed(x)[0], embed(x)[1] * weight), images, views, nt_xent)
+    measure(lambda x: (embed(x)[0], embed(x)[1] * weight), images, views, nt_xent, pieces=views)
     assert weight.grad is None
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -233,22 +236,47 @@ def test_measure_leaves_no_gradient_and_no_random_state() -> None:
 def test_measure_refuses_samples_that_do_not_fit_together() -> None:
     images, views = sample()
     with pytest.raises(InvalidValue, match="24 images and 24 and 20 views"):
-        measure(embed, images, (views[0], views[1][:20]), nt_xent)
+        measure(embed, images, (views[0], views[1][:20]), nt_xent, pieces=views)
     with pytest.raises(InvalidValue, match="at least 2"):
-        measure(embed, images[:1], (views[0][:1], views[1][:1]), nt_xent)
+        measure(embed, images[:1], (views[0][:1], views[1][:1]), nt_xent, pieces=views)
 
 
 def test_position_is_zero_at_chance_and_one_at_the_floor() -> None:
     images, views = sample()
-    found = measure(embed, images, views, nt_xent)
+    found = measure(embed, images, views, nt_xent, pieces=views)
     assert replace(found, loss=found.chance_level).position == 0
     assert replace(found, loss=found.lower_bound).position == 1
     assert math.isnan(replace(found, lower_bound=found.chance_level).position)
 
 
+def test_separation_is_zero_at_chance_and_one_for_equal_views() -> None:
+    images, views = sample()
+    found = measure(embed, images, views, nt_xent, pieces=views)
+    alike = replace(found, mean_positive_similarity=0.4, mean_negative_similarity=0.4)
+    assert alike.separation == 0
+    assert replace(alike, mean_positive_similarity=1.0).separation == 1
+    assert replace(alike, mean_positive_similarity=0.7).separation == pytest.approx(0.5)
+    same = replace(alike, mean_positive_similarity=1.0, mean_negative_similarity=1.0)
+    assert same.separation == 0
+
+
+def test_pieces_are_gray_and_compared_by_features_h() -> None:
+    store = store_from_arrays(np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), np.uint8))
+    view = piece_view(eval_view(12))
+    rows = np.arange(24)
+    one, two = views_of(store, rows, ViewPlan(views=(view, view)), seed=0, epoch=0)
+    assert torch.allclose(one[:, 0], one[:, 2], atol=1e-5)
+    images, views = sample()
+    found = measure(embed, images, views, nt_xent, pieces=(one, two))
+    (h1, _), (h2, _) = embed(one), embed(two)
+    assert found.piece_accuracy_h == instance_accuracy(h1, h2)
+    assert found.piece_accuracy_pixels == thumbnail_instance_accuracy(one, two)
+    assert found.piece_accuracy_levels == color_instance_accuracy(one, two)
+
+
 def test_health_figures_survive_json() -> None:
     images, views = sample()
-    found = measure(embed, images, views, nt_xent)
+    found = measure(embed, images, views, nt_xent, pieces=views)
     again = HealthFigures.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
     assert again == found
     lost = HealthFigures.from_json(replace(found, feature_std_z=math.nan, loss=math.inf).to_json())

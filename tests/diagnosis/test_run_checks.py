@@ -20,6 +20,7 @@ LEARNED = HealthFigures(
     feature_std_z=0.9, feature_std_h=0.5, rank_h=20.0, rank_z=17.0, alignment=0.6, uniformity=-2.8,
     instance_accuracy_z=0.412, instance_accuracy_h=0.4, mean_positive_similarity=0.7, mean_negative_similarity=0.1,
     identical_views=0.0, color_instance_accuracy=0.07, thumbnail_instance_accuracy=0.3,
+    piece_accuracy_h=0.45, piece_accuracy_pixels=0.24, piece_accuracy_levels=0.21, copied_images=0.0,
 )  # fmt: skip
 UNTRAINED = replace(
     LEARNED,
@@ -28,9 +29,12 @@ UNTRAINED = replace(
     rank_h=8.0,
     rank_z=2.0,
     instance_accuracy_z=0.05,
-    instance_accuracy_h=0.06,
-)
-DEAD = replace(UNTRAINED, loss=5.54, feature_std_z=0.0, rank_z=1.0, instance_accuracy_z=1 / 256)
+    instance_accuracy_h=0.06, mean_positive_similarity=0.2, piece_accuracy_h=0.1,
+)  # fmt: skip
+DEAD = replace(
+    UNTRAINED, loss=5.54, feature_std_z=0.0, rank_z=1.0, instance_accuracy_z=1 / 256,
+    mean_positive_similarity=1.0, mean_negative_similarity=1.0,
+)  # fmt: skip
 ENDED = {
     "label": "learning", "sentence": "Learning: as recorded.", "causes": [], "remedy": "",
     "step": 400,
@@ -102,10 +106,11 @@ def test_check_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) -> 
     text = check_run(make_run(tmp_path / "run", UNTRAINED, DEAD, DEAD)).render_text()
     lines = text.splitlines()
     assert lines[0].startswith("Collapsed: ")
-    assert lines[1].startswith("  Likely cause: ")
-    assert lines[3].startswith("  What to do: ")
-    assert lines.index("") == 4
-    assert lines[5].split()[-3:] == ["step", "400", "untrained"]
+    assert lines[1].startswith("Instance accuracy ")
+    assert lines[2].startswith("  Likely cause: ")
+    assert lines[4].startswith("  What to do: ")
+    assert lines.index("") == 5
+    assert lines[6].split()[-3:] == ["step", "400", "untrained"]
 
 
 def test_check_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ FIGURES: dict[str, Figure] = {
         "share of images whose two views are nearest neighbors by embeddings z", "share", "higher"),
     "instance_accuracy_h": Figure("Instance accuracy of h",
         "share of images whose two views are nearest neighbors by features h", "share", "higher"),
+    "piece_accuracy_h": Figure("Images found",
+        "share of images of which one gray piece finds another by features h", "share", "higher"),
     "loss": Figure("Held-out loss",
         "loss of two views of all held-out images in one batch", "number", "lower"),
     "feature_std_z": Figure("Feature std of z",
@@ -69,6 +71,11 @@ REFERENCE_FIGURES: dict[str, Figure] = {
         "instance accuracy of color histograms alone", "share"),
     "thumbnail_instance_accuracy": Figure("by 8 x 8 thumbnails",
         "instance accuracy of 8 x 8 thumbnails alone", "share"),
+    "piece_accuracy_pixels": Figure("by raw pixels", "images found by 8 x 8 thumbnails", "share"),
+    "piece_accuracy_levels": Figure("by brightness",
+        "images found by histograms of their gray levels", "share"),
+    "copied_images": Figure("Copies",
+        "share of the sample that equals another image of it, or a training image", "share"),
 }  # fmt: skip
 
 DIAGNOSES: dict[str, DiagnosisLabel] = {
@@ -80,6 +87,10 @@ DIAGNOSES: dict[str, DiagnosisLabel] = {
         "every image has the same embedding, or the network diverged", 4, "bad"),
     "dimensional collapse": DiagnosisLabel(
         "the embeddings or features use few directions", 5, "warning"),
+    "unusable data": DiagnosisLabel(
+        "the images are copies of each other, or all have one label", 12, "bad"),
+    "no better than pixels": DiagnosisLabel(
+        "better than untrained, but simple functions of the pixels do as well", 11, "warning"),
     "unchanged": DiagnosisLabel("no better than the untrained network", 6, "bad"),
     "shortcut": DiagnosisLabel(
         "simple cues in the pixels are enough to match the views", 7, "warning"),

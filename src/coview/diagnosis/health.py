@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -26,8 +26,10 @@ from coview.diagnosis.shortcuts import (
     instance_accuracy,
     thumbnail_instance_accuracy,
 )
+from coview.views import Crop, Jitter, ViewSpec
 
 RANK_EPSILON = 1e-7  # as in RankMe
+SAME_DIRECTION = 1e-6  # 1 - cosine of rows that differ by rounding
 CHUNK = 256
 
 Embed = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -52,6 +54,10 @@ class HealthFigures:
         image, of two images.
     identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues in the sample's
         pixels (a network may use them as a shortcut), the same for every network.
+    piece_accuracy_h: instance accuracy of h on two gray pieces of each image (:func:`piece_view`), which
+        compares encoders that were trained on different views. piece_accuracy_pixels, piece_accuracy_levels:
+        of 8 x 8 thumbnails and of histograms of the gray levels, the same for every network.
+    copied_images: share of the images that equal another one of the sample or a training image.
     """
 
     images: int
@@ -74,6 +80,30 @@ class HealthFigures:
     identical_views: float
     color_instance_accuracy: float
     thumbnail_instance_accuracy: float
+    piece_accuracy_h: float
+    piece_accuracy_pixels: float
+    piece_accuracy_levels: float
+    copied_images: float
+
+    @property
+    def separation(self) -> float:
+        """How much nearer two views of an image are than views of two: 0 at chance, at most 1.
+
+        (positive - negative) / (1 - negative) of the mean similarities. Unlike the loss it does not
+        depend on the objective, its temperature or how much the embeddings differ at all.
+        """
+        span = 1 - self.mean_negative_similarity
+        gap = self.mean_positive_similarity - self.mean_negative_similarity
+        return gap / span if span > SAME_DIRECTION else 0.0
+
+    @property
+    def cue(self) -> tuple[str, float]:
+        """The cue in the pixels that finds the most pairs of views, and its instance accuracy."""
+        cues = {
+            "a color histogram": self.color_instance_accuracy,
+            "an 8 x 8 thumbnail": self.thumbnail_instance_accuracy,
+        }
+        return max(cues.items(), key=lambda item: item[1])
 
     @property
     def position(self) -> float:
@@ -107,24 +137,28 @@ class HealthFigures:
 @torch.no_grad()
 def measure(
     embed: Embed, images: torch.Tensor, views: tuple[torch.Tensor, torch.Tensor],
-    objective_value: Objective, *, groups: torch.Tensor | None = None, chunk: int = CHUNK,
+    objective_value: Objective, *, pieces: tuple[torch.Tensor, torch.Tensor],
+    copied_images: float = 0.0, groups: torch.Tensor | None = None, chunk: int = CHUNK,
 ) -> HealthFigures:  # fmt: skip
     """All figures of one network.
 
     ``embed`` maps images [B, 3, H, W], B at most ``chunk``, to (h [B, D], z [B, d]) in evaluation
     mode. ``images`` [n, 3, H, W] are the held-out images without augmentation, ``views`` their two
-    fixed views. ``objective_value(z1, z2)`` is the mean loss. Images with equal ``groups`` (int
-    [n], class labels) are positives of each other; None: no two images are. Raises InvalidValue
-    for n < 2.
+    fixed views, ``pieces`` two of :func:`piece_view`. ``objective_value(z1, z2)`` is the mean loss.
+    ``copied_images`` is a share of the sample that the caller knows. Images with equal
+    ``groups`` (int [n], class labels) are positives of each other; None: no two images are. Raises
+    InvalidValue for n < 2.
     """
     first, second = views
-    if not 2 <= len(images) == len(first) == len(second):
+    sizes = {len(each) for each in (first, second, *pieces)}
+    if len(images) < 2 or sizes != {len(images)}:
         raise InvalidValue(
             f"The health sample has {len(images)} images and {len(first)} and {len(second)} views; "
             "expected the same number of each, at least 2. Hold out more images."
         )
     h, z = _embed_all(embed, images, chunk)
     (h1, z1), (h2, z2) = _embed_all(embed, first, chunk), _embed_all(embed, second, chunk)
+    (piece1, _), (piece2, _) = (_embed_all(embed, piece, chunk) for piece in pieces)
     chance, random_loss, lower_bound = reference_losses(
         objective_value, torch.arange(len(z)) if groups is None else groups.cpu(), z.shape[1]
     )
@@ -141,7 +175,21 @@ def measure(
         identical_views=identical_share(first, second),
         color_instance_accuracy=color_instance_accuracy(first, second),
         thumbnail_instance_accuracy=thumbnail_instance_accuracy(first, second),
+        piece_accuracy_h=instance_accuracy(piece1, piece2),
+        piece_accuracy_pixels=thumbnail_instance_accuracy(*pieces),
+        piece_accuracy_levels=color_instance_accuracy(*pieces), copied_images=copied_images,
     )  # fmt: skip
+
+
+def piece_view(plain: ViewSpec) -> ViewSpec:
+    """The view by which every encoder is judged, whatever views it was trained on.
+
+    A gray crop of half of the image or more, perhaps flipped, of other brightness and contrast, so
+    that neither colors nor levels nor pixels at their places find another piece of it. ``plain``:
+    the view without augmentation, for size, mean and std. Why this one: docs/lab/0005.
+    """
+    levels = Jitter(probability=1.0, brightness=0.4, contrast=0.4, saturation=0.0, hue=0.0)
+    return replace(plain, crop=Crop(area=(0.5, 1.0)), flip=0.5, grayscale=1.0, jitter=levels)
 
 
 def reference_losses(

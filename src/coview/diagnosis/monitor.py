@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
+import numpy as np
 import torch
 
 from coview.core.images import ImageStore
-from coview.core.rng import HEALTH_IMAGES, Stream, permutation
-from coview.diagnosis.health import measure
-from coview.evaluation import knn_monitor
+from coview.core.rng import CHECKED_IMAGES, HEALTH_IMAGES, Stream, permutation
+from coview.diagnosis.health import measure, piece_view
+from coview.evaluation import knn_monitor, pixel_subject
+from coview.evaluation.knn import MAX_QUERIES, MONITOR_K
 from coview.methods import Learner
 from coview.methods.settled import settled
 from coview.recipes import Recipe
 from coview.training import MetricsLog
-from coview.views import ViewPlan, views_of
+from coview.views import ViewPlan, eval_view, views_of
 
-MAX_IMAGES = 512
+MAX_IMAGES, MAX_COMPARED = 512, 4_096
 # Of a run with many short epochs, not every epoch is reported.
 MAX_HEALTH_REPORTS, MAX_KNN_REPORTS = 100, 20
-KNN_K = 10
+PIXELS_SIDE = 32
 
 
 class Monitor:
@@ -50,6 +53,12 @@ class Monitor:
             held_out, rows, ViewPlan(views=plan.views[:2]), seed=recipe.seed, epoch=0
         )
         self.views = (first, second)
+        piece = piece_view(self.plain)
+        one, two = views_of(
+            held_out, rows, ViewPlan(views=(piece, piece)), seed=recipe.seed, epoch=0
+        )
+        self.pieces = (one, two)
+        self.copied_images = copied_share(held_out.subset(rows), training, recipe.seed)
         labels = None if held_out.labels is None else held_out.labels[rows]
         self.labels = None if labels is None else torch.from_numpy(labels)
         steps_per_epoch = len(training) // recipe.batch_size
@@ -79,6 +88,7 @@ class Monitor:
         """Measure ``network``, the learner if None, and write a line."""
         network = network or self.learner
         figures = measure(network.embed, self.images, self.views, self._objective,
+                          pieces=self.pieces, copied_images=self.copied_images,
                           groups=self._groups())  # fmt: skip
         temperature = self.learner.temperature
         self.metrics_log.write(
@@ -99,7 +109,20 @@ class Monitor:
             seed=self.recipe.seed, device=device,
         )  # fmt: skip
         self.metrics_log.write(
-            "knn", step, epoch=step / self.steps_per_epoch, k=KNN_K, accuracy=accuracy, layer="h"
+            "knn", step, epoch=step / self.steps_per_epoch, k=MONITOR_K, accuracy=accuracy,
+            layer="h", images=self.queries, **({} if step else {"pixels": self._knn_of_pixels()}),
+        )  # fmt: skip
+
+    @property
+    def queries(self) -> int:
+        """The number of held-out images that the kNN accuracy is of."""
+        labels = self.held_out.labels
+        return 0 if labels is None else min(MAX_QUERIES, int((labels >= 0).sum()))
+
+    def _knn_of_pixels(self) -> float:
+        pixels = pixel_subject(min(PIXELS_SIDE, self.plain.size))
+        return knn_monitor(
+            pixels.encoder, self.training, self.held_out, pixels.view, seed=self.recipe.seed
         )
 
     def _objective(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -107,6 +130,28 @@ class Monitor:
 
     def _groups(self) -> torch.Tensor | None:
         return self.labels if self.recipe.method.needs_labels else None
+
+
+def copied_share(sample: ImageStore, training: ImageStore, seed: int) -> float:
+    """Share of ``sample`` that equals another image of it, or one of at most 4,096 of ``training``.
+
+    Equal at 32 x 32 pixels, by the central square. On such images no figure is of unseen data.
+    """
+    order = permutation(seed, Stream.HEALTH, training.ids, draw_index=CHECKED_IMAGES)
+    others = training.subset(np.sort(order[:MAX_COMPARED]))
+    plan = ViewPlan(views=(eval_view(32),))
+    own, known = (
+        [
+            hash(image.tobytes())
+            for start in range(0, len(store), 512)
+            for image in views_of(
+                store, np.arange(start, min(start + 512, len(store))), plan, seed=0, epoch=0
+            )[0].numpy()
+        ]
+        for store in (sample, others)
+    )
+    counts, trained = Counter(own), set(known)
+    return sum(counts[image] > 1 or image in trained for image in own) / len(own)
 
 
 @torch.no_grad()

@@ -7,59 +7,71 @@ SupCon and their relatives), whose chance level and lower bound are measured wit
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 from coview.core.errors import InvalidValue
 from coview.core.figures import DIAGNOSES
+from coview.diagnosis.evidence import NeighborAccuracy, has_risen
 from coview.diagnosis.health import HealthFigures
+from coview.diagnosis.words import all_figures, beside_pixels, comparison
 
 # Calibrated on the runs of tests/diagnosis/test_rules.py (a small network trained for 210 steps in
-# each state) unless another reason is given.
+# each state) and of benchmarks/verdicts.py unless another reason is given.
 MIN_STEPS = 200  # a usual warm-up takes about as long
 # With fewer held-out images two standard errors of a share of 10 % exceed 10 points.
 ENOUGH_IMAGES = 36
-# A constant output gives 0, unrelated positives 0.02 .. 0.04. Untrained networks are as narrow
-# (0.02), but their views match; healthy runs leave this range within 60 steps (0.89).
-COLLAPSED_STD = 0.05
-CONSTANT_STD = 1e-3  # above the rounding errors of a constant output
-CHANCE_LOSS = 0.005  # identical rows give ln C exactly; above the rounding of half precision
-UNMATCHED_LOSS = 0.02  # random rows lie 1 / (2 d t^2) above ln C
+# A constant output gives 0, unrelated positives 0.02 .. 0.05. Networks without BatchNorm at their
+# output are as narrow before training (0.02), but their views match.
+COLLAPSED_STD = 0.06
 UNMATCHED_HITS = 3.0  # hits per n; random rows give 1, and 3 or fewer in 98 % of samples (Poisson)
+CONSTANT_STD = 1e-3  # above the rounding errors of a constant output
+# HealthFigures.separation of runs whose views do not match: -0.03 .. 0.03; healthy ones have 0.37
+# and more, and an untrained network with BatchNorm at its output 0.06.
+MATCHED = 0.05
+# Mean cosine of two images: of a network that collapses 0.5 and more, of an untrained one with
+# BatchNorm at its output 0.03. Such a run has a separation of 0.1 .. 0.2 on its way down.
+ALIKE, GROWN_ALIKE, HARDLY_MATCHED = 0.5, 0.25, 0.25
 RANK_SHARE = 0.5  # of the highest rank so far, the untrained network's included
 RANK_REPORTS = 3  # reports over which the rank must fall
 ONE_DIRECTION_RANK = 1.5  # one direction gives 1.0, two equal ones 2.0
 SAME_PARAMETERS = 1e-6  # |change| / |parameters|; one float32 rounding is 6e-8
+BARELY_CHANGED = 0.01  # |change| / |parameters|; 0.2 and more after 200 steps of a usual run
 # |change| / |parameters| of a diverged run. Runs of 40 to 240 steps at usual learning rates gave
 # 0.2 .. 0.4; runs at a learning rate of 1,000 gave 3,000 (AdamW) and 7,000 (SGD).
 DIVERGED_CHANGE = 100.0
-GAINED_ERRORS = 2.0  # standard errors of a share of n images
-# Gain of HealthFigures.position that counts although views match no more often: a diverging run
-# gained 0.13 because its embeddings became less alike, a healthy one 0.42.
-GAINED_POSITION = 0.25
+# Gain of HealthFigures.position that counts although views match no more often: runs that gained
+# nothing had 0.08 and less, BYOL after 600 steps 0.19, a healthy SimCLR 0.42.
+GAINED_POSITION = 0.15
 GAINED_POSITION_CLASSES = 0.05  # with labels, views of one image need not match more often
 MOVED_POSITION = 0.02  # between two reports; BatchNorm statistics alone moved it by 0.01
 IDENTICAL_VIEWS = 0.99
-SHORTCUT_POSITION = 0.9
-SHORTCUT_NETWORK_ACCURACY = 0.99
-SHORTCUT_CUE_ACCURACY = 0.9
+COPIED_IMAGES = 0.5
+SHORTCUT_CUE = 0.5  # share of the pairs that a cue must find to be called a shortcut
+SHORTCUT_SHARE = 0.9  # of the pairs that the network finds
 EARLY = 0.5  # share of the planned steps
 FLAT_LOSS = 0.005  # relative change per report
 MOVING_RANK = 0.02  # relative change per report
+FLAT_OBJECTIVE = 0.05  # (chance level - lower bound) / chance level; 0.02 at temperature 10
+STEEP_OBJECTIVE = 2.0  # random loss / chance level; 1.1 at temperature 0.1, 5 at 0.01
 TOO_FAST = "The learning rate is too high, or its warm-up too short."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """A key of ``DIAGNOSES``, one sentence, at most two causes, one remedy ("" where none)."""
+    """What is said of a run.
+
+    A key of ``DIAGNOSES``; sentences for everybody; at most two causes; one remedy ("" where none);
+    ``details``, one line of figures for specialists ("" where the sentence holds them).
+    """
 
     label: str
     sentence: str
     causes: tuple[str, ...]
     remedy: str
     step: int
+    details: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -80,7 +92,8 @@ class RunState:
     steps_planned: int
     parameter_change: float | None
     classes: int
-    accuracies: tuple[float, float] | None = None
+    neighbors: NeighborAccuracy | None = None
+    unguarded: str = ""
 
     @property
     def untrained(self) -> HealthFigures:
@@ -90,10 +103,13 @@ class RunState:
     def now(self) -> HealthFigures:
         return self.reports[-1]
 
-    def diagnosis(self, label: str, sentence: str, *causes: str, remedy: str = "") -> Diagnosis:
+    def diagnosis(
+        self, label: str, sentence: str, *causes: str, remedy: str = "", details: str = ""
+    ) -> Diagnosis:
         return Diagnosis(
-            label=label, sentence=sentence, causes=causes, remedy=remedy, step=self.steps_done
-        )
+            label=label, sentence=sentence, causes=causes[:2], remedy=remedy, step=self.steps_done,
+            details=details or all_figures(self),
+        )  # fmt: skip
 
 
 Rule = Callable[[RunState], Diagnosis | None]
@@ -102,15 +118,16 @@ Rule = Callable[[RunState], Diagnosis | None]
 def diagnose(
     history: Mapping[int, HealthFigures], *, steps_done: int, steps_planned: int,
     parameter_change: float | None = None, classes: int = 0,
-    accuracies: tuple[float, float] | None = None,
+    neighbors: NeighborAccuracy | None = None, unguarded: str = "",
 ) -> Diagnosis:  # fmt: skip
     """The diagnosis of a run after ``steps_done`` of ``steps_planned`` steps.
 
     ``history`` maps a step to the figures measured after it. Raises InvalidValue where it lacks
     step 0, the untrained network. ``parameter_change`` is |now - start| / |start| over all trained
     parameters, None where unknown. ``classes`` is the number of classes of a supervised objective,
-    whose rank may fall to that number; 0 without labels. ``accuracies`` are the kNN accuracies of
-    the untrained and of the present network, which count for a supervised objective.
+    whose rank may fall to that number; 0 without labels. ``neighbors`` are kNN accuracies: of a
+    supervised objective they alone say whether it has learned. ``unguarded`` names what a method
+    without negatives lacks against collapse ("stop-gradient", "predictor"), "" for others.
     """
     if 0 not in history:
         raise InvalidValue(
@@ -120,25 +137,13 @@ def diagnose(
     state = RunState(
         reports=tuple(history[step] for step in sorted(history) if step <= steps_done),
         steps_done=steps_done, steps_planned=steps_planned, parameter_change=parameter_change,
-        classes=classes, accuracies=accuracies,
+        classes=classes, neighbors=neighbors, unguarded=unguarded,
     )  # fmt: skip
     diagnosis = next(result for rule in RULES if (result := rule(state)) is not None)
     if diagnosis.label not in {"learning", "at chance"} or state.now.images >= ENOUGH_IMAGES:
         return diagnosis
     caveat = f"This rests on {state.now.images} held-out images, which are few."
     return replace(diagnosis, sentence=f"{diagnosis.sentence} {caveat}")
-
-
-def too_few_steps(state: RunState) -> Diagnosis | None:
-    """Before the first report after 200 steps."""
-    if state.steps_done >= MIN_STEPS and len(state.reports) > 1:
-        return None
-    return state.diagnosis(
-        "too early",
-        f"Too early to judge: {state.steps_done:,} of {state.steps_planned:,} steps are done and "
-        f"{MIN_STEPS} are needed, with a report after them.",
-        remedy="Raise `epochs`." if state.steps_planned < MIN_STEPS else "Let the run continue.",
-    )
 
 
 def not_finite(state: RunState) -> Diagnosis | None:
@@ -153,6 +158,27 @@ def not_finite(state: RunState) -> Diagnosis | None:
     )
 
 
+def nothing_to_compare(state: RunState) -> Diagnosis | None:
+    """Images that are copies of each other, or labels that are all the same."""
+    share = state.now.copied_images
+    if share > COPIED_IMAGES:
+        return state.diagnosis(
+            "unusable data",
+            f"Unusable data: {share:.0%} of the held-out images are copies of other images, so no "
+            "figure can tell learning from memory.",
+            "The same image is there many times.",
+            remedy="Keep one of each image (coview doctor lists the copies), and add others.",
+        )
+    if state.classes == 1:
+        return state.diagnosis(
+            "unusable data",
+            "Unusable data: all images have the same label, so there is nothing to tell apart.",
+            "The labels are those of one folder, or of a column with one value.",
+            remedy="Say where the labels are by `labels_from`, or learn without labels: simclr.",
+        )
+    return None
+
+
 def far_parameters(state: RunState) -> Diagnosis | None:
     """Parameters far from their initial values, without any gain."""
     change = state.parameter_change
@@ -160,13 +186,13 @@ def far_parameters(state: RunState) -> Diagnosis | None:
         change is None
         or len(state.reports) < 2
         or not change >= DIVERGED_CHANGE
-        or _has_gained(state)
+        or has_gained(state)
     ):
         return None
     return state.diagnosis(
         "collapsed",
-        f"Diverged: the parameters have moved by {change:,.0f} times their length and the network "
-        f"is no better than untrained: {_accuracy(state)}; {_loss(state)}.",
+        f"Diverged: the parameters have moved by {change:,.0f} times their length, and the network "
+        f"is no better than untrained. {comparison(state)}",
         TOO_FAST,
         remedy="Start again with a tenth of the `learning_rate`, or with the recipe's default.",
     )
@@ -183,26 +209,81 @@ def diverged(reason: str, step: int) -> Diagnosis:
     )
 
 
-def same_embedding(state: RunState) -> Diagnosis | None:
-    """Equal embeddings. An untrained network may be as narrow, but its views still match."""
-    now, before = state.now, state.untrained
-    at_chance = abs(now.loss / now.chance_level - 1) <= CHANCE_LOSS
-    shrunk = now.feature_std_z < RANK_SHARE * before.feature_std_z
-    if not (now.feature_std_z <= COLLAPSED_STD and at_chance and (_unmatched(now) or shrunk)):
+def too_few_steps(state: RunState) -> Diagnosis | None:
+    """Before the first report after 200 steps."""
+    if state.steps_done >= MIN_STEPS and len(state.reports) > 1:
         return None
-    sentence = f"Collapsed: every image gets the same embedding: {_std(state)}; {_loss(state)}."
+    return state.diagnosis(
+        "too early",
+        f"Too early to judge: {state.steps_done:,} of {state.steps_planned:,} steps are done and "
+        f"{MIN_STEPS} are needed, with a report after them.",
+        remedy="Raise `epochs`." if state.steps_planned < MIN_STEPS else "Let the run continue.",
+    )
+
+
+def same_parameters(state: RunState) -> Diagnosis | None:
+    """Parameters that hardly changed, in a network without a dead layer, and no gain."""
+    change = state.parameter_change
+    if change is None or change >= BARELY_CHANGED or state.now.feature_std_z <= CONSTANT_STD:
+        return None
+    if change >= SAME_PARAMETERS and has_gained(state):
+        return None
+    return state.diagnosis(
+        "unchanged",
+        "Nothing has changed since initialization: the parameters moved by "
+        f"{change:.1e} of their length. {comparison(state)}",
+        "The learning rate is zero or far too small.",
+        "The parameters are frozen, or no gradient reaches them.",
+        remedy="Raise `learning_rate`.",
+    )
+
+
+def unmatched_views(state: RunState) -> Diagnosis | None:
+    """Views of one image that are no nearer than views of two.
+
+    Where the embeddings of all images are alike the network has collapsed; a head that ends in
+    BatchNorm keeps them apart in other directions than those of the images.
+    """
+    now = state.now
     if now.feature_std_z <= CONSTANT_STD:
         return state.diagnosis(
-            "collapsed", sentence,
+            "collapsed", "Collapsed: every image gets the same embedding.",
             "A layer of the encoder or the head is dead: its output is the same for every image.",
             TOO_FAST, remedy="Start again with a longer warm-up: set `warmup_epochs` to 10.",
         )  # fmt: skip
+    alike, before = now.mean_negative_similarity, state.untrained.mean_negative_similarity
+    narrow = now.feature_std_z <= COLLAPSED_STD and _hits(now) <= UNMATCHED_HITS
+    sinking = alike >= ALIKE and alike - before > GROWN_ALIKE
+    apart = now.separation > (HARDLY_MATCHED if narrow or sinking else MATCHED)
+    if apart or has_gained(state):
+        return None
+    same = (
+        "Collapsed: the embeddings of all images are nearly the same: two images have a mean "
+        f"cosine of {alike:.2f} (untrained {before:.2f}), two views of one image "
+        f"{now.mean_positive_similarity:.2f}."
+    )
+    if alike >= ALIKE and state.unguarded:
+        return state.diagnosis(
+            "collapsed", same,
+            f"The method has no negatives and no {state.unguarded}, which would keep images apart.",
+            remedy="Use the method as its paper has it, or one with negatives: simclr, moco.",
+        )  # fmt: skip
+    views = "The views are so strong that two of one image have nothing in common"
+    weaken = "Look at the views (coview views), then weaken them: set `jitter_strength` to 0.5."
+    if alike >= ALIKE:
+        return state.diagnosis(
+            "collapsed", same,
+            f"{views}, or are not of the same image.", *_temperature_causes(state), TOO_FAST,
+            remedy=weaken,
+        )  # fmt: skip
     return state.diagnosis(
-        "collapsed",
-        sentence,
-        "The two views of an image share nothing: they are too strong, or not of the same image.",
-        TOO_FAST,
-        remedy="Look at the views (coview views), then weaken them: set `jitter_strength` to 0.5.",
+        "at chance",
+        "At chance: images get different embeddings, but two views of one image are no more alike "
+        "than views of two images.",
+        *_temperature_causes(state),
+        f"{views}.",
+        "Positives are mis-ordered: view 1 and view 2 of a batch are not of the same images.",
+        remedy=weaken,
     )
 
 
@@ -215,28 +296,12 @@ def few_directions(state: RunState) -> Diagnosis | None:
             return state.diagnosis(
                 "dimensional collapse",
                 f"Dimensional collapse: the {name} use about {ranks[-1]:.1f} of {width} directions "
-                f"(untrained {ranks[0]:.1f}); {_accuracy(state)}.",
+                f"(untrained {ranks[0]:.1f}). {comparison(state)}",
                 "The learning rate is too high for this batch.",
                 "The views are so strong that two of one image share little.",
                 remedy="Start again with a third of the `learning_rate`.",
             )
     return None
-
-
-def same_parameters(state: RunState) -> Diagnosis | None:
-    """Parameters that did not change, in a network without a dead layer."""
-    if state.parameter_change is None or state.parameter_change >= SAME_PARAMETERS:
-        return None
-    if state.now.feature_std_z <= CONSTANT_STD:
-        return None
-    return state.diagnosis(
-        "unchanged",
-        "Nothing has changed since initialization: the parameters moved by "
-        f"{state.parameter_change:.1e} of their length; {_accuracy(state)}.",
-        "The learning rate is zero or far too small.",
-        "The parameters are frozen, or no gradient reaches them.",
-        remedy="Raise `learning_rate`.",
-    )
 
 
 def same_views(state: RunState) -> Diagnosis | None:
@@ -246,7 +311,7 @@ def same_views(state: RunState) -> Diagnosis | None:
     return state.diagnosis(
         "shortcut",
         f"Shortcut: the two views are identical for {state.now.identical_views:.0%} of the images, "
-        f"so matching them teaches nothing; {_accuracy(state)}.",
+        f"so matching them teaches nothing. {comparison(state)}",
         "The augmentation is off or too weak.",
         "The images are so uniform that crops and colors do not change them.",
         remedy="Make the views differ: set `jitter_strength` to 1.",
@@ -254,40 +319,23 @@ def same_views(state: RunState) -> Diagnosis | None:
 
 
 def cue_alone(state: RunState) -> Diagnosis | None:
-    """A simple cue in the pixels that matches the views as well as the network does."""
-    now = state.now
-    cue, score = max(
-        ("the color histogram", now.color_instance_accuracy),
-        ("an 8 x 8 thumbnail", now.thumbnail_instance_accuracy),
-        key=lambda pair: pair[1],
-    )
-    solved = (
-        now.position >= SHORTCUT_POSITION and now.instance_accuracy_z >= SHORTCUT_NETWORK_ACCURACY
-    )
-    if not (solved and score >= SHORTCUT_CUE_ACCURACY):
+    """A simple cue in the pixels that matches many views, and as many as the network does."""
+    now, (cue, share) = state.now, state.now.cue
+    network = max(now.instance_accuracy_z, now.instance_accuracy_h)
+    if state.classes or share < SHORTCUT_CUE or share < SHORTCUT_SHARE * network:
         return None
+    histogram = share == now.color_instance_accuracy
     return state.diagnosis(
         "shortcut",
-        f"Shortcut suspected: {cue} alone matches {score:.0%} of the views, so the network may "
-        f"have learned nothing else: {_accuracy(state)}.",
-        "The views are too weak to hide the cue.",
+        f"Shortcut: {cue} alone finds {share:.0%} of the pairs of views, the network "
+        f"{network:.0%}, so it may have learned nothing else. {comparison(state)}",
+        "The views hardly change the colors."
+        if histogram
+        else "The views are too weak to hide it.",
         "Borders, watermarks or sensor settings identify the image.",
-        remedy="Make the views stronger: set `jitter_strength` to 1.",
-    )
-
-
-def unmatched_views(state: RunState) -> Diagnosis | None:
-    """Embeddings that differ, but views of one image that do not match."""
-    now = state.now
-    if not (_unmatched(now) and now.loss >= (1 - UNMATCHED_LOSS) * now.chance_level):
-        return None
-    return state.diagnosis(
-        "at chance",
-        "At chance: images get different embeddings, but two views of one image do not match: "
-        f"{_accuracy(state)}; {_std(state)}; {_loss(state)}.",
-        "The views are so strong that two of one image have nothing in common.",
-        "Positives are mis-ordered: view 1 and view 2 of a batch are not of the same images.",
-        remedy="Look at the views (coview views), then weaken them: set `jitter_strength` to 0.5.",
+        remedy="Change the colors more: set `jitter_strength` to 1, where the recipe has a jitter."
+        if histogram
+        else "Make the views stronger: set `jitter_strength` to 1, and crops smaller.",
     )
 
 
@@ -301,72 +349,108 @@ def improving_early(state: RunState) -> Diagnosis | None:
     return state.diagnosis(
         "too early",
         f"Too early to stop: {state.steps_done:,} of {state.steps_planned:,} steps are done and "
-        f"the figures still improve: {_accuracy(state)}; {_loss(state)}.",
+        f"the figures still improve. {comparison(state)}",
         remedy="Let the run continue (coview resume).",
     )
 
 
 def nothing_gained(state: RunState) -> Diagnosis | None:
     """No better than the untrained network, although the parameters changed."""
-    if _has_gained(state):
+    if has_gained(state):
         return None
-    return state.diagnosis(
-        "unchanged",
-        "Nothing was gained since initialization, the network is no better than untrained: "
-        f"{_accuracy(state)}; {_ranks(state)}; {_loss(state)}.",
+    causes = [
         "The learning rate is far too small, or so large that each step undoes the last.",
         "The run is too short for this batch and schedule.",
+    ]
+    if state.classes:
+        causes.insert(0, "The labels have nothing to do with what the images show.")
+    return state.diagnosis(
+        "unchanged",
+        f"Nothing was gained: the network is no better than untrained. {comparison(state)}",
+        *_temperature_causes(state),
+        *causes,
         remedy="Try another `learning_rate`: a third, then three times the present one.",
+    )
+
+
+def no_better_than_pixels(state: RunState) -> Diagnosis | None:
+    """Better than untrained, but simple functions of the pixels do as well."""
+    beaten_by = beside_pixels(state)
+    if not beaten_by:
+        return None
+    return state.diagnosis(
+        "no better than pixels",
+        f"No better than pixels: training has changed something, but {beaten_by}. "
+        f"{comparison(state)}",
+        *_temperature_causes(state),
+        "The run is too short, or has too few images.",
+        "The views leave a cue that is easier than what the images show.",
+        remedy="Train longer: raise `epochs`. If that does not help, look at the views (coview "
+        "views).",
     )
 
 
 def learning(state: RunState) -> Diagnosis:
     """Better than untrained; the sentence warns where only the loss is flat."""
-    facts = f"{_accuracy(state)}; {_ranks(state)}; {_loss(state)}"
     if _flat_but_moving(state.reports[-2], state.now):
         return state.diagnosis(
             "learning",
-            f"Still learning although the loss is flat, do not stop yet: {facts}.",
+            f"Still learning although the loss is flat, do not stop yet: "
+            f"{_lower(comparison(state))}",
             remedy="Continue, and raise `epochs` if the run ends here.",
         )
-    return state.diagnosis("learning", f"Learning: {facts}.")
+    return state.diagnosis("learning", f"Learning: {_lower(comparison(state))}")
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 RULES: tuple[Rule, ...] = (
-    not_finite, far_parameters, too_few_steps, same_parameters, same_embedding, same_views,
-    few_directions, unmatched_views, cue_alone, improving_early, nothing_gained, learning,
+    not_finite, nothing_to_compare, far_parameters, too_few_steps, same_parameters, same_views,
+    unmatched_views, few_directions, cue_alone, improving_early, nothing_gained,
+    no_better_than_pixels, learning,
 )  # fmt: skip
 
 
-def _unmatched(figures: HealthFigures) -> bool:
-    return figures.instance_accuracy_z * figures.images <= UNMATCHED_HITS
-
-
-def _has_gained(state: RunState) -> bool:
-    before, now = state.untrained, state.now
-    if state.classes and state.accuracies is not None:
-        # The loss of a narrow untrained network is near that of equal embeddings. It may rise
-        # while a network begins to separate classes, so the loss alone does not show learning.
-        first, last = state.accuracies
-        if last - first > GAINED_ERRORS * _error(first, now.images):
-            return True
+def has_gained(state: RunState) -> bool:
+    """Whether the network is better than untrained by any figure that is more than chance."""
+    before, now, neighbors = state.untrained, state.now, state.neighbors
+    if neighbors is not None and (state.classes or neighbors.has_risen):
+        return neighbors.has_risen
     step = GAINED_POSITION_CLASSES if state.classes else GAINED_POSITION
-    return _matches_more(before, now) or now.position - before.position > step
+    return (
+        _matches_more(before, now)
+        or has_risen(before.piece_accuracy_h, now.piece_accuracy_h, now.images)
+        # An untrained network may be worse than chance: to leave that is no gain.
+        or now.position - max(before.position, 0.0) > step
+    )
+
+
+def _hits(figures: HealthFigures) -> float:
+    return figures.instance_accuracy_z * figures.images
 
 
 def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:
-    """Whether instance accuracy rose by two standard errors and the loss is no worse."""
-    gained = now.instance_accuracy_z - before.instance_accuracy_z
-    enough = gained > GAINED_ERRORS * _error(before.instance_accuracy_z, now.images)
-    return enough and now.position >= before.position
+    """Whether instance accuracy rose by more than chance and the loss is no worse."""
+    rises = has_risen(before.instance_accuracy_z, now.instance_accuracy_z, now.images)
+    return rises and now.position >= before.position
 
 
-def _error(share: float, images: int) -> float:
-    return math.sqrt(max(share * (1 - share), 1 / images) / images)
+def _temperature_causes(state: RunState) -> tuple[str, ...]:
+    """What a temperature far from the usual 0.05 to 1 does."""
+    now = state.now
+    if now.chance_level - now.lower_bound < FLAT_OBJECTIVE * now.chance_level:
+        effect = "high that the loss hardly depends on the embeddings"
+    elif now.random_loss > STEEP_OBJECTIVE * now.chance_level:
+        effect = "low that the loss depends on the most similar image alone"
+    else:
+        return ()
+    return (f"The temperature is so {effect}: set `temperature` to 0.2.",)
 
 
 def _one_direction(state: RunState, ranks: list[float]) -> bool:
-    return ranks[-1] <= ONE_DIRECTION_RANK and state.now.feature_std_z > COLLAPSED_STD
+    return ranks[-1] <= ONE_DIRECTION_RANK and state.now.separation > MATCHED
 
 
 def _losing_rank(state: RunState, ranks: list[float]) -> bool:
@@ -389,31 +473,3 @@ def _flat_but_moving(before: HealthFigures, now: HealthFigures) -> bool:
         for name in ("rank_h", "rank_z")
     ]
     return abs(now.loss / before.loss - 1) < FLAT_LOSS and max(moves) > MOVING_RANK
-
-
-def _accuracy(state: RunState) -> str:
-    now, before = state.now.instance_accuracy_z, state.untrained.instance_accuracy_z
-    return (
-        f"instance accuracy {now:.1%} (untrained {before:.1%}, chance {1 / state.now.images:.1%})"
-    )
-
-
-def _std(state: RunState) -> str:
-    now, before = state.now.feature_std_z, state.untrained.feature_std_z
-    return f"feature std of z {now:.2f} (untrained {before:.2f})"
-
-
-def _ranks(state: RunState) -> str:
-    now, before = state.now, state.untrained
-    return (
-        f"rank of h {now.rank_h:.0f} of {min(now.width_h, now.images)} "
-        f"(untrained {before.rank_h:.0f})"
-    )
-
-
-def _loss(state: RunState) -> str:
-    now, before = state.now, state.untrained
-    return (
-        f"loss {now.loss:.2f} (untrained {before.loss:.2f}, chance level {now.chance_level:.2f}, "
-        f"lower bound {now.lower_bound:.2f})"
-    )

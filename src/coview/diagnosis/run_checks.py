@@ -11,10 +11,12 @@ import numpy as np
 
 from coview.core.figures import DIAGNOSES, FIGURES
 from coview.core.run_folder import RunFolder
+from coview.diagnosis.evidence import NeighborAccuracy
 from coview.diagnosis.health import HealthFigures
 from coview.diagnosis.rules import Diagnosis, diagnose
 
 DATA_BOUND = 0.2  # share of the time that steps wait for images
+WITHOUT_NEGATIVES = {"NegativeCosine", "SquaredDistance"}
 RECENT = 20  # step lines over which that share is averaged
 
 
@@ -30,6 +32,7 @@ class RunReport:
     folder: str
     label: str
     sentence: str
+    details: str
     causes: tuple[str, ...]
     remedy: str
     ended: bool
@@ -56,7 +59,7 @@ class RunReport:
 
     def render_text(self) -> str:
         """The diagnosis, causes and remedy; then each figure beside the untrained network's."""
-        lines = [self.sentence]
+        lines = [self.sentence, *filter(None, [self.details])]
         lines += [f"  Likely cause: {cause}" for cause in self.causes]
         lines += [f"  What to do: {self.remedy}"] if self.remedy else []
         lines += ["", *self._table(), ""] if self.figures else [""]
@@ -98,6 +101,7 @@ def check_run(folder: str | Path) -> RunReport:
     diagnosis: dict[str, Any] = recorded or dict(diagnose_run(run).to_json())
     return RunReport(
         folder=str(run.path), label=diagnosis["label"], sentence=diagnosis["sentence"],
+        details=diagnosis.get("details", ""),
         causes=tuple(diagnosis["causes"]), remedy=diagnosis["remedy"], ended=recorded is not None,
         step=max(step, int(diagnosis["step"])),
         total_steps=run.total_steps, figures=_beside_untrained(history),
@@ -126,14 +130,39 @@ def supervised_classes(description: Mapping[str, Any]) -> int:
     return len(names) if description.get("needs_labels") else 0
 
 
-def first_and_last_accuracy(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
+def neighbor_accuracy(rows: Sequence[Mapping[str, Any]]) -> NeighborAccuracy | None:
     """kNN accuracy of the untrained network and of the last report; None with fewer than two.
 
-    >>> first_and_last_accuracy([{"kind": "knn", "accuracy": a} for a in (0.25, 0.5, 0.75)])
+    >>> lines = [{"kind": "knn", "accuracy": a, "images": 128} for a in (0.25, 0.5, 0.75)]
+    >>> neighbor_accuracy(lines).untrained, neighbor_accuracy(lines).now
     (0.25, 0.75)
     """
-    accuracies = [float(row["accuracy"]) for row in rows if row.get("kind") == "knn"]
-    return (accuracies[0], accuracies[-1]) if len(accuracies) > 1 else None
+    knn = [row for row in rows if row.get("kind") == "knn"]
+    if len(knn) < 2:
+        return None
+    first, last = knn[0], knn[-1]
+    return NeighborAccuracy(
+        untrained=first["accuracy"], now=last["accuracy"], images=first["images"],
+        pixels=first.get("pixels"),
+    )  # fmt: skip
+
+
+def missing_guard(description: Mapping[str, Any]) -> str:
+    """What keeps a method without negatives from collapsing and is missing; "" where nothing is.
+
+    >>> siamese = {"objective": {"type": "NegativeCosine"}, "predictor": None}
+    >>> missing_guard({"recipe": {"method": siamese}})
+    'predictor'
+    """
+    method = description.get("recipe", {}).get("method", {})
+    if method.get("objective", {}).get("type") not in WITHOUT_NEGATIVES:
+        return ""
+    kind = method.get("target", {}).get("type")
+    missing = [
+        "stop-gradient" if kind == "SameNetwork" else "",
+        "predictor" if method.get("predictor") is None else "",
+    ]
+    return " and no ".join(filter(None, missing))
 
 
 def _recorded(run: RunFolder, step: int) -> dict[str, Any] | None:
@@ -157,7 +186,8 @@ def diagnose_run(run: RunFolder) -> Diagnosis:
     return diagnose(
         history, steps_done=step, steps_planned=run.total_steps or step,
         parameter_change=changes[-1] if changes else None,
-        classes=supervised_classes(run.description), accuracies=first_and_last_accuracy(rows),
+        classes=supervised_classes(run.description), neighbors=neighbor_accuracy(rows),
+        unguarded=missing_guard(run.description),
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def _verdict(record: Record) -> Markup:
     verdict = record.verdict
     label = str(verdict.get("label", ""))
     color = DIAGNOSES[label].kind if label in DIAGNOSES else "open"
-    position = _position(record)
+    position, details = _position(record), str(verdict.get("details", ""))
     sentence = str(verdict.get("sentence", "")) or "The run has not written a verdict."
     headline, colon, rest = sentence.partition(": ")
     if not colon or len(headline) > 40:
@@ -48,6 +48,7 @@ def _verdict(record: Record) -> Markup:
         tag("p", tag("span", GLYPHS[color], class_="glyph", aria_hidden="true"),
             tag("span", with_code(headline)), class_="headline"),
         tag("p", with_code(rest[:1].upper() + rest[1:]), class_="sentence"),
+        tag("p", details, class_="details") if details else None,
         tag("p", position, class_="position") if position else None,
         None if label == "learning" else [_causes(verdict.get("causes")),
                                           _remedy(verdict.get("remedy"))],

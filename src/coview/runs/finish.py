@@ -71,6 +71,8 @@ def say_diagnosis(diagnosis: Diagnosis) -> None:
     """The diagnosis in sentences, with causes and remedy."""
     say()
     say(diagnosis.sentence)
+    if diagnosis.details:
+        say(diagnosis.details)
     for cause in diagnosis.causes:
         say(f"  Likely cause: {cause}")
     if diagnosis.remedy:

@@ -1,0 +1,110 @@
+"""What a run has reached, in words: sentences for everybody, and one line for specialists."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from coview.diagnosis.evidence import NeighborAccuracy
+from coview.diagnosis.health import HealthFigures
+
+
+class Reports(Protocol):
+    """What the words are about: the untrained network and the present one."""
+
+    @property
+    def untrained(self) -> HealthFigures: ...
+
+    @property
+    def now(self) -> HealthFigures: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def neighbors(self) -> NeighborAccuracy | None: ...
+
+
+def comparison(state: Reports) -> str:
+    """How good the encoder is, compared with what: a sentence that takes no knowledge.
+
+    With labels to learn from, by the labels of nearest neighbors; else by finding images from a
+    piece of them, which orders encoders as labels do (docs/lab/0005).
+    """
+    if state.classes and state.neighbors is not None:
+        neighbors = state.neighbors
+        pixels = (
+            "" if neighbors.pixels is None else f"; raw pixels do in {_of_100(neighbors.pixels)}"
+        )
+        return (
+            "By the most similar images, the encoder gives an unseen image its right label in "
+            f"{_of_100(neighbors.now)} of 100 cases{pixels}, the untrained network in "
+            f"{_of_100(neighbors.untrained)}."
+        )
+    now, before = state.now, state.untrained
+    return (
+        "Shown a gray piece of an image that it has never seen, the encoder finds another piece "
+        f"of the same image among {now.images:,} in {_of_100(now.piece_accuracy_h)} of 100 cases; raw "
+        f"pixels do in {_of_100(now.piece_accuracy_pixels)}, brightness alone in "
+        f"{_of_100(now.piece_accuracy_levels)}, the untrained network in {_of_100(before.piece_accuracy_h)}."
+    )
+
+
+def beside_pixels(state: Reports) -> str:
+    """In words, what functions of the pixels do as well as the encoder does; "" if none does."""
+    now, neighbors = state.now, state.neighbors
+    if neighbors is not None and neighbors.pixels is not None:
+        # Where there are labels they say more than images that are found again.
+        worse = neighbors.now <= neighbors.pixels
+        return "raw pixels are right as often about labels" if worse else ""
+    if state.classes:
+        return ""
+    if now.piece_accuracy_h <= max(now.piece_accuracy_pixels, now.piece_accuracy_levels):
+        pixels = now.piece_accuracy_pixels >= now.piece_accuracy_levels
+        return f"{'raw pixels find' if pixels else 'brightness alone finds'} as many images"
+    cue, share = now.cue
+    if max(now.instance_accuracy_z, now.instance_accuracy_h) <= share:
+        return f"{cue} finds {share:.0%} of the pairs of views, as many as the network"
+    return ""
+
+
+def all_figures(state: Reports) -> str:
+    """The line for specialists.
+
+    Each figure stands beside the untrained network's, whose BatchNorm statistics are settled.
+    """
+    now, before = state.now, state.untrained
+    line = (
+        f"Instance accuracy {now.instance_accuracy_z:.1%} (untrained "
+        f"{before.instance_accuracy_z:.1%}, chance {1 / now.images:.1%}, {now.cue[0]} "
+        f"{now.cue[1]:.1%}); rank of h {now.rank_h:.0f} of {min(now.width_h, now.images)} "
+        f"(untrained {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} (untrained "
+        f"{before.feature_std_z:.2f}); loss {decimal(now.loss)} (untrained {decimal(before.loss)}, "
+        f"chance level {decimal(now.chance_level)}, lower bound {decimal(now.lower_bound)})"
+    )
+    if state.neighbors is not None:
+        neighbors = state.neighbors
+        pixels = "" if neighbors.pixels is None else f", pixels {neighbors.pixels:.1%}"
+        line += (
+            f"; kNN {neighbors.now:.1%} (untrained {neighbors.untrained:.1%}{pixels}) of "
+            f"{neighbors.images:,} held-out images"
+        )
+    return f"{line}."
+
+
+def decimal(value: float) -> str:
+    """Two decimals, never "-0.00".
+
+    >>> decimal(-1e-7), decimal(-1.234)
+    ('0.00', '-1.23')
+    """
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def _of_100(share: float) -> str:
+    """A share as a number of cases of a hundred.
+
+    >>> _of_100(0.43), _of_100(0.004), _of_100(0.0)
+    ('43', '0.4', '0')
+    """
+    cases = 100 * share
+    return f"{cases:.0f}" if cases >= 0.95 or cases < 0.05 else f"{cases:.1f}"
