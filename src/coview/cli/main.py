@@ -1,7 +1,7 @@
 """The command ``coview``: finds the verb, calls it, turns a user's mistake into one sentence.
 
 Exit codes: 0 done; 1 the images are not fit for training (doctor); 2 a mistake in the command;
-3 to 10 the run ended in a bad verdict, one code each (``coview.core.figures``); 75 stopped by a
+3 to 12 the run ended in a bad verdict, one code each (``coview.core.figures``); 75 stopped by a
 signal with everything saved (start again with ``coview resume``); 130 interrupted.
 """
 

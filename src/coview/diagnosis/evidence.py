@@ -16,7 +16,7 @@ def has_risen(before: float, now: float, images: int) -> bool:
     are of the same images, whose answers are more alike than those of different ones, so that the
     true level is lower still. Shares in [0, 1]; not a number gives False.
 
-    >>> has_risen(0.10, 0.14, images=1000), has_risen(0.10, 0.20, images=1000)
+    >>> has_risen(0.10, 0.12, images=1000), has_risen(0.10, 0.20, images=1000)
     (False, True)
     """
     shares = [(share * images + 1) / (images + 2) for share in (before, now)]

@@ -54,9 +54,10 @@ class HealthFigures:
         image, of two images.
     identical_views, color_instance_accuracy, thumbnail_instance_accuracy: cues in the sample's
         pixels (a network may use them as a shortcut), the same for every network.
-    piece_accuracy_h: instance accuracy of h on two gray pieces of each image (:func:`piece_view`), which
-        compares encoders that were trained on different views. piece_accuracy_pixels, piece_accuracy_levels:
-        of 8 x 8 thumbnails and of histograms of the gray levels, the same for every network.
+    piece_accuracy_h: instance accuracy of h on two gray pieces of each image (:func:`piece_view`),
+        which compares encoders that were trained on different views.
+    piece_accuracy_pixels, piece_accuracy_levels: the same of 8 x 8 thumbnails, and of histograms of
+        the gray levels; equal for every network.
     copied_images: share of the images that equal another one of the sample or a training image.
     """
 

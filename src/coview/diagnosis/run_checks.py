@@ -46,7 +46,7 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the label: 0 where training may go on, else 3 to 7."""
+        """The exit code of the label: 0 where training may go on, else 3 to 7, 11 or 12."""
         return DIAGNOSES[self.label].exit_code if self.label in DIAGNOSES else 0
 
     def to_json(self) -> dict[str, Any]:

@@ -40,12 +40,14 @@ def comparison(state: Reports) -> str:
             f"{_of_100(neighbors.now)} of 100 cases{pixels}, the untrained network in "
             f"{_of_100(neighbors.untrained)}."
         )
-    now, before = state.now, state.untrained
+    now = state.now
+    pieces = (now.piece_accuracy_h, now.piece_accuracy_pixels, now.piece_accuracy_levels)
+    encoder, pixels, levels = map(_of_100, pieces)
     return (
         "Shown a gray piece of an image that it has never seen, the encoder finds another piece "
-        f"of the same image among {now.images:,} in {_of_100(now.piece_accuracy_h)} of 100 cases; raw "
-        f"pixels do in {_of_100(now.piece_accuracy_pixels)}, brightness alone in "
-        f"{_of_100(now.piece_accuracy_levels)}, the untrained network in {_of_100(before.piece_accuracy_h)}."
+        f"of the same image among {now.images:,} in {encoder} of 100 cases; raw pixels do in "
+        f"{pixels}, brightness alone in {levels}, the untrained network in "
+        f"{_of_100(state.untrained.piece_accuracy_h)}."
     )
 
 
