@@ -127,13 +127,16 @@ def _health(
         "instance_accuracy_h": min(1.0, noisy(0.121 + 0.5 * progress, 0.012)),
         "width_h": 256, "width_z": 128, "chance_level": 7.847, "random_loss": 7.863, "lower_bound": 5.881,
         "identical_views": 0.0, "color_instance_accuracy": 0.102, "thumbnail_instance_accuracy": 0.161,
+        "piece_accuracy_h": min(1.0, 0.03 + 0.4 * progress), "piece_accuracy_pixels": 0.18,
+        "piece_accuracy_levels": 0.02, "copied_images": 0.0,
     }}  # fmt: skip
 
 
 def _diagnosis(label: str, step: int) -> dict[str, object]:
     sentences = {
-        "learning": ("Learning: views find their partners in 74 % of held-out images "
-                     "(untrained 13 %, chance 0.08 %), and 84 of 256 directions are used."),
+        "learning": ("Learning: shown a gray piece of an image that it has never seen, the encoder "
+                     "finds another piece of the same image among 1,280 in 43 of 100 cases; raw "
+                     "pixels do in 18, brightness alone in 2, the untrained network in 3."),
         "at chance": "At chance: every image gets the same embedding (loss 6.93 = ln 1023).",
         "collapsed": "Collapsed: all views agree because all images agree (feature std 0.01).",
         "dimensional collapse": "Dimensional collapse: about 6 of 256 directions are used.",
@@ -144,6 +147,7 @@ def _diagnosis(label: str, step: int) -> dict[str, object]:
     well = label in ("learning", "too early")
     return {
         "label": label, "sentence": sentences[label], "step": step,
+        "details": "Instance accuracy 74.0% (untrained 13.2%, chance 0.1%); rank of h 84 of 256.",
         "causes": [] if well else ["The learning rate rises without a warm-up.",
                                    "The head ends in a layer that gives a constant."],
         "remedy": "" if well else "Start again with a longer `warmup_epochs` (10) and `learning_rate` 0.3.",

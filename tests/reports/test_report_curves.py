@@ -161,7 +161,7 @@ def test_every_health_chart_has_the_untrained_value(record: Record) -> None:
         "Alignment",
         "Held-out loss",
     }
-    assert len(charts) == 11
+    assert len(charts) == 12
     for drawn in charts:
         assert [level.name for level in drawn.levels] == ["untrained"]
         assert drawn.levels[0].height == drawn.lines[0].points[1][0]

@@ -103,7 +103,7 @@ def test_report_names_nothing_outside_itself(good: tuple[Path, Outline]) -> None
 def test_report_begins_with_the_diagnosis_and_the_scores(good: tuple[Path, Outline]) -> None:
     _, outline = good
     start = outline.text[: outline.text.index("Curves")]
-    texts = ("Learning", "Views find their partners", "kNN accuracy", "81.2", "41.8", "33.3",
+    texts = ("Learning", "Shown a gray piece", "Instance accuracy 74.0%", "kNN accuracy", "81.2", "41.8", "33.3",
               "Linear accuracy", "86.8", "ResNet-18, width 0.5", "2.8", "10 min 40 s")  # fmt: skip
     for words in texts:
         assert words in start.replace("\u202f", " "), words

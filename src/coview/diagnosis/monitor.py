@@ -14,7 +14,7 @@ from coview.diagnosis.health import measure, piece_view
 from coview.evaluation import knn_monitor, pixel_subject
 from coview.evaluation.knn import MAX_QUERIES, MONITOR_K
 from coview.methods import Learner
-from coview.methods.settled import settled
+from coview.methods.untrained import settled
 from coview.recipes import Recipe
 from coview.training import MetricsLog
 from coview.views import ViewPlan, eval_view, views_of

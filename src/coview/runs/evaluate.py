@@ -14,7 +14,7 @@ from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.data.spec import DataSpec, source_of
-from coview.methods.settled import SETTLED, settled
+from coview.methods.untrained import SETTLED, settled
 from coview.options import EvaluateOptions
 from coview.recipes import build
 from coview.reports import write_report

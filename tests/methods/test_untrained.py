@@ -10,7 +10,7 @@ from coview.diagnosis.health import feature_std
 from coview.encoders import resnet
 from coview.methods import Learner, simclr
 from coview.methods.batch_norm import batch_norms
-from coview.methods.settled import settled
+from coview.methods.untrained import settled
 from coview.views import ViewPlan, eval_view, views_of
 from small_run import pictures
 
@@ -43,7 +43,7 @@ def test_settled_statistics_are_those_of_the_images():
 
 
 def test_settled_statistics_average_over_batches(monkeypatch):
-    monkeypatch.setattr("coview.methods.settled.BATCH", 50)
+    monkeypatch.setattr("coview.methods.untrained.BATCH", 50)
     network = learner()
     mean = network.encoder.conv1(images()).mean((0, 2, 3))
     copy = settled(network, STORE, VIEW, seed=0)
