@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -140,7 +141,24 @@ def test_checkpoints_count_only_where_they_are_complete(folder: Path) -> None:
     assert run.checkpoint_path(8).is_dir()
 
 
-@pytest.mark.parametrize("content", ['{"a": ', "[1]", "\xff\xfe", ""])
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("run.json", {"total_steps": "x"}, "`total_steps` is \"x\"; expected a whole number"),
+        ("run.json", {"data": {"class_names": [3]}}, "`data.class_names.0` is 3; expected a text"),
+        ("run.json", {"start": 3}, "`start` is 3; expected an object or null"),
+        ("verdict.json", {"label": "learning"}, "`causes` is missing"),
+    ],
+)  # fmt: skip
+def test_fields_of_another_type_are_named(
+    folder: Path, name: str, content: dict[str, Any], fault: str
+) -> None:
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(DamagedFile, match=re.escape(fault)):
+        READERS[name](RunFolder(folder))
+
+
+@pytest.mark.parametrize("content", ['{"a": ', "[" * 100_000, "[1]", "\xff\xfe", ""])
 @pytest.mark.parametrize("name", ["run.json", "verdict.json", "evaluation/knn.json"])
 def test_damaged_files_are_named(folder: Path, name: str, content: str) -> None:
     (folder / "evaluation").mkdir()
@@ -155,7 +173,12 @@ def test_damaged_files_are_named(folder: Path, name: str, content: str) -> None:
 
 
 def test_one_damaged_byte_costs_one_line(folder: Path) -> None:
-    (folder / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step\xff": 2}\n{"step": 3}\n')
+    (folder / "metrics.jsonl").write_bytes(
+        b"".join(
+            b'{"kind": "step", "step": %d, "loss": %s}\n' % row
+            for row in [(1, b"3.5"), (2, b"\xff"), (3, b"null"), (4, b'"x"'), (5, b"NaN")]
+        )
+    )
     assert [row["step"] for row in RunFolder(folder).metrics()] == [1, 3]
 
 

@@ -118,6 +118,16 @@ def test_a_run_whose_record_is_damaged_has_the_same_end(straight, stopped, tmp_p
     assert (run / "verdict.json").read_bytes() == (straight / "verdict.json").read_bytes()
 
 
+def test_a_recipe_that_was_changed_is_refused(stopped, tmp_path, capsys):
+    run = tmp_path / "run"
+    stopped([*SCENES, "--out", str(run)])
+    description = json.loads((run / "run.json").read_text())
+    description["recipe"]["schedule"]["warmup_epochs"] += 1
+    (run / "run.json").write_text(json.dumps(description))
+    assert main(["resume", str(run)]) == 2
+    assert "damaged or edited" in capsys.readouterr().err
+
+
 def test_a_missing_report_of_an_ended_run_is_written_again(straight, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(straight, run)

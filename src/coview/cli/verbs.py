@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from coview import options as kinds
+from coview.core.errors import DamagedFile
 from coview.core.progress import say
 
 if TYPE_CHECKING:
@@ -181,8 +182,11 @@ def exit_code(run: Run) -> int:
     from coview.core.figures import DIAGNOSES
 
     verdict = run.verdict
-    # EX_TEMPFAIL of sysexits.h: start again and it goes on
-    return 75 if verdict is None else DIAGNOSES[str(verdict["label"])].exit_code
+    if verdict is None:  # EX_TEMPFAIL of sysexits.h: start again and it goes on
+        return 75
+    if verdict["label"] not in DIAGNOSES:
+        raise DamagedFile(f"{run.verdict_path} has an unknown label, {verdict['label']!r}.")
+    return DIAGNOSES[verdict["label"]].exit_code
 
 
 TRAINS = kinds.TrainingCommandOptions

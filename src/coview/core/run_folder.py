@@ -31,14 +31,97 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from coview.core.errors import DamagedFile, RunError, nearest
 from coview.core.files import digest, entries, exists, read_content, read_lines, write_json
 from coview.core.paths import local_path
+from coview.core.values import misfit
 
 DESCRIPTION = "run.json"
 _STEP, _END = "step-", "END"
+
+
+class OpenedData(TypedDict):
+    images: dict[str, Any]
+    test: dict[str, Any] | None
+    labels: str
+    label_draw: int
+
+
+class DataDescription(TypedDict):
+    source: str
+    images: int
+    held_out: int
+    fingerprint: str
+    parts: str
+    class_names: list[str]
+    opened: OpenedData
+
+
+class Environment(TypedDict):
+    precision: str
+
+
+class _Required(TypedDict):
+    recipe: dict[str, Any]
+    hash: str
+    start: dict[str, Any] | None
+    data: DataDescription
+    environment: Environment
+    chance_level: float
+    steps_per_epoch: int
+    total_steps: int
+    created: str
+
+
+class Description(_Required, total=False):
+    """The fields of run.json by which a run goes on; the others are for people."""
+
+    kind: str
+    nested: bool
+    processes: int
+    needs_labels: bool
+    baselines: bool
+    keep_every: int | None
+    log_to: list[str]
+    durations: list[dict[str, Any]]
+    epochs: float
+
+
+class Verdict(TypedDict):
+    """The fields of verdict.json."""
+
+    label: str
+    sentence: str
+    causes: list[str]
+    remedy: str
+    step: int
+
+
+class Predictions(TypedDict):
+    """The field of predictions.json and probe.json by which a run goes on."""
+
+    predicted: list[int]
+
+
+class Report(TypedDict, total=False):
+    """The fields of lines of metrics.jsonl that figures and diagnoses are made of."""
+
+    kind: str
+    step: int
+    epoch: float
+    loss: float | None
+    seconds: float | None
+    wait_share: float | None
+    accuracy: float | None
+    parameter_change: float | None
+    figures: dict[str, float | None]
+
+
+def is_report(row: dict[str, Any]) -> bool:
+    """Whether a line of metrics.jsonl is whole: it has a kind and a step, and its types."""
+    return {"kind", "step"} <= row.keys() and not misfit(row, Report)
 
 
 class _File:
@@ -108,8 +191,8 @@ class RunFolder:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """run.json. Raises DamagedFile where it is not a JSON object, or not as it was written."""
-        value = self._required(self.description_path)
+        """run.json. Raises DamagedFile where it is not as it was written, or of other types."""
+        value = self._required(self.description_path, Description, partial=True)
         recorded = value.pop("digest", None)
         if recorded is not None and recorded != _digest(value):
             raise DamagedFile(
@@ -129,7 +212,7 @@ class RunFolder:
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in the order of writing; only those of ``kind`` if given."""
-        rows = read_objects(self.metrics_path)
+        rows = [row for row in read_objects(self.metrics_path) if is_report(row)]
         return rows if kind is None else [row for row in rows if row.get("kind") == kind]
 
     @property
@@ -139,8 +222,8 @@ class RunFolder:
 
     @property
     def verdict(self) -> dict[str, Any] | None:
-        """verdict.json; None while the run has not ended."""
-        return read_object(self.verdict_path)
+        """verdict.json; None while the run has not ended. Raises DamagedFile as description."""
+        return read_object(self.verdict_path, Verdict)
 
     @property
     def is_ended(self) -> bool:
@@ -162,12 +245,12 @@ class RunFolder:
     @property
     def predictions(self) -> dict[str, Any]:
         """predictions.json of a fine-tuning run. Raises RunError before the run has written it."""
-        return self._required(self.predictions_path)
+        return self._required(self.predictions_path, Predictions)
 
     @property
     def probe(self) -> dict[str, Any]:
         """probe.json of a fine-tuning run. Raises RunError before the run has written it."""
-        return self._required(self.probe_path)
+        return self._required(self.probe_path, Predictions)
 
     @property
     def quarantine(self) -> list[dict[str, Any]]:
@@ -189,8 +272,8 @@ class RunFolder:
             names = f"only of {', '.join(map(str, steps))}" if steps else "nor any other"
             raise RunError(f"{self.path} has no checkpoint of step {step}, {names}.")
 
-    def _required(self, path: Path) -> dict[str, Any]:
-        value = read_object(path)
+    def _required(self, path: Path, kind: Any, *, partial: bool = False) -> dict[str, Any]:
+        value = read_object(path, kind, partial=partial)
         if value is None:
             raise RunError(f"{self.path} has no {path.name}.")
         return value
@@ -216,10 +299,11 @@ def is_run(path: str | Path) -> bool:
     return exists(local_path(path) / DESCRIPTION)
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path, kind: Any = dict, *, partial: bool = False) -> dict[str, Any] | None:
     """The JSON object in ``path``, or None where there is no such file.
 
-    Raises DamagedFile where the content is not a JSON object, RunError where it cannot be read.
+    ``kind``, ``partial``: see :func:`~coview.core.values.misfit`. Raises DamagedFile where the
+    content is not a JSON object of that kind, RunError where it cannot be read.
     """
     content = read_content(path)
     if content is None:
@@ -230,6 +314,8 @@ def read_object(path: Path) -> dict[str, Any] | None:
         raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
     if not isinstance(value, dict):
         raise DamagedFile(f"{path} should hold one JSON object; it holds a {type(value).__name__}.")
+    if fault := misfit(value, kind, partial=partial):
+        raise DamagedFile(f"{path} was damaged or edited: {fault}. Restore it from a copy.")
     return value
 
 

@@ -117,6 +117,51 @@ def in_words(annotation: Any) -> str:
     return KINDS.get(annotation) or f"a {getattr(annotation, '__name__', annotation)}"
 
 
+def misfit(value: Any, kind: Any, name: str = "", *, partial: bool = False) -> str:
+    """What of a JSON value is not as ``kind`` has it, in words; "" where all is.
+
+    ``kind``: a TypedDict, list[...], dict[str, ...] or what :func:`fits` takes. Fields that a
+    TypedDict does not name are free; ``partial``: it may lack any of its fields.
+
+    >>> print(misfit({"images": [1, "a"]}, dict[str, list[int]], "data"))
+    `data.images.1` is "a"; expected a whole number
+    """
+    if kind is Any:
+        return ""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    inner: list[tuple[str, Any, Any]] = []
+    if typing.is_typeddict(kind) and isinstance(value, dict):
+        missing = [] if partial else sorted(kind.__required_keys__ - value.keys())
+        if missing:
+            return f"`{_below(name, missing[0])}` is missing"
+        hints = typing.get_type_hints(kind)
+        inner = [(key, value[key], hint) for key, hint in hints.items() if key in value]
+    elif origin is list and isinstance(value, list):
+        inner = [(str(place), item, arguments[0]) for place, item in enumerate(value)]
+    elif origin is dict and isinstance(value, dict):
+        inner = [(key, item, arguments[1]) for key, item in value.items()]
+    elif origin in (typing.Union, types.UnionType):
+        if all(misfit(value, option) for option in arguments):
+            return f"`{name}` is {json.dumps(value)[:60]}; expected {_json_words(kind)}"
+    elif not fits(value, kind):
+        return f"`{name}` is {json.dumps(value)[:60]}; expected {_json_words(kind)}"
+    faults = (misfit(item, hint, _below(name, key), partial=partial) for key, item, hint in inner)
+    return next(filter(None, faults), "")
+
+
+def _json_words(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_json_words, typing.get_args(kind)))
+    if typing.is_typeddict(kind) or origin is dict or kind is dict:
+        return "an object"
+    return "a list" if origin is list else in_words(kind)
+
+
+def _below(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
 def _shown(value: Any) -> str:
     """The value in a message: a text as JSON writes it, of an object its class."""
     if dataclasses.is_dataclass(value):

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from coview.core.errors import DamagedFile, InvalidValue
-from coview.core.files import read_json, write_json
+from coview.core.files import entries, write_json
+from coview.core.run_folder import read_object
 
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
@@ -93,12 +94,28 @@ def read_results(folder: Path) -> list[Result]:
     True
     """
     results = []
-    for path in sorted(folder.glob("*.json")):
-        content = read_json(path)
+    for path in (folder / name for name in entries(folder) if name.endswith(".json")):
         try:
+            content = read_object(path, _Content) or {"results": [], "card": {}}
             for row in content["results"]:
                 interval = tuple(row["interval"])
                 results.append(Result(**{**row, "interval": interval}, card=content["card"]))
-        except (TypeError, KeyError) as error:
+        except (DamagedFile, TypeError) as error:
             raise DamagedFile(f"{path} holds no results of an evaluation ({error}).") from error
     return results
+
+
+class _Row(TypedDict):
+    protocol: str
+    subject: str
+    layer: str
+    metric: str
+    value: float
+    interval: list[float]
+    test_images: int
+    setting: dict[str, Any]
+
+
+class _Content(TypedDict):
+    results: list[_Row]
+    card: dict[str, Any]

@@ -96,9 +96,10 @@ def read_record(folder: str | Path) -> Record:
     """
     run = RunFolder.open(folder)
     try:
-        description = run.description
+        description = read_object(run.description_path) or {}
     except DamagedFile as error:
         raise RunError(f"{folder} is not a readable run: {error}") from error
+    kind = str(description.get("kind", "pretrain"))
     damaged: list[str] = []
 
     def read(reader: Callable[[], Value]) -> Value | None:
@@ -112,13 +113,13 @@ def read_record(folder: str | Path) -> Record:
     paths = read(lambda: run.evaluation_paths) or []
     evaluations = [read(partial(read_object, path)) for path in paths]
     return Record(
-        folder=run.path, kind=run.kind, description=description,
+        folder=run.path, kind=kind, description=description,
         total_steps=planned_steps(description, rows), steps=_latest(rows, "step"),
         health=_latest(rows, "health"), knn=_latest(rows, "knn"),
         validation=_latest(rows, "validation"),
         events=[row for row in rows if row.get("kind") == "event"],
         skipped=[row for row in rows if row.get("kind") == "skipped"],
-        verdict=read(lambda: run.verdict or {}) or {},
+        verdict=read(lambda: read_object(run.verdict_path) or {}) or {},
         evaluations=[evaluation for evaluation in evaluations if evaluation],
         quarantine=read(lambda: run.quarantine) or [],
         gallery=read(lambda: _read_gallery(run.gallery_path)) or {},

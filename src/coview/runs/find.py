@@ -132,9 +132,12 @@ def _row(run: RunFolder) -> Row:
 
 
 def _description(run: RunFolder) -> Row:
-    description = run.description
+    description = read_object(run.description_path) or {}
     data = description.get("data")
-    row: Row = {"kind": run.kind, "created": description.get("created")}
+    row: Row = {
+        "kind": str(description.get("kind", "pretrain")),
+        "created": description.get("created"),
+    }
     row |= dict(_flatten("recipe", description.get("recipe", {})))
     row.pop("recipe.type", None)
     if isinstance(data, dict):
@@ -144,7 +147,7 @@ def _description(run: RunFolder) -> Row:
 
 def _state(run: RunFolder) -> Row:
     steps = [row["step"] for row in run.metrics() if isinstance(row.get("step"), int)]
-    verdict = run.verdict or {}
+    verdict = read_object(run.verdict_path) or {}
     return {"step": max(steps, default=0), "verdict": verdict.get("label", "not ended")}
 
 

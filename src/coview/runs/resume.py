@@ -121,7 +121,8 @@ def _other_decoders(run: Run) -> str:
 def _onward(run: Run) -> str:
     """How to train on a run that has learned something."""
     assert run.verdict is not None
-    if DIAGNOSES[run.verdict["label"]].exit_code != 0:
+    diagnosis = DIAGNOSES.get(run.verdict["label"])
+    if diagnosis is None or diagnosis.exit_code != 0:
         return ""
     longer = f" To train it longer, give `epochs` {2 * run.description['epochs']:g}."
     if run.kind != "pretrain":

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from coview.core.run_folder import RunFolder
-from coview.core.values import decode, decode_one
+from coview.core.errors import DamagedFile
+from coview.core.run_folder import Description, RunFolder
+from coview.core.values import decode, decode_one, misfit
 from coview.recipes import Recipe, Start, known_values
 from coview.runs.data import RunData
 
@@ -20,10 +22,19 @@ class Run(RunFolder):
     """
 
     @cached_property
+    def description(self) -> dict[str, Any]:
+        """run.json, whole. Raises DamagedFile where a field is missing or of another type."""
+        description = RunFolder(self.path).description
+        if fault := misfit(description, Description):
+            raise DamagedFile(f"{self.description_path} was damaged or edited: {fault}.")
+        return description
+
+    @cached_property
     def recipe(self) -> Recipe:
         """The recipe that made the run. Raises UnknownValue, UnknownName for a class, a field."""
         value = decode(self.description["recipe"], known_values())
-        assert isinstance(value, Recipe)
+        if not isinstance(value, Recipe):
+            raise DamagedFile(f"{self.description_path} holds no recipe.")
         return value
 
     @cached_property

@@ -155,6 +155,9 @@ def load_classifier(folder: Path, encoder: InputNormalizer) -> Classifier:
     path = folder / TENSORS
     if digest(read_content(path) or b"") != config["weights_hash"]:
         raise DamagedFile(f"{path} is missing or does not have its recorded hash.")
-    layers = nn.Sequential(*(LAYERS[kind](*sizes) for kind, *sizes in config["layers"]))
-    layers.load_state_dict(read_tensors(path))
+    try:
+        layers = nn.Sequential(*(LAYERS[kind](*sizes) for kind, *sizes in config["layers"]))
+        layers.load_state_dict(read_tensors(path))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedFile(f"{path} and config.json do not fit: {error!r}.") from error
     return Classifier(encoder, layers, config["class_names"]).eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import safetensors
 import safetensors.torch
@@ -20,6 +20,7 @@ from coview.core.run_folder import RunFolder, read_object
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
+MAX_SIDE = 16_384  # pixels of an image that an encoder takes
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "head_dist")
 PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 
@@ -103,11 +104,36 @@ def find_export(path: str | Path) -> Path:
     )
 
 
+class ClassifierConfig(TypedDict):
+    layers: list[list[Any]]
+    class_names: list[str]
+    weights_hash: str
+
+
+class _Config(TypedDict):
+    spec: dict[str, Any]
+    weights_hash: str
+    features: int
+    image_size: int
+    mean: list[float] | None
+    std: list[float] | None
+
+
+class Config(_Config, total=False):
+    """The fields of the config.json of an export by which it is loaded."""
+
+    classifier: ClassifierConfig
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of an export. Raises DamagedFile for any other content."""
-    config = read_object(folder / "config.json") or {}
-    if not {"spec", "weights_hash", "features"} <= set(config):
-        raise DamagedFile(f"{folder / 'config.json'} is not the description of an encoder.")
+    path = folder / "config.json"
+    config = read_object(path, Config)
+    if config is None:
+        raise DamagedFile(f"{path} is missing.")
+    lengths = {len(config[name] or (0, 0, 0)) for name in ("mean", "std")}
+    if lengths != {3} or not 1 <= config["image_size"] <= MAX_SIDE:
+        raise DamagedFile(f"{path} is not the description of an encoder.")
     return config
 
 
