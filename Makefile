@@ -5,7 +5,7 @@ TORCH  ?= torch torchvision
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check docs format bench bench-methods bench-quick clean
+.PHONY: demo test check docs format fuzz bench bench-methods bench-quick clean
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
@@ -32,6 +32,9 @@ docs: $(STAMP)      ## docs/methods.md, from the methods and recipes themselves
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+fuzz: $(STAMP)      ## damaged, lying and hostile files: make fuzz COUNT=1000 SEED=3 (default: a hundredth of a night)
+	$(BIN)/python benchmarks/fuzz.py --seed $(or $(SEED),0) $(if $(COUNT),--count $(COUNT)) --record
 
 bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (installs them; takes about half an hour)
 	$(BIN)/python -m pip install --quiet --editable ".[dev,peers,jpeg]"

@@ -358,3 +358,14 @@ def test_folder_of_real_photographs(shared_data: Path) -> None:
     assert len(store.class_names) == 10
     assert np.minimum(store.heights, store.widths).max() == 64
     assert store.quarantine == ()
+
+
+def test_listing_very_many_files_shows_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
+    open_images(tmp_path)
+    assert "Listing" not in capsys.readouterr().out
+    monkeypatch.setattr("coview.core.progress.LINE_SECONDS", -1.0)
+    open_images(tmp_path)
+    assert f"Listing {tmp_path}: 2 files and folders so far." in capsys.readouterr().out

@@ -94,19 +94,19 @@ def test_on_demand_subset_decodes_its_own_rows(photos: Path) -> None:
 def test_on_demand_renders_a_batch_for_a_device_from_one_decoding(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, decoded, calls = on_demand(photos), open_images(photos), []
-    counted = store_module.OnDemand.__call__
+    store, calls = on_demand(photos), []
+    decode = store_module.OnDemand.__call__
 
-    def count(self: object, places: np.ndarray) -> list[np.ndarray]:
+    def count(self: store_module.OnDemand, places: np.ndarray) -> list[np.ndarray]:
         calls.append(len(places))
-        return counted(self, places)
+        return decode(self, places)
 
     monkeypatch.setattr(store_module.OnDemand, "__call__", count)
+    render = sys.modules["coview.views.render"]
+    monkeypatch.setattr(render, "render_reference_window", lambda window, *_, **__: len(window))
     plan = ViewPlan(views=(ViewSpec(size=8),) * 3)
-    rows = np.arange(10)
-    views = views_of(store, rows, plan, seed=0, epoch=0, device="meta")
-    assert (calls, len(views)) == ([10], 3)
-    assert len(decoded) == len(store)
+    assert views_of(store, np.arange(10), plan, seed=0, epoch=0, device="cuda") == (10, 10, 10)
+    assert calls == [10]
 
 
 def test_on_demand_says_which_image_has_changed(photos: Path) -> None:

@@ -91,6 +91,13 @@ def test_jpeg_cut_and_closed_is_rejected_before_its_last_block() -> None:
         assert "truncated" in reason(content[:cut] + b"\xff\xd9"), cut
 
 
+def test_jpeg_cut_before_a_restart_marker_is_rejected() -> None:
+    content = encoded(noisy(), "JPEG", quality=85, restart_marker_rows=1)
+    for marker in range(0xD0, 0xD4):
+        cut = content.index(b"\xff" + bytes([marker]), content.index(b"\xff\xda"))
+        assert "truncated" in reason(content[:cut] + b"\xff\xd9")
+
+
 def test_jpeg_without_one_of_its_components_is_rejected() -> None:
     """Its scans are whole; one never came."""
     content = encoded(noisy(), "JPEG", progressive=True)

@@ -95,6 +95,17 @@ def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
         _shown.reset(token)
 
 
+def count_aloud(label: str, unit: str) -> Callable[[], None]:
+    """A function to call for each thing of unknown many; a line at most every ten seconds."""
+    meter = _Meter(label, 0, unit)
+
+    def count() -> None:
+        if meter.advance(1, "", None):
+            say(f"{label}: {meter.done:,} {unit} so far.", detail=True)
+
+    return count
+
+
 class _Meter:
     """How far long work is, and the plain line that says so."""
 

@@ -41,7 +41,7 @@ from PIL.PngImagePlugin import PngImageFile
 from coview.core.errors import InvalidValue
 from coview.core.paths import open_regular
 from coview.core.text import plural
-from coview.data.gif import check_gif
+from coview.data.gif import check_gif, gif_size
 from coview.data.jpeg import Jpeg, read_jpeg
 from coview.data.kinds import kind_of_content
 from coview.data.listing import Content, Rejected, Unusable
@@ -72,7 +72,8 @@ _FORMATS = ("WEBP", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
 _MATTERS = re.compile(rb"\xff[\xda\xc2\xe1]")  # a scan, a progressive frame, EXIF or XMP
 _COMPONENTS = {"Gray": 1, "YCbCr": 3, "RGB": 3}
 _EMPTY_END = bytes(64)
-_MORE_DATA = b"\xaa" * 256
+# With every restart marker, since a decoder that expects one skips what comes before it.
+_MORE_DATA = b"".join(b"\xaa" * 64 + bytes([0xFF, marker]) for marker in range(0xD0, 0xD8))
 _SMALL = 64 * 64
 _MAX_FILE_BYTES = 8 * LARGEST_MAX_PIXELS
 
@@ -246,6 +247,10 @@ def _decode_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
         return _decode_png(read_png(start + stream.read(_MAX_FILE_BYTES)), spec)
     if start[:4] == b"RIFF":
         _check_size(*read_webp(start + stream.read(_MAX_FILE_BYTES)), spec)
+    content = b""
+    if start[:3] == b"GIF":
+        content = start + stream.read(_MAX_FILE_BYTES)
+        _check_size(*gif_size(content), spec)
     stream.seek(0)
     is_tiff = start[:2] in (b"II", b"MM")
     with open_tiff(stream) if is_tiff else Image.open(stream, formats=_known_formats()) as image:
@@ -255,7 +260,7 @@ def _decode_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
         check_mode(image)
         image.load()
         if image.format == "GIF":
-            check_gif(image, stream)
+            check_gif(image, content)
         orientation = image.orientation if isinstance(image, Tiff) else _orientation_of(image)
         return _finish(image, orientation, spec)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
 
 from PIL import Image
 
@@ -13,19 +12,19 @@ _EXTENSION, _IMAGE = 0x21, 0x2C
 _TABLE_SIZE = 4096
 
 
-def check_gif(image: Image.Image, stream: BinaryIO) -> None:
+def gif_size(content: bytes) -> tuple[int, int]:
+    """(width, height) of the canvas with the first frame, before a decoder takes memory for it."""
+    canvas = struct.unpack_from("<HH", content, 6)
+    _, (left, top, width, height) = _first_frame(content)
+    return max(canvas[0], left + width), max(canvas[1], top + height)
+
+
+def check_gif(image: Image.Image, content: bytes) -> None:
     """Raise Unusable where the loaded first frame of a GIF lacks rows, which Pillow leaves empty.
 
     Only a frame with an empty end is read again, because that takes longer than decoding it.
     """
-    stream.seek(0)
-    content = stream.read()
-    position = _after_table(content, 10, 13)
-    while content[position] == _EXTENSION:
-        _, position = _blocks(content, position + 2)
-    if content[position] != _IMAGE:
-        raise Unusable("damaged: no picture where one should begin")
-    left, top, width, height = struct.unpack_from("<HHHH", content, position + 1)
+    position, (left, top, width, height) = _first_frame(content)
     # In an interlaced frame the last row to arrive may be the last but one.
     end = image.crop((left, max(top, top + height - 2), left + width, top + height))
     if end.getcolors(1) is None:
@@ -34,6 +33,19 @@ def check_gif(image: Image.Image, stream: BinaryIO) -> None:
     data, _ = _blocks(content, position + 1)
     if _count_pixels(data, content[position]) < width * height:
         raise Unusable("truncated: its last rows are missing")
+
+
+def _first_frame(content: bytes) -> tuple[int, tuple[int, ...]]:
+    """Where the first frame begins, and its (left, top, width, height)."""
+    try:
+        position = _after_table(content, 10, 13)
+        while content[position] == _EXTENSION:
+            _, position = _blocks(content, position + 2)
+        if content[position] != _IMAGE:
+            raise Unusable("damaged: no picture where one should begin")
+        return position, struct.unpack_from("<HHHH", content, position + 1)
+    except (IndexError, struct.error) as error:
+        raise Unusable("truncated: no picture begins") from error
 
 
 def _after_table(content: bytes, flags: int, start: int) -> int:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from coview.core.errors import DataError
+from coview.core.progress import count_aloud
 from coview.core.run_folder import DESCRIPTION
 from coview.core.text import plural
 from coview.data.kinds import (
@@ -83,6 +84,7 @@ def scan_folder(root: Path, pattern: Sequence[str] = ()) -> FolderScan:
     is ``root``.
     """
     scan = FolderScan()
+    count = count_aloud(f"Listing {root}", "files and folders")
     visited: set[str] = set()
     top = os.fspath(root)
     folders, links = [top], list[str]()
@@ -112,6 +114,7 @@ def scan_folder(root: Path, pattern: Sequence[str] = ()) -> FolderScan:
             (scan.services if is_cache else scan.runs).append(name)
             continue
         for entry in entries:
+            count()
             name = _relative(entry.path, top)
             if not entry.name.startswith(".") and _may_match(name, pattern, entry):
                 _add_entry(scan, entry, name, folders, links)
