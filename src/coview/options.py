@@ -127,8 +127,9 @@ class TrainingOptions:
 class RecipeOptions(TrainingOptions):
     """Settings of a recipe that compares views, besides those of any recipe."""
 
-    encoder: str | None = option(
-        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME", group=LEARNED,
+    encoder: Any = option(
+        "as resnet18, resnet50, resnet18/4, torchvision:NAME, timm:NAME, or FILE.py:NAME, a class "
+        "or function of yours that gives a torch module", group=LEARNED,
         changes="with_encoder")
     temperature: float | None = option("of the loss", group=LEARNED, changes="with_temperature")
     learn_temperature: bool = option(

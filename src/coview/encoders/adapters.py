@@ -33,7 +33,19 @@ class LibraryEncoder(Encoder):
         return h
 
 
-def build_torchvision(name: str, seed: int) -> LibraryEncoder:
+def has_one_size(kind: str, name: str) -> bool:
+    """Whether the network takes images of one size, which is chosen when it is built."""
+    if kind == "torchvision":
+        return name.startswith("vit_")
+    if kind == "timm":
+        timm = require_timm(f"The encoder timm:{name}")
+        return name in timm.list_models() and timm.create_model(
+            name, pretrained=False, num_classes=0
+        ).default_cfg.get("fixed_input_size", False)
+    return kind == "module"  # the size of its trial
+
+
+def build_torchvision(name: str, seed: int, image_size: int | None = None) -> LibraryEncoder:
     """torchvision's classification model ``name``; h is the input of its last linear layer.
 
     Raises UnknownName, or InvalidValue for a network with no linear layer or several outputs.
@@ -47,8 +59,9 @@ def build_torchvision(name: str, seed: int) -> LibraryEncoder:
         raise InvalidValue(
             f"torchvision's {name} gives several outputs while training; choose another network."
         )
-    with fork_rng_seeded(seed):
-        model = models.get_model(name, weights=None)
+    size = {} if image_size is None else {"image_size": image_size}
+    with fork_rng_seeded(seed), size_errors(f"torchvision:{name}", image_size):
+        model = models.get_model(name, weights=None, **size)
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise InvalidValue(
@@ -60,15 +73,31 @@ def build_torchvision(name: str, seed: int) -> LibraryEncoder:
     return LibraryEncoder(model, features, linear[-1])
 
 
-def build_timm(name: str, seed: int) -> LibraryEncoder:
+@contextmanager
+def size_errors(name: str, image_size: int | None) -> Iterator[None]:
+    """Raise InvalidValue where a library cannot build its network for images of this size."""
+    try:
+        yield
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        if image_size is None:
+            raise
+        reason = " ".join(str(error).split())
+        raise InvalidValue(
+            f"{name} cannot be built for images of {image_size} pixels ({reason}); choose another "
+            "`size`, such as a multiple of its patches."
+        ) from error
+
+
+def build_timm(name: str, seed: int, image_size: int | None = None) -> LibraryEncoder:
     """timm's model ``name`` with num_classes=0. Raises UnknownName; MissingExtra without timm."""
     timm = require_timm(f"The encoder timm:{name}")
     known = timm.list_models()
     # A name with a scheme ("hf-hub:...") would make timm download.
     if name.split(".")[0] not in known or ":" in name:
         raise UnknownName("timm model", name, known)
-    with fork_rng_seeded(seed):
-        model = timm.create_model(name, pretrained=False, num_classes=0)
+    size = {} if image_size is None else {"img_size": image_size}
+    with fork_rng_seeded(seed), size_errors(f"timm:{name}", image_size):
+        model = timm.create_model(name, pretrained=False, num_classes=0, **size)
     classifier = model.default_cfg.get("classifier") or ""
     features = int(getattr(model, "head_hidden_size", model.num_features))
     return LibraryEncoder(model, features, classifier if isinstance(classifier, str) else "")

@@ -15,11 +15,12 @@ from coview.core.errors import InvalidValue, UnknownName
 from coview.core.values import decode_one, encode
 from coview.encoders.adapters import build_timm, build_torchvision
 from coview.encoders.initialize import initialize
+from coview.encoders.own import FILE, build_own, file_and_hash
 from coview.encoders.residual import BASIC, BOTTLENECK, Encoder, ResNet, base_channels
 
 DEPTHS = (*BASIC, *BOTTLENECK)
 CHOICES = {
-    "kind": ("resnet", "torchvision", "timm"),
+    "kind": ("resnet", "torchvision", "timm", "module"),
     "depth": DEPTHS,
     "stem": ("large", "medium", "small"),
     "init": ("fan-out", "fan-in"),
@@ -48,7 +49,9 @@ class EncoderSpec:
 
     kind "resnet": our own, described by the fields from ``depth`` on (see ``ResNet`` and
     ``initialize``). kind "torchvision" or "timm": the library's model ``name``, randomly
-    initialized and without its classifier; the other fields must keep their defaults.
+    initialized and without its classifier. kind "module": the user's own, FILE.py:NAME with the
+    hash of the file, or one of Python (see ``remember_module``). Of these kinds ``image_size`` is
+    the side of the images, where the network has one size; the other fields keep their defaults.
     Raises InvalidValue for a value outside its range or for fields that contradict each other.
 
     >>> EncoderSpec(depth=18, width=0.25, stem="small").label()
@@ -66,6 +69,8 @@ class EncoderSpec:
     zero_init_residual: bool = True
     init: str = "fan-out"
     norm: str = "batch"
+    image_size: int | None = None
+    file_hash: str | None = None
 
     def __post_init__(self) -> None:
         for field, allowed in CHOICES.items():
@@ -115,6 +120,8 @@ class EncoderSpec:
         if not self.name:
             raise InvalidValue(f"EncoderSpec(kind={self.kind!r}) needs the name of a model.")
         for field in dataclasses.fields(self)[2:]:
+            if field.name in ("image_size", "file_hash"):
+                continue
             if getattr(self, field.name) != field.default:
                 raise InvalidValue(
                     f"EncoderSpec(kind={self.kind!r}) takes {self.name!r} as the library builds "
@@ -139,22 +146,30 @@ class EncoderSpec:
     def build_on_meta(self) -> Encoder:
         """The encoder without values, on the meta device: to count parameters, or to load into."""
         with torch.device("meta"):
-            if self.kind != "resnet":
+            if self.kind in ("torchvision", "timm"):
                 return self._library_model(0)
+            if self.kind == "module":
+                with torch.device("cpu"):
+                    return self._library_model(0).to("meta")
             encoder = ResNet(**self.architecture())
         encoder.spec = self
         return encoder
 
     def _library_model(self, seed: int) -> Encoder:
-        builder = build_timm if self.kind == "timm" else build_torchvision
-        encoder = builder(str(self.name), seed)
+        name, size = str(self.name), self.image_size
+        encoder: Encoder
+        if self.kind == "module":
+            encoder = build_own(name, seed, self.file_hash, size)
+        else:
+            builder = build_timm if self.kind == "timm" else build_torchvision
+            encoder = builder(name, seed, size)
         encoder.spec = self
         return encoder
 
     def architecture(self) -> dict[str, Any]:
         """The arguments of ``ResNet``, or the library's model name."""
         if self.kind != "resnet":
-            return {"name": self.name}
+            return {"name": self.name, "image_size": self.image_size}
         names = ("depth", "width", "stem", "selective_kernels")
         more = ("projection_in_first_group", "same_padding", "norm")
         return {name: getattr(self, name) for name in (*names, *more)}
@@ -231,13 +246,17 @@ def parse_encoder(text: str) -> EncoderSpec:
     images), ``-medium`` (3x3 stem of stride 2), ``+sk`` (selective kernels, SimCLRv2),
     ``+projection`` (projection shortcut in group 1 of basic blocks, official SimCLR), ``+tf``
     (TensorFlow's pooling padding) and ``+gn`` (GroupNorm with standardized weights); or
-    ``torchvision:<model>`` and ``timm:<model>``. Examples: ``resnet18``, ``resnet18/4-small``,
+    ``torchvision:<model>`` and ``timm:<model>``; or ``FILE.py:NAME``, a class or function of yours
+    that gives a module. Examples: ``resnet18``, ``resnet18/4-small``,
     ``resnet50x2``, ``resnet152x3+sk``, ``timm:vit_small_patch16_224``.
     Raises UnknownName with the nearest names, InvalidValue if the parts contradict each other.
 
     >>> parse_encoder("resnet18/4-small").width
     0.25
     """
+    if FILE in text:
+        name, file_hash = file_and_hash(text)
+        return EncoderSpec(kind="module", name=name, file_hash=file_hash)
     kind, colon, name = text.partition(":")
     if colon and kind in ("torchvision", "timm"):
         return EncoderSpec(kind=kind, name=name)

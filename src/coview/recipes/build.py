@@ -15,6 +15,7 @@ from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.run_folder import RunFolder
 from coview.encoders import Encoder
 from coview.encoders.exchange.weights import load_weights
+from coview.encoders.own import trial_forward
 from coview.heads.head import Head
 from coview.methods import Learner
 from coview.recipes.recipe import KeptHead, Recipe
@@ -71,6 +72,9 @@ def build(
     (64, 256, 64)
     """
     encoder: Encoder | HeadedEncoder = recipe.encoder.build(seed=recipe.seed)
+    if recipe.encoder.kind != "resnet":  # ours take any size
+        for size in {view.size for view in recipe.method.views.views}:
+            trial_forward(encoder, recipe.encoder.label(), size)
     if recipe.kept_head is not None:
         encoder = with_kept_head(cast(Encoder, encoder), recipe.kept_head, recipe.seed)
     if start is not None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
+from torch import nn
+
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import build_options
 from coview.core.values import parse_setting, set_fields
-from coview.encoders import parse_encoder
+from coview.encoders import EncoderSpec, parse_encoder, remember_module
+from coview.encoders.adapters import has_one_size
 from coview.methods import logo, multi_crop
 from coview.methods.set_objectives import CrossEntropy
 from coview.methods.temperature import WithTemperature
@@ -49,14 +52,29 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
     for name, value in settings.items():
         if name in CHANGES:
             recipe = CHANGES[name](recipe, value, options)
+    if settings.keys() & {"with_encoder", "with_size"}:
+        recipe = with_one_size(recipe)
     for setting in options.set:
         path, value = parse_setting(recipe, setting, known_values())
         recipe = set_fields(recipe, {path: value})
     return recipe
 
 
-def with_encoder(recipe: Recipe, name: str, _: TrainingOptions) -> Recipe:
-    return replace(recipe, encoder=parse_encoder(name))
+def with_encoder(recipe: Recipe, encoder: Any, _: TrainingOptions) -> Recipe:
+    """Another encoder: a short name, a specification, or a module of the user."""
+    if isinstance(encoder, nn.Module):
+        spec = EncoderSpec(kind="module", name=remember_module(encoder))
+    else:
+        spec = encoder if isinstance(encoder, EncoderSpec) else parse_encoder(str(encoder))
+    return replace(recipe, encoder=spec)
+
+
+def with_one_size(recipe: Recipe) -> Recipe:
+    """``recipe`` with an encoder for the size of its views, where the encoder has one size."""
+    encoder = recipe.encoder
+    if encoder.kind == "resnet" or not has_one_size(encoder.kind, str(encoder.name)):
+        return recipe
+    return replace(recipe, encoder=replace(encoder, image_size=recipe.image_size))
 
 
 def with_epochs(recipe: Recipe, epochs: float, options: TrainingOptions) -> Recipe:

@@ -65,6 +65,8 @@ def export_encoder(
     weights_hash = write_tensors(folder / "model.safetensors", encoder.network.state_dict())
     if spec.kind == "resnet":
         write_text(folder / "encoder.py", Path(inspect.getfile(ResNet)).read_text())
+    elif spec.file_hash is not None:
+        write_text(folder / "encoder.py", Path(str(spec.name).rpartition(":")[0]).read_text())
     write_text(folder / "README.md", render_readme(encoder, image_size, mean, std))
     config = {
         "coview": VERSION,

@@ -36,10 +36,11 @@ def to_torchvision(encoder: Encoder, classifier: nn.Linear | None = None) -> nn.
         )
     name = encoder.spec.name or f"resnet{encoder.spec.depth}"
     if classifier is None:
-        return load_into(build_torchvision(name, 0).model, encoder)
+        return load_into(build_torchvision(name, 0, encoder.spec.image_size).model, encoder)
+    size = {} if encoder.spec.image_size is None else {"image_size": encoder.spec.image_size}
     with torch.random.fork_rng(devices=[]):
         model = torchvision.models.get_model(
-            name, weights=None, num_classes=classifier.out_features
+            name, weights=None, num_classes=classifier.out_features, **size
         )
     return load_into(model, encoder, classifier)
 
@@ -59,7 +60,9 @@ def to_timm(encoder: Encoder, classifier: nn.Linear | None = None) -> nn.Module:
         raise InvalidValue(MISSING_NETWORK.format(library="timm", label=spec.label()))
     with torch.random.fork_rng(devices=[]):
         classes = 0 if classifier is None else classifier.out_features
-        model = timm.create_model(spec.name or f"resnet{spec.depth}", num_classes=classes)
+        size = {} if spec.image_size is None else {"img_size": spec.image_size}
+        name = spec.name or f"resnet{spec.depth}"
+        model = timm.create_model(name, num_classes=classes, **size)
     return load_into(model, encoder, classifier)
 
 

@@ -35,7 +35,7 @@ network.eval()
 """
 OURS = 'ResNet(**json.load(open("config.json"))["architecture"])'
 TORCHVISION = """\
-get_model("{name}", weights=None)
+get_model("{name}", weights=None{size})
 network.set_submodule("{classifier}", torch.nn.Identity())"""
 PLAIN_STEM = """
 network.conv1 = torch.nn.Conv2d(3, 64, 3, stride={stride}, padding=1, bias=False)
@@ -71,13 +71,16 @@ def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
     timm = (["import timm"], timm_code(spec))
     if spec.kind == "timm":
         return {"timm": timm}
+    if spec.kind == "module":
+        return {"your own module": own_code(spec)}
     theirs = ["from torchvision.models import get_model"]
     if isinstance(encoder, LibraryEncoder):
-        code = TORCHVISION.format(name=spec.name, classifier=encoder.classifier)
+        size = "" if spec.image_size is None else f", image_size={spec.image_size}"
+        code = TORCHVISION.format(name=spec.name, classifier=encoder.classifier, size=size)
         return {"torchvision": (theirs, code)}
     ways = {"torch and safetensors alone": (["import json", "from encoder import ResNet"], OURS)}
     if in_torchvision(spec):
-        code = TORCHVISION.format(name=f"resnet{spec.depth}", classifier="fc")
+        code = TORCHVISION.format(name=f"resnet{spec.depth}", classifier="fc", size="")
         ways["torchvision"] = (theirs, code + stem_code(spec))
     if is_standard_resnet(spec):
         ways["timm"] = timm
@@ -87,7 +90,18 @@ def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
 def timm_code(spec: EncoderSpec) -> str:
     """What builds timm's network of ``spec``."""
     name = spec.name or f"resnet{spec.depth}"
-    return f'timm.create_model("{name}", num_classes=0)' + stem_code(spec)
+    size = "" if spec.image_size is None else f", img_size={spec.image_size}"
+    return f'timm.create_model("{name}", num_classes=0{size})' + stem_code(spec)
+
+
+def own_code(spec: EncoderSpec) -> tuple[list[str], str]:
+    """(imports, code) for a module of the user, which has no arguments where a file builds it."""
+    place = str(spec.name)
+    if spec.file_hash is not None:
+        name = place.rpartition(":")[2]
+        return [f"from encoder import {name}"], f"{name}()"
+    module, _, name = place.partition("#")[0].rpartition(".")
+    return [f"from {module} import {name}"], f"{name}()  # built as for the run"
 
 
 def stem_code(spec: EncoderSpec) -> str:
