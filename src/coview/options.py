@@ -150,7 +150,7 @@ class MachineOptions:
     """Where a run computes and reports."""
 
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
-    workers: int | None = option("threads that render views ahead", group=MACHINE)
+    workers: int | None = option("threads that decode images and render views ahead", group=MACHINE)
     log_to: tuple[str, ...] = option(
         "send the figures to tensorboard, wandb (offline) or mlflow as well; may be repeated", (),
         group=MACHINE)

@@ -116,3 +116,12 @@ def test_the_function_takes_what_the_command_takes():
 def test_fields_in_backticks_are_spelled_as_options():
     sentence = "Raise `learning_rate`, look at `data`, not `nosuch`."
     assert as_options(sentence, Example) == "Raise --learning-rate, look at DATA, not `nosuch`."
+
+
+def test_whole_numbers_may_be_written_as_floats_and_no_others():
+    assert parse(Example, "try", ["x", "--epochs", "1e2"]).epochs == 100
+    assert parse(Example, "try", ["x", "--epochs", "32.0"]).epochs == 32
+    assert parse(Example, "try", ["x", "--epochs", str(2**62 + 1)]).epochs == 2**62 + 1
+    for words in (["--epochs", "1.5"], ["--epochs", "inf"], ["--learning-rate", "nan"]):
+        with pytest.raises(InvalidValue, match="expected a"):
+            parse(Example, "try", ["x", *words])

@@ -270,3 +270,10 @@ def test_fine_tuning_has_the_numbers_of_the_papers():
     images = {0.01: 12_811, 0.1: 128_116, 1.0: 1_281_167}
     steps = [images[share] * epochs // 1024 + 1 for share, epochs in shares]
     assert steps == [751, 3754, 37535]
+
+
+@pytest.mark.parametrize("field", ["local_crops", "affinity"])
+def test_local_crops_are_not_added_to_a_recipe_that_has_them(field):
+    value = {"local_crops": 4, "affinity": "cosine"}[field]
+    with pytest.raises(InvalidValue, match=f"`{field}` adds local crops .* has 4 views"):
+        change(recipe("multi-crop-simclr-cpu"), **{field: value})

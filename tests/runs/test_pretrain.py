@@ -237,3 +237,15 @@ def test_the_seed_of_a_recipe_is_that_of_plan_and_training(tmp_path):
     assert trained != len(hold_out(store, 0)[0])
     assert run.description["total_steps"] == trained // 8
     assert max(row["step"] for row in run.metrics()) == trained // 8
+
+
+def test_workers_are_the_threads_that_decode_as_well(monkeypatch, tmp_path):
+    from coview.data import store
+
+    used = []
+    decode_all = store._decode_all
+    monkeypatch.setattr(
+        store, "_decode_all", lambda *args: used.append(args[3]) or decode_all(*args)
+    )
+    coview.pretrain(pictures(), dry_run=True, **{**SMALL, "workers": 3})
+    assert used == [3]

@@ -69,8 +69,9 @@ class DataSpec(DataOptions):
             spec = replace(spec, short_side=default_short_side(spec.source, size))
         return spec
 
-    def open(self, data: Any = None) -> ImageStore:
+    def open(self, data: Any = None, *, workers: int | None = None) -> ImageStore:
         """The images. ``data`` stands in for the source: arrays in memory, or a moved folder.
+        ``workers``: the threads that decode, at least one.
 
         Raises RunError where the source was in memory and ``data`` is missing, and the errors of
         :func:`coview.data.open_images`.
@@ -88,6 +89,7 @@ class DataSpec(DataOptions):
             needs_labels=self.needs_labels,
             for_test=self.for_test,
             seed=self.seed,
+            workers=None if workers is None else max(1, workers),
             **settings,
         )
 

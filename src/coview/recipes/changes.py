@@ -11,6 +11,7 @@ from torch import nn
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import build_options
+from coview.core.text import plural
 from coview.core.values import parse_setting, set_fields
 from coview.encoders import EncoderSpec, parse_encoder, remember_module
 from coview.encoders.adapters import has_one_size
@@ -169,10 +170,21 @@ def with_local_crops(recipe: Recipe, count: int, options: Any) -> Recipe:
     """Multi-crop over the recipe's method; with an affinity LoGo adds the crops."""
     if options.affinity is not None:
         return recipe
+    _require_two_views(recipe, "local_crops")
     return replace(recipe, method=multi_crop(recipe.method, locals=count))
 
 
+def _require_two_views(recipe: Recipe, field: str) -> None:
+    views = len(recipe.method.views.views)
+    if views != 2:
+        raise InvalidValue(
+            f"`{field}` adds local crops to two views, and {recipe.name} has "
+            f"{plural(views, 'view')} of each image; take it as it is, or a recipe of two views."
+        )
+
+
 def with_affinity(recipe: Recipe, affinity: str, options: Any) -> Recipe:
+    _require_two_views(recipe, "affinity")
     count = 2 if options.local_crops is None else options.local_crops
     method = logo(recipe.method, locals=count, affinity=cast(Any, affinity))
     return replace(recipe, method=method)

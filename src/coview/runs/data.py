@@ -29,16 +29,17 @@ class RunData:
     labels: str = "100%"
     label_draw: int = 0
 
-    def open(self, data: Any = None, test: Any = None) -> Images:
-        """The images; ``data`` and ``test`` stand in for sources in memory or moved folders."""
-        images = self.images.open(data)
+    def open(self, data: Any = None, test: Any = None, workers: int | None = None) -> Images:
+        """The images; ``data`` and ``test`` stand in for sources in memory or moved folders.
+        ``workers``: the threads that decode."""
+        images = self.images.open(data, workers=workers)
         spec = self.test
         has_parts = "train" in images.parts and len(images.parts) > 1
         if spec is None and self.own_test and self.images.split is None and has_parts:
             spec, test = self.images.tests(), data if test is None else test
         if spec is None:
             return Images(images, None)
-        return Images(images, relabel(spec.open(test), images.class_names))
+        return Images(images, relabel(spec.open(test, workers=workers), images.class_names))
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 from coview.core.errors import DataError, InvalidValue, MissingExtra, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
@@ -71,7 +70,7 @@ def resume(options: ResumeOptions) -> Run:
                 raise RunError(f"{run.path} has ended meanwhile, in another process.")
             log.open(run.log_path)
         session = Session(device=device, workers=options.workers, ranks=ranks, log_to=log_to)
-        images = ranks.main_first(lambda: _open_again(run, options.data, options.test))
+        images = ranks.main_first(lambda: _open_again(run, options))
         if images.fingerprint != run.description["data"]["fingerprint"]:
             raise RunError(
                 f"The images of {images.images.source} have changed since the run began (names, "
@@ -144,11 +143,12 @@ def other_statistics(run: Run, world: int) -> str:
     )
 
 
-def _open_again(run: Run, data: Any, test: Any) -> Images:
+def _open_again(run: Run, options: ResumeOptions) -> Images:
     # That images are broken now and were not says the fingerprint.
     images = replace(run.data.images, allow_broken=True)
     try:
-        return replace(run.data, images=images).open(data, test)
+        data = replace(run.data, images=images)
+        return data.open(options.data, options.test, options.workers)
     except RunError as error:
         raise RunError(
             f"{run.path}: {error} In Python: coview.resume({str(run.path)!r}, data=...)."

@@ -71,7 +71,9 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         session = Session(
             device=device, workers=options.workers, ranks=ranks, log_to=log_to, clock=clock
         )
-        images = ranks.main_first(lambda: beginning.data.open(beginning.source, beginning.test))
+        images = ranks.main_first(
+            lambda: beginning.data.open(beginning.source, beginning.test, options.workers)
+        )
         if ranks.is_main:  # the others read the plan from the run's folder
             for note in images.notes:
                 say(note, detail=True)
