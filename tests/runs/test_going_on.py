@@ -181,7 +181,7 @@ def test_arrays_are_asked_for_again(monkeypatch, tmp_path):
         images, out=tmp_path / "run", size=8, encoder="resnet18/8-small", batch_size=16, epochs=1,
         device="cpu",
     )  # fmt: skip
-    with pytest.raises(RunError, match="arrays in memory"):
+    with pytest.raises(RunError, match="were in memory"):
         coview.resume(run.path)
 
 
