@@ -21,7 +21,7 @@ from coview.views import ViewPlan, eval_view, views_of
 
 MAX_IMAGES, MAX_COMPARED = 512, 4_096
 # Of a run with many short epochs, not every epoch is reported.
-MAX_HEALTH_REPORTS, MAX_KNN_REPORTS = 100, 20
+MAX_HEALTH_REPORTS, MAX_KNN_REPORTS = 50, 20
 PIXELS_SIDE = 32
 
 
