@@ -166,6 +166,13 @@ def _with_views(recipe: Recipe, changed: Callable[[ViewSpec], ViewSpec]) -> Reci
     return replace(recipe, method=replace(recipe.method, views=views))
 
 
+def with_normalization(
+    recipe: Recipe, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Recipe:
+    """Every view normalized with ``mean`` and ``std``; the export records them."""
+    return _with_views(recipe, lambda view: replace(view, mean=mean, std=std))
+
+
 def with_local_crops(recipe: Recipe, count: int, options: Any) -> Recipe:
     """Multi-crop over the recipe's method; with an affinity LoGo adds the crops."""
     if options.affinity is not None:

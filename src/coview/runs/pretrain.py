@@ -16,6 +16,7 @@ from coview.diagnosis.gallery import write_gallery
 from coview.diagnosis.monitor import Monitor as HealthMonitor
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.diagnosis.run_checks import diagnose_run
+from coview.encoders.exchange.normalization import normalization_of
 from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
@@ -23,6 +24,7 @@ from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
 from coview.recipes import FINETUNE_RECIPES, METHODS, Recipe, Start, find_recipe
 from coview.recipes import recipe as recipe_named
+from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
 from coview.runs.finish import export_learner, features_are_finite, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
@@ -62,6 +64,9 @@ def pretrain(options: PretrainOptions) -> Run | None:
             workers=session.workers, world=session.ranks.world,
         )  # fmt: skip
         notes = about_classes(plan.recipe, parts.training)
+        named = not isinstance(recipe, Recipe)
+        if options.weights is not None and options.checkpoint is None and named:
+            plan = normalized_for(plan, options.weights)
         if options.weights is None:
             notes += tuple(about_scratch(plan.recipe, len(parts.training)))
         return replace(plan, notes=(*plan.notes, *notes))
@@ -72,6 +77,18 @@ def pretrain(options: PretrainOptions) -> Run | None:
         start=None if options.weights is None else Start.at(options.weights, options.checkpoint),
     )  # fmt: skip
     return start_run(beginning, options, name_of(options.data))
+
+
+def normalized_for(plan: Plan, weights: str | Path) -> Plan:
+    """``plan`` with the images normalized as the first weights expect, and a note of it."""
+    recipe = plan.recipe
+    expected = normalization_of(weights, recipe.encoder)
+    view = recipe.method.views.views[0]
+    if expected is None or (view.mean, view.std) == expected:
+        return plan
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in expected)
+    note = f"Images are normalized as the weights expect: mean {mean}, std {std}."
+    return replace(plan, recipe=with_normalization(recipe, *expected), notes=(*plan.notes, note))
 
 
 class Pretraining(Job):

@@ -1,0 +1,43 @@
+"""Weights are fed with images normalized as in their own training."""
+
+import pytest
+from safetensors.torch import save_file
+
+import coview
+from coview.encoders import EncoderSpec, export_encoder, export_to, parse_encoder, resnet
+from coview.encoders.exchange.normalization import IMAGENET, normalization_of
+from coview.runs.run import Run
+
+OWN = ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("torchvision:resnet18", IMAGENET), ("resnet18", IMAGENET), ("resnet18-small", None),
+     ("timm:resnet18", IMAGENET), ("timm:vit_tiny_patch16_224", ((0.5,) * 3, (0.5,) * 3))],
+)  # fmt: skip
+def test_file_without_a_header_of_ours_is_taken_for_the_librarys(tmp_path, name, expected):
+    save_file({}, tmp_path / "weights.safetensors")
+    assert normalization_of(tmp_path / "weights.safetensors", parse_encoder(name)) == expected
+
+
+@pytest.mark.parametrize("own", [OWN, None])
+def test_export_says_it_as_a_folder_and_as_a_file(tmp_path, own):
+    mean, std = own or (None, None)
+    encoder = resnet(10, width=0.125, stem="small")
+    folder = export_encoder(encoder, tmp_path / "encoder", image_size=8, mean=mean, std=std)
+    file = export_to(folder, "safetensors", tmp_path / "one.safetensors")
+    for source in (folder, file):
+        assert normalization_of(source, EncoderSpec()) == own
+
+
+def test_run_from_such_weights_normalizes_and_exports_so(tmp_path):
+    encoder = resnet(10, width=0.125, stem="small")
+    export_encoder(encoder, tmp_path / "encoder", image_size=8, mean=OWN[0], std=OWN[1])
+    run = coview.pretrain(
+        "scenes", limit=64, size=8, epochs=1, batch_size=16, weights=tmp_path / "encoder",
+        encoder="resnet10/8-small", out=tmp_path / "run", device="cpu",
+    )  # fmt: skip
+    view = Run.open(run.path).recipe.method.views.views[0]
+    assert (view.mean, view.std) == OWN
+    assert coview.load(run.path).normalizes
