@@ -20,8 +20,9 @@ FULL: dict[str, list[str]] = {
     "loss": ["loss.py"],
     "training": ["training.py"],
     "demo": ["accuracy.py", "demo"],
+    "clock": ["clock.py"],
 }
-QUICK = {name: [*FULL[name], "--quick"] for name in ("views", "loss", "training")}
+QUICK = {name: [*FULL[name], "--quick"] for name in ("views", "loss", "training", "clock")}
 
 
 def main() -> int:

@@ -127,6 +127,6 @@ def test_extensions_that_make_no_sense_are_refused_and_change_nothing(copy):
 def test_an_ended_run_says_how_it_goes_on(copy):
     verdict = json.loads((copy / "verdict.json").read_text())
     (copy / "verdict.json").write_text(json.dumps({**verdict, "label": "learning"}))
-    with pytest.raises(RunError, match=r"To train it longer, give `epochs` 8\."):
+    with pytest.raises(RunError, match=r"To train it longer: coview resume \S+ --epochs \d+\."):
         coview.resume(copy)
     assert main(["resume", str(copy)]) == 2

@@ -9,6 +9,7 @@ from coview.core.errors import InvalidValue
 from coview.core.files import write_json
 from coview.core.run_folder import is_run
 from coview.core.values import encode
+from coview.diagnosis.rules import MIN_STEPS
 from coview.runs.describe import now
 from coview.runs.duration import Duration, durations_of
 from coview.runs.run import Run
@@ -33,6 +34,13 @@ def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
             "total_steps": durations[-1].total_steps, "epochs": durations[-1].epochs,
         })  # fmt: skip
         each.verdict_path.unlink(missing_ok=True)
+
+
+def longer_command(run: Run) -> str:
+    """What trains a run twice as long, or long enough for a verdict."""
+    enough = 2 * MIN_STEPS / run.description["steps_per_epoch"]
+    epochs = math.ceil(max(2 * durations_of(run.description)[-1].epochs, enough))
+    return f"{run.command('resume')} --epochs {epochs}"
 
 
 def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:

@@ -276,7 +276,7 @@ class FineTuning(Job):
         say(f"Report:     {report}")
         if finite:
             say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
-            say(f"Use it:     coview predict {run.path} IMAGES")
+            say(f"Use it:     {run.command('predict')} IMAGES")
 
     def probe(self, run: Run, parts: Parts, session: Session) -> np.ndarray[Any, Any]:
         """The classes that a linear probe on the frozen encoder gives the test images, int64 [N].

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from coview.core.clock import Clock
+from coview.core.figures import DIAGNOSES
 from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.text import duration
@@ -18,6 +19,7 @@ from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.recipes.build import HeadedEncoder
 from coview.reports import write_report
+from coview.runs.extend import longer_command
 from coview.runs.run import Run
 
 
@@ -79,8 +81,10 @@ def say_diagnosis(diagnosis: Diagnosis) -> None:
         say(f"  What to do: {diagnosis.remedy}")
 
 
-def say_time(clock: Clock) -> None:
-    """The budget and what of it was used."""
+def say_end(run: Run, clock: Clock) -> None:
+    """How to train on a run that has learned, and what of the budget was used."""
+    if DIAGNOSES[(run.verdict or {})["label"]].exit_code == 0:
+        say(f"Longer:   {longer_command(run)}")
     if clock.budget is not None:
         asked, used = duration(clock.budget, 1), duration(clock.used, 1)
         say(f"Budget:   {asked}, used {used}")
@@ -93,4 +97,4 @@ def leave(run: Run, learner: Learner, reason: str) -> None:
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")
     say(f"Report so far: {write_report(run.path)}")
-    say(f"Go on exactly with: coview resume {run.outer_path}")
+    say(f"Go on exactly with: {run.command('resume')}")

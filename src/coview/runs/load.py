@@ -88,7 +88,7 @@ def trained_learner(run: Run, step: int | None = None) -> Learner:
         run.require_checkpoint(step)
     checkpoint = checkpoints.load_latest() if step is None else checkpoints.load(step)
     if checkpoint is None:
-        raise RunError(f"{run.path} has no checkpoint yet; go on with: coview resume {run.path}")
+        raise RunError(f"{run.path} has no checkpoint yet; go on with: {run.command('resume')}")
     for sentence in checkpoint.damaged:
         say(f"Skipped a damaged checkpoint: {sentence}")
     learner = build(run.recipe)

@@ -159,7 +159,7 @@ def encoder_lines(run: Run, finite: bool) -> Iterator[str]:
         )
         return
     yield f"Encoder:  {run.encoder_path} (encoder/README.md says how to load it anywhere)"
-    yield f"Evaluate: coview evaluate {run.path} LABELED"
+    yield f"Evaluate: {run.command('evaluate')} LABELED"
 
 
 PRETRAINING = Pretraining()

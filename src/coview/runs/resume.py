@@ -18,7 +18,7 @@ from coview.options import ResumeOptions
 from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command
-from coview.runs.extend import extend
+from coview.runs.extend import extend, longer_command
 from coview.runs.finetune import FINE_TUNING
 from coview.runs.job import Job, Session
 from coview.runs.pretrain import PRETRAINING
@@ -123,7 +123,7 @@ def _onward(run: Run) -> str:
     diagnosis = DIAGNOSES.get(run.verdict["label"])
     if diagnosis is None or diagnosis.exit_code != 0:
         return ""
-    longer = f" To train it longer, give `epochs` {2 * run.description['epochs']:g}."
+    longer = f" To train it longer: {longer_command(run)}."
     if run.kind != "pretrain":
         return longer
     return f"{longer} To train on from its encoder, start a new run with `weights` {run.path}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from coview.core.errors import DamagedFile
@@ -47,6 +48,14 @@ class Run(RunFolder):
     def outer_path(self) -> Path:
         """The folder that `coview resume` takes: that of the run around a nested one."""
         return self.path.parent if self.description.get("nested") else self.path
+
+    def command(self, verb: str) -> str:
+        """``coview VERB RUN`` as it is typed, also where the folder's name has spaces.
+
+        >>> Run(Path("runs/my photos")).command("evaluate")
+        "coview evaluate 'runs/my photos'"
+        """
+        return f"coview {verb} {quote(str(self.outer_path if verb == 'resume' else self.path))}"
 
     @cached_property
     def data(self) -> RunData:

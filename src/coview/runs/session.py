@@ -23,7 +23,7 @@ from coview.recipes.batches import make_loader
 from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
 from coview.runs.duration import Course
-from coview.runs.finish import leave, say_time
+from coview.runs.finish import leave, say_end
 from coview.runs.job import Job, Parts, Session
 from coview.runs.run import Run
 from coview.training.loggers import Loggers, RunInfo, flatten
@@ -46,9 +46,9 @@ def train_run(
             job, run, images, session, parts or job.split(run.data, images, run.recipe.seed)
         )
     except StorageError as error:
-        raise RunError(f"{error} Then go on with: coview resume {run.outer_path}") from error
+        raise RunError(f"{error} Then go on with: {run.command('resume')}") from error
     except KeyboardInterrupt:  # before the first step, or after the last
-        say(f"Go on with: coview resume {run.outer_path}")
+        say(f"Go on with: {run.command('resume')}")
         raise
 
 
@@ -120,7 +120,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
         metrics_log.mend()  # the diagnosis is made from it
         job.finish(run, learner, parts, session)
     if ranks.is_main and run.is_ended and not run.description.get("nested"):
-        say_time(session.clock)
+        say_end(run, session.clock)
     return run
 
 

@@ -140,7 +140,8 @@ def new_folder(path: str | Path) -> Path:
     is_free = place.is_folder and all(name == lock for name in entries(folder))
     if place.kind is not Kind.MISSING and not is_free:
         stopped = place.kind is Kind.RUN and not Run(folder).is_ended
-        choice = f"Go on with it by coview resume {folder}, or choose" if stopped else "Choose"
+        resume = f"Go on with it by {Run(folder).command('resume')}, or choose"
+        choice = resume if stopped else "Choose"
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder
 
