@@ -30,6 +30,9 @@ from coview.recipes import METHODS, Recipe, apply_options, change, for_classes, 
 TRAINING_SHARE = 0.95
 # and these seconds the last evaluation and the report, until the run has measured its own.
 CLOSING_SECONDS = 6.0
+FEWEST_STEPS = 4
+# Larger candidates are tried until this share of the budget is used.
+PLANNING_SHARE = 0.1
 # Measuring takes at most these seconds for a network, and at most this share of the time planned.
 MEASURED_SECONDS, MEASURED_SHARE = 3.0, 0.01
 # A step of a small batch is long enough to be trusted.
@@ -58,6 +61,21 @@ class Plan:
     speed: Speed
     seconds: float
     most_epochs: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """A recipe that was tried for a budget, and the epochs that it would make in it."""
+
+    trial: Trial
+    recipe: Recipe
+    notes: tuple[str, ...]
+    speed: Speed
+    epochs: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe.encoder.label()} at {self.recipe.image_size} px"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +150,6 @@ class Planner:
         trial = Trial(recipe, self.device, self.store, self.clock)
         recipe, notes = fit_memory(trial, self.world, exact=exact)
         speed = self._speed(trial, recipe, self._views(recipe))
-        assert speed is not None
         lines = [f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.", *notes]
         plan = self._plan(trial, recipe, lines, speed)
         if plan.seconds <= LONG_SECONDS:
@@ -148,48 +165,41 @@ class Planner:
         self, candidates: Sequence[Recipe], options: TrainingOptions,
         why: Callable[[str, bool], str], exact: bool,
     ) -> Plan:  # fmt: skip
-        budget, fitted, speed, previous = self.budget, None, None, 0.0
+        budget = self.budget
         assert budget is not None
-        passed_over: list[str] = []
         wanted = options.epochs or WANTED_EPOCHS
-        for place, candidate in enumerate(candidates, 1):
-            is_last = place == len(candidates)
-            trial = Trial(candidate, self.device, self.store, self.clock)
-            fitted, notes = fit_memory(trial, self.world, exact=exact)
-            name = f"{fitted.encoder.label()} at {fitted.image_size} px"
-            views = self._views(replace(fitted, epochs=1))
-            least = 0.0 if is_last else views * wanted / max(self._seconds_left, 1e-9)
-            speed = self._speed(trial, fitted, views * wanted, least=least, slower=previous)
-            epochs = 0.0 if speed is None else self._seconds_left * speed.median / views
-            fits = epochs >= wanted
-            if fits or is_last:
+        # From the fastest up, so that a slow machine or a short budget measures few of them.
+        fastest, *others = reversed(dict.fromkeys(candidates))
+        best, too_slow = self._measure(fastest, wanted, exact=exact), None
+        while others and best.epochs >= wanted and self.clock.used < PLANNING_SHARE * budget:
+            larger = self._measure(others.pop(0), wanted, exact=exact, faster=best.speed)
+            if larger.epochs < wanted:
+                too_slow = larger
                 break
-            previous = 0.0 if speed is None else speed.median
-            passed_over.append(
-                f"{name} would make {epochs:.1f} epochs" if speed else
-                f"{name} would make far fewer than {wanted:g} epochs"
-            )  # fmt: skip
-        assert fitted is not None
-        assert speed is not None
-        if options.epochs is not None:
-            epochs = fitted.epochs
-        epochs = min(epochs, self.max_epochs)
-        if epochs < 2 * fitted.batch_size / self.images:
+            best = larger
+        trial, fitted, speed, name = best.trial, best.recipe, best.speed, best.name
+        fits = best.epochs >= wanted
+        if self._seconds_left <= 0:
             raise InvalidValue(
-                f"A budget of {duration(budget)} is too short for even two steps of {name}: "
-                f"{duration(self.clock.used)} went to opening the images and planning, and about "
-                f"{duration(CLOSING_SECONDS)} are kept for evaluation and the report. Give a "
-                "longer `budget`, or a smaller `batch_size` or `encoder`."
+                f"A budget of {duration(budget)} is too short: {duration(self.clock.used)} went to "
+                f"opening the images and planning, and about {duration(CLOSING_SECONDS)} are kept "
+                "for evaluation and the report. Give a longer `budget`."
             )
-        chosen = change(fitted, epochs=round(epochs, 2))
+        # A machine that is busy just now may be free later, so that a few steps are always planned.
+        fewest = FEWEST_STEPS * fitted.batch_size / self.images
+        epochs = max(fewest, best.epochs) if options.epochs is None else fitted.epochs
+        epochs = min(epochs, self.max_epochs)
+        chosen = change(fitted, epochs=float(f"{epochs:.3g}"))
         if options.warmup_epochs is not None:
             chosen = replace(chosen, schedule=fitted.schedule)
         lines = [
             f"{name}: {why(f'{wanted:g}', fits)} in {duration(budget)}.",
             *([f"`epochs` {options.epochs:g} is kept, although a budget is given."]
               if options.epochs else []),
-            *notes,
-            *(f"Too slow: {text}." for text in passed_over),
+            *best.notes,
+            *([] if too_slow is None else [
+                f"{too_slow.name} is too slow: it would make about {too_slow.epochs:.2g} epochs."
+            ]),
         ]  # fmt: skip
         plan = self._plan(trial, chosen, lines, speed)
         if options.epochs is not None:
@@ -199,6 +209,20 @@ class Planner:
             f"which ends after {duration(budget)} with everything written."
         )
         return replace(plan, notes=(*plan.notes, clock), most_epochs=self.max_epochs)
+
+    def _measure(
+        self, recipe: Recipe, wanted: float, *, exact: bool, faster: Speed | None = None
+    ) -> Candidate:
+        """A candidate for this budget. ``faster``: the speed of a less demanding one."""
+        trial = Trial(recipe, self.device, self.store, self.clock)
+        fitted, notes = fit_memory(trial, self.world, exact=exact)
+        views = self._views(replace(fitted, epochs=1))
+        least = 0.0 if faster is None else views * wanted / max(self._seconds_left, 1e-9)
+        speed = self._speed(trial, fitted, views * wanted, least=least, faster=faster)
+        return Candidate(
+            trial=trial, recipe=fitted, notes=notes, speed=speed,
+            epochs=self._seconds_left * speed.median / views,
+        )  # fmt: skip
 
     @property
     def _seconds_left(self) -> float:
@@ -211,30 +235,37 @@ class Planner:
         return float(views * len(recipe.method.views.views) * self.whole_runs)
 
     def _speed(
-        self, trial: Trial, recipe: Recipe, views: float, *, least: float = 0.0, slower: float = 0.0
-    ) -> Speed | None:  # fmt: skip
-        """Of all processes; None where a few steps tell that it is far below ``least``.
+        self, trial: Trial, recipe: Recipe, views: float, *, least: float = 0.0,
+        faster: Speed | None = None,
+    ) -> Speed:  # fmt: skip
+        """Of all processes, by few steps alone where they tell that it is far below ``least``.
 
         ``views``: of the run that is planned; a short one is measured shortly. A measurement is
         impossible, and made once more, where a whole batch is much slower than a small one, or the
-        network slower than a larger one, which made ``slower`` views a second.
+        network ``faster`` than a less demanding one.
         """
-        whole = share_of(recipe, self.world)
+        whole, budget = share_of(recipe, self.world), self.budget or math.inf
         trial.use(recipe.passes)
-        budget = math.inf if self.budget is None else self.budget
         images, seconds = trial.probe(
             most_images=whole, enough=min(PROBE_SECONDS, budget * MEASURED_SHARE / 6)
         )
-        probed = self.world * images * len(recipe.method.views.views) / seconds
+        per_step = images * len(recipe.method.views.views)
+        probed = self.world * per_step / seconds
         if UNSURE * probed < least:
-            return None
+            return Speed.of(per_step, [seconds]).times(self.world)
         measured = min(MEASURED_SECONDS, MEASURED_SHARE * min(budget, views / probed))
         if whole / images * seconds > MEASURED_SECONDS:
             whole = images
-        speed = trial.speed(whole, seconds=measured, workers=self.workers).times(self.world)
-        if speed.median < max(slower, probed / UNSURE):
-            again = trial.speed(whole, seconds=measured, workers=self.workers).times(self.world)
-            speed = max(speed, again, key=lambda each: each.median)
+        most = math.inf if faster is None else faster.median
+
+        def measure() -> Speed:
+            return trial.speed(whole, seconds=measured, workers=self.workers).times(self.world)
+
+        speed = measure()
+        if speed.median < probed / UNSURE:
+            return max(speed, measure(), key=lambda each: each.median)
+        if speed.median > most:
+            return min(speed, measure(), key=lambda each: each.median)
         return speed
 
     def _plan(self, trial: Trial, recipe: Recipe, lines: list[str], speed: Speed) -> Plan:

@@ -25,6 +25,8 @@ FEW, MORE = 4, 8
 SMALLEST = 8
 # Steps before the measured ones: kernels are compiled, threads started, memory reserved.
 WARM_UP, FEWEST = 2, 3
+# On a machine whose steps take very long, fewer of them, once this multiple of the time is over.
+PATIENCE, LEAST_SECONDS = 4, 0.5
 # Of the steps that were measured the middle ones, of which the bounds of an estimate are the ends.
 LOW, HIGH = 0.1, 0.9
 NARROWEST = 0.05  # the bounds are at least so far from the estimate, as a share of it
@@ -134,7 +136,8 @@ class Trial:
                 before, last = last, self._now()
                 passed.append(last - before)
                 measured = passed[WARM_UP:]
-                if sum(measured) >= seconds and len(measured) >= FEWEST:
+                long = bool(measured) and sum(passed) >= PATIENCE * max(seconds, LEAST_SECONDS)
+                if long or (sum(measured) >= seconds and len(measured) >= FEWEST):
                     break
         return Speed.of(images * len(recipe.method.views.views), measured)
 
