@@ -119,7 +119,7 @@ def test_dry_run_makes_no_folder_and_minds_none(tmp_path, said):
     (tmp_path / "full" / "file").touch()
     assert coview.pretrain(pictures(), out=tmp_path / "full", dry_run=True, **SMALL) is None
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["file"]
-    assert said[1].startswith("simclr (recipe ")
+    assert any(line.startswith("simclr (recipe ") for line in said)
 
 
 @pytest.mark.parametrize(
