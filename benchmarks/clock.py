@@ -63,12 +63,12 @@ def met(name: str, budget: float) -> bool:
         rows = run.metrics()
     steps = [row for row in rows if row["kind"] == "step"]
     plans = sum(row["kind"] == "plan" for row in rows)
-    rates = [row["learning_rate"] for row in steps]
+    rates = [row["learning_rate"] for row in steps] or [0.0]
     off = seconds / budget - 1
     print(
         f"| {name} | {duration(budget)} | {seconds:.1f} s | {off:+.1%} "
         f"| {description['durations'][0]['total_steps']:,} | {verdict.get('step', 0):,} | {plans} "
-        f"| {rates[-1] / max(rates):.3f} | {verdict.get('label')} |",
+        f"| {rates[-1] / (max(rates) or 1):.3f} | {verdict.get('label')} |",
         flush=True,
     )
     return abs(off) <= TOLERANCE

@@ -7,6 +7,7 @@ signal with everything saved (start again with ``coview resume``); 130 interrupt
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if out.is_lost:
             print(f"coview: the output is not complete: {out.error}.", file=err, flush=True)
             return 2 if code == 0 and prints_result else code
+    if arguments is None:
+        gc.freeze()  # the interpreter's last collections walk over all of torch otherwise: 1 s
     return code
 
 
