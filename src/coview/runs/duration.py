@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coview.core.clock import Clock
+from coview.core.errors import CoviewError, DamagedFile
 from coview.core.progress import say
 from coview.core.text import duration
 from coview.core.values import decode_one, encode
@@ -35,9 +36,14 @@ class Duration:
 
 
 def durations_of(description: Mapping[str, Any]) -> tuple[Duration, ...]:
-    """All durations of a run, the present one last."""
-    if "durations" in description:
-        return tuple(decode_one(item, Duration) for item in description["durations"])
+    """All durations of a run, the present one last. Raises DamagedFile."""
+    if description.get("durations"):
+        try:
+            return tuple(decode_one(item, Duration) for item in description["durations"])
+        except (CoviewError, TypeError) as error:
+            raise DamagedFile(
+                f"The durations in run.json were damaged or edited: {error}."
+            ) from error
     total = int(description["total_steps"])
     return (Duration(epochs=float(description.get("epochs", 0)), total_steps=total),)
 
