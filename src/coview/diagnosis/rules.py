@@ -333,7 +333,8 @@ def cue_alone(state: RunState) -> Diagnosis | None:
         if histogram
         else "The views are too weak to hide it.",
         "Borders, watermarks or sensor settings identify the image.",
-        remedy="Change the colors more: set `jitter_strength` to 1, where the recipe has a jitter."
+        remedy="Change the colors more: set `jitter_strength` to 1, or take a recipe whose views "
+        "have a color jitter, as simclr."
         if histogram
         else "Make the views stronger: set `jitter_strength` to 1, and crops smaller.",
     )
