@@ -5,7 +5,7 @@ TORCH  ?= torch torchvision
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check docs format fuzz bench bench-methods bench-quick clean
+.PHONY: demo test check docs format fuzz crash bench bench-methods bench-quick clean
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
@@ -42,6 +42,9 @@ bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (instal
 
 bench-methods: $(STAMP)   ## every method on CIFAR-10 at CPU size: CIFAR=folder with train.parquet and test.parquet
 	$(BIN)/python benchmarks/methods.py $(CIFAR)/train.parquet $(CIFAR)/test.parquet
+
+crash: $(STAMP)     ## whole runs under kills, signals, faults, damage and company: SHARE=1 is a night, SEED=0
+	$(BIN)/python benchmarks/crash.py --share $(or $(SHARE),0.02) --seed $(or $(SEED),0) --record
 
 bench-quick: $(STAMP)
 	$(BIN)/python benchmarks/all.py --quick
