@@ -13,7 +13,7 @@ from coview.core.options import option, takes
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     count: int | None = option("a whole number")
-    rate: float | None = option("a number")
+    rate: float | None = option("a number", also=("--learning-rate",))
     exact: bool = option("yes or no", False)
     set: tuple[str, ...] = option("fields", ())
 
@@ -46,3 +46,7 @@ def test_truth_of_numpy_is_taken_and_a_number_is_not():
 def test_repeated_option_of_no_text_is_refused(value):
     with pytest.raises(InvalidValue, match=r"`set` is .*expected texts"):
         settings(set=value)
+
+
+def test_other_spelling_of_an_option_is_an_argument_too():
+    assert settings(learning_rate=2).rate == 2

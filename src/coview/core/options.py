@@ -137,7 +137,13 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
     fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]
     annotations = typing.get_type_hints(options)
     values = {}
-    for name, value in settings.items():
+    others = {
+        spelling.lstrip("-").replace("-", "_"): field.name
+        for field in fields.values()
+        for spelling in field.metadata.get("also", ())
+    }
+    for given, value in settings.items():
+        name = others.get(given, given)
         if name not in fields:
             raise UnknownName("argument", name, fields)
         values[name] = checked(name, value, annotations[name])
