@@ -67,8 +67,7 @@ def sup_con(
         Source: Khosla et al., "Supervised contrastive learning", NeurIPS 2020, equations 2 and 3; the
         cap from its supplement, table 5.
 
-        >>> import numpy as np
-    import torch
+        >>> import torch
         >>> z = torch.eye(3)[[0, 0, 1, 2]]  # 4 images, the first two alike
         >>> sup_con([z, z], torch.tensor([5, 5, 6, -1]), temperature=0.5)
         tensor(0.9295)
