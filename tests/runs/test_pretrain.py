@@ -195,7 +195,7 @@ def test_the_command_line_does_the_same(tmp_path, capsys):
         "--encoder", "resnet18/8-small", "--batch", "16", "--allow-broken",
     ]  # fmt: skip
     assert main(words) == 0
-    assert "1 file could not be used and is left out" in capsys.readouterr().out
+    assert "could not be used and is left out: broken.png" in capsys.readouterr().out
     description = json.loads((tmp_path / "run" / "run.json").read_text())
     assert description["data"]["quarantined"] == 1
     assert "broken.png" in (tmp_path / "run" / "quarantine.jsonl").read_text()
