@@ -9,9 +9,12 @@ import pytest
 
 import coview
 from coview.cli import main
+from coview.core.clock import Clock
 from coview.core.errors import InvalidValue, RunError
+from coview.core.values import encode
+from coview.runs.duration import Course, Duration
 from coview.runs.resume import resume
-from coview.training import StopSignals
+from coview.training import MetricsLog, Schedule, StopSignals, Timeline
 from small_run import SMALL, pictures
 
 IMAGES = pictures()
@@ -53,6 +56,7 @@ def test_an_ended_run_goes_on_by_a_warm_restart_and_keeps_its_history(ended, cop
     assert longer.verdict["step"] == longer.total_steps == 8 * STEPS
     assert longer.description["hash"] == ended.description["hash"]
     assert longer.recipe == ended.recipe
+    assert "digest" in json.loads(longer.description_path.read_text())
     assert [item["epochs"] for item in longer.description["durations"]] == [4, 8]
     assert [item["step"] for item in longer.description["durations"]] == [0, 4 * STEPS]
     before, after = rates(ended), rates(longer)
@@ -90,6 +94,22 @@ def test_an_extended_run_is_resumed_bit_for_bit(copy, tmp_path, monkeypatch):
         both = ((run.encoder_path / name).read_bytes() for run in (straight, again))
         assert len(set(both)) == 1
     assert rates(again) == rates(straight)
+
+
+def test_an_extension_is_written_down_once():
+    first = Duration(epochs=1, total_steps=10)
+    longer = Duration(step=10, epochs=2, total_steps=20, budget=60.0, follows_clock=True)
+    description = {"durations": [encode(first), encode(longer)]}
+    # The clock has planned the total again at the step of this checkpoint.
+    timeline = Timeline.of(10).restart(10, total=20).replan(14, total=18)
+    schedule = Schedule(lambda line: line.positions(), timeline)
+    begun = Course(description, 10, {"timeline": encode(Timeline.of(10))}, Clock(), trainings=1)
+    meta = begun.meta(schedule)
+    resumed = Course(description, 14, meta, Clock(), trainings=1)
+    for course, step, lines in ((begun, 10, 1), (resumed, 14, 0)):
+        metrics_log = MetricsLog(None, chance_level=0.0)
+        course.note_extension(step, metrics_log)
+        assert len(metrics_log.rows) == lines
 
 
 def test_an_extension_that_was_killed_before_its_first_checkpoint_is_not_lost(copy, monkeypatch):

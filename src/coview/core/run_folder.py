@@ -113,6 +113,7 @@ class Report(TypedDict, total=False):
     epoch: float
     loss: float | None
     seconds: float | None
+    images_per_second: float | None
     wait_share: float | None
     accuracy: float | None
     parameter_change: float | None

@@ -88,7 +88,8 @@ class Course:
         self.timeline = timeline_of(self.durations, start, meta)
         self.clock, now = clock, self.durations[-1]
         clock.budget = now.budget
-        if meta.get("duration") == len(self.durations) - 1:
+        self._is_extended = meta.get("duration", 0) != len(self.durations) - 1
+        if "seconds_used" in meta and not self._is_extended:
             clock.go_on_from(float(meta["seconds_used"]))
         self.pace = (
             Pace(clock, closing=float(meta.get("closing_seconds", 0.0)),
@@ -105,8 +106,9 @@ class Course:
             self.pace.closing = self.clock.used - before + EXIT_SECONDS
 
     def note_extension(self, step: int, metrics_log: MetricsLog) -> None:
-        """Say how the run goes on where it was extended, and write it down."""
-        if not self.durations[1:] or self.timeline.step != step:
+        """Say how the run goes on where it was extended after its last checkpoint, and write it
+        down."""
+        if not self._is_extended:
             return
         now = self.durations[-1]
         length = (

@@ -6,7 +6,6 @@ import math
 import statistics
 
 from coview.core.errors import InvalidValue
-from coview.core.files import write_json
 from coview.core.run_folder import is_run
 from coview.core.values import encode
 from coview.diagnosis.rules import MIN_STEPS
@@ -29,7 +28,7 @@ def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
     longer = [(each, _longer(each, epochs, budget)) for each in every]
     for each, duration in longer:
         durations = (*durations_of(each.description), duration)
-        write_json(each.description_path, {
+        each.write_description({
             **each.description, "durations": [encode(item) for item in durations],
             "total_steps": durations[-1].total_steps, "epochs": durations[-1].epochs,
         })  # fmt: skip
@@ -70,7 +69,8 @@ def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:
 
 def _step_seconds(run: Run) -> float:
     """By the last reports of the run, or else as it was planned."""
-    speeds = [row["images_per_second"] for row in run.metrics("step")[-RECENT:]]
+    rows = run.metrics("step")[-RECENT:]
+    speeds = [speed for row in rows if (speed := row.get("images_per_second"))]
     if speeds:
         return float(run.recipe.batch_size / statistics.median(speeds))
     return float(run.description["estimate_seconds"] / run.description["total_steps"])
