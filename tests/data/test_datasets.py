@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -188,3 +190,30 @@ def test_a_run_on_a_data_set_goes_on_with_the_same_one(tmp_path):
         run.data.images.open()
     assert len(coview.embed(run.path, Rows())) == len(images)
     assert np.array_equal(run.data.open(Rows()).images.ids, open_images(Rows()).ids)
+
+
+def test_one_thread_at_a_time_reads_items_that_are_decoded_on_demand():
+    inside = []
+
+    def item(image, label):
+        inside.append(1)
+        time.sleep(0.001)
+        assert len(inside) == 1
+        inside.pop()
+        return Image.fromarray(image)
+
+    store = open_images(Pictures(item), memory_share=0, cache="none")
+    assert store.decoder is not None
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(store.image, range(8)))
+    assert all((image == picture(seed=row)).all() for row, image in enumerate(images))
+
+
+def test_parts_of_a_mapping_have_any_of_their_names_and_are_read_one_by_one():
+    parts = {
+        name: Pictures(lambda image, _: image, count)
+        for name, count in (("train", 8), ("validation", 2))
+    }
+    assert len(open_images(parts, for_test=True)) == len(open_images(parts, split="val")) == 2
+    with pytest.raises(InvalidValue, match="expected one of train, validation"):
+        open_images(parts, split="all")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from coview.data import open_images
 from coview.data import store as store_module
 from coview.data.cache import (
     LIMIT_VARIABLE,
+    allowance,
     cache_entries,
     clear_cache,
     is_being_written,
@@ -248,6 +250,21 @@ def test_stores_used_least_recently_make_room(
     assert len(cache_entries(cache)) == 2
     assert store.image(0).shape == (11, 15, 3)
     make_room(cache, sum(sizes))
+    assert cache_entries(cache) == []
+
+
+def test_a_store_that_is_granted_the_disk_of_old_ones_gets_it(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = photos.parent / "cache"
+    open_images(photos, memory_share=0)
+    (entry,) = cache_entries(cache)
+    free = SimpleNamespace(free=entry.size)
+    monkeypatch.setattr("coview.data.cache.shutil.disk_usage", lambda _: free)
+    assert allowance(cache) == entry.size  # half of what is free with the old store removed
+    make_room(cache, entry.size // 2)
+    assert cache_entries(cache) == [entry]
+    make_room(cache, entry.size)
     assert cache_entries(cache) == []
 
 

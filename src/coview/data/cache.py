@@ -49,13 +49,18 @@ def cache_limit() -> int:
 
 def allowance(cache: Path) -> int:
     """The bytes that one more store may take: the limit, and at most half of what is free."""
-    limit, place = cache_limit(), cache
+    limit = cache_limit()
     with contextlib.suppress(OSError):
-        while not place.exists() and place != place.parent:
-            place = place.parent
         old = sum(entry.size for entry in cache_entries(cache))
-        return min(limit, int(MAX_SHARE_OF_FREE * (shutil.disk_usage(place).free + old)))
+        return min(limit, int(MAX_SHARE_OF_FREE * (_free_bytes(cache) + old)))
     return limit
+
+
+def _free_bytes(place: Path) -> int:
+    """What is free where ``place`` is or will be."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def cache_entries(cache: Path) -> list[CacheEntry]:
@@ -67,13 +72,16 @@ def cache_entries(cache: Path) -> list[CacheEntry]:
 
 
 def make_room(cache: Path, size: int) -> None:
-    """Remove the stores that were used least recently until ``size`` more bytes fit the limit.
+    """Remove the stores that were used least recently until ``size`` more bytes fit the limit, and
+    into the share of the free disk that :func:`allowance` grants.
 
     Their pixels stay valid for a process that has them open.
     """
     remove_unfinished(cache)
     entries = cache_entries(cache)
     excess = sum(entry.size for entry in entries) + size - cache_limit()
+    with contextlib.suppress(OSError):
+        excess = max(excess, int(size / MAX_SHARE_OF_FREE) - _free_bytes(cache))
     for entry in reversed(entries):
         if excess > 0 and not is_being_written(entry.folder):
             shutil.rmtree(entry.folder, ignore_errors=True)

@@ -1,11 +1,12 @@
 """Data sets of torch and of Hugging Face: anything with a length whose items are images.
 
-They are known by what they can do, so that neither library is imported. Items are read once, one
-after the other, because such an object may not be used by several threads.
+They are known by what they can do, so that neither library is imported. Items are read one after
+the other, because such an object may not be used by several threads.
 """
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from coview.data.arrays import number_given_labels, plain_image
 from coview.data.listing import Content, Listing, Rejected, hash_lines, image_ids
 from coview.data.options import SourceOptions
 from coview.data.parquet_columns import IMAGE_NAMES, LABEL_NAMES, number_labels
-from coview.data.parts import select_part
+from coview.data.parts import ALL, select_part
 
 KEYS = (*IMAGE_NAMES, "pixel_values", "x")
 """The keys under which an item may have its image."""
@@ -55,6 +56,11 @@ def read_dataset(source: Any, options: SourceOptions) -> Listing:
             [str(name) for name in source], options.split, for_test=options.for_test,
             source="the data set",
         )  # fmt: skip
+        if part == ALL:
+            raise InvalidValue(
+                f"`split` is {ALL!r}, which does not apply to a mapping of data sets; expected one "
+                f"of {', '.join(map(str, source))}."
+            )
         return replace(read_dataset(source[part], options), parts=tuple(sorted(source)))
     notes: tuple[str, ...] = ()
     if hasattr(source, "dataset") and hasattr(source, "batch_size"):
@@ -131,10 +137,13 @@ def _listing(
     classes: tuple[str, ...], *, stamp: str,
 ) -> Listing:  # fmt: skip
     names = [f"dataset#{row}" for row in range(len(source))]
+    one_at_a_time = threading.Lock()
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         for row in rows.tolist():
-            yield _content(source, row, key, options.white), _BYTES
+            with one_at_a_time:
+                content = _content(source, row, key, options.white)
+            yield content, _BYTES
 
     return Listing(
         source="dataset", names=names, contents=contents,

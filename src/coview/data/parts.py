@@ -41,20 +41,24 @@ def select_part(
 ) -> str:  # fmt: skip
     """Which of ``parts`` is read: that of ``split``, else what suits, else the only one.
 
-    Where ``split`` is None, "test" or else "val" suits ``for_test``, and "train" suits training.
-    Raises DataError where ``split`` is not among them, or none suits and there are several.
+    Where ``split`` is None, "test" or else "val" suits ``for_test``, and "train" suits training;
+    any word for them does. Raises DataError where ``split`` is not among them, or none suits and
+    there are several.
 
     >>> select_part(["val"], None, for_test=False, source="photos")
     'val'
+    >>> select_part(["train", "validation"], None, for_test=True, source="photos")
+    'validation'
     """
     known = ", ".join(sorted(parts))
+    by_word = {part_of_word(name): name for name in sorted(parts)}
     if split is not None:
-        part = split if split in parts or split == ALL else part_of_word(split)
-        if part not in {*parts, ALL}:
+        part = split if split in parts or split == ALL else by_word.get(part_of_word(split))
+        if part is None:
             raise DataError(f"{source} has no split {split!r}, only: {known}.")
-        return str(part)
+        return part
     suitable: Sequence[str] = ("test", "val") if for_test else ("train",)
-    part = next((name for name in suitable if name in parts), None)
+    part = next((by_word[word] for word in suitable if word in by_word), None)
     if part is None and len(parts) > 1:
         raise DataError(f"{source} has the parts {known}; choose one of them, or all, by `split`.")
     return part or next(iter(parts))
