@@ -34,7 +34,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def without_flock(monkeypatch):
-    monkeypatch.setattr(module, "_flock", lambda descriptor: None)
+    monkeypatch.setattr(module, "lock_file", lambda descriptor: None)
 
 
 def leave_lock(run, *, seconds_ago=0.0, **changes):

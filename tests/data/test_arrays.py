@@ -188,6 +188,12 @@ def test_arrays_take_numbers_of_classes_in_every_form(labels: object) -> None:
     assert open_images((COLOR, labels)).labels.tolist() == [2, 0, -1, 0]
 
 
+def test_arrays_with_numbers_that_count_no_classes_have_a_class_for_each() -> None:
+    store = open_images((COLOR, [7, 10**12, -1, 7]))
+    assert store.class_names == ("7", "1000000000000")
+    assert store.labels.tolist() == [0, 1, -1, 0]
+
+
 @pytest.mark.parametrize("image", [Image.fromarray, lambda a: a, torch.from_numpy])
 def test_list_of_images_with_labels_is_what_a_dataset_of_torch_lists(image: object) -> None:
     store = open_images([(image(picture), "cd"[row % 2]) for row, picture in enumerate(COLOR)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +164,28 @@ def test_a_saved_folder_of_hugging_face_is_read_without_the_library(tmp_path: Pa
     assert (store.image(3) == picture(seed=3)).all()
     assert len(open_images(folder, split="test")) == 2
     assert np.array_equal(open_images(folder, limit=1).ids, open_images(folder, limit=1).ids)
+
+
+@pytest.mark.parametrize("kind", ["list", "parquet", "tar"])
+def test_another_file_of_the_same_size_and_date_is_noticed(tmp_path: Path, kind: str) -> None:
+    """A copy that keeps dates (cp -p, rsync -t)."""
+
+    def write(path: Path, value: int) -> None:
+        image = encoded(np.full((8, 8, 3), value, np.uint8), "bmp")
+        if kind == "parquet":
+            pq.write_table(pa.table({"image": [image]}), path, compression="none")
+        elif kind == "tar":
+            with tarfile.open(path, "w") as archive:
+                member = tarfile.TarInfo("x.bmp")
+                member.size = len(image)
+                archive.addfile(member, io.BytesIO(image))
+        else:
+            path.write_bytes(image)
+
+    path = tmp_path / {"list": "x.bmp", "parquet": "x.parquet", "tar": "x.tar"}[kind]
+    for value in (7, 9):
+        write(path, value)
+        os.utime(path, (1, 1))
+        assert (
+            open_images([path], memory_share=0, cache=tmp_path / "cache").image(0) == value
+        ).all()

@@ -57,6 +57,14 @@ def test_labels_of_json_are_named_by_an_option(tmp_path: Path) -> None:
     assert open_images(path, label_column="x").class_names == ("a", "b", "c", "d")
 
 
+def test_a_label_of_minus_one_is_unknown(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for i, label in enumerate(("1", "-1", "0")):
+            add(archive, f"{i}.png", encoded(picture(seed=i)))
+            add(archive, f"{i}.cls", label.encode())
+    assert open_images(tmp_path / "a.tar", labels_from="column").labels.tolist() == [1, -1, 0]
+
+
 def test_a_plain_tar_of_class_folders_has_their_labels(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "plain.tar", "w") as archive:
         add(archive, "cats", b"", type=tarfile.DIRTYPE)

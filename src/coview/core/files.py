@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import Any
 
 from coview.core.errors import DamagedFile, StorageError, UnreadableFile
 from coview.core.paths import file_mode, open_regular
+
+fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -45,8 +48,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON value in ``path``. Raises DamagedFile where it is not JSON."""
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> Any:
+    """The JSON value that ``content`` of ``path`` is. Raises DamagedFile."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
 
@@ -151,6 +159,22 @@ def digest(content: bytes | memoryview) -> str:
     '4ebc115b'
     """
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def lock_file(descriptor: int) -> bool | None:
+    """Whether this process has locked the open file; None where the file system has no such locks.
+
+    The system frees the lock when the process ends, however it ends.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 @contextlib.contextmanager

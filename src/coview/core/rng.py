@@ -49,7 +49,9 @@ COLOR_CHECK_IMAGES = 1  # images that the data checks render views of
 CONTACT_SHEET_IMAGES = 2
 SETTLING_IMAGES = 3  # training images whose statistics an untrained network gets
 # The same of Stream.SPLIT; the epoch numbers of Stream.ORDER count from 0.
+HELD_OUT_IMAGES = 0
 LIMITED_IMAGES = 1  # images of a source that is opened with a limit
+LABEL_SUBSET = 2  # images whose labels are used
 
 
 def philox(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:

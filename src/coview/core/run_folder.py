@@ -34,7 +34,15 @@ from pathlib import Path
 from typing import Any, Self, TypedDict
 
 from coview.core.errors import DamagedFile, RunError, nearest
-from coview.core.files import digest, entries, exists, read_content, read_lines, write_json
+from coview.core.files import (
+    digest,
+    entries,
+    exists,
+    parse_json,
+    read_content,
+    read_lines,
+    write_json,
+)
 from coview.core.paths import local_path
 from coview.core.values import misfit
 
@@ -309,10 +317,7 @@ def read_object(path: Path, kind: Any = dict, *, partial: bool = False) -> dict[
     content = read_content(path)
     if content is None:
         return None
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DamagedFile(f"{path} is not readable JSON ({error}).") from error
+    value = parse_json(content, path)
     if not isinstance(value, dict):
         raise DamagedFile(f"{path} should hold one JSON object; it holds a {type(value).__name__}.")
     if fault := misfit(value, kind, partial=partial):

@@ -11,7 +11,6 @@ processes alone decide nothing, because containers use them again.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import platform
@@ -20,15 +19,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from coview.core.errors import RunError
-from coview.core.files import exists, storage_errors
+from coview.core.files import exists, lock_file, storage_errors
 from coview.core.machine import boot_id, exit_now, process_namespace, process_started
 from coview.core.run_folder import RunFolder
 from coview.core.text import duration
-
-fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
 RENEWAL, STALE = 15.0, 180.0  # seconds
 
@@ -105,7 +101,7 @@ def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            locked = _flock(descriptor)
+            locked = lock_file(descriptor)
             holder = Holder.read(os.read(descriptor, 4096))
             if locked is False:
                 raise RunError(
@@ -124,19 +120,6 @@ def _acquire(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _flock(descriptor: int) -> bool | None:
-    """Whether this process has locked the file; None where the file system has no such locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _require_gone(holder: Holder, path: Path, *, locked: bool) -> None:

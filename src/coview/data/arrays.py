@@ -13,6 +13,7 @@ from coview.core.errors import InvalidValue
 from coview.core.files import digest
 from coview.core.images import ImageStore
 from coview.core.options import plain_number
+from coview.data.classes import Label, number_labels
 from coview.data.listing import Content, Listing, hash_lines, image_ids
 
 _EXPECTED = (
@@ -149,24 +150,25 @@ def _channels_last(array: npt.NDArray[Any], *, is_tensor: bool) -> npt.NDArray[A
 
 
 def number_given_labels(labels: Any, count: int) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """(labels as numbers, class names); strings are numbered in their order."""
+    """(labels as numbers, class names). Raises InvalidValue unless there are ``count`` labels."""
     values = _to_numpy(labels).tolist() if hasattr(labels, "dtype") else labels
     values = values if isinstance(values, list | tuple) else []
     known = [plain_number(value) for value in values if value is not None]
-    if len(values) == count and known and all(isinstance(value, str) for value in known):
-        classes = sorted(set(known))
-        place = {name: number for number, name in enumerate(classes)}
-        return np.array([place.get(value, -1) for value in values], np.int64), tuple(classes)
-    if len(values) != count or not all(_is_whole(value) for value in known):
+    of_one_kind = all(isinstance(value, str) for value in known) or all(map(_is_whole, known))
+    if len(values) != count or not of_one_kind:
         given = ", ".join(repr(value) for value in values[:3])
         raise InvalidValue(
             f"There are {len(values)} labels ({given} ...); expected {count} whole numbers or "
             "strings, one for each image."
         )
-    numbers = np.array([-1 if value is None else int(value) for value in values], np.int64)
-    if numbers.min() < -1:
-        raise InvalidValue(f"A label is {numbers.min()}; expected 0 or more, or -1 for unknown.")
-    return numbers, tuple(str(number) for number in range(int(numbers.max()) + 1))
+    labels_of_all: list[Label] = [
+        value if value is None or isinstance(value, str) else int(value) for value in values
+    ]
+    lowest = min((label for label in labels_of_all if isinstance(label, int)), default=0)
+    if lowest < -1:
+        raise InvalidValue(f"A label is {lowest}; expected 0 or more, or -1 for unknown.")
+    numbers, classes = number_labels([labels_of_all], [()], "labels")
+    return np.full(count, -1) if numbers is None else numbers, classes
 
 
 def _is_whole(value: Any) -> bool:

@@ -8,7 +8,6 @@ of a process that has ended, however it ended.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import secrets
 import shutil
@@ -16,13 +15,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from coview.core.files import read_json
+from coview.core.files import lock_file, read_json
 from coview.core.text import parse_bytes
 from coview.data.kinds import CACHE_TAG
-
-fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
 LIMIT_VARIABLE, DEFAULT_LIMIT = "COVIEW_CACHE_LIMIT", "20GB"
 MAX_SHARE_OF_FREE = 0.5
@@ -116,9 +112,7 @@ def part_folder(folder: Path) -> Iterator[Path]:
     part.mkdir()
     descriptor = os.open(part / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with contextlib.suppress(OSError):
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(descriptor)
         yield part
     finally:
         os.close(descriptor)
@@ -131,14 +125,10 @@ def is_being_written(folder: Path) -> bool:
         return False
     with contextlib.suppress(OSError):
         descriptor = os.open(folder / "lock", os.O_RDWR)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return False
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
+        locked = lock_file(descriptor)
+        os.close(descriptor)
+        if locked is not None:
+            return not locked
     with contextlib.suppress(OSError):
         paths = [*folder.iterdir()] or [folder]
         newest = max(path.stat().st_mtime for path in paths)

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.core.progress import progress
 from coview.data.arrays import number_given_labels, plain_image
+from coview.data.classes import IMAGE_NAMES, LABEL_NAMES, number_labels
 from coview.data.listing import Content, Listing, Rejected, hash_lines, image_ids
 from coview.data.options import SourceOptions
-from coview.data.parquet_columns import IMAGE_NAMES, LABEL_NAMES, number_labels
 from coview.data.parts import ALL, select_part
 
 KEYS = (*IMAGE_NAMES, "pixel_values", "x")

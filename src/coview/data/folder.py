@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
-from coview.data.listing import Content, Listing, hash_lines, image_ids, printable
+from coview.data.listing import Content, Listing, file_fact, hash_lines, image_ids, utf8_name
 from coview.data.options import SourceOptions
 from coview.data.parts import ALL, part_of_word, select_part
 from coview.data.scan import FolderScan
@@ -26,9 +26,7 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
     names, parts, notes = _select_part(root, sorted(scan.images), options)
     stats = [scan.images[name] for name in names]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
-    # The second time moves with content under an old date, and with a mended permission.
-    times = [(0, 0) if stat is None else (stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
-    facts = (f"{n} {s} {t}" for n, s, t in zip(names, sizes, times, strict=True))
+    facts = map(file_fact, names, stats)
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         return ((root / names[row], sizes[row]) for row in rows.tolist())
@@ -39,12 +37,12 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
     numbers = {name: number for number, name in enumerate(classes)}
     return Listing(
         source=str(root),
-        names=[printable(name) for name in names],
+        names=[utf8_name(name) for name in names],
         contents=contents,
         stamp=hash_lines(["folder", str(root.resolve()), *facts]),
         ids=image_ids(names),
         labels=np.array([numbers.get(f, -1) for f in first], np.int64) if classes else None,
-        class_names=tuple(printable(name) for name in classes),
+        class_names=tuple(utf8_name(name) for name in classes),
         notes=(*notes, *scan.notes(root)),
         unreadable=scan.unreadable_lines,
         parts=parts,

@@ -9,9 +9,8 @@ import numpy.typing as npt
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, uniforms
+from coview.core.rng import HELD_OUT_IMAGES, Stream, uniforms
 from coview.core.text import plural
-from coview.data.listing import HELD_OUT_DRAW
 
 MIN_TRAIN_IMAGES = 32
 HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.02, 128, 1024
@@ -34,7 +33,7 @@ def split_held_out(store: ImageStore, share: float, seed: int) -> tuple[Rows, Ro
     """
     if not 0 <= share < 1:
         raise InvalidValue(f"The held-out `share` is {share}; expected at least 0 and less than 1.")
-    draws = uniforms(seed, Stream.SPLIT, store.ids, epoch=HELD_OUT_DRAW, view=0, count=1)[:, 0]
+    draws = uniforms(seed, Stream.SPLIT, store.ids, epoch=HELD_OUT_IMAGES, view=0, count=1)[:, 0]
     held_out = draws < share
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 

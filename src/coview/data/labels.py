@@ -13,12 +13,9 @@ from coview.core.files import read_content
 from coview.core.images import ImageStore
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of
-from coview.core.rng import Stream, permutation
+from coview.core.rng import LABEL_SUBSET, Stream, permutation
 
 Rows = npt.NDArray[np.int64]
-
-LABEL_SUBSET = 2
-"""Draw index of Stream.SPLIT for label subsets; 0 holds images out, 1 draws ``limit`` of them."""
 
 
 def label_subset(store: ImageStore, labels: str, *, draw: int = 0) -> Rows:

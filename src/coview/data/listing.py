@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +34,6 @@ class Rejected:
 class Unusable(Exception):
     """An image cannot be decoded, or not faithfully; the message is the reason."""
 
-
-HELD_OUT_DRAW, LIMIT_DRAW = 0, 1
-"""Which draw of Stream.SPLIT decides what, as its ``epoch``: the held-out images, and the images
-within a limit. They differ, so that the two decisions are independent."""
 
 Content: TypeAlias = "bytes | Path | npt.NDArray[Any] | Callable[[], Image.Image] | Rejected"
 """One undecoded image: encoded bytes, a file, an array, or a call that opens it."""
@@ -86,7 +83,7 @@ def image_ids(names: Sequence[str]) -> npt.NDArray[np.int64]:
     return ids
 
 
-def printable(name: str) -> str:
+def utf8_name(name: str) -> str:
     """``name`` as every file of a run can hold it: what is not UTF-8 is escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
@@ -95,8 +92,15 @@ def select_rows(listing: Listing, limit: int | None, seed: int) -> npt.NDArray[n
     """The rows to use, ascending: all, or ``limit`` of them selected by (seed, id)."""
     if limit is None or limit >= len(listing):
         return np.arange(len(listing), dtype=np.int64)
-    # Epoch 1 of the split's numbers: epoch 0 decides what is held out, and the two must not agree.
     return np.sort(permutation(seed, Stream.SPLIT, listing.ids, draw_index=LIMITED_IMAGES)[:limit])
+
+
+def file_fact(name: str | Path, status: os.stat_result | None) -> str:
+    """What tells a file from one in its place, for a stamp; ``status`` None: nothing is known."""
+    if status is None:
+        return f"{name} ?"
+    # The second time moves with content under an old date, and with a mended permission.
+    return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def hash_lines(lines: Iterable[str]) -> str:

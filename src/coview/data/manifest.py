@@ -10,10 +10,10 @@ from typing import Any
 
 from coview.core.errors import DataError, UnknownName
 from coview.core.paths import local_path, open_regular
+from coview.data.classes import IMAGE_NAMES, LABEL_NAMES, Label, label_of_text, number_labels
 from coview.data.files import list_files
 from coview.data.listing import Listing
 from coview.data.options import SourceOptions
-from coview.data.parquet_columns import IMAGE_NAMES, LABEL_NAMES, Label, number_labels
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 PATH_NAMES = (
@@ -106,7 +106,4 @@ def _label_column(path: Path, table: Table, options: SourceOptions, places: str)
 
 def _label(value: Any) -> Label:
     """A label as a number where it is one; None where the cell is empty."""
-    if value is None or value == "" or value != value:
-        return None
-    text = str(value).strip()
-    return int(text) if text.removeprefix("-").isdecimal() else text
+    return None if value is None or value != value else label_of_text(str(value))

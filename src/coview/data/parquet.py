@@ -23,16 +23,23 @@ import pyarrow.parquet as pq
 from coview.core.errors import CoviewError, DataError
 from coview.core.paths import open_regular
 from coview.core.text import plural
-from coview.data.listing import Content, Listing, Rejected, hash_lines, image_ids, printable
+from coview.data.classes import Label, number_labels
+from coview.data.listing import (
+    Content,
+    Listing,
+    Rejected,
+    file_fact,
+    hash_lines,
+    image_ids,
+    utf8_name,
+)
 from coview.data.options import SourceOptions
 from coview.data.parquet_columns import (
-    Label,
     ParquetPart,
     class_names,
     image_columns,
     is_image,
     label_column,
-    number_labels,
     plain_labels,
 )
 
@@ -59,11 +66,10 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
         shown = ", ".join(path.name for path in passed[:3]) + (" ..." if len(passed) > 3 else "")
         files_passed = plural(len(passed), "Parquet file")
         notes = (f"Passed over {files_passed} without a column of images: {shown}.", *notes)
-    facts = [f"{f.path.resolve()} {f.path.stat().st_size} {f.path.stat().st_mtime_ns}"
-             for f in files]  # fmt: skip
+    facts = [file_fact(file.path.resolve(), file.path.stat()) for file in files]
     ends = np.cumsum([0, *(file.rows for file in files)])
     return Listing(
-        source=source, names=[printable(name) for name in names],
+        source=source, names=[utf8_name(name) for name in names],
         contents=_Reader([file.path for file in files], ends, columns),
         stamp=hash_lines(["parquet", *columns, *facts]), ids=image_ids(names), labels=labels,
         class_names=classes, notes=notes, is_sequential=True,

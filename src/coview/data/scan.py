@@ -21,7 +21,7 @@ from coview.data.kinds import (
     other_kind,
     readable_suffixes,
 )
-from coview.data.listing import printable
+from coview.data.listing import utf8_name
 
 TABLES, SHARD_SUFFIX = (".parquet", ".arrow"), ".tar"
 
@@ -47,7 +47,7 @@ class FolderScan:
     @property
     def unreadable_lines(self) -> tuple[tuple[str, str], ...]:
         """The places that could not be looked at, as the quarantine of a store lists them."""
-        return tuple((printable(name), reason) for name, reason in self.unreadable)
+        return tuple((utf8_name(name), reason) for name, reason in self.unreadable)
 
     def notes(self, root: Path) -> tuple[str, ...]:
         """Sentences on what was passed over, for the user."""

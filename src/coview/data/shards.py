@@ -24,10 +24,18 @@ from coview.core.errors import DataError
 from coview.core.paths import open_regular
 from coview.core.progress import progress
 from coview.core.text import plural
+from coview.data.classes import LABEL_NAMES, Label, label_of_text, number_labels
 from coview.data.kinds import is_service_folder, readable_suffixes
-from coview.data.listing import Content, Listing, Rejected, hash_lines, image_ids, printable
+from coview.data.listing import (
+    Content,
+    Listing,
+    Rejected,
+    file_fact,
+    hash_lines,
+    image_ids,
+    utf8_name,
+)
 from coview.data.options import SourceOptions
-from coview.data.parquet_columns import LABEL_NAMES, Label, number_labels
 
 MAX_FILE, MAX_LABEL = 1 << 30, 1 << 20
 """Bytes of an image and of a label in a shard; larger ones are not read."""
@@ -70,12 +78,11 @@ def read_shards(paths: Sequence[Path], options: SourceOptions, *, source: str) -
         raise DataError(f"There are no images in {source}{reason}.")
     names = [f"{s.path.relative_to(base).as_posix()}#{n}" for s in shards for n, _, _ in s.files]
     labels, classes = _read_labels(shards, options)
-    facts = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"
-             for path in ordered]  # fmt: skip
+    facts = [file_fact(path, path.stat()) for path in ordered]
     places = np.array([place[1:] for place in files], dtype=np.int64)
     ends = np.cumsum([0, *(len(shard.files) for shard in shards)])
     return Listing(
-        source=source, names=[printable(name) for name in names],
+        source=source, names=[utf8_name(name) for name in names],
         contents=_Reader(ordered, ends, places), stamp=hash_lines(["shards", *facts]),
         ids=image_ids(names), labels=labels, class_names=classes, notes=tuple(_notes(shards)),
         unreadable=tuple((s.path.relative_to(base).as_posix(), s.broken)
@@ -150,7 +157,7 @@ def _sample(name: str) -> str:
 
 def _parse_label(content: bytes, suffix: str, field: str | None) -> Label:
     try:
-        text = content.decode().strip()
+        text = content.decode()
         if suffix == ".json":
             fields: Any = json.loads(text)
             names = LABEL_NAMES if field is None else (field,)
@@ -158,7 +165,7 @@ def _parse_label(content: bytes, suffix: str, field: str | None) -> Label:
             return value if isinstance(value, int | str) else None
     except (ValueError, TypeError, RecursionError):
         return None
-    return None if field is not None else int(text) if text.isdecimal() else text or None
+    return None if field is not None else label_of_text(text)
 
 
 def _read_labels(

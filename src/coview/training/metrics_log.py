@@ -20,6 +20,7 @@ from coview.core.files import (
     write_text,
 )
 from coview.core.progress import say
+from coview.core.run_folder import is_report
 from coview.training.loggers import Loggers
 
 
@@ -146,8 +147,7 @@ def reports_of(content: bytes, step: int) -> list[dict[str, Any]]:
     """
     return [
         row for row in parse_lines(content)
-        if isinstance(row, dict) and isinstance(row.get("kind"), str)
-        and type(row.get("step")) is int and 0 < step >= row["step"]
+        if isinstance(row, dict) and is_report(row) and 0 < step >= row["step"]
     ]  # fmt: skip
 
 
