@@ -45,6 +45,15 @@ class TrainingCommandOptions(CommandOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Code of the user. A run records the file and its hash, and what opens it imports it again."""
+
+    import_: tuple[str, ...] = option(
+        "a Python file of yours that registers methods or recipes, or defines objectives; may be "
+        "repeated", (), group=LEARNED)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """How images are found, labeled and decoded. None and "auto" leave the choice to the source."""
 
@@ -157,7 +166,7 @@ class MachineOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(MachineOptions, DataOptions, TrainingOptions):
+class RunOptions(MachineOptions, DataOptions, TrainingOptions, ImportOptions):
     """What every kind of training run takes."""
 
     out: Path | None = option("the run's folder (default: runs/NAME of the data)")
@@ -210,7 +219,7 @@ class FinetuneOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOptions(MachineOptions):
+class ResumeOptions(MachineOptions, ImportOptions):
     """Go on with a run where it stopped: the result is the one it would have had. With a number of
     epochs or a budget, also with a run that has ended."""
 
@@ -222,7 +231,7 @@ class ResumeOptions(MachineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(DataOptions):
+class EvaluateOptions(DataOptions, ImportOptions):
     """Judge an encoder on labeled images, beside the untrained encoder and raw pixels."""
 
     run: Path = argument("the run's folder")
@@ -235,7 +244,7 @@ class EvaluateOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOptions(DataOptions):
+class EmbedOptions(DataOptions, ImportOptions):
     """Turn images into vectors: a Parquet file with the columns id, name, label and one a layer."""
 
     run: Path = argument("a run's folder, or an exported encoder's")
@@ -248,7 +257,7 @@ class EmbedOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(DataOptions):
+class PredictOptions(DataOptions, ImportOptions):
     """Classify images: a Parquet file with the columns name, class and probability."""
 
     run: Path = argument("the folder of a fine-tuned run, or an exported classifier's")
@@ -260,7 +269,7 @@ class PredictOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewsOptions(DataOptions):
+class ViewsOptions(DataOptions, ImportOptions):
     """Draw a contact sheet: images, the views made of them, and where the two crops overlap."""
 
     data: Any = argument("the images")
@@ -284,7 +293,7 @@ class DoctorOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(ImportOptions):
     """Write the encoder for another library; the file is loaded there and compared."""
 
     run: Path = argument("a run's folder, or an exported encoder's")
@@ -318,7 +327,7 @@ class CacheOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipesOptions:
+class RecipesOptions(ImportOptions):
     """List the recipes, those of a method, or print one to its last number."""
 
     name: str | None = argument("one recipe, or a method", optional=True)

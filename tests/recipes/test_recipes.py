@@ -10,9 +10,8 @@ from coview.cli.options import parse
 from coview.core.errors import CoviewError, InvalidValue
 from coview.core.options import option
 from coview.core.values import decode, encode, fingerprint
-from coview.methods import EMA, Queue, get_method, registry
+from coview.methods import EMA, Queue, get_method
 from coview.options import RecipeOptions
-from coview.planning import defaults
 from coview.planning.defaults import default_recipe
 from coview.recipes import (
     METHODS,
@@ -242,14 +241,10 @@ def test_an_option_is_one_field():
     assert (changed.optimizer.momentum, changed.epochs) == (0.5, 3.0)
 
 
-def test_a_method_in_one_file_is_a_command_word(monkeypatch):
-    """What the registry finds is trained without a recipe of its own."""
+def test_a_registered_method_is_a_command_word(monkeypatch):
+    """It is trained without a recipe of its own."""
     mine = replace(get_method("simclr")(32), name="mine")
-    functions = registry._functions() | {
-        "mine": lambda size: replace(mine, views=simclr_plan(size))
-    }
-    monkeypatch.setattr(registry, "_functions", lambda: functions)
-    monkeypatch.setattr(defaults, "METHODS", (*METHODS, "mine"))
+    monkeypatch.setitem(METHODS, "mine", lambda size: replace(mine, views=simclr_plan(size)))
     for device, side in (("cpu", 32), ("cpu", 96), ("cuda", 224)):
         assert default_recipe("mine", side=side, images=5000, device=device).method.name == "mine"
 

@@ -35,6 +35,7 @@ OTHER_WORDS: Mapping[str, str] = {
         "epochs": "e epoch max-epochs n-epochs num-epochs",
         "labels_from": "targets",
         "layers": "feature features layer",
+        "import_": "import-file module plugin plugins user-dir",
         "learning_rate": "base-lr learning lr",
         "limit": "max-images max-samples n-images num-samples subset",
         "micro_batch": "accum accumulate grad-accum accumulate-grad-batches",
@@ -96,8 +97,8 @@ def _take(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def flag(name: str) -> str:
-    """``learning_rate`` -> ``--learning-rate``."""
-    return "--" + name.replace("_", "-")
+    """``learning_rate`` -> ``--learning-rate``; ``import_``, no name in Python -> ``--import``."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def as_options(text: str, *kinds: type) -> str:

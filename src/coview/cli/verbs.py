@@ -148,9 +148,11 @@ def cache(options: kinds.CacheOptions) -> Answer:
 
 
 def recipes(options: kinds.RecipesOptions) -> Answer:
+    from coview.core.user_code import import_files
     from coview.core.values import encode
     from coview.recipes import METHODS, RECIPES, find_recipe, list_recipes, recipe
 
+    import_files(options.import_)
     name = options.name
     if name is not None and name not in METHODS:
         value = find_recipe(name)
@@ -159,7 +161,7 @@ def recipes(options: kinds.RecipesOptions) -> Answer:
             value = recipe(name)
         say(json.dumps(encode(value), indent=2))
         return 0, encode(value)
-    lines = {each: (RECIPES[each].__doc__ or "").splitlines()[0] for each in RECIPES}
+    lines = {each: (RECIPES[each].__doc__ or "\n").splitlines()[0] for each in RECIPES}
     width = max(map(len, lines)) + 2
     groups = list_recipes(name)
     for method, names in groups.items():

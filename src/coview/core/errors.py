@@ -53,8 +53,8 @@ class UnknownValue(UnknownName):
         self.args = (
             f"The recipe holds a {name!r}, whose class is not one of Coview's"
             + (f" (is {self.nearest!r} meant?)" if self.nearest else "")
-            + ". If it is yours, import the file that defines it and call coview.resume, "
-            "coview.evaluate or coview.load from the same Python program.",
+            + ". If it is yours, name the file that defines it by `import_`; in Python import it "
+            "and call coview.resume, coview.evaluate or coview.load from the same program.",
         )
 
 

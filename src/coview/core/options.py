@@ -179,9 +179,9 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         if isinstance(value, Mapping):
             return tuple(f"{key}={'none' if v is None else v}" for key, v in value.items())
-        texts = (value,) if isinstance(value, str) else value
-        if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
-            return tuple(texts)
+        texts = (value,) if isinstance(value, str | Path) else value
+        if isinstance(texts, list | tuple) and all(isinstance(text, str | Path) for text in texts):
+            return tuple(map(str, texts))
         raise InvalidValue(f"`{name}` is {value!r}; expected texts, or a mapping of fields.")
     if value is None or kind not in KINDS:
         return value

@@ -83,6 +83,11 @@ class _Required(TypedDict):
     created: str
 
 
+class ImportedFile(TypedDict):
+    file: str
+    hash: str
+
+
 class Description(_Required, total=False):
     """The fields of run.json by which a run goes on; the others are for people."""
 
@@ -93,6 +98,7 @@ class Description(_Required, total=False):
     baselines: bool
     keep_every: int | None
     log_to: list[str]
+    imports: list[ImportedFile]
     durations: list[dict[str, Any]]
     epochs: float
 

@@ -15,7 +15,7 @@ from coview.methods.pair_objectives import (
     SquaredDistance,
 )
 from coview.methods.passes import Passes
-from coview.methods.registry import get_method, list_methods
+from coview.methods.registry import METHODS, get_method, list_methods, register_method
 from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
 from coview.methods.simclr import simclr
 from coview.methods.simclr_v2 import simclr_v2
@@ -25,9 +25,10 @@ from coview.methods.supervised import supervised
 from coview.methods.target import EMA, SameNetwork, StopGradient
 
 __all__ = [
-    "EMA", "CosineAffinity", "Critic", "CrossEntropy", "FixedWeight", "GradientRatio", "InfoNCE",
-    "Learner", "Method", "NTXent", "NegativeCosine", "Negatives", "Pair", "PairObjective", "Passes",
-    "Queue", "Repulsion", "SameNetwork", "SetObjective", "SquaredDistance", "StopGradient",
-    "SupCon", "byol", "get_method", "list_methods", "logo", "moco", "multi_crop", "simclr",
-    "simclr_v2", "simsiam", "supcon", "supervised",
+    "EMA", "METHODS", "CosineAffinity", "Critic", "CrossEntropy", "FixedWeight", "GradientRatio",
+    "InfoNCE", "Learner", "Method", "NTXent", "NegativeCosine", "Negatives", "Pair",
+    "PairObjective", "Passes", "Queue", "Repulsion", "SameNetwork", "SetObjective",
+    "SquaredDistance", "StopGradient", "SupCon", "byol", "get_method", "list_methods", "logo",
+    "moco", "multi_crop", "register_method", "simclr", "simclr_v2", "simsiam", "supcon",
+    "supervised",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from coview.core.errors import UnknownName
 from coview.encoders import EncoderSpec
-from coview.methods import get_method
-from coview.recipes.catalogue import METHODS, RECIPES, recipe
+from coview.methods import METHODS, get_method
+from coview.recipes.catalogue import RECIPES, recipe
 from coview.recipes.changes import change
 from coview.recipes.recipe import Recipe
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.places import Kind, place_of
 from coview.core.run_folder import RunFolder, read_object
+from coview.core.user_code import import_again
 from coview.core.values import decode
-from coview.methods import list_methods
+from coview.methods import METHODS
+from coview.methods.registry import register
 from coview.recipes import cpu, finetune, papers
 from coview.recipes.recipe import Recipe, known_values
 
@@ -32,11 +34,21 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }  # fmt: skip
 """Each function under its name with hyphens, in the order of the list of recipes."""
 
-FINETUNE_RECIPES: tuple[str, ...] = tuple(name for name in RECIPES if name.startswith("finetune-"))
-"""The recipes of `coview finetune`, which start from a pretrained network."""
 
-METHODS: tuple[str, ...] = tuple(name.replace("_", "-") for name in list_methods())
-"""Every registered method, as the command line spells it."""
+def register_recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """A decorator: ``function() -> Recipe`` is a recipe under its name with hyphens from here on.
+
+    ``coview pretrain DATA --import FILE.py --recipe NAME`` trains it; of "NAME-cpu" and the like
+    the method NAME takes its numbers. Raises InvalidValue where Coview has a recipe of this name.
+
+    >>> from dataclasses import replace
+    >>> @register_recipe
+    ... def simclr_short():
+    ...     return replace(recipe("simclr-cpu"), name="simclr-short", epochs=1)
+    >>> recipe("simclr-short").epochs, RECIPES.pop("simclr-short") is simclr_short
+    (1, True)
+    """
+    return register(function, RECIPES, "recipe")
 
 
 def recipe(name: str) -> Recipe:
@@ -48,6 +60,15 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownName("recipe", name, RECIPES)
     return RECIPES[name]()
+
+
+def finetune_recipes() -> tuple[str, ...]:
+    """The recipes of `coview finetune`, which start from a pretrained network.
+
+    >>> finetune_recipes()
+    ('finetune-v1-imagenet', 'finetune-v2-imagenet', 'finetune-cpu')
+    """
+    return tuple(name for name in RECIPES if name.startswith("finetune-"))
 
 
 def find_recipe(recipe: Any) -> Recipe | str:
@@ -68,10 +89,9 @@ def find_recipe(recipe: Any) -> Recipe | str:
     if place.kind is Kind.NAME:
         return name
     if place.kind is Kind.RUN:
-        run = RunFolder(place.path)
-        return _decode_recipe(run.description.get("recipe"), run.description_path)
+        return recipe_of(RunFolder(place.path))
     if place.kind is Kind.FILE:
-        return _decode_recipe(read_object(place.path), place.path)
+        return _decode_recipe(read_object(place.path), place.path, known_values())
     if place.kind is Kind.UNREADABLE:
         raise RunError(f"{place.path} cannot be read: {place.reason}.")
     if place.suffix == ".json" or len(Path(name).parts) > 1:
@@ -89,7 +109,8 @@ def method_of(name: str) -> str:
     ('moco', 'simclr-v2', 'finetune')
     """
     word = name.removeprefix("logo-").removeprefix("multi-crop-")
-    return max((each for each in (*METHODS, "finetune") if word.startswith(each)), key=len)
+    methods = [each for each in (*METHODS, "finetune") if word.startswith(each)]
+    return max(methods, key=len) if methods else recipe(name).method.name.replace("_", "-")
 
 
 def list_recipes(method: str | None = None) -> dict[str, list[str]]:
@@ -111,9 +132,24 @@ def _machine(recipe: str) -> int:
     return 0 if on_cpu else 1 if recipe.endswith(("-cifar", "-photos")) else 2
 
 
-def _decode_recipe(content: Any, path: Path) -> Recipe:
+def recipe_of(run: RunFolder) -> Recipe:
+    """The recipe that made ``run``, read once the files of the user that it names are executed.
+
+    Raises UnknownValue, UnknownName or InvalidValue for a class or a field, or where such a file
+    has changed or is gone; DamagedFile.
+
+    >>> recipe_of(RunFolder.open("runs/scenes")).image_size
+    8
+    """
+    modules = import_again(run.description.get("imports", ()))
+    # The classes of these files come last and count: another file may have a class of that name.
+    known = sorted(known_values(), key=lambda kind: kind.__module__ in modules)
+    return _decode_recipe(run.description.get("recipe"), run.description_path, known)
+
+
+def _decode_recipe(content: Any, path: Path, known: Iterable[type]) -> Recipe:
     try:
-        value = decode(content, known_values())
+        value = decode(content, known)
     except (InvalidValue, UnknownName) as error:
         error.args = (f"{path}: {error}",)
         raise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from coview import methods, views
@@ -51,8 +51,14 @@ def known_values() -> tuple[type, ...]:
     >>> decode(encode(recipe("simclr-cpu")), known_values()) == recipe("simclr-cpu")
     True
     """
-    objectives = (methods.SetObjective.__subclasses__(), methods.PairObjective.__subclasses__())
-    return (*VALUES, Recipe, *itertools.chain(*objectives))
+    return (*VALUES, Recipe, *_below(methods.SetObjective), *_below(methods.PairObjective))
+
+
+def _below(kind: type) -> Iterator[type]:
+    each: type
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import say
+from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of, source_of
 from coview.evaluation import extract
 from coview.options import EmbedOptions
@@ -42,6 +43,7 @@ def embed(options: EmbedOptions) -> pa.Table:
     """
     import pyarrow as pa
 
+    import_files(options.import_)
     out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
     device = choose_device(options.device)
     subject = load_subject(options.run, options.checkpoint)

@@ -13,6 +13,7 @@ from coview.core.errors import DataError, StorageError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.progress import say
+from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, source_of
 from coview.methods.untrained import SETTLED, settled
 from coview.options import EvaluateOptions
@@ -40,6 +41,7 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     >>> sorted({result.subject for result in results})
     ['pixels', 'trained', 'untrained']
     """
+    import_files(options.import_)
     names = words(options.protocols)
     for name in names:
         if name not in evaluation.PROTOCOLS:

@@ -8,6 +8,7 @@ from coview.core.options import takes
 from coview.core.places import output_file
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
+from coview.core.user_code import import_files
 from coview.encoders import export_to, load_encoder
 from coview.encoders.exchange.readme import library_code
 from coview.encoders.exchange.weights import read_config
@@ -23,6 +24,7 @@ def export(options: ExportOptions) -> Path:
     >>> coview.export("runs/scenes", out="scenes.safetensors").name
     'scenes.safetensors'
     """
+    import_files(options.import_)
     ending = "onnx" if options.to == "onnx" else "safetensors"
     out = None if options.out is None else output_file(options.out, (f".{ending}",))
     name = at_step(options.to, options.checkpoint)

@@ -17,6 +17,7 @@ from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
 from coview.core.progress import say
 from coview.core.run_folder import is_run
+from coview.core.user_code import import_files
 from coview.core.values import encode
 from coview.data.labels import check_labels, label_subset, names_a_file
 from coview.data.spec import DataSpec, name_of
@@ -29,7 +30,7 @@ from coview.methods import CrossEntropy, Learner
 from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
 from coview.planning.plan import Plan, make_finetuning_plan
-from coview.recipes import FINETUNE_RECIPES, KeptHead, Recipe, Start, build, find_recipe
+from coview.recipes import KeptHead, Recipe, Start, build, find_recipe, finetune_recipes
 from coview.recipes import recipe as recipe_named
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
@@ -63,6 +64,7 @@ def finetune(options: FinetuneOptions) -> Run | None:
     >>> run.kind, run.is_ended
     ('finetune', True)
     """
+    import_files(options.import_)
     source = read_source(options.start, options.checkpoint)
     check_labels(options.labels)
     recipe = None if options.recipe is None else find_recipe(options.recipe)
@@ -76,8 +78,8 @@ def finetune(options: FinetuneOptions) -> Run | None:
             f"The recipe's objective is {type(recipe.method.objective).__name__}; fine-tuning "
             "learns classes and expects CrossEntropy."
         )
-    if isinstance(recipe, str) and recipe not in FINETUNE_RECIPES:
-        raise UnknownName("fine-tuning recipe", recipe, FINETUNE_RECIPES)
+    if isinstance(recipe, str) and recipe not in finetune_recipes():
+        raise UnknownName("fine-tuning recipe", recipe, finetune_recipes())
     spec = DataSpec.of(
         options.data, options, size=options.size or source.image_size, needs_labels=True
     )

@@ -9,6 +9,7 @@ import torch
 from coview.core.errors import RunError
 from coview.core.options import takes
 from coview.core.places import output_file
+from coview.core.user_code import import_files
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.classifier import Classifier
 from coview.encoders.exchange.convert import load_network
@@ -39,6 +40,7 @@ def predict(options: PredictOptions) -> pa.Table:
     """
     import pyarrow as pa
 
+    import_files(options.import_)
     out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
     with exported(options.run, options.checkpoint) as folder:
         network, size = load_network(folder), int(read_config(folder)["image_size"])

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
 from coview.core.progress import say
+from coview.core.user_code import import_files
 from coview.data.held_out import hold_out
 from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.gallery import write_gallery
@@ -22,7 +23,7 @@ from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
 from coview.planning.plan import Plan, make_plan
 from coview.planning.text import about_scratch
-from coview.recipes import FINETUNE_RECIPES, METHODS, Recipe, Start, find_recipe
+from coview.recipes import METHODS, Recipe, Start, find_recipe, finetune_recipes
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
@@ -50,6 +51,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
     >>> run.kind, run.is_ended
     ('pretrain', True)
     """
+    import_files(options.import_)
     recipe = find_recipe(options.recipe)
     check_views(recipe)
     data = RunData(
@@ -168,7 +170,7 @@ PRETRAINING = Pretraining()
 def check_views(recipe: Recipe | str) -> None:
     """Raise InvalidValue for a recipe of fine-tuning, which has one view of each image."""
     one = isinstance(recipe, Recipe) and len(recipe.method.views.views) < 2
-    if one or (isinstance(recipe, str) and recipe in FINETUNE_RECIPES):
+    if one or (isinstance(recipe, str) and recipe in finetune_recipes()):
         raise InvalidValue(
             "Pretraining compares views and this recipe has one view of each image; fine-tune with "
             "it by coview finetune RUN DATA."

@@ -13,6 +13,7 @@ from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_lock import run_lock
 from coview.core.text import parse_duration, plural
+from coview.core.user_code import import_files
 from coview.data.decode import decoders
 from coview.options import ResumeOptions
 from coview.reports import write_report
@@ -46,6 +47,7 @@ def resume(options: ResumeOptions) -> Run:
     >>> coview.resume("runs/scenes").is_ended
     True
     """
+    import_files(options.import_)
     run = Run.open(Run.open(options.run).outer_path)
     longer = options.epochs is not None or options.budget is not None
     budget = None if options.budget is None else parse_duration(options.budget)

@@ -10,8 +10,8 @@ from typing import Any
 
 from coview.core.errors import DamagedFile
 from coview.core.run_folder import Description, RunFolder
-from coview.core.values import decode, decode_one, misfit
-from coview.recipes import Recipe, Start, known_values
+from coview.core.values import decode_one, misfit
+from coview.recipes import Recipe, Start, recipe_of
 from coview.runs.data import RunData
 
 
@@ -32,11 +32,8 @@ class Run(RunFolder):
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe that made the run. Raises UnknownValue, UnknownName for a class, a field."""
-        value = decode(self.description["recipe"], known_values())
-        if not isinstance(value, Recipe):
-            raise DamagedFile(f"{self.description_path} holds no recipe.")
-        return value
+        """The recipe that made the run; see :func:`coview.recipes.recipe_of`."""
+        return recipe_of(self)
 
     @cached_property
     def start(self) -> Start | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,10 @@ from coview.core.line_log import keep_lines
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of
 from coview.core.progress import say
-from coview.core.run_folder import RunFolder
+from coview.core.run_folder import ImportedFile, RunFolder
 from coview.core.run_lock import run_lock
 from coview.core.text import parse_duration
+from coview.core.user_code import files_of, import_files
 from coview.core.values import parse_setting
 from coview.options import RunOptions
 from coview.planning.plan import Plan
@@ -81,8 +82,9 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
             plan = beginning.make_plan(parts, session)
             say_parts(images, parts)
             description = describe_beginning(
-                beginning, plan, images, parts, session, keep_every=options.keep_every
-            )
+                beginning, plan, images, parts, session, keep_every=options.keep_every,
+                imports=import_files(options.import_),
+            )  # fmt: skip
             for note in description["plan"]:
                 say(note, detail=True)
             if folder is not None:
@@ -96,7 +98,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
 
 def describe_beginning(
     beginning: Beginning, plan: Plan, images: Images, parts: Parts, session: Session, *,
-    keep_every: int | None = None,
+    keep_every: int | None = None, imports: Sequence[ImportedFile] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The content of run.json. Raises InvalidValue and DataError for what cannot be trained."""
     learner = build(plan.recipe, beginning.start)
@@ -109,7 +111,10 @@ def describe_beginning(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
         start=beginning.start, precision=precision, processes=session.ranks.world,
         budget=session.clock.budget,
-        extra={"keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {})},
+        extra={
+            "keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {}),
+            "imports": [*imports, *(f for f in files_of(plan.recipe) if f not in imports)],
+        },
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from coview.core.errors import InvalidValue
 from coview.core.options import takes
 from coview.core.places import output_file
 from coview.core.rng import CONTACT_SHEET_IMAGES, Stream, permutation
+from coview.core.user_code import import_files
 from coview.data.spec import DataSpec
 from coview.options import ViewsOptions
 from coview.planning.defaults import default_recipe
@@ -28,6 +29,7 @@ def draw_views(options: ViewsOptions) -> Path:
     >>> draw_views("scenes", images=2, out="views.png").name
     'views.png'
     """
+    import_files(options.import_)
     out, recipe = output_file(options.out, (".png",)), find_recipe(options.recipe)
     if options.images < 1:
         raise InvalidValue(f"`images` is {options.images}; expected at least 1.")
