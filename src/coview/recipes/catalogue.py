@@ -138,8 +138,12 @@ def recipe_of(run: RunFolder) -> Recipe:
     Raises UnknownValue, UnknownName or InvalidValue for a class or a field, or where such a file
     has changed or is gone; DamagedFile.
 
-    >>> recipe_of(RunFolder.open("runs/scenes")).image_size
-    8
+    >>> import tempfile
+    >>> from coview.core.values import encode
+    >>> run = RunFolder(Path(tempfile.mkdtemp()))
+    >>> run.write_description({"recipe": encode(recipe("simclr-cpu"))})
+    >>> recipe_of(run) == recipe("simclr-cpu")
+    True
     """
     modules = import_again(run.description.get("imports", ()))
     # The classes of these files come last and count: another file may have a class of that name.
