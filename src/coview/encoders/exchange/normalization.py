@@ -7,7 +7,7 @@ from pathlib import Path
 
 import safetensors
 
-from coview.core.paths import local_path
+from coview.core.places import place_of
 from coview.encoders.adapters import require_timm
 from coview.encoders.exchange.libraries import is_standard_resnet
 from coview.encoders.exchange.weights import find_export, read_config
@@ -25,8 +25,8 @@ def normalization_of(source: str | Path, spec: EncoderSpec) -> Normalization | N
     An export says it, a folder in its config.json and a file in its header. Any other file for a
     network of torchvision or timm is taken for the library's own weights.
     """
-    path = local_path(source)
-    config = read_config(find_export(path)) if path.is_dir() else _header(path)
+    place = place_of(source)
+    config = read_config(find_export(place.path)) if place.is_folder else _header(place.path)
     if config is not None:
         mean, std = config["mean"], config["std"]
         return None if mean is None or std is None else (_triple(mean), _triple(std))
@@ -42,11 +42,10 @@ def _header(path: Path) -> dict[str, list[float] | None] | None:
     """What a file that Coview has exported says of its images; None for any other file."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("coview")
-    except (OSError, safetensors.SafetensorError):
+            header = json.loads((file.metadata() or {}).get("coview", "{}"))
+    except (OSError, ValueError, safetensors.SafetensorError):
         return None  # reading the weights says why
-    header = {} if text is None else json.loads(text)
-    return header if {"mean", "std"} <= header.keys() else None
+    return header if isinstance(header, dict) and {"mean", "std"} <= header.keys() else None
 
 
 def _triple(values: list[float] | tuple[float, ...]) -> tuple[float, float, float]:
