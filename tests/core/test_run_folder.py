@@ -147,6 +147,7 @@ def test_checkpoints_count_only_where_they_are_complete(folder: Path) -> None:
         ("run.json", {"total_steps": "x"}, "`total_steps` is \"x\"; expected a whole number"),
         ("run.json", {"data": {"class_names": [3]}}, "`data.class_names.0` is 3; expected a text"),
         ("run.json", {"start": 3}, "`start` is 3; expected an object or null"),
+        ("run.json", {"data": [5]}, "`data` is [5]; expected an object"),
         ("verdict.json", {"label": "learning"}, "`causes` is missing"),
     ],
 )  # fmt: skip

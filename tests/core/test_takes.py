@@ -50,3 +50,5 @@ def test_repeated_option_of_no_text_is_refused(value):
 
 def test_other_spelling_of_an_option_is_an_argument_too():
     assert settings(learning_rate=2).rate == 2
+    with pytest.raises(InvalidValue, match="`rate` is given twice"):
+        settings(rate=2, learning_rate=3)

@@ -377,7 +377,7 @@ def test_parquet_each_file_is_judged_by_itself(tmp_path: Path) -> None:
     assert store.labels.tolist() == [0, 1, -1, -1]
     assert store.notes == (
         "Passed over 1 Parquet file without a column of images: vectors.parquet.",
-        "2 images have no label, since b.parquet has no column 'label'.",
+        "2 images without a label: the column 'label' is missing in b.parquet.",
     )
 
 

@@ -21,12 +21,12 @@ def parts(count=60):
 
 def test_copied_share_counts_copies_in_the_sample_and_in_training():
     training, held_out = parts()
-    assert copied_share(held_out, training, seed=0) == 0
+    assert copied_share(held_out, training) == 0
     pixels, _ = pictures(60)
     twice = store_from_arrays(np.concatenate([pixels[:15], pixels[:5]]))
-    assert copied_share(twice, training, seed=0) == 10 / 20
+    assert copied_share(twice, training) == 10 / 20
     trained = store_from_arrays(np.concatenate([pixels[:15], pixels[40:45]]))
-    assert copied_share(trained, training, seed=0) == 5 / 20
+    assert copied_share(trained, training) == 5 / 20
 
 
 def test_step_zero_is_measured_with_settled_statistics_and_leaves_the_learner_alone(tmp_path):

@@ -13,7 +13,12 @@ import pytest
 from coview.core.errors import InvalidValue, RunError
 from coview.core.files import append_line, write_json
 from coview.diagnosis.health import HealthFigures
-from coview.diagnosis.run_checks import check_run, supervised_classes
+from coview.diagnosis.run_checks import (
+    check_run,
+    health_history,
+    neighbor_accuracy,
+    supervised_classes,
+)
 
 LEARNED = HealthFigures(
     images=256, width_h=64, width_z=32, loss=3.8, chance_level=5.54, random_loss=5.94, lower_bound=1.27,
@@ -206,3 +211,11 @@ def test_supervised_classes_counts_them_for_methods_that_need_labels() -> None:
     for needed, count in ((True, 3), (False, 0)):
         assert supervised_classes({"needs_labels": needed, "data": data}) == count
     assert supervised_classes({"data": data}) == 0
+
+
+def test_lines_that_lack_a_figure_are_no_reports():
+    whole = [{"kind": "knn", "accuracy": a, "images": 128} for a in (0.25, 0.5)]
+    cut = [{"kind": "knn", "accuracy": None, "images": 128}, {"kind": "knn", "accuracy": 0.75}]
+    assert neighbor_accuracy([*whole, *cut]) == neighbor_accuracy(whole)
+    with pytest.raises(InvalidValue, match="health figures lack images"):
+        health_history([{"kind": "health", "step": 0}])

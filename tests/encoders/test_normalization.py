@@ -31,6 +31,13 @@ def test_export_says_it_as_a_folder_and_as_a_file(tmp_path, own):
         assert normalization_of(source, EncoderSpec()) == own
 
 
+@pytest.mark.parametrize("text", ["no JSON", "[1]", '{"mean": 1, "std": null}', '{"mean": [1]}'])
+def test_a_header_that_another_program_wrote_is_none_of_ours(tmp_path, text):
+    save_file({}, tmp_path / "weights.safetensors", metadata={"coview": text})
+    source = tmp_path / "weights.safetensors"
+    assert normalization_of(source, parse_encoder("resnet18")) == IMAGENET
+
+
 def test_run_from_such_weights_normalizes_and_exports_so(tmp_path):
     encoder = resnet(10, width=0.125, stem="small")
     export_encoder(encoder, tmp_path / "encoder", image_size=8, mean=OWN[0], std=OWN[1])

@@ -105,7 +105,7 @@ def test_module_that_gives_no_features_is_one_sentence(module):
         build(with_encoder(nn.Sequential(module, nn.Flatten(0))))
 
 
-@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:mixer_s16_224"])
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224.augreg_in21k", "timm:mixer_s16_224"])
 def test_network_of_one_size_is_built_for_the_size_of_the_views(name):
     made = with_encoder(name, size=32)
     assert made.encoder.image_size == 32

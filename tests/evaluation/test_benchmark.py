@@ -167,9 +167,13 @@ def test_enough_images_of_every_class_need_no_caveat():
     ("train_labels", "test_labels", "sentence"),
     [
         ([0, 1] * 10, [0, 1] * 14, "28 test images are too few"),
-        ([0, 1] * 10, [0, 1, 2] * 10, "1 class (cat) of the test images are not in the training"),
+        ([0, 1] * 10, [0, 1, 2] * 10, "has no image of 1 class (cat) of the test images"),
         ([0, 1, 2] * 10, [0, 1] * 15, "no test image of 1 class (cat)"),
-        ([0, 1] * 10 + [2], [0, 1, 2] * 10, "1 class (cat) have fewer than 5 training images"),
+        (
+            [0, 1] * 10 + [2],
+            [0, 1, 2] * 10,
+            "Of 1 class (cat) there are fewer than 5 training images",
+        ),
     ],
 )
 def test_figures_that_say_little_have_a_caveat(train_labels, test_labels, sentence):

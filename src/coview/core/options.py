@@ -146,6 +146,8 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
         name = others.get(given, given)
         if name not in fields:
             raise UnknownName("argument", name, fields)
+        if name in values:
+            raise InvalidValue(f"`{name}` is given twice, the second time as {given!r}.")
         values[name] = checked(name, value, annotations[name])
     for name, field in fields.items():
         if is_positional(field) and not field.metadata["optional"] and name not in values:

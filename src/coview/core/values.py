@@ -143,7 +143,7 @@ def misfit(value: Any, kind: Any, name: str = "", *, partial: bool = False) -> s
     elif origin in (typing.Union, types.UnionType):
         if all(misfit(value, option) for option in arguments):
             return f"`{name}` is {json.dumps(value)[:60]}; expected {_json_words(kind)}"
-    elif not fits(value, kind):
+    elif typing.is_typeddict(kind) or not fits(value, kind):
         return f"`{name}` is {json.dumps(value)[:60]}; expected {_json_words(kind)}"
     faults = (misfit(item, hint, _below(name, key), partial=partial) for key, item, hint in inner)
     return next(filter(None, faults), "")

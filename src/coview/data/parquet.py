@@ -126,7 +126,7 @@ def _read_labels(
         return labels, classes, ()
     shown = ", ".join(file.path.name for file in lacking[:3]) + (" ..." if lacking[3:] else "")
     images_lacking = plural(sum(file.rows for file in lacking), "image")
-    note = f"{images_lacking} have no label, since {shown} has no column {column!r}."
+    note = f"{images_lacking} without a label: the column {column!r} is missing in {shown}."
     return labels, classes, (note,)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 import torch
 
 from coview.core.images import ImageStore
-from coview.core.rng import CHECKED_IMAGES, HEALTH_IMAGES, Stream, permutation
+from coview.core.rng import HEALTH_IMAGES, Stream, permutation
 from coview.diagnosis.health import measure, piece_view
 from coview.evaluation import knn_monitor, pixel_subject
 from coview.evaluation.knn import MAX_QUERIES, MONITOR_K
@@ -17,9 +16,9 @@ from coview.methods import Learner
 from coview.methods.untrained import settled
 from coview.recipes import Recipe
 from coview.training import MetricsLog
-from coview.views import ViewPlan, eval_view, views_of
+from coview.views import ViewPlan, views_of
 
-MAX_IMAGES, MAX_COMPARED = 512, 4_096
+MAX_IMAGES = 512
 # Of a run with many short epochs, not every epoch is reported.
 MAX_HEALTH_REPORTS, MAX_KNN_REPORTS = 50, 20
 PIXELS_SIDE = 32
@@ -58,7 +57,7 @@ class Monitor:
             held_out, rows, ViewPlan(views=(piece, piece)), seed=recipe.seed, epoch=0
         )
         self.pieces = (one, two)
-        self.copied_images = copied_share(held_out.subset(rows), training, recipe.seed)
+        self.copied_images = copied_share(held_out.subset(rows), training)
         labels = None if held_out.labels is None else held_out.labels[rows]
         self.labels = None if labels is None else torch.from_numpy(labels)
         steps_per_epoch = len(training) // recipe.batch_size
@@ -132,26 +131,13 @@ class Monitor:
         return self.labels if self.recipe.method.needs_labels else None
 
 
-def copied_share(sample: ImageStore, training: ImageStore, seed: int) -> float:
-    """Share of ``sample`` that equals another image of it, or one of at most 4,096 of ``training``.
+def copied_share(sample: ImageStore, training: ImageStore) -> float:
+    """Share of ``sample`` with the pixels of another image of it, or of one of ``training``.
 
-    Equal at 32 x 32 pixels, by the central square. On such images no figure is of unseen data.
+    On such images no figure is of unseen data.
     """
-    order = permutation(seed, Stream.HEALTH, training.ids, draw_index=CHECKED_IMAGES)
-    others = training.subset(np.sort(order[:MAX_COMPARED]))
-    plan = ViewPlan(views=(eval_view(32),))
-    own, known = (
-        [
-            hash(image.tobytes())
-            for start in range(0, len(store), 512)
-            for image in views_of(
-                store, np.arange(start, min(start + 512, len(store))), plan, seed=0, epoch=0
-            )[0].numpy()
-        ]
-        for store in (sample, others)
-    )
-    counts, trained = Counter(own), set(known)
-    return sum(counts[image] > 1 or image in trained for image in own) / len(own)
+    _, group, counts = np.unique(sample.content, return_inverse=True, return_counts=True)
+    return float(np.mean((counts[group] > 1) | np.isin(sample.content, training.content)))
 
 
 @torch.no_grad()

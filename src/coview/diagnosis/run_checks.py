@@ -114,7 +114,7 @@ def check_run(folder: str | Path) -> RunReport:
 def health_history(rows: Sequence[Mapping[str, Any]]) -> dict[int, HealthFigures]:
     """The health figures by step; where a resumed run wrote a step twice, the later line counts."""
     return {
-        int(row["step"]): HealthFigures.from_json(row["figures"])
+        int(row["step"]): HealthFigures.from_json(row.get("figures", {}))
         for row in rows
         if row.get("kind") == "health"
     }
@@ -137,7 +137,10 @@ def neighbor_accuracy(rows: Sequence[Mapping[str, Any]]) -> NeighborAccuracy | N
     >>> neighbor_accuracy(lines).untrained, neighbor_accuracy(lines).now
     (0.25, 0.75)
     """
-    knn = [row for row in rows if row.get("kind") == "knn"]
+    knn = [
+        row for row in rows
+        if row.get("kind") == "knn" and None not in (row.get("accuracy"), row.get("images"))
+    ]  # fmt: skip
     if len(knn) < 2:
         return None
     first, last = knn[0], knn[-1]

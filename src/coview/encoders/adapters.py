@@ -38,10 +38,8 @@ def has_one_size(kind: str, name: str) -> bool:
     if kind == "torchvision":
         return name.startswith("vit_")
     if kind == "timm":
-        timm = require_timm(f"The encoder timm:{name}")
-        return name in timm.list_models() and timm.create_model(
-            name, pretrained=False, num_classes=0
-        ).default_cfg.get("fixed_input_size", False)
+        config = require_timm(f"The encoder timm:{name}").get_pretrained_cfg(name)
+        return config is not None and bool(config.fixed_input_size)
     return kind == "module"  # the size of its trial
 
 

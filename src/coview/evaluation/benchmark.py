@@ -202,8 +202,8 @@ def about_counts(train: ImageStore, test: ImageStore) -> list[str]:
     tested = np.unique(test.labels)
     if len(unknown := np.setdiff1d(tested, known)):
         sentences.append(
-            f"{_names(test, unknown)} of the test images are not in the training part, so that no "
-            "classifier can name them."
+            f"The training part has no image of {_names(test, unknown)} of the test images, so "
+            "that no classifier can name them."
         )
     if len(untested := np.setdiff1d(known, tested)):
         sentences.append(
@@ -213,8 +213,8 @@ def about_counts(train: ImageStore, test: ImageStore) -> list[str]:
     if counts.min() < FEW_OF_A_CLASS:
         rare = known[counts < FEW_OF_A_CLASS]
         sentences.append(
-            f"{_names(train, rare)} have fewer than {FEW_OF_A_CLASS} training images each; one of "
-            f"them has {plural(int(counts.min()), 'image')} only."
+            f"Of {_names(train, rare)} there are fewer than {FEW_OF_A_CLASS} training images each; "
+            f"the rarest has {plural(int(counts.min()), 'image')}."
         )
     return sentences
 
@@ -224,8 +224,8 @@ def about_overlap(shared: int) -> list[str]:
     if shared == 0:
         return []
     return [
-        f"{plural(shared, 'test image')} are in the training part too, with equal pixels: the "
-        "accuracy on them is that of images that are known."
+        f"The training part has {plural(shared, 'test image')} too, with equal pixels: the "
+        "accuracy there is that of images that are known."
     ]
 
 

@@ -24,6 +24,7 @@ from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
 from coview.diagnosis.rules import Diagnosis, diverged
 from coview.encoders import EncoderSpec
+from coview.encoders.exchange.normalization import normalization_of
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.heads import HeadSpec
 from coview.methods import CrossEntropy, Learner
@@ -143,10 +144,11 @@ def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
             image_size=run.recipe.image_size, mean=view.mean, std=view.std,
         )  # fmt: skip
     config = read_config(find_export(path))
+    spec = EncoderSpec.from_json(config["spec"])
+    mean, std = normalization_of(path, spec) or (None, None)
     return Source(
-        start=start, encoder=EncoderSpec.from_json(config["spec"]), head=None,
-        image_size=int(config["image_size"]), mean=_triple(config["mean"]),
-        std=_triple(config["std"]),
+        start=start, encoder=spec, head=None, image_size=int(config["image_size"]), mean=mean,
+        std=std,
     )  # fmt: skip
 
 
@@ -359,10 +361,6 @@ def write_evaluation(
         run.evaluation_path, results, data=run.description["data"],
         more={"classes": names, "confusion": confusion.tolist(), "per_class": per_class},
     )  # fmt: skip
-
-
-def _triple(values: Any) -> tuple[float, float, float] | None:
-    return None if values is None else (float(values[0]), float(values[1]), float(values[2]))
 
 
 def _absolute(labels: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TypedDict, cast
 
 import safetensors
 
 from coview.core.places import place_of
+from coview.core.values import misfit
 from coview.encoders.adapters import require_timm
 from coview.encoders.exchange.libraries import is_standard_resnet
 from coview.encoders.exchange.weights import find_export, read_config
@@ -38,14 +40,21 @@ def normalization_of(source: str | Path, spec: EncoderSpec) -> Normalization | N
     return IMAGENET if standard else None
 
 
-def _header(path: Path) -> dict[str, list[float] | None] | None:
+class _Header(TypedDict):
+    mean: list[float] | None
+    std: list[float] | None
+
+
+def _header(path: Path) -> _Header | None:
     """What a file that Coview has exported says of its images; None for any other file."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("coview", "{}"))
-    except (OSError, ValueError, safetensors.SafetensorError):
+    except (OSError, ValueError, RecursionError, safetensors.SafetensorError):
         return None  # reading the weights says why
-    return header if isinstance(header, dict) and {"mean", "std"} <= header.keys() else None
+    if misfit(header, _Header) or any(len(header[n] or (0,) * 3) != 3 for n in ("mean", "std")):
+        return None
+    return cast(_Header, header)
 
 
 def _triple(values: list[float] | tuple[float, ...]) -> tuple[float, float, float]:
