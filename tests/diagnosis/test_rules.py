@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy, interpolate, normalize
 
 from coview.core.errors import InvalidValue
 from coview.core.figures import DIAGNOSES
-from coview.diagnosis.evidence import NeighborAccuracy
 from coview.diagnosis.health import HealthFigures, measure
-from coview.diagnosis.rules import Diagnosis, diagnose, diverged
+from coview.diagnosis.rules import diagnose, diverged
+from coview.diagnosis.state import Diagnosis, NeighborAccuracy
 
 SIDE, STEPS, HELD_OUT = 16, 210, 128
 TEMPERATURE = 0.2

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from itertools import pairwise
 
+from coview.diagnosis.health import HealthFigures
+from coview.diagnosis.state import RunState
+
+# Calibrated as the numbers in rules.py.
+# HealthFigures.separation of runs whose views do not match: -0.03 .. 0.03; healthy ones have 0.37
+# and more, and an untrained network with BatchNorm at its output 0.06.
+MATCHED = 0.05
+# Gain of HealthFigures.position that counts although views match no more often: runs that gained
+# nothing had 0.08 and less, BYOL after 600 steps 0.19, a healthy SimCLR 0.42.
+GAINED_POSITION = 0.15
+GAINED_POSITION_CLASSES = 0.05  # with labels, views of one image need not match more often
+RANK_SHARE = 0.5  # of the highest rank so far, the untrained network's included
+RANK_REPORTS = 3  # reports over which the rank must fall
+ONE_DIRECTION_RANK = 1.5  # one direction gives 1.0, two equal ones 2.0
 ERRORS = 2.5  # standard errors of the difference: one-sided level 0.6 %
 
 
@@ -24,15 +38,40 @@ def has_risen(before: float, now: float, images: int) -> bool:
     return shares[1] - shares[0] > ERRORS * error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighborAccuracy:
-    """kNN accuracy on ``images`` held-out images: untrained, now, and by raw pixels if known."""
+def has_gained(state: RunState) -> bool:
+    """Whether the network is better than untrained by any figure that is more than chance."""
+    before, now, neighbors = state.untrained, state.now, state.neighbors
+    if neighbors is not None:
+        learned = has_risen(neighbors.untrained, neighbors.now, neighbors.images)
+        if state.classes or learned:
+            return learned
+    step = GAINED_POSITION_CLASSES if state.classes else GAINED_POSITION
+    return (
+        matches_more(before, now)
+        or has_risen(before.piece_accuracy_h, now.piece_accuracy_h, now.images)
+        # An untrained network may be worse than chance: to leave that is no gain.
+        or now.position - max(before.position, 0.0) > step
+    )
 
-    untrained: float
-    now: float
-    images: int
-    pixels: float | None = None
 
-    @property
-    def has_risen(self) -> bool:
-        return has_risen(self.untrained, self.now, self.images)
+def matches_more(before: HealthFigures, now: HealthFigures) -> bool:
+    """Whether instance accuracy rose by more than chance and the loss is no worse."""
+    rises = has_risen(before.instance_accuracy_z, now.instance_accuracy_z, now.images)
+    return rises and now.position >= before.position
+
+
+def one_direction(state: RunState, ranks: list[float]) -> bool:
+    return ranks[-1] <= ONE_DIRECTION_RANK and state.now.separation > MATCHED
+
+
+def losing_rank(state: RunState, ranks: list[float]) -> bool:
+    """Below half of the highest rank, falling at each report, without better instance accuracy."""
+    if len(ranks) <= RANK_REPORTS:
+        return False
+    falling = all(later < earlier for earlier, later in pairwise(ranks[-RANK_REPORTS - 1 :]))
+    low = ranks[-1] < RANK_SHARE * max(ranks)
+    of_classes = state.classes > 0 and ranks[-1] >= RANK_SHARE * state.classes
+    # A rank that falls while views match better than at the highest rank is no collapse.
+    widest = ranks.index(max(ranks))
+    worse = state.now.instance_accuracy_z <= state.reports[widest].instance_accuracy_z
+    return falling and low and worse and not of_classes

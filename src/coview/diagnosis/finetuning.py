@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
-from coview.diagnosis.rules import Diagnosis
+from coview.diagnosis.state import Diagnosis
 from coview.evaluation import embed_views
 from coview.methods import Learner
 from coview.recipes import Recipe

@@ -8,13 +8,18 @@ SupCon and their relatives), whose chance level and lower bound are measured wit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
 from coview.core.errors import InvalidValue
-from coview.core.figures import DIAGNOSES
-from coview.diagnosis.evidence import NeighborAccuracy, has_risen
+from coview.diagnosis.evidence import (
+    MATCHED,
+    has_gained,
+    losing_rank,
+    matches_more,
+    one_direction,
+)
 from coview.diagnosis.health import HealthFigures
+from coview.diagnosis.state import Diagnosis, NeighborAccuracy, RunState
 from coview.diagnosis.words import all_figures, beside_pixels, comparison
 
 # Calibrated on the runs of tests/diagnosis/test_rules.py (a small network trained for 210 steps in
@@ -27,24 +32,14 @@ ENOUGH_IMAGES = 36
 COLLAPSED_STD = 0.06
 UNMATCHED_HITS = 3.0  # hits per n; random rows give 1, and 3 or fewer in 98 % of samples (Poisson)
 CONSTANT_STD = 1e-3  # above the rounding errors of a constant output
-# HealthFigures.separation of runs whose views do not match: -0.03 .. 0.03; healthy ones have 0.37
-# and more, and an untrained network with BatchNorm at its output 0.06.
-MATCHED = 0.05
 # Mean cosine of two images: of a network that collapses 0.5 and more, of an untrained one with
 # BatchNorm at its output 0.03. Such a run has a separation of 0.1 .. 0.2 on its way down.
 ALIKE, GROWN_ALIKE, HARDLY_MATCHED = 0.5, 0.25, 0.25
-RANK_SHARE = 0.5  # of the highest rank so far, the untrained network's included
-RANK_REPORTS = 3  # reports over which the rank must fall
-ONE_DIRECTION_RANK = 1.5  # one direction gives 1.0, two equal ones 2.0
 SAME_PARAMETERS = 1e-6  # |change| / |parameters|; one float32 rounding is 6e-8
 BARELY_CHANGED = 0.01  # |change| / |parameters|; 0.2 and more after 200 steps of a usual run
 # |change| / |parameters| of a diverged run. Runs of 40 to 240 steps at usual learning rates gave
 # 0.2 .. 0.4; runs at a learning rate of 1,000 gave 3,000 (AdamW) and 7,000 (SGD).
 DIVERGED_CHANGE = 100.0
-# Gain of HealthFigures.position that counts although views match no more often: runs that gained
-# nothing had 0.08 and less, BYOL after 600 steps 0.19, a healthy SimCLR 0.42.
-GAINED_POSITION = 0.15
-GAINED_POSITION_CLASSES = 0.05  # with labels, views of one image need not match more often
 MOVED_POSITION = 0.02  # between two reports; BatchNorm statistics alone moved it by 0.01
 IDENTICAL_VIEWS = 0.99
 COPIED_IMAGES = 0.5
@@ -56,60 +51,6 @@ MOVING_RANK = 0.02  # relative change per report
 FLAT_OBJECTIVE = 0.05  # (chance level - lower bound) / chance level; 0.02 at temperature 10
 STEEP_OBJECTIVE = 2.0  # random loss / chance level; 1.1 at temperature 0.1, 5 at 0.01
 TOO_FAST = "The learning rate is too high, or its warm-up too short."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """What is said of a run.
-
-    A key of ``DIAGNOSES``; sentences for everybody; at most two causes; one remedy ("" where none);
-    ``details``, one line of figures for specialists ("" where the sentence holds them).
-    """
-
-    label: str
-    sentence: str
-    causes: tuple[str, ...]
-    remedy: str
-    step: int
-    details: str = ""
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code of the label: 0 where training may go on, else 3 to 7, 11 or 12."""
-        return DIAGNOSES[self.label].exit_code
-
-    def to_json(self) -> dict[str, str | int | list[str]]:
-        """The content of verdict.json."""
-        return {**asdict(self), "causes": list(self.causes)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
-    """The input of a rule: the reports in order of steps, the first of the untrained network."""
-
-    reports: tuple[HealthFigures, ...]
-    steps_done: int
-    steps_planned: int
-    parameter_change: float | None
-    classes: int
-    neighbors: NeighborAccuracy | None = None
-    unguarded: str = ""
-
-    @property
-    def untrained(self) -> HealthFigures:
-        return self.reports[0]
-
-    @property
-    def now(self) -> HealthFigures:
-        return self.reports[-1]
-
-    def diagnosis(
-        self, label: str, sentence: str, *causes: str, remedy: str = "", details: str = ""
-    ) -> Diagnosis:
-        return Diagnosis(
-            label=label, sentence=sentence, causes=causes[:2], remedy=remedy, step=self.steps_done,
-            details=details or all_figures(self),
-        )  # fmt: skip
 
 
 Rule = Callable[[RunState], Diagnosis | None]
@@ -140,6 +81,7 @@ def diagnose(
         classes=classes, neighbors=neighbors, unguarded=unguarded,
     )  # fmt: skip
     diagnosis = next(result for rule in RULES if (result := rule(state)) is not None)
+    diagnosis = replace(diagnosis, details=all_figures(state))
     if diagnosis.label not in {"learning", "at chance"} or state.now.images >= ENOUGH_IMAGES:
         return diagnosis
     caveat = f"This rests on {state.now.images} held-out images, which are few."
@@ -291,7 +233,7 @@ def few_directions(state: RunState) -> Diagnosis | None:
     """A rank that fell over several reports, or a single direction."""
     for layer, name in (("z", "embeddings z"), ("h", "features h")):
         ranks = [float(getattr(report, f"rank_{layer}")) for report in state.reports]
-        if _one_direction(state, ranks) or _losing_rank(state, ranks):
+        if one_direction(state, ranks) or losing_rank(state, ranks):
             width = min(state.now.images, getattr(state.now, f"width_{layer}"))
             return state.diagnosis(
                 "dimensional collapse",
@@ -345,7 +287,7 @@ def improving_early(state: RunState) -> Diagnosis | None:
     if state.steps_done >= EARLY * state.steps_planned:
         return None
     before, now = state.reports[-2:]
-    if not (_matches_more(before, now) or now.position - before.position > MOVED_POSITION):
+    if not (matches_more(before, now) or now.position - before.position > MOVED_POSITION):
         return None
     return state.diagnosis(
         "too early",
@@ -414,28 +356,8 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def has_gained(state: RunState) -> bool:
-    """Whether the network is better than untrained by any figure that is more than chance."""
-    before, now, neighbors = state.untrained, state.now, state.neighbors
-    if neighbors is not None and (state.classes or neighbors.has_risen):
-        return neighbors.has_risen
-    step = GAINED_POSITION_CLASSES if state.classes else GAINED_POSITION
-    return (
-        _matches_more(before, now)
-        or has_risen(before.piece_accuracy_h, now.piece_accuracy_h, now.images)
-        # An untrained network may be worse than chance: to leave that is no gain.
-        or now.position - max(before.position, 0.0) > step
-    )
-
-
 def _hits(figures: HealthFigures) -> float:
     return figures.instance_accuracy_z * figures.images
-
-
-def _matches_more(before: HealthFigures, now: HealthFigures) -> bool:
-    """Whether instance accuracy rose by more than chance and the loss is no worse."""
-    rises = has_risen(before.instance_accuracy_z, now.instance_accuracy_z, now.images)
-    return rises and now.position >= before.position
 
 
 def _temperature_causes(state: RunState) -> tuple[str, ...]:
@@ -448,23 +370,6 @@ def _temperature_causes(state: RunState) -> tuple[str, ...]:
     else:
         return ()
     return (f"The temperature is so {effect}: set `temperature` to 0.2.",)
-
-
-def _one_direction(state: RunState, ranks: list[float]) -> bool:
-    return ranks[-1] <= ONE_DIRECTION_RANK and state.now.separation > MATCHED
-
-
-def _losing_rank(state: RunState, ranks: list[float]) -> bool:
-    """Below half of the highest rank, falling at each report, without better instance accuracy."""
-    if len(ranks) <= RANK_REPORTS:
-        return False
-    falling = all(later < earlier for earlier, later in pairwise(ranks[-RANK_REPORTS - 1 :]))
-    low = ranks[-1] < RANK_SHARE * max(ranks)
-    of_classes = state.classes > 0 and ranks[-1] >= RANK_SHARE * state.classes
-    # A rank that falls while views match better than at the highest rank is no collapse.
-    widest = ranks.index(max(ranks))
-    worse = state.now.instance_accuracy_z <= state.reports[widest].instance_accuracy_z
-    return falling and low and worse and not of_classes
 
 
 def _flat_but_moving(before: HealthFigures, now: HealthFigures) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 
 from coview.core.figures import DIAGNOSES, FIGURES
 from coview.core.run_folder import RunFolder
-from coview.diagnosis.evidence import NeighborAccuracy
 from coview.diagnosis.health import HealthFigures
-from coview.diagnosis.rules import Diagnosis, diagnose
+from coview.diagnosis.rules import diagnose
+from coview.diagnosis.state import Diagnosis, NeighborAccuracy
 
 DATA_BOUND = 0.2  # share of the time that steps wait for images
 WITHOUT_NEGATIVES = {"NegativeCosine", "SquaredDistance"}

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from coview.diagnosis.evidence import NeighborAccuracy
-from coview.diagnosis.health import HealthFigures
+from coview.diagnosis.state import RunState
 
 
-class Reports(Protocol):
-    """What the words are about: the untrained network and the present one."""
-
-    @property
-    def untrained(self) -> HealthFigures: ...
-
-    @property
-    def now(self) -> HealthFigures: ...
-
-    @property
-    def classes(self) -> int: ...
-
-    @property
-    def neighbors(self) -> NeighborAccuracy | None: ...
-
-
-def comparison(state: Reports) -> str:
+def comparison(state: RunState) -> str:
     """How good the encoder is, compared with what: a sentence that takes no knowledge.
 
     With labels to learn from, by the labels of nearest neighbors; else by finding images from a
@@ -51,7 +32,7 @@ def comparison(state: Reports) -> str:
     )
 
 
-def beside_pixels(state: Reports) -> str:
+def beside_pixels(state: RunState) -> str:
     """In words, what functions of the pixels do as well as the encoder does; "" if none does."""
     now, neighbors = state.now, state.neighbors
     if neighbors is not None and neighbors.pixels is not None:
@@ -69,7 +50,7 @@ def beside_pixels(state: Reports) -> str:
     return ""
 
 
-def all_figures(state: Reports) -> str:
+def all_figures(state: RunState) -> str:
     """The line for specialists.
 
     Each figure stands beside the untrained network's, whose BatchNorm statistics are settled.

@@ -22,7 +22,8 @@ from coview.core.values import encode
 from coview.data.labels import check_labels, label_subset, names_a_file
 from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
-from coview.diagnosis.rules import Diagnosis, diverged
+from coview.diagnosis.rules import diverged
+from coview.diagnosis.state import Diagnosis
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.normalization import normalization_of
 from coview.encoders.exchange.weights import find_export, read_config

@@ -12,7 +12,7 @@ from coview.core.figures import DIAGNOSES
 from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.text import duration
-from coview.diagnosis.rules import Diagnosis
+from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.export import example_images, export_encoder
 from coview.methods import Learner

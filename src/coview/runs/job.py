@@ -11,7 +11,7 @@ import torch
 from coview.core.clock import Clock
 from coview.core.images import ImageStore
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.diagnosis.rules import Diagnosis
+from coview.diagnosis.state import Diagnosis
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData

@@ -15,8 +15,9 @@ from coview.data.held_out import hold_out
 from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.gallery import write_gallery
 from coview.diagnosis.monitor import Monitor as HealthMonitor
-from coview.diagnosis.rules import Diagnosis, diverged
+from coview.diagnosis.rules import diverged
 from coview.diagnosis.run_checks import diagnose_run
+from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.normalization import normalization_of
 from coview.methods import Learner, get_method
 from coview.options import PretrainOptions

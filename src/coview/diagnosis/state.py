@@ -1,0 +1,70 @@
+"""What a diagnosis is made from, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from coview.core.figures import DIAGNOSES
+from coview.diagnosis.health import HealthFigures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What is said of a run.
+
+    A key of ``DIAGNOSES``; sentences for everybody; at most two causes; one remedy ("" where none);
+    ``details``, one line of figures for specialists ("" where the sentence holds them).
+    """
+
+    label: str
+    sentence: str
+    causes: tuple[str, ...]
+    remedy: str
+    step: int
+    details: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the label: 0 where training may go on, else 3 to 7, 11 or 12."""
+        return DIAGNOSES[self.label].exit_code
+
+    def to_json(self) -> dict[str, str | int | list[str]]:
+        """The content of verdict.json."""
+        return {**asdict(self), "causes": list(self.causes)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighborAccuracy:
+    """kNN accuracy on ``images`` held-out images: untrained, now, and by raw pixels if known."""
+
+    untrained: float
+    now: float
+    images: int
+    pixels: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """The input of a rule: the reports in order of steps, the first of the untrained network."""
+
+    reports: tuple[HealthFigures, ...]
+    steps_done: int
+    steps_planned: int
+    parameter_change: float | None
+    classes: int
+    neighbors: NeighborAccuracy | None = None
+    unguarded: str = ""
+
+    @property
+    def untrained(self) -> HealthFigures:
+        return self.reports[0]
+
+    @property
+    def now(self) -> HealthFigures:
+        return self.reports[-1]
+
+    def diagnosis(self, label: str, sentence: str, *causes: str, remedy: str = "") -> Diagnosis:
+        """A diagnosis after these steps, with the first two causes."""
+        return Diagnosis(
+            label=label, sentence=sentence, causes=causes[:2], remedy=remedy, step=self.steps_done
+        )
