@@ -83,6 +83,29 @@ def test_config_says_what_the_weights_are(tmp_path):
     assert config["metadata"] == {"method": "simclr"}
 
 
+def test_readme_of_an_encoder_without_a_run_says_what_is_not_known(folder):
+    card = (folder / "README.md").read_text()
+    assert "It has 175,752 parameters. It was trained on images of 16 x 16 pixels" in card
+    assert "normalized with mean [0.5, 0.4, 0.3] and std [0.2, 0.25, 0.3]" in card
+    assert "How it was trained is not recorded." in card
+    assert "## How good it is\n\nNot measured." in card
+    assert "The weights belong to the person who trained them" in card
+
+
+def test_readme_shows_the_metadata_that_are_given(tmp_path):
+    metadata = {
+        "method": "simclr", "recipe": "mine", "data": "photos", "images": 1200,
+        "labels_used": True, "steps": 1, "epochs": 0.5, "verdict": "Good.", "figures": ["kNN: 9%."],
+    }  # fmt: skip
+    export_encoder(trained("resnet18/8-small"), tmp_path, image_size=16, metadata=metadata)
+    card = (tmp_path / "README.md").read_text()
+    for line in (
+        "- Method: simclr, recipe `mine`.", "- Images: 1,200 of `photos`, with their labels.",
+        "- Length: 0.5 epochs, 1 step.", "Good.\n\n- kNN: 9%.", "which were not normalized",
+    ):  # fmt: skip
+        assert line in card
+
+
 def test_changed_weights_are_found(folder):
     path = folder / "model.safetensors"
     content = bytearray(path.read_bytes())

@@ -271,7 +271,7 @@ class FineTuning(Job):
         )  # fmt: skip
         write_evaluation(run, parts, contenders, predicted)
         if finite:
-            export_learner(run, learner, run.encoder_path)
+            export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
         report = write_end(run, diagnosis, session.clock)
         if run.description.get("nested"):
             say(f"From scratch: {100 * finetuned.accuracy:.1f} %.")

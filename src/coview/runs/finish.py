@@ -19,6 +19,7 @@ from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.recipes.build import HeadedEncoder
 from coview.reports import write_report
+from coview.runs.card import card_of
 from coview.runs.extend import longer_command
 from coview.runs.run import Run
 
@@ -29,9 +30,12 @@ def features_are_finite(recipe: Recipe, learner: Learner) -> bool:
     return bool(torch.isfinite(h).all())
 
 
-def export_learner(run: Run, learner: Learner, folder: Path) -> None:
+def export_learner(
+    run: Run, learner: Learner, folder: Path, *, diagnosis: Diagnosis | None = None,
+    step: int | None = None,
+) -> None:  # fmt: skip
     """Write the encoder into ``folder``, checked against its own output; with a classifier where
-    the run has learned one."""
+    the run has learned one. ``diagnosis``, ``step``: as for :func:`coview.runs.card.card_of`."""
     recipe, encoder = run.recipe, learner.encoder
     modules = [*learner.head.layers]
     if isinstance(encoder, HeadedEncoder):
@@ -40,20 +44,11 @@ def export_learner(run: Run, learner: Learner, folder: Path) -> None:
     first = recipe.method.views.views[0]
     export_encoder(
         encoder, folder, image_size=recipe.image_size,
-        mean=first.mean, std=first.std, metadata=origin_of(run),
+        mean=first.mean, std=first.std, metadata=card_of(run, diagnosis, step),
     )  # fmt: skip
     if run.kind == "finetune":
         class_names = tuple(run.description["data"]["class_names"])
         export_classifier(folder, plain_layers(modules), class_names)
-
-
-def origin_of(run: Run) -> dict[str, Any]:
-    return {
-        "method": run.recipe.method.name,
-        "recipe": run.recipe.name,
-        "recipe_hash": run.description["hash"],
-        "data_fingerprint": run.description["data"]["fingerprint"],
-    }
 
 
 def write_end(run: Run, diagnosis: Diagnosis, clock: Clock) -> Path:

@@ -65,7 +65,7 @@ def exported(path: str | Path, checkpoint: int | None = None) -> Iterator[Path]:
     run = Run.open(path)
     learner = trained_learner(run, checkpoint)
     with TemporaryDirectory() as folder:
-        export_learner(run, learner, Path(folder))
+        export_learner(run, learner, Path(folder), step=checkpoint)
         yield Path(folder)
 
 

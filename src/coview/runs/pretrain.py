@@ -132,7 +132,7 @@ class Pretraining(Job):
         diagnosis = diagnosis or diagnose_run(run)
         finite = features_are_finite(recipe, learner)
         if finite:
-            export_learner(run, learner, run.encoder_path)
+            export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
             gallery_of(run, learner, parts, run.path)
         report = write_end(run, diagnosis, session.clock)
         say_diagnosis(diagnosis)

@@ -24,7 +24,7 @@ TENSORS = "classifier.safetensors"
 LAYERS: dict[str, Any] = {"linear": nn.Linear, "batch_norm": nn.BatchNorm1d, "relu": nn.ReLU}
 
 README = """
-# The classifier
+## The classifier
 
 h -> logits of: {classes}.
 

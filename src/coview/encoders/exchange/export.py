@@ -3,7 +3,7 @@
 model.safetensors   the tensors under the names of the network's library
 config.json         specification, input, hash
 encoder.py          the network's source, torch alone (residual networks only)
-README.md           how to load them
+README.md           the model card: what they are, how good, how to load them
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def export_encoder(
     """Write ``encoder`` into ``folder``, load it back, and compare; returns the folder.
 
     image_size: side of the training images in pixels. mean, std: three numbers each, if training
-    normalized its images (in [0, 1]) with them. metadata: JSON values to store in config.json
-    (method, data fingerprint). example: images [n, 3, H, W] in [0, 1] for the comparison; None:
-    random images. ``encoder`` does not change.
+    normalized its images (in [0, 1]) with them. metadata: JSON values to store in config.json;
+    the model card shows method, recipe, recipe_hash, start, data, data_fingerprint, images,
+    labels_used, epochs, steps, verdict and figures, a list of sentences. example: images
+    [n, 3, H, W] in [0, 1] for the comparison; None: random images. ``encoder`` does not change.
     Raises InvalidValue for a wrong argument, or if the loaded encoder gives other features.
 
     >>> import tempfile
@@ -67,7 +68,7 @@ def export_encoder(
         write_text(folder / "encoder.py", Path(inspect.getfile(ResNet)).read_text())
     elif spec.file_hash is not None:
         write_text(folder / "encoder.py", Path(str(spec.name).rpartition(":")[0]).read_text())
-    write_text(folder / "README.md", render_readme(encoder, image_size, mean, std))
+    write_text(folder / "README.md", render_readme(encoder, image_size, mean, std, metadata or {}))
     config = {
         "coview": VERSION,
         "label": spec.label(),

@@ -1,4 +1,4 @@
-"""The README of an export: how to load the weights without Coview."""
+"""The README of an export, a model card: what the weights are, and how to load them anywhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.encoders.adapters import LibraryEncoder
+from coview.encoders.exchange.card import LIMITS, figure_lines, training_lines
 from coview.encoders.exchange.libraries import in_torchvision, is_standard_resnet
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
@@ -14,12 +15,32 @@ from coview.encoders.spec import EncoderSpec
 PAGE = """\
 # {label}
 
-Images [B, 3, H, W] with values in [0, 1], {size} pixels in training -> features h [B, {features}].
+An encoder: images [B, 3, H, W] with values in [0, 1] -> features h [B, {features}].
+It has {parameters} parameters. It was trained on images of {size} x {size} pixels,
+{normalized}.
 
-With Coview: `coview.encoders.load_encoder(".")`, which normalizes its images.
+## Training
+
+{training}
+
+## How good it is
+
+{figures}
+
+## Limits
+
+{limits}
+
+## License
+
+The weights belong to the person who trained them, who chooses their license.
+
+## Loading
+
+With Coview: `coview.load(".")`, which normalizes its images.
 
 {ways}
-Run these in this folder. The weights belong to the person who trained them.
+Run these in this folder.
 """
 BLOCK = """\
 With {title}:
@@ -48,12 +69,14 @@ h = network((images - mean) / std)"""
 
 
 def render_readme(
-    encoder: Encoder, image_size: int, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> str:
-    """Markdown with a block of Python for each way to load the weights."""
-    use = PLAIN
+    encoder: Encoder, image_size: int, mean: Sequence[float] | None, std: Sequence[float] | None,
+    metadata: Mapping[str, Any],
+) -> str:  # fmt: skip
+    """Markdown: a short model card, with a block of Python for each way to load the weights."""
+    use, normalized = PLAIN, "which were not normalized"
     if mean is not None and std is not None:
         use = NORMALIZED.format(mean=list(mean), std=list(std))
+        normalized = f"normalized with mean {list(mean)} and std {list(std)}"
     ways = []
     for title, (imports, network) in loading_snippets(encoder).items():
         lines = [*imports, "import torch", "from safetensors.torch import load_file"]
@@ -61,8 +84,11 @@ def render_readme(
         imported = "\n".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))
         ways.append(BLOCK.format(title=title, imports=imported, network=network, use=use))
     return PAGE.format(
-        label=encoder.spec.label(), size=image_size, features=encoder.features, ways="\n".join(ways)
-    )
+        label=encoder.spec.label(), features=encoder.features, size=image_size,
+        parameters=f"{sum(each.numel() for each in encoder.parameters()):,}",
+        normalized=normalized, training="\n".join(training_lines(metadata)),
+        figures="\n".join(figure_lines(metadata)), limits=LIMITS, ways="\n".join(ways),
+    )  # fmt: skip
 
 
 def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:

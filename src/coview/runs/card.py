@@ -1,0 +1,71 @@
+"""What the model card of an export says of the run that it is of; every figure from its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from coview.core.text import printable
+from coview.data.spec import name_of
+from coview.diagnosis.rules import Diagnosis
+from coview.evaluation.knn import MAX_BANK
+from coview.runs.run import Run
+
+Rows = list[dict[str, Any]]
+
+
+def card_of(run: Run, diagnosis: Diagnosis | None, step: int | None = None) -> dict[str, Any]:
+    """The metadata of an export of ``run``, without a path of this machine.
+
+    ``diagnosis``: None for a run that goes on. ``step``: of a kept checkpoint; None is the last.
+    """
+    rows = [row for row in run.metrics() if step is None or row["step"] <= step]
+    steps = max((row["step"] for row in rows), default=0) if step is None else step
+    data, source = run.description["data"], run.data.images.source
+    verdict = f"Not judged: the run was at step {steps:,} of {run.total_steps:,}."
+    return {
+        "method": run.recipe.method.name,
+        "recipe": run.recipe.name,
+        "recipe_hash": run.description["hash"],
+        "start": None if run.start is None else printable(Path(run.start.path).name),
+        "data": "images in memory" if source is None else printable(name_of(source)),
+        "data_fingerprint": data["fingerprint"],
+        "images": data["images"],
+        "labels_used": run.recipe.method.needs_labels,
+        "steps": steps,
+        "epochs": round(steps / max(1, run.description["steps_per_epoch"]), 2),
+        "verdict": verdict if diagnosis is None else diagnosis.sentence,
+        "figures": list(_figures(rows)),
+    }
+
+
+def _figures(rows: Rows) -> Iterator[str]:
+    health = [row for row in rows if row["kind"] == "health"]
+    if health:
+        first, last = (row.get("figures", {}) for row in (health[0], health[-1]))
+        untrained = first.get("piece_accuracy_h") if health[0]["step"] == 0 else None
+        yield (
+            f"Without labels: {_share(last.get('piece_accuracy_h'))} (raw pixels "
+            f"{_share(last.get('piece_accuracy_pixels'))}, untrained {_share(untrained)}). Of two "
+            f"gray crops, each of half of an image or more, of {last.get('images', 0):,} held-out "
+            "images: how often the one is, by cosine similarity of h, nearest to the other."
+        )
+    else:
+        yield "Without labels: not measured."
+    knn = [row for row in rows if row["kind"] == "knn"]
+    if knn:
+        last = knn[-1]
+        first = knn[0] if knn[0]["step"] == 0 else {}
+        yield (
+            f"kNN with labels: {_share(last.get('accuracy'))} (raw pixels "
+            f"{_share(first.get('pixels'))}, untrained {_share(first.get('accuracy'))}). The plain "
+            f"vote of the {last.get('k')} nearest of at most {MAX_BANK:,} training images by h, "
+            f"for {last.get('images')} held-out images."
+        )
+    else:
+        yield "kNN with labels: not measured."
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1%}"
