@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import Decoded, DecodeSpec
 
 
 def contents(source: Path, images: int) -> list[bytes]:

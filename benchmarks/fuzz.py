@@ -39,7 +39,8 @@ from children import run_cases
 from coview.core.errors import CoviewError
 from coview.core.progress import say
 from coview.data import open_images
-from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.encoders import convert_checkpoint, load_weights, resnet
 from coview.methods import get_method
 from coview.recipes import METHODS

@@ -13,14 +13,9 @@ from image_files import encoded, picture, png, png_file, tiff_12_bit
 from PIL import Image, ImageFile, features
 
 from coview.core.errors import InvalidValue
-from coview.data import decode
-from coview.data.decode import (
-    LARGEST_MAX_PIXELS,
-    Decoded,
-    DecodeSpec,
-    decode_image,
-    strict_pillow,
-)
+from coview.data import decode_jpeg
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import LARGEST_MAX_PIXELS, Decoded, DecodeSpec
 from coview.data.listing import Rejected
 
 PLAIN = DecodeSpec()
@@ -37,7 +32,7 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "simplejpeg":
         pytest.importorskip("simplejpeg")
     else:
-        monkeypatch.setattr(decode, "is_available", lambda: False)
+        monkeypatch.setattr(decode_jpeg, "is_available", lambda: False)
     return request.param
 
 
@@ -278,7 +273,7 @@ def test_decode_file_with_an_empty_end_is_rejected(
 ) -> None:
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    monkeypatch.setattr(decode, "is_available", lambda: False)
+    monkeypatch.setattr(decode_jpeg, "is_available", lambda: False)
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)
     content = encoded(noise, kind)
     cut = len(content) * 2 // 3
@@ -292,7 +287,7 @@ def test_decode_jpeg_padded_behind_its_end_is_whole(decoder: str) -> None:
 
 def test_decode_ignores_a_lenient_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    monkeypatch.setattr(decode, "is_available", lambda: False)
+    monkeypatch.setattr(decode_jpeg, "is_available", lambda: False)
     content = encoded(picture(80, 80), "JPEG", quality=95)
     with strict_pillow():
         assert "truncated" in reason(content[: len(content) // 2])
@@ -420,9 +415,9 @@ def test_decode_draft_of_a_large_jpeg_is_close_to_the_full_decode(
     content = encoded(picture(400, 600), "JPEG", quality=90)
     spec = DecodeSpec(short_side=40)
     assert spec.draft_size(600, 400) == (120, 80)
-    assert decode._draft_scale((600, 400), spec) == 4
+    assert decode_jpeg._draft_scale((600, 400), spec) == 4
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "_draft_scale", lambda size, spec: 1)
+        patch.setattr(decode_jpeg, "_draft_scale", lambda size, spec: 1)
         full = shown(content, spec).astype(int)
     np.testing.assert_allclose(shown(content, spec), full, atol=4)
 
@@ -445,7 +440,7 @@ def test_decode_simplejpeg_gives_pillows_pixels(
     noisy = np.random.default_rng(1).integers(0, 256, (33, 47, 3), np.uint8)
     content = encoded(noisy, "JPEG", quality=quality, subsampling=subsampling)
     fast = shown(content)
-    monkeypatch.setattr(decode, "is_available", lambda: False)
+    monkeypatch.setattr(decode_jpeg, "is_available", lambda: False)
     assert np.abs(fast.astype(int) - shown(content)).max() <= 1
 
 

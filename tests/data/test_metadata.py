@@ -11,7 +11,8 @@ import pytest
 from image_files import encoded, picture, png_chunk
 from PIL import Image
 
-from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import Decoded, DecodeSpec
 
 SIX = (0x0112, 3, 1, b"\x06\x00\x00\x00")  # the orientation: lying on its right side
 

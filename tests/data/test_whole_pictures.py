@@ -16,8 +16,9 @@ import pytest
 from image_files import encoded, picture, png_chunk, png_file
 from PIL import Image
 
-from coview.data import decode
-from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data import decode_jpeg
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.data.gif import _after_table, _blocks, _count_pixels
 from coview.data.listing import Rejected
 
@@ -26,7 +27,7 @@ SMALL = DecodeSpec(short_side=256)
 
 @pytest.fixture(autouse=True)
 def pillow_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(decode, "is_available", lambda: False)
+    monkeypatch.setattr(decode_jpeg, "is_available", lambda: False)
     with strict_pillow():
         yield
 

@@ -1,6 +1,6 @@
 """Files, Parquet, known data sets, arrays -> decoded images with a stable id (and a label)."""
 
-from coview.data.decode import MAX_PIXELS, DecodeSpec
+from coview.data.decode_spec import MAX_PIXELS, DecodeSpec
 from coview.data.held_out import relabel, require_images, split_held_out
 from coview.data.options import LABELS
 from coview.data.sources import open_images

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from coview.core.errors import DataError
 from coview.core.images import pixel_hash
 from coview.core.paths import open_regular
-from coview.data.decode import DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import DecodeSpec
 from coview.data.listing import Content, Listing, Rejected
 from coview.data.pixels import DecodedPixels
 

@@ -15,7 +15,7 @@ from coview.core.places import Kind, Place, place_of
 from coview.core.text import plural
 from coview.data.arrays import read_arrays, read_store, split_labels
 from coview.data.datasets import is_dataset, read_dataset
-from coview.data.decode import MAX_PIXELS, DecodeSpec
+from coview.data.decode_spec import MAX_PIXELS, DecodeSpec
 from coview.data.files import read_files
 from coview.data.folder import read_folder
 from coview.data.kinds import describe_others, readable_suffixes

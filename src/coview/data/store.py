@@ -20,7 +20,8 @@ from coview.core.machine import cores, memory_bytes
 from coview.core.progress import progress
 from coview.core.text import byte_size, plural
 from coview.data.cache import allowance, remove_unfinished
-from coview.data.decode import Decoded, DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.data.listing import Content, Listing, Rejected, hash_lines
 from coview.data.on_demand import OnDemand, encoded_bytes
 from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, load_pixels

@@ -12,7 +12,8 @@ from coview.core.errors import DataError
 from coview.core.images import store_from_arrays
 from coview.core.paths import local_path
 from coview.data.arrays import read_arrays
-from coview.data.decode import DecodeSpec, decode_image, strict_pillow
+from coview.data.decode import decode_image, strict_pillow
+from coview.data.decode_spec import DecodeSpec
 from coview.data.listing import Content, Rejected
 from coview.data.sources import is_path
 from coview.data.spec import default_short_side
