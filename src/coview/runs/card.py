@@ -8,7 +8,7 @@ from typing import Any
 
 from coview.core.text import printable
 from coview.data.spec import name_of
-from coview.diagnosis.rules import Diagnosis
+from coview.diagnosis.state import Diagnosis
 from coview.evaluation.knn import MAX_BANK
 from coview.runs.run import Run
 
