@@ -1,5 +1,6 @@
 """The main job on a small scale, with every part real."""
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 import coview
+from coview import evaluation
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
@@ -75,6 +77,24 @@ def test_evaluation_of_a_run_that_may_not_be_written_still_gives_its_results(run
     results = coview.evaluate(copy, pictures(60), protocols="knn")
     assert results
     assert "The results are not kept in the run. Could not write" in capsys.readouterr().out
+
+
+def test_the_untrained_network_is_settled_on_training_images_alone(run, monkeypatch):
+    seen = {}
+
+    def spy(name, function):
+        def call(first, store, *args, **settings):
+            seen[name] = set(store.ids.tolist())
+            return function(first, store, *args, **settings)
+
+        return call
+
+    module = importlib.import_module("coview.runs.evaluate")
+    monkeypatch.setattr(module, "settled", spy("settled", module.settled))
+    monkeypatch.setattr(evaluation, "make_benchmark", spy("all", evaluation.make_benchmark))
+    coview.evaluate(run.path, pictures(60), protocols="knn")
+    assert len(seen["settled"]) == 0.8 * len(seen["all"])
+    assert seen["settled"] < seen["all"]
 
 
 def test_evaluation_stands_beside_untrained_and_pixels(run):

@@ -86,29 +86,28 @@ def place_of(words: Words, names: Container[str] = ()) -> Place:
     return Place(text, path, kind)
 
 
-def output_file(words: Words, endings: tuple[str, ...], field: str = "out") -> Path:
+def output_file(words: Words, endings: tuple[str, ...]) -> Path:
     """The path of a file to be written. ``endings`` are those that it may have, in lower case.
 
-    Raises InvalidValue for an empty path, a folder, an address, and a name with another ending;
-    ``field`` is the option that the message names.
+    Raises InvalidValue for an empty path, a folder, an address, and a name with another ending.
 
     >>> output_file("vectors.parquet", (".parquet",)).name
     'vectors.parquet'
     """
     if not os.fsdecode(words):
-        raise InvalidValue(f"`{field}` is empty; expected the name of a file, as x{endings[0]}.")
+        raise InvalidValue(f"`out` is empty; expected the name of a file, as x{endings[0]}.")
     place = place_of(words)
     if place.kind is Kind.ADDRESS:
-        raise InvalidValue(f"`{field}` is {place.words}, an address; expected a path here.")
+        raise InvalidValue(f"`out` is {place.words}, an address; expected a path here.")
     if place.is_folder or place.path.suffix == "":
         example = place.path / f"x{endings[0]}"
         raise InvalidValue(
-            f"`{field}` is {place.words}, which is {'a folder' if place.is_folder else 'no file'}; "
+            f"`out` is {place.words}, which is {'a folder' if place.is_folder else 'no file'}; "
             f"expected the name of a file, as {example}."
         )
     if place.suffix not in endings:
         raise InvalidValue(
-            f"`{field}` is {place.words}; expected a name that ends in {' or '.join(endings)}."
+            f"`out` is {place.words}; expected a name that ends in {' or '.join(endings)}."
         )
     return local_path(words)
 

@@ -57,8 +57,12 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
     for store in (images.images, images.test):
         if store is not None:
             say_source(store)
+    training = images.images
+    if images.test is None:  # as the benchmark splits them
+        labeled = evaluation.labeled(training, "An evaluation")
+        training = evaluation.split_test(labeled, seed=run.recipe.seed)[0]
     untrained = build(run.recipe).to(device)
-    untrained = settled(untrained, images.images, run.recipe.eval_view, seed=run.recipe.seed)
+    untrained = settled(untrained, training, run.recipe.eval_view, seed=run.recipe.seed)
     subjects = [
         subject_of("trained", trained_learner(run, options.checkpoint).to(device), run),
         replace(subject_of("untrained", untrained, run), note=SETTLED),

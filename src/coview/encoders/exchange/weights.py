@@ -21,6 +21,7 @@ from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
 MAX_SIDE = 16_384  # pixels of an image that an encoder takes
+SHOWN_KEYS = 8  # in a message
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "head_dist")
 PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 
@@ -81,10 +82,10 @@ def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], source: Path) ->
     return tuple(classifier_keys)
 
 
-def join_names(keys: list[str], most: int = 8) -> str:
+def join_names(keys: list[str]) -> str:
     """The first keys, and the number of the others."""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return f"{', '.join(keys[:most])}{more}"
+    more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+    return f"{', '.join(keys[:SHOWN_KEYS])}{more}"
 
 
 def find_export(path: str | Path) -> Path:
