@@ -42,7 +42,7 @@ class Ticking(nn.Module):
 
 def run(
     folder, seconds, *, budget=100.0, planned=100, closing=2.0, timeline=None, start=0, used=0.0,
-    epoch_seconds=0.0, stop_after=None, every=1, **pace,
+    epoch_seconds=0.0, stop_after=None, every=1, estimate=None, **pace,
 ):  # fmt: skip
     """Train on a fake clock; (steps, seconds used with the closing, rows, the task, rates)."""
     now = [0.0]
@@ -63,12 +63,13 @@ def run(
 
     def on_epoch(step, last):
         now[0] += epoch_seconds
+        return epoch_seconds > 0
 
     taken = itertools.count(1)
     outcome = train(
         task, loader, optimizer=torch.optim.SGD(task.parameters()), schedule=schedule,
         precision=choose_precision("fp32", CPU), metrics_log=log, save=lambda step: None,
-        on_epoch=on_epoch, pace=Pace(clock, closing=closing, **pace),
+        on_epoch=on_epoch, pace=Pace(clock, closing=estimate or closing, **pace),
         stop=lambda: "stopped" if next(taken) == stop_after else "",
     )  # fmt: skip
     slower = seconds(now[0]) / seconds(0.0)
@@ -99,6 +100,12 @@ def test_budget_is_met_at_any_load_and_by_any_plan(tmp_path, seconds, planned):
     plans = [row for row in rows if row["kind"] == "plan"]
     assert all(later["step"] > row["step"] for row, later in itertools.pairwise(plans))
     assert (plans[-1]["total_steps"] if plans else planned) == outcome.step
+
+
+def test_budget_learns_from_later_reports_what_the_last_one_takes(tmp_path):
+    # The first report took 19 s, because libraries were loaded in it; the others take 1 s.
+    _, used, *_ = run(tmp_path, lambda now: 0.5, estimate=21.0, report=19.0, epoch_seconds=1.0)
+    assert used == pytest.approx(100, rel=0.05)
 
 
 def test_budget_ends_the_decay_with_the_time(tmp_path):

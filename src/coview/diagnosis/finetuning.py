@@ -55,17 +55,21 @@ class AccuracyMonitor:
         epochs = max(1, total // max(1, self.steps_per_epoch))
         self.every = -(-epochs // MAX_REPORTS)
 
-    def __call__(self, step: int, last: bool = False) -> None:
-        """After ``step`` steps, at the end of an epoch or of the run; step 0 is before training."""
+    def __call__(self, step: int, last: bool = False) -> bool:
+        """After ``step`` steps, at the end of an epoch or of the run; step 0 is before training.
+
+        Returns whether it measured.
+        """
         epoch = step // self.steps_per_epoch
         if not last and epoch % self.every:
-            return
+            return False
         accuracy, loss = self._measure(self.held_out)
         train_accuracy, _ = self._measure(self.training)
         self.metrics_log.write(
             "validation", step, epoch=step / self.steps_per_epoch, accuracy=accuracy, loss=loss,
             train_accuracy=train_accuracy, images=len(self.held_out),
         )  # fmt: skip
+        return True
 
     def _measure(self, store: ImageStore) -> tuple[float, float]:
         logits = logits_of(self.learner, store, self.recipe)

@@ -66,16 +66,22 @@ class Monitor:
         self.health_every = math.ceil(epochs / MAX_HEALTH_REPORTS)
         self.knn_every = math.ceil(epochs / MAX_KNN_REPORTS)
 
-    def __call__(self, step: int, last: bool = False) -> None:
-        """Measure after ``step`` steps, at the end of an epoch or of the run; 0 before training."""
+    def __call__(self, step: int, last: bool = False) -> bool:
+        """Measure after ``step`` steps, at the end of an epoch or of the run; 0 before training.
+
+        Returns whether all was measured that is measured at the end.
+        """
         epoch = step // self.steps_per_epoch
         network = self.learner if step else settled(
             self.learner, self.training, self.plain, seed=self.recipe.seed
         )  # fmt: skip
-        if last or epoch % self.health_every == 0:
+        health = last or epoch % self.health_every == 0
+        knn = self.labeled and (last or epoch % self.knn_every == 0)
+        if health:
             self.health(step, network)
-        if self.labeled and (last or epoch % self.knn_every == 0):
+        if knn:
             self._knn(step, network)
+        return health and (knn or not self.labeled)
 
     @property
     def labeled(self) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,17 +92,20 @@ class Course:
             clock.go_on_from(float(meta["seconds_used"]))
         self.pace = (
             Pace(clock, closing=float(meta.get("closing_seconds", 0.0)),
+                 report=float(meta.get("report_seconds", 0.0)),
                  most_steps=now.most_steps, trainings=trainings)
             if now.follows_clock else None
         )  # fmt: skip
 
-    @contextmanager
-    def timed_closing(self) -> Iterator[None]:
-        """Inside, what comes after the last step is done once; so long it will take at the end."""
+    def time_closing(self, report: Callable[[], object], rest: Callable[[], object]) -> None:
+        """Report, and rehearse the ``rest`` of what comes after the last step of a budget."""
         before = self.clock.used
-        yield
-        if self.pace is not None:
-            self.pace.closing = self.clock.used - before + EXIT_SECONDS
+        report()
+        if self.pace is None:
+            return
+        self.pace.report = self.clock.used - before
+        rest()
+        self.pace.closing = self.clock.used - before + EXIT_SECONDS
 
     def note_extension(self, step: int, metrics_log: MetricsLog) -> None:
         """Say how the run goes on where it was extended after its last checkpoint, and write it
@@ -136,4 +138,5 @@ class Course:
             "timeline": encode(schedule.timeline), "duration": len(self.durations) - 1,
             "seconds_used": self.clock.used,
             "closing_seconds": 0.0 if self.pace is None else self.pace.closing_seconds,
+            "report_seconds": 0.0 if self.pace is None else self.pace.report_seconds,
         }  # fmt: skip

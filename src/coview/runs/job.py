@@ -18,8 +18,10 @@ from coview.runs.data import Images, RunData
 from coview.runs.run import Run
 from coview.training import MetricsLog
 
-Monitor = Callable[..., object]
-"""monitor(step, last=False), after ``step`` steps: at step 0, after epochs, after the last step."""
+Monitor = Callable[..., bool]
+"""monitor(step, last=False), after ``step`` steps: at step 0, after epochs, after the last step.
+
+Returns whether it measured all that it measures after the last step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

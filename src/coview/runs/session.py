@@ -89,10 +89,9 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             write_quarantine(run, images.images)
             write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
             job.prepare(run, parts, session)
-            with course.timed_closing():
-                monitor(0)
-                if course.pace is not None:
-                    job.rehearse(run, learner, parts)
+            course.time_closing(
+                report=lambda: monitor(0), rest=lambda: job.rehearse(run, learner, parts)
+            )
         schedule = recipe.schedule_of(len(parts.training), course.timeline)
         outcome = training.train(
             learner,

@@ -54,7 +54,7 @@ def train(
     save: Callable[[int], object],
     save_seconds: float = SAVE_SECONDS,
     keep_every: int | None = None,
-    on_epoch: Callable[[int, bool], object] | None = None,
+    on_epoch: Callable[[int, bool], bool] | None = None,
     on_report: Callable[[Mapping[str, Any]], object] | None = None,
     stop: Callable[[], str] = str,
     max_skipped_steps: int = MAX_SKIPPED_STEPS,
@@ -64,7 +64,7 @@ def train(
     """Train ``task`` to the end of ``schedule``. ``step`` below is the number of steps done.
 
     on_epoch(step, last): called after each epoch and after the last step, before the checkpoint, so
-        a resumed run neither repeats nor misses it.
+        a resumed run neither repeats nor misses it. Returns whether it did all that it does last.
     on_report(row): called with each line of kind "step".
     save(step): called every ``save_seconds`` (less often where a save is slow), every
         ``keep_every`` steps, at the end and before stopping. A StorageError during the run becomes
@@ -120,13 +120,13 @@ def train(
             if metrics_log.due(done):
                 _replan(schedule, pace, done, metrics_log, ranks)
             last = done == schedule.total_steps
-            with pace.beside():
-                if (
-                    on_epoch is not None
-                    and ranks.is_main
-                    and (last or done % loader.steps_per_epoch == 0)
-                ):
-                    on_epoch(done, last)
+            ends_epoch = last or done % loader.steps_per_epoch == 0
+            if on_epoch is not None and ranks.is_main and ends_epoch:
+                with pace.beside():
+                    started = pace.clock.now()
+                    reported = on_epoch(done, last)
+                if reported:
+                    pace.report_took(pace.clock.now() - started)
             diverged = skipped == max_skipped_steps
             reason = _divergence(skipped, step) if diverged else agreed_reason(stop(), ranks)
             if reason:

@@ -27,8 +27,9 @@ CLOSING_POWER, SLOWEST, FASTEST = 0.7, 4.0, 0.5
 class Pace:
     """The number of steps of a training whose run must end when ``clock``'s budget does.
 
-    closing: seconds from the last step to the end of the run, measured when it began. most_steps:
-    never more. trainings: this one and the later ones of the same length that share the budget.
+    closing: seconds from the last step to the end of the run, measured when it began; report: those
+    of them that the last report takes, which are measured again at every report. most_steps: never
+    more. trainings: this one and the later ones of the same length that share the budget.
 
     >>> now = [0.0]
     >>> pace = Pace(Clock(110.0, now=lambda: now[0]), closing=10.0)
@@ -39,10 +40,10 @@ class Pace:
     """
 
     def __init__(
-        self, clock: Clock, *, closing: float = 0.0, most_steps: int | None = None,
-        trainings: int = 1,
+        self, clock: Clock, *, closing: float = 0.0, report: float = 0.0,
+        most_steps: int | None = None, trainings: int = 1,
     ) -> None:  # fmt: skip
-        self.clock, self.closing = clock, closing
+        self.clock, self.closing, self.report = clock, closing, report
         self.most_steps, self.trainings = most_steps, trainings
         self.begin(0)
 
@@ -50,7 +51,7 @@ class Pace:
         """``step`` steps are done when the loop begins."""
         self._first, self._began, self._beside = step, self.clock.now(), 0.0
         self._marks: deque[tuple[int, float]] = deque([(step, 0.0)])
-        self._first_speed = self._speed = 0.0
+        self._first_speed = self._report_speed = self._speed = 0.0
         self._said = 0
 
     @contextmanager
@@ -61,6 +62,12 @@ class Pace:
             yield
         finally:
             self._beside += self.clock.now() - started
+
+    def report_took(self, seconds: float) -> None:
+        """A report like that after the last step took so long. The first one is a poor estimate,
+        because libraries are loaded in it."""
+        self.closing += seconds - self.report
+        self.report, self._report_speed = seconds, self._speed
 
     def total_steps(self, done: int, *, planned: int) -> int:
         """The steps of the whole training after ``done`` steps; ``planned`` is what it was."""
@@ -83,8 +90,18 @@ class Pace:
     @property
     def closing_seconds(self) -> float:
         """Seconds from the last step to the end of the run, at the present speed of the steps."""
-        slower = self._speed / self._first_speed if self._first_speed else 1.0
-        return self.closing * min(SLOWEST, max(FASTEST, math.pow(slower, CLOSING_POWER)))
+        rest = self.closing - self.report
+        return rest * self._slower(self._first_speed) + self.report_seconds
+
+    @property
+    def report_seconds(self) -> float:
+        """Those of them that the last report takes."""
+        return self.report * self._slower(self._report_speed or self._first_speed)
+
+    def _slower(self, speed: float) -> float:
+        """By what closing work takes longer now than at ``speed``, in seconds per step."""
+        power = math.pow(self._speed / speed, CLOSING_POWER) if speed else 1.0
+        return min(SLOWEST, max(FASTEST, power))
 
     def note(self, total: int, *, planned: int) -> str:
         """A sentence where the total differs much from the last that was said; else ""."""
