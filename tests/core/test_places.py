@@ -8,7 +8,7 @@ import pytest
 from coview.core.errors import InvalidValue
 from coview.core.options import checked
 from coview.core.paths import absolute_path, local_path, open_regular
-from coview.core.places import Kind, place_of
+from coview.core.places import Kind, place_of, split_pattern
 
 
 @pytest.fixture
@@ -77,3 +77,12 @@ def test_only_a_regular_file_is_opened(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     with open_regular(tmp_path / "file") as stream:
         assert stream.read() == b"x"
+
+
+def test_brackets_in_a_folder_that_exists_make_no_pattern(tmp_path, monkeypatch):
+    folder = tmp_path / "photos [2024]"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert place_of("runs/x").kind is Kind.MISSING
+    assert place_of("runs/x[1]").kind is place_of("*.png").kind is Kind.PATTERN
+    assert split_pattern(folder / "*.png") == (folder, ("*.png",))

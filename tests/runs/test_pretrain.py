@@ -79,6 +79,21 @@ def test_evaluation_of_a_run_that_may_not_be_written_still_gives_its_results(run
     assert "The results are not kept in the run. Could not write" in capsys.readouterr().out
 
 
+def test_a_missing_report_of_an_ended_run_is_written_by_the_main_process(
+    run, tmp_path, monkeypatch, capsys
+):
+    copy = shutil.copytree(run.path, tmp_path / "run")
+    (copy / "report.html").unlink()
+    for rank, written in (("1", False), ("0", True)):
+        for name, value in (
+            ("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1"),
+        ):  # fmt: skip
+            monkeypatch.setenv(name, value)
+        assert coview.resume(copy).is_ended
+        assert (copy / "report.html").exists() is written
+        assert ("its report is written again" in capsys.readouterr().out) is written
+
+
 def test_the_untrained_network_is_settled_on_training_images_alone(run, monkeypatch):
     seen = {}
 

@@ -10,9 +10,11 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.core.errors import DamagedFile, RunError
-from coview.data.spec import DataSpec
-from coview.runs import Run
+from coview.data import open_images
+from coview.data.spec import DataSpec, name_of
+from coview.runs import Run, find
 from coview.runs.data import RunData
+from coview.runs.start import new_folder
 from coview.training import StopSignals
 
 WORDS = [
@@ -145,3 +147,16 @@ def test_fine_tuning_keeps_the_test_part_of_moved_data(home):
         [0] * 4 + [1] * 4,
     )
     assert RunData(images=spec).open(str(home / "moved")).test is None
+
+
+@pytest.mark.parametrize("name", ["photos", "photos [2024]"])
+def test_a_folder_and_a_run_may_have_brackets_in_their_names(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Image.new("RGB", (8, 8)).save("x.png")
+    assert open_images("*.png").names == ["x.png"]
+    assert name_of("*.png") == name
+    assert new_folder("runs/x[1]") == Path("runs/x[1]")
+    assert new_folder("runs/x") == Path("runs/x")
+    assert find("*") == []

@@ -59,8 +59,8 @@ class Place:
 def place_of(words: Words, names: Container[str] = ()) -> Place:
     """The place that ``words`` mean; ``names`` are words that mean no path, as "cifar10".
 
-    A path that exists is never taken for a pattern. A pipe, a socket or a device is SPECIAL and
-    must not be opened. Raises InvalidValue for an empty path.
+    A path that exists is never taken for a pattern, nor one in folders that do. A pipe, a socket or
+    a device is SPECIAL and must not be opened. Raises InvalidValue for an empty path.
 
     >>> place_of("cifar10", ["cifar10"]).kind.value, place_of("./cifar10", ["cifar10"]).kind.value
     ('name', 'missing')
@@ -76,7 +76,7 @@ def place_of(words: Words, names: Container[str] = ()) -> Place:
     try:
         mode = file_mode(path)
         if mode is None:
-            kind = Kind.PATTERN if glob.has_magic(str(path)) else Kind.MISSING
+            kind = Kind.PATTERN if split_pattern(path)[1] else Kind.MISSING
         elif stat.S_ISDIR(mode):
             kind = _kind_of_folder(path)
         else:
@@ -84,6 +84,22 @@ def place_of(words: Words, names: Container[str] = ()) -> Place:
     except OSError as error:
         return Place(text, path, Kind.UNREADABLE, error.strerror or str(error))
     return Place(text, path, kind)
+
+
+def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """(the folder below which a pattern matches, the parts of the pattern, none of a plain path).
+
+    A folder that exists is none of them, whatever its name. Raises OSError as :func:`file_mode`.
+
+    >>> folder, parts = split_pattern(Path("photos/**/*.png"))
+    >>> folder.as_posix(), parts
+    ('photos', ('**', '*.png'))
+    """
+    parts = path.parts
+    for place, part in enumerate(parts):
+        if glob.has_magic(part) and file_mode(Path(*parts[: place + 1])) is None:
+            return Path(*parts[:place]), parts[place:]
+    return path, ()
 
 
 def output_file(words: Words, endings: tuple[str, ...]) -> Path:

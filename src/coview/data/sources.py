@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.images import ImageStore, cache_folder
 from coview.core.paths import absolute_path
-from coview.core.places import Kind, Place, place_of
+from coview.core.places import Kind, Place, place_of, split_pattern
 from coview.core.text import plural
 from coview.data.arrays import read_arrays, read_store, split_labels
 from coview.data.datasets import is_dataset, read_dataset
@@ -292,12 +291,11 @@ def _no_images(root: Path, source: str, scan: FolderScan) -> DataError:
 
 def _list_pattern(place: Place, options: SourceOptions) -> Listing:
     """What matches a pattern below the last folder without magic characters."""
-    parts = place.path.parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    base = place_of(Path(*parts[:fixed]))
+    folder, pattern = split_pattern(place.path)
+    base = place_of(folder)
     if not base.is_folder:
         raise refuse_place(base, ())
-    return _list_folder(base.path, options, parts[fixed:], str(place.path))
+    return _list_folder(base.path, options, pattern, str(place.path))
 
 
 def _list_files(places: Sequence[Place], options: SourceOptions, source: str) -> Listing:

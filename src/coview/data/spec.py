@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from coview.core.errors import RunError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.machine import processes_here
 from coview.core.paths import absolute_path
-from coview.core.places import Kind, place_of
+from coview.core.places import Kind, place_of, split_pattern
 from coview.core.values import decode_one
 from coview.data.manifest import TABLE_SUFFIXES
 from coview.data.options import LABELS
@@ -142,9 +141,8 @@ def name_of(data: Any) -> str:
     place = place_of(data, NAMES)
     if place.kind is Kind.NAME:
         return place.words.replace(":", "-")
-    path = place.path.resolve()
-    if place.kind is Kind.PATTERN:
-        path = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+    pattern = place.kind is Kind.PATTERN
+    path = (split_pattern(place.path)[0] if pattern else place.path).resolve()
     name = (
         path.stem if path.suffix.lower() in (*TABLES, *TABLE_SUFFIXES, SHARD_SUFFIX) else path.name
     )

@@ -6,13 +6,12 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import CoviewError, MissingExtra, RunError
 from coview.core.paths import local_path
-from coview.core.places import Kind, place_of
+from coview.core.places import Kind, place_of, split_pattern
 from coview.core.run_folder import RunFolder, is_run, read_object
 from coview.reports.html import Markup, join, tag
 
@@ -69,16 +68,15 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     >>> [(row["kind"], row["recipe.batch_size"]) for row in find(folder.parent)]
     [('pretrain', 256)]
     """
-    parts = local_path(pattern).parts
-    magic = place_of(pattern).kind is Kind.PATTERN  # a folder may be called "runs[1]"
-    fixed = next((i for i, name in enumerate(parts) if magic and has_magic(name)), len(parts))
-    root = Path(*parts[:fixed])
+    root, parts = local_path(pattern), tuple[str, ...]()
+    if place_of(pattern).kind is Kind.PATTERN:
+        root, parts = split_pattern(root)
     place = place_of(root)
     if place.kind is Kind.UNREADABLE:
         raise RunError(f"{root} cannot be read: {place.reason}.")
     if not place.is_folder:
         raise RunError(f"There is no folder {root} to search for runs.")
-    folders = dict(_search(root, parts[fixed:] or ("**",)))
+    folders = dict(_search(root, parts or ("**",)))
     return Rows(
         {"path": str(path), "damaged": folders[path]} if folders[path] else _row(RunFolder(path))
         for path in sorted(folders)

@@ -9,6 +9,7 @@ from coview.core.errors import DataError, InvalidValue, MissingExtra, RunError, 
 from coview.core.figures import DIAGNOSES
 from coview.core.files import exists
 from coview.core.line_log import keep_lines
+from coview.core.machine import is_main_process
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_lock import run_lock
@@ -55,7 +56,8 @@ def resume(options: ResumeOptions) -> Run:
         raise InvalidValue("`epochs` and `budget` both say how long the run goes on; give one.")
     if run.verdict is not None and not longer:
         if not exists(run.report_path):
-            say(f"{run.path} has ended; its report is written again: {write_report(run.path)}")
+            if is_main_process():
+                say(f"{run.path} has ended; its report is written again: {write_report(run.path)}")
             return run
         raise RunError(
             f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"
