@@ -9,7 +9,7 @@ import torch
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.methods import logo
-from coview.planning.plan import fit_memory
+from coview.planning.planner import fit_memory
 from coview.planning.text import about_method, about_precision, about_scratch
 from coview.planning.trial import Trial
 from coview.recipes import change, recipe
@@ -75,7 +75,7 @@ def test_a_recipe_as_a_value_is_trained_exactly_or_refused(said):
 
 def test_a_recipe_as_a_value_that_does_not_fit_into_memory_is_refused(monkeypatch):
     mine = change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small")
-    monkeypatch.setattr("coview.planning.plan.usable_bytes", lambda device: 1e6)
+    monkeypatch.setattr("coview.planning.planner.usable_bytes", lambda device: 1e6)
     with pytest.raises(InvalidValue, match=r"is not changed: set its passes to Passes\("):
         fit_memory(Trial(mine, CPU), 1, exact=True)
     fitted, notes = fit_memory(Trial(mine, CPU), 1)
@@ -176,5 +176,5 @@ def test_temperature_cannot_be_learned_where_there_is_none():
 def test_recipe_value_of_the_users_own_is_asked_for_in_a_sentence():
     from coview.core.values import decode
 
-    with pytest.raises(UnknownName, match=r"'Twice'.*import the file that defines it"):
+    with pytest.raises(UnknownName, match=r"'Twice'.*name the file that defines it"):
         decode({"type": "Twice"}, [])

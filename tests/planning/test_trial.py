@@ -9,7 +9,7 @@ import torch
 from coview.core.clock import Clock
 from coview.core.images import store_from_arrays
 from coview.options import RecipeOptions
-from coview.planning import plan as planning
+from coview.planning import planner
 from coview.planning.plan import make_plan
 from coview.planning.trial import Speed, Trial
 from coview.recipes import change, recipe
@@ -65,13 +65,13 @@ class Measured:
 
 def plan(monkeypatch, table, *, budget=None, **options):
     measured = Measured(monkeypatch, table)
-    fit = planning.fit_memory
+    fit = planner.fit_memory
 
     def note(trial, world, *, exact=False):
         measured.current = measured.table[trial.recipe.encoder.label()]
         return fit(trial, world, exact=exact)
 
-    monkeypatch.setattr(planning, "fit_memory", note)
+    monkeypatch.setattr(planner, "fit_memory", note)
     clock = Clock(budget, now=lambda: 0.0)
     chosen = make_plan(STORE, "simclr", RecipeOptions(**options), device=CPU, clock=clock)
     return chosen, measured
@@ -95,7 +95,7 @@ def test_a_budget_chooses_the_largest_network_that_makes_enough_epochs(monkeypat
     chosen, measured = plan(monkeypatch, ladder_table(20, 50, 260, 400, 900), budget=100.0)
     assert chosen.recipe.encoder.label() == "ResNet-10 width 1/2, medium stem"
     assert any("ResNet-18 width 1/2" in note and "too slow" in note for note in chosen.notes)
-    assert chosen.most_epochs == planning.MAX_EPOCHS
+    assert chosen.most_epochs == planner.MAX_EPOCHS
     assert measured.calls.count("probe") == 4  # the largest of all is not tried
 
 

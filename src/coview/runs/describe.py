@@ -22,7 +22,7 @@ from coview.core.version import VERSION
 from coview.data.decode import decoders
 from coview.methods import Learner
 from coview.objectives.log_partition import FUSED_LOSS
-from coview.planning.plan import Plan
+from coview.planning.planner import Plan
 from coview.recipes import Start
 from coview.runs.data import Images, RunData, without_download
 from coview.runs.duration import Duration

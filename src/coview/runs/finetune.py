@@ -31,7 +31,8 @@ from coview.heads import HeadSpec
 from coview.methods import CrossEntropy, Learner
 from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
-from coview.planning.plan import Plan, make_finetuning_plan
+from coview.planning.plan import make_finetuning_plan
+from coview.planning.planner import Plan
 from coview.recipes import KeptHead, Recipe, Start, build, find_recipe, finetune_recipes
 from coview.recipes import recipe as recipe_named
 from coview.recipes.finetune import for_label_share

@@ -22,7 +22,8 @@ from coview.encoders.exchange.normalization import normalization_of
 from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
-from coview.planning.plan import Plan, make_plan
+from coview.planning.plan import make_plan
+from coview.planning.planner import Plan
 from coview.planning.text import about_scratch
 from coview.recipes import METHODS, Recipe, Start, find_recipe, finetune_recipes
 from coview.recipes import recipe as recipe_named

@@ -21,7 +21,7 @@ from coview.core.text import parse_duration
 from coview.core.user_code import files_of, import_files
 from coview.core.values import parse_setting
 from coview.options import RunOptions
-from coview.planning.plan import Plan
+from coview.planning.planner import Plan
 from coview.planning.text import about_checkpoints
 from coview.recipes import RECIPES, Recipe, Start, build, precision_of
 from coview.recipes.batches import make_loader
