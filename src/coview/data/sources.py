@@ -88,7 +88,8 @@ def open_images(
     call reuses if the source is unchanged. What fits neither there (all stores together take at
     most $COVIEW_CACHE_LIMIT, by default 20 GB, and a new one half of the free disk), and with
     ``cache="none"`` what does not fit into memory, is decoded once to check it, and again whenever
-    it is needed. The pixels are the same.
+    it is needed. The pixels are the same. Of Parquet files, which are read in order, the encoded
+    images are then copied to the cache, in any case.
 
     ``quarantine`` of the result lists the unusable images and the places that could not be looked
     at, as (name, reason); ``notes`` says what a user should know, such as ignored files. An

@@ -39,7 +39,7 @@ Result = list[tuple[int, Decoded | Rejected, int]]
 
 
 NO_CACHE = Path("none")
-"""In place of a cache folder: no pixels on disk; what does not fit into memory is decoded again
+"""In place of a cache folder: no decoded pixels on disk; what does not fit into memory is decoded again
 whenever it is needed."""
 
 
