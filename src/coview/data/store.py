@@ -39,8 +39,8 @@ Result = list[tuple[int, Decoded | Rejected, int]]
 
 
 NO_CACHE = Path("none")
-"""In place of a cache folder: no decoded pixels on disk; what does not fit into memory is decoded again
-whenever it is needed."""
+"""In place of a cache folder: no decoded pixels on disk; what does not fit into memory is decoded
+again whenever it is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
