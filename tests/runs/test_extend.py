@@ -12,7 +12,7 @@ from coview.cli import main
 from coview.core.clock import Clock
 from coview.core.errors import InvalidValue, RunError
 from coview.core.values import encode
-from coview.runs.duration import Course, Duration
+from coview.runs.duration import EXIT_SECONDS, Course, Duration
 from coview.runs.resume import resume
 from coview.training import MetricsLog, Schedule, StopSignals, Timeline
 from small_run import SMALL, pictures
@@ -125,10 +125,18 @@ def test_a_budget_extends_an_ended_run_by_the_clock(copy, monkeypatch, capsys):
     monkeypatch.setattr("coview.core.clock.time", SimpleNamespace(monotonic=lambda: next(moments)))
     longer = coview.resume(copy, budget="5s", **MORE)
     assert longer.verdict["time"]["budget"] == 5.0
-    assert longer.verdict["time"]["used"] == pytest.approx(5.0, rel=0.1)
+    assert longer.verdict["time"]["used"] == pytest.approx(5.0 - EXIT_SECONDS, rel=0.1)
     assert longer.verdict["step"] == longer.total_steps > 4 * STEPS
     assert "Budget:   5 s, used " in capsys.readouterr().out
     assert "budget" in longer.report_path.read_text()
+
+
+def test_the_first_budget_of_a_run_measures_how_long_its_end_takes(copy, monkeypatch):
+    moments, calls = itertools.count(0.0, 0.01), []
+    monkeypatch.setattr("coview.core.clock.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr("coview.runs.pretrain.gallery_of", lambda *_: calls.append(1))
+    coview.resume(copy, budget="2s", **MORE)
+    assert len(calls) == 2  # a rehearsal, and the end
 
 
 def test_extensions_that_make_no_sense_are_refused_and_change_nothing(copy):
