@@ -8,10 +8,10 @@ from coview.diagnosis.state import RunState
 def comparison(state: RunState) -> str:
     """How good the encoder is, compared with what: a sentence that takes no knowledge.
 
-    With labels to learn from, by the labels of nearest neighbors; else by finding images from a
-    piece of them, which orders encoders as labels do (docs/lab/0005).
+    Where the held-out images have labels, by those of their nearest neighbors; else by finding
+    images from a piece of them, which orders encoders much as labels do (docs/lab/0005).
     """
-    if state.classes and state.neighbors is not None:
+    if state.neighbors is not None:
         neighbors = state.neighbors
         pixels = (
             "" if neighbors.pixels is None else f"; raw pixels do in {_of_100(neighbors.pixels)}"
