@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from coview.core import machine
+from coview.core.errors import InvalidValue
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1048576\n", 1 << 20), ("max\n", None)])
@@ -16,3 +17,10 @@ def test_memory_is_the_containers_where_it_has_a_limit(
     (tmp_path / "memory.max").write_text(limit)
     monkeypatch.setattr(machine, "_CONTAINER_LIMIT", tmp_path / "memory.max")
     assert machine.memory_bytes() == (expected or physical)
+
+
+@pytest.mark.parametrize("words", ["two", "-1", "0"])
+def test_a_world_that_is_no_number_is_one_sentence(monkeypatch, words):
+    monkeypatch.setenv("WORLD_SIZE", words)
+    with pytest.raises(InvalidValue, match="WORLD_SIZE is"):
+        machine.world_of_torchrun()

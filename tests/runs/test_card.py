@@ -4,10 +4,10 @@ import json
 
 import pytest
 from PIL import Image
-from tests.small_run import SMALL, pictures
 
 import coview
 from coview.runs.card import card_of
+from small_run import SMALL, pictures
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.small_run import SMALL, pictures
 
 import coview
 from coview.cli import main
@@ -16,6 +15,7 @@ from coview.core.user_code import files_of, import_files
 from coview.methods import METHODS, register_method
 from coview.recipes import RECIPES, find_recipe, list_recipes, recipe, register_recipe
 from coview.runs import Run
+from small_run import SMALL, pictures
 
 GUIDE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 SOURCE = next(block for block in GUIDE.read_text().split("```") if "register_method" in block)
@@ -119,6 +119,18 @@ def test_place_that_depends_on_the_working_folder_is_not_executed(file, monkeypa
     record = {"file": place, "hash": user_code.hash_file(file)}
     with pytest.raises(InvalidValue, match="is not executed"):
         user_code.import_again([record])
+
+
+def test_file_that_this_user_has_never_named_is_not_executed(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("COVIEW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(user_code, "AGREED", set())
+    monkeypatch.setattr(user_code, "IMPORTED", {})
+    record = {"file": str(file), "hash": user_code.hash_file(file)}
+    with pytest.raises(InvalidValue, match=r"not named it on this machine.*`import_`"):
+        user_code.import_again([record])
+    user_code.import_files([str(file)])
+    user_code.AGREED.clear()  # as in another process
+    assert user_code.import_again([record])
 
 
 def test_edited_file_gives_the_class_of_the_run(file, tmp_path):

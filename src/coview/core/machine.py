@@ -73,17 +73,22 @@ def exit_now(reason: str) -> None:
 def world_of_torchrun() -> int:
     """The number of processes that torchrun has started; 1 without torchrun.
 
-    Raises InvalidValue where only some of its variables are set.
+    Raises InvalidValue where only some of its variables are set, or to something else.
     """
-    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+    words = os.environ.get("WORLD_SIZE") or "1"
+    if not words.isdecimal() or int(words) < 1:
+        raise InvalidValue(
+            f"WORLD_SIZE is {words!r}; expected a number of processes, as torchrun sets it."
+        )
+    if int(words) == 1:
         return 1
     missing = [name for name in TORCHRUN_VARIABLES if not os.environ.get(name)]
     if missing:
         raise InvalidValue(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} but {', '.join(missing)} is not set; start "
+            f"WORLD_SIZE is {words} but {', '.join(missing)} is not set; start "
             "several processes with torchrun, which sets them all, or unset WORLD_SIZE."
         )
-    return int(os.environ["WORLD_SIZE"])
+    return int(words)
 
 
 def is_main_process() -> bool:

@@ -1,10 +1,13 @@
 """Python files of the user: executed when a command names them, or a run that was made with them.
 
-A file that a run names is executed only where its content is that of the run's beginning.
+A file that a run names is executed only where its content is that of the run's beginning and this
+user has named a file of that content before: a run may come from anybody. ``agreed/`` in the cache
+folder has an empty file for each content, by its hash.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
@@ -15,12 +18,15 @@ from typing import Any
 
 from coview.core.errors import InvalidValue
 from coview.core.files import digest
+from coview.core.images import cache_folder
 from coview.core.paths import absolute_path, file_mode, open_regular
 from coview.core.run_folder import DESCRIPTION, ImportedFile
 
 PREFIX = "coview_user_"
 IMPORTED: dict[str, Path] = {}
 """The files that were named to be imported in this process, by the hash of their content."""
+AGREED: set[str] = set()
+"""The hashes of the files that were named in this process."""
 
 
 def import_files(names: Iterable[str]) -> list[ImportedFile]:
@@ -32,6 +38,7 @@ def import_files(names: Iterable[str]) -> list[ImportedFile]:
     for path in map(absolute_path, names):
         file_hash = hash_file(path)
         IMPORTED[file_hash] = path
+        agree_to(file_hash)
         run_file(path, file_hash)
         files.append({"file": str(path), "hash": file_hash})
     return files
@@ -68,6 +75,24 @@ def files_of(value: Any) -> list[ImportedFile]:
     return [*files, *(file for item in inner for file in files_of(item))]
 
 
+def agree_to(file_hash: str) -> None:
+    """Remember, for this process and later ones, that the user has named a file of this content."""
+    AGREED.add(file_hash)
+    with contextlib.suppress(OSError):  # without a place to write, for this process alone
+        folder = cache_folder() / "agreed"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file_hash).touch()
+
+
+def is_agreed(file_hash: str) -> bool:
+    """Whether this user has named a file of this content."""
+    if file_hash in AGREED:
+        return True
+    with contextlib.suppress(OSError):
+        return file_hash.isalnum() and file_mode(cache_folder() / "agreed" / file_hash) is not None
+    return False
+
+
 def hash_file(path: Path) -> str:
     """32 hexadecimal digits of a file's content. Raises InvalidValue where it cannot be read."""
     try:
@@ -80,9 +105,9 @@ def hash_file(path: Path) -> str:
 def run_file(path: Path, file_hash: str) -> ModuleType:
     """The module that executing ``path`` gives, once in a process.
 
-    A file in the folder of a run is not executed: such a folder may come from anybody. For the same
-    reason the place must not depend on the working folder. Raises InvalidValue for these, for a
-    file whose content has another hash, and for one that raises.
+    A file in the folder of a run is not executed, nor one that this user has never named: a run may
+    come from anybody. For the same reason the place must not depend on the working folder. Raises
+    InvalidValue for these, for a file whose content has another hash, and for one that raises.
     """
     if not path.is_absolute() or path.parts[1:2] in (("proc",), ("dev",)):
         raise InvalidValue(f"{path} is not executed: expected the absolute place of a file.")
@@ -90,6 +115,11 @@ def run_file(path: Path, file_hash: str) -> ModuleType:
         raise InvalidValue(f"{path} has changed since the run began; bring the old file back.")
     if any(file_mode(parent / DESCRIPTION) is not None for parent in path.resolve().parents):
         raise InvalidValue(f"{path} lies in the folder of a run, whose files are not executed.")
+    if not is_agreed(file_hash):
+        raise InvalidValue(
+            f"{path} is not executed, because you have not named it on this machine yet; read it, "
+            "then give it by `import_`."
+        )
     name = f"{PREFIX}{file_hash}"
     if name in sys.modules:
         return sys.modules[name]

@@ -13,7 +13,7 @@ from coview.core.errors import InvalidValue
 from coview.core.eval_mode import eval_mode
 from coview.core.files import digest
 from coview.core.paths import absolute_path
-from coview.core.user_code import hash_file, run_file
+from coview.core.user_code import agree_to, hash_file, run_file
 from coview.encoders.adapters import fork_rng_seeded
 from coview.encoders.residual import Encoder
 
@@ -55,10 +55,15 @@ def remember_module(module: nn.Module) -> str:
 
 
 def file_and_hash(text: str) -> tuple[str, str]:
-    """("/absolute/file.py:NAME", the hash of the file) of "file.py:NAME". Raises InvalidValue."""
+    """("/absolute/file.py:NAME", the hash of the file) of "file.py:NAME", which the user has named.
+
+    Raises InvalidValue.
+    """
     file, _, name = text.rpartition(":")
     path = absolute_path(file)
-    return f"{path}:{name}", hash_file(path)
+    file_hash = hash_file(path)
+    agree_to(file_hash)
+    return f"{path}:{name}", file_hash
 
 
 def build_own(name: str, seed: int, file_hash: str | None, image_size: int | None) -> OwnEncoder:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from coview import evaluation
-from coview.core.errors import DataError, StorageError, UnknownName
+from coview.core.errors import DataError, InvalidValue, StorageError, UnknownName
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.progress import say
@@ -112,11 +112,13 @@ def about_training(
 
 
 def words(text: object) -> tuple[str, ...]:
-    """Names from a list, or from a text with commas.
+    """Names from a list, or from a text with commas. Raises InvalidValue for anything else.
 
     >>> words("knn, linear"), words(["h"])
     (('knn', 'linear'), ('h',))
     """
     if isinstance(text, str):
         return tuple(word.strip() for word in text.split(",") if word.strip())
-    return tuple(text)  # type: ignore[arg-type]
+    if isinstance(text, Iterable):
+        return tuple(map(str, text))
+    raise InvalidValue(f"{text!r} are no names; expected a list of texts, or one with commas.")

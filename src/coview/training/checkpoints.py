@@ -36,6 +36,7 @@ from coview.core.files import (
     storage_errors,
     sync_folder,
 )
+from coview.core.paths import open_regular
 from coview.core.tensors import tensor_hash
 
 SCHEMA = 1
@@ -214,7 +215,8 @@ def read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 def _read(path: Path) -> bytes:
     with read_errors(path):
         try:
-            return path.read_bytes()
+            with open_regular(path) as stream:
+                return stream.read()
         except OSError as error:
             if error.errno in LOST:
                 raise DamagedFile(f"{path} cannot be read ({error.strerror}).") from error
