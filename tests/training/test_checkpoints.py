@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from coview.core.errors import DamagedFile, StorageError, UnreadableFile
-from coview.training import Checkpoints
+from coview.training import Checkpoints, checkpoints
 
 WRITER = """
 import os, sys, torch
@@ -193,15 +193,15 @@ def test_checkpoint_on_a_bad_sector_is_damaged(tmp_path, monkeypatch):
 
 def refuse_reading(monkeypatch, place, number):
     """Reading the file or listing the folder ``place`` fails, also for root."""
-    for name in ("read_bytes", "iterdir"):
-        whole = getattr(Path, name)
+    for owner, name in ((checkpoints, "open_regular"), (Path, "iterdir")):
+        whole = getattr(owner, name)
 
         def refuse(path, whole=whole):
             if path == place:
                 raise OSError(number, os.strerror(number))
             return whole(path)
 
-        monkeypatch.setattr(Path, name, refuse)
+        monkeypatch.setattr(owner, name, refuse)
 
 
 @pytest.mark.parametrize("operation", ["mkdir", "open", "fsync", "rename"])
