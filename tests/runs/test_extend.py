@@ -76,11 +76,19 @@ def test_a_stopped_run_stretches_the_rest_of_its_schedule(tmp_path, ended, monke
         stopped = pretrain(tmp_path / "run")
     longer = coview.resume(stopped.path, epochs=6, **MORE)
     assert longer.verdict["step"] == 6 * STEPS
-    assert "The rest of the learning rate's schedule is stretched" in capsys.readouterr().out
+    assert "The rest of the learning rate's schedule is spread over it" in capsys.readouterr().out
     straight, stretched = rates(ended), rates(longer)
     assert stretched[9] == straight[9]  # step 8 stands where it stood: no jump
     assert straight[11] < stretched[11] < straight[9]
     assert 0 < stretched[18] < straight[12]
+
+
+def test_fewer_epochs_are_not_called_an_extension(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        stopped = pretrain(tmp_path / "run")
+    coview.resume(stopped.path, epochs=3, **MORE)
+    assert "Shortened after step 8 to 3 epochs, 9 steps." in capsys.readouterr().out
 
 
 def test_an_extended_run_is_resumed_bit_for_bit(copy, tmp_path, monkeypatch):
@@ -157,6 +165,6 @@ def test_extensions_that_make_no_sense_are_refused_and_change_nothing(copy):
 def test_an_ended_run_says_how_it_goes_on(copy):
     verdict = json.loads((copy / "verdict.json").read_text())
     (copy / "verdict.json").write_text(json.dumps({**verdict, "label": "learning"}))
-    with pytest.raises(RunError, match=r"To train it longer: coview resume \S+ --epochs \d+\."):
+    with pytest.raises(RunError, match=r"longer: coview\.resume\('\S+', epochs=\d+, data=\.\.\.\)"):
         coview.resume(copy)
     assert main(["resume", str(copy)]) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,8 +21,8 @@ from coview.core.text import duration, printable
 
 Advance = Callable[..., None]
 
-LINE_SECONDS = 10.0
-"""Between the plain lines of long work."""
+LINE_SECONDS, RECENT_SECONDS = 10.0, 60.0
+"""Between the plain lines of long work, and over which its speed is taken."""
 
 _shown = ContextVar("_shown", default=False)
 """Whether a display is on. Work inside other work (kNN inside training) shows none of its own."""
@@ -113,6 +114,7 @@ class _Meter:
         self.label, self.total, self.unit = label, total, unit
         self.start = self.last = time.monotonic()
         self.done, self.note = 0, ""
+        self._marks = deque([(self.start, 0)])
 
     def advance(self, count: int, note: str, left: int | None) -> bool:
         """Count; returns whether a plain line is due."""
@@ -121,11 +123,16 @@ class _Meter:
         due = time.monotonic() - self.last > LINE_SECONDS
         if due:
             self.last = time.monotonic()
+            self._marks.append((self.last, self.done))
+            while self._marks[1][0] < self.last - RECENT_SECONDS:
+                self._marks.popleft()
         return due
 
     @property
     def rate(self) -> float:
-        return self.done / max(time.monotonic() - self.start, 1e-9)
+        """Per second, lately: the speed of a busy machine changes."""
+        since, done = self._marks[0]
+        return (self.done - done) / max(time.monotonic() - since, 1e-9)
 
     def line(self) -> str:
         rate, left = self.rate, self.total - self.done

@@ -121,9 +121,11 @@ class Course:
         how = (
             "The learning rate begins its schedule again (a warm restart)"
             if self.timeline.start == step > 0
-            else "The rest of the learning rate's schedule is stretched over it"
+            else "The rest of the learning rate's schedule is spread over it"
         )
-        text = f"Extended after step {step:,} to {length}. {how}."
+        shorter = now.budget is None and now.total_steps < self.durations[-2].total_steps
+        change = "Shortened" if shorter else "Extended"
+        text = f"{change} after step {step:,} to {length}. {how}."
         metrics_log.write("plan", step, total_steps=now.total_steps, text=text)
         say(text)
 

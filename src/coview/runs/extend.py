@@ -36,9 +36,14 @@ def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
 
 
 def longer_command(run: Run) -> str:
-    """What trains a run twice as long, or long enough for a verdict."""
+    """What trains a run twice as long, or long enough for a verdict.
+
+    In Python where only a program has the images.
+    """
     enough = 2 * MIN_STEPS / run.description["steps_per_epoch"]
     epochs = math.ceil(max(2 * durations_of(run.description)[-1].epochs, enough))
+    if run.data.images.source is None:
+        return f"coview.resume({str(run.path)!r}, epochs={epochs}, data=...) in Python"
     return f"{run.command('resume')} --epochs {epochs}"
 
 

@@ -75,7 +75,7 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     if place.kind is Kind.UNREADABLE:
         raise RunError(f"{root} cannot be read: {place.reason}.")
     if not place.is_folder:
-        raise RunError(f"There is no folder {root} to search for runs.")
+        raise RunError(f"There is no folder '{root}' to search for runs.")
     folders = dict(_search(root, parts or ("**",)))
     return Rows(
         {"path": str(path), "damaged": folders[path]} if folders[path] else _row(RunFolder(path))

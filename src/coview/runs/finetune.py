@@ -275,7 +275,7 @@ class FineTuning(Job):
             export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
         report = write_end(run, diagnosis, session.clock)
         if run.description.get("nested"):
-            say(f"From scratch: {100 * finetuned.accuracy:.1f} %.")
+            say(f"From scratch: {100 * finetuned.accuracy:.1f} %.", detail=True)
             return
         say_diagnosis(diagnosis)
         say()
