@@ -83,26 +83,33 @@ class Place:
         if not (run / "run.json").exists():
             shutil.rmtree(run, ignore_errors=True)
             words = [*WORDS, "--out", str(run)]
-        if not (run / "verdict.json").exists():
+        had_ended = (run / "verdict.json").exists()
+        if not had_ended:
             code = call(words or ["resume", str(run)], self.log)
             if code != 0:
                 return f"going on: exit code {code}: {self.log.read_text()[-400:]!r}"
-        fault = difference(run, self.quiet)
+        fault = difference(run, self.quiet, locked=had_ended)
         shutil.rmtree(run, ignore_errors=True)
         return fault
 
 
-def difference(run: Path, quiet: Path) -> str:
-    """What an ended run lacks or has otherwise than the quiet one; "" for nothing."""
+def difference(run: Path, quiet: Path, *, locked: bool = False) -> str:
+    """What an ended run lacks or has otherwise than the quiet one; "" for nothing.
+
+    ``locked``: the lock file may be there, as after a kill behind the last file of the run. Nobody
+    holds it then.
+    """
     for name in ("encoder/model.safetensors", "verdict.json"):
         if not (run / name).exists():
             return f"{name} is missing"
         if (run / name).read_bytes() != (quiet / name).read_bytes():
             return f"{name} is another one"
     leftovers = [p.name for p in run.rglob(".*") if "trash" in p.name or ".step" in p.name]
-    if leftovers or (run / "lock.json").exists() or not (run / "report.html").exists():
-        return f"left behind or missing: {leftovers}, lock, or no report"
-    return ""
+    if (run / "lock.json").exists() and not locked:
+        leftovers.append("lock.json")
+    if leftovers:
+        return f"left behind: {', '.join(leftovers)}"
+    return "" if (run / "report.html").exists() else "report.html is missing"
 
 
 def begin(words: list[str], log: Path, before: Callable[[], object] = int) -> int:

@@ -185,6 +185,14 @@ def test_checkpoint_that_may_not_be_read_is_neither_absent_nor_damaged(
     assert store.load_latest().step == 2
 
 
+def test_what_an_interrupted_save_left_is_swept(tmp_path):
+    store = saved(tmp_path, 1, 2)
+    for name in (".trash-step-00000001", ".step-00000003.tmp"):
+        shutil.copytree(store.path(2), tmp_path / name)
+    store.sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
 def test_checkpoint_on_a_bad_sector_is_damaged(tmp_path, monkeypatch):
     store = saved(tmp_path, 1, 2)
     refuse_reading(monkeypatch, store.path(2) / "state.safetensors", errno.EIO)

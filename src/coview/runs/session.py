@@ -62,6 +62,8 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     epochs = run.description.get("keep_every")
     keep_every = None if epochs is None else epochs * run.description["steps_per_epoch"]
     checkpoints = training.Checkpoints(run.checkpoints_path, keep_every)
+    if ranks.is_main:
+        checkpoints.sweep()  # a run that was killed in its last save makes no other one
     initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
     learner = copy.deepcopy(initial)
     # As the run began: "auto" may mean something else on the machine that it goes on.

@@ -90,7 +90,8 @@ class Checkpoints:
         path = self.path(step)
         with storage_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
+        self.sweep()
+        with storage_errors(path):
             if not self._is_intact(step):
                 self._discard([path] if exists(path) else [])
                 self._write(path, step, tensors, meta)
@@ -174,11 +175,12 @@ class Checkpoints:
         for path in trash:
             shutil.rmtree(path)
 
-    def _sweep(self) -> None:
-        """Delete the temporary folders of an interrupted write or deletion."""
+    def sweep(self) -> None:
+        """Delete the temporary folders of an interrupted write or deletion. Raises StorageError."""
         for name in entries(self.folder):
             if fnmatch(name, ".step-*.tmp") or name.startswith(".trash-"):
-                shutil.rmtree(self.folder / name)
+                with storage_errors(self.folder / name):
+                    shutil.rmtree(self.folder / name)
 
 
 def read(path: Path, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
