@@ -48,6 +48,16 @@ def test_signal_handlers_are_put_back():
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_interrupt_of_a_background_job_saves_too():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script begins its jobs
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop() == "stopped by Ctrl-C"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_signal_that_is_ignored_stays_ignored():
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

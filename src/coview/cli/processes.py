@@ -98,7 +98,7 @@ def _forward(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
     before: dict[int, Callable[..., Any] | int | None] = {
         number: signal.signal(number, forward)
         for number in NAMES
-        if signal.getsignal(number) is not signal.SIG_IGN
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield

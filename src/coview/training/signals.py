@@ -24,7 +24,8 @@ NAMES = {
 class StopSignals:
     """A context in which the first signal of ``NAMES`` only sets :attr:`received`.
 
-    A signal that is ignored stays ignored: nohup ignores SIGHUP.
+    A signal that is ignored stays ignored: nohup ignores SIGHUP. But not SIGINT, which a shell's
+    script ignores in every background job: it saves as everywhere.
 
     It must be entered from the main thread, which handles signals in Python; in other threads it
     has no effect. An instance is the ``stop`` argument of :func:`~coview.training.train`.
@@ -41,7 +42,7 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         try:
             for number in NAMES:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._handle)
         except ValueError:  # not the main thread
             self._before = {}
