@@ -7,12 +7,11 @@ torchrun this returns the exit code of the run, prints nothing of its own, and s
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,22 +88,17 @@ class _Process:
 @contextmanager
 def _forward(processes: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
     """Hand signals on in the body; the processes save and end by themselves."""
-    from coview.training.signals import NAMES
+    from coview.training.signals import handle_signals, restore_signals
 
     def forward(number: int, _: Any) -> None:
         for process in processes:
             process.send_signal(number)
 
-    before: dict[int, Callable[..., Any] | int | None] = {
-        number: signal.signal(number, forward)
-        for number in NAMES
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
-    }
+    before = handle_signals(forward)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore_signals(before)
 
 
 def _free_port() -> int:

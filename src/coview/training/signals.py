@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,11 +22,28 @@ NAMES = {
 }
 
 
-class StopSignals:
-    """A context in which the first signal of ``NAMES`` only sets :attr:`received`.
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Let ``handler`` take the signals of ``NAMES``; returns what took them before, by number.
 
     A signal that is ignored stays ignored: nohup ignores SIGHUP. But not SIGINT, which a shell's
-    script ignores in every background job: it saves as everywhere.
+    script ignores in every background job: it saves as everywhere. Raises ValueError outside of
+    the main thread.
+    """
+    return {
+        number: signal.signal(number, handler)
+        for number in NAMES
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
+    }
+
+
+def restore_signals(before: Mapping[int, Any]) -> None:
+    """Give the signals back to what :func:`handle_signals` returned."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class StopSignals:
+    """A context in which the first signal of ``NAMES`` only sets :attr:`received`.
 
     It must be entered from the main thread, which handles signals in Python; in other threads it
     has no effect. An instance is the ``stop`` argument of :func:`~coview.training.train`.
@@ -40,20 +58,15 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        try:
-            for number in NAMES:
-                if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-                    self._before[number] = signal.signal(number, self._handle)
-        except ValueError:  # not the main thread
-            self._before = {}
+        with contextlib.suppress(ValueError):  # not the main thread
+            self._before = handle_signals(self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        restore_signals(self._before)
 
     def __call__(self) -> str:
         """The reason to stop, in words; "" without a signal."""
