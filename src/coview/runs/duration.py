@@ -99,13 +99,14 @@ class Course:
 
     def time_closing(self, report: Callable[[], object], rest: Callable[[], object]) -> None:
         """Report, and rehearse the ``rest`` of what comes after the last step of a budget."""
-        before = self.clock.used
+        began = self.clock.used
         report()
         if self.pace is None:
             return
-        self.pace.report = self.clock.used - before
+        reported = self.clock.used
         rest()
-        self.pace.closing = self.clock.used - before + EXIT_SECONDS
+        self.pace.report = reported - began
+        self.pace.rest = self.clock.used - reported + EXIT_SECONDS
 
     def note_extension(self, step: int, metrics_log: MetricsLog) -> None:
         """Say how the run goes on where it was extended after its last checkpoint, and write it

@@ -94,7 +94,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             course.time_closing(
                 report=lambda: monitor(0), rest=lambda: job.rehearse(run, learner, parts)
             )
-        elif course.pace is not None and not course.pace.closing and ranks.is_main:
+        elif course.pace is not None and not course.pace.closing_seconds and ranks.is_main:
             # The run had no budget before; how long its reports take is measured at the next one.
             course.time_closing(report=lambda: None, rest=lambda: job.rehearse(run, learner, parts))
         schedule = recipe.schedule_of(len(parts.training), course.timeline)

@@ -43,7 +43,7 @@ class Pace:
         self, clock: Clock, *, closing: float = 0.0, report: float = 0.0,
         most_steps: int | None = None, trainings: int = 1,
     ) -> None:  # fmt: skip
-        self.clock, self.closing, self.report = clock, closing, report
+        self.clock, self.report, self.rest = clock, report, closing - report
         self.most_steps, self.trainings = most_steps, trainings
         self.begin(0)
 
@@ -66,7 +66,6 @@ class Pace:
     def report_took(self, seconds: float) -> None:
         """A report like that after the last step took so long. The first one is a poor estimate,
         because libraries are loaded in it."""
-        self.closing += seconds - self.report
         self.report, self._report_speed = seconds, self._speed
 
     def total_steps(self, done: int, *, planned: int) -> int:
@@ -90,8 +89,7 @@ class Pace:
     @property
     def closing_seconds(self) -> float:
         """Seconds from the last step to the end of the run, at the present speed of the steps."""
-        rest = self.closing - self.report
-        return rest * self._slower(self._first_speed) + self.report_seconds
+        return self.rest * self._slower(self._first_speed) + self.report_seconds
 
     @property
     def report_seconds(self) -> float:
