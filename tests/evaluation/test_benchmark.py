@@ -44,7 +44,7 @@ def values(results, subject="trained", layer="h"):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_gives_results_of_every_subject_and_layer(name):
     made = benchmark()
-    results = PROTOCOLS[name](made)
+    results = PROTOCOLS[name].evaluate(made)
     assert {r.protocol for r in results} == {name}
     assert list(dict.fromkeys((r.subject, r.layer) for r in results)) == [
         ("trained", "h"), ("trained", "z"), ("untrained", "h"), ("untrained", "z"),

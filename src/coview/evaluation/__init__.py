@@ -1,7 +1,6 @@
 """Subjects on a benchmark -> results: one module per protocol. Never trains a network."""
 
-from collections.abc import Callable
-
+from coview.core.errors import InvalidValue
 from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
 from coview.evaluation.features import (
     Features,
@@ -11,19 +10,40 @@ from coview.evaluation.features import (
     labeled,
     pixel_subject,
 )
-from coview.evaluation.knn import evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
-from coview.evaluation.linear import Probe, ProbeSpec, evaluate_linear, linear_probe
-from coview.evaluation.result import Result, read_results, wilson_interval, write_results
+from coview.evaluation.knn import KNN, evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
+from coview.evaluation.linear import LINEAR, Probe, ProbeSpec, evaluate_linear, linear_probe
+from coview.evaluation.protocol import Protocol
+from coview.evaluation.result import Outcomes, Result, read_results, write_results
+from coview.evaluation.statistics import (
+    bootstrap_interval,
+    mean_interval,
+    paired_permutation_test,
+    wilson_interval,
+)
 
-PROTOCOLS: dict[str, Callable[[Benchmark], list[Result]]] = {
-    "knn": evaluate_knn,
-    "linear": evaluate_linear,
-}
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (KNN, LINEAR)}
 """Every protocol by its name."""
 
+
+def register_protocol(protocol: Protocol) -> Protocol:
+    """Make ``protocol`` a word of `--protocols`. Raises InvalidValue for a name that is taken.
+
+    A file that is given by `--import` may call it.
+
+    >>> from coview.evaluation import PROTOCOLS, Protocol
+    >>> mine = Protocol(name="mine", title="Mine", question="?", evaluate=lambda benchmark: [])
+    >>> register_protocol(mine) is PROTOCOLS.pop("mine")
+    True
+    """
+    if PROTOCOLS.setdefault(protocol.name, protocol) != protocol:
+        raise InvalidValue(f"There is a protocol {protocol.name!r} already; choose another name.")
+    return protocol
+
+
 __all__ = [
-    "PROTOCOLS", "Benchmark", "Features", "Probe", "ProbeSpec", "Result", "Subject", "embed_views",
-    "evaluate_knn", "evaluate_linear", "extract", "knn_accuracies", "knn_accuracy", "knn_monitor",
-    "labeled", "linear_probe", "make_benchmark", "pixel_subject", "read_results", "split_test",
-    "wilson_interval", "write_results",
+    "PROTOCOLS", "Benchmark", "Features", "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result",
+    "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear", "extract",
+    "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
+    "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
+    "register_protocol", "split_test", "wilson_interval", "write_results",
 ]  # fmt: skip

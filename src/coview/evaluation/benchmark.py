@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from coview.core.rng import Stream, permutation
 from coview.core.text import plural
 from coview.core.values import encode
 from coview.evaluation.features import Features, Subject, extract, labeled
-from coview.evaluation.result import Result, wilson_interval
+from coview.evaluation.result import Outcomes, Result
+from coview.evaluation.statistics import wilson_interval
 
 FEW_TEST_IMAGES, FEW_OF_A_CLASS = 30, 5
 
@@ -28,19 +30,52 @@ TEST_SPLIT = 0x54455354
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Benchmark:
-    """Labeled training and test images, and the features of every subject on both.
+    """Subjects, and the labeled training and test images that they are judged on.
 
-    ``features`` holds (train, test) by the subject's name; ``card`` says how they were computed.
+    Features are computed when a protocol first needs them, and once. ``card`` says how.
+    ``outliers``: images from elsewhere, by the name of their data. ``others``: further labeled
+    data, (train, test) by name. ``corrupted``: a folder of published corrupted images.
     ``more``: what the caller knows against the figures.
     """
 
     subjects: tuple[Subject, ...]
     train: ImageStore
     test: ImageStore
-    features: Mapping[str, tuple[Features, Features]]
     card: Mapping[str, Any]
-    seed: int
+    seed: int = 0
+    device: torch.device | str = "cpu"
+    batch_size: int = 256
+    outliers: Mapping[str, ImageStore] = field(default_factory=dict)
+    others: Mapping[str, tuple[ImageStore, ImageStore]] = field(default_factory=dict)
+    corrupted: Path | None = None
     more: tuple[str, ...] = ()
+    _features: dict[tuple[str, str], Features] = field(default_factory=dict, repr=False)
+
+    def features_of(
+        self, subject: Subject, store: ImageStore, layers: Sequence[str] | None = None
+    ) -> Features:
+        """The features of ``store`` at ``layers``, by default ``subject.layers``, in its order."""
+        layers = subject.layers if layers is None else tuple(layers)
+        key = (subject.name, store.fingerprint)
+        known = self._features.get(key)
+        missing = [layer for layer in layers if known is None or layer not in known.layers]
+        if known is None or missing:
+            new = extract(
+                subject, store, layers=missing, device=self.device, batch_size=self.batch_size
+            )
+            known = replace(new, layers={**(known.layers if known else {}), **new.layers})
+            self._features[key] = known
+        return replace(known, layers={layer: known.layers[layer] for layer in layers})
+
+    @cached_property
+    def features(self) -> dict[str, tuple[Features, Features]]:
+        """(train, test) features of the subject's layers, by its name."""
+        return {
+            subject.name: (
+                self.features_of(subject, self.train), self.features_of(subject, self.test),
+            )
+            for subject in self.subjects
+        }  # fmt: skip
 
     @property
     def data(self) -> dict[str, Any]:
@@ -76,8 +111,11 @@ def make_benchmark(
     subjects: Sequence[Subject], train: ImageStore, test: ImageStore | None = None, *,
     test_share: float = 0.2, seed: int = 0, device: torch.device | str = "cpu",
     batch_size: int = 256, caveats: Callable[[ImageStore], tuple[str, ...]] | None = None,
+    outliers: Mapping[str, ImageStore] | None = None,
+    others: Mapping[str, tuple[ImageStore, ImageStore]] | None = None,
+    corrupted: Path | None = None,
 ) -> Benchmark:  # fmt: skip
-    """Compute the features of all subjects once, for any number of protocols.
+    """Subjects and images for any number of protocols, which share the features.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is
     the test part. Images without a label are left out. The networks are already on ``device``.
@@ -103,13 +141,6 @@ def make_benchmark(
         split = f"{test_share:g} of the labeled images are the test part, chosen by seed and id"
     else:
         test = labeled(test, "An evaluation")
-    features = {
-        subject.name: (
-            extract(subject, train, device=device, batch_size=batch_size),
-            extract(subject, test, device=device, batch_size=batch_size),
-        )
-        for subject in subjects
-    }
     card = {
         "features": "h is the output of the encoder, z that of the head, pixels the resized image "
         "itself; frozen networks in evaluation mode",
@@ -128,44 +159,68 @@ def make_benchmark(
         subjects=tuple(subjects),
         train=train,
         test=test,
-        features=features,
         card=card,
         seed=seed,
+        device=device,
+        batch_size=batch_size,
+        outliers=outliers or {},
+        others=others or {},
+        corrupted=corrupted,
         more=() if caveats is None else caveats(test),
     )
 
 
-Accuracies = Callable[
-    [tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor],
-    Iterable[tuple[Mapping[str, Any], float]],
+Predictions = Callable[
+    [tuple[Tensor, Tensor], Tensor, Tensor], Iterable[tuple[Mapping[str, Any], Tensor]]
 ]
 
 
 def score(
-    benchmark: Benchmark, protocol: str, card: Mapping[str, Any], accuracies: Accuracies
+    benchmark: Benchmark, protocol: str, card: Mapping[str, Any], predictions: Predictions
 ) -> list[Result]:
     """One accuracy for each subject, layer and setting, with its 95 % Wilson interval.
 
-    ``accuracies`` maps (train features, labels), (test features, labels) and the train ids to
-    pairs (setting, accuracy). It gives the settings of every subject in the same order.
+    ``predictions`` maps (train features, labels), test features and the train ids to pairs
+    (setting, predicted labels int64 [M]). It gives the settings of every subject in the same order.
     """
     card = {**benchmark.card, **card}
-    results = []
-    for name, (train, test) in benchmark.features.items():
-        assert train.labels is not None
-        assert test.labels is not None
-        for layer in train.layers:
-            for setting, accuracy in accuracies(
-                (train.layers[layer], train.labels), (test.layers[layer], test.labels), train.ids
-            ):
-                results.append(
-                    Result(
-                        protocol=protocol, subject=name, layer=layer, metric="accuracy",
-                        value=accuracy, interval=wilson_interval(accuracy, len(test)),
-                        test_images=len(test), setting=setting, card=card,
-                    )
-                )  # fmt: skip
-    return results
+    return [
+        accuracy_result(
+            benchmark, predicted, protocol=protocol, subject=name, layer=layer, setting=setting,
+            card=card,
+        )
+        for name, (train, test) in benchmark.features.items()
+        for layer in train.layers
+        for setting, predicted in predictions(
+            (train.layers[layer], labels_of(train)), test.layers[layer], train.ids
+        )
+    ]  # fmt: skip
+
+
+def accuracy_result(
+    benchmark: Benchmark, predicted: Tensor, *, protocol: str, subject: str, layer: str,
+    setting: Mapping[str, Any], card: Mapping[str, Any],
+) -> Result:  # fmt: skip
+    """The accuracy of labels int64 [M] that were predicted for the test part, and of each class."""
+    labels = np.asarray(benchmark.test.labels)
+    correct = predicted.cpu().numpy() == labels
+    names = dict(enumerate(benchmark.test.class_names))
+    accuracy = float(correct.mean())
+    return Result(
+        protocol=protocol, subject=subject, layer=layer, metric="accuracy", value=accuracy,
+        interval=wilson_interval(accuracy, len(labels)), test_images=len(labels), setting=setting,
+        card=card, outcomes=Outcomes.of(correct),
+        per_class={
+            names.get(int(label), str(label)): float(correct[labels == label].mean())
+            for label in np.unique(labels)
+        },
+    )  # fmt: skip
+
+
+def labels_of(features: Features) -> Tensor:
+    """The labels of a labeled part, int64 [N]."""
+    assert features.labels is not None
+    return features.labels
 
 
 def split_test(

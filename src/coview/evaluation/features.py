@@ -16,6 +16,7 @@ from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import progress
 from coview.core.tensors import weights_fingerprint
+from coview.heads.head import Head
 from coview.views import ViewPlan, ViewSpec, eval_view, views_of
 
 UNLABELED = -1
@@ -30,7 +31,8 @@ class Subject:
 
     ``encoder`` maps images [B, 3, H, W] to vectors [B, D], the layer ``encoder_layer``; ``head``
     maps these to embeddings [B, D'], the layer "z". ``name`` identifies the subject in results;
-    ``note`` says there what a reader must know of it.
+    ``note`` says there what a reader must know of it. ``is_code``: the encoder is code of the
+    caller, so that equal weights do not mean equal features; these are not kept on disk.
 
     >>> pixels = Subject(name="pixels", encoder=nn.Flatten(), view=eval_view(8))
     >>> pixels.layers
@@ -43,11 +45,36 @@ class Subject:
     head: nn.Module | None = None
     encoder_layer: str = "h"
     note: str = ""
+    is_code: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers whose outputs can be evaluated."""
+        """The layers that are judged unless others are named."""
         return (self.encoder_layer,) if self.head is None else (self.encoder_layer, "z")
+
+    @property
+    def all_layers(self) -> tuple[str, ...]:
+        """Every layer whose output can be judged; "z1" is that of the head's first layer.
+
+        >>> from coview.heads import HeadSpec
+        >>> head = HeadSpec(layers=3, hidden=8, output=4).build(192)
+        >>> Subject(name="a", encoder=nn.Flatten(), head=head, view=eval_view(8)).all_layers
+        ('h', 'z1', 'z2', 'z')
+        """
+        if not isinstance(self.head, Head):
+            return self.layers
+        middle = [f"z{number}" for number in range(1, len(self.head.layers))]
+        return (self.encoder_layer, *middle, "z")
+
+    def outputs(self, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, ...]:
+        """The outputs of ``layers`` for images [B, 3, S, S], each [B, D]."""
+        h = self.encoder(images)
+        values = [h]
+        if self.head is not None and set(layers) - {self.encoder_layer}:
+            head = self.head
+            values += head.layer_outputs(h)[1:] if isinstance(head, Head) else [head(h)]
+        by_name = dict(zip(self.all_layers, values, strict=False))
+        return tuple(by_name[layer] for layer in layers)
 
     @property
     def weights_hash(self) -> str:
@@ -108,9 +135,10 @@ def extract(
 ) -> Features:  # fmt: skip
     """Features of every image of ``store``, in the order of the store.
 
-    ``layers`` are layers of ``subject``, by default all. The network, already on ``device``, runs
-    in evaluation mode without gradient; every training flag is restored afterwards. The result
-    does not depend on ``workers``. Raises InvalidValue, UnknownName, DataError.
+    ``layers`` are some of ``subject.all_layers``, by default ``subject.layers``. The network,
+    already on ``device``, runs in evaluation mode without gradient; every training flag is restored
+    afterwards. The result does not depend on ``workers``.
+    Raises InvalidValue, UnknownName, DataError.
 
     >>> from coview.core.images import store_from_arrays
     >>> from coview.evaluation import pixel_subject
@@ -119,13 +147,11 @@ def extract(
     torch.Size([5, 192])
     """
     layers = _checked_layers(subject, layers)
-    encoder, head = subject.encoder, subject.head
 
     def embed(images: Tensor) -> tuple[Tensor, ...]:
-        h = encoder(images.to(device))
-        return tuple(head(h) if layer == "z" and head is not None else h for layer in layers)
+        return subject.outputs(images.to(device), layers)
 
-    modules = [encoder] if head is None else [encoder, head]
+    modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
     with eval_mode(*modules):
         (vectors,) = embed_views(
             embed, store, ViewPlan(views=(subject.view,)), device=device, batch_size=batch_size,
@@ -192,6 +218,6 @@ def _checked_layers(subject: Subject, layers: Sequence[str] | None) -> tuple[str
                 f"The layer 'z' is the output of a head and {subject.name} has none (an exported "
                 f"encoder has none); give the run, or take the layer {subject.encoder_layer!r}."
             )
-        if layer not in subject.layers:
-            raise UnknownName("layer", layer, subject.layers)
+        if layer not in subject.all_layers:
+            raise UnknownName("layer", layer, subject.all_layers)
     return subject.layers if layers is None else tuple(layers)

@@ -11,6 +11,7 @@ from coview.core.rng import Stream, permutation
 from coview.embeddings.neighbors import neighbors
 from coview.evaluation.benchmark import Benchmark, score
 from coview.evaluation.features import Subject, extract, labeled
+from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
 from coview.views import ViewSpec
 
@@ -42,13 +43,13 @@ def evaluate_knn(
     settings = tuple(dict.fromkeys(settings))
     bank_size = len(benchmark.train)
 
-    def accuracies(
-        train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ids: Tensor
-    ) -> list[tuple[dict[str, float | None], float]]:
-        shares = knn_accuracies(*train, *test, settings=settings)
+    def predictions(
+        train: tuple[Tensor, Tensor], test: Tensor, ids: Tensor
+    ) -> list[tuple[dict[str, float | None], Tensor]]:
+        predicted = knn_predictions(*train, test, settings=settings)
         return [
-            ({"k": k, "temperature": temperature, "k_used": min(k, bank_size)}, share)
-            for (k, temperature), share in zip(settings, shares, strict=True)
+            ({"k": k, "temperature": temperature, "k_used": min(k, bank_size)}, labels)
+            for (k, temperature), labels in zip(settings, predicted, strict=True)
         ]
 
     card = {
@@ -57,7 +58,28 @@ def evaluate_knn(
         "classes with equal votes the one with the nearest neighbor",
         "selection": "none: every setting is reported",
     }
-    return score(benchmark, "knn", card, accuracies)
+    return score(benchmark, "knn", card, predictions)
+
+
+def knn_predictions(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, *,
+    settings: tuple[tuple[int, float | None], ...],
+) -> list[Tensor]:  # fmt: skip
+    """The label that the vote gives each query, int64 [M], for each (k, temperature or None).
+
+    Shapes: bank [N, D], queries [M, D], bank_labels int64 [N] of any values. A k above N uses all
+    N. Neighbors are searched once. Raises InvalidValue.
+
+    >>> bank, labels = torch.eye(3), torch.tensor([7, 7, 8])
+    >>> knn_predictions(bank, labels, torch.eye(3), settings=((1, None), (3, None)))
+    [tensor([7, 7, 8]), tensor([7, 7, 7])]
+    """
+    names, classes = torch.unique(bank_labels, return_inverse=True)
+    cosines, rows = neighbors(bank, queries, max(k for k, _ in settings))
+    return [
+        names[vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)]
+        for k, temperature in settings
+    ]
 
 
 def knn_accuracies(
@@ -66,21 +88,14 @@ def knn_accuracies(
 ) -> list[float]:  # fmt: skip
     """The share of queries that the vote classifies correctly, for each (k, temperature or None).
 
-    Shapes: bank [N, D], queries [M, D], labels int64 [N], [M] of any values; a query whose label
-    the bank does not hold is never correct. A k above N uses all N. Neighbors are searched once.
-    Raises InvalidValue.
+    As :func:`knn_predictions`; a query whose label the bank does not hold is never correct.
 
     >>> bank, labels = torch.eye(3), torch.tensor([7, 7, 8])
     >>> knn_accuracies(bank, labels, torch.eye(3), labels, settings=((1, None), (3, None)))
     [1.0, 0.6666666666666666]
     """
-    names, classes = torch.unique(bank_labels, return_inverse=True)
-    cosines, rows = neighbors(bank, queries, max(k for k, _ in settings))
-    accuracies = []
-    for k, temperature in settings:
-        predicted = vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)
-        accuracies.append(float((names[predicted] == query_labels).cpu().double().mean()))
-    return accuracies
+    predicted = knn_predictions(bank, bank_labels, queries, settings=settings)
+    return [float((labels == query_labels).cpu().double().mean()) for labels in predicted]
 
 
 def knn_accuracy(
@@ -156,3 +171,10 @@ def sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
     """At most ``limit`` labeled images, chosen by seed and id. Raises DataError without labels."""
     store = labeled(store, "The kNN monitor")
     return store.subset(permutation(seed, Stream.PROBE, store.ids, draw_index=SAMPLE)[:limit])
+
+
+KNN = Protocol(
+    name="knn", title="kNN accuracy", default=True, evaluate=evaluate_knn,
+    question="How often does the vote of the nearest training images name the class?",
+    headline={"metric": "accuracy", "k": 20, "temperature": 0.07},
+)  # fmt: skip

@@ -18,6 +18,7 @@ from coview.core.errors import DataError, InvalidValue
 from coview.core.progress import progress
 from coview.core.rng import Stream, permutation
 from coview.evaluation.benchmark import Benchmark, score
+from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
 
 VALIDATION, BATCHES = 1, 2
@@ -126,9 +127,9 @@ def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> l
     """
     spec = spec or ProbeSpec(seed=benchmark.seed)
 
-    def accuracies(
-        train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], ids: Tensor
-    ) -> list[tuple[dict[str, float], float]]:
+    def predictions(
+        train: tuple[Tensor, Tensor], test: Tensor, ids: Tensor
+    ) -> list[tuple[dict[str, float], Tensor]]:
         probe = linear_probe(*train, ids, spec)
         learning_rate, weight_decay = probe.setting
         setting = {
@@ -136,7 +137,7 @@ def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> l
             "weight_decay": weight_decay,
             "validation_accuracy": max(probe.validation),
         }
-        return [(setting, probe.accuracy(*test))]
+        return [(setting, probe.predict(test))]
 
     card = {
         "normalization": "each dimension to mean 0 and deviation 1 of the training part, then "
@@ -148,7 +149,7 @@ def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> l
         "the training part, then a new probe on all of it; the last epoch counts",
         "probe": asdict(spec),
     }
-    return score(benchmark, "linear", card, accuracies)
+    return score(benchmark, "linear", card, predictions)
 
 
 def linear_probe(
@@ -252,3 +253,9 @@ def _validate(
         )
         losses.append(float(loss) if finite else math.inf)
     return accuracies, losses
+
+
+LINEAR = Protocol(
+    name="linear", title="Linear accuracy", default=True, evaluate=evaluate_linear,
+    question="How often does a linear classifier on the frozen features name the class?",
+)  # fmt: skip

@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
-from coview.core.errors import DamagedFile, InvalidValue
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import DamagedFile
 from coview.core.files import entries, write_json
 from coview.core.run_folder import read_object
 
-Z_95 = 1.959963984540054
-"""The 97.5 % quantile of the standard normal distribution."""
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Which of ``count`` test images a subject got right, in the order of the test part.
+
+    ``bits`` are the packed bits as base64 text, which a JSON file holds: 10,000 images are 1.7 kB.
+
+    >>> outcomes = Outcomes.of(np.array([True, False, True]))
+    >>> outcomes, outcomes.array().tolist()
+    (Outcomes(count=3, bits='oA=='), [True, False, True])
+    """
+
+    count: int
+    bits: str
+
+    @classmethod
+    def of(cls, correct: npt.NDArray[np.bool_]) -> Self:
+        packed = np.packbits(correct).tobytes()
+        return cls(count=len(correct), bits=base64.b64encode(packed).decode())
+
+    def array(self) -> npt.NDArray[np.bool_]:
+        """bool [count]. Raises DamagedFile for text that holds another number of bits."""
+        with suppress(binascii.Error, ValueError):
+            packed = np.frombuffer(base64.b64decode(self.bits, validate=True), np.uint8)
+            if len(packed) == (self.count + 7) // 8:
+                return np.unpackbits(packed, count=self.count).astype(bool)
+        raise DamagedFile(f"The outcomes of {self.count} images are damaged.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One figure of one subject.
 
-    ``value`` and its 95 % ``interval`` (low, high) are in the unit of ``metric``; "accuracy" is a
-    share in [0, 1]. ``setting`` holds what the protocol varied, ``card`` how it measured.
+    ``value`` and its 95 % ``interval`` (low, high) are in the unit of ``metric`` (see
+    ``coview.core.metrics``); a share is in [0, 1]. ``setting`` holds what the protocol varied,
+    ``card`` how it measured. ``per_class``: the value of each class by its name, where there is
+    one. ``outcomes``: which test images were right, for a paired test of two subjects.
     """
 
     protocol: str
@@ -34,36 +66,20 @@ class Result:
     test_images: int
     setting: Mapping[str, Any]
     card: Mapping[str, Any] = field(repr=False)
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share of ``count`` independent trials, within [0, 1].
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    Raises InvalidValue unless 0 <= share <= 1 and count >= 1.
-
-    >>> low, high = wilson_interval(0.8, 100)
-    >>> round(low, 3), round(high, 3)
-    (0.711, 0.867)
-    """
-    if not (0 <= share <= 1 and count >= 1):
-        raise InvalidValue(
-            f"`share` is {share} and `count` is {count}; expected a share in [0, 1] and at least 1."
-        )
-    weight = Z_95**2 / count
-    center = (share + weight / 2) / (1 + weight)
-    half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
-    return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
+    per_class: Mapping[str, float] = field(default_factory=dict, repr=False)
+    outcomes: Outcomes | None = field(default=None, repr=False)
 
 
 def write_results(
     folder: Path, results: Sequence[Result], *, data: Mapping[str, Any],
+    descriptions: Mapping[str, Mapping[str, Any]] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write ``folder``/<protocol>.json for every protocol among ``results``.
 
     A file holds "protocol", "card", "data" (what was trained and tested on), "created" and
-    "results", and ``more``. It replaces an older one. Raises StorageError.
+    "results", the description of its protocol where ``descriptions`` has one by its name, and
+    ``more``. It replaces an older one. Raises StorageError.
 
     >>> result = Result(protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
     ...     interval=(0.4, 0.6), test_images=100, setting={"k": 20}, card={})
@@ -72,10 +88,11 @@ def write_results(
     ['knn.json']
     """
     for protocol in dict.fromkeys(result.protocol for result in results):
-        rows = [asdict(result) for result in results if result.protocol == protocol]
+        rows = [_row(result) for result in results if result.protocol == protocol]
         cards = [row.pop("card") for row in rows]
         content = {
-            "protocol": protocol, "card": cards[0], "data": dict(data),
+            "protocol": protocol, **(descriptions or {}).get(protocol, {}),
+            "card": cards[0], "data": dict(data),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "results": rows, **(more or {}),
         }  # fmt: skip
@@ -98,14 +115,28 @@ def read_results(folder: Path) -> list[Result]:
         try:
             content = read_object(path, _Content) or {"results": [], "card": {}}
             for row in content["results"]:
-                interval = tuple(row["interval"])
-                results.append(Result(**{**row, "interval": interval}, card=content["card"]))
+                values = {**row, "interval": tuple(row["interval"]), "card": content["card"]}
+                if outcomes := row.get("outcomes"):
+                    values["outcomes"] = Outcomes(**outcomes)
+                results.append(Result(**values))
         except (DamagedFile, TypeError) as error:
             raise DamagedFile(f"{path} holds no results of an evaluation ({error}).") from error
     return results
 
 
-class _Row(TypedDict):
+def _row(result: Result) -> dict[str, Any]:
+    """The fields of a result but those that are empty."""
+    empty = set() if result.per_class else {"per_class"}
+    empty |= set() if result.outcomes else {"outcomes"}
+    return {name: value for name, value in asdict(result).items() if name not in empty}
+
+
+class _OutcomesRow(TypedDict):
+    count: int
+    bits: str
+
+
+class _RequiredRow(TypedDict):
     protocol: str
     subject: str
     layer: str
@@ -114,6 +145,11 @@ class _Row(TypedDict):
     interval: list[float]
     test_images: int
     setting: dict[str, Any]
+
+
+class _Row(_RequiredRow, total=False):
+    per_class: dict[str, float]
+    outcomes: _OutcomesRow
 
 
 class _Content(TypedDict):

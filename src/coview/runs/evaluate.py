@@ -74,14 +74,19 @@ def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
         [*subjects, evaluation.pixel_subject()], images.images, images.test,
         device=device, seed=run.recipe.seed, caveats=partial(about_training, run, sources),
     )  # fmt: skip
-    results = [result for name in names for result in evaluation.PROTOCOLS[name](benchmark)]
+    results = [
+        result for name in names for result in evaluation.PROTOCOLS[name].evaluate(benchmark)
+    ]
     folder = run.evaluation_path
     if options.checkpoint is not None:  # beside those of the end, which the report shows
         folder /= run.checkpoint_path(options.checkpoint).name
     for sentence in benchmark.caveats:
         say(sentence)
     try:
-        evaluation.write_results(folder, results, data=benchmark.data)
+        evaluation.write_results(
+            folder, results, data=benchmark.data,
+            descriptions={name: evaluation.PROTOCOLS[name].description for name in names},
+        )  # fmt: skip
         write_report(run.path)
     except StorageError as error:  # the figures are there: say them
         say(f"The results are not kept in the run. {error}")

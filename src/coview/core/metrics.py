@@ -1,0 +1,66 @@
+"""The metrics of evaluations: names and explanations, no torch.
+
+Protocols name them in results; tables and reports read their words, format and direction here.
+"""
+
+from __future__ import annotations
+
+from coview.core.figures import Figure
+
+METRICS: dict[str, Figure] = {
+    "accuracy": Figure("Accuracy", "share of test images whose class is predicted", "share",
+        "higher"),
+    "mean_per_class": Figure("Mean per class",
+        "mean over the classes of the share of their test images that is predicted", "share",
+        "higher"),
+    "map11": Figure("11-point mAP",
+        "mean over the classes of the precision at 11 recalls (PASCAL VOC 2007)", "share",
+        "higher"),
+    "auroc": Figure("AUROC",
+        "chance that an image of the data scores higher than an image from elsewhere; 50 %: "
+        "none is told from the other", "share", "higher"),
+    "fpr95": Figure("FPR95",
+        "share of the images from elsewhere that are taken for the data where 95 % of the data are "
+        "kept", "share", "lower"),
+    "aupr": Figure("AUPR", "area under precision and recall; the card names the positive class",
+        "share", "higher"),
+    "error": Figure("Error", "share of test images whose class is not predicted", "share", "lower"),
+    "mean_corruption_error": Figure("Mean corruption error",
+        "mean over corruptions and severities of the share of images whose class is not predicted",
+        "share", "lower"),
+    "mce": Figure("mCE", "corruption errors relative to those of a reference, mean over the "
+        "corruptions; 100 %: as the reference", "share", "lower"),
+    "relative_mce": Figure("Relative mCE",
+        "rises of the error by corruption relative to those of a reference", "share", "lower"),
+    "ece": Figure("Calibration error",
+        "mean distance between confidence and accuracy (expected calibration error, 15 bins)",
+        "number", "lower"),
+    "recall_at_k": Figure("Recall at k",
+        "share of queries with an image of their class among the k nearest", "share", "higher"),
+    "mean_average_precision": Figure("Mean average precision",
+        "of the ranking of all other images by their cosine to a query", "share", "higher"),
+    "nmi": Figure("NMI", "mutual information of clusters and classes, normalized; 0: unrelated",
+        "share", "higher"),
+    "ari": Figure("ARI", "adjusted Rand index of clusters and classes; 0: as by chance", "share",
+        "higher"),
+    "cluster_accuracy": Figure("Cluster accuracy",
+        "share of images whose cluster, matched with one class each, names their class", "share",
+        "higher"),
+    "rankme": Figure("RankMe", "number of directions that the features use", "number", "higher"),
+    "alignment": Figure("Alignment", "mean squared distance between two views of one image",
+        "number", "lower"),
+    "uniformity": Figure("Uniformity", "lower: the vectors cover the sphere more evenly",
+        "number", "lower"),
+    "instance_accuracy": Figure("Instance accuracy",
+        "share of images whose two views are nearest neighbors", "share", "higher"),
+}  # fmt: skip
+"""Every metric of our own protocols. One that is not here is shown by its name, as a number."""
+
+
+def metric_of(name: str) -> Figure:
+    """The words of a metric; those of an unknown one are its name.
+
+    >>> metric_of("auroc").better, metric_of("my_metric").label
+    ('higher', 'My metric')
+    """
+    return METRICS.get(name) or Figure(name.replace("_", " ").capitalize(), name)
