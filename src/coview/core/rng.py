@@ -38,6 +38,7 @@ class Stream(IntEnum):
     STEP = 8
     CLASSES = 9
     CLASS_BATCHES = 10
+    CORRUPTIONS = 11
 
 
 # `draw_index` of the permutations of Stream.HEALTH. Two uses may share a number: they draw from
