@@ -39,7 +39,7 @@ def main() -> None:
     chosen = recipe(given.recipe)
     if given.encoder:
         chosen = change(chosen, encoder=given.encoder)
-    options = EvaluateOptions(run="", data=given.train, limit=given.limit)
+    options = EvaluateOptions(subjects=(), data=given.train, limit=given.limit)
     spec = DataSpec.of(given.train, options, needs_labels=True)
     train, test = spec.open(given.train), spec.open(given.test)
     built = build(chosen)

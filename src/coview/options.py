@@ -232,14 +232,34 @@ class ResumeOptions(MachineOptions, ImportOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(DataOptions, ImportOptions):
-    """Judge an encoder on labeled images, beside the untrained encoder and raw pixels."""
+    """Judge one or several encoders on labeled images, beside the untrained encoder and raw pixels.
+    Figures of one run go into its folder and its report, others into a folder with a page."""
 
-    run: Path = argument("the run's folder")
+    subjects: Any = argument(
+        "runs, exported encoders, torchvision:NAME=FILE or timm:NAME=FILE with weights from a file "
+        "(random ones without =FILE)", several=True)
     data: Any = argument("labeled images: neighbors and probe training come from here")
     test: Any = option("labeled images that are tested on (default: a part of `data`)")
-    protocols: Any = option("which, separated by commas", "knn,linear")
-    checkpoint: int | None = option(
-        "the step of a kept checkpoint of `run` (default: its last)")
+    protocols: Any = option(
+        "which, separated by commas; default: those that need nothing but labels and a few "
+        "minutes; all: every one whose data are given", "default")
+    out: Path | None = option(
+        "the folder of the results (default: that of the run, of anything else evaluations/NAME of "
+        "the data)")
+    outliers: Any = option(
+        "images from elsewhere, which must be told from `data`; may be repeated", (), several=True,
+        group=DATA)
+    transfer: Any = option(
+        "further labeled images that encoders are judged on, as DATA or TRAIN::TEST; may be "
+        "repeated", (), several=True, group=DATA)
+    corrupted: Path | None = option(
+        "a folder of published corrupted images (CIFAR-10-C, ImageNet-C)", group=DATA)
+    no_baselines: bool = option("leave out untrained encoders and raw pixels", False)
+    seed: int | None = option("of splits and draws (default: that of the only run, else 0)")
+    size: int | None = option(
+        "side in pixels of the images that networks of torchvision, timm and Python take (default: "
+        "their own)")
+    checkpoint: int | None = option("the step of a kept checkpoint of the runs (default: the last)")
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
 
 

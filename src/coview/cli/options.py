@@ -77,7 +77,8 @@ def parse_command(
         allow_abbrev=False,
     )
     flags = _declare(parser, options, command)
-    values, rest = parser.parse_known_args(list(words))
+    # Options may stand between the words of an argument that takes several.
+    values, rest = parser.parse_known_intermixed_args(list(words))
     for word in rest:
         if word.startswith("-"):
             word = word.split("=", 1)[0]
@@ -129,7 +130,7 @@ def _declare(parser: argparse.ArgumentParser, options: type, command: type) -> l
         meta, kind = field.metadata, plain_type(annotations[field.name])
         if is_positional(field):
             parser.add_argument(
-                field.name, metavar=field.name.upper(), nargs="?" if meta["optional"] else None,
+                field.name, metavar=field.name.upper(), nargs=_nargs(meta),
                 type=_reader(kind), help=meta["help"].replace("%", "%%"),
             )  # fmt: skip
             continue
@@ -143,6 +144,10 @@ def _declare(parser: argparse.ArgumentParser, options: type, command: type) -> l
     return flags
 
 
+def _nargs(meta: Mapping[str, Any]) -> str | None:
+    return "+" if meta["several"] else "?" if meta["optional"] else None
+
+
 def _settings(field: dataclasses.Field[Any], kind: Any, options: type) -> dict[str, Any]:
     text = as_options(field.metadata["help"], options)
     if field.default not in (None, "", False, ()):
@@ -150,7 +155,7 @@ def _settings(field: dataclasses.Field[Any], kind: Any, options: type) -> dict[s
     text = text.replace("%", "%%")  # argparse formats it
     if kind is bool:
         return {"action": "store_true", "help": text}
-    if typing.get_origin(kind) is tuple:  # may be given several times
+    if field.metadata["several"] or typing.get_origin(kind) is tuple:  # may be repeated
         return {"action": "append", "help": text, "metavar": "TEXT", "type": str, "default": []}
     metavar = KINDS.get(kind, "a text").split()[-1].upper()
     return {"default": field.default, "help": text, "metavar": metavar, "type": _reader(kind)}

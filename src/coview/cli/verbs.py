@@ -69,7 +69,7 @@ def evaluate(options: kinds.EvaluateOptions) -> Answer:
 
     results = runs.evaluate(options)
     evaluation_table(results)
-    return 0, {"path": options.run, "results": [asdict(result) for result in results]}
+    return 0, {"path": results.path, "results": [asdict(result) for result in results]}
 
 
 def embed(options: kinds.EmbedOptions) -> Answer:
@@ -200,7 +200,7 @@ VERBS: Mapping[str, Verb] = {
                      kinds.FinetuneOptions, finetune, command=TRAINS),
     "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume,
                    command=TRAINS),
-    "evaluate": Verb("judge an encoder on labeled images: kNN and linear probe",
+    "evaluate": Verb("judge encoders on labeled images, beside untrained ones and raw pixels",
                      kinds.EvaluateOptions, evaluate),
     "embed": Verb("turn images into vectors, written to a Parquet file",
                   kinds.EmbedOptions, embed),

@@ -31,21 +31,27 @@ KINDS: Mapping[type, str] = {
 
 def option(
     text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
-    changes: str = "",
+    changes: str = "", several: bool = False,
 ) -> Any:  # fmt: skip
     """An option of the dataclass.
 
     ``text`` is its help, ``also`` other spellings on the command line, ``changes`` the field of a
     recipe that it sets ("optimizer.weight_decay"), or the function of ``recipes.changes`` that
-    does.
+    does. ``several``: it may be repeated on the command line, which gives a tuple of texts; Python
+    takes any value there.
     """
-    metadata = {"help": text, "group": group, "also": also, "changes": changes}
+    metadata = {
+        "help": text, "group": group, "also": also, "changes": changes, "several": several,
+    }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def argument(text: str, *, optional: bool = False) -> Any:
-    """A positional argument and its help text."""
-    metadata = {"help": text, "positional": True, "optional": optional}
+def argument(text: str, *, optional: bool = False, several: bool = False) -> Any:
+    """A positional argument and its help text.
+
+    ``several``: it takes one word or more on the command line, as a tuple of texts.
+    """
+    metadata = {"help": text, "positional": True, "optional": optional, "several": several}
     return dataclasses.field(default=None, metadata=metadata)
 
 

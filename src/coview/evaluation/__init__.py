@@ -13,7 +13,13 @@ from coview.evaluation.features import (
 from coview.evaluation.knn import KNN, evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
 from coview.evaluation.linear import LINEAR, Probe, ProbeSpec, evaluate_linear, linear_probe
 from coview.evaluation.protocol import Protocol
-from coview.evaluation.result import Outcomes, Result, read_results, write_results
+from coview.evaluation.result import (
+    Outcomes,
+    Result,
+    read_results,
+    result_contents,
+    write_results,
+)
 from coview.evaluation.statistics import (
     bootstrap_interval,
     mean_interval,
@@ -45,5 +51,5 @@ __all__ = [
     "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear", "extract",
     "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
     "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
-    "register_protocol", "split_test", "wilson_interval", "write_results",
+    "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",
 ]  # fmt: skip

@@ -70,6 +70,31 @@ class Result:
     outcomes: Outcomes | None = field(default=None, repr=False)
 
 
+def result_contents(
+    results: Sequence[Result], *, data: Mapping[str, Any],
+    descriptions: Mapping[str, Mapping[str, Any]] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What :func:`write_results` writes: one JSON object for every protocol among ``results``.
+
+    >>> result = Result(protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
+    ...     interval=(0.4, 0.6), test_images=100, setting={"k": 20}, card={})
+    >>> [content["protocol"] for content in result_contents([result], data={"classes": 2})]
+    ['knn']
+    """
+    contents = []
+    for protocol in dict.fromkeys(result.protocol for result in results):
+        rows = [_row(result) for result in results if result.protocol == protocol]
+        cards = [row.pop("card") for row in rows]
+        contents.append({
+            "protocol": protocol, **(descriptions or {}).get(protocol, {}),
+            "card": cards[0], "data": dict(data),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "results": rows, **(more or {}),
+        })  # fmt: skip
+    return contents
+
+
 def write_results(
     folder: Path, results: Sequence[Result], *, data: Mapping[str, Any],
     descriptions: Mapping[str, Mapping[str, Any]] | None = None,
@@ -87,16 +112,8 @@ def write_results(
     >>> [path.name for path in Path("evaluation").iterdir()]
     ['knn.json']
     """
-    for protocol in dict.fromkeys(result.protocol for result in results):
-        rows = [_row(result) for result in results if result.protocol == protocol]
-        cards = [row.pop("card") for row in rows]
-        content = {
-            "protocol": protocol, **(descriptions or {}).get(protocol, {}),
-            "card": cards[0], "data": dict(data),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "results": rows, **(more or {}),
-        }  # fmt: skip
-        write_json(folder / f"{protocol}.json", content)
+    for content in result_contents(results, data=data, descriptions=descriptions, more=more):
+        write_json(folder / f"{content['protocol']}.json", content)
 
 
 def read_results(folder: Path) -> list[Result]:

@@ -1,6 +1,7 @@
 """Reads the files of runs and draws them; never imports torch."""
 
+from coview.reports.comparison import write_comparison
 from coview.reports.page import write_report
 from coview.reports.records import Record, read_record
 
-__all__ = ["Record", "read_record", "write_report"]
+__all__ = ["Record", "read_record", "write_comparison", "write_report"]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,13 @@ from coview.core.files import write_bytes
 from coview.core.run_folder import RunFolder
 from coview.reports import figures, finetune, gallery, tables
 from coview.reports.curves import Chart, chart_figure
+from coview.reports.document import Section, build_document
 from coview.reports.formatting import count
 from coview.reports.html import Child, Markup, join, tag, with_code
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part, read_record
 from coview.reports.scores import evaluation_tables
 from coview.reports.summary import page_header
-
-Section = tuple[str, str, Child] | None  # identifier, title, content
 
 
 def write_report(run: Path | str, *, verdict: Mapping[str, Any] | None = None) -> Path:
@@ -49,36 +45,10 @@ def write_report(run: Path | str, *, verdict: Mapping[str, Any] | None = None) -
 
 
 def build_page(record: Record) -> str:
-    sections = [section for section in _sections(record) if section]
-    links = [tag("a", title, href=f"#{name}") for name, title, _ in sections]
-    script = resources.files(__package__).joinpath("report.js").read_text("utf-8")
-    version = record.description.get("coview", "")
-    body = (
-        page_header(record), tag("nav", links, aria_label="Sections"),
-        tag("main", [_section(*entry) for entry in sections]),
-        tag("footer", f"Written by Coview {version}. This page loads nothing and opens offline."),
-        tag("div", id="tip", role="status", aria_live="polite", hidden=True),
-        tag("script", Markup(script)),
-    )  # fmt: skip
-    document = tag("html", _head(record, script), tag("body", body), lang="en")
-    return f"<!doctype html>\n{document}\n"
-
-
-def _head(record: Record, script: str) -> Markup:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # Only this script runs, and nothing is fetched, even if a file name holds markup.
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    version = str(record.description.get("coview", ""))
+    return build_document(
+        f"{record.name}: Coview report", page_header(record), _sections(record), version=version
     )
-    style = resources.files(__package__).joinpath("report.css").read_text("utf-8")
-    return tag(
-        "head", tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{record.name}: Coview report"), tag("style", Markup(style)),
-    )  # fmt: skip
 
 
 def _sections(record: Record) -> list[Section]:
@@ -106,11 +76,6 @@ _HARD = (
     "Pairs of views of one image with the lowest cosine. If a person cannot match them either, the "
     "crops may be too small or the color changes too strong."
 )
-
-
-def _section(name: str, title: str, content: Child) -> Markup:
-    heading = tag("h2", title, id=f"{name}-title")
-    return tag("section", heading, content, id=name, aria_labelledby=f"{name}-title")
 
 
 def _optional(name: str, title: str, content: Child, lead: str) -> Section:

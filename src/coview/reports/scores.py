@@ -68,7 +68,7 @@ def track(share: float) -> Markup:
 
 def evaluation_tables(record: Record) -> list[Markup]:
     """One table for each evaluation file, with its protocol card folded below."""
-    return [_table(evaluation) for evaluation in record.evaluations]
+    return [evaluation_section(evaluation) for evaluation in record.evaluations]
 
 
 def comparison_rows(results: Any) -> list[Row]:
@@ -215,7 +215,8 @@ def _title(protocol: str) -> str:
     return TITLES.get(protocol, protocol.capitalize())
 
 
-def _table(evaluation: dict[str, Any]) -> Markup:
+def evaluation_section(evaluation: dict[str, Any]) -> Markup:
+    """The table of one file of results, what is known against it, and its card, folded."""
     rows = comparison_rows(evaluation.get("results"))
     subjects = list(dict.fromkeys(name for row in rows for name in row))
     texts, figures = ("layer", "setting"), (*subjects, "gain", "95 % interval")

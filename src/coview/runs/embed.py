@@ -18,8 +18,8 @@ from coview.data.spec import DataSpec, name_of, source_of
 from coview.evaluation import extract
 from coview.options import EmbedOptions
 from coview.runs.data import say_source
-from coview.runs.evaluate import words
 from coview.runs.load import at_step, load_subject
+from coview.runs.protocols import words
 from coview.training import choose_device
 
 if TYPE_CHECKING:

@@ -1,129 +1,130 @@
-"""Judge the encoder of a run on labeled images."""
+"""Judge encoders on labeled images: one run in its folder, several side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from pathlib import Path
 
 from coview import evaluation
-from coview.core.errors import DataError, InvalidValue, StorageError, UnknownName
+from coview.core.errors import CoviewError, DataError, StorageError
 from coview.core.images import ImageStore
 from coview.core.options import takes
+from coview.core.paths import local_path
 from coview.core.progress import say
 from coview.core.user_code import import_files
-from coview.data.spec import DataSpec, source_of
-from coview.methods.untrained import SETTLED, settled
+from coview.data.spec import DataSpec, name_of
 from coview.options import EvaluateOptions
-from coview.recipes import build
-from coview.reports import write_report
-from coview.runs.data import Images, RunData, say_source
-from coview.runs.load import subject_of, trained_learner
-from coview.runs.resume import JOBS
-from coview.runs.run import Run
+from coview.runs.data import RunData, say_source
+from coview.runs.more_data import open_outliers, open_transfer
+from coview.runs.protocols import ALL, chosen_protocols, words
+from coview.runs.results import Evaluation, Results, descriptions_of, finish, write
+from coview.runs.subjects import Judged, on_device, open_subjects, untrained_subjects
+from coview.runs.trained_on import about_training
 from coview.training import choose_device
 
 
 @takes(EvaluateOptions)
-def evaluate(options: EvaluateOptions) -> list[evaluation.Result]:
-    """Judge the run's encoder on labeled images; writes evaluation/*.json and the report anew,
-    or says that the run may not be written.
+def evaluate(options: EvaluateOptions) -> Results:
+    """Judge encoders on labeled images, beside untrained ones and raw pixels.
 
-    Neighbors and probe training come from ``data``; what is judged is ``test``, or a fifth of
-    ``data``, chosen by image id. Each result stands beside the untrained encoder and raw pixels.
-    With a ``checkpoint`` the files lie in evaluation/step-*/. ``protocols``: names, as a list or
-    separated by commas. Raises DataError without labels, UnknownName for a protocol.
+    ``subjects`` is one of these, a list of them, or a mapping from names to them: a run, an
+    exported folder, "torchvision:NAME=FILE" or "timm:NAME=FILE", a torch module that takes images
+    in [0, 1] (with ``size``), a :class:`coview.evaluation.Subject`. Neighbors and probe training
+    come from ``data``; what is judged is ``test``, or a fifth of ``data``, chosen by image id.
+    ``protocols``: names, as a list or separated by commas, "default" or "all".
+
+    The figures of a run lie in its folder evaluation/ (with a ``checkpoint`` in a folder step-*/
+    there) and in its report, as the subject "trained". Those of anything else, and of several
+    subjects together, lie in ``out`` with comparison.html. ``outliers`` and ``transfer`` may be
+    lists of data or mappings from names to data; an item of ``transfer`` may be
+    {"train": ..., "test": ...}.
+    Raises DataError without labels, UnknownName for a protocol, InvalidValue for one whose data are
+    not given.
 
     >>> import coview
     >>> results = coview.evaluate("runs/scenes", "scenes", limit=100, protocols="knn")
     >>> sorted({result.subject for result in results})
     ['pixels', 'trained', 'untrained']
+    >>> results.path.name
+    'evaluation'
     """
     import_files(options.import_)
-    names = words(options.protocols)
-    for name in names:
-        if name not in evaluation.PROTOCOLS:
-            raise UnknownName("protocol", name, evaluation.PROTOCOLS)
-    run = Run.open(options.run)
-    device = choose_device(options.device)
-    opened = run.data.images
-    spec = DataSpec.of(options.data, options, needs_labels=True)
-    if options.short_side is None:
-        spec = replace(spec, short_side=opened.short_side)
-    test = None if options.test is None else replace(spec.tests(), source=None)
-    images = RunData(images=spec, test=test, own_test=True).open(options.data, options.test)
-    for store in (images.images, images.test):
-        if store is not None:
-            say_source(store)
-    training = images.images
-    if images.test is None:  # as the benchmark splits them
-        labeled = evaluation.labeled(training, "An evaluation")
-        training = evaluation.split_test(labeled, seed=run.recipe.seed)[0]
-    untrained = build(run.recipe).to(device)
-    untrained = settled(untrained, training, run.recipe.eval_view, seed=run.recipe.seed)
-    subjects = [
-        subject_of("trained", trained_learner(run, options.checkpoint).to(device), run),
-        replace(subject_of("untrained", untrained, run), note=SETTLED),
-    ]
-    sources = {source_of(options.data): images.images}
-    if images.test is not None and options.test is not None:
-        sources |= {source_of(options.test): images.test}
-    benchmark = evaluation.make_benchmark(
-        [*subjects, evaluation.pixel_subject()], images.images, images.test,
-        device=device, seed=run.recipe.seed, caveats=partial(about_training, run, sources),
-    )  # fmt: skip
-    results = [
-        result for name in names for result in evaluation.PROTOCOLS[name].evaluate(benchmark)
-    ]
-    folder = run.evaluation_path
-    if options.checkpoint is not None:  # beside those of the end, which the report shows
-        folder /= run.checkpoint_path(options.checkpoint).name
-    for sentence in benchmark.caveats:
+    protocols = chosen_protocols(options)
+    opened = open_evaluation(options)
+    results = Results()
+    for protocol in protocols:
+        try:
+            new = protocol.evaluate(opened.benchmark)
+        except CoviewError as error:
+            if ALL not in words(options.protocols) or isinstance(error, StorageError):
+                raise
+            say(f"The protocol {protocol.name!r} is left out: {error}")
+            continue
+        results += new
+        write(opened, new)
+    if not results:
+        raise DataError("No protocol could be used on these data.")
+    for sentence in opened.benchmark.caveats:
         say(sentence)
-    try:
-        evaluation.write_results(
-            folder, results, data=benchmark.data,
-            descriptions={name: evaluation.PROTOCOLS[name].description for name in names},
-        )  # fmt: skip
-        write_report(run.path)
-    except StorageError as error:  # the figures are there: say them
-        say(f"The results are not kept in the run. {error}")
+    results.path = finish(opened)
+    results.contents = evaluation.result_contents(
+        results, data=opened.benchmark.data, descriptions=descriptions_of()
+    )
     return results
 
 
-def about_training(
-    run: Run, sources: Mapping[Any, ImageStore], test: ImageStore
-) -> tuple[str, ...]:
-    """A sentence where images of ``test`` are those that the run was trained on.
+def open_evaluation(options: EvaluateOptions) -> Evaluation:
+    """Subjects, images and where the figures go; no feature is computed yet."""
+    judged = open_subjects(options.subjects, step=options.checkpoint, size=options.size)
+    device = choose_device(options.device)
+    alone = judged[0].run if len(judged) == 1 else None
+    seed = options.seed if options.seed is not None else alone.recipe.seed if alone else 0
+    spec = data_spec(options, judged)
+    test = None if options.test is None else replace(spec.tests(), source=None)
+    images = RunData(images=spec, test=test, own_test=True).open(options.data, options.test)
+    stores = [store for store in (images.images, images.test) if store is not None]
+    for store in stores:
+        say_source(store)
+    subjects = [on_device(each.subject, device) for each in judged]
+    untrained: dict[str, evaluation.Subject] = {}
+    if not options.no_baselines:
+        training = images.images
+        if images.test is None:  # as the benchmark splits them
+            labeled = evaluation.labeled(training, "An evaluation")
+            training = evaluation.split_test(labeled, seed=seed)[0]
+        untrained = untrained_subjects(judged, training, seed=seed, device=device)
+        subjects += [*untrained.values(), evaluation.pixel_subject()]
+    about: dict[str, Sequence[str]] = {}
 
-    Known where they come from the source of the run, one of ``sources``: ids belong to a source.
-    """
-    opened, trained = run.data.images, set[int]()
-    store = sources.get(opened.source) if opened.source is not None else None
-    if store is not None:
-        with suppress(DataError):  # other images than the run had
-            parts = JOBS[run.kind].split(run.data, Images(store, None), run.recipe.seed)
-            trained = set(parts.training.ids.tolist())
-    count = len(trained & set(test.ids.tolist()))
-    if count == 0:
-        return ()
-    labels = "with their labels" if run.recipe.method.needs_labels else "without their labels"
-    return (
-        f"The run was trained on {count:,} of the {len(test):,} test images, {labels}: new images "
-        "may give a lower accuracy.",
-    )
+    def caveats(test: ImageStore) -> tuple[str, ...]:
+        for each in judged:
+            about[each.subject.name] = about_training(each, test, stores, spec)
+        return tuple(sentence for sentences in about.values() for sentence in sentences)
+
+    benchmark = evaluation.make_benchmark(
+        subjects, images.images, images.test, device=device, seed=seed, caveats=caveats,
+        outliers=open_outliers(options.outliers, spec), corrupted=options.corrupted,
+        others=open_transfer(options.transfer, spec, seed=seed),
+    )  # fmt: skip
+    out = options.out
+    if out is None and alone is None:
+        out = Path("evaluations") / name_of(options.data)
+    return Evaluation(
+        judged=judged, benchmark=benchmark, about=about,
+        untrained={key: subject.name for key, subject in untrained.items()},
+        out=None if out is None else local_path(out),
+    )  # fmt: skip
 
 
-def words(text: object) -> tuple[str, ...]:
-    """Names from a list, or from a text with commas. Raises InvalidValue for anything else.
-
-    >>> words("knn, linear"), words(["h"])
-    (('knn', 'linear'), ('h',))
-    """
-    if isinstance(text, str):
-        return tuple(word.strip() for word in text.split(",") if word.strip())
-    if isinstance(text, Iterable):
-        return tuple(map(str, text))
-    raise InvalidValue(f"{text!r} are no names; expected a list of texts, or one with commas.")
+def data_spec(options: EvaluateOptions, judged: Sequence[Judged]) -> DataSpec:
+    """How all images are opened: as the runs did, at the largest of their short sides."""
+    size = max(each.subject.view.size for each in judged)
+    spec = DataSpec.of(options.data, options, size=size, needs_labels=True)
+    sides = [each.run.data.images.short_side for each in judged if each.run is not None]
+    if options.short_side is None and sides:
+        if len(sides) < len(judged):
+            sides.append(spec.short_side)
+        known = [side for side in sides if side is not None]
+        spec = replace(spec, short_side=max(known) if len(known) == len(sides) else None)
+    return spec

@@ -1,0 +1,105 @@
+"""Where the figures of an evaluation go: the folders of runs, and a folder with a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coview import evaluation
+from coview.core.errors import StorageError
+from coview.core.progress import say
+from coview.reports import write_comparison, write_report
+from coview.runs.subjects import TRAINED, UNTRAINED, Judged
+
+PIXELS = "pixels"
+
+
+class Results(list[evaluation.Result]):
+    """Figures, and where they lie. ``contents``: those of the JSON files, one for a protocol."""
+
+    path: Path
+    contents: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What was opened. ``untrained``: the name of the untrained subject by its architecture.
+    ``about``: by the name of a subject, sentences on what it was trained on. ``out``: the folder
+    of the figures of all subjects; None for one run, which has them in its own."""
+
+    judged: Sequence[Judged]
+    benchmark: evaluation.Benchmark
+    untrained: Mapping[str, str]
+    about: Mapping[str, Sequence[str]]
+    out: Path | None
+
+
+def write(opened: Evaluation, results: Sequence[evaluation.Result]) -> None:
+    """Keep the figures of one protocol: in ``out``, and in the folders of the runs."""
+    benchmark, descriptions = opened.benchmark, descriptions_of()
+    if opened.out is not None:
+        evaluation.write_results(
+            opened.out, results, data=benchmark.data, descriptions=descriptions
+        )
+    for judged in opened.judged:
+        if judged.run is None:
+            continue
+        own = own_results(opened, judged, results)
+        general = [text for text in benchmark.caveats if text not in benchmark.more]
+        data = {**benchmark.data, "caveats": [*general, *opened.about[judged.subject.name]]}
+        try:
+            evaluation.write_results(folder_of(judged), own, data=data, descriptions=descriptions)
+        except StorageError as error:  # the figures are there: say them
+            say(f"The results are not kept in the run. {error}")
+
+
+def own_results(
+    opened: Evaluation, judged: Judged, results: Sequence[evaluation.Result]
+) -> list[evaluation.Result]:
+    """Those of a run among several, its untrained network and the pixels, as it were alone."""
+    names = {judged.subject.name: TRAINED, PIXELS: PIXELS}
+    if judged.architecture in opened.untrained:
+        names[opened.untrained[judged.architecture]] = UNTRAINED
+    return [
+        replace(result, subject=names[result.subject], card=_own_card(result.card, names))
+        for result in results
+        if result.subject in names
+    ]
+
+
+def _own_card(card: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    subjects = card.get("subjects")
+    if not isinstance(subjects, Mapping):
+        return dict(card)
+    own = {names[name]: value for name, value in subjects.items() if name in names}
+    return {**card, "subjects": own}
+
+
+def folder_of(judged: Judged) -> Path:
+    """Where the figures of a run lie; those of a kept checkpoint beside those of the end."""
+    assert judged.run is not None
+    folder = judged.run.evaluation_path
+    if judged.step is None:
+        return folder
+    return folder / judged.run.checkpoint_path(judged.step).name
+
+
+def finish(opened: Evaluation) -> Path:
+    """Write the reports; returns the folder of the figures."""
+    for judged in opened.judged:
+        if judged.run is not None:
+            try:
+                write_report(judged.run.path)
+            except StorageError as error:
+                say(f"The report is not written. {error}")
+    if opened.out is None:
+        return folder_of(opened.judged[0])
+    say(f"Comparison: {write_comparison(opened.out)}")
+    return opened.out
+
+
+def descriptions_of() -> dict[str, dict[str, Any]]:
+    """What the files of results say of each protocol, by its name."""
+    return {name: protocol.description for name, protocol in evaluation.PROTOCOLS.items()}

@@ -1,0 +1,113 @@
+"""Which test images a subject was trained on, by their pixels: from any source, under any name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import CoviewError
+from coview.core.images import ImageStore
+from coview.core.places import Kind, place_of
+from coview.data.spec import DataSpec
+from coview.runs.data import Images
+from coview.runs.resume import JOBS
+from coview.runs.run import Run
+from coview.runs.subjects import TRAINED, Judged
+
+Contents = npt.NDArray[np.int64]
+
+
+def about_training(
+    judged: Judged, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
+) -> list[str]:
+    """Sentences where ``test`` has images that the subject was trained on, or that may have.
+
+    ``opened`` are the stores that are open, ``spec`` opened the first one. A run is asked for its
+    images, and those of the run that it starts from; they are decoded as ``spec`` says and
+    compared by the hash of their pixels. An export without its run says what its config.json holds.
+    """
+    name = "The run" if judged.subject.name == TRAINED else judged.subject.name
+    if judged.origin is None:
+        return _by_fingerprint(name, judged.metadata, test, opened)
+    sentences = []
+    for run in _with_starts(judged.origin):
+        what = name if run is judged.origin else f"The run before {within(name)}"
+        try:
+            trained = training_contents(run, opened, spec)
+        except (CoviewError, OSError) as error:
+            reason = str(error).rstrip(".")
+            sentences.append(
+                f"Whether {within(what)} was trained on test images is not known, "
+                f"because its images cannot be opened: {reason}."
+            )
+            continue
+        count = int(np.isin(test.content, trained).sum())
+        if count:
+            labels = "with" if run.recipe.method.needs_labels else "without"
+            sentences.append(
+                f"{what} was trained on {count:,} of the {len(test):,} test images, {labels} their "
+                "labels: new images may give a lower accuracy."
+            )
+    return sentences
+
+
+def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) -> Contents:
+    """The pixel hashes of the images that ``run`` was trained on, int64 [N].
+
+    Raises the errors of opening them.
+    """
+    data = run.data
+    whole, *test = run.description["data"]["fingerprint"].split("+")
+    store = next((store for store in opened if store.fingerprint == whole), None)
+    if store is None:
+        images = replace(data.images, short_side=spec.short_side, download=False)
+        store = images.open()
+    # Any test part will do where the run had one: no training image is then held back for it.
+    parts = JOBS[run.kind].split(data, Images(store, store if test else None), run.recipe.seed)
+    return parts.training.content
+
+
+def within(name: str) -> str:
+    """``name`` within a sentence.
+
+    >>> within("The run"), within("runs/b")
+    ('the run', 'runs/b')
+    """
+    return name.replace("The run", "the run", 1)
+
+
+def _with_starts(run: Run) -> Iterator[Run]:
+    """The run, and the runs that its first weights come from, as far as they are there."""
+    seen: set[Path] = set()
+    while run.path.resolve() not in seen:
+        seen.add(run.path.resolve())
+        yield run
+        if run.start is None:
+            return
+        path = place_of(run.start.path).path
+        folder = next(
+            (each for each in (path, path.parent) if place_of(each).kind is Kind.RUN), None
+        )
+        if folder is None:
+            return
+        run = Run.open(folder)
+
+
+def _by_fingerprint(
+    name: str, metadata: Mapping[str, Any], test: ImageStore, opened: Sequence[ImageStore]
+) -> list[str]:
+    """What an export says: the fingerprint of all images that its run has opened."""
+    recorded = str(metadata.get("data_fingerprint") or "").split("+")[0]
+    source = next((store for store in opened if store.fingerprint == recorded), None)
+    if source is None or not np.isin(test.content, source.content).any():
+        return []
+    labels = "with" if metadata.get("labels_used") else "without"
+    return [
+        f"{name} was trained on images of {source.source}, {labels} their labels, and test images "
+        "are from there: new images may give a lower accuracy."
+    ]

@@ -1,0 +1,275 @@
+"""What is judged, beside what, where the figures go, and what is said of the training images."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+import coview
+from coview.cli import main
+from coview.core.errors import CoviewError, InvalidValue, UnknownName
+from coview.evaluation import PROTOCOLS, Protocol, Result, Subject, register_protocol
+from coview.reports import read_record
+from coview.runs.subjects import open_subjects
+from coview.views import eval_view
+from small_run import SMALL, pictures
+
+TEST = pictures(45, seed=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return coview.pretrain(pictures()[0], epochs=1, out=folder / "first", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("more")
+    return coview.pretrain(pictures()[0], epochs=1, out=folder / "first", seed=1, **SMALL)
+
+
+class Colors(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3))
+
+
+def judge(subjects, out, **options):
+    options = {"protocols": "knn", "test": TEST, "device": "cpu", **options}
+    return coview.evaluate(subjects, pictures(), out=out, **options)
+
+
+def names(results):
+    return list(dict.fromkeys(result.subject for result in results))
+
+
+def test_several_subjects_stand_in_one_table_and_a_run_has_its_own_figures_too(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    subjects = {"ours": run.path, "export": run.encoder_path, "colors": Colors()}
+    results = judge(subjects, None, size=8)
+    assert names(results) == ["ours", "export", "colors", "untrained", "pixels"]
+    assert results.path == tmp_path.relative_to(tmp_path) / "evaluations" / "arrays"
+    assert sorted(path.name for path in results.path.iterdir()) == ["comparison.html", "knn.json"]
+    rows = [r for r in results if r.layer == "h" and r.setting["k"] == 20]
+    ours, export = (next(r for r in rows if r.subject == name) for name in ("ours", "export"))
+    assert ours.outcomes == export.outcomes, "an export is its run"
+    own = json.loads((run.evaluation_path / "knn.json").read_text())
+    assert list(dict.fromkeys(row["subject"] for row in own["results"])) == [
+        "trained", "untrained", "pixels",
+    ]  # fmt: skip
+    assert list(own["card"]["subjects"]) == ["trained", "untrained", "pixels"]
+    alone = coview.evaluate(run.path, pictures(), test=TEST, protocols="knn", device="cpu")
+    assert [(r.subject, r.value) for r in alone] == [
+        (row["subject"], row["value"]) for row in own["results"]
+    ]
+    page = (results.path / "comparison.html").read_text()
+    assert "colors" in page
+    assert not re.search(r'(src|href)="(?!#|data:)', page), "the page loads nothing"
+
+
+def test_folders_of_one_name_are_told_apart(run, second, tmp_path):
+    results = judge([run.path, second.path], tmp_path / "out", no_baselines=True)
+    assert names(results) == [f"{run.path.parent.name}/first", f"{second.path.parent.name}/first"]
+
+
+def test_one_untrained_network_for_each_architecture(run, second, tmp_path):
+    larger = coview.pretrain(
+        pictures()[0], epochs=1, out=tmp_path / "larger", **{**SMALL, "encoder": "resnet10/8-small"}
+    )
+    results = judge([run.path, second.path, larger.path], tmp_path / "out")
+    assert names(results)[3:] == [
+        "untrained ResNet-18 width 1/8, small stem", "untrained ResNet-10 width 1/8, small stem",
+        "pixels",
+    ]  # fmt: skip
+
+
+def test_a_library_network_with_weights_from_a_file_of_plain_tensors(tmp_path):
+    torch.manual_seed(0)
+    network = resnet18()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}},
+               tmp_path / "weights.pth")  # fmt: skip
+    (judged,) = open_subjects(f"torchvision:resnet18={tmp_path / 'weights.pth'}", size=32)
+    images = torch.rand(2, 3, 32, 32)
+    network.fc = nn.Identity()
+    expected = network.eval()(images)
+    with torch.no_grad():
+        assert torch.equal(judged.subject.encoder.eval()(images), expected)
+    assert judged.subject.view == eval_view(
+        32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    )
+    assert judged.architecture
+
+
+def test_a_library_network_without_a_file_is_said_to_be_random():
+    (judged,) = open_subjects("torchvision:resnet18")
+    assert judged.subject.name == "resnet18, random"
+    assert "random" in judged.subject.note
+    assert judged.subject.view.size == 224
+    assert judged.fresh is None, "it is its own untrained network"
+
+
+def test_a_module_stays_in_its_mode_and_needs_the_size_of_its_images(tmp_path):
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    module.train()
+    (judged,) = open_subjects(module, size=8)
+    assert judged.subject.is_code
+    results = judge(module, tmp_path, size=8)
+    assert module.training
+    assert names(results) == ["Sequential", "pixels"], "nothing is known of its first weights"
+    with pytest.raises(InvalidValue, match="give it by `size`"):
+        open_subjects(module)
+    module.image_size = 12
+    assert open_subjects(module)[0].subject.view.size == 12
+    with pytest.raises(InvalidValue, match=r"expected features \[2, D\]"):
+        open_subjects(nn.Unflatten(1, (3, 1)), size=8)
+
+
+def test_a_subject_is_taken_as_it_is(tmp_path):
+    subject = Subject(name="mine", encoder=nn.Flatten(), view=eval_view(4))
+    assert names(judge(subject, tmp_path, no_baselines=True)) == ["mine"]
+
+
+def test_a_loaded_encoder_is_known(run):
+    (judged,) = open_subjects(coview.load(run.path))
+    assert judged.subject.view.size == 8
+    assert judged.architecture
+    assert not judged.subject.is_code
+
+
+@pytest.mark.parametrize(
+    ("subjects", "options", "sentence"),
+    [
+        ([], {}, "`subjects` is empty"),
+        ([3], {}, "has a int; expected a run"),
+        (Colors(), {"size": 8, "checkpoint": 4}, "none of the subjects is a run"),
+        ("torchvision:resnet18=nowhere.pth", {}, "There is no checkpoint"),
+        ("torchvision:resnet18=nowhere.safetensors", {}, "There is no file"),
+        ("torchvision:resnet1888", {}, "resnet18"),
+        ({"pixels": Colors()}, {"size": 8}, "each once"),
+    ],
+)
+def test_mistakes_are_sentences(subjects, options, sentence, tmp_path):
+    with pytest.raises(CoviewError, match=re.escape(sentence)):
+        judge(subjects, tmp_path, **options)
+
+
+def _counts(benchmark):
+    return [
+        Result(protocol="counts", subject=subject.name, layer=subject.encoder_layer,
+               metric="accuracy", value=0.5, interval=(0.4, 0.6), test_images=len(benchmark.test),
+               setting={"outliers": {n: len(s) for n, s in benchmark.outliers.items()},
+                        "others": {n: [len(a), len(b)] for n, (a, b) in benchmark.others.items()}},
+               card=benchmark.card)
+        for subject in benchmark.subjects
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def counts():
+    protocol = Protocol(
+        name="counts", title="Counts", question="How many?", evaluate=_counts,
+        needs=("outliers", "others"),
+    )  # fmt: skip
+    yield register_protocol(protocol)
+    del PROTOCOLS["counts"]
+
+
+def test_a_protocol_gets_the_data_that_it_needs(run, counts, tmp_path):
+    images, labels = pictures(30, seed=3)
+    results = judge(
+        run.path, tmp_path, protocols="counts", outliers={"noise": images},
+        transfer={"a": (images, labels), "b": {"train": (images, labels), "test": pictures(12, seed=4)}},
+    )  # fmt: skip
+    setting = results[0].setting
+    assert setting == {"outliers": {"noise": 30}, "others": {"a": [24, 6], "b": [30, 12]}}
+
+
+def test_a_protocol_without_its_data_is_refused_or_left_out(run, counts, tmp_path, capsys):
+    with pytest.raises(InvalidValue, match="give them by `outliers`"):
+        judge(run.path, tmp_path, protocols="counts")
+    with pytest.raises(InvalidValue, match="give them by `transfer`"):
+        judge(run.path, tmp_path, protocols="counts", outliers=pictures(20)[0])
+    results = judge(run.path, tmp_path, protocols="all")
+    assert "'counts' is left out: it needs `outliers`" in capsys.readouterr().out
+    assert {"knn", "linear"} <= {result.protocol for result in results}
+    assert "counts" not in {result.protocol for result in results}
+    with pytest.raises(UnknownName, match="knn"):
+        judge(run.path, tmp_path, protocols="knnn")
+
+
+def test_default_are_the_default_protocols(run, tmp_path):
+    results = judge(run.path, tmp_path, protocols="default")
+    expected = {name for name, protocol in PROTOCOLS.items() if protocol.default}
+    assert {result.protocol for result in results} == expected
+
+
+def save_parquet(path, images, labels):
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    rows = []
+    for image in images:
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        rows.append({"bytes": stream.getvalue(), "path": None})
+    pq.write_table(pa.table({"image": rows, "label": labels.tolist()}), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune", "export"])
+def test_test_images_that_were_trained_on_are_said_also_from_another_source(kind, tmp_path):
+    images, labels = pictures()
+    source = save_parquet(tmp_path / "train.parquet", images, labels)
+    run = coview.pretrain(source, epochs=1, out=tmp_path / "run", **SMALL)
+    what, sentence = run.path, r"The run was trained on (\d+) of the 60 test images, without"
+    if kind == "finetune":
+        options = {key: SMALL[key] for key in ("batch_size", "device", "workers")}
+        run = coview.finetune(
+            run.path, source, epochs=1, out=tmp_path / "tuned", no_baselines=True, **options
+        )
+        what, sentence = run.path, r"The run was trained on (\d+) of the 60 test images, with their"
+    if kind == "export":
+        what, sentence = run.encoder_path, r"encoder was trained on (\d+) of the 60 test images"
+    # Under other names, in another order, with images that are new.
+    new = pictures(15, seed=9)
+    some = np.arange(0, 45)[::-1]
+    other = save_parquet(
+        tmp_path / "other.parquet",
+        np.concatenate([new[0], images[some]]), np.concatenate([new[1], labels[some]]),
+    )  # fmt: skip
+    results = coview.evaluate(
+        what, source, test=other, protocols="knn", device="cpu", out=tmp_path / "out"
+    )
+    data = results.contents[0]["data"]
+    match = next(filter(None, (re.search(sentence, text) for text in data["caveats"])))
+    assert 0 < int(match[1]) <= 45
+    if kind == "finetune":
+        assert any("The run before the run was trained" in text for text in data["caveats"])
+    if kind != "export":
+        assert data["caveats"] == read_record(run.path).evaluation("knn")["data"]["caveats"]
+
+
+def test_training_images_that_are_gone_are_said(run, tmp_path):
+    results = judge(run.path, tmp_path)
+    (sentence,) = [t for t in results.contents[0]["data"]["caveats"] if "not known" in t]
+    assert "Whether the run was trained on test images is not known" in sentence
+
+
+def test_the_command_takes_several_subjects_and_options_between_them(run, second, tmp_path, capsys):
+    path = save_parquet(tmp_path / "data.parquet", *pictures())
+    out = tmp_path / "out"
+    words = ["evaluate", str(run.path), "--protocols", "knn", str(second.path), str(path), "--device",
+             "cpu", "--out", str(out), "--json"]  # fmt: skip
+    assert main(words) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["path"] == str(out)
+    assert len({row["subject"] for row in printed["results"]}) == 4
