@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coview.runs.export import export
     from coview.runs.find import find
     from coview.runs.finetune import finetune
+    from coview.runs.import_checkpoint import import_checkpoint
     from coview.runs.load import load
     from coview.runs.predict import predict
     from coview.runs.pretrain import pretrain
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 __all__ = [
     "Run", "__version__", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find",
-    "finetune", "load", "predict", "pretrain", "resume",
+    "finetune", "import_checkpoint", "load", "predict", "pretrain", "resume",
 ]  # fmt: skip
 
 

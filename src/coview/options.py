@@ -324,6 +324,28 @@ class ExportOptions(ImportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportCheckpointOptions:
+    """Make an exported encoder of another program's checkpoint, with its projection head and its
+    classifier where it has them. Its names show whose it is; no code of the file is executed."""
+
+    checkpoint: Path = argument(
+        "a torch or safetensors file of torchvision, timm, MoCo, SimSiam, SupContrast, solo-learn, "
+        "lightly, lightly-train, VISSL or a BYOL in PyTorch")
+    out: Path | None = option("the folder (default: encoders/NAME of the checkpoint)")
+    kind: str | None = option(
+        "whose it is, where the names do not say it: torchvision, timm, moco, moco-v3, simsiam, "
+        "supcontrast, solo-learn, lightly, lightly-train, vissl, byol, byol-pytorch, pytorch-byol")
+    encoder: str | None = option(
+        "the network, where names and shapes do not say it: timm:NAME, torchvision:NAME, "
+        "resnet18-padded")
+    size: int | None = option("side of the images that it was trained on, in pixels")
+    mean: str | None = option(
+        "of the images that it was trained on, as 0.485,0.456,0.406; none: they stay in [0, 1]")
+    std: str | None = option("the same of their standard deviation")
+    sha256: str | None = option("refuse the file unless its SHA-256 begins so")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """Write a run's report.html again from its files."""
 

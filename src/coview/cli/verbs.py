@@ -126,6 +126,14 @@ def export(options: kinds.ExportOptions) -> Answer:
     return 0, {"path": out}
 
 
+def import_checkpoint(options: kinds.ImportCheckpointOptions) -> Answer:
+    from coview import runs
+
+    out = runs.import_checkpoint(options)
+    say(f"Written and compared: {out}")
+    return 0, {"path": out}
+
+
 def cache(options: kinds.CacheOptions) -> Answer:
     from datetime import UTC, datetime
 
@@ -208,6 +216,8 @@ VERBS: Mapping[str, Verb] = {
     "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
     "doctor": Verb("is this data usable, has this run learned anything, what to do",
                    kinds.DoctorOptions, doctor, prints=True),
+    "import": Verb("make an encoder folder of another program's checkpoint",
+                   kinds.ImportCheckpointOptions, import_checkpoint),
     "report": Verb("write a run's report.html again", kinds.ReportOptions, report),
     "export": Verb("write an encoder for torchvision, timm, ONNX or plain safetensors",
                    kinds.ExportOptions, export),

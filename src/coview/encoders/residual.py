@@ -41,10 +41,12 @@ class ResNet(Encoder):
 
     depth: 10, 18, 34, 50, 101, 152 or 200. width multiplies every channel count. stem: "large" is
     7x7/2 and a max-pool (ImageNet), "small" is 3x3/1 without pooling (32-pixel images), "medium"
-    is 3x3/2 without pooling (64-pixel images, CPUs): a quarter of the small stem's cost.
+    is 3x3/2 without pooling (64-pixel images, CPUs): a quarter of the small stem's cost. "padded"
+    is the small stem with two pixels of padding, as solo-learn has it for CIFAR.
     selective_kernels: SimCLRv2's units with the ResNet-D stem and shortcut (depth 50 and more).
     projection_in_first_group: a 1x1 shortcut in group 1 of basic blocks too (official SimCLR).
     same_padding: the max-pool pads as TensorFlow's "SAME" does, for weights trained there.
+    same_convolutions: so do the strided convolutions (official BYOL; official SimCLR's do not).
     norm: "batch", or "group": GroupNorm after convolutions with standardized weights, so that no
     image depends on the others of its batch. The layers have the same names (bn1, ...).
 
@@ -60,7 +62,7 @@ class ResNet(Encoder):
     def __init__(
         self, depth: int, *, width: float = 1.0, stem: str = "large",
         selective_kernels: bool = False, projection_in_first_group: bool = False,
-        same_padding: bool = False, norm: str = "batch",
+        same_padding: bool = False, same_convolutions: bool = False, norm: str = "batch",
     ) -> None:  # fmt: skip
         super().__init__()
         base = base_channels(width)
@@ -82,6 +84,8 @@ class ResNet(Encoder):
                 wide = blocks[-1].channels
             self.add_module(f"layer{group + 1}", nn.Sequential(*blocks))
         self.features = wide
+        if same_convolutions:
+            pad_strided_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x: Tensor = self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
@@ -204,6 +208,33 @@ class SamePool(nn.Module):
         return F.max_pool2d(F.pad(x, (left, 1, top, 1), value=-torch.inf), 3, 2)
 
 
+class SameConv2d(nn.Conv2d):
+    """A convolution with TensorFlow's "SAME" padding: size n -> ceil(n / stride).
+
+    Of an odd number of padded rows or columns the end has one more.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = same_margins(x.shape[3], self.kernel_size[1], self.stride[1])
+        top, bottom = same_margins(x.shape[2], self.kernel_size[0], self.stride[0])
+        y: Tensor = self._conv_forward(F.pad(x, (left, right, top, bottom)), self.weight, None)
+        return y
+
+
+def same_margins(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Rows of padding before and after ``size`` rows, as TensorFlow's "SAME" has them."""
+    margin = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return margin // 2, margin - margin // 2
+
+
+def pad_strided_convolutions(network: nn.Module) -> None:
+    """Give every strided convolution of ``network`` "SAME" padding; names and weights stay."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.stride != (1, 1):
+            module.__class__ = SameConv2d
+            module.padding = (0, 0)
+
+
 def base_channels(width: float) -> int:
     """Channels after the stem: 64 times the width, rounded, at least 1."""
     return max(1, round(64 * width))
@@ -244,7 +275,9 @@ class StandardizedConv2d(nn.Conv2d):
 def stem_convolution(base: int, stem: str, norm: str = "batch", *, deep: bool) -> nn.Module:
     """To ``base`` channels; a deep (ResNet-D) large stem is three 3x3 convolutions."""
     if stem != "large":
-        return conv(3, base, 3, 2 if stem == "medium" else 1, norm)
+        first = conv(3, base, 3, 2 if stem == "medium" else 1, norm)
+        first.padding = (2, 2) if stem == "padded" else first.padding
+        return first
     if not deep:
         return conv(3, base, 7, 2, norm)
     half = max(1, base // 2)

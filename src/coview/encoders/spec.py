@@ -22,21 +22,23 @@ DEPTHS = (*BASIC, *BOTTLENECK)
 CHOICES = {
     "kind": ("resnet", "torchvision", "timm", "module"),
     "depth": DEPTHS,
-    "stem": ("large", "medium", "small"),
+    "stem": ("large", "medium", "small", "padded"),
     "init": ("fan-out", "fan-in"),
     "norm": ("batch", "group"),
 }
 
 SHORT = re.compile(
     r"resnet(?P<depth>\d+)(?:x(?P<times>\d+(?:\.\d+)?)|/(?P<part>\d+))?"
-    r"(?P<marks>(?:-small|-medium|\+sk|\+projection|\+tf|\+gn)*)"
+    r"(?P<marks>(?:-small|-medium|-padded|\+sk|\+projection|\+tf|\+same|\+gn)*)"
 )
 MARKS: dict[str, dict[str, Any]] = {
     "-small": {"stem": "small"},
     "-medium": {"stem": "medium"},
+    "-padded": {"stem": "padded"},
     "+sk": {"selective_kernels": True},
     "+projection": {"projection_in_first_group": True},
     "+tf": {"same_padding": True},
+    "+same": {"same_padding": True, "same_convolutions": True},
     "+gn": {"norm": "group"},
 }
 
@@ -71,6 +73,7 @@ class EncoderSpec:
     norm: str = "batch"
     image_size: int | None = None
     file_hash: str | None = None
+    same_convolutions: bool = False
 
     def __post_init__(self) -> None:
         for field, allowed in CHOICES.items():
@@ -110,6 +113,11 @@ class EncoderSpec:
                 f"EncoderSpec has norm='group' and width={self.width!r}, which leaves "
                 f"{base_channels(self.width)} channels after the stem: too few to standardize "
                 f"weights over; give a width of at least 1/{64 // MIN_GROUP_CHANNELS}."
+            )
+        if self.same_convolutions and self.norm == "group":
+            raise InvalidValue(
+                "`same_convolutions` is for weights of TensorFlow or JAX, which have BatchNorm; "
+                "leave `norm` at 'batch'."
             )
         if self.same_padding and self.stem != "large":
             raise InvalidValue(
@@ -172,7 +180,9 @@ class EncoderSpec:
             return {"name": self.name, "image_size": self.image_size}
         names = ("depth", "width", "stem", "selective_kernels")
         more = ("projection_in_first_group", "same_padding", "norm")
-        return {name: getattr(self, name) for name in (*names, *more)}
+        # The newest only where it is set, so that older exports still say the same.
+        late = {"same_convolutions": True} if self.same_convolutions else {}
+        return {name: getattr(self, name) for name in (*names, *more)} | late
 
     def label(self) -> str:
         """A name in words, such as "ResNet-18 width 1/4, small stem"."""
@@ -182,7 +192,8 @@ class EncoderSpec:
             f"{self.stem} stem": self.stem != "large",
             "selective kernels": self.selective_kernels,
             "projection in group 1": self.projection_in_first_group,
-            "TensorFlow padding": self.same_padding,
+            "TensorFlow padding": self.same_padding and not self.same_convolutions,
+            "TensorFlow padding everywhere": self.same_convolutions,
             "GroupNorm with standardized weights": self.norm == "group",
             "no zero initialization": not self.zero_init_residual,
             "fan-in initialization": self.init == "fan-in",
@@ -243,9 +254,10 @@ def parse_encoder(text: str) -> EncoderSpec:
     """The specification with the short name ``text``, for a command line.
 
     ``resnet<depth>[x<width> | /<divisor>]`` followed by any of ``-small`` (3x3 stem for 32-pixel
-    images), ``-medium`` (3x3 stem of stride 2), ``+sk`` (selective kernels, SimCLRv2),
-    ``+projection`` (projection shortcut in group 1 of basic blocks, official SimCLR), ``+tf``
-    (TensorFlow's pooling padding) and ``+gn`` (GroupNorm with standardized weights); or
+    images), ``-medium`` (3x3 stem of stride 2), ``-padded`` (solo-learn's for CIFAR), ``+sk``
+    (selective kernels, SimCLRv2), ``+projection`` (projection shortcut in group 1 of basic blocks,
+    official SimCLR), ``+tf`` (TensorFlow's pooling padding), ``+same`` (and that of its strided
+    convolutions, official BYOL) and ``+gn`` (GroupNorm with standardized weights); or
     ``torchvision:<model>`` and ``timm:<model>``; or ``FILE.py:NAME``, a class or function of yours
     that gives a module. Examples: ``resnet18``, ``resnet18/4-small``,
     ``resnet50x2``, ``resnet152x3+sk``, ``timm:vit_small_patch16_224``.

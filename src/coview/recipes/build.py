@@ -9,13 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from coview.core.errors import InvalidValue, RunError
+from coview.core.errors import CoviewError, DamagedFile, InvalidValue, RunError
 from coview.core.paths import absolute_path
+from coview.core.places import Kind, place_of
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.run_folder import RunFolder
 from coview.encoders import Encoder
-from coview.encoders.exchange.weights import load_weights
+from coview.encoders.exchange.head import read_head
+from coview.encoders.exchange.weights import find_export, load_weights
 from coview.encoders.own import trial_forward
+from coview.heads import HeadSpec
 from coview.heads.head import Head
 from coview.methods import Learner
 from coview.recipes.recipe import KeptHead, Recipe
@@ -113,6 +116,9 @@ def load_start(encoder: Encoder | HeadedEncoder, start: Start) -> None:
     if start.checkpoint is None and not headed:
         load_weights(cast(Encoder, encoder), start.path)
         return
+    if start.checkpoint is None and place_of(start.path).kind is not Kind.RUN:
+        load_exported_start(cast(HeadedEncoder, encoder), start.path)
+        return
     checkpoints = Checkpoints(RunFolder(Path(start.path)).checkpoints_path)
     step = start.checkpoint
     checkpoint = checkpoints.load_latest() if step is None else checkpoints.load(step)
@@ -145,3 +151,42 @@ def load_start(encoder: Encoder | HeadedEncoder, start: Start) -> None:
         )
     for name, part in parts.items():
         part.load_state_dict(cast(dict[str, Tensor], states[name]))
+
+
+def exported_head(folder: Path, in_features: int) -> Head | None:
+    """The projection head in an export folder, in evaluation mode; None where it has none.
+
+    Raises DamagedFile.
+    """
+    content = read_head(folder)
+    if content is None:
+        return None
+    spec, tensors = content
+    try:
+        head = HeadSpec.from_json(spec).outline(in_features).to_empty(device="cpu")
+        head.load_state_dict(tensors)
+    except (CoviewError, RuntimeError) as error:
+        raise DamagedFile(f"The projection head in {folder} cannot be built: {error}") from error
+    return head.eval()
+
+
+def load_exported_start(encoder: HeadedEncoder, path: str) -> None:
+    """As :func:`load_start`, from an export that has a projection head beside its encoder."""
+    folder = find_export(path)
+    head = exported_head(folder, encoder.encoder.features)
+    kept = len(encoder.kept.layers)
+    if head is None:
+        raise RunError(
+            f"{path} has no projection head: this exported encoder ends with h. Give the folder "
+            "of the run, or `from_layer` 0."
+        )
+    if head.widths[: kept + 1] != encoder.kept.widths or len(head.layers) < kept:
+        raise InvalidValue(
+            f"The head in {path} has the widths {head.widths}, which does not fit this recipe's "
+            f"{encoder.kept.widths}."
+        )
+    state = head.truncated(kept).state_dict()
+    if state.keys() != encoder.kept.state_dict().keys():
+        raise InvalidValue(f"The head in {path} has other layers than this recipe's.")
+    load_weights(encoder.encoder, folder)
+    encoder.kept.load_state_dict(state)

@@ -7,6 +7,7 @@ from coview.runs.evaluate import evaluate
 from coview.runs.export import export
 from coview.runs.find import find
 from coview.runs.finetune import finetune
+from coview.runs.import_checkpoint import import_checkpoint
 from coview.runs.load import load
 from coview.runs.predict import predict
 from coview.runs.pretrain import pretrain
@@ -16,5 +17,5 @@ from coview.runs.views import draw_views
 
 __all__ = [
     "Run", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find", "finetune",
-    "load", "predict", "pretrain", "resume", "table_file",
+    "import_checkpoint", "load", "predict", "pretrain", "resume", "table_file",
 ]  # fmt: skip

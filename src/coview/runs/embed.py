@@ -34,7 +34,7 @@ SOURCE = "coview.source"
 def embed(options: EmbedOptions) -> pa.Table:
     """A table of ``data`` with the columns id, name, label (-1 unknown) and one vector a layer.
 
-    "h" is the encoder's output, "z" the head's; an exported encoder has no head and so only "h".
+    "h" is the encoder's output, "z" the head's; the export of a run has no head and so only "h".
     Written as Parquet to ``out`` where given. Rows are in the order of the images' names.
 
     >>> import coview

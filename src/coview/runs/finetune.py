@@ -25,6 +25,7 @@ from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_fin
 from coview.diagnosis.rules import diverged
 from coview.diagnosis.state import Diagnosis
 from coview.encoders import EncoderSpec
+from coview.encoders.exchange.head import read_head
 from coview.encoders.exchange.normalization import normalization_of
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.heads import HeadSpec
@@ -139,19 +140,25 @@ def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
         method = run.recipe.method
         view = method.views.views[0]
         # Logits are no projection head; plain layers cannot scale h to unit length.
-        has_head = not isinstance(method.objective, CrossEntropy) and method.head.layers > 1
-        head = method.head if has_head and not method.head.normalize_input else None
+        head = None if isinstance(method.objective, CrossEntropy) else _kept(method.head)
         return Source(
             start=start, encoder=run.recipe.encoder, head=head,
             image_size=run.recipe.image_size, mean=view.mean, std=view.std,
         )  # fmt: skip
-    config = read_config(find_export(path))
+    folder = find_export(path)
+    config, exported = read_config(folder), read_head(folder)
     spec = EncoderSpec.from_json(config["spec"])
     mean, std = normalization_of(path, spec) or (None, None)
+    head = None if exported is None else _kept(HeadSpec.from_json(exported[0]))
     return Source(
-        start=start, encoder=spec, head=None, image_size=int(config["image_size"]), mean=mean,
+        start=start, encoder=spec, head=head, image_size=int(config["image_size"]), mean=mean,
         std=std,
     )  # fmt: skip
+
+
+def _kept(head: HeadSpec) -> HeadSpec | None:
+    """``head``, if a classifier can keep layers of it: plain layers cannot scale h."""
+    return head if head.layers > 1 and not head.normalize_input else None
 
 
 def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: float) -> Recipe:

@@ -18,7 +18,7 @@ from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import Subject
 from coview.methods import Learner
 from coview.recipes import build
-from coview.recipes.build import HeadedEncoder
+from coview.recipes.build import HeadedEncoder, exported_head
 from coview.runs.finish import export_learner
 from coview.runs.run import Run
 from coview.runs.transform import EvalTransform
@@ -109,7 +109,7 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
 
 
 def load_subject(path: str | Path, step: int | None = None) -> Subject:
-    """The network of a run, or of an exported encoder, which has no head. Raises RunError."""
+    """The network of a run, or of an exported folder, with its head. Raises RunError."""
     place = place_of(path)
     if step is not None or place.kind is Kind.RUN:
         run = Run.open(path)
@@ -118,8 +118,10 @@ def load_subject(path: str | Path, step: int | None = None) -> Subject:
     folder = find_export(path)
     config = read_config(folder)
     # The loaded encoder normalizes by itself, so the view stays in [0, 1].
+    encoder = load_encoder(folder)
     return Subject(
         name=place.path.name,
-        encoder=load_encoder(folder),
+        encoder=encoder,
+        head=exported_head(folder, encoder.features),
         view=eval_view(int(config["image_size"])),
     )

@@ -15,6 +15,23 @@ LIMITS = """\
 - A figure above is of held-out images of the same source, and may be higher than for yours."""
 
 
+LICENSE = "The weights belong to the person who trained them, who chooses their license."
+IMPORTED_LICENSE = """\
+These are weights of others. License of the original, as far as it is known: {license}. Check it
+before you pass them on."""
+
+
+def license_text(metadata: Mapping[str, Any]) -> str:
+    """Whose the weights are.
+
+    >>> license_text({}).splitlines()[0][:36]
+    'The weights belong to the person who'
+    """
+    if "imported" not in metadata:
+        return LICENSE
+    return IMPORTED_LICENSE.format(license=metadata.get("license") or "not known")
+
+
 def training_lines(metadata: Mapping[str, Any]) -> list[str]:
     """A list in Markdown of what the metadata say about training.
 
@@ -25,6 +42,8 @@ def training_lines(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def _lines(metadata: Mapping[str, Any]) -> Iterator[str]:
+    if imported := metadata.get("imported"):
+        yield from _imported_lines(imported)
     recipe, recipe_hash = metadata.get("recipe"), metadata.get("recipe_hash")
     if method := metadata.get("method"):
         named = f", recipe `{recipe}`" if recipe else ""
@@ -43,6 +62,16 @@ def _lines(metadata: Mapping[str, Any]) -> Iterator[str]:
                if isinstance(metadata.get(f"{unit}s"), int | float)]  # fmt: skip
     if lengths:
         yield f"Length: {', '.join(lengths)}"
+
+
+def _imported_lines(imported: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Imported from a checkpoint of {imported['from']}, by whose program it was trained"
+    for name, sha256 in imported["sha256"].items():
+        yield f"File: `{name}` (SHA-256 `{sha256}`)"
+    for what, count in imported["left_out"].items():
+        yield f"Left out: {what} ({plural(count, 'tensor')})"
+    for note in imported["notes"]:
+        yield note.removesuffix(".")
 
 
 def figure_lines(metadata: Mapping[str, Any]) -> list[str]:

@@ -73,7 +73,8 @@ def load_into(model: Any, encoder: Encoder, classifier: nn.Linear | None = None)
     """
     if encoder.spec.stem != "large":
         stride = 2 if encoder.spec.stem == "medium" else 1
-        conv1 = nn.Conv2d(3, 64, 3, stride, padding=1, bias=False, device="meta")
+        padding = 2 if encoder.spec.stem == "padded" else 1
+        conv1 = nn.Conv2d(3, 64, 3, stride, padding=padding, bias=False, device="meta")
         model.conv1 = conv1.to_empty(device="cpu")
         model.maxpool = nn.Identity()
     state = dict(encoder.network.state_dict())
@@ -92,7 +93,7 @@ def is_standard_resnet(spec: EncoderSpec) -> bool:
         and spec.width == 1
         and not spec.selective_kernels
         and not (spec.projection_in_first_group and spec.depth in BASIC)
-        and not spec.same_padding
+        and not (spec.same_padding or spec.same_convolutions)
         and spec.norm == "batch"
         and spec.depth != 10
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.encoders.adapters import LibraryEncoder
-from coview.encoders.exchange.card import LIMITS, figure_lines, training_lines
+from coview.encoders.exchange.card import LIMITS, figure_lines, license_text, training_lines
 from coview.encoders.exchange.libraries import in_torchvision, is_standard_resnet
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
@@ -33,7 +33,7 @@ It has {parameters} parameters. It was trained on images of {size} x {size} pixe
 
 ## License
 
-The weights belong to the person who trained them, who chooses their license.
+{license}
 
 ## Loading
 
@@ -59,7 +59,7 @@ TORCHVISION = """\
 get_model("{name}", weights=None{size})
 network.set_submodule("{classifier}", torch.nn.Identity())"""
 PLAIN_STEM = """
-network.conv1 = torch.nn.Conv2d(3, 64, 3, stride={stride}, padding=1, bias=False)
+network.conv1 = torch.nn.Conv2d(3, 64, 3, stride={stride}, padding={padding}, bias=False)
 network.maxpool = torch.nn.Identity()"""
 PLAIN = "h = network(images)"
 NORMALIZED = """\
@@ -87,7 +87,8 @@ def render_readme(
         label=encoder.spec.label(), features=encoder.features, size=image_size,
         parameters=f"{sum(each.numel() for each in encoder.parameters()):,}",
         normalized=normalized, training="\n".join(training_lines(metadata)),
-        figures="\n".join(figure_lines(metadata)), limits=LIMITS, ways="\n".join(ways),
+        figures="\n".join(figure_lines(metadata)), limits=LIMITS,
+        license=license_text(metadata), ways="\n".join(ways),
     )  # fmt: skip
 
 
@@ -134,7 +135,9 @@ def stem_code(spec: EncoderSpec) -> str:
     """What gives a network of torchvision or timm the small stem of ``spec``; "" for theirs."""
     if spec.kind != "resnet" or spec.stem == "large":
         return ""
-    return PLAIN_STEM.format(stride=2 if spec.stem == "medium" else 1)
+    return PLAIN_STEM.format(
+        stride=2 if spec.stem == "medium" else 1, padding=2 if spec.stem == "padded" else 1
+    )
 
 
 def library_code(encoder: Encoder, library: str, file: Path, config: Mapping[str, Any]) -> str:

@@ -1,0 +1,238 @@
+"""What a checkpoint holds, in Coview's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from coview.core.errors import InvalidValue
+from coview.core.run_folder import read_object
+from coview.encoders import Encoder, EncoderSpec
+from coview.encoders.adapters import require_timm
+from coview.encoders.exchange.normalization import IMAGENET, Normalization
+from coview.encoders.exchange.weights import join_names
+from coview.heads import HeadSpec
+from coview.importing.heads import NoHead, read_head
+from coview.importing.kinds import CLASSIFIER, ENCODER, HEAD, Kind, find_state, kind_named, split
+from coview.importing.kinds import recognize as recognize_kind
+from coview.importing.names import State, as_float, as_torchvision, below
+from coview.importing.network import CLASSIFIERS, find_network, outline, residual_network
+from coview.importing.torch_files import Placeholder, origins
+from coview.importing.wishes import TimmConfig, Wishes
+
+
+@dataclass(slots=True, kw_only=True)
+class Found:
+    """A network in Coview's names, and what is to be said of it.
+
+    ``encoder`` are the tensors of ``spec``, exactly. ``head``: the specification and the state of
+    the projection head. ``classifier``: plain layers on h. ``normalization``: mean and std of the
+    images, None for [0, 1]. ``left_out``: what was not taken -> how many tensors. ``notes`` are
+    sentences for the user.
+    """
+
+    title: str
+    kind: str
+    license: str | None
+    spec: EncoderSpec
+    encoder: State
+    image_size: int
+    normalization: Normalization | None
+    tensors: int
+    head: tuple[HeadSpec, State] | None = None
+    classifier: nn.Sequential | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def find(content: Any, source: Path, wishes: Wishes) -> Found:
+    """The network in the content of a torch or safetensors file. Raises InvalidValue."""
+    states = find_state(content)
+    if not states:
+        whole = isinstance(content, Placeholder) or origins(content)
+        reason = (
+            f"it holds objects of {join_names(sorted(origins(content)))}, which are not rebuilt: "
+            "save the state dict of the network"
+            if whole
+            else "expected a state dict, or a dict with one under state_dict or model"
+        )
+        raise InvalidValue(f"{source} has no tensors of a network; {reason}.")
+    arch = timm_name(content, source)
+    kind, entry = _kind_and_entry(states, arch, wishes)
+    state = states[entry]
+    roles, left_out = split(state, kind, str(source))
+    encoder = as_float(as_torchvision(roles[ENCODER]))
+    spec = wishes.encoder or _named_network(kind, arch) or find_network(encoder)
+    if kind.name == "byol":
+        spec = _with_same_padding(spec)
+    network = outline(spec)
+    encoder, classifier = _without_classifier(encoder, spec, network, str(source))
+    classifier = roles.get(CLASSIFIER, classifier)
+    found = Found(
+        title=kind.title, kind=kind.name, license=kind.license, spec=spec, encoder=encoder,
+        image_size=wishes.size or _usual_size(spec), normalization=None, tensors=len(state),
+        left_out=left_out,
+    )  # fmt: skip
+    if spec.kind == "timm":
+        _take_timms_input(found, wishes)
+    else:
+        found.normalization = _normalization(content, kind, wishes, found.notes)
+    if HEAD in roles:
+        _take_head(found, as_float(roles[HEAD]), network.features)
+    if classifier:
+        _take_classifier(found, as_float(classifier), network.features)
+    _say_what_weights_do_not(found, encoder)
+    return found
+
+
+def _kind_and_entry(
+    states: Mapping[tuple[str, ...], State], arch: str | None, wishes: Wishes
+) -> tuple[Kind, tuple[str, ...]]:
+    recognized, entry = recognize_kind(states)
+    if wishes.kind is not None:
+        kind = kind_named(wishes.kind)
+        return kind, kind.entry if kind.entry in states else entry
+    is_timm = wishes.encoder is not None and wishes.encoder.kind == "timm"
+    if recognized.name == "torchvision" and (arch is not None or is_timm):
+        return kind_named("timm"), entry
+    return recognized, entry
+
+
+def timm_name(content: Any, source: Path) -> str | None:
+    """The name of timm's network: of its training script's files, or of the config.json beside."""
+    arch = content.get("arch") if isinstance(content, Mapping) else None
+    if isinstance(arch, str) and ("args" in content or "version" in content):
+        return arch
+    try:
+        config = read_object(source.parent / "config.json", TimmConfig)
+    except (InvalidValue, OSError, ValueError):
+        return None
+    return None if config is None else str(config["architecture"])
+
+
+STANDARD = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+"""timm's networks that are ours as well, under the same names."""
+
+
+def _named_network(kind: Kind, arch: str | None) -> EncoderSpec | None:
+    if kind.name != "timm" or arch is None or arch.split(".")[0] in STANDARD:
+        return None
+    return EncoderSpec(kind="timm", name=arch.split(".")[0])
+
+
+def _with_same_padding(spec: EncoderSpec) -> EncoderSpec:
+    if spec.kind != "resnet":
+        raise InvalidValue(f"The official BYOL has residual networks; these weights are {spec}.")
+    return replace(spec, same_padding=spec.stem == "large", same_convolutions=True)
+
+
+def _without_classifier(
+    encoder: State, spec: EncoderSpec, network: Encoder, source: str
+) -> tuple[State, State | None]:
+    """(the tensors of the encoder, those of its last layer or None). Raises InvalidValue."""
+    expected = network.network.state_dict()
+    missing = [name for name in expected if name not in encoder]
+    shaped = [
+        f"{name} {list(encoder[name].shape)} instead of {list(value.shape)}"
+        for name, value in expected.items()
+        if name in encoder and encoder[name].shape != value.shape
+    ]
+    more = [name for name in encoder if name not in expected]
+    unexpected = [name for name in more if name.split(".")[0] not in CLASSIFIERS]
+    if missing or shaped or unexpected:
+        faults = {"missing": missing, "differently shaped": shaped, "unexpected": unexpected}
+        details = "; ".join(
+            f"{what}: {join_names(names)}" for what, names in faults.items() if names
+        )
+        raise InvalidValue(
+            f"The encoder in {source} is no {spec.label()}; {details}. Nothing was imported."
+        )
+    last = {name.rpartition(".")[2]: encoder[name] for name in more}
+    is_linear = len(last) == len(more) and "weight" in last and last["weight"].ndim == 2
+    return {name: encoder[name] for name in expected}, last if is_linear else None
+
+
+def _usual_size(spec: EncoderSpec) -> int:
+    return spec.image_size or (32 if spec.stem in ("small", "padded") else 224)
+
+
+def _take_head(found: Found, tensors: State, features: int) -> None:
+    try:
+        found.head = read_head(tensors, features)
+    except NoHead as error:
+        found.left_out[f"the projection head ({error})"] = len(tensors)
+
+
+def _take_classifier(found: Found, tensors: State, features: int) -> None:
+    weight = tensors["weight"]
+    if weight.ndim != 2 or weight.shape[1] != features or len(weight) < 2:
+        found.left_out["a last layer that does not stand on h"] = len(tensors)
+        return
+    linear = nn.Linear(features, len(weight))
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(tensors.get("bias", torch.zeros(len(weight))))
+    found.classifier = nn.Sequential(linear).eval()
+
+
+CIFAR = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+"""Mean and std in SupContrast's main_supcon.py."""
+
+
+def _normalization(
+    content: Any, kind: Kind, wishes: Wishes, notes: list[str]
+) -> Normalization | None:
+    """What training normalized with: as the user says, as the file says, or as the kind has it."""
+    if wishes.normalization is not None:
+        return wishes.normalization.value
+    options = content.get("opt") if isinstance(content, Mapping) else None
+    dataset = options.field("dataset") if isinstance(options, Placeholder) else None
+    if dataset in CIFAR:
+        return CIFAR[str(dataset)]
+    if kind.images == "none":
+        return None
+    if kind.images == "unknown":
+        notes.append(
+            "The file does not say how its images were normalized; ImageNet's mean and std are "
+            "taken. If it was otherwise, say so with `mean` and `std`, or the features are wrong."
+        )
+    return IMAGENET
+
+
+def _take_timms_input(found: Found, wishes: Wishes) -> None:
+    """Size, mean and std as timm's own configuration of the network has them."""
+    config = require_timm("A checkpoint of timm").get_pretrained_cfg(str(found.spec.name))
+    found.normalization = IMAGENET
+    if config is not None:
+        found.image_size = wishes.size or found.spec.image_size or int(config.input_size[1])
+        found.normalization = (_three(config.mean), _three(config.std))
+    if wishes.normalization is not None:
+        found.normalization = wishes.normalization.value
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    return (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _say_what_weights_do_not(found: Found, encoder: State) -> None:
+    if found.spec.kind == "resnet" and found.spec.stem == "small":
+        found.notes.append(
+            "The 3x3 stem is taken to have stride 1, one pixel of padding and no pooling, which no "
+            "tensor says; for another name the network, as `encoder` resnet18-padded (solo-learn "
+            "on CIFAR) or resnet18-medium (stride 2)."
+        )
+    if found.kind == "torchvision" and residual_network(encoder) is not None:
+        counters = below(encoder, "bn1.").get("num_batches_tracked")
+        if found.classifier is not None and counters is not None and int(counters) == 0:
+            found.notes.append(
+                "If this is a conversion of the official BYOL weights, which has the same names, "
+                "import it with `kind` byol: its convolutions pad in another way."
+            )
