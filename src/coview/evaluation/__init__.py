@@ -12,6 +12,7 @@ from coview.evaluation.features import (
 )
 from coview.evaluation.knn import KNN, evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
 from coview.evaluation.linear import LINEAR, Probe, ProbeSpec, evaluate_linear, linear_probe
+from coview.evaluation.ood import OOD, evaluate_ood
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import (
     Outcomes,
@@ -27,7 +28,7 @@ from coview.evaluation.statistics import (
     wilson_interval,
 )
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (KNN, LINEAR)}
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (KNN, LINEAR, OOD)}
 """Every protocol by its name."""
 
 
@@ -48,7 +49,8 @@ def register_protocol(protocol: Protocol) -> Protocol:
 
 __all__ = [
     "PROTOCOLS", "Benchmark", "Features", "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result",
-    "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear", "extract",
+    "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear",
+    "evaluate_ood", "extract",
     "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
     "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
     "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",

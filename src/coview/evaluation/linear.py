@@ -81,7 +81,11 @@ class Probe:
 
     def predict(self, features: Tensor) -> Tensor:
         """The label of each row: [N, D] -> int64 [N]."""
-        return self.labels[(self.scale(features) @ self.weights + self.bias).argmax(1)]
+        return self.labels[self.logits(features).argmax(1)]
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The logit of each class, in the order of ``labels``: [N, D] -> [N, C]."""
+        return self.scale(features) @ self.weights + self.bias
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of rows whose label is predicted."""

@@ -16,7 +16,7 @@ from coview.encoders import load_encoder
 from coview.encoders.exchange.convert import encoder_of, load_network
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.evaluation import Subject
-from coview.methods import Learner
+from coview.methods import CrossEntropy, Learner
 from coview.recipes import build
 from coview.recipes.build import HeadedEncoder, exported_head
 from coview.runs.finish import export_learner
@@ -102,10 +102,12 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
     Layers of a projection head that fine-tuning has kept count for the head.
     """
     encoder, head = learner.encoder, learner.head
+    logits = "z" if isinstance(run.recipe.method.objective, CrossEntropy) else ""
+    view = run.recipe.eval_view
     if isinstance(encoder, HeadedEncoder):
         layers = torch.nn.Sequential(encoder.kept, head)
-        return Subject(name=name, encoder=encoder.encoder, head=layers, view=run.recipe.eval_view)
-    return Subject(name=name, encoder=encoder, head=head, view=run.recipe.eval_view)
+        return Subject(name=name, encoder=encoder.encoder, head=layers, view=view, logits=logits)
+    return Subject(name=name, encoder=encoder, head=head, view=view, logits=logits)
 
 
 def load_subject(path: str | Path, step: int | None = None) -> Subject:
