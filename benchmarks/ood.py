@@ -2,7 +2,7 @@
 
     python benchmarks/ood.py split TRAIN TEST FOLDER
     python benchmarks/ood.py measure TRAIN TEST --runs NAME=RUN ... --outliers NAME=DATA ...
-                             [--jpeg NAME ...] [--limit 2000] [--clusters 1 10] [--json FILE]
+             [--jpeg NAME ...] [--limit 2000] [--clusters 1 10] [--pixels 16] [--json FILE]
 
 `split` writes the animals and the vehicles of CIFAR-10 (files TRAIN and TEST) into FOLDER, so that
 encoders can be trained on the animals alone. `measure` takes TRAIN as the bank and TEST as the data
@@ -71,13 +71,13 @@ def split(train: str, test: str, folder: Path) -> None:
             )
 
 
-def subjects_of(runs: dict[str, str], train: ImageStore) -> list[evaluation.Subject]:
+def subjects_of(runs: dict[str, str], train: ImageStore, pixels: int) -> list[evaluation.Subject]:
     """The runs by their names, the untrained network of the first, and raw pixels."""
     opened = {name: Run.open(path) for name, path in runs.items()}
     subjects = [subject_of(name, trained_learner(run), run) for name, run in opened.items()]
     first = next(iter(opened.values()))
     untrained = settled(build(first.recipe), train, first.recipe.eval_view, seed=first.recipe.seed)
-    return [*subjects, subject_of("untrained", untrained, first), evaluation.pixel_subject(32)]
+    return [*subjects, subject_of("untrained", untrained, first), evaluation.pixel_subject(pixels)]
 
 
 def outliers_of(data: str, limit: int) -> ImageStore:
@@ -133,7 +133,7 @@ def cell(result: evaluation.Result, *, with_interval: bool) -> str:
 def measure(given: argparse.Namespace) -> None:
     labels = {"labels_from": "column", "needs_labels": True}
     train, test = (DataSpec.of(path, None, **labels).open() for path in (given.train, given.test))
-    subjects = subjects_of(pairs(given.runs), train)
+    subjects = subjects_of(pairs(given.runs), train, given.pixels)
     outliers: dict[str, ImageStore] = {}
     for name, data in pairs(given.outliers).items():
         outliers[name] = outliers_of(data, given.limit)
@@ -178,6 +178,7 @@ def main() -> None:
     measuring.add_argument("--jpeg", nargs="*", default=[], metavar="NAME")
     measuring.add_argument("--limit", type=int, default=2000)
     measuring.add_argument("--clusters", type=int, nargs="+", default=[1, 10])
+    measuring.add_argument("--pixels", type=int, default=16, help="side of the raw pixels")
     measuring.add_argument("--json", help="write every figure to this file")
     given = parser.parse_args()
     if given.verb == "split":

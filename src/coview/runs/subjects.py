@@ -218,7 +218,10 @@ def _of_module(module: nn.Module, size: int | None) -> Judged:
             f"The side of the images that the {name} takes is not known; give it by `size`."
         )
     if isinstance(encoder, InputNormalizer):
-        subject = Subject(name=name, encoder=encoder, head=head, view=eval_view(side))
+        subject = Subject(
+            name=name, encoder=encoder, head=head, view=eval_view(side),
+            logits="" if head is None else "z",
+        )  # fmt: skip
         return _with_fresh(subject, encoder.spec)
     trial = trial_forward(encoder, name, side)
     if not isinstance(trial, torch.Tensor) or trial.ndim not in (2, 4) or len(trial) != 2:
