@@ -41,8 +41,8 @@ def values(results, subject="trained", layer="h"):
     return [r.value for r in results if (r.subject, r.layer) == (subject, layer)]
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_protocol_gives_results_of_every_subject_and_layer(name):
+@pytest.mark.parametrize("name", ["knn", "linear"])
+def test_each_accuracy_gives_results_of_every_subject_and_layer(name):
     made = benchmark()
     results = PROTOCOLS[name].evaluate(made)
     assert {r.protocol for r in results} == {name}

@@ -1,5 +1,7 @@
 """A loaded encoder takes images in every usual form, and sees in them what `embed` sees."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from coview.core.errors import CoviewError
 from coview.data import open_images
 from coview.encoders import export_encoder, resnet
 from coview.evaluation import Subject, extract
+from coview.recipes import build, recipe
+from coview.runs.load import subject_of
 from coview.views import eval_view
 
 SIZE = 16
@@ -84,3 +88,9 @@ def test_values_out_of_range_are_warned_of(encoder, images):
 def test_what_is_no_image_is_one_sentence(encoder, images):
     with pytest.raises(CoviewError):
         encoder(images)
+
+
+@pytest.mark.parametrize(("name", "logits"), [("supervised-cpu", "z"), ("simclr-cpu", "")])
+def test_the_logits_of_a_classifier_are_named(name, logits):
+    chosen = recipe(name)
+    assert subject_of(name, build(chosen), SimpleNamespace(recipe=chosen)).logits == logits
