@@ -2,7 +2,7 @@
 
     python benchmarks/ood.py split TRAIN TEST FOLDER
     python benchmarks/ood.py measure TRAIN TEST --runs NAME=RUN ... --outliers NAME=DATA ...
-             [--jpeg NAME ...] [--limit 2000] [--clusters 1] [--pixels 16] [--json FILE]
+             [--jpeg NAME ...] [--limit 2000] [--k 50] [--clusters 1] [--pixels 16] [--json FILE]
 
 `split` writes the animals and the vehicles of CIFAR-10 (files TRAIN and TEST) into FOLDER, so that
 encoders can be trained on the animals alone. `measure` takes TRAIN as the bank and TEST as the data
@@ -144,7 +144,7 @@ def measure(given: argparse.Namespace) -> None:
     accuracies = evaluation.evaluate_knn(benchmark, settings=((20, 0.07),))
     middle = time.perf_counter()
     spec = evaluation.ProbeSpec(epochs=given.probe_epochs)
-    results = evaluate_ood(benchmark, clusters=tuple(given.clusters), spec=spec)
+    results = evaluate_ood(benchmark, k=given.k, clusters=tuple(given.clusters), spec=spec)
     end = time.perf_counter()
     if given.json:
         rows = [{**asdict(result), "card": None} for result in (*accuracies, *results)]
@@ -178,6 +178,7 @@ def main() -> None:
     measuring.add_argument("--outliers", nargs="+", required=True, metavar="NAME=DATA")
     measuring.add_argument("--jpeg", nargs="*", default=[], metavar="NAME")
     measuring.add_argument("--limit", type=int, default=2000)
+    measuring.add_argument("--k", type=int, default=50, help="the rank of the neighbor")
     measuring.add_argument("--clusters", type=int, nargs="+", default=[1])
     measuring.add_argument("--probe-epochs", type=int, default=20, help="of the linear probes")
     measuring.add_argument("--pixels", type=int, default=16, help="side of the raw pixels")
