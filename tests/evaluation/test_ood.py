@@ -97,11 +97,13 @@ def test_figures_of_classes_average_to_that_of_all():
 
 
 def test_logits_of_a_classifier_are_its_own_and_of_other_layers_a_probe():
-    results = evaluate(benchmark_of(small_subject(logits="z")))
-    used = {(r.layer, r.setting["logits"]) for r in results if r.setting["score"] == "energy"}
-    assert used == {
-        ("h", "linear probe"), ("z1", "linear probe"), ("z2", "linear probe"), ("z", "own")
+    own, plain = (evaluate(benchmark_of(small_subject(logits=layer))) for layer in ("z", ""))
+    assert (own[0].card["own_logits"], plain[0].card["own_logits"]) == ({"small": "z"}, {})
+    differ = {
+        (one.layer, one.setting["score"])
+        for one, other in zip(own, plain, strict=True) if one.value != other.value
     }  # fmt: skip
+    assert differ == {("z", "softmax"), ("z", "energy")}
 
 
 def test_same_seed_gives_the_same_figures():

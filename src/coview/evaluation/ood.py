@@ -46,12 +46,11 @@ def evaluate_ood(
 ) -> list[Result]:  # fmt: skip
     """AUROC, FPR95 and average precision of every score, at every layer, for each set of outliers.
 
-    A setting is {"outliers", "score"}, with what the score has: "k" and "k_used"; "clusters";
-    "logits", which says whose. The metric "aupr" is there twice, with "positive" "data" and
-    "outliers". The scores are fitted on the training part; ``clusters``: the numbers of k-means
-    clusters of "mahalanobis", each a setting. Intervals: the bootstrap over test images and, apart
-    from them, over outliers; they do not cover another training or other outliers. Raises DataError
-    without outliers, InvalidValue.
+    A setting is {"outliers", "score"}, with what the score has: "k" and "k_used"; "clusters". The
+    metric "aupr" is there twice, with "positive" "data" and "outliers". The scores are fitted on
+    the training part; ``clusters``: the numbers of k-means clusters of "mahalanobis", each a
+    setting. Intervals: the bootstrap over test images and, apart from them, over outliers; they do
+    not cover another training or other outliers. Raises DataError without outliers, InvalidValue.
 
     >>> from coview.core.images import store_from_arrays
     >>> from coview.evaluation import make_benchmark, pixel_subject
@@ -135,9 +134,9 @@ def scorers(
         _normal_scores(bank, classes if len(names) > 1 else None, clusters, seed=spec.seed),
     ]
     if own_logits:
-        found.append(_logit_scores(lambda rows: rows, "own"))
+        found.append(_logit_scores(lambda rows: rows))
     elif len(names) > 1:
-        found.append(_logit_scores(linear_probe(bank, labels, ids, spec).logits, "linear probe"))
+        found.append(_logit_scores(linear_probe(bank, labels, ids, spec).logits))
     return found
 
 
@@ -181,12 +180,12 @@ def _normal_scores(
     return settings, rate
 
 
-def _logit_scores(logits: Callable[[Tensor], Tensor], whose: str) -> tuple[list[Setting], Rate]:
+def _logit_scores(logits: Callable[[Tensor], Tensor]) -> tuple[list[Setting], Rate]:
     def rate(rows: Tensor) -> list[Tensor]:
         values = logits(rows)
         return [max_softmax(values), energy(values)]
 
-    return [{"score": name, "logits": whose} for name in ("softmax", "energy")], rate
+    return [{"score": "softmax"}, {"score": "energy"}], rate
 
 
 def _features(benchmark: Benchmark, subject: Subject) -> list[Features]:
@@ -245,8 +244,11 @@ def _card(benchmark: Benchmark, k: int, spec: ProbeSpec, resamples: int) -> dict
         "mahalanobis-classes (Ren et al. 2021, on the scaled rows)",
         "cosine-norm": "the highest cosine to a training image times the length of the row",
         "softmax, energy": "largest probability, and log of the sum of exp(logits); the logits "
-        "are the subject's own at its classifier, elsewhere those of a linear probe on the labels "
-        "of the training part",
+        "are the subject's own at the layer that own_logits names, elsewhere those of a linear "
+        "probe on the labels of the training part",
+        "own_logits": {
+            subject.name: subject.logits for subject in benchmark.subjects if subject.logits
+        },
         "probe": asdict(spec),
         "threshold": "FPR95 takes the score that 95 % of the test images reach",
         "intervals": f"{resamples} bootstrap draws of the test images and, independently, of the "
