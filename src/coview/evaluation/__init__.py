@@ -21,6 +21,7 @@ from coview.evaluation.result import (
     result_contents,
     write_results,
 )
+from coview.evaluation.robustness import ROBUSTNESS, evaluate_robustness
 from coview.evaluation.statistics import (
     bootstrap_interval,
     mean_interval,
@@ -28,7 +29,7 @@ from coview.evaluation.statistics import (
     wilson_interval,
 )
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (KNN, LINEAR, OOD)}
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (KNN, LINEAR, OOD, ROBUSTNESS)}
 """Every protocol by its name."""
 
 
@@ -50,7 +51,7 @@ def register_protocol(protocol: Protocol) -> Protocol:
 __all__ = [
     "PROTOCOLS", "Benchmark", "Features", "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result",
     "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear",
-    "evaluate_ood", "extract",
+    "evaluate_ood", "evaluate_robustness", "extract",
     "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
     "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
     "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",

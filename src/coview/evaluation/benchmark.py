@@ -50,6 +50,7 @@ class Benchmark:
     corrupted: Path | None = None
     more: tuple[str, ...] = ()
     _features: dict[tuple[str, str], Features] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def features_of(
         self, subject: Subject, store: ImageStore, layers: Sequence[str] | None = None
@@ -66,6 +67,12 @@ class Benchmark:
             known = replace(new, layers={**(known.layers if known else {}), **new.layers})
             self._features[key] = known
         return replace(known, layers={layer: known.layers[layer] for layer in layers})
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What ``make`` returned at the first call with ``key``, for protocols that share it."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @cached_property
     def features(self) -> dict[str, tuple[Features, Features]]:

@@ -17,7 +17,8 @@ from torch import Tensor
 from coview.core.errors import DataError, InvalidValue
 from coview.core.progress import progress
 from coview.core.rng import Stream, permutation
-from coview.evaluation.benchmark import Benchmark, score
+from coview.evaluation.benchmark import Benchmark, accuracy_result, labels_of
+from coview.evaluation.features import Subject
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
 
@@ -131,18 +132,6 @@ def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> l
     """
     spec = spec or ProbeSpec(seed=benchmark.seed)
 
-    def predictions(
-        train: tuple[Tensor, Tensor], test: Tensor, ids: Tensor
-    ) -> list[tuple[dict[str, float], Tensor]]:
-        probe = linear_probe(*train, ids, spec)
-        learning_rate, weight_decay = probe.setting
-        setting = {
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "validation_accuracy": max(probe.validation),
-        }
-        return [(setting, probe.predict(test))]
-
     card = {
         "normalization": "each dimension to mean 0 and deviation 1 of the training part, then "
         "divided by the square root of the width",
@@ -153,7 +142,39 @@ def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> l
         "the training part, then a new probe on all of it; the last epoch counts",
         "probe": asdict(spec),
     }
-    return score(benchmark, "linear", card, predictions)
+    card = {**benchmark.card, **card}
+    results = []
+    for subject in benchmark.subjects:
+        test = benchmark.features_of(subject, benchmark.test)
+        for layer in subject.layers:
+            probe = probe_of(benchmark, subject, layer, spec)
+            learning_rate, weight_decay = probe.setting
+            setting = {
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "validation_accuracy": max(probe.validation),
+            }
+            results.append(
+                accuracy_result(
+                    benchmark, probe.predict(test.layers[layer]), protocol="linear",
+                    subject=subject.name, layer=layer, setting=setting, card=card,
+                )
+            )  # fmt: skip
+    return results
+
+
+def probe_of(
+    benchmark: Benchmark, subject: Subject, layer: str, spec: ProbeSpec | None = None
+) -> Probe:
+    """The linear probe of a subject's layer on the training part, trained once for a benchmark."""
+    spec = spec or ProbeSpec(seed=benchmark.seed)
+
+    def train() -> Probe:
+        features = benchmark.features_of(subject, benchmark.train, [layer])
+        return linear_probe(features.layers[layer], labels_of(features), features.ids, spec)
+
+    probe: Probe = benchmark.once(("linear probe", subject.name, layer, spec), train)
+    return probe
 
 
 def linear_probe(
