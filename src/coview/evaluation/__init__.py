@@ -10,6 +10,7 @@ from coview.evaluation.features import (
     labeled,
     pixel_subject,
 )
+from coview.evaluation.invariance import INVARIANCE, evaluate_invariance
 from coview.evaluation.knn import KNN, evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
 from coview.evaluation.linear import LINEAR, Probe, ProbeSpec, evaluate_linear, linear_probe
 from coview.evaluation.ood import OOD, evaluate_ood
@@ -29,7 +30,9 @@ from coview.evaluation.statistics import (
     wilson_interval,
 )
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (KNN, LINEAR, OOD, ROBUSTNESS)}
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol for protocol in (KNN, LINEAR, OOD, ROBUSTNESS, INVARIANCE)
+}
 """Every protocol by its name."""
 
 
@@ -51,7 +54,7 @@ def register_protocol(protocol: Protocol) -> Protocol:
 __all__ = [
     "PROTOCOLS", "Benchmark", "Features", "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result",
     "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear",
-    "evaluate_ood", "evaluate_robustness", "extract",
+    "evaluate_invariance", "evaluate_ood", "evaluate_robustness", "extract",
     "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
     "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
     "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",
