@@ -2,11 +2,13 @@
 
     python benchmarks/corruptions.py SCRIPTS CIFAR_TEST.parquet PHOTOS
 
-SCRIPTS: the folder of make_cifar_c.py, make_tinyimagenet_c.py and make_imagenet_c.py, published with
-Hendrycks and Dietterich 2019. They need opencv-python, scikit-image, wand and ImageMagick. The part of
-each script that defines the corruptions is executed, with names that newer libraries have renamed; the
-random functions of numpy are replaced by ones that return our numbers. Impulse noise (which takes its
-numbers from scikit-image) and frost (which takes photographs) are compared by how much they change.
+SCRIPTS: the folder of make_cifar_c.py, make_tinyimagenet_c.py and make_imagenet_c.py, published
+with Hendrycks and Dietterich 2019, and of the photographs frost1.png to frost6.jpg; run it from
+there, since a script looks for them so. They need opencv-python, scikit-image, wand and
+ImageMagick. The part of each script that defines the corruptions is executed, with names that newer
+libraries have renamed; the random functions of numpy are replaced by ones that return our numbers.
+Impulse noise (which takes its numbers from scikit-image) and frost (which takes photographs) are
+compared by how much they change. Differences are in levels of 0 to 255.
 """
 
 from __future__ import annotations
