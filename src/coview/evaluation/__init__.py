@@ -53,8 +53,8 @@ def register_protocol(protocol: Protocol) -> Protocol:
 
 __all__ = [
     "PROTOCOLS", "Benchmark", "Features", "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result",
-    "Subject", "bootstrap_interval", "embed_views", "evaluate_knn", "evaluate_linear",
-    "evaluate_invariance", "evaluate_ood", "evaluate_robustness", "extract",
+    "Subject", "bootstrap_interval", "embed_views", "evaluate_invariance", "evaluate_knn",
+    "evaluate_linear", "evaluate_ood", "evaluate_robustness", "extract",
     "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
     "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
     "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",
