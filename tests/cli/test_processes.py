@@ -50,7 +50,9 @@ def test_a_mistake_is_said_once_and_gives_its_exit_code(tmp_path, capfd):
     assert capfd.readouterr().err.count("There is no folder or file") == 1
 
 
-def test_ctrl_c_saves_and_the_run_goes_on(photos, tmp_path):
+@pytest.fixture
+def training(photos, tmp_path):
+    """A command that trains in two processes, and its run, after some steps."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "coview", "pretrain", str(photos), "--out", str(out)]
     process = subprocess.Popen(
@@ -63,11 +65,29 @@ def test_ctrl_c_saves_and_the_run_goes_on(photos, tmp_path):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    yield process, out
+    process.kill()
+    process.communicate()
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(training):
+    process, out = training
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 75, error.decode()
     run = coview.Run.open(out)
     assert run.checkpoint_steps
+    assert not run.is_ended
+
+
+def test_processes_whose_parent_is_killed_save_and_end(training):
+    process, out = training
+    process.kill()
+    deadline = time.monotonic() + 120
+    run = coview.Run.open(out)
+    while not run.checkpoint_steps or run.lock_path.exists():
+        assert time.monotonic() < deadline, "the processes are still training"
+        time.sleep(0.1)
     assert not run.is_ended
 
 

@@ -239,6 +239,29 @@ def test_json_on_the_standard_output_and_everything_else_on_the_other(
         assert json.loads(capsys.readouterr().out)
 
 
+def test_a_verb_that_prints_its_result_prints_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "simclr-cpu", "--json"]) == 0
+    text = capsys.readouterr()
+    assert json.loads(text.out)["name"] == "simclr-cpu"
+    assert text.err == ""
+
+
+def test_settings_that_fit_no_images_are_refused_before_images_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def opened(*_: object) -> None:
+        raise AssertionError("images are opened")
+
+    monkeypatch.setattr("coview.runs.data.RunData.open", opened)
+    for words in (
+        ["--encoder", "resnet1818"],
+        ["--size", "0"],
+        ["--recipe", "byol-cpu", "--temperature", "1"],
+    ):
+        assert main(["pretrain", str(tmp_path), *words]) == 2
+        assert "images are opened" not in capsys.readouterr().err
+
+
 def test_quiet_pretraining_prints_the_end_alone(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, StorageError
 from coview.core.options import checked
 from coview.core.paths import absolute_path, local_path, open_regular
-from coview.core.places import Kind, place_of, split_pattern
+from coview.core.places import Kind, output_file, place_of, split_pattern
 
 
 @pytest.fixture
@@ -86,3 +86,9 @@ def test_brackets_in_a_folder_that_exists_make_no_pattern(tmp_path, monkeypatch)
     assert place_of("runs/x").kind is Kind.MISSING
     assert place_of("runs/x[1]").kind is place_of("*.png").kind is Kind.PATTERN
     assert split_pattern(folder / "*.png") == (folder, ("*.png",))
+
+
+def test_a_file_in_a_read_only_folder_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(StorageError, match="is read-only"):
+        output_file(tmp_path / "new" / "vectors.parquet", (".parquet",))

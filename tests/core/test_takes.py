@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import option, takes
 
 
@@ -52,3 +52,12 @@ def test_other_spelling_of_an_option_is_an_argument_too():
     assert settings(learning_rate=2).rate == 2
     with pytest.raises(InvalidValue, match="`rate` is given twice"):
         settings(rate=2, learning_rate=3)
+
+
+def test_a_word_of_other_programs_gets_ours():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Rate:
+        learning_rate: float | None = option("the peak")
+
+    with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
+        takes(Rate)(lambda options: options)(lr=0.1)

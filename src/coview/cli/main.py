@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from coview.cli.options import as_options, parse_command
-from coview.cli.processes import run_processes, starts_processes
+from coview.cli.processes import end_with_parent, run_processes, starts_processes
 from coview.cli.verbs import VERBS, Verb
 from coview.core.clock import command_since
 from coview.core.errors import CoviewError, UnknownName
@@ -82,6 +82,7 @@ def share_cores() -> None:
 
 def _call(name: str, words: list[str]) -> int:
     share_cores()
+    end_with_parent()
     try:
         if name not in VERBS:
             raise UnknownName("command", name, VERBS)
@@ -94,8 +95,9 @@ def _call(name: str, words: list[str]) -> int:
             return run_processes(count, [name, *words], options.device)
         # Notes name fields, as errors do.
         with output(
-            spelling=lambda text: _spell(text, verb), quiet=command.quiet, on_stderr=command.json
-        ):
+            spelling=lambda text: _spell(text, verb), quiet=command.quiet, on_stderr=command.json,
+            muted=command.json and verb.prints,  # the JSON says it all
+        ):  # fmt: skip
             code, result = verb.main(options)
         if command.json and is_main_process():
             print(json.dumps(result, indent=2, default=str), flush=True)

@@ -10,52 +10,17 @@ import argparse
 import dataclasses
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.options import KINDS, is_positional, number, plain_type
+from coview.core.options import KINDS, OTHER_WORDS, is_positional, number, plain_type
 from coview.core.paths import local_path
 from coview.options import GROUPS, CommandOptions
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-OTHER_WORDS: Mapping[str, str] = {
-    word: field
-    for field, words in {
-        "activation_checkpointing": "grad-checkpointing gradient-checkpointing checkpointing",
-        "batch_size": "b bs batchsize",
-        "budget": "hours max-time minutes time time-limit",
-        "cache": "cache-dir",
-        "device": "accelerator cuda gpu gpus",
-        "dry_run": "dryrun plan",
-        "encoder": "arch architecture backbone m model net network",
-        "epochs": "e epoch max-epochs n-epochs num-epochs",
-        "labels_from": "targets",
-        "layers": "feature features layer",
-        "import_": "import-file module plugin plugins user-dir",
-        "learning_rate": "base-lr learning lr",
-        "limit": "max-images max-samples n-images num-samples subset",
-        "micro_batch": "accum accumulate grad-accum accumulate-grad-batches",
-        "optimizer": "opt optim",
-        "out": "dir log-dir logdir name o output output-dir run-name save save-dir",
-        "precision": "amp bf16 dtype fp16 half mixed-precision",
-        "protocols": "metric metrics protocol",
-        "recipe": "algorithm config loss method objective preset ssl",
-        "seed": "random-seed",
-        "size": "crop-size image-size img-size imgsz input-size resolution",
-        "temperature": "t tau temp",
-        "to": "f format",
-        "warmup_epochs": "warmup warmup-steps",
-        "weight_decay": "decay wd",
-        "weights": "checkpoint ckpt init pretrained resume-from",
-        "workers": "j num-workers threads",
-    }.items()
-    for word in words.split()
-}
-"""What other programs call an option of ours: the word -> our field."""
 
 
 def parse(options: type[T], verb: str, words: Sequence[str]) -> T:

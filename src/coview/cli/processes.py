@@ -7,16 +7,39 @@ torchrun this returns the exit code of the run, prints nothing of its own, and s
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from coview.core.errors import InvalidValue
 from coview.core.machine import cores, world_of_torchrun
+
+PARENT = "COVIEW_PARENT"
+"""The environment variable with the number of the process that has started the others."""
+PARENT_SECONDS = 1.0
+
+
+def end_with_parent() -> None:
+    """One of several processes saves and ends where the process that started it is gone.
+
+    A killed parent can hand no signal on, and its children would train unseen.
+    """
+    parent = os.environ.get(PARENT)
+    if parent is None or not hasattr(os, "getppid"):
+        return
+
+    def watch() -> None:
+        while str(os.getppid()) == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def starts_processes(count: int) -> bool:
@@ -58,7 +81,7 @@ class _Process:
     def __init__(self, rank: int, count: int, port: int, arguments: Sequence[str]) -> None:
         variables = {
             "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, PARENT: os.getpid(),
         }  # fmt: skip
         environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))

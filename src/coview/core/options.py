@@ -29,6 +29,42 @@ KINDS: Mapping[type, str] = {
 }  # fmt: skip
 
 
+OTHER_WORDS: Mapping[str, str] = {
+    word: field
+    for field, words in {
+        "activation_checkpointing": "grad-checkpointing gradient-checkpointing checkpointing",
+        "batch_size": "b bs batchsize",
+        "budget": "hours max-time minutes time time-limit",
+        "cache": "cache-dir",
+        "device": "accelerator cuda gpu gpus",
+        "dry_run": "dryrun plan",
+        "encoder": "arch architecture backbone m model net network",
+        "epochs": "e epoch max-epochs n-epochs num-epochs",
+        "labels_from": "targets",
+        "layers": "feature features layer",
+        "import_": "import-file module plugin plugins user-dir",
+        "learning_rate": "base-lr learning lr",
+        "limit": "max-images max-samples n-images num-samples subset",
+        "micro_batch": "accum accumulate grad-accum accumulate-grad-batches",
+        "optimizer": "opt optim",
+        "out": "dir log-dir logdir name o output output-dir run-name save save-dir",
+        "precision": "amp bf16 dtype fp16 half mixed-precision",
+        "protocols": "metric metrics protocol",
+        "recipe": "algorithm config loss method objective preset ssl",
+        "seed": "random-seed",
+        "size": "crop-size image-size img-size imgsz input-size resolution",
+        "temperature": "t tau temp",
+        "to": "f format",
+        "warmup_epochs": "warmup warmup-steps",
+        "weight_decay": "decay wd",
+        "weights": "checkpoint ckpt init pretrained resume-from",
+        "workers": "j num-workers threads",
+    }.items()
+    for word in words.split()
+}
+"""What other programs call an option of ours: the word -> our field."""
+
+
 def option(
     text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
     changes: str = "", several: bool = False,
@@ -151,7 +187,8 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
     for given, value in settings.items():
         name = others.get(given, given)
         if name not in fields:
-            raise UnknownName("argument", name, fields)
+            meant = OTHER_WORDS.get(name.replace("_", "-").lower(), "")
+            raise UnknownName("argument", name, fields, meant=meant if meant in fields else "")
         if name in values:
             raise InvalidValue(f"`{name}` is given twice, the second time as {given!r}.")
         values[name] = checked(name, value, annotations[name])

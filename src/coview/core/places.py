@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, StorageError
 from coview.core.paths import Words, absolute_path, file_mode, local_path
 from coview.core.run_folder import DESCRIPTION
 
@@ -105,7 +105,8 @@ def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
 def output_file(words: Words, endings: tuple[str, ...]) -> Path:
     """The path of a file to be written. ``endings`` are those that it may have, in lower case.
 
-    Raises InvalidValue for an empty path, a folder, an address, and a name with another ending.
+    Raises InvalidValue for an empty path, a folder, an address, and a name with another ending,
+    StorageError where nothing may be written: before the work that the file is for.
 
     >>> output_file("vectors.parquet", (".parquet",)).name
     'vectors.parquet'
@@ -125,7 +126,13 @@ def output_file(words: Words, endings: tuple[str, ...]) -> Path:
         raise InvalidValue(
             f"`out` is {place.words}; expected a name that ends in {' or '.join(endings)}."
         )
-    return local_path(words)
+    path = local_path(words)
+    folder = path.parent
+    while file_mode(folder) is None and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"{path} cannot be written: {folder} is read-only. Set `out`.")
+    return path
 
 
 def _kind_of_folder(path: Path) -> Kind:

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
+from coview.diagnosis.rules import MIN_STEPS, more_epochs
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation import embed_views
 from coview.methods import Learner
@@ -30,8 +31,6 @@ ACCURACY_SAMPLE = 7
 """Draw index of Stream.HEALTH for the images of a report."""
 LEVEL = 0.05
 """Of the tests."""
-MIN_STEPS = 200
-"""Steps below which a run at chance is called too early, as in pretraining."""
 
 Bools = npt.NDArray[np.bool_]
 
@@ -152,7 +151,7 @@ def diagnose_finetuning(
             return diagnosis(
                 "too early",
                 f"Too early to judge after {step:,} steps: {figures}; {common}.",
-                remedy=f"Raise `epochs`: a verdict needs about {MIN_STEPS} steps.",
+                remedy=more_epochs(step),
             )
         causes = ["The learning rate is too high or too low, or the run too short."]
         if probe is None or probe.accuracy <= largest:

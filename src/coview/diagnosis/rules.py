@@ -7,6 +7,7 @@ SupCon and their relatives), whose chance level and lower bound are measured wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -159,8 +160,20 @@ def too_few_steps(state: RunState) -> Diagnosis | None:
         "too early",
         f"Too early to judge: {state.steps_done:,} of {state.steps_planned:,} steps are done and "
         f"{MIN_STEPS} are needed, with a report after them.",
-        remedy="Raise `epochs`." if state.steps_planned < MIN_STEPS else "Let the run continue.",
+        remedy=more_epochs(state.steps_planned)
+        if state.steps_planned < MIN_STEPS
+        else "Let the run continue.",
     )
+
+
+def more_epochs(steps: int) -> str:
+    """What to do about a run of too few steps for a verdict.
+
+    >>> more_epochs(30)
+    'Give at least 7 times as many `epochs`: a verdict needs 200 steps.'
+    """
+    times = math.ceil(MIN_STEPS / max(1, steps))
+    return f"Give at least {times} times as many `epochs`: a verdict needs {MIN_STEPS} steps."
 
 
 def same_parameters(state: RunState) -> Diagnosis | None:

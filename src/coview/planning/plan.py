@@ -20,6 +20,9 @@ from coview.planning.defaults import batch_for, default_recipe
 from coview.planning.planner import Plan, Planner
 from coview.recipes import METHODS, Recipe, apply_options, for_classes, recipe
 
+TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
+"""The images that settings are tried on before any are opened."""
+
 
 def make_plan(
     store: ImageStore, base: str | Recipe, options: RecipeOptions, *, device: torch.device,
@@ -64,6 +67,19 @@ def make_plan(
         why = "as the recipe says, with the epochs that fit"
     plan = planner.plan(fitted, options, why=why, exact=False)
     return replace(plan, notes=(*plan.notes, *notes))
+
+
+def check_settings(base: str | Recipe, options: RecipeOptions, device: str) -> None:
+    """Refuse the settings that fit no images, before images are opened.
+
+    Raises InvalidValue or UnknownName as :func:`make_plan`.
+    """
+    if isinstance(base, str) and base in METHODS:
+        # How large a batch will be, which the number of classes must divide, is not known yet.
+        options = replace(options, classes_per_batch=None)
+        side = min(options.size or TRIAL_SIDE, TRIAL_SIDE)
+        base = default_recipe(base, side=max(1, side), images=TRIAL_IMAGES, device=device)
+    apply_options(recipe(base) if isinstance(base, str) else base, options)
 
 
 def make_finetuning_plan(

@@ -22,7 +22,7 @@ from coview.encoders.exchange.normalization import normalization_of
 from coview.methods import Learner, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
-from coview.planning.plan import make_plan
+from coview.planning.plan import check_settings, make_plan
 from coview.planning.planner import Plan
 from coview.planning.text import about_scratch
 from coview.recipes import METHODS, Recipe, Start, find_recipe, finetune_recipes
@@ -34,6 +34,7 @@ from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.training import MetricsLog
+from coview.training.distribution import local_device
 
 
 @takes(PretrainOptions)
@@ -56,6 +57,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
     import_files(options.import_)
     recipe = find_recipe(options.recipe)
     check_views(recipe)
+    check_settings(recipe, options, local_device(options.device).type)
     data = RunData(
         images=DataSpec.of(
             options.data, options, size=options.size, needs_labels=needs_labels(recipe)
