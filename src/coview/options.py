@@ -330,11 +330,13 @@ class ImportCheckpointOptions:
 
     checkpoint: Path = argument(
         "a torch or safetensors file of torchvision, timm, MoCo, SimSiam, SupContrast, solo-learn, "
-        "lightly, lightly-train, VISSL or a BYOL in PyTorch")
+        "lightly, lightly-train, VISSL or a BYOL in PyTorch; or a folder or .index file of the "
+        "official SimCLR's TensorFlow checkpoints")
     out: Path | None = option("the folder (default: encoders/NAME of the checkpoint)")
     kind: str | None = option(
         "whose it is, where the names do not say it: torchvision, timm, moco, moco-v3, simsiam, "
-        "supcontrast, solo-learn, lightly, lightly-train, vissl, byol, byol-pytorch, pytorch-byol")
+        "supcontrast, solo-learn, lightly, lightly-train, vissl, byol, byol-pytorch, "
+        "pytorch-byol, simclr")
     encoder: str | None = option(
         "the network, where names and shapes do not say it: timm:NAME, torchvision:NAME, "
         "resnet18-padded")

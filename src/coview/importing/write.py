@@ -17,7 +17,9 @@ from coview.encoders.exchange.export import export_encoder
 from coview.encoders.exchange.head import export_head
 from coview.encoders.exchange.loading import empty_encoder
 from coview.encoders.exchange.weights import load_state
+from coview.importing.bundle import data_files
 from coview.importing.found import Found, find
+from coview.importing.simclr import find_simclr, prefix_of
 from coview.importing.torch_files import read_torch_file
 from coview.importing.wishes import Wishes
 
@@ -50,11 +52,27 @@ def import_network(path: str | Path, folder: str | Path, wishes: Wishes | None =
     resnet18.pth is a checkpoint of torchvision: ResNet-18, h of 512 values, a classifier of 3 classes.
     """  # noqa: E501
     path, folder, wishes = local_path(path), local_path(folder), wishes or Wishes()
+    prefix = prefix_of(path)
+    if prefix is not None:
+        _refuse_wishes_for_tensorflow(wishes)
+        parts = [prefix.with_name(f"{prefix.name}.index"), *data_files(prefix)]
+        files = {part.name: hash_file(part) for part in parts}
+        check_hash(files, wishes.sha256)
+        return write_found(find_simclr(prefix, wishes), prefix, folder, files)
+    if wishes.kind == "simclr":
+        raise InvalidValue(f"{path} is no checkpoint of TensorFlow; expected its .index file.")
     content = read_torch_file(path)
     files = {path.name: hash_file(path)}
     check_hash(files, wishes.sha256)
-    found = find(content, path, wishes)
-    return write_found(found, path, folder, files)
+    return write_found(find(content, path, wishes), path, folder, files)
+
+
+def _refuse_wishes_for_tensorflow(wishes: Wishes) -> None:
+    if wishes.kind not in (None, "simclr") or wishes.encoder is not None:
+        raise InvalidValue(
+            "A checkpoint of TensorFlow is read as one of the official SimCLR, and its variables "
+            "say the network: leave out `kind` and `encoder`."
+        )
 
 
 def write_found(found: Found, path: Path, folder: Path, files: dict[str, str]) -> Imported:
