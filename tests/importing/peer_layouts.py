@@ -162,3 +162,118 @@ def supcontrast(head="mlp", dataset="cifar10"):
     }  # fmt: skip
     layers = {"h": network.encoder, "z": lambda images: network.head(network.encoder(images))}
     return content, layers
+
+
+def solo_learn():
+    """A file of Lightning's ModelCheckpoint: CIFAR stem with two pixels of padding."""
+    network = nn.Module()
+    network.backbone, network.momentum_backbone = resnet10(), resnet10()
+    for backbone in (network.backbone, network.momentum_backbone):
+        backbone.fc, backbone.maxpool = nn.Identity(), nn.Identity()
+        backbone.conv1 = nn.Conv2d(3, 64, 3, padding=2, bias=False)
+    network.classifier = nn.Linear(512, 10)
+    network.projector = nn.Sequential(
+        nn.Linear(512, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 8)
+    )
+    network.momentum_projector = nn.Linear(512, 32)
+    network.predictor = nn.Linear(8, 8)
+    shake(network)
+    content = {"epoch": 999, "global_step": 1, "pytorch-lightning_version": "1.9",
+               "state_dict": network.state_dict(), "loops": {}, "optimizer_states": []}  # fmt: skip
+    layers = {"h": network.backbone, "z": lambda x: network.projector(network.backbone(x))}
+    return content, layers, lambda images: network.classifier(network.backbone(images))
+
+
+def vissl():
+    """A file of VISSL: trunk and heads of classy_state_dict, and a configuration beside."""
+    trunk, head = resnet10(), nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 16))
+    shake(trunk)
+    shake(head)
+    names = {name: value for name, value in trunk.state_dict().items() if not name.startswith("fc")}
+    model = {
+        "trunk": {f"_feature_blocks.{name}": value for name, value in names.items()},
+        "heads": {f"0.clf.{name}": value for name, value in head.state_dict().items()},
+    }
+    content = {
+        "phase": 99, "iteration": 5, "train_phase_idx": 99, "type": "phase_end",
+        "classy_state_dict": {"base_model": {"model": model, "meta": {}}, "optimizer": {}},
+        "config": Namespace(MODEL={"TRUNK": {"NAME": "resnet"}}),
+    }  # fmt: skip
+    h = features_of(trunk)
+    return content, {"h": h, "z": lambda images: head(h(images))}
+
+
+class SamePadded(nn.Module):
+    """ResNet-10 whose strided layers pad as TensorFlow's "SAME", as the official BYOL's do.
+
+    The padding is written out: at even sizes one row after the end for 3x3 with stride 2, two
+    before and three after for 7x7 with stride 2.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        net = self.network
+        x = F.conv2d(F.pad(x, (2, 3, 2, 3)), net.conv1.weight, stride=2)
+        x = F.max_pool2d(F.pad(F.relu(net.bn1(x)), (0, 1, 0, 1)), 3, 2)
+        for group in (net.layer1, net.layer2, net.layer3, net.layer4):
+            for block in group:
+                strided = block.conv1.stride == (2, 2)
+                padded = F.pad(x, (0, 1, 0, 1)) if strided else F.pad(x, (1, 1, 1, 1))
+                y = F.conv2d(padded, block.conv1.weight, stride=block.conv1.stride)
+                y = block.bn2(block.conv2(F.relu(block.bn1(y))))
+                x = F.relu(y + (x if block.downsample is None else block.downsample(x)))
+        return x.mean((2, 3))
+
+
+def official_byol():
+    """A conversion of DeepMind's file: torchvision's names without counters, and a classifier."""
+    network = shake(resnet10())
+    content = {
+        name: value
+        for name, value in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    return content, {"h": SamePadded(network)}
+
+
+def mlp_byol(widths):
+    return nn.Sequential(
+        nn.Linear(*widths[:2]), nn.BatchNorm1d(widths[1]), nn.ReLU(), nn.Linear(*widths[1:])
+    )
+
+
+def byol_pytorch():
+    """The state dict of byol-pytorch's learner: the network twice, the second time as online."""
+    network = nn.Module()
+    network.net = resnet10()
+    for name in ("online_encoder", "target_encoder"):
+        wrapper = nn.Module()
+        wrapper.net = network.net if name == "online_encoder" else resnet10()
+        wrapper.projector = mlp_byol([512, 24, 8])
+        setattr(network, name, wrapper)
+    network.online_predictor = mlp_byol([8, 24, 8])
+    shake(network)
+    h = features_of(network.net)
+    return network.state_dict(), {"h": h, "z": lambda x: network.online_encoder.projector(h(x))}
+
+
+def pytorch_byol():
+    """A file of PyTorch-BYOL: three state dicts; the head is called projetion there."""
+    network = nn.Module()
+    network.encoder = nn.Sequential(*list(resnet10().children())[:-1])
+    network.projetion = nn.Module()
+    network.projetion.net = mlp_byol([512, 24, 8])
+    shake(network)
+    content = {
+        "online_network_state_dict": network.state_dict(),
+        "encoder_state_dict": network.encoder.state_dict(),
+        "target_network_state_dict": network.state_dict(), "optimizer_state_dict": {},
+    }  # fmt: skip
+
+    def h(images):
+        return network.encoder(images).flatten(1)
+
+    return content, {"h": h, "z": lambda images: network.projetion.net(h(images))}

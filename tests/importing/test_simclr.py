@@ -69,11 +69,15 @@ def test_every_layer_gives_what_tensorflow_computes(name, label, layer, unpacked
     assert (f"The classifier stands on layer {layer} of" in said) == (layer is not None)
 
 
-def test_head_of_an_import_is_embedded_and_fine_tuned_from(unpacked, tmp_path):
+def test_head_of_an_import_is_embedded_evaluated_and_fine_tuned_from(unpacked, tmp_path):
     folder, _, _ = unpacked("v2-sk")
     out = coview.import_checkpoint(folder / "model.ckpt-250228.index", out=tmp_path / "encoder")
     table = coview.embed(out, "scenes", limit=12, layers="h,z", device="cpu")
     assert len(table["z"][0]) == 8
+    results = coview.evaluate(
+        out, "scenes", limit=60, labels_from="column", protocols="knn", device="cpu"
+    )
+    assert {"h", "z"} <= {each.layer for each in results if each.subject == "encoder"}
     run = coview.finetune(
         out, "scenes", limit=60, labels_from="column", labels="100%", epochs=1, batch_size=16,
         size=32, from_layer=1, no_baselines=True, device="cpu", out=tmp_path / "tuned",
@@ -111,7 +115,7 @@ def test_changed_and_cut_files_are_refused(unpacked, tmp_path):
         broken = bytearray(whole[1])
         broken[place] ^= 4
         index.write_bytes(broken)
-        with pytest.raises(DamagedFile, match="block of .* does not have its recorded CRC"):
+        with pytest.raises(DamagedFile, match=r"block of .* does not have its recorded CRC"):
             coview.import_checkpoint(folder, out=tmp_path / "encoder")
     for cut in (0, 10, 60):
         index.write_bytes(whole[1][:cut])

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 
+import peer_layouts as peers
 import pytest
 import torch
 from import_parity import assert_parity, images, import_content, normalized
@@ -21,6 +22,7 @@ from torchvision import models
 import coview
 from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders.exchange.classifier import Classifier
+from coview.encoders.exchange.normalization import IMAGENET
 from coview.heads import HeadSpec
 
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -62,6 +64,50 @@ def test_supcontrast_is_read_though_it_pickles_its_options(head, tmp_path):
     config = config_of(folder)
     assert (config["image_size"], config["mean"]) == (32, list(CIFAR10[0]))
     assert config["metadata"]["license"] == "BSD-2-Clause"
+
+
+@torch.no_grad()
+def test_solo_learn_gives_what_its_backbone_with_two_pixels_of_padding_gives(tmp_path, capsys):
+    content, layers, logits = peers.solo_learn()
+    folder = import_content(content, tmp_path, "simclr-cifar10-ep=999.ckpt")
+    said = capsys.readouterr().out
+    assert "ResNet-10, padded stem" in said
+    assert "CIFAR-10's mean and std of solo-learn are taken" in said
+    norm = ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
+    assert_parity(folder, layers, 32, norm)
+    theirs = logits(normalized(images(32), norm))
+    torch.testing.assert_close(coview.load(folder)(images(32)), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_vissl_gives_what_its_trunk_and_head_give(tmp_path):
+    content, layers = peers.vissl()
+    folder = import_content(content, tmp_path, "model_final_checkpoint_phase99.torch")
+    assert_parity(folder, layers, 64)
+    trunk = content["classy_state_dict"]["base_model"]["model"]["trunk"]
+    torch.save({"model_state_dict": trunk}, tmp_path / "zoo.torch")
+    folder = coview.import_checkpoint(tmp_path / "zoo.torch", out=tmp_path / "zoo")
+    assert_parity(folder, {"h": layers["h"]}, 64)
+    assert config_of(folder)["metadata"]["imported"]["kind"] == "vissl"
+
+
+def test_official_byol_pads_as_its_own_network(tmp_path, capsys):
+    content, layers = peers.official_byol()
+    folder = import_content(content, tmp_path, kind="byol")
+    assert "TensorFlow padding everywhere" in capsys.readouterr().out
+    assert_parity(folder, layers, 64)
+    plain = coview.import_checkpoint(tmp_path / "peer.pth", out=tmp_path / "plain")
+    assert "import it with `kind` byol" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="not close"):
+        assert_parity(plain, layers, 64)
+
+
+@pytest.mark.parametrize("name", ["byol_pytorch", "pytorch_byol"])
+def test_byol_of_others_gives_what_the_online_network_gives(name, tmp_path):
+    content, layers = getattr(peers, name)()
+    folder = import_content(content, tmp_path)
+    kind = config_of(folder)["metadata"]["imported"]["kind"]
+    assert kind == name.replace("_", "-")
+    assert_parity(folder, layers, 64, None if kind == "pytorch-byol" else IMAGENET)
 
 
 def test_supcontrast_on_other_images_says_that_their_normalization_is_a_guess(tmp_path, capsys):

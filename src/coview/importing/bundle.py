@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +29,10 @@ from coview.importing.protobuf import varint
 
 FOOTER, TRAILER = 48, 5
 MAGIC = 0xDB4775248B80FB57
-DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8"),
-          19: np.dtype("<f2")}  # fmt: skip
+DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8"),
+    19: np.dtype("<f2"),
+}  # fmt: skip
 """tensorflow/core/framework/types.proto."""
 
 

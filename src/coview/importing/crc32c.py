@@ -22,10 +22,10 @@ SHORT = 1 << 16
 
 
 def _table() -> Words:
-    table = np.arange(256, dtype=np.uint32)
+    table: Words = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        odd = table & 1
-        table = (table >> 1) ^ (odd * np.uint32(POLYNOMIAL))
+        odd: Words = np.bitwise_and(table, np.uint32(1))
+        table = np.bitwise_xor(table >> np.uint32(1), odd * np.uint32(POLYNOMIAL))
     return table
 
 
@@ -45,7 +45,7 @@ def crc32c(content: bytes | memoryview) -> int:
         columns = values[: length * PARTS].reshape(PARTS, length).T
         parts: Words = np.zeros(PARTS, np.uint32)
         for column in np.ascontiguousarray(columns):
-            parts = TABLE[(parts ^ column) & 0xFF] ^ (parts >> 8)
+            parts = TABLE[(parts ^ column) & 0xFF] ^ (parts >> np.uint32(8))
         shift = zero_bytes(length)
         for part in parts.tolist():
             remainder = apply(shift, remainder) ^ part

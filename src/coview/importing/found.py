@@ -68,8 +68,8 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
     roles, left_out = split(state, kind, str(source))
     encoder = as_float(as_torchvision(roles[ENCODER]))
     spec = wishes.encoder or _named_network(kind, arch) or find_network(encoder)
-    if kind.name == "byol":
-        spec = _with_same_padding(spec)
+    if wishes.encoder is None:
+        spec = _as_the_kind_has_it(spec, kind)
     network = outline(spec)
     encoder, classifier = _without_classifier(encoder, spec, network, str(source))
     classifier = roles.get(CLASSIFIER, classifier)
@@ -81,7 +81,7 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
     if spec.kind == "timm":
         _take_timms_input(found, wishes)
     else:
-        found.normalization = _normalization(content, kind, wishes, found.notes)
+        found.normalization = _normalization(content, kind, spec.stem, wishes, found.notes)
     if HEAD in roles:
         _take_head(found, as_float(roles[HEAD]), network.features)
     if classifier:
@@ -125,10 +125,17 @@ def _named_network(kind: Kind, arch: str | None) -> EncoderSpec | None:
     return EncoderSpec(kind="timm", name=arch.split(".")[0])
 
 
-def _with_same_padding(spec: EncoderSpec) -> EncoderSpec:
-    if spec.kind != "resnet":
-        raise InvalidValue(f"The official BYOL has residual networks; these weights are {spec}.")
-    return replace(spec, same_padding=spec.stem == "large", same_convolutions=True)
+def _as_the_kind_has_it(spec: EncoderSpec, kind: Kind) -> EncoderSpec:
+    """``spec`` with the padding that the kind's own network has and no tensor says."""
+    if kind.name == "byol":
+        if spec.kind != "resnet":
+            raise InvalidValue(
+                f"The official BYOL has residual networks, but this is {spec.label()}."
+            )
+        return replace(spec, same_padding=spec.stem == "large", same_convolutions=True)
+    if kind.name == "solo-learn" and spec.stem == "small":
+        return replace(spec, stem="padded")
+    return spec
 
 
 def _without_classifier(
@@ -185,10 +192,12 @@ CIFAR = {
     "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
 }
 """Mean and std in SupContrast's main_supcon.py."""
+SOLO_LEARN_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
+"""Mean and std in solo-learn's pretrain_dataloader.py."""
 
 
 def _normalization(
-    content: Any, kind: Kind, wishes: Wishes, notes: list[str]
+    content: Any, kind: Kind, stem: str, wishes: Wishes, notes: list[str]
 ) -> Normalization | None:
     """What training normalized with: as the user says, as the file says, or as the kind has it."""
     if wishes.normalization is not None:
@@ -199,6 +208,12 @@ def _normalization(
         return CIFAR[str(dataset)]
     if kind.images == "none":
         return None
+    if kind.name == "solo-learn" and stem == "padded":
+        notes.append(
+            "Its stem is solo-learn's for CIFAR, so CIFAR-10's mean and std of solo-learn are "
+            "taken; for CIFAR-100 give `mean` 0.5071,0.4865,0.4409 and `std` 0.2673,0.2564,0.2762."
+        )
+        return SOLO_LEARN_CIFAR10
     if kind.images == "unknown":
         notes.append(
             "The file does not say how its images were normalized; ImageNet's mean and std are "
@@ -226,8 +241,7 @@ def _say_what_weights_do_not(found: Found, encoder: State) -> None:
     if found.spec.kind == "resnet" and found.spec.stem == "small":
         found.notes.append(
             "The 3x3 stem is taken to have stride 1, one pixel of padding and no pooling, which no "
-            "tensor says; for another name the network, as `encoder` resnet18-padded (solo-learn "
-            "on CIFAR) or resnet18-medium (stride 2)."
+            "tensor says; for another name the network, as `encoder` resnet18-medium (stride 2)."
         )
     if found.kind == "torchvision" and residual_network(encoder) is not None:
         counters = below(encoder, "bn1.").get("num_batches_tracked")

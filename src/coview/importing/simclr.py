@@ -249,14 +249,14 @@ def _classifier(
 def _left_out(names: set[str], prefix: Path) -> dict[str, int]:
     """What was not taken, in words. Raises InvalidValue for a variable of the network."""
     words = {
-        "the running mean of the network (ema_model)": lambda name: name.startswith("ema_model/"),
-        "the optimizer's slots": lambda name: name.endswith(("/Momentum", "/LARSOptimizer")),
-        "the classifier": lambda name: name.startswith(LAST),
+        "the running mean of the network (ema_model)": re.compile("ema_model/.*"),
+        "the optimizer's slots": re.compile(".*/(Momentum|LARSOptimizer)"),
+        "the classifier": re.compile(f"{LAST}.*"),
     }
     left: dict[str, int] = {}
     forgotten: list[str] = []
     for name in sorted(names):
-        what = next((what for what, holds in words.items() if holds(name)), None)
+        what = next((what for what, pattern in words.items() if pattern.fullmatch(name)), None)
         if what is None and name.startswith((BASE, HEAD, "head_supervised/")):
             forgotten.append(name)
         what = what or "other variables of training"
