@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 import coview
-from coview.core.errors import CoviewError
+from coview.core.errors import CoviewError, InvalidValue
 from coview.data import open_images
 from coview.encoders import export_encoder, resnet
+from coview.encoders.exchange.loading import unit_range
 from coview.evaluation import Subject, extract
 from coview.recipes import build, recipe
 from coview.runs.load import subject_of
@@ -70,10 +71,18 @@ def test_transform_crops_and_resizes_to_the_size_of_the_encoder(encoder):
     assert encoder.transform(Image.new("L", (7, 90))).shape == (3, SIZE, SIZE)
 
 
-@pytest.mark.parametrize("images", [255 * BATCH, (BATCH - 0.5) / 0.2])
-def test_values_out_of_range_are_warned_of(encoder, images):
-    encoder._range_is_known = False
-    with pytest.warns(UserWarning, match=r"expects \[0, 1\] and normalizes by itself"):
+def test_floats_up_to_255_are_recognized_in_each_batch(encoder):
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="are divided by 255"):
+            torch.testing.assert_close(encoder(255 * BATCH), encoder(BATCH), rtol=1e-4, atol=1e-5)
+    mixed = [unit_range(255 * BATCH, say=False), unit_range(BATCH, say=False)]
+    torch.testing.assert_close(mixed[0], mixed[1], rtol=0, atol=1e-6)
+    assert torch.equal(mixed[1], BATCH)
+
+
+@pytest.mark.parametrize("images", [(BATCH - 0.5) / 0.2, BATCH * 2**16, -BATCH])
+def test_values_of_no_known_range_are_refused(encoder, images):
+    with pytest.raises(InvalidValue, match=r"expects \[0, 1\] and normalizes by itself"):
         encoder(images)
 
 

@@ -23,8 +23,8 @@ EXPECTED = (
     "The encoder takes images [B, 3, H, W] as floats in [0, 1] or as bytes, one such image, or a "
     "list of images, paths or Pillow's images"
 )
-# Beyond these no resize of images in [0, 1] goes.
-LEAST, MOST = -0.5, 2.0
+# Beyond these no resize of images in [0, 1] goes, nor of those in [0, 255] beyond the last.
+LEAST, MOST, BRIGHTEST = -0.5, 2.0, 400.0
 
 
 def batch_of(images: Any, transform: Transform | None) -> Tensor:
@@ -68,17 +68,36 @@ def _floats(images: Tensor) -> Tensor:
     raise InvalidValue(f"{EXPECTED}; got {images.dtype}.")
 
 
-def warn_of_range(images: Tensor) -> None:
-    """Warn where the values cannot be those of images in [0, 1]."""
+def unit_range(images: Tensor, *, say: bool = True) -> Tensor:
+    """Images as floats in [0, 1]: those of 0 to 255 are divided by 255, which is warned of.
+
+    They are recognized by a value above 2 and none below -0.5, in each batch by itself; images that
+    are nearly black in every pixel are taken for [0, 1]. Values of any other range, as those that
+    are normalized already, raise InvalidValue. ``say``: warn and raise, for which the host waits
+    for the device; without it images are only divided, on their device.
+
+    >>> unit_range(torch.full((1, 3, 2, 2), 0.5)).amax(), unit_range(torch.zeros(0, 3, 2, 2)).shape
+    (tensor(0.5000), torch.Size([0, 3, 2, 2]))
+    """
     if images.numel() == 0:
-        return
-    low, high = images.min().item(), images.max().item()
-    if low < LEAST or high > MOST:
-        warnings.warn(
+        return images
+    low, high = torch.aminmax(images.detach())
+    are_bytes = (high > MOST) & (low >= LEAST)
+    if not say:
+        return images / torch.where(are_bytes, 255.0, 1.0).to(images)
+    if low < LEAST or high > BRIGHTEST:
+        raise InvalidValue(
             f"The images have values from {low:.3g} to {high:.3g}; the encoder expects [0, 1] and "
-            "normalizes by itself. Divide bytes by 255; leave out your own normalization.",
-            stacklevel=3,
+            "normalizes by itself. Leave out your own normalization."
         )
+    if not are_bytes:
+        return images
+    warnings.warn(
+        f"The images are floats up to {high:.3g} and are divided by 255: the encoder expects "
+        "[0, 1], or bytes.",
+        stacklevel=3,
+    )
+    return images / 255
 
 
 class InputNormalizer(Encoder):
@@ -86,7 +105,7 @@ class InputNormalizer(Encoder):
 
     ``image_size`` is the side of the training images. ``transform`` makes one such image [3, S, S]
     of a picture; it is None for an encoder that is not loaded by :func:`coview.load`. What is not
-    yet a batch of floats (see :func:`batch_of`) is made one.
+    yet a batch of floats in [0, 1] (see :func:`batch_of`, :func:`unit_range`) is made one.
 
     >>> from coview.encoders import resnet
     >>> normalizer = InputNormalizer(resnet(10, width=0.125, stem="small"), (0.5,) * 3, (0.25,) * 3)
@@ -117,9 +136,11 @@ class InputNormalizer(Encoder):
 
     def forward(self, images: Any) -> Tensor:
         batch = batch_of(images, self.transform).to(self.mean)
-        if not self._range_is_known and not torch.compiler.is_compiling():
-            self._range_is_known = True  # of the first batch: on a GPU the host waits for it
-            warn_of_range(batch)
+        if not torch.compiler.is_compiling():
+            # A GPU is waited for at the first batch only.
+            say = batch.device.type == "cpu" or not self._range_is_known
+            batch = unit_range(batch, say=say)
+            self._range_is_known = True
         h: Tensor = self.encoder(self.normalize(batch))
         return h
 
