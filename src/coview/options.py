@@ -317,8 +317,8 @@ class ExportOptions(ImportOptions):
     """Write the encoder for another library; the file is loaded there and compared."""
 
     run: Path = argument("a run's folder, or an exported encoder's")
-    to: str = option("torchvision, timm, onnx or safetensors", "safetensors")
-    out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors or .onnx)")
+    to: str = option("torchvision, timm, onnx, detectron2 or safetensors", "safetensors")
+    out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors, .onnx or .pth)")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
 

@@ -219,7 +219,7 @@ VERBS: Mapping[str, Verb] = {
     "import": Verb("make an encoder folder of another program's checkpoint",
                    kinds.ImportCheckpointOptions, import_checkpoint),
     "report": Verb("write a run's report.html again", kinds.ReportOptions, report),
-    "export": Verb("write an encoder for torchvision, timm, ONNX or plain safetensors",
+    "export": Verb("write an encoder for torchvision, timm, ONNX, detectron2 or safetensors",
                    kinds.ExportOptions, export),
     "cache": Verb("list the decoded images on disk, or delete them", kinds.CacheOptions, cache,
                   prints=True),

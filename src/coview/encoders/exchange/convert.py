@@ -16,6 +16,7 @@ from coview.core.errors import MissingExtra, UnknownName
 from coview.core.files import write_bytes
 from coview.core.paths import local_path
 from coview.encoders.exchange.classifier import Classifier, load_classifier
+from coview.encoders.exchange.detectron2 import write_detectron2
 from coview.encoders.exchange.export import check_equal_features, compute_features, example_images
 from coview.encoders.exchange.libraries import to_timm, to_torchvision
 from coview.encoders.exchange.loading import InputNormalizer, empty_encoder, load_encoder
@@ -39,7 +40,8 @@ def export_to(folder: str | Path, to: str, path: str | Path) -> Path:
     (timm: num_classes=0). "safetensors": the same for any network, with Coview's names, those of a
     classifier under "classifier.". These networks take normalized images; mean, std and size are in
     the file's header. "onnx": images [B, 3, H, W] in [0, 1] -> h or logits, for any B, and any H
-    and W if the network takes any.
+    and W if the network takes any. "detectron2": a .pth of the backbone's tensors under the names
+    of detectron2's ResNet, compared in torchvision's network.
 
     The file is read back into the target library and must give the network's outputs for eight
     images. Raises InvalidValue if it does not, or if the library has no such network; UnknownName
@@ -59,7 +61,8 @@ def export_to(folder: str | Path, to: str, path: str | Path) -> Path:
     network, config = load_network(folder), read_config(folder)
     images = example_images(config["image_size"])
     outputs = TARGETS[to](network, config, path, images)
-    check_equal_features(compute_features(network, images), outputs, str(path))
+    expected = encoder_of(network) if to == "detectron2" else network
+    check_equal_features(compute_features(expected, images), outputs, str(path))
     return path
 
 
@@ -125,6 +128,23 @@ def write_onnx(network: Network, config: dict[str, Any], path: Path, images: Ten
     return torch.from_numpy(session.run([output], {"images": images.numpy()})[0])
 
 
+def write_for_detectron2(
+    network: Network, config: dict[str, Any], path: Path, images: Tensor
+) -> Tensor:
+    """Write the backbone; returns the outputs of torchvision's network with what the file holds.
+
+    A classifier has no place in a backbone and is left out.
+    """
+    if isinstance(network, Classifier):
+        network = network.encoder
+    encoder = network.encoder
+    converted = to_torchvision(encoder)
+    for parameter in converted.parameters():
+        nn.init.zeros_(parameter)  # so that the outputs depend on the file
+    converted.load_state_dict(write_detectron2(encoder, path), strict=True)
+    return compute_features(converted, network.normalize(images))
+
+
 def encoder_of(network: Network) -> InputNormalizer:
     """The encoder of a classifier, or the encoder itself."""
     return network.encoder if isinstance(network, Classifier) else network
@@ -144,4 +164,5 @@ TARGETS: dict[str, Callable[[Network, dict[str, Any], Path, Tensor], Tensor]] = 
     "timm": lambda *how: write_library(to_timm, *how),
     "safetensors": write_safetensors,
     "onnx": write_onnx,
+    "detectron2": write_for_detectron2,
 }
