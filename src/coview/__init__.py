@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coview.runs.load import load
     from coview.runs.predict import predict
     from coview.runs.pretrain import pretrain
+    from coview.runs.push import push
     from coview.runs.resume import resume
     from coview.runs.run import Run
     from coview.runs.views import draw_views
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __version__ = VERSION
 __all__ = [
     "Run", "__version__", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find",
-    "finetune", "import_checkpoint", "load", "predict", "pretrain", "resume",
+    "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume",
 ]  # fmt: skip
 
 

@@ -324,6 +324,23 @@ class ExportOptions(ImportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PushOptions(ImportOptions):
+    """Put an exported encoder on the Hugging Face Hub, with a model card that holds the results of
+    evaluations. Needs huggingface_hub and a login there; the only verb that sends anything."""
+
+    run: Path = argument("a run's folder, or an exported encoder's")
+    repository: str = argument("where, as me/photos; it is made where there is none")
+    public: bool = option("for everybody to see, where the repository is new", False)
+    license: str | None = option("the Hub's short name of a license, as apache-2.0, for the card")
+    results: Path | None = option(
+        "a folder of evaluation results for the card (default: the run's evaluation/)")
+    subject: str | None = option("whose results, of several in that folder")
+    dry_run: bool = option("send nothing; say what would be sent", False)
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportCheckpointOptions:
     """Make an exported encoder of another program's checkpoint, with its projection head and its
     classifier where it has them. Its names show whose it is; no code of the file is executed."""

@@ -126,6 +126,14 @@ def export(options: kinds.ExportOptions) -> Answer:
     return 0, {"path": out}
 
 
+def push(options: kinds.PushOptions) -> Answer:
+    from coview import runs
+
+    address = runs.push(options)
+    say(f"Address: {address}")
+    return 0, {"address": address}
+
+
 def import_checkpoint(options: kinds.ImportCheckpointOptions) -> Answer:
     from coview import runs
 
@@ -216,6 +224,7 @@ VERBS: Mapping[str, Verb] = {
     "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
     "doctor": Verb("is this data usable, has this run learned anything, what to do",
                    kinds.DoctorOptions, doctor, prints=True),
+    "push": Verb("put an encoder on the Hugging Face Hub", kinds.PushOptions, push),
     "import": Verb("make an encoder folder of another program's checkpoint",
                    kinds.ImportCheckpointOptions, import_checkpoint),
     "report": Verb("write a run's report.html again", kinds.ReportOptions, report),

@@ -11,11 +11,12 @@ from coview.runs.import_checkpoint import import_checkpoint
 from coview.runs.load import load
 from coview.runs.predict import predict
 from coview.runs.pretrain import pretrain
+from coview.runs.push import push
 from coview.runs.resume import resume
 from coview.runs.run import Run
 from coview.runs.views import draw_views
 
 __all__ = [
     "Run", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find", "finetune",
-    "import_checkpoint", "load", "predict", "pretrain", "resume", "table_file",
+    "import_checkpoint", "load", "predict", "pretrain", "push", "resume", "table_file",
 ]  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from coview.core.run_folder import read_object
 from coview.core.text import printable
 from coview.data.spec import name_of
 from coview.diagnosis.state import Diagnosis
+from coview.evaluation import read_results
 from coview.evaluation.knn import MAX_BANK
 from coview.runs.run import Run
 
@@ -65,6 +67,62 @@ def _figures(rows: Rows) -> Iterator[str]:
         )
     else:
         yield "kNN with labels: not measured."
+
+
+BASELINES = ("pixels", "untrained")
+ROWS = 40
+
+
+def results_lines(folder: Path, subject: str | None = None) -> list[str]:
+    """The results of evaluations in ``folder`` as lines of Markdown; none where there are none.
+
+    One table: protocol, layer, figure, its 95 % interval, test images, setting. Beside it the data
+    by name and fingerprint, and what speaks against the figures. ``subject``: whose results, where
+    there are several besides the baselines, which are not shown.
+    """
+    results = [each for each in read_results(folder) if not each.subject.startswith(BASELINES)]
+    names = {each.subject for each in results}
+    if subject is None and len(names) == 1:
+        (subject,) = names
+    own = [each for each in results if each.subject == subject]
+    if not own:
+        return []
+    lines = [
+        "Measured by `coview evaluate`; [low, high] are 95 % intervals.", "",
+        "| protocol | layer | figure | value | interval | test images | setting |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for each in own[:ROWS]:
+        low, high = (f"{value:.4g}" for value in each.interval)
+        setting = ", ".join(f"{name} {value}" for name, value in each.setting.items())
+        lines.append(
+            f"| {each.protocol} | {each.layer} | {each.metric} | {each.value:.4g} | [{low}, {high}]"
+            f" | {each.test_images:,} | {printable(setting)} |"
+        )
+    if len(own) > ROWS:
+        lines.append(f"\nAnd {len(own) - ROWS} more, which are left out here.")
+    return [*lines, "", *_about_data(folder, {each.protocol for each in own})]
+
+
+def _about_data(folder: Path, protocols: set[str]) -> Iterator[str]:
+    """Once for each distinct data: names, fingerprints, caveats; no path of this machine."""
+    said: set[str] = set()
+    for protocol in sorted(protocols):
+        content = read_object(folder / f"{protocol}.json", _WithData) or {"data": {}}
+        data = content["data"]
+        parts = []
+        for part in ("train", "test"):
+            if isinstance(about := data.get(part), dict):
+                name = printable(Path(str(about.get("source"))).name)
+                parts.append(f"{part} `{name}` (fingerprint `{about.get('fingerprint')}`)")
+        lines = [f"- Data: {', '.join(parts)}."] if parts else []
+        lines += [f"- {printable(str(caveat))}" for caveat in data.get("caveats", [])]
+        yield from (line for line in lines if line not in said)
+        said.update(lines)
+
+
+class _WithData(TypedDict):
+    data: dict[str, Any]
 
 
 def _share(value: float | None) -> str:

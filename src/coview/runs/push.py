@@ -1,0 +1,126 @@
+"""An exported folder on the Hugging Face Hub, with its model card; only when told to."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from coview.core.errors import InvalidValue, MissingExtra, RunError
+from coview.core.files import exists, write_text
+from coview.core.options import takes
+from coview.core.places import Kind, place_of
+from coview.core.progress import say
+from coview.core.run_folder import RunFolder
+from coview.core.text import byte_size
+from coview.core.user_code import import_files
+from coview.encoders.exchange.classifier import TENSORS as CLASSIFIER
+from coview.encoders.exchange.head import TENSORS as HEAD
+from coview.options import PushOptions
+from coview.runs.card import results_lines
+from coview.runs.load import exported
+
+FILES = ("config.json", "model.safetensors", "README.md", "encoder.py", HEAD, CLASSIFIER)
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+LICENSE = re.compile(r"[a-z0-9.-]+")
+BEFORE = "## Limits\n"
+"""The heading of the card before which the results stand."""
+
+
+@takes(PushOptions)
+def push(options: PushOptions) -> str:
+    """Put the exported network on the Hugging Face Hub; returns its address.
+
+    The repository is made where there is none, private unless ``public``. The model card gets the
+    results of `coview evaluate`: those in the run's folder evaluation/, or in ``results``. With
+    ``dry_run`` nothing is sent, and what would be is said. Raises MissingExtra without
+    huggingface_hub, InvalidValue, and RunError where the Hub refuses.
+
+    >>> import coview
+    >>> coview.push("runs/scenes", "me/scenes", dry_run=True)
+    'me/scenes'
+    """
+    import_files(options.import_)
+    if not REPOSITORY.fullmatch(options.repository):
+        raise InvalidValue(
+            f"`repository` is {options.repository!r}; expected an owner and a name, as me/photos."
+        )
+    if options.license is not None and not LICENSE.fullmatch(options.license):
+        raise InvalidValue(
+            f"`license` is {options.license!r}; expected the Hub's short name of one, as "
+            "apache-2.0."
+        )
+    api = None if options.dry_run else _api()
+    with prepared(options) as folder:
+        files = sorted(folder.iterdir())
+        what = ", ".join(f"{path.name} ({byte_size(path.stat().st_size)})" for path in files)
+        kind = "public" if options.public else "private"
+        if api is None:
+            say(f"Nothing is sent. {options.repository} ({kind}) would get: {what}.")
+            return str(options.repository)
+        address = _send(api, folder, options)
+        say(f"Sent to {options.repository} (made {kind} if it is new): {what}.")
+        return address
+
+
+@contextmanager
+def prepared(options: PushOptions) -> Iterator[Path]:
+    """A folder, in the body only, with what is sent: the export, and the card with its results."""
+    with exported(options.run, options.checkpoint) as source, TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in FILES:
+            if exists(source / file):
+                shutil.copyfile(source / file, folder / file)
+        results = options.results
+        if results is None and place_of(options.run).kind is Kind.RUN and not options.checkpoint:
+            results = RunFolder(options.run).evaluation_path
+        lines = [] if results is None else results_lines(results, options.subject)
+        if options.results is not None and not lines:
+            raise InvalidValue(
+                f"`results` is {results}, which holds no results of "
+                f"{options.subject or 'one subject beside the baselines; name it by `subject`'}."
+            )
+        readme = (folder / "README.md").read_text()
+        write_text(folder / "README.md", card_with(readme, lines, options.license))
+        yield folder
+
+
+def card_with(readme: str, lines: list[str], license: str | None) -> str:
+    """The model card with the Hub's header and the results before the limits.
+
+    >>> print(card_with("# X\\n\\n## Limits\\n", ["- knn: 50 %"], "mit").splitlines()[1])
+    license: mit
+    """
+    header = ["---", *([] if license is None else [f"license: {license}"]),
+              "pipeline_tag: image-feature-extraction", "tags:", "- coview", "---", ""]  # fmt: skip
+    if lines:
+        readme = readme.replace(BEFORE, "\n".join([*lines, "", BEFORE]), 1)
+    return "\n".join(header) + readme
+
+
+def _api() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtra("huggingface_hub", "hub", "Sending to the Hub") from error
+    return huggingface_hub.HfApi()
+
+
+def _send(api: Any, folder: Path, options: PushOptions) -> str:
+    """Make the repository and upload. Raises RunError with the Hub's first sentence."""
+    try:
+        made = api.create_repo(options.repository, private=not options.public, exist_ok=True)
+        api.upload_folder(
+            repo_id=options.repository, folder_path=folder, commit_message="An encoder of Coview"
+        )
+    except Exception as error:  # of huggingface_hub and of its HTTP library, which it changes
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise RunError(
+            f"The Hub did not take {options.repository}: {reason} Log in with `hf auth login`, or "
+            "set $HF_TOKEN to a token that may write."
+        ) from error
+    return str(made)
