@@ -204,11 +204,13 @@ def _results(
     """
     data, outliers = values
     point, intervals = Separation.of(data, outliers), drawn.intervals(data, outliers)
-    for figure, interval in intervals.items():
+    for figure, (low, high) in intervals.items():
         metric, _, positive = figure.partition("_")
+        value = float(getattr(point, figure)[0])
         yield Result(
-            protocol="ood", metric=metric, value=float(getattr(point, figure)[0]),
-            interval=interval, test_images=len(data),
+            protocol="ood", metric=metric, value=value, test_images=len(data),
+            # Of few images a draw repeats some, which moves AUPR and FPR95 to one side.
+            interval=(min(low, value), max(high, value)),
             setting={**setting, **({"positive": positive} if positive else {})},
             per_class=_of_classes(benchmark.test, data, outliers) if metric == "auroc" else {},
             **where,
@@ -252,7 +254,7 @@ def _card(benchmark: Benchmark, k: int, spec: ProbeSpec, resamples: int) -> dict
         "probe": asdict(spec),
         "threshold": "FPR95 takes the score that 95 % of the test images reach",
         "intervals": f"{resamples} bootstrap draws of the test images and, independently, of the "
-        "outliers; not of trainings",
+        "outliers, widened to hold the value; not of trainings",
         "outliers": {
             name: {"source": store.source, "images": len(store), "fingerprint": store.fingerprint}
             for name, store in benchmark.outliers.items()
