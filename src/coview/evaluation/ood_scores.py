@@ -147,11 +147,12 @@ class Gaussians:
         return self.distances(rows).amin(1)
 
     def _distances(self, part: Tensor) -> Tensor:
-        columns = []
-        for group, mean in enumerate(self.means):
-            own = self.whitenings[group if len(self.whitenings) > 1 else 0]
-            columns.append(((part - mean) @ own).square().sum(1))
-        return torch.stack(columns, 1)
+        if len(self.whitenings) == 1:  # one map for all means: whiten the rows once
+            rows, means = (values @ self.whitenings[0] for values in (part, self.means))
+            mode = "donot_use_mm_for_euclid_dist"  # which would lose half of the digits
+            return torch.cdist(rows, means, compute_mode=mode).square()
+        pairs = zip(self.means, self.whitenings, strict=True)
+        return torch.stack([((part - mean) @ own).square().sum(1) for mean, own in pairs], 1)
 
 
 def kmeans_groups(bank: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
