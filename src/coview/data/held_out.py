@@ -11,6 +11,7 @@ from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.rng import HELD_OUT_IMAGES, Stream, uniforms
 from coview.core.text import plural
+from coview.data.annotations import AnnotatedStore, with_class_names
 
 MIN_TRAIN_IMAGES = 32
 HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.02, 128, 1024
@@ -67,6 +68,8 @@ def relabel(store: ImageStore, class_names: tuple[str, ...]) -> ImageStore:
     >>> relabel(store, ("ant", "cat", "dog")).labels
     array([1, 2])
     """
+    if isinstance(store, AnnotatedStore):
+        return with_class_names(store, class_names)
     if store.labels is None:
         raise DataError(f"{store.source} has no labels.")
     number = {name: i for i, name in enumerate(class_names)}

@@ -1,0 +1,187 @@
+"""Average precision beside pycocotools, scikit-learn and a literal loop."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from coview.core.images import store_from_arrays
+from coview.data.annotations import annotate
+from coview.data.coco import ObjectRow, objects_of
+from coview.evaluation import average_precision as ap
+from coview.evaluation.detections import (
+    COCO_FIGURES,
+    Detected,
+    coco_classes,
+    coco_figures,
+    coco_ground_truth,
+    coco_results,
+    match_boxes,
+)
+
+
+def random_case(seed, images=12, classes=3, crowd=True):
+    generator = np.random.default_rng(seed)
+    rows, counts, found = [], [], []
+    for _ in range(images):
+        count = int(generator.integers(0, 6))
+        counts.append(count)
+        own = []
+        for _ in range(count):
+            x, y = generator.uniform(0, 60, 2)
+            w, h = generator.uniform(5, 40, 2)
+            box = (x, y, x + w, y + h)
+            own.append((box, int(generator.integers(classes))))
+            is_crowd = bool(crowd and generator.random() < 0.15)
+            rows.append(ObjectRow(box, own[-1][1], w * h, is_crowd, False, None))
+        boxes, labels = [], []
+        for box, label in own * 2:
+            boxes.append(np.array(box) + generator.normal(0, 3, 4))
+            labels.append(label if generator.random() < 0.9 else int(generator.integers(classes)))
+        for _ in range(4):
+            x, y, w, h = generator.uniform(5, 50, 4)
+            boxes.append(np.array([x, y, x + w, y + h]))
+            labels.append(int(generator.integers(classes)))
+        boxes = np.array(boxes)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+        scores = -np.sort(-generator.random(len(boxes)).round(6))
+        found.append(Detected(boxes=boxes.round(3), scores=scores, classes=np.array(labels)))
+    objects = objects_of(
+        rows, np.array(counts), [(100, 100)] * images, numbers=list(range(5, 5 + images)),
+        categories=[3, 1, 8][:classes],
+    )  # fmt: skip
+    store = store_from_arrays(np.zeros((images, 2, 2, 3), np.uint8))
+    return annotate(store, objects, ["a", "b", "c"][:classes]), found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_is_the_figure_of_cocos_own_packages(seed):
+    pytest.importorskip("pycocotools")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    store, found = random_case(seed)
+    results, truth = coco_results(found, store.objects), coco_ground_truth(store)
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = COCO()
+        gt.dataset = truth
+        gt.createIndex()
+        judge = COCOeval(gt, gt.loadRes([dict(r) for r in results]), "bbox")
+        judge.evaluate(), judge.accumulate(), judge.summarize()
+    own = ap.mean_over_classes(match_boxes(found, store.objects, 3, rule="coco"))
+    assert own.mean() == pytest.approx(judge.stats[0], abs=1e-9)
+    assert own[0] == pytest.approx(judge.stats[1], abs=1e-9)
+    figures, each = coco_figures(results, truth, "bbox")
+    for name, value in zip(COCO_FIGURES, judge.stats, strict=False):
+        assert (np.isnan(figures[name]) and value == -1) or figures[name] == pytest.approx(value)
+    single = [
+        ap.average_precision(one).mean()
+        for one in match_boxes(found, store.objects, 3, rule="coco")
+    ]
+    assert each == pytest.approx(np.array(single), abs=1e-9)
+
+
+def slow_voc(found, objects, number, threshold, eleven):
+    """The development kit's evaluation of a class, as it is written there."""
+    dets = [(s, row, b) for row, d in enumerate(found)
+            for s, b, c in zip(d.scores, d.boxes, d.classes, strict=True) if c == number]  # fmt: skip
+    dets.sort(key=lambda item: -item[0])
+    truth = {row: [i for i in range(objects.of(row).start, objects.of(row).stop) if objects.classes[i] == number]
+             for row in range(len(objects))}  # fmt: skip
+    total = sum(not objects.difficult[i] for row in truth.values() for i in row)
+    seen, hits, misses = set(), [], []
+    for _, row, box in dets:
+        best, which = -1.0, None
+        for i in truth[row]:
+            other = objects.boxes[i]
+            w = min(box[2], other[2]) - max(box[0], other[0])
+            h = min(box[3], other[3]) - max(box[1], other[1])
+            if w > 0 and h > 0:
+                union = (
+                    (box[2] - box[0]) * (box[3] - box[1])
+                    + (other[2] - other[0]) * (other[3] - other[1])
+                    - w * h
+                )
+                if w * h / union > best:
+                    best, which = w * h / union, i
+        if best >= threshold and objects.difficult[which]:
+            continue
+        hit = best >= threshold and which not in seen
+        if hit:
+            seen.add(which)
+        hits.append(hit)
+        misses.append(not hit)
+    tp, fp = np.cumsum(hits), np.cumsum(misses)
+    recall, precision = tp / total, tp / (tp + fp)
+    if eleven:
+        return sum(max((p for p, r in zip(precision, recall, strict=True) if r >= t), default=0)
+                   for t in np.linspace(0, 1, 11)) / 11  # fmt: skip
+    mrec, mpre = [0, *recall, 1], [0, *precision, 0]
+    for i in range(len(mpre) - 2, -1, -1):
+        mpre[i] = max(mpre[i], mpre[i + 1])
+    return sum((mrec[i] - mrec[i - 1]) * mpre[i] for i in range(1, len(mrec)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_vocs_two_definitions(seed):
+    store, found = random_case(seed, crowd=False)
+    objects = store.objects
+    objects.difficult[:] = np.random.default_rng(seed).random(len(objects.difficult)) < 0.2
+    each = match_boxes(found, objects, 3, rule="voc", thresholds=(0.5,))
+    for number in range(3):
+        for name, eleven in (("11", True), ("area", False)):
+            value = ap.average_precision(each[number], name)[0]
+            assert value == pytest.approx(slow_voc(found, objects, number, 0.5, eleven), abs=1e-9)
+
+
+def test_the_area_without_steps_back_is_scikit_learns():
+    """Where precision only falls, the envelope changes nothing."""
+    right = np.array([1, 1, 1, 0, 1, 0, 0]) == 1
+    matched = ap.Matched(
+        right=right[None],
+        ignored=np.zeros((1, 7), bool),
+        images=np.arange(7),
+        objects=np.full(7, 4 / 7),
+    )
+    expected = average_precision_score(right, -np.arange(7))
+    assert ap.average_precision(matched, "area")[0] == pytest.approx(expected)
+
+
+def test_a_weight_is_an_image_that_comes_again():
+    store, found = random_case(7)
+    weights = np.random.default_rng(0).integers(0, 3, len(store)).astype(float)
+    rows = np.repeat(np.arange(len(store)), weights.astype(int))
+    again = match_boxes([found[r] for r in rows], store.objects.subset(rows), 3, rule="coco")
+    once = match_boxes(found, store.objects, 3, rule="coco")
+    # Equal scores of the copies come in another order, which moves no figure at whole groups.
+    assert ap.mean_over_classes(once, "area", weights) == pytest.approx(
+        ap.mean_over_classes(again, "area"), abs=0.02
+    )
+    assert ap.mean_over_classes(once, "101", np.ones(len(store))) == pytest.approx(
+        ap.mean_over_classes(once)
+    )
+
+
+def test_the_interval_holds_the_value_and_is_the_same_each_time():
+    store, found = random_case(3)
+    each = match_boxes(found, store.objects, 3, rule="coco")
+    low, high = ap.bootstrap_interval(each, len(store))
+    assert low <= ap.mean_over_classes(each).mean() <= high
+    assert (low, high) == ap.bootstrap_interval(each, len(store))
+
+
+def test_nothing_detected_and_nothing_to_detect():
+    store, found = random_case(0)
+    none = [
+        Detected(boxes=np.zeros((0, 4)), scores=np.zeros(0), classes=np.zeros(0, np.int64))
+        for _ in found
+    ]
+    assert ap.mean_over_classes(match_boxes(none, store.objects, 3, rule="coco")).max() == 0
+    assert coco_figures([], coco_ground_truth(store), "bbox")[0]["AP"] == 0
+
+
+def test_the_package_is_found_or_named():
+    pytest.importorskip("faster_coco_eval")
+    assert coco_classes()[1].__name__ == "COCOeval_faster"
