@@ -23,7 +23,7 @@ from coview.methods import (
     multi_crop,
 )
 from coview.methods.temperature import WithTemperature
-from coview.recipes import RECIPES, Recipe, recipe
+from coview.recipes import RECIPES, DenseRecipe, Recipe, recipe
 from coview.recipes.finetune import classifier_method
 
 INTRODUCTION = """\
@@ -67,6 +67,8 @@ def by_method() -> dict[str, list[Recipe]]:
     """The recipes of every method, in the catalogue's order; a method may have none."""
     found: dict[str, list[Recipe]] = {}
     for chosen in map(recipe, RECIPES):
+        if isinstance(chosen, DenseRecipe):  # docs/detection.md
+            continue
         found.setdefault(chosen.method.name.split("-")[0], []).append(chosen)
     return found | {name: [] for name in list_methods() if name not in found}
 

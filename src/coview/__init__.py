@@ -19,6 +19,7 @@ from coview.core.version import VERSION
 
 if TYPE_CHECKING:
     from coview.runs.demo import demo
+    from coview.runs.detect import detect
     from coview.runs.doctor import doctor
     from coview.runs.embed import embed
     from coview.runs.evaluate import evaluate
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = [
-    "Run", "__version__", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find",
-    "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume",
+    "Run", "__version__", "demo", "detect", "doctor", "draw_views", "embed", "evaluate", "export",
+    "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume",
 ]  # fmt: skip
 
 

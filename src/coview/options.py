@@ -219,6 +219,36 @@ class FinetuneOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectOptions(RunOptions):
+    """Train a detector (boxes, outlines) or a segmenter from a pretrained encoder, beside the same
+    network from scratch. Leaves COCO's and VOC's figures, the detections and a report."""
+
+    start: Path = argument("a run's folder, or an exported encoder's")
+    data: Any = argument(
+        "annotated images: a folder in COCO's layout (annotations/) or VOC's (ImageSets/), a JSON "
+        "file in COCO's format, or images/ beside masks/")
+    task: str | None = option(
+        "boxes, masks (boxes and outlines), or semantic (the class of every pixel; default: what "
+        "the recipe learns, else boxes)", None, group=LEARNED)
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `start` (default: its last)", group=LEARNED)
+    from_scratch: bool = option(
+        "take the encoder's architecture only, with random weights", False, group=LEARNED)
+    frozen_batch_norm: bool = option(
+        "keep the encoder's BatchNorm statistics as they are (default: trained, of all processes "
+        "together)", False, group=TRAINED, changes="with_frozen_batch_norm")
+    recipe: Any = option(
+        "a recipe by name (coco-1x, coco-2x, coco-1x-c4, coco-2x-c4, voc-24k, voc-fcn-30k, "
+        "detect-cpu, segment-cpu), a file or a run that holds one (default: one of a CPU)", None)
+    images: Path | None = option("the folder of the images of a JSON file", group=DATA)
+    test: Any = option(
+        "annotated images to test on (default: the val or test part of `data`, else a fifth)",
+        group=DATA)
+    test_images: Path | None = option("the folder of the images of the test file", group=DATA)
+    no_baselines: bool = option("leave out the training from scratch", False, group=TRAINED)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResumeOptions(MachineOptions, ImportOptions):
     """Go on with a run where it stopped: the result is the one it would have had. With a number of
     epochs or a budget, also with a run that has ended."""

@@ -14,26 +14,30 @@ ALLOWED: dict[str, set[str]] = {
     **{leaf: {"core"} for leaf in LEAVES},
     "data": {"core", "options"},
     "methods": {"core", "views", "encoders", "heads", "objectives"},
+    "dense": {"core", "data", "views", "encoders", "methods"},
     "training": {"core"},
     "evaluation": {"core", "views", "encoders", "heads", "embeddings", "data"},
     "importing": {"core", "encoders", "heads"},
-    "recipes": {"core", "options", "views", "encoders", "heads", "objectives", "methods", "training"},
-    "planning": {"core", "options", *LEAVES, "methods", "training", "recipes"},
+    "recipes": {
+        "core", "options", "data", "views", "encoders", "heads", "objectives", "methods", "dense",
+        "training",
+    },
+    "planning": {"core", "options", *LEAVES, "methods", "dense", "training", "recipes"},
     "diagnosis": {
-        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
     },
     "reports": {"core"},
     "runs": {
-        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
         "diagnosis", "reports", "importing",
     },
     "studies": {
-        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
         "diagnosis", "reports", "runs",
     },
     "testing": {"core", *LEAVES, "methods", "recipes"},
     "cli": {
-        "core", "options", *LEAVES, "methods", "training", "recipes", "evaluation", "planning",
+        "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
         "diagnosis", "reports", "runs", "studies",
     },
 }  # fmt: skip

@@ -46,6 +46,12 @@ def finetune(options: kinds.FinetuneOptions) -> Answer:
     return end_of(runs.finetune(options))
 
 
+def detect(options: kinds.DetectOptions) -> Answer:
+    from coview import runs
+
+    return end_of(runs.detect(options))
+
+
 def resume(options: kinds.ResumeOptions) -> Answer:
     from coview import runs
 
@@ -214,6 +220,8 @@ VERBS: Mapping[str, Verb] = {
                      kinds.PretrainOptions, pretrain, command=TRAINS),
     "finetune": Verb("train a classifier from a pretrained encoder and a few labels",
                      kinds.FinetuneOptions, finetune, command=TRAINS),
+    "detect": Verb("train a detector or a segmenter on a pretrained encoder",
+                   kinds.DetectOptions, detect, command=TRAINS),
     "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume,
                    command=TRAINS),
     "evaluate": Verb("judge encoders on labeled images, beside untrained ones and raw pixels",

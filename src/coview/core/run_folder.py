@@ -13,9 +13,10 @@
     predictions/         tables of classes, one per data set
     evaluation/*.json    one file per protocol
     predictions.json     predictions for the test images (fine-tuning)
+    objects/             detected.json and true.json of the test images (detection)
     probe.json           those of the linear probe (fine-tuning)
     scratch/             a nested run: the same network trained from scratch (fine-tuning)
-    report/              pictures of the report: gallery.npz and views.png
+    report/              pictures of the report: gallery.npz, views.png and found.png
     verdict.json         the diagnosis; it is written when the run has ended
     report.html          the report
 
@@ -196,6 +197,9 @@ class RunFolder:
     predictions_path = _File("predictions.json")
     probe_path = _File("probe.json")
     scratch_path = _File("scratch")
+    detected_path = _File("objects/detected.json")
+    true_objects_path = _File("objects/true.json")
+    found_path = _File("report/found.png")
     gallery_path = _File("report/gallery.npz")
     views_path = _File("report/views.png")
     verdict_path = _File("verdict.json")
@@ -222,7 +226,7 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """What the run does: "pretrain" or "finetune"."""
+        """What the run does: "pretrain", "finetune" or "detect"."""
         return str(self.description.get("kind", "pretrain"))
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:

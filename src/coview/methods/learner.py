@@ -15,6 +15,7 @@ from coview.core.errors import InvalidValue
 from coview.core.eval_mode import eval_mode
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.encoders import Encoder
+from coview.heads.head import Head
 from coview.methods.affinity import Critic
 from coview.methods.batch_norm import batch_norms, set_batch_norm
 from coview.methods.critic import AdversarialCritic
@@ -38,7 +39,77 @@ from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.inputs import as_number
 
 
-class Learner(nn.Module):
+class NetworkTask(nn.Module):
+    """What all tasks share: an encoder, its passes, and running statistics that only
+    ``after_step`` moves.
+
+    ``passes`` says how a batch goes through the network, ``total_steps`` is the length of the run,
+    ``ranks`` are the processes that share each batch.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, ranks: Ranks = SINGLE_PROCESS, total_steps: int | None = None
+    ) -> None:
+        super().__init__()
+        self.passes, self.ranks, self.total_steps = FULL_BATCH, ranks, total_steps
+        self.encoder = encoder
+        self._new_statistics: list[Tensor] = []
+
+    head: nn.Module
+
+    def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """See :class:`coview.training.Task`."""
+        raise NotImplementedError
+
+    def after_step(self, step: float) -> None:
+        raise NotImplementedError
+
+    def reduce_memory(self, images: int) -> str:
+        raise NotImplementedError
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def chance_level(self, batch_size: int) -> float:
+        """The loss of a network that has learned nothing, for batches of ``batch_size`` images."""
+        raise NotImplementedError
+
+    def lower_bound(self, batch_size: int, classes: int | None) -> float:
+        """An estimate of the lowest loss in practice; ``classes``: of the images, if known."""
+        raise NotImplementedError
+
+    def set_passes(self, passes: Passes) -> None:
+        """Go through the network in these passes from here on. Raises InvalidValue."""
+        if passes.activation_checkpointing and not self.passes.activation_checkpointing:
+            checkpoint_blocks(self.encoder)
+        self.passes = passes
+
+    def running_statistics(self) -> list[Tensor]:
+        """The buffers that a forward pass moves: BatchNorm's, a momentum encoder's included."""
+        return [buffer for norm in batch_norms(self) for buffer in norm.buffers()]
+
+    @contextmanager
+    def staged_statistics(self) -> Iterator[None]:
+        """Inside, forward passes move the running statistics; on exit the old values return.
+
+        The new values are stored for :meth:`commit_statistics`.
+        """
+        statistics = self.running_statistics()
+        before = clone_tensors(statistics)
+        try:
+            yield
+            self._new_statistics = clone_tensors(statistics)
+        finally:
+            copy_tensors(before, statistics)
+
+    def commit_statistics(self) -> None:
+        """Take the values of the last :meth:`staged_statistics`, once."""
+        if self._new_statistics:
+            copy_tensors(self._new_statistics, self.running_statistics())
+        self._new_statistics = []
+
+
+class Learner(NetworkTask):
     """The task of training ``encoder`` by ``method``.
 
     ``loss`` changes nothing: parameters and buffers (BatchNorm's running statistics, the queue, the
@@ -58,14 +129,14 @@ class Learner(nn.Module):
     ['NTXent']
     """
 
+    head: Head
+
     def __init__(
         self, method: Method, encoder: Encoder, *, head_seed: int = 0,
         total_steps: int | None = None, passes: Passes = FULL_BATCH, ranks: Ranks = SINGLE_PROCESS,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.method, self.passes, self.ranks = method, FULL_BATCH, ranks
-        self.total_steps = total_steps
-        self.encoder = encoder
+        super().__init__(encoder, ranks=ranks, total_steps=total_steps)
+        self.method = method
         self.head = method.head.build(encoder.features, head_seed)
         width = self.head.widths[-1]
         # Not the head's seed, so that no layer of the predictor repeats one of the head.
@@ -96,7 +167,6 @@ class Learner(nn.Module):
             ghost_batch_size=method.ghost_batch_size, frozen=method.batch_norm == "frozen",
         )  # fmt: skip
         self.set_passes(passes)
-        self._new_statistics: list[Tensor] = []
         self._pair_loss: PairLoss | None = None
 
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -111,7 +181,7 @@ class Learner(nn.Module):
                 f"The batch of step {step} has {len(batch.views)} views of each image; "
                 f"{method.name} takes {len(method.views.views)}."
             )
-        with self._staged_statistics():
+        with self.staged_statistics():
             norms = batch_norms(self.encoder, self.head, self.predictor)
             outputs = self._forward_views(self._embed_query, norms, batch, method.online, step)
             keys = self._compute_keys(outputs, batch, step)
@@ -132,14 +202,13 @@ class Learner(nn.Module):
         its bounds."""
         if self.temperature is not None:
             self.temperature.commit()
-        if self._new_statistics:
-            copy_tensors(self._new_statistics, self._running_statistics())
+        self.commit_statistics()
         if self.momentum_encoder is not None and isinstance(self.method.target, EMA):
             momentum = self.method.target.momentum(step, self.total_steps)
             self.momentum_encoder.update(self.encoder, self.head, momentum)
         if self._pair_loss is not None:
             self._pair_loss.commit()
-        self._new_statistics, self._pair_loss = [], None
+        self._pair_loss = None
 
     def reduce_memory(self, images: int) -> str:
         """Switch on activation checkpointing if the encoder has known blocks, which is exact; after
@@ -159,12 +228,6 @@ class Learner(nn.Module):
             f"The batch did not fit into memory: it goes on in micro-batches of {micro_batch}. The "
             "gradient is that of the whole batch's loss, but BatchNorm sees a part at a time."
         )
-
-    def set_passes(self, passes: Passes) -> None:
-        """Go through the network in these passes from here on. Raises InvalidValue."""
-        if passes.activation_checkpointing and not self.passes.activation_checkpointing:
-            checkpoint_blocks(self.encoder)
-        self.passes = passes
 
     def _current_objective(self) -> SetObjective | PairObjective:
         """The method's objective, at the learned temperature if there is one."""
@@ -212,24 +275,6 @@ class Learner(nn.Module):
         z: Tensor = self.head(self.encoder(images))
         return (z,) if self.predictor is None else (z, self.predictor(z))
 
-    def _running_statistics(self) -> list[Tensor]:
-        """The buffers that a forward pass moves: BatchNorm's, the momentum encoder's included."""
-        return [buffer for norm in batch_norms(self) for buffer in norm.buffers()]
-
-    @contextmanager
-    def _staged_statistics(self) -> Iterator[None]:
-        """Inside, forward passes move the running statistics; on exit the old values return.
-
-        The new values are stored for ``after_step``.
-        """
-        statistics = self._running_statistics()
-        before = clone_tensors(statistics)
-        try:
-            yield
-            self._new_statistics = clone_tensors(statistics)
-        finally:
-            copy_tensors(before, statistics)
-
     @torch.no_grad()
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """h [B, features] and z [B, D] of images [B, 3, H, W], in evaluation mode, no gradients.
@@ -244,6 +289,10 @@ class Learner(nn.Module):
     def chance_level(self, batch_size: int) -> float:
         """The loss of a network that has learned nothing, for batches of ``batch_size`` images."""
         return self.method.chance_level(batch_size)
+
+    def lower_bound(self, batch_size: int, classes: int | None) -> float:
+        """An estimate of the lowest loss in practice; ``classes``: of the images, if known."""
+        return self.method.lower_bound(batch_size, self.head.widths[-1], classes=classes)
 
 
 def clone_tensors(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes, processes_here
 from coview.core.text import byte_size
 from coview.methods import Passes
-from coview.recipes import Recipe
+from coview.recipes import DenseRecipe, Recipe
 
 # Of what is free: the allocator's gaps, gradients and moments, and views rendered ahead take the
 # rest.
@@ -51,6 +51,11 @@ def plan_passes(
             f"{why}: the activations of each residual block are recomputed in the backward pass "
             "(`activation_checkpointing`), which gives the same gradient for about a third more "
             "time."
+        )
+    if isinstance(recipe, DenseRecipe):
+        raise InvalidValue(
+            f"{why}; give `batch_size` {max(2, int(free // estimate.whole))}, a smaller `size`, or "
+            "several processes."
         )
     part = int(free // estimate.whole)
     if part < 2:

@@ -18,7 +18,7 @@ from coview.methods.set_objectives import CrossEntropy
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import batch_for, default_recipe
 from coview.planning.planner import Plan, Planner
-from coview.recipes import METHODS, Recipe, apply_options, for_classes, recipe
+from coview.recipes import METHODS, DenseRecipe, Recipe, apply_options, for_classes, recipe
 
 TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
 """The images that settings are tried on before any are opened."""
@@ -115,6 +115,35 @@ def make_finetuning_plan(
     )
     twice = ", and the same network is trained from scratch beside it" if trainings > 1 else ""
     return replace(plan, notes=(*plan.notes, *notes, f"{start}{twice}."))
+
+
+def make_detection_plan(
+    store: ImageStore, base: DenseRecipe, options: TrainingOptions, *, device: torch.device,
+    clock: Clock, workers: int | None, world: int, trainings: int, exact: bool,
+) -> Plan:  # fmt: skip
+    """The plan of learning boxes or label maps; see :func:`make_finetuning_plan`."""
+    planner = Planner(
+        store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
+        world=world, whole_runs=trainings,
+    )  # fmt: skip
+    recipe = apply_options(base, options)
+    assert isinstance(recipe, DenseRecipe)
+    if exact:
+        if clock.budget is not None:
+            raise InvalidValue(
+                "A recipe given as a value is trained as it is, with its own epochs, so that "
+                "`budget` does not go with it; give one of them."
+            )
+        return planner.plan(recipe, options, why="as the recipe says", exact=True)
+    notes: tuple[str, ...] = ()
+    most = max(2, len(store) // 4)  # so that an epoch has a few steps
+    if options.batch_size is None and recipe.batch_size > most:
+        notes = (f"Batch {most} in place of the recipe's {recipe.batch_size}: few images.",)
+        recipe = replace(recipe, batch_size=most)
+    plan = planner.plan(recipe, options, why="the network of the start", exact=False)
+    if trainings > 1:
+        notes += ("The same network is trained from scratch beside it.",)
+    return replace(plan, notes=(*plan.notes, *notes))
 
 
 def exact_recipe(recipe: Recipe, store: ImageStore, budget: float | None) -> Recipe:

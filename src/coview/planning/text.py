@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from coview.core.text import byte_size, duration, plural
-from coview.methods import FixedWeight, Learner, Method
+from coview.dense import Detector, Segmenter
+from coview.methods import FixedWeight, Method
+from coview.methods.learner import NetworkTask
 from coview.methods.temperature import WithTemperature
 from coview.planning.trial import Speed
-from coview.recipes import Recipe
+from coview.recipes import DenseRecipe, Recipe
 from coview.training.checkpoints import KEEP
 from coview.training.precision import Precision, computes_in_bf16
 
@@ -18,6 +20,8 @@ LITTLE_IMAGES, LITTLE_STEPS = 2000, 1000
 
 def about_method(recipe: Recipe) -> str:
     """The method in a sentence: its views, its objective and what else it compares."""
+    if isinstance(recipe, DenseRecipe):
+        return _about_dense(recipe)
     method = recipe.method
     views = " and ".join(
         f"{count} of {size} px"
@@ -27,6 +31,22 @@ def about_method(recipe: Recipe) -> str:
         f"{method.name} (recipe {recipe.name}): views {views}, {_objective(method)}"
         f"{_repulsion(method)}."
     )
+
+
+def _about_dense(recipe: DenseRecipe) -> str:
+    method = recipe.method
+    low, high = (round(method.view.size * factor) for factor in method.scale)
+    sizes = f"{high}" if low == high else f"{low} to {high}"
+    what = "squares of" if isinstance(method, Segmenter) else "images with a short side of"
+    if isinstance(method, Segmenter):
+        sizes = str(method.view.size)
+    norm = (
+        "the encoder's BatchNorm statistics are frozen"
+        if method.batch_norm == "frozen"
+        else "BatchNorm is trained, its statistics synchronized"
+    )
+    masks = ", boxes and outlines" if isinstance(method, Detector) and method.masks else ""
+    return f"{method.name} (recipe {recipe.name}): {what} {sizes} px{masks}; {norm}."
 
 
 def _objective(method: Method) -> str:
@@ -79,7 +99,7 @@ def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> It
     )
 
 
-def about_checkpoints(learner: Learner, recipe: Recipe, keep_every: int | None) -> str:
+def about_checkpoints(learner: NetworkTask, recipe: Recipe, keep_every: int | None) -> str:
     """The disk that the checkpoints take: of the last two, and of every so many epochs.
 
     >>> from coview.recipes import build, change, recipe

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from coview.core.batches import Batch
 from coview.core.clock import Clock
 from coview.core.images import ImageStore
-from coview.methods import Learner, Passes
+from coview.dense.inputs import example_objects
+from coview.methods import Passes
+from coview.methods.learner import NetworkTask
 from coview.methods.passes import find_blocks
 from coview.planning.memory import MemoryEstimate
-from coview.recipes import Recipe, build, precision_of
+from coview.recipes import DenseRecipe, Recipe, build_task, precision_of
 from coview.recipes.batches import make_loader
 from coview.training.precision import Precision
 from coview.training.step import memory_errors, train_step
@@ -75,9 +77,9 @@ class Trial:
         self._now = (clock or Clock()).now
 
     @cached_property
-    def learner(self) -> Learner:
+    def learner(self) -> NetworkTask:
         """The network with its first weights, on the device."""
-        learner = build(replace(self.recipe, passes=Passes()), total_steps=1)
+        learner = build_task(replace(self.recipe, passes=Passes()), total_steps=1)
         self._precision = precision_of(self.recipe, learner, self.device)
         self._precision.prepare(learner)
         return learner
@@ -90,9 +92,12 @@ class Trial:
 
     @cached_property
     def memory(self) -> MemoryEstimate:
-        """Counted from the tensors that autograd saves for a batch of 4 images and one of 8."""
-        few, more = (self._saved_bytes(images) for images in (FEW, MORE))
-        whole, blocks = ((b - a) / (MORE - FEW) for a, b in zip(few, more, strict=True))
+        """Counted from the tensors that autograd saves for a batch of 4 images and one of 8; of
+        whole images with objects 1 and 2."""
+        counts = (1, 2) if isinstance(self.recipe, DenseRecipe) else (FEW, MORE)
+        few, more = (self._saved_bytes(images) for images in counts)
+        difference = counts[1] - counts[0]
+        whole, blocks = ((b - a) / difference for a, b in zip(few, more, strict=True))
         return MemoryEstimate(whole, blocks if few != (few[0], few[0]) else None)
 
     def use(self, passes: Passes) -> None:
@@ -191,6 +196,8 @@ class Trial:
 
 def example_batch(recipe: Recipe, images: int) -> Batch:
     """Noise in place of the recipe's views of ``images`` images, with two labels; on the CPU."""
+    if isinstance(recipe, DenseRecipe):
+        return example_objects(recipe.method, images)
     generator = torch.Generator().manual_seed(0)
     views = tuple(
         torch.rand(images, 3, spec.size, spec.size, generator=generator)

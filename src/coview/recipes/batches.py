@@ -8,7 +8,10 @@ from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.recipes.recipe import Recipe
+from coview.data.annotations import AnnotatedStore
+from coview.dense import Detector, Segmenter
+from coview.dense.inputs import render_maps, render_objects
+from coview.recipes.recipe import DenseRecipe, Recipe
 from coview.training import BatchLoader, ClassBalancedSampler
 from coview.training.loader import Render, Rows
 from coview.views import views_of
@@ -25,6 +28,12 @@ def make_loader(
     """
     if workers is None:
         workers = 1 if device.type == "cpu" else max(1, min(8, cores() - 1))
+    if isinstance(recipe, DenseRecipe):
+        return BatchLoader(
+            store.ids, None, dense_renderer(recipe, store), batch_size=recipe.batch_size,
+            seed=recipe.seed, total_steps=total_steps, start_step=start, workers=workers,
+            pin=device.type == "cuda", ranks=ranks,
+        )  # fmt: skip
     supervised = recipe.method.needs_labels
     if supervised and store.labels is None:
         raise DataError(
@@ -54,6 +63,23 @@ def _class_balanced(recipe: Recipe, store: ImageStore) -> ClassBalancedSampler |
         store.ids, store.labels, classes=classes, images=recipe.batch_size // classes,
         seed=recipe.seed,
     )  # fmt: skip
+
+
+def dense_renderer(recipe: DenseRecipe, store: ImageStore) -> Render:
+    """(rows, ids, epoch) -> whole images and their objects, or squares and their label maps."""
+    if not isinstance(store, AnnotatedStore):
+        raise DataError(
+            f"{store.source} has no boxes and no label maps, which {recipe.name} needs."
+        )
+    method, seed = recipe.method, recipe.seed
+
+    def render(rows: Rows, ids: Rows, epoch: int) -> tuple[torch.Tensor, ...]:
+        if isinstance(method, Detector):
+            return render_objects(store, rows, method, seed=seed, epoch=epoch)
+        assert isinstance(method, Segmenter)
+        return render_maps(store, rows, method, seed=seed, epoch=epoch)
+
+    return render
 
 
 def renderer(recipe: Recipe, store: ImageStore) -> Render:

@@ -14,6 +14,7 @@ from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.run_folder import RunFolder
+from coview.dense import dense_learner
 from coview.encoders import Encoder
 from coview.encoders.exchange.head import read_head
 from coview.encoders.exchange.weights import find_export, load_weights
@@ -21,7 +22,8 @@ from coview.encoders.own import trial_forward
 from coview.heads import HeadSpec
 from coview.heads.head import Head
 from coview.methods import Learner
-from coview.recipes.recipe import KeptHead, Recipe
+from coview.methods.learner import NetworkTask
+from coview.recipes.recipe import DenseRecipe, KeptHead, Recipe
 from coview.training import Checkpoints, Precision, choose_precision
 from coview.training.state import TASK
 
@@ -61,6 +63,25 @@ class HeadedEncoder(nn.Module):
         return h
 
 
+def build_task(
+    recipe: Recipe, start: Start | None = None, *, total_steps: int | None = None,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> NetworkTask:  # fmt: skip
+    """What a run of ``recipe`` trains, before the first step: see :func:`build`.
+
+    Of a :class:`DenseRecipe` a detector or a segmenter on the encoder's maps, else a Learner.
+    """
+    if not isinstance(recipe, DenseRecipe):
+        return build(recipe, start, total_steps=total_steps, ranks=ranks)
+    encoder = recipe.encoder.build(seed=recipe.seed)
+    if start is not None:
+        load_start(encoder, start)
+    return dense_learner(
+        recipe.method, encoder, seed=recipe.seed, passes=recipe.passes, ranks=ranks,
+        total_steps=total_steps,
+    )  # fmt: skip
+
+
 def build(
     recipe: Recipe, start: Start | None = None, *, total_steps: int | None = None,
     ranks: Ranks = SINGLE_PROCESS,
@@ -68,12 +89,18 @@ def build(
     """The learner of ``recipe`` before the first step; the same seed gives the same bytes.
 
     ``start`` replaces the encoder's first values. Raises InvalidValue, RunError or DamagedFile
-    where its weights do not fit or cannot be read.
+    where its weights do not fit or cannot be read, and for a :class:`DenseRecipe`, which compares
+    no views.
 
     >>> from coview.recipes import change, recipe
     >>> build(change(recipe("simclr-cpu"), encoder="resnet10/8-medium")).head.widths
     (64, 256, 64)
     """
+    if isinstance(recipe, DenseRecipe):
+        raise InvalidValue(
+            f"{recipe.name} learns boxes or label maps (`coview detect`); of such a run take the "
+            "exported encoder, its folder encoder/."
+        )
     encoder: Encoder | HeadedEncoder = recipe.encoder.build(seed=recipe.seed)
     if recipe.encoder.kind != "resnet":  # ours take any size
         for size in {view.size for view in recipe.method.views.views}:
@@ -88,7 +115,7 @@ def build(
     )  # fmt: skip
 
 
-def precision_of(recipe: Recipe, learner: Learner, device: torch.device) -> Precision:
+def precision_of(recipe: Recipe, learner: NetworkTask, device: torch.device) -> Precision:
     """What the recipe's precision means on ``device``, for its network and the sizes of its views.
 
     ``learner`` is the recipe's, still on the CPU. Raises UnknownName, InvalidValue.

@@ -13,8 +13,8 @@ from coview.core.user_code import import_again
 from coview.core.values import decode
 from coview.methods import METHODS
 from coview.methods.registry import register
-from coview.recipes import cpu, finetune, papers
-from coview.recipes.recipe import Recipe, known_values
+from coview.recipes import cpu, dense, finetune, papers
+from coview.recipes.recipe import DenseRecipe, Recipe, known_values
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     function.__name__.replace("_", "-"): function
@@ -30,6 +30,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         cpu.logo_byol_cpu, cpu.logo_simclr_cpu, cpu.multi_crop_simclr_cpu,
         papers.supervised_imagenet, papers.supervised_cifar, cpu.supervised_cpu,
         finetune.finetune_v1_imagenet, finetune.finetune_v2_imagenet, finetune.finetune_cpu,
+        dense.coco_1x, dense.coco_2x, dense.coco_1x_c4, dense.coco_2x_c4, dense.voc_24k,
+        dense.voc_fcn_30k, dense.detect_cpu, dense.segment_cpu,
     )
 }  # fmt: skip
 """Each function under its name with hyphens, in the order of the list of recipes."""
@@ -71,6 +73,24 @@ def finetune_recipes() -> tuple[str, ...]:
     return tuple(name for name in RECIPES if name.startswith("finetune-"))
 
 
+def detection_recipes() -> tuple[str, ...]:
+    """The recipes of `coview detect`, which learn boxes, outlines or label maps.
+
+    >>> detection_recipes()[-2:]
+    ('detect-cpu', 'segment-cpu')
+    """
+    return tuple(name for name, make in RECIPES.items() if make.__module__ == dense.__name__)
+
+
+def refuse_dense(recipe: Recipe | str) -> None:
+    """Raise InvalidValue for a recipe of `coview detect`, by name or as a value."""
+    if isinstance(recipe, DenseRecipe) or recipe in detection_recipes():
+        name = recipe if isinstance(recipe, str) else recipe.name
+        raise InvalidValue(
+            f"The recipe {name} learns boxes or label maps: take it with coview detect RUN DATA."
+        )
+
+
 def find_recipe(recipe: Any) -> Recipe | str:
     """What ``recipe`` means: a Recipe, or the name of one or of a method, as it is.
 
@@ -108,6 +128,8 @@ def method_of(name: str) -> str:
     >>> method_of("logo-moco-cpu"), method_of("simclr-v2-cifar"), method_of("finetune-cpu")
     ('moco', 'simclr-v2', 'finetune')
     """
+    if name in detection_recipes():
+        return "detect"
     word = name.removeprefix("logo-").removeprefix("multi-crop-")
     methods = [each for each in (*METHODS, "finetune") if word.startswith(each)]
     return max(methods, key=len) if methods else recipe(name).method.name.replace("_", "-")

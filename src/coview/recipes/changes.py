@@ -19,7 +19,7 @@ from coview.methods import logo, multi_crop
 from coview.methods.set_objectives import CrossEntropy
 from coview.methods.temperature import WithTemperature
 from coview.options import RecipeOptions, TrainingOptions
-from coview.recipes.recipe import Recipe, known_values
+from coview.recipes.recipe import DenseRecipe, Recipe, known_values
 from coview.training import OptimizerSpec
 from coview.training.optimizers import NAMES
 from coview.views import ViewPlan, ViewSpec
@@ -122,7 +122,7 @@ def with_learned_temperature(recipe: Recipe, value: bool, _: TrainingOptions) ->
 
 def _with_objective(recipe: Recipe, field: str, value: object) -> Recipe:
     method = recipe.method
-    if not isinstance(method.objective, WithTemperature):
+    if isinstance(recipe, DenseRecipe) or not isinstance(method.objective, WithTemperature):
         raise InvalidValue(f"`{field}` has no effect on {method.name}: its objective has none.")
     objective = set_fields(method.objective, {field: value})
     return replace(recipe, method=replace(method, objective=cast(Any, objective)))
@@ -164,6 +164,11 @@ def with_jitter_strength(recipe: Recipe, strength: float, _: TrainingOptions) ->
 def _with_views(recipe: Recipe, changed: Callable[[ViewSpec], ViewSpec]) -> Recipe:
     views = ViewPlan(views=tuple(changed(view) for view in recipe.method.views.views))
     return replace(recipe, method=replace(recipe.method, views=views))
+
+
+def with_frozen_batch_norm(recipe: Recipe, _: bool, options: TrainingOptions) -> Recipe:
+    """The encoder's BatchNorm with its running statistics, which do not move."""
+    return set_fields(recipe, {"method.batch_norm": "frozen"})
 
 
 def with_normalization(
@@ -215,6 +220,7 @@ CHANGES: dict[str, Change] = {
     function.__name__: function
     for function in (
         with_size, with_encoder, with_temperature, with_learned_temperature, with_jitter_strength,
-        with_local_crops, with_affinity, with_epochs, with_optimizer, with_learning_rate,
+        with_local_crops, with_affinity, with_frozen_batch_norm, with_epochs, with_optimizer,
+        with_learning_rate,
     )
 }  # fmt: skip

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from coview import methods, views
 from coview.core.errors import InvalidValue, UnknownName
+from coview.dense import DenseMethod, Detector, Segmenter
 from coview.encoders import EncoderSpec
 from coview.heads import HeadSpec
 from coview.methods.passes import FULL_BATCH
-from coview.training import OptimizerSpec, ScheduleSpec
+from coview.training import OptimizerSpec, ScheduleSpec, StepSchedule
 from coview.training.timeline import Rates, Schedule, Timeline
 
 
@@ -39,7 +40,8 @@ VALUES: tuple[type, ...] = (
     methods.Pair, methods.SameNetwork, methods.StopGradient, methods.EMA, methods.Queue,
     methods.Repulsion, methods.CosineAffinity, methods.Critic, methods.FixedWeight,
     methods.GradientRatio, views.AutoAugment, views.Blur, views.Crop, views.Cutout, views.Jitter,
-    views.Noise, views.Rotate90, views.RandAugment, views.ViewPlan, views.ViewSpec,
+    views.Noise, views.Rotate90, views.RandAugment, views.ViewPlan, views.ViewSpec, Detector,
+    Segmenter, StepSchedule,
 )  # fmt: skip
 
 
@@ -51,7 +53,13 @@ def known_values() -> tuple[type, ...]:
     >>> decode(encode(recipe("simclr-cpu")), known_values()) == recipe("simclr-cpu")
     True
     """
-    return (*VALUES, Recipe, *_below(methods.SetObjective), *_below(methods.PairObjective))
+    return (
+        *VALUES,
+        Recipe,
+        DenseRecipe,
+        *_below(methods.SetObjective),
+        *_below(methods.PairObjective),
+    )
 
 
 def _below(kind: type) -> Iterator[type]:
@@ -131,3 +139,25 @@ class Recipe:
         return Schedule(
             lambda line: self.schedule.rates_along(line, peak, steps_per_epoch=per_epoch), timeline
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseRecipe(Recipe):
+    """The recipe of a detector or a segmenter: its ``method`` stands on the maps of the encoder.
+
+    Raises InvalidValue for settings that have no effect on whole images with objects.
+    """
+
+    method: DenseMethod  # type: ignore[assignment]  # no comparison of views
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        if self.classes_per_batch is not None or self.kept_head is not None:
+            field = "classes_per_batch" if self.kept_head is None else "kept_head"
+            raise InvalidValue(f"`{field}` has no effect on images with several objects.")
+        if self.passes.micro_batch is not None:
+            raise InvalidValue(
+                "`micro_batch` has no effect on whole images with objects, of which a batch has "
+                "few; take `activation_checkpointing`, a smaller `batch_size`, or several "
+                "processes."
+            )

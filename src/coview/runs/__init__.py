@@ -1,6 +1,7 @@
 """Whole runs: begin, train, resume, judge, use. Knows all other packages."""
 
 from coview.runs.demo import demo
+from coview.runs.detect import detect
 from coview.runs.doctor import doctor
 from coview.runs.embed import embed, table_file
 from coview.runs.evaluate import evaluate
@@ -17,6 +18,6 @@ from coview.runs.run import Run
 from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "demo", "doctor", "draw_views", "embed", "evaluate", "export", "find", "finetune",
-    "import_checkpoint", "load", "predict", "pretrain", "push", "resume", "table_file",
+    "Run", "demo", "detect", "doctor", "draw_views", "embed", "evaluate", "export", "find",
+    "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume", "table_file",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 from coview.core.images import ImageStore
 from coview.core.progress import say
 from coview.core.text import plural
+from coview.data.annotated import spec_from_json
 from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
 
@@ -53,8 +54,8 @@ class RunData:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RunData:
         return cls(
-            images=DataSpec.from_json(data["images"]),
-            test=None if data["test"] is None else DataSpec.from_json(data["test"]),
+            images=spec_from_json(data["images"]),
+            test=None if data["test"] is None else spec_from_json(data["test"]),
             own_test=data["own_test"],
             labels=data["labels"],
             label_draw=data["label_draw"],

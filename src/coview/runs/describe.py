@@ -20,7 +20,7 @@ from coview.core.machine import cores, cpu_name, memory_bytes
 from coview.core.values import encode, fingerprint
 from coview.core.version import VERSION
 from coview.data.decode import decoders
-from coview.methods import Learner
+from coview.methods.learner import NetworkTask
 from coview.objectives.log_partition import FUSED_LOSS
 from coview.planning.planner import Plan
 from coview.recipes import Start
@@ -32,13 +32,13 @@ from coview.training import Precision
 
 
 def describe(
-    kind: str, plan: Plan, images: Images, parts: Parts, learner: Learner, *, data: RunData,
+    kind: str, plan: Plan, images: Images, parts: Parts, learner: NetworkTask, *, data: RunData,
     start: Start | None, precision: Precision, processes: int, budget: float | None,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """The content of run.json: enough to make the run again, and to know where it was made."""
     recipe, store = plan.recipe, images.images
-    method = learner.method
+    method = recipe.method
     training = len(parts.training)
     classes = len(store.class_names) or None if method.needs_labels else None
     most = None if plan.most_epochs is None else replace(recipe, epochs=plan.most_epochs)
@@ -63,9 +63,7 @@ def describe(
         },
         "environment": environment(precision.device, precision.format), "plan": list(plan.notes),
         "chance_level": learner.chance_level(recipe.batch_size),
-        "lower_bound": method.lower_bound(
-            recipe.batch_size, learner.head.widths[-1], classes=classes
-        ),
+        "lower_bound": learner.lower_bound(recipe.batch_size, classes),
         "steps_per_epoch": training // recipe.batch_size,
         "total_steps": duration.total_steps, "epochs": recipe.epochs,
         "durations": [encode(duration)], "estimate_seconds": plan.seconds,

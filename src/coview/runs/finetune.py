@@ -16,9 +16,7 @@ from coview.core.options import takes
 from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
 from coview.core.progress import say
-from coview.core.run_folder import is_run
 from coview.core.user_code import import_files
-from coview.core.values import encode
 from coview.data.labels import check_labels, label_subset, names_a_file
 from coview.data.spec import DataSpec, name_of
 from coview.diagnosis.finetuning import AccuracyMonitor, Contender, diagnose_finetuning, logits_of
@@ -34,15 +32,23 @@ from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
 from coview.planning.plan import make_finetuning_plan
 from coview.planning.planner import Plan
-from coview.recipes import KeptHead, Recipe, Start, build, find_recipe, finetune_recipes
+from coview.recipes import (
+    DenseRecipe,
+    KeptHead,
+    Recipe,
+    Start,
+    build,
+    find_recipe,
+    finetune_recipes,
+    refuse_dense,
+)
 from coview.recipes import recipe as recipe_named
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
-from coview.runs.duration import durations_of
 from coview.runs.finish import export_learner, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.run import Run
-from coview.runs.session import train_run
+from coview.runs.scratch import train_from_scratch
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.training import MetricsLog
 
@@ -72,6 +78,8 @@ def finetune(options: FinetuneOptions) -> Run | None:
     source = read_source(options.start, options.checkpoint)
     check_labels(options.labels)
     recipe = None if options.recipe is None else find_recipe(options.recipe)
+    if recipe is not None:
+        refuse_dense(recipe)
     if isinstance(recipe, Recipe) and options.from_layer is not None:
         raise InvalidValue(
             "A recipe given as a value is trained as it is: set its kept_head in place of "
@@ -139,6 +147,11 @@ def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
         run = Run.open(path)
         method = run.recipe.method
         view = method.views.views[0]
+        if isinstance(run.recipe, DenseRecipe):
+            return Source(
+                start=start, encoder=run.recipe.encoder, head=None,
+                image_size=run.recipe.image_size, mean=view.mean, std=view.std,
+            )  # fmt: skip
         # Logits are no projection head; plain layers cannot scale h to unit length.
         head = None if isinstance(method.objective, CrossEntropy) else _kept(method.head)
         return Source(
@@ -232,24 +245,7 @@ class FineTuning(Job):
 
     def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
         """Train the same network from scratch, as a run of its own inside this one."""
-        if not run.description["baselines"]:
-            return True
-        scratch = Run(run.scratch_path)
-        if session.ranks.is_main and not is_run(scratch.path):
-            scratch.write_description(
-                {
-                    **run.description,
-                    "start": None,
-                    "baselines": False,
-                    "nested": True,
-                    **of_scratch(run),
-                }
-            )
-        session.ranks.barrier()
-        if not scratch.is_ended:
-            say("The same network from scratch, on the same labels:", detail=True)
-            train_run(self, scratch, Images(parts.training, parts.held_out), session, parts)
-        return scratch.is_ended
+        return train_from_scratch(self, run, parts, session, "labels")
 
     def finish(
         self, run: Run, learner: Learner, parts: Parts, session: Session,
@@ -310,14 +306,6 @@ class FineTuning(Job):
 
 
 FINE_TUNING = FineTuning()
-
-
-def of_scratch(run: Run) -> dict[str, Any]:
-    """The duration of the same network from scratch: the steps that ``run`` has made, or fewer
-    where the budget ends before."""
-    steps = run.total_steps
-    last = replace(durations_of(run.description)[-1], step=0, total_steps=steps, most_steps=steps)
-    return {"total_steps": steps, "durations": [encode(last)]}
 
 
 def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.export import example_images, export_encoder
 from coview.methods import Learner
+from coview.methods.learner import NetworkTask
 from coview.recipes import Recipe
 from coview.recipes.build import HeadedEncoder
 from coview.reports import write_report
@@ -85,9 +86,13 @@ def say_end(run: Run, clock: Clock) -> None:
         say(f"Budget:   {asked}, used {used}")
 
 
-def leave(run: Run, learner: Learner, reason: str) -> None:
+def leave(run: Run, learner: NetworkTask, reason: str) -> None:
     """Report a stopped run and say how to go on; the checkpoint is written already."""
-    if run.kind == "pretrain" and features_are_finite(run.recipe, learner):
+    if (
+        isinstance(learner, Learner)
+        and run.kind == "pretrain"
+        and features_are_finite(run.recipe, learner)
+    ):
         export_learner(run, learner, run.encoder_path)
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from coview.core.clock import Clock
 from coview.core.images import ImageStore
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.diagnosis.gallery import write_contact_sheet
 from coview.diagnosis.state import Diagnosis
-from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData
 from coview.runs.run import Run
@@ -54,7 +55,10 @@ class Session:
 
 
 class Job(ABC):
-    """One kind of run. A subclass per kind; its instances hold no state."""
+    """One kind of run. A subclass per kind; its instances hold no state.
+
+    ``learner`` is what :func:`coview.recipes.build_task` makes of the recipes of this kind.
+    """
 
     kind: str
 
@@ -64,7 +68,7 @@ class Job(ABC):
 
     @abstractmethod
     def monitor(
-        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
+        self, learner: Any, initial: Any, recipe: Recipe, parts: Parts,
         metrics_log: MetricsLog,
     ) -> Monitor:  # fmt: skip
         """What is measured during the run. ``initial`` is the network before the first step."""
@@ -73,23 +77,28 @@ class Job(ABC):
     def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
         """The diagnosis of a run that was given up because its numbers were not finite."""
 
+    def draw_inputs(self, run: Run, parts: Parts) -> None:
+        """Write report/views.png: what the network will see, for a person to look at."""
+        recipe = run.recipe
+        write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
+
     def prepare(self, run: Run, parts: Parts, session: Session) -> None:  # noqa: B027
         """What the main process does once before the first step."""
 
-    def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:  # noqa: B027
+    def rehearse(self, run: Run, learner: Any, parts: Parts) -> None:  # noqa: B027
         """What :meth:`finish` will compute, thrown away: a run with a budget takes its time."""
 
     def trainings(self, run: Run) -> int:
         """Trainings of the same length that share a budget: this one and those after it."""
         return 1
 
-    def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
+    def complete(self, run: Run, learner: Any, parts: Parts, session: Session) -> bool:
         """What all processes do after the last step and before the end; False where stopped."""
         return True
 
     @abstractmethod
     def finish(
-        self, run: Run, learner: Learner, parts: Parts, session: Session,
+        self, run: Run, learner: Any, parts: Parts, session: Session,
         diagnosis: Diagnosis | None = None,
     ) -> None:  # fmt: skip
         """Write everything that an ended run leaves, verdict.json last, and say how it went.

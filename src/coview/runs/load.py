@@ -115,6 +115,8 @@ def load_subject(path: str | Path, step: int | None = None) -> Subject:
     place = place_of(path)
     if step is not None or place.kind is Kind.RUN:
         run = Run.open(path)
+        if run.kind == "detect" and step is None:
+            return load_subject(run.encoder_path)
         learner = trained_learner(run, step)
         return subject_of(place.path.name, learner, run)
     folder = find_export(path)

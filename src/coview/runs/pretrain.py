@@ -25,7 +25,7 @@ from coview.planning.classes import about_classes
 from coview.planning.plan import check_settings, make_plan
 from coview.planning.planner import Plan
 from coview.planning.text import about_scratch
-from coview.recipes import METHODS, Recipe, Start, find_recipe, finetune_recipes
+from coview.recipes import METHODS, Recipe, Start, find_recipe, finetune_recipes, refuse_dense
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
@@ -172,7 +172,8 @@ PRETRAINING = Pretraining()
 
 
 def check_views(recipe: Recipe | str) -> None:
-    """Raise InvalidValue for a recipe of fine-tuning, which has one view of each image."""
+    """Raise InvalidValue for a recipe of fine-tuning or detection, with one view of each image."""
+    refuse_dense(recipe)
     one = isinstance(recipe, Recipe) and len(recipe.method.views.views) < 2
     if one or (isinstance(recipe, str) and recipe in finetune_recipes()):
         raise InvalidValue(

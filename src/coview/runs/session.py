@@ -16,9 +16,9 @@ from coview.core.files import exists
 from coview.core.progress import say
 from coview.core.ranks import Ranks
 from coview.core.values import decode_one, encode
-from coview.diagnosis.gallery import write_contact_sheet
-from coview.methods import Learner, Passes
-from coview.recipes import build, precision_of
+from coview.methods import Passes
+from coview.methods.learner import NetworkTask
+from coview.recipes import build_task, precision_of
 from coview.recipes.batches import make_loader
 from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
@@ -89,7 +89,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     with closing(loggers), training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
-            write_contact_sheet(run.path, parts.training, recipe.method.views, seed=recipe.seed)
+            job.draw_inputs(run, parts)
             job.prepare(run, parts, session)
             course.time_closing(
                 report=lambda: monitor(0), rest=lambda: job.rehearse(run, learner, parts)
@@ -140,7 +140,7 @@ def _open_loggers(run: Run, session: Session) -> Loggers:
     return Loggers.of(session.log_to, info)
 
 
-def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner, bool]:
+def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[NetworkTask, bool]:
     """(the learner before the first step, True), or (a fresh learner, False) where the weights
     that the run started with are gone.
 
@@ -149,17 +149,17 @@ def _initial_learner(run: Run, ranks: Ranks, *, required: bool) -> tuple[Learner
     """
     recipe, total = run.recipe, run.description["total_steps"]
     try:
-        learner = build(recipe, run.start, total_steps=total, ranks=ranks)
+        learner = build_task(recipe, run.start, total_steps=total, ranks=ranks)
     except (InvalidValue, RunError, DamagedFile) as error:
         if required:
             raise
         say(f"{error} The run goes on without them; parameter_change is not measured any more.")
-        return build(recipe, total_steps=total, ranks=ranks), False
+        return build_task(recipe, total_steps=total, ranks=ranks), False
     return learner, True
 
 
 def _restore_latest(
-    checkpoints: training.Checkpoints, learner: Learner, optimizer: torch.optim.Optimizer
+    checkpoints: training.Checkpoints, learner: NetworkTask, optimizer: torch.optim.Optimizer
 ) -> tuple[int, dict[str, Any]]:
     """The steps done, with their state put back, and the checkpoint's meta; (0, {}) and nothing
     moved where there are none."""

@@ -23,7 +23,7 @@ from coview.core.values import parse_setting
 from coview.options import RunOptions
 from coview.planning.planner import Plan
 from coview.planning.text import about_checkpoints
-from coview.recipes import RECIPES, Recipe, Start, build, precision_of
+from coview.recipes import RECIPES, Recipe, Start, build_task, precision_of
 from coview.recipes.batches import make_loader
 from coview.runs.data import Images, RunData, about_left_out
 from coview.runs.describe import command, describe
@@ -101,7 +101,7 @@ def describe_beginning(
     keep_every: int | None = None, imports: Sequence[ImportedFile] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The content of run.json. Raises InvalidValue and DataError for what cannot be trained."""
-    learner = build(plan.recipe, beginning.start)
+    learner = build_task(plan.recipe, beginning.start)
     precision = precision_of(plan.recipe, learner, session.device)
     make_loader(plan.recipe, parts.training, session.device, ranks=session.ranks)  # checks it
     plan.recipe.rates(len(parts.training))

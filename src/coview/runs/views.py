@@ -14,7 +14,7 @@ from coview.data.spec import DataSpec
 from coview.options import ViewsOptions
 from coview.planning.defaults import default_recipe
 from coview.planning.plan import typical_side
-from coview.recipes import METHODS, change, find_recipe
+from coview.recipes import METHODS, change, find_recipe, refuse_dense
 from coview.recipes import recipe as recipe_named
 from coview.training import choose_device
 from coview.views import contact_sheet
@@ -31,6 +31,7 @@ def draw_views(options: ViewsOptions) -> Path:
     """
     import_files(options.import_)
     out, recipe = output_file(options.out, (".png",)), find_recipe(options.recipe)
+    refuse_dense(recipe)
     if options.images < 1:
         raise InvalidValue(f"`images` is {options.images}; expected at least 1.")
     spec = DataSpec.of(options.data, options, size=options.size, seed=options.seed)

@@ -66,6 +66,45 @@ class ScheduleSpec:
         return warmup_cosine(peak, length, warmup_steps, final=final, steps=timeline.positions())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSchedule(ScheduleSpec):
+    """A linear warm-up, then the peak times ``factor`` for every share of the run in ``drops`` that
+    has passed: the schedules of detection. Range: shares above 0 and below 1, growing.
+
+    >>> StepSchedule(drops=(0.5, 0.75), warmup_epochs=0).rates(
+    ...     1.0, total_steps=4, steps_per_epoch=1).round(3).tolist()
+    [1.0, 1.0, 0.1, 0.01]
+    """
+
+    kind: Literal["cosine", "constant"] = "constant"
+    drops: tuple[float, ...] = (2 / 3, 8 / 9)
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        ScheduleSpec.__post_init__(self)
+        if self.kind != "constant":
+            raise InvalidValue(
+                "A StepSchedule is of the kind constant between its `schedule.drops`."
+            )
+        if list(self.drops) != sorted(set(self.drops)) or not all(0 < d < 1 for d in self.drops):
+            raise InvalidValue(
+                f"`schedule.drops` is {self.drops}; expected growing shares of the run, between 0 "
+                "and 1."
+            )
+        if not 0 < self.factor <= 1:
+            raise InvalidValue(
+                f"`schedule.factor` is {self.factor:g}; expected above 0 and at most 1."
+            )
+
+    def rates_along(self, timeline: Timeline, peak: float, *, steps_per_epoch: int) -> Rates:
+        """The learning rates along a timeline; see :class:`ScheduleSpec`."""
+        rates = ScheduleSpec.rates_along(self, timeline, peak, steps_per_epoch=steps_per_epoch)
+        shares = timeline.positions() / timeline.length
+        passed = sum((shares >= drop).astype(np.int64) for drop in self.drops)
+        dropped: Rates = rates * self.factor**passed
+        return dropped
+
+
 def warmup_cosine(
     peak: float, total: int, warmup: int, *, final: float = 0.0, steps: Rates | None = None
 ) -> Rates:

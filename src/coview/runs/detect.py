@@ -1,0 +1,281 @@
+"""From a pretrained encoder and annotated images to a detector or a segmenter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from coview.core.errors import DataError, InvalidValue, UnknownName
+from coview.core.options import takes
+from coview.core.paths import absolute_path
+from coview.core.progress import say
+from coview.core.user_code import import_files
+from coview.core.values import set_fields
+from coview.data.annotated import AnnotatedSpec
+from coview.data.annotations import AnnotatedStore, LabelMaps
+from coview.data.held_out import split_held_out
+from coview.data.spec import name_of
+from coview.dense import DenseLearner, DetectionLearner, Detector, Segmenter
+from coview.diagnosis.detecting import DetectionMonitor, detect_images, segment_images
+from coview.diagnosis.object_pictures import write_inputs
+from coview.diagnosis.rules import diverged
+from coview.diagnosis.state import Diagnosis
+from coview.encoders.exchange.export import example_images, export_encoder
+from coview.evaluation.detections import coco_classes
+from coview.options import DetectOptions
+from coview.planning.plan import make_detection_plan
+from coview.planning.planner import Plan
+from coview.recipes import DenseRecipe, Recipe, detection_recipes, find_recipe
+from coview.recipes import recipe as recipe_named
+from coview.runs.card import card_of
+from coview.runs.data import Images, RunData
+from coview.runs.finetune import Source, read_source
+from coview.runs.finish import say_diagnosis, write_end
+from coview.runs.job import Job, Monitor, Parts, Session
+from coview.runs.judge_detection import judge
+from coview.runs.run import Run
+from coview.runs.scratch import train_from_scratch
+from coview.runs.start import Beginning, seed_of, start_run
+from coview.training import MetricsLog
+
+TASKS = {"boxes": "detect-cpu", "masks": "detect-cpu", "semantic": "segment-cpu"}
+"""Each task with the recipe that is taken where none is named."""
+TEST_SHARE, MIN_IMAGES = 0.2, 4
+
+
+@takes(DetectOptions)
+def detect(options: DetectOptions) -> Run | None:
+    """Train a detector on the encoder of ``start``; the run, or None for a ``dry_run``.
+
+    ``data``: a folder in COCO's or VOC's layout, a JSON file in COCO's format with ``images``, or
+    images/ beside masks/ for ``task`` "semantic". ``test``: other annotated images, by default the
+    val or test part of ``data``, else a fifth of it. ``task``: "boxes" (Faster R-CNN), "masks"
+    (Mask R-CNN) or "semantic" (a fully convolutional network). The last epoch counts; nothing is
+    chosen by the test images. The run leaves COCO's and VOC's average precision (or the mean IoU)
+    with the same network trained from scratch beside it, the detections in COCO's format, the
+    trained encoder and a report. Raises the errors of coview.core.errors; MissingExtra without
+    faster-coco-eval and pycocotools.
+
+    >>> import coview
+    >>> coview.detect("runs/scenes", "no such folder", dry_run=True)
+    Traceback (most recent call last):
+    ...
+    coview.core.errors.DataError: ... holds no annotations of boxes: expected ...
+    """
+    import_files(options.import_)
+    source = read_source(options.start, options.checkpoint)
+    base, exact = find_dense_recipe(options)
+    semantic = isinstance(base.method, Segmenter)
+    if not semantic:
+        coco_classes()  # says now, not after the training, that the package is missing
+    if options.frozen_batch_norm and options.from_scratch:
+        raise InvalidValue(
+            "`frozen_batch_norm` keeps the statistics of a pretrained encoder, and with "
+            "`from_scratch` there are none."
+        )
+    if not exact:
+        base = adapted(base, source)
+    size = round(base.method.largest_size * (options.size or base.image_size) / base.image_size)
+    spec = _spec(options.data, options.images, options, semantic, size)
+    test = None
+    if options.test is not None:
+        images = options.test_images or (options.images if _is_file(options.test) else None)
+        test = _spec(options.test, images, options, semantic, size).tests()
+        test = replace(test, short_side=spec.short_side)
+    baselines = not (options.no_baselines or options.from_scratch)
+
+    def plan(parts: Parts, session: Session) -> Plan:
+        recipe = for_objects(base, parts.training, exact=exact)
+        return make_detection_plan(
+            parts.training, recipe, options, device=session.device, clock=session.clock,
+            workers=session.workers, world=session.ranks.world, trainings=2 if baselines else 1,
+            exact=exact,
+        )  # fmt: skip
+
+    beginning = Beginning(
+        job=DETECTION, data=RunData(images=spec, test=test, own_test=True), source=None, test=None,
+        seed=seed_of(options.recipe, options), make_plan=plan,
+        start=None if options.from_scratch else source.start, extra={"baselines": baselines},
+    )  # fmt: skip
+    return start_run(beginning, options, f"{name_of(options.data)}-detect")
+
+
+def find_dense_recipe(options: DetectOptions) -> tuple[DenseRecipe, bool]:
+    """(the recipe, whether it is trained exactly as it is). Raises InvalidValue or UnknownName."""
+    task = options.task
+    if task is not None and task not in TASKS:
+        raise UnknownName("task", task, TASKS)
+    recipe: Any = TASKS[task or "boxes"] if options.recipe is None else find_recipe(options.recipe)
+    exact = isinstance(recipe, Recipe)
+    if isinstance(recipe, str):
+        if recipe not in detection_recipes():
+            raise UnknownName("recipe of detection", recipe, detection_recipes())
+        recipe = recipe_named(recipe)
+    if not isinstance(recipe, DenseRecipe):
+        raise InvalidValue(
+            f"{recipe.name} learns no boxes and no label maps; take one of "
+            f"{', '.join(detection_recipes())}."
+        )
+    if task is None:
+        return recipe, exact
+    method = recipe.method
+    if (task == "semantic") != isinstance(method, Segmenter):
+        raise InvalidValue(f"`task` is {task}, which {recipe.name} does not learn.")
+    if isinstance(method, Detector) and method.masks != (task == "masks"):
+        if exact:
+            raise InvalidValue(
+                f"`task` is {task}, and a recipe given as a value is trained as it is: set its "
+                "method.masks."
+            )
+        recipe = set_fields(recipe, {"method.masks": task == "masks"})
+    return recipe, exact
+
+
+def adapted(recipe: DenseRecipe, source: Source) -> DenseRecipe:
+    """A recipe for the encoder of ``source`` and its normalization of images."""
+    view = replace(recipe.method.view, mean=source.mean, std=source.std)
+    views = replace(recipe.method.views, views=(view,))
+    return replace(recipe, encoder=source.encoder, method=replace(recipe.method, views=views))
+
+
+def for_objects(recipe: DenseRecipe, store: Any, *, exact: bool) -> DenseRecipe:
+    """``recipe`` for the classes of ``store``. Raises InvalidValue for an exact one."""
+    classes = len(store.class_names)
+    if exact and recipe.method.classes != classes:
+        raise InvalidValue(
+            f"The recipe has {recipe.method.classes} classes and {store.source} has {classes}: set "
+            "its method.classes."
+        )
+    method = recipe.method
+    if isinstance(method, Detector) and method.masks:
+        outlines = store.objects.outlines
+        if not outlines or any(outline is None for outline in outlines):
+            raise DataError(
+                f"{store.source} has objects without an outline (segmentation); learn `task` boxes."
+            )
+    return replace(recipe, method=replace(method, classes=classes))
+
+
+class DetectionJob(Job):
+    """Learning boxes, outlines or label maps: judged by average precision or mean IoU."""
+
+    kind = "detect"
+
+    def split(self, data: RunData, images: Images, seed: int) -> Parts:
+        store, test = images.images, images.test
+        assert isinstance(store, AnnotatedStore)
+        if test is None:
+            rows, held_out = split_held_out(store, TEST_SHARE, seed)
+            store, test = store.subset(rows), store.subset(held_out)
+        assert isinstance(test, AnnotatedStore)
+        note, what = "", "with label maps"
+        if not isinstance(store.annotations, LabelMaps):
+            objects = store.objects
+            known = np.array([bool((~objects.crowd[objects.of(row)]).any())
+                              for row in range(len(store))], bool)  # fmt: skip
+            empty = int((~known).sum())
+            store = store.subset(np.flatnonzero(known))
+            what = f"with {store.objects.total:,} objects"
+            note = f" ({empty:,} without objects are left out)" if empty else ""
+        if len(store) < MIN_IMAGES or not len(test):
+            raise DataError(
+                f"{store.source} has {len(store)} images to train on and {len(test)} to test on; "
+                f"expected at least {MIN_IMAGES} and 1."
+            )
+        return Parts(
+            training=store, held_out=test,
+            note=f"{len(store):,} images {what} of {len(store.class_names)} classes are trained "
+            f"on{note}; {len(test):,} images are tested on.",
+        )  # fmt: skip
+
+    def draw_inputs(self, run: Run, parts: Parts) -> None:
+        recipe, store = run.recipe, parts.training
+        assert isinstance(recipe, DenseRecipe)
+        assert isinstance(store, AnnotatedStore)
+        write_inputs(run.views_path, store, recipe)
+
+    def monitor(
+        self, learner: Any, initial: Any, recipe: Recipe, parts: Parts, metrics_log: MetricsLog
+    ) -> Monitor:
+        assert isinstance(recipe, DenseRecipe)
+        assert isinstance(parts.training, AnnotatedStore)
+        assert isinstance(parts.held_out, AnnotatedStore)
+        return DetectionMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
+
+    def trainings(self, run: Run) -> int:
+        return 2 if run.description["baselines"] else 1
+
+    def rehearse(self, run: Run, learner: Any, parts: Parts) -> None:
+        store, recipe = parts.held_out, run.recipe
+        assert isinstance(store, AnnotatedStore)
+        assert isinstance(recipe, DenseRecipe)
+        if isinstance(learner, DetectionLearner):
+            detect_images(learner, store, recipe)
+        else:
+            segment_images(learner, store)
+
+    def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
+        return diverged(reason, step)
+
+    def complete(self, run: Run, learner: Any, parts: Parts, session: Session) -> bool:
+        return train_from_scratch(self, run, parts, session, "images")
+
+    def finish(
+        self, run: Run, learner: Any, parts: Parts, session: Session,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:  # fmt: skip
+        assert isinstance(learner, DenseLearner)
+        finite = encoder_is_finite(run, learner)
+        failed = diagnosis is not None
+        if diagnosis is None or finite:
+            judged = judge(run, learner, parts)
+            diagnosis = diagnosis or judged
+        if finite:
+            export_dense(run, learner, diagnosis)
+        report = write_end(run, diagnosis, session.clock)
+        if run.description.get("nested"):
+            say(f"From scratch: {diagnosis.sentence}", detail=True)
+            return
+        say_diagnosis(diagnosis)
+        say()
+        say(f"Report:     {report}")
+        if finite:
+            say(f"Encoder:    {run.encoder_path} (as it is after this training)")
+        if not failed and isinstance(learner, DetectionLearner):
+            say(f"Detections: {run.detected_path} (COCO's format of results)")
+
+
+DETECTION = DetectionJob()
+
+
+def encoder_is_finite(run: Run, learner: DenseLearner) -> bool:
+    """Whether all weights are finite numbers."""
+    return all(bool(torch.isfinite(p).all()) for p in learner.parameters())
+
+
+def export_dense(run: Run, learner: DenseLearner, diagnosis: Diagnosis) -> None:
+    """Write the encoder as the training has left it, without what stands on its maps."""
+    recipe = run.recipe
+    encoder = recipe.encoder.build(seed=recipe.seed)  # a segmenter's own is dilated
+    encoder.load_state_dict(learner.encoder.state_dict())
+    view = recipe.method.views.views[0]
+    export_encoder(
+        encoder, run.encoder_path, image_size=recipe.image_size, mean=view.mean, std=view.std,
+        metadata=card_of(run, diagnosis), example=example_images(recipe.image_size),
+    )  # fmt: skip
+
+
+def _spec(
+    data: Any, images: Path | None, options: DetectOptions, semantic: bool, size: int
+) -> AnnotatedSpec:
+    folder = None if images is None else str(absolute_path(images))
+    spec = AnnotatedSpec.of(data, options, size=size, semantic=semantic, image_folder=folder)
+    return cast(AnnotatedSpec, spec)
+
+
+def _is_file(data: Any) -> bool:
+    return str(data).endswith(".json")
