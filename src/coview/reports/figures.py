@@ -75,6 +75,21 @@ def accuracy_chart(record: Record) -> Chart:
     )  # fmt: skip
 
 
+def detection_chart(record: Record) -> Chart:
+    """AP50 or the mean IoU of test and of training images, measured while training."""
+    rows = record.validation
+    lines = [
+        Line(name=name, points=points, dots=True)
+        for name, key in (("test", "value"), ("training", "train_value"))
+        if (points := _points(record, rows, key))[0]
+    ]
+    figure = str(rows[-1].get("figure", "")) if rows else ""
+    return Chart(
+        title=f"{figure} while training", note="of at most 200 test and 200 training images",
+        lines=lines, x_label=axis(record), format=percent,
+    )  # fmt: skip
+
+
 def health_charts(record: Record) -> list[Chart]:
     """One chart per health figure, each with the untrained network as a dashed line."""
     rows = [{**row, **part(row, "figures")} for row in record.health]

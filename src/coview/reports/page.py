@@ -9,7 +9,7 @@ from typing import Any
 
 from coview.core.files import write_bytes
 from coview.core.run_folder import RunFolder
-from coview.reports import figures, finetune, gallery, tables
+from coview.reports import detection, figures, finetune, gallery, tables
 from coview.reports.curves import Chart, chart_figure
 from coview.reports.document import Section, build_document
 from coview.reports.formatting import count
@@ -54,6 +54,7 @@ def build_page(record: Record) -> str:
 def _sections(record: Record) -> list[Section]:
     return [
         _optional("accuracy", "Accuracy", finetune.accuracy_section(record), _ACCURACY),
+        _optional("detection", "Detection", detection.detection_section(record), detection.LEAD),
         ("curves", "Curves", _curves(record)), _views(record),
         _optional("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
         _optional("map-of-images", "Map", gallery.embedding_map(record), _map_note(record)),
@@ -83,8 +84,8 @@ def _optional(name: str, title: str, content: Child, lead: str) -> Section:
 
 
 def _curves(record: Record) -> Child:
-    accuracy = [c for c in (figures.knn_chart(record), figures.accuracy_chart(record))
-                if not c.is_empty]  # fmt: skip
+    charts = (figures.knn_chart, figures.accuracy_chart, figures.detection_chart)
+    accuracy = [chart for chart in (draw(record) for draw in charts) if not chart.is_empty]
     health = figures.health_charts(record)
     beside = health[: 2 - len(accuracy)]
     groups = [
@@ -120,7 +121,12 @@ def _views(record: Record) -> Section:
         state = "is missing" if record.views is None else "is damaged"
         return "views", "Views", tag("p", f"The contact sheet of this run {state}.", class_="lead")
     uri, width, height = picture
-    lead = tag("p", "The input of the network: images and the views made of them.", class_="lead")
+    what = (
+        "Training images as the network gets them, with their objects."
+        if record.kind == "detect"
+        else "The input of the network: images and the views made of them."
+    )
+    lead = tag("p", what, class_="lead")
     sheet = tag("img", src=uri, alt="Contact sheet: images with views made of each", width=width,
                 height=height, class_="sheet")  # fmt: skip
     return "views", "Views", [lead, sheet]
@@ -136,7 +142,8 @@ def _map_note(record: Record) -> str:
 
 
 def _evaluation(record: Record) -> Section:
-    others = [e for e in record.evaluations if e.get("protocol") != finetune.PROTOCOL]
+    own = (finetune.PROTOCOL, detection.PROTOCOL)
+    others = [e for e in record.evaluations if e.get("protocol") not in own]
     evaluations = evaluation_tables(replace(record, evaluations=others))
     lead: list[Child] = with_code("Not evaluated yet: `coview evaluate` adds tables here.")
     if evaluations:

@@ -66,6 +66,7 @@ class Record:
     quarantine: list[dict[str, Any]]
     gallery: dict[str, npt.NDArray[Any]]
     views: bytes | None
+    found: bytes | None = None
     damaged: list[str] = field(default_factory=list)
 
     @property
@@ -123,7 +124,8 @@ def read_record(folder: str | Path) -> Record:
         evaluations=[evaluation for evaluation in evaluations if evaluation],
         quarantine=read(lambda: run.quarantine) or [],
         gallery=read(lambda: _read_gallery(run.gallery_path)) or {},
-        views=read(lambda: read_content(run.views_path)), damaged=damaged,
+        views=read(lambda: read_content(run.views_path)),
+        found=read(lambda: read_content(run.found_path)), damaged=damaged,
     )  # fmt: skip
 
 

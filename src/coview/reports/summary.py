@@ -8,6 +8,7 @@ from typing import Any
 
 from coview.core.figures import DIAGNOSES
 from coview.reports.curves import recent_mean
+from coview.reports.detection import detection_bars
 from coview.reports.figures import CHANCE_LEVEL, LOWER_BOUND
 from coview.reports.finetune import accuracy_bars
 from coview.reports.formatting import NARROW, count, decimal, duration, millions, percent, value
@@ -15,12 +16,13 @@ from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.records import Record, number, part, series
 from coview.reports.scores import headline_scores, score_bars
 
+KINDS = {"finetune": "Fine-tuning run", "detect": "Detection run"}
 GLYPHS = {"good": "\N{CHECK MARK}", "warning": "!", "bad": "\N{MULTIPLICATION X}", "open": "?"}
 
 
 def page_header(record: Record) -> Markup:
     """Name, state, verdict, scores and key numbers, and which files could not be read."""
-    accuracies = accuracy_bars(record)
+    accuracies = accuracy_bars(record) or detection_bars(record)
     scores = [*([accuracies] if accuracies else []), *map(score_bars, headline_scores(record))]
     return tag(
         "header", tag("h1", tag("bdi", record.name)), tag("p", _state(record), class_="state"),
@@ -57,6 +59,8 @@ def _verdict(record: Record) -> Markup:
 
 
 def _position(record: Record) -> str | None:
+    if record.kind == "detect":  # the loss of boxes has no chance level
+        return None
     _, losses = series(record.steps, "loss", axis="step")
     chance = number(record.description.get("chance_level"))
     bound = number(record.description.get("lower_bound"))
@@ -95,7 +99,7 @@ def _state(record: Record) -> str:
         state = f"stopped or running: step {count(last)} of {count(total)} ({share})"
     else:
         state = f"finished after {count(last)} steps"
-    kind = "Fine-tuning run" if record.kind == "finetune" else "Coview run"
+    kind = KINDS.get(record.kind, "Coview run")
     recipe = record.description.get("name")
     return " · ".join(filter(None, [f"{kind} of {recipe}" if recipe else kind, created, state]))
 
