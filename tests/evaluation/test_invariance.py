@@ -144,14 +144,14 @@ def test_fewer_images_are_chosen_by_id():
 
 def test_the_probe_learns_what_is_not_linear():
     generator = np.random.default_rng(0)
-    rows = generator.normal(size=(2000, 8)).astype(np.float32)
+    rows = generator.normal(size=(4000, 8)).astype(np.float32)
     labels = ((rows[:, 0] > 0) ^ (rows[:, 1] > 0)).astype(np.int64)
-    predicted = mlp_predictions(rows[:1500], labels[:1500], rows[1500:], seed=0)
-    assert (predicted == labels[1500:]).mean() > 0.85
-    again = mlp_predictions(rows[:1500], labels[:1500], rows[1500:], seed=0)
+    predicted = mlp_predictions(rows[:3500], labels[:3500], rows[3500:], seed=0)
+    assert (predicted == labels[3500:]).mean() > 0.85
+    again = mlp_predictions(rows[:3500], labels[:3500], rows[3500:], seed=0)
     assert np.array_equal(predicted, again)
     scaled = 1000 * rows + 5  # features are standardized
-    same = mlp_predictions(scaled[:1500], labels[:1500], scaled[1500:], seed=0)
+    same = mlp_predictions(scaled[:3500], labels[:3500], scaled[3500:], seed=0)
     assert (same == predicted).mean() > 0.98
 
 

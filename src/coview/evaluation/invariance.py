@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from coview.evaluation.statistics import wilson_interval
 from coview.views import Noise, Rotate90, ViewParams, ViewPlan, ViewSpec, sample_params
 
 TRAIN_IMAGES, TEST_IMAGES = 5_000, 2_000
-HIDDEN, EPOCHS, LEARNING_RATE = 512, 50, 0.003
+HIDDEN, STEPS, BATCH, LEARNING_RATE = 512, 800, 200, 0.003
 SUBSET = 0x494E5641
 """Draw index of Stream.PROBE for the images that are transformed."""
 
@@ -93,8 +94,8 @@ def evaluate_invariance(
     >>> noise = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 3), np.uint8)
     >>> store = store_from_arrays(noise, labels=np.arange(200) % 2)
     >>> results = evaluate_invariance(make_benchmark([pixel_subject(4)], store))
-    >>> [result.setting["task"] for result in results], results[0].value > 0.9
-    (['color', 'rotation', 'noise', 'sobel'], True)
+    >>> [result.setting["task"] for result in results]
+    ['color', 'rotation', 'noise', 'sobel']
     """
     for name, number in (("train_images", train_images), ("test_images", test_images)):
         if number is not None and number < 1:
@@ -156,7 +157,8 @@ def mlp_predictions(
     """What a small MLP, trained on (train, labels), says of the rows of ``test``.
 
     One hidden layer of the features' width (at most 512) with ReLU on standardized features; Adam
-    of scikit-learn's MLPClassifier, rate 0.003, batches of 200, 50 epochs, the last counts.
+    of scikit-learn's MLPClassifier, rate 0.003, batches of 200, whole epochs until 800 steps are
+    done; the last counts.
     Shapes: train float32 [N, D], labels int64 [N], test [M, D] -> int64 [M].
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -164,9 +166,11 @@ def mlp_predictions(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(train)
+    epochs = math.ceil(STEPS / math.ceil(len(train) / BATCH))
     probe = MLPClassifier(
-        hidden_layer_sizes=(min(train.shape[1], HIDDEN),), max_iter=EPOCHS, tol=0.0,
-        n_iter_no_change=EPOCHS + 1, learning_rate_init=LEARNING_RATE,
+        hidden_layer_sizes=(min(train.shape[1], HIDDEN),), max_iter=epochs, tol=0.0,
+        n_iter_no_change=epochs + 1, batch_size=min(BATCH, len(train)),
+        learning_rate_init=LEARNING_RATE,
         random_state=stream_seed(seed, Stream.PROBE, "invariance") % (1 << 32),
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -218,7 +222,7 @@ def _card(train: ImageStore, test: ImageStore) -> dict[str, Any]:
         "chance": "share of the most frequent outcome among the test images",
         "probe": f"MLP with one hidden layer of the features' width, at most {HIDDEN}, on "
         f"standardized features; scikit-learn's MLPClassifier, Adam with rate {LEARNING_RATE:g}, "
-        f"{EPOCHS} epochs, the last counts; equal for all layers",
+        f"{STEPS} steps of {BATCH} images, the last counts; equal for all layers",
         "selection": "none",
     }
 
