@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import InvalidValue
+from coview.core.images import ImageStore
 from coview.core.progress import progress
 from coview.evaluation.benchmark import Benchmark
 from coview.evaluation.calibration import calibration_gaps, confidence_of, error_of_gaps
@@ -152,12 +153,13 @@ class _Judge:
             for layer in subject.layers
         }
 
-    def answer(self, store: Any) -> dict[str, tuple[Floats, Floats]]:
+    def answer(self, store: ImageStore) -> dict[str, tuple[Floats, Floats]]:
         """(right or not, confidence) for every image, by layer. The features are not kept."""
         benchmark = self.benchmark
         features = extract(
             self.subject, store, device=benchmark.device, batch_size=benchmark.batch_size
         )
+        assert store.labels is not None
         truth = torch.from_numpy(store.labels)
         return {
             layer: self._of_layer(features.layers[layer], truth, layer)
