@@ -13,8 +13,8 @@ from coview.core import progress
 from coview.core.errors import MissingExtra
 
 PACKAGES = (
-    "data", "embeddings", "encoders", "evaluation", "heads", "methods", "objectives", "recipes",
-    "runs", "testing", "training", "views",
+    "data", "embeddings", "encoders", "evaluation", "heads", "importing", "methods", "objectives",
+    "recipes", "runs", "testing", "training", "views",
 )  # fmt: skip
 
 

@@ -240,6 +240,23 @@ def test_tensor_that_fits_no_rule_is_refused_with_its_name(tmp_path):
     assert not (tmp_path / "encoder").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.reshape(-1), r"differently shaped: conv1\.weight \[9408\]"),
+        (lambda t: t.long(), r"conv1\.weight \[64, 3, 7, 7\] of torch\.int64"),
+        (lambda t: t.to(torch.complex64), r"of torch\.complex64"),
+        (lambda t: t * float("nan"), r"holds NaN or infinity in conv1\.weight"),
+    ],
+)
+def test_tensor_of_another_kind_is_refused_and_nothing_is_written(change, words, tmp_path):
+    state = resnet10().state_dict()
+    state["conv1.weight"] = change(state["conv1.weight"])
+    with pytest.raises(InvalidValue, match=words):
+        import_content(state, tmp_path, encoder="resnet10")
+    assert not (tmp_path / "encoder").exists()
+
+
 def test_wrong_words_are_answered_with_the_right_ones(tmp_path):
     content, _ = moco(2)
     with pytest.raises(UnknownName, match="simsiam"):

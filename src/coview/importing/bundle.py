@@ -10,6 +10,7 @@ Source: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/lib/io/
 from __future__ import annotations
 
 import glob
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,9 +92,10 @@ class Bundle:
             with open_regular(path) as stream:
                 stream.seek(entry.offset)
                 content = stream.read(entry.size)
-        except OSError as error:
-            raise DamagedFile(f"{path} cannot be read: {error.strerror or error}.") from error
-        count = int(np.prod(entry.shape, dtype=np.int64))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DamagedFile(f"{path} cannot be read: {reason}.") from error
+        count = math.prod(entry.shape)
         if len(content) != entry.size or entry.size != count * dtype.itemsize:
             raise DamagedFile(f"{path} ends before the variable {name}: it was cut short.")
         if not check(content, entry.crc):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue
 from coview.core.run_folder import read_object
@@ -145,9 +145,9 @@ def _without_classifier(
     expected = network.network.state_dict()
     missing = [name for name in expected if name not in encoder]
     shaped = [
-        f"{name} {list(encoder[name].shape)} instead of {list(value.shape)}"
+        f"{name} {_words(encoder[name])} instead of {_words(value)}"
         for name, value in expected.items()
-        if name in encoder and encoder[name].shape != value.shape
+        if name in encoder and _words(encoder[name]) != _words(value)
     ]
     more = [name for name in encoder if name not in expected]
     unexpected = [name for name in more if name.split(".")[0] not in CLASSIFIERS]
@@ -164,6 +164,13 @@ def _without_classifier(
     return {name: encoder[name] for name in expected}, last if is_linear else None
 
 
+def _words(tensor: Tensor) -> str:
+    """The shape, and the type where it is not float32."""
+    return f"{list(tensor.shape)}" + (
+        "" if tensor.dtype == torch.float32 else f" of {tensor.dtype}"
+    )
+
+
 def _usual_size(spec: EncoderSpec) -> int:
     return spec.image_size or (32 if spec.stem in ("small", "padded") else 224)
 
@@ -176,14 +183,21 @@ def _take_head(found: Found, tensors: State, features: int) -> None:
 
 
 def _take_classifier(found: Found, tensors: State, features: int) -> None:
-    weight = tensors["weight"]
-    if weight.ndim != 2 or weight.shape[1] != features or len(weight) < 2:
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    is_linear = weight is not None and weight.ndim == 2 and weight.is_floating_point()
+    if (
+        weight is None
+        or not is_linear
+        or weight.shape[1] != features
+        or len(weight) < 2
+        or (bias is not None and bias.shape != weight.shape[:1])
+    ):
         found.left_out["a last layer that does not stand on h"] = len(tensors)
         return
     linear = nn.Linear(features, len(weight))
     with torch.no_grad():
         linear.weight.copy_(weight)
-        linear.bias.copy_(tensors.get("bias", torch.zeros(len(weight))))
+        linear.bias.copy_(torch.zeros(len(weight)) if bias is None else bias)
     found.classifier = nn.Sequential(linear).eval()
 
 

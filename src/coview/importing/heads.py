@@ -72,13 +72,24 @@ def _layers(tensors: Mapping[str, Tensor]) -> list[Layer]:
             if not layers or layers[-1].norm is not None:
                 raise NoHead("a norm stands before the first layer")
             layers[-1].norm = {"num_batches_tracked": torch.tensor(0)} | fields
-        elif fields.keys() <= {"weight", "bias"} and fields["weight"].ndim == 2:
+        elif "weight" in fields and _is_dense(fields):
             layers.append(Layer(fields["weight"], fields.get("bias")))
         else:
             raise NoHead(f"layer {'.'.join(map(str, numbers))} is neither dense nor a BatchNorm")
     if not layers:
         raise NoHead("it has no layers")
     return layers
+
+
+def _is_dense(fields: Mapping[str, Tensor]) -> bool:
+    weight, bias = fields["weight"], fields.get("bias")
+    return (
+        fields.keys() <= {"weight", "bias"}
+        and weight.ndim == 2
+        and weight.numel() > 0
+        and (bias is None or bias.shape == weight.shape[:1])
+        and all(tensor.is_floating_point() for tensor in fields.values())
+    )
 
 
 def _spec(layers: list[Layer], in_features: int) -> HeadSpec:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue
 from coview.core.paths import local_path, open_regular
@@ -16,7 +17,7 @@ from coview.encoders.exchange.classifier import export_classifier
 from coview.encoders.exchange.export import export_encoder
 from coview.encoders.exchange.head import export_head
 from coview.encoders.exchange.loading import empty_encoder
-from coview.encoders.exchange.weights import load_state
+from coview.encoders.exchange.weights import join_names, load_state
 from coview.importing.bundle import data_files
 from coview.importing.found import Found, find
 from coview.importing.simclr import find_simclr, prefix_of
@@ -77,6 +78,8 @@ def _refuse_wishes_for_tensorflow(wishes: Wishes) -> None:
 
 def write_found(found: Found, path: Path, folder: Path, files: dict[str, str]) -> Imported:
     """Write what was found; ``files``: name -> SHA-256 of what was read."""
+    head = {} if found.head is None else found.head[1]
+    check_finite({**found.encoder, **{f"head.{name}": t for name, t in head.items()}}, path)
     encoder = empty_encoder(found.spec)
     load_state(encoder, found.encoder, path)
     mean, std = found.normalization or (None, None)
@@ -139,6 +142,16 @@ def sentences_of(found: Found, path: Path, features: int) -> list[str]:
 def _std(found: Found) -> tuple[float, float, float]:
     assert found.normalization is not None
     return found.normalization[1]
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise InvalidValue for a tensor that holds NaN or infinity."""
+    wrong = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if wrong:
+        raise InvalidValue(
+            f"{path} holds NaN or infinity in {join_names(wrong)}: the training diverged, or the "
+            "file is damaged. Nothing was imported."
+        )
 
 
 def hash_file(path: Path) -> str:
