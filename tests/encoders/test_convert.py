@@ -162,6 +162,23 @@ def test_onnx_missing_says_how_to_install_it(tmp_path):
 
 @pytest.mark.skipif(not HAS_ONNX, reason="needs the extra onnx")
 @pytest.mark.filterwarnings("default")
+def test_onnx_program_of_same_convolutions_takes_its_one_size_only(tmp_path):
+    """Their margins depend on the size; a program for any size would be wrong at odd ones."""
+    import onnxruntime
+
+    exported("resnet10/16+same", tmp_path / "encoder")
+    path = export_to(tmp_path, "onnx", tmp_path / "x.onnx")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    images = torch.rand(3, 3, 33, 33)
+    with pytest.raises(Exception, match="invalid dimensions"):
+        session.run(["h"], {"images": images.numpy()})
+    images = images[..., :32, :32].contiguous()
+    found = torch.from_numpy(session.run(["h"], {"images": images.numpy()})[0])
+    torch.testing.assert_close(found, load_encoder(tmp_path)(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="needs the extra onnx")
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", ["resnet18/8-small", "resnet18/8+tf", "resnet50/8+sk"])
 def test_onnx_program_takes_any_batch_and_size(tmp_path, name):
     import onnxruntime

@@ -20,8 +20,8 @@ from coview.heads import HeadSpec
 from coview.importing.heads import NoHead, read_head
 from coview.importing.kinds import CLASSIFIER, ENCODER, HEAD, Kind, find_state, kind_named, split
 from coview.importing.kinds import recognize as recognize_kind
-from coview.importing.names import State, as_float, as_torchvision, below
-from coview.importing.network import CLASSIFIERS, find_network, outline, residual_network
+from coview.importing.names import State, as_float, as_torchvision
+from coview.importing.network import CLASSIFIERS, find_network, outline
 from coview.importing.torch_files import Placeholder, origins
 from coview.importing.wishes import TimmConfig, Wishes
 
@@ -86,7 +86,8 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
         _take_head(found, as_float(roles[HEAD]), network.features)
     if classifier:
         _take_classifier(found, as_float(classifier), network.features)
-    _say_what_weights_do_not(found, encoder)
+    has_counters = any(name.endswith("num_batches_tracked") for name in roles[ENCODER])
+    _say_what_weights_do_not(found, has_counters)
     return found
 
 
@@ -251,16 +252,15 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
     return (float(values[0]), float(values[1]), float(values[2]))
 
 
-def _say_what_weights_do_not(found: Found, encoder: State) -> None:
+def _say_what_weights_do_not(found: Found, has_counters: bool) -> None:
     if found.spec.kind == "resnet" and found.spec.stem == "small":
         found.notes.append(
             "The 3x3 stem is taken to have stride 1, one pixel of padding and no pooling, which no "
             "tensor says; for another name the network, as `encoder` resnet18-medium (stride 2)."
         )
-    if found.kind == "torchvision" and residual_network(encoder) is not None:
-        counters = below(encoder, "bn1.").get("num_batches_tracked")
-        if found.classifier is not None and counters is not None and int(counters) == 0:
-            found.notes.append(
-                "If this is a conversion of the official BYOL weights, which has the same names, "
-                "import it with `kind` byol: its convolutions pad in another way."
-            )
+    is_resnet = found.kind == "torchvision" and found.spec.kind == "resnet"
+    if is_resnet and found.classifier is not None and not has_counters:
+        found.notes.append(
+            "If this is a conversion of the official BYOL weights, which has the same names, "
+            "import it with `kind` byol: its convolutions pad in another way."
+        )

@@ -116,7 +116,10 @@ def write_onnx(network: Network, config: dict[str, Any], path: Path, images: Ten
     import onnxruntime
 
     output = "logits" if isinstance(network, Classifier) else "h"
-    resizable = encoder_of(network).spec.kind == "resnet"
+    spec = encoder_of(network).spec
+    # The margins of "SAME" convolutions depend on the size: for a free one the program is not done
+    # in minutes.
+    resizable = spec.kind == "resnet" and not spec.same_convolutions
     axes = {0: "batch", 2: "height", 3: "width"} if resizable else {0: "batch"}
     program = torch.onnx.export(
         network, (images,), input_names=["images"], output_names=[output],
