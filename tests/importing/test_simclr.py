@@ -4,13 +4,17 @@ tests/importing/make_simclr.py made the fixtures, with what TensorFlow computes 
 """
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import coview
 from coview.core.errors import DamagedFile, InvalidValue
@@ -84,6 +88,33 @@ def test_head_of_an_import_is_embedded_evaluated_and_fine_tuned_from(unpacked, t
     )  # fmt: skip
     assert run.is_ended
     assert run.recipe.kept_head.layers == 1
+
+
+WITHOUT_COVIEW = """
+import sys
+from safetensors.torch import load_file, save_file
+sys.modules["coview"] = None
+sys.path.insert(0, "")
+names = {"images": load_file("images.safetensors")["images"]}
+for block in open("blocks.txt").read().split("#####"):
+    exec(block, names)
+save_file({key: names[key].detach() for key in ("h", "z", "logits")}, "found.safetensors")
+"""
+
+
+def test_readme_of_an_import_gives_h_z_and_logits_without_coview(unpacked, tmp_path):
+    folder, images, expected = unpacked("v2-layer1")
+    out = coview.import_checkpoint(folder, out=tmp_path / "encoder")
+    readme = (out / "README.md").read_text()
+    assert "File: `model.ckpt-250228.index` (SHA-256 `" in readme
+    assert "License of the original, as far as it is known: Apache-2.0" in readme
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (out / "blocks.txt").write_text("#####".join(blocks))
+    save_file({"images": images.contiguous() / 255}, out / "images.safetensors")
+    subprocess.run([sys.executable, "-I", "-c", WITHOUT_COVIEW], cwd=out, check=True)
+    found = load_file(out / "found.safetensors")
+    for name, theirs in {"h": "h", "z": "layer3", "logits": "logits"}.items():
+        torch.testing.assert_close(found[name], expected[theirs], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

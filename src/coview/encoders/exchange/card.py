@@ -17,8 +17,8 @@ LIMITS = """\
 
 LICENSE = "The weights belong to the person who trained them, who chooses their license."
 IMPORTED_LICENSE = """\
-These are weights of others. License of the original, as far as it is known: {license}. Check it
-before you pass them on."""
+These are weights of others. License of the original, as far as it is known: {license}.
+Check it before you pass them on."""
 
 
 def license_text(metadata: Mapping[str, Any]) -> str:
