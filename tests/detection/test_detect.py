@@ -275,3 +275,10 @@ def test_two_processes_learn_what_one_learns(run, places, tmp_path):
     assert [two[step] for step in (1, 2, 3)] == pytest.approx(
         [one[step] for step in (1, 2, 3)], rel=1e-3
     )
+
+
+def test_the_encoder_of_a_run_is_judged_and_embeds(run, tmp_path):
+    results = coview.evaluate(run.path, "scenes", limit=120, protocols="knn")
+    assert {result.subject for result in results} > {"pixels"}
+    table = coview.embed(run.path, "scenes", limit=20, out=tmp_path / "table.parquet")
+    assert table.num_rows == 20

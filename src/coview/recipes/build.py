@@ -70,6 +70,10 @@ def build_task(
     """What a run of ``recipe`` trains, before the first step: see :func:`build`.
 
     Of a :class:`DenseRecipe` a detector or a segmenter on the encoder's maps, else a Learner.
+
+    >>> from coview.recipes import recipe
+    >>> type(build_task(recipe("detect-cpu"))).__name__
+    'DetectionLearner'
     """
     if not isinstance(recipe, DenseRecipe):
         return build(recipe, start, total_steps=total_steps, ranks=ranks)

@@ -83,7 +83,13 @@ def detection_recipes() -> tuple[str, ...]:
 
 
 def refuse_dense(recipe: Recipe | str) -> None:
-    """Raise InvalidValue for a recipe of `coview detect`, by name or as a value."""
+    """Raise InvalidValue for a recipe of `coview detect`, by name or as a value.
+
+    >>> refuse_dense("coco-1x")
+    Traceback (most recent call last):
+    ...
+    coview.core.errors.InvalidValue: The recipe coco-1x learns boxes or label maps: take it with ...
+    """
     if isinstance(recipe, DenseRecipe) or recipe in detection_recipes():
         name = recipe if isinstance(recipe, str) else recipe.name
         raise InvalidValue(

@@ -150,7 +150,10 @@ def _open(value: Any, step: int | None, size: int | None) -> Judged:
     if match := LIBRARY.fullmatch(os.fsdecode(value)):
         return _of_library(match[1], match[2], match[3], size)
     if place_of(value).kind in (Kind.RUN, Kind.MISSING):  # which names the nearest run
-        return _of_run(Run.open(os.fsdecode(value)), step)
+        run = Run.open(os.fsdecode(value))
+        if run.kind == "detect" and step is None:  # of a detector the encoder is judged
+            return _of_export(run.encoder_path)
+        return _of_run(run, step)
     return _of_export(Path(os.fsdecode(value)))
 
 
