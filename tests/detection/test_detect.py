@@ -279,7 +279,9 @@ def test_two_processes_learn_what_one_learns(places, tmp_path):
 
 
 def test_the_encoder_of_a_run_is_judged_and_embeds(run, tmp_path):
-    results = coview.evaluate(run.path, "scenes", limit=120, protocols="knn")
+    results = coview.evaluate(
+        run.path, "scenes", limit=120, protocols="knn", out=tmp_path / "judged"
+    )
     assert {result.subject for result in results} > {"pixels"}
     table = coview.embed(run.path, "scenes", limit=20, out=tmp_path / "table.parquet")
     assert table.num_rows == 20
