@@ -20,7 +20,7 @@ from torch.nn.functional import normalize  # noqa: E402
 
 from coview import evaluation  # noqa: E402
 from coview.data.spec import DataSpec  # noqa: E402
-from coview.diagnosis.health import feature_std, rank_me  # noqa: E402
+from coview.embeddings.geometry import feature_std, rank_me  # noqa: E402
 from coview.methods.untrained import settled  # noqa: E402
 from coview.options import EvaluateOptions  # noqa: E402
 from coview.recipes import build, change, recipe  # noqa: E402

@@ -16,21 +16,23 @@ from coview.core.figures import FIGURES, REFERENCE_FIGURES
 from coview.core.images import store_from_arrays
 from coview.diagnosis.health import (
     HealthFigures,
-    alignment,
-    feature_std,
     mean_negative_similarity,
     mean_positive_similarity,
     measure,
     piece_view,
-    rank_me,
     reference_losses,
-    uniformity,
 )
 from coview.diagnosis.shortcuts import (
     color_instance_accuracy,
     identical_share,
-    instance_accuracy,
     thumbnail_instance_accuracy,
+)
+from coview.embeddings.geometry import (
+    alignment,
+    feature_std,
+    instance_accuracy,
+    rank_me,
+    uniformity,
 )
 from coview.views import ViewPlan, eval_view, views_of
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from coview.core.images import store_from_arrays
-from coview.diagnosis.health import feature_std
 from coview.diagnosis.monitor import Monitor, copied_share
+from coview.embeddings.geometry import feature_std
 from coview.encoders import parse_encoder
 from coview.recipes import build, change, recipe
 from coview.training import MetricsLog

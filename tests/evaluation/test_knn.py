@@ -3,11 +3,20 @@ from collections import defaultdict
 
 import pytest
 import torch
-from toy_images import blobs
+from toy_images import blobs, colored
 
 from coview.core.errors import InvalidValue
 from coview.embeddings.neighbors import neighbors
-from coview.evaluation import knn_accuracies, knn_accuracy
+from coview.evaluation import (
+    evaluate_knn,
+    knn,
+    knn_accuracies,
+    knn_accuracy,
+    make_benchmark,
+    pixel_subject,
+)
+from coview.evaluation.knn import KNN_SETTINGS, SWEPT_K, SWEPT_TEMPERATURES, choose_knn
+from coview.evaluation.validation import split_validation
 
 
 def by_hand(bank, labels, queries, k, temperature):
@@ -112,3 +121,41 @@ def test_knn_scale_of_features_does_not_matter_and_zero_rows_are_finite():
 def test_knn_refuses_a_temperature_of_zero():
     with pytest.raises(InvalidValue, match="temperature"):
         knn_accuracy(torch.eye(2), torch.arange(2), torch.eye(2), torch.arange(2), temperature=0.0)
+
+
+def test_the_chosen_vote_is_the_best_on_the_validation_part():
+    rows, labels, ids = blobs(600, 6, 4, spread=2.0)
+    chosen = choose_knn(rows, labels, ids)
+    train, validation = split_validation(ids)
+    settings = tuple((k, t) for k in SWEPT_K for t in SWEPT_TEMPERATURES)
+    accuracies = knn_accuracies(
+        rows[train], labels[train], rows[validation], labels[validation], settings=settings
+    )
+    assert chosen.accuracy >= max(accuracies)
+    own = knn_accuracy(
+        rows[train], labels[train], rows[validation], labels[validation], k=chosen.k,
+        temperature=chosen.temperature,
+    )  # fmt: skip
+    assert own == chosen.accuracy
+
+
+def test_the_choice_goes_beyond_a_border(monkeypatch):
+    monkeypatch.setattr(knn, "SWEPT_K", (1, 3))
+    monkeypatch.setattr(knn, "SWEPT_TEMPERATURES", (1.0, 2.0))
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.eye(2).repeat_interleave(500, 0)
+    rows = rows + 0.05 * torch.randn(1000, 2, generator=generator)
+    flipped = torch.rand(1000, generator=generator) < 0.35  # so that many neighbors are better
+    labels = (torch.arange(1000) >= 500) ^ flipped
+    chosen = choose_knn(rows, labels.long(), torch.arange(1000))
+    assert chosen.k in (6, 12, 24)
+    monkeypatch.setattr(knn, "MAX_GROWTH", 0)
+    assert choose_knn(rows, labels.long(), torch.arange(1000)).k == 3
+
+
+def test_the_chosen_setting_is_the_last_row_and_no_other_is_chosen():
+    results = evaluate_knn(make_benchmark([pixel_subject(4)], colored(100)))
+    assert [(r.setting["k"], r.setting["temperature"]) for r in results[:-1]] == list(KNN_SETTINGS)
+    assert (20, 0.07) in KNN_SETTINGS
+    assert (200, 0.1) in KNN_SETTINGS
+    assert ["validation_accuracy" in r.setting for r in results] == [False] * 9 + [True]

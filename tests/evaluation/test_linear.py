@@ -132,12 +132,39 @@ def test_linear_probe_never_chooses_a_diverged_setting():
 def test_linear_probe_takes_the_best_validation_setting_and_refits_on_all():
     rows, labels, ids = blobs(200, 3, 5, spread=2.0, dtype=torch.float64)
     probe = linear_probe(rows, labels, ids, QUICK)
-    settings = QUICK.settings
+    settings = probe.settings
     assert probe.validation[settings.index(probe.setting)] == max(probe.validation)
     scale = Standardization.of(rows)
     weights, bias = train_probe(scale(rows), labels, ids.numpy(), 3, (probe.setting,), QUICK)
     assert torch.allclose(probe.weights, weights[0])
     assert torch.allclose(probe.bias, bias[0])
+
+
+def test_the_sweep_grows_where_its_best_lies_on_a_border():
+    rows, labels, ids = blobs(300, 5, 40, spread=5.0)
+    low = ProbeSpec(learning_rates=(0.001, 0.01), weight_decays=(0.1, 1.0), epochs=5, batch_size=64)
+    probe = linear_probe(rows, labels, ids, low)
+    assert probe.settings[:4] == low.settings
+    scores = dict(zip(probe.settings, probe.validation, strict=True))
+    assert scores[probe.setting] == max(scores.values())
+    first = dict(list(scores.items())[:4])
+    on_border = max(scores, key=lambda s: scores[s]) not in first
+    assert on_border or len(scores) > 4
+
+
+def test_the_sweep_stays_where_its_best_lies_within():
+    rows, labels, ids = blobs(300, 3, 8, spread=2.0, dtype=torch.float64)
+    spec = ProbeSpec(learning_rates=(1e-9, 3.0, 1e38), weight_decays=(1e-3,), epochs=5)
+    probe = linear_probe(rows, labels, ids, spec)
+    assert probe.setting == (3.0, 1e-3)
+    assert probe.settings == spec.settings
+
+
+def test_the_sweep_grows_no_more_often_than_it_may():
+    rows, labels, ids = blobs(200, 3, 8)
+    for growth in (0, 2):
+        spec = ProbeSpec(learning_rates=(1e-7, 1e-6), weight_decays=(0.1,), growth=growth, epochs=2)
+        assert len(linear_probe(rows, labels, ids, spec).settings) <= 2 + growth
 
 
 def test_linear_probe_does_not_depend_on_the_order_of_images():
@@ -194,6 +221,7 @@ def test_linear_probe_refuses_a_single_class():
         {"epochs": 0},
         {"batch_size": 0},
         {"validation_share": 1.0},
+        {"growth": -1},
     ],
 )
 def test_probe_spec_refuses_what_cannot_be_trained(fields):

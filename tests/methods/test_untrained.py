@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coview.core.images import store_from_arrays
-from coview.diagnosis.health import feature_std
+from coview.embeddings.geometry import feature_std
 from coview.encoders import resnet
 from coview.methods import Learner, simclr
 from coview.methods.batch_norm import batch_norms

@@ -16,6 +16,8 @@ METRICS: dict[str, Figure] = {
     "map11": Figure("11-point mAP",
         "mean over the classes of the precision at 11 recalls (PASCAL VOC 2007)", "share",
         "higher"),
+    "transfer_mean": Figure("Mean over data sets",
+        "mean of the figures of all data sets, each by its own metric", "share", "higher"),
     "auroc": Figure("AUROC",
         "chance that an image of the data scores higher than an image from elsewhere; 50 %: "
         "none is told from the other", "share", "higher"),

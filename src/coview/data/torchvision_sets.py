@@ -57,7 +57,9 @@ _TABLE = (
     ("kmnist", "KMNIST", _FLAG, "targets", 21),
     ("mnist", "MNIST", _FLAG, "targets", 12),
     ("oxfordiiitpet", "OxfordIIITPet", _splits("test", train="trainval"), "_labels", 811),
+    ("stanfordcars", "StanfordCars", _splits("train", "test"), "_samples", 1_960),
     ("stl10", "STL10", _splits("train", "test", "unlabeled", "train+unlabeled"), "labels", 2_640),
+    ("sun397", "SUN397", _WHOLE, "_labels", 37_000),
     ("svhn", "SVHN", _splits("train", "test", "extra"), "labels", 250),
 )
 KNOWN_SETS: Mapping[str, KnownSet] = {
@@ -68,24 +70,32 @@ _IMAGE_BYTES = 1 << 14  # a guess; it decides only how many images are decoded a
 
 
 def read_torchvision(name: str, *, split: str, root: Path, download: bool, labels: bool) -> Listing:
-    """The images of one split, named "cifar10:train#17".
+    """The images of one split, named "cifar10:train#17"; of "train+val" those of both, one after
+    the other.
 
     Raises UnknownName for a split that the set does not have,
     and DataError if the data are not under ``root`` and may not be downloaded.
     """
     known = KNOWN_SETS[name]
-    if split not in known.splits:
-        raise UnknownName(f"split of {name}", split, known.splits)
-    dataset = _open_set(name, known, split, root, download)
-    names = [f"{name}:{split}#{row}" for row in range(len(dataset))]
-    numbers, classes = _read_labels(dataset, known) if labels else (None, ())
+    parts = (split,) if split in known.splits else tuple(split.split("+"))
+    for part in parts:
+        if part not in known.splits:
+            raise UnknownName(f"split of {name}", split, known.splits)
+    datasets = [_open_set(name, known, part, root, download) for part in parts]
+    places = [(dataset, row) for dataset in datasets for row in range(len(dataset))]
+    names = [
+        f"{name}:{part}#{row}"
+        for part, dataset in zip(parts, datasets, strict=True)
+        for row in range(len(dataset))
+    ]
+    numbers, classes = _labels_of_all(datasets, known) if labels else (None, ())
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
-        return ((partial(_read_image, dataset, row), _IMAGE_BYTES) for row in rows.tolist())
+        return ((partial(_read_image, *places[row]), _IMAGE_BYTES) for row in rows.tolist())
 
     return Listing(
         source=f"{name}:{split}", names=names, contents=contents,
-        stamp=hash_lines(["torchvision", name, split, str(root.resolve()), str(len(dataset))]),
+        stamp=hash_lines(["torchvision", name, split, str(root.resolve()), str(len(places))]),
         ids=image_ids(names), labels=numbers, class_names=classes,
     )  # fmt: skip
 
@@ -127,6 +137,17 @@ def _missing_error(name: str, known: KnownSet, root: Path) -> DataError:
 def _read_image(dataset: Any, row: int) -> Image.Image:
     image: Image.Image = dataset[row][0]
     return image
+
+
+def _labels_of_all(
+    datasets: list[Any], known: KnownSet
+) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    """The labels of all parts one after the other; none where a part has none."""
+    labels = [_read_labels(dataset, known) for dataset in datasets]
+    numbers = [part for part, _ in labels if part is not None]
+    if len(numbers) < len(datasets):
+        return None, ()
+    return np.concatenate(numbers), max((classes for _, classes in labels), key=len)
 
 
 def _read_labels(

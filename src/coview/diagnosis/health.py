@@ -23,12 +23,17 @@ from coview.core.errors import InvalidValue
 from coview.diagnosis.shortcuts import (
     color_instance_accuracy,
     identical_share,
-    instance_accuracy,
     thumbnail_instance_accuracy,
+)
+from coview.embeddings.geometry import (
+    alignment,
+    feature_std,
+    instance_accuracy,
+    rank_me,
+    uniformity,
 )
 from coview.views import Crop, Jitter, ViewSpec
 
-RANK_EPSILON = 1e-7  # as in RankMe
 SAME_DIRECTION = 1e-6  # 1 - cosine of rows that differ by rounding
 CHUNK = 256
 
@@ -211,57 +216,6 @@ def reference_losses(
         float(objective_value(first, second)),
         float(objective_value(aligned, aligned)),
     )
-
-
-def feature_std(rows: torch.Tensor) -> float:
-    """sqrt(1 - |mean unit row|^2), in 0 (equal directions) .. 1 (mean zero). rows [n, d].
-
-    sqrt(d) times the root mean square over columns of the standard deviation of the unit rows,
-    which SimSiam uses to detect collapse (Chen and He 2021, section 4.1).
-
-    >>> feature_std(torch.ones(4, 3)), feature_std(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-    (0.0, 1.0)
-    """
-    unit = normalize(rows.double(), dim=1)
-    return float((unit - unit.mean(dim=0)).square().sum(dim=1).mean().sqrt())
-
-
-def rank_me(rows: torch.Tensor) -> float:
-    """exp(entropy of the singular values of rows [n, d]), in 1 .. min(n, d); rows not centered.
-
-    RankMe (Garrido et al. 2023, section 3): p_k = s_k / sum(s) + 1e-7. Comparable between
-    checkpoints of one run and between runs of one method with equal n, not between methods.
-
-    >>> round(rank_me(torch.eye(8)), 3)
-    8.0
-    """
-    if not rows.isfinite().all():
-        return float("nan")
-    # In float64 the smaller Gram matrix gives singular values to about 1e-8 of the largest.
-    tall = rows.double() if rows.shape[0] >= rows.shape[1] else rows.double().T
-    values = torch.linalg.eigvalsh(tall.T @ tall).clamp_min(0).sqrt()
-    shares = values / values.sum().clamp_min(1e-300) + RANK_EPSILON
-    return float((-(shares * shares.log()).sum()).exp())
-
-
-def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Mean |z1 - z2|^2 of unit rows of positive pairs, in 0 .. 4 (Wang and Isola 2020, 4.1.1)."""
-    difference = normalize(first.double(), dim=1) - normalize(second.double(), dim=1)
-    return float(difference.square().sum(dim=1).mean())
-
-
-def uniformity(rows: torch.Tensor, *, chunk: int = 1024) -> float:
-    """ln of the mean exp(-2 |z_i - z_j|^2) over pairs i != j of unit rows, in -8 .. 0.
-
-    Wang and Isola 2020, section 4.1.2, with t = 2; 0 = all identical, lower = more uniform.
-    """
-    unit, n = normalize(rows.float(), dim=1), len(rows)
-    total = 0.0
-    for start in range(0, n, chunk):
-        near = (4 * (unit[start : start + chunk] @ unit.T) - 4).exp()
-        near.diagonal(start).zero_()
-        total += float(near.sum(dtype=torch.float64))
-    return math.log(total / (n * (n - 1))) if total > 0 else float("nan")
 
 
 def mean_positive_similarity(first: torch.Tensor, second: torch.Tensor) -> float:

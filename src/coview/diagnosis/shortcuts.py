@@ -7,35 +7,13 @@ returns a share in [0, 1].
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import adaptive_avg_pool2d, normalize
+from torch.nn.functional import adaptive_avg_pool2d
+
+from coview.embeddings.geometry import instance_accuracy
 
 COLOR_BINS = 4  # per channel; 64 joint colors, few enough that similar pixels share a bin
 HISTOGRAM_SIDE = 32
 THUMBNAIL_SIDE = 8
-TIE = 1e-6  # float32 cosines of unit rows that differ by less are equal up to rounding
-
-
-def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> float:
-    """Share of queries whose most similar key (cosine) is of the same image; ties share the hit.
-
-    The accuracy of instance discrimination (Wu et al. 2018). Shapes: queries, keys float [N, D],
-    row i of both from image i. Chance is 1 / N, the value for identical rows. NaN where an input
-    is not finite.
-
-    >>> instance_accuracy(torch.eye(4), torch.eye(4).roll(1, 0))
-    0.0
-    """
-    if not (queries.isfinite().all() and keys.isfinite().all()):
-        return float("nan")
-    queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
-    hits = torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(queries), chunk):
-        cosines = queries[start : start + chunk] @ keys.T
-        own = cosines.diagonal(start)
-        best = cosines >= cosines.amax(dim=1, keepdim=True) - TIE
-        won = best.diagonal(start) & (own >= cosines.amax(dim=1) - TIE)
-        hits += (won / best.sum(dim=1)).cpu().double().sum()
-    return float(hits) / len(queries)
 
 
 def identical_share(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from coview.core.errors import InvalidValue
 from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
+from coview.evaluation.clustering import CLUSTERING, evaluate_clustering
 from coview.evaluation.features import (
     Features,
     Subject,
@@ -10,9 +11,12 @@ from coview.evaluation.features import (
     labeled,
     pixel_subject,
 )
+from coview.evaluation.few_labels import FEW_LABELS, evaluate_few_labels
 from coview.evaluation.invariance import INVARIANCE, evaluate_invariance
 from coview.evaluation.knn import KNN, evaluate_knn, knn_accuracies, knn_accuracy, knn_monitor
+from coview.evaluation.label_free import LABEL_FREE, evaluate_label_free
 from coview.evaluation.linear import LINEAR, Probe, ProbeSpec, evaluate_linear, linear_probe
+from coview.evaluation.logistic import LOGISTIC, LogisticSpec, evaluate_logistic
 from coview.evaluation.ood import OOD, evaluate_ood
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import (
@@ -22,17 +26,23 @@ from coview.evaluation.result import (
     result_contents,
     write_results,
 )
+from coview.evaluation.retrieval import RETRIEVAL, evaluate_retrieval
 from coview.evaluation.robustness import ROBUSTNESS, evaluate_robustness
+from coview.evaluation.sgd_linear import SGD_LINEAR, evaluate_sgd_linear
 from coview.evaluation.statistics import (
     bootstrap_interval,
     mean_interval,
     paired_permutation_test,
     wilson_interval,
 )
+from coview.evaluation.transfer import TRANSFER, evaluate_transfer
+from coview.evaluation.transfer_sets import TRANSFER_SETS, open_transfer_set
 
-PROTOCOLS: dict[str, Protocol] = {
-    protocol.name: protocol for protocol in (KNN, LINEAR, OOD, ROBUSTNESS, INVARIANCE)
-}
+_OWN = (
+    KNN, LINEAR, LOGISTIC, SGD_LINEAR, FEW_LABELS, TRANSFER, RETRIEVAL, CLUSTERING, LABEL_FREE,
+    OOD, ROBUSTNESS, INVARIANCE,
+)  # fmt: skip
+PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _OWN}
 """Every protocol by its name."""
 
 
@@ -52,10 +62,13 @@ def register_protocol(protocol: Protocol) -> Protocol:
 
 
 __all__ = [
-    "PROTOCOLS", "Benchmark", "Features", "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result",
-    "Subject", "bootstrap_interval", "embed_views", "evaluate_invariance", "evaluate_knn",
-    "evaluate_linear", "evaluate_ood", "evaluate_robustness", "extract",
-    "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe", "make_benchmark",
-    "mean_interval", "paired_permutation_test", "pixel_subject", "read_results",
-    "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",
+    "PROTOCOLS", "TRANSFER_SETS", "Benchmark", "Features", "LogisticSpec", "Outcomes", "Probe",
+    "ProbeSpec", "Protocol", "Result", "Subject", "bootstrap_interval", "embed_views",
+    "evaluate_clustering", "evaluate_few_labels", "evaluate_invariance", "evaluate_knn",
+    "evaluate_label_free", "evaluate_linear", "evaluate_logistic", "evaluate_ood",
+    "evaluate_retrieval", "evaluate_robustness", "evaluate_sgd_linear", "evaluate_transfer",
+    "extract", "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe",
+    "make_benchmark", "mean_interval", "open_transfer_set", "paired_permutation_test",
+    "pixel_subject", "read_results", "register_protocol", "result_contents", "split_test",
+    "wilson_interval", "write_results",
 ]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 
@@ -13,20 +16,31 @@ from coview.evaluation.benchmark import Benchmark, score
 from coview.evaluation.features import Subject, extract, labeled
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
+from coview.evaluation.validation import split_validation
 from coview.views import ViewSpec
 
-KNN_SETTINGS = tuple((k, temperature) for temperature in (0.07, None) for k in (1, 10, 20, 200))
+KNN_SETTINGS: tuple[tuple[int, float | None], ...] = (
+    *((k, temperature) for temperature in (0.07, None) for k in (1, 10, 20, 200)),
+    (200, 0.1),  # lightly's benchmarks and MoCo's CIFAR notebook
+)
+SWEPT_K = (1, 5, 10, 20, 50, 100, 200)
+SWEPT_TEMPERATURES = (0.02, 0.05, 0.07, 0.1, 0.2, 0.5)
+MAX_GROWTH = 3
+"""How often the largest k doubles, and a border of the temperatures moves by a factor of 2."""
+MAX_VALIDATION, VALIDATION_SHARE = 5_000, 0.2
 MONITOR_K, MAX_BANK, MAX_QUERIES = 10, 5_000, 1_000
 SAMPLE = 0
 """The draw index of the monitor's sample."""
 
 
 def evaluate_knn(
-    benchmark: Benchmark, *, settings: tuple[tuple[int, float | None], ...] = KNN_SETTINGS
+    benchmark: Benchmark, *, settings: tuple[tuple[int, float | None], ...] | None = None
 ) -> list[Result]:
     """Accuracy of nearest-neighbor votes for each setting (k, temperature or None).
 
     A setting is {"k", "temperature", "k_used"}; ``k_used`` is below k if there are fewer images.
+    Without ``settings`` there are those of KNN_SETTINGS, and a last one that is chosen on a part of
+    the training images; it has a "validation_accuracy" as well.
     Source: Wu et al., "Unsupervised feature learning via non-parametric instance discrimination",
     2018, section 3.4 (the weighted vote).
 
@@ -40,23 +54,30 @@ def evaluate_knn(
     >>> result.value, result.setting["k_used"]
     (1.0, 16)
     """
-    settings = tuple(dict.fromkeys(settings))
+    fixed = tuple(dict.fromkeys(KNN_SETTINGS if settings is None else settings))
     bank_size = len(benchmark.train)
 
     def predictions(
         train: tuple[Tensor, Tensor], test: Tensor, ids: Tensor
     ) -> list[tuple[dict[str, float | None], Tensor]]:
-        predicted = knn_predictions(*train, test, settings=settings)
+        chosen = []
+        if settings is None and bank_size > 1:
+            chosen.append(choose_knn(*train, ids, seed=benchmark.seed))
+        every = [*fixed, *((choice.k, choice.temperature) for choice in chosen)]
+        predicted = knn_predictions(*train, test, settings=tuple(every))
+        more = [*({} for _ in fixed), *({"validation_accuracy": c.accuracy} for c in chosen)]
         return [
-            ({"k": k, "temperature": temperature, "k_used": min(k, bank_size)}, labels)
-            for (k, temperature), labels in zip(settings, predicted, strict=True)
+            ({"k": k, "temperature": temperature, "k_used": min(k, bank_size), **extra}, labels)
+            for (k, temperature), extra, labels in zip(every, more, predicted, strict=True)
         ]
 
     card = {
         "neighbors": "exact, by cosine of unit-length features, among all training images",
         "vote": "exp(cosine / temperature) for each neighbor, or 1 if temperature is null; of "
         "classes with equal votes the one with the nearest neighbor",
-        "selection": "none: every setting is reported",
+        "selection": "none: every setting is reported. Beside them the k and temperature that are "
+        f"best on a part of the training images ({VALIDATION_SHARE:g} of them, at most "
+        f"{MAX_VALIDATION:,}); a border that is best moves outward, at most {MAX_GROWTH} times",
     }
     return score(benchmark, "knn", card, predictions)
 
@@ -80,6 +101,62 @@ def knn_predictions(
         names[vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)]
         for k, temperature in settings
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenVote:
+    """A k and a temperature, and the accuracy by which they were chosen."""
+
+    k: int
+    temperature: float
+    accuracy: float
+
+
+def choose_knn(bank: Tensor, bank_labels: Tensor, ids: Tensor, *, seed: int = 0) -> ChosenVote:
+    """The k and temperature that classify a part of the training images best by the others.
+
+    Of equal ones the smaller k and then the lower temperature. Where the best is the largest k or a
+    border of the temperatures, the sweep grows. Shapes: bank [N, D], labels and ids int64 [N],
+    N >= 2.
+
+    >>> rows, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+    >>> choose_knn(rows, labels, torch.arange(40))
+    ChosenVote(k=1, temperature=0.0025, accuracy=1.0)
+    """
+    share = min(VALIDATION_SHARE, MAX_VALIDATION / len(bank))
+    train, validation = split_validation(ids, share, seed=seed)
+    known, queries, truth = bank[train], bank[validation], bank_labels[validation]
+    names, classes = torch.unique(bank_labels[train], return_inverse=True)
+    ks: tuple[int, ...] = SWEPT_K
+    temperatures: tuple[float, ...] = SWEPT_TEMPERATURES
+    cosines, rows = neighbors(known, queries, max(ks))
+    scores: dict[tuple[int, float], float] = {}
+    for _ in range(MAX_GROWTH + 1):
+        if max(ks) > cosines.shape[1] < len(known):
+            cosines, rows = neighbors(known, queries, max(ks))
+        for k, temperature in product(ks, temperatures):
+            if (k, temperature) not in scores and k <= max(1, cosines.shape[1]):
+                labels = names[vote(cosines[:, :k], classes[rows[:, :k]], len(names), temperature)]
+                scores[k, temperature] = float((labels == truth).double().mean())
+        best = max(sorted(scores), key=lambda setting: scores[setting])
+        before = ks, temperatures
+        ks, temperatures = _grown(ks, temperatures, best, len(known))
+        if (ks, temperatures) == before:
+            break
+    return ChosenVote(k=best[0], temperature=best[1], accuracy=scores[best])
+
+
+def _grown(
+    ks: tuple[int, ...], temperatures: tuple[float, ...], best: tuple[int, float], count: int
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The sweep, grown where the best lies on a border: the largest k, either temperature."""
+    if best[0] == max(ks) and max(ks) < count:
+        ks = (*ks, 2 * max(ks))
+    if best[1] == max(temperatures):
+        temperatures = (*temperatures, 2 * best[1])
+    elif best[1] == min(temperatures):
+        temperatures = (best[1] / 2, *temperatures)
+    return ks, temperatures
 
 
 def knn_accuracies(

@@ -7,7 +7,7 @@ one matrix product with the weights side by side.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -21,9 +21,14 @@ from coview.evaluation.benchmark import Benchmark, accuracy_result, labels_of
 from coview.evaluation.features import Subject
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
+from coview.evaluation.validation import split_validation
 
-VALIDATION, BATCHES = 1, 2
-"""The `epoch` of the probe's keyed draws: the validation split, then one for each epoch."""
+BATCHES = 2
+"""Draw index of Stream.PROBE for the batches of the first epoch; the others follow."""
+
+
+Setting = tuple[float, float]
+"""A learning rate and a weight decay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,8 @@ class ProbeSpec:
     ``learning_rates`` x ``weight_decays`` (not on the bias) are the sweep. The setting with the
     highest accuracy on a share ``validation_share`` of the training part is trained on all of it.
     A weight decay d of rows N is the C = 1 / (d N) of scikit-learn's logistic regression.
+    Where the best learning rate or weight decay is the first or last of two or more, the sweep
+    grows by one beyond it, at most ``growth`` times.
 
     >>> len(ProbeSpec().settings)
     20
@@ -44,6 +51,7 @@ class ProbeSpec:
     epochs: int = 60
     batch_size: int = 256
     validation_share: float = 0.2
+    growth: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,11 +66,24 @@ class ProbeSpec:
                 "A probe needs `epochs` and `batch_size` of at least 1 and a `validation_share` "
                 f"in (0, 1); got {self.epochs}, {self.batch_size} and {self.validation_share}."
             )
+        if self.growth < 0:
+            raise InvalidValue(f"A probe needs a `growth` from 0; got {self.growth}.")
 
     @property
     def settings(self) -> tuple[tuple[float, float], ...]:
         """Every (learning rate, weight decay) of the sweep."""
         return tuple(product(self.learning_rates, self.weight_decays))
+
+    def beyond(self, best: Setting) -> ProbeSpec:
+        """The sweep, grown by one value at each border that ``best`` lies on.
+
+        >>> ProbeSpec(learning_rates=(1, 10), weight_decays=(0.1,)).beyond((10, 0.1)).learning_rates
+        (1, 10, 100.0)
+        """
+        return replace(
+            self, learning_rates=grown(self.learning_rates, best[0]),
+            weight_decays=grown(self.weight_decays, best[1]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,14 +91,16 @@ class Probe:
     """A trained probe and its (learning rate, weight decay).
 
     Shapes: weights [D, C], bias [C] on standardized features; labels int64 [C], one a class;
-    ``validation`` holds the validation accuracy of every setting of the sweep, in its order.
+    ``validation`` holds the validation accuracy of each of ``settings``: those of the sweep in its
+    order, then those that it grew by.
     """
 
     scale: Standardization
     weights: Tensor
     bias: Tensor
     labels: Tensor
-    setting: tuple[float, float]
+    setting: Setting
+    settings: tuple[Setting, ...]
     validation: tuple[float, ...]
 
     def predict(self, features: Tensor) -> Tensor:
@@ -139,7 +162,8 @@ def evaluate_linear(benchmark: Benchmark, *, spec: ProbeSpec | None = None) -> l
         "optimizer": "SGD with Nesterov momentum, cosine schedule to zero, zero start; no weight "
         "decay on the bias",
         "selection": f"learning rate and weight decay by accuracy on {spec.validation_share:g} of "
-        "the training part, then a new probe on all of it; the last epoch counts",
+        "the training part, then a new probe on all of it; the last epoch counts; where the best "
+        f"lies on a border of the sweep, that border moves outward, at most {spec.growth} times",
         "probe": asdict(spec),
     }
     card = {**benchmark.card, **card}
@@ -198,27 +222,55 @@ def linear_probe(
     if len(names) < 2:
         raise DataError(f"A linear probe needs at least 2 classes; the labels hold {len(names)}.")
     keys = ids.numpy()
-    order = permutation(spec.seed, Stream.PROBE, keys, draw_index=VALIDATION)
-    count = min(max(1, round(spec.validation_share * len(order))), len(order) - 1)
-    validation_rows, train_rows = torch.from_numpy(order[:count]), torch.from_numpy(order[count:])
-
-    scale = Standardization.of(features[train_rows])
-    weights, bias = train_probe(
-        scale(features[train_rows]), classes[train_rows], keys[train_rows.numpy()],
-        len(names), spec.settings, spec, label="probe sweep",
-    )  # fmt: skip
-    accuracies, losses = _validate(
-        scale(features[validation_rows]), classes[validation_rows], weights, bias
-    )
-    pairs = list(zip(accuracies, [-loss for loss in losses], strict=True))
-    setting = spec.settings[pairs.index(max(pairs))]
+    parts = split_validation(ids, spec.validation_share, seed=spec.seed)
+    scores = _sweep(features, classes, keys, parts, len(names), spec)
+    setting = max(scores, key=lambda each: scores[each])
 
     scale = Standardization.of(features)
     weights, bias = train_probe(scale(features), classes, keys, len(names), (setting,), spec)
     return Probe(
-        scale=scale, weights=weights[0], bias=bias[0], labels=names,
-        setting=setting, validation=tuple(accuracies),
+        scale=scale, weights=weights[0], bias=bias[0], labels=names, setting=setting,
+        settings=tuple(scores), validation=tuple(accuracy for accuracy, _ in scores.values()),
     )  # fmt: skip
+
+
+def grown(values: tuple[float, ...], best: float) -> tuple[float, ...]:
+    """``values`` and one more beyond ``best`` if it is the first or last of them, in equal ratio.
+
+    A single value is no sweep and stays; 0 has nothing below it.
+
+    >>> grown((2.0, 1.0), 1.0), grown((1.0, 3.0, 9.0), 3.0), grown((0.0, 0.1), 0.0)
+    ((2.0, 1.0, 0.5), (1.0, 3.0, 9.0), (0.0, 0.1))
+    """
+    ordered = sorted(values)
+    if len(ordered) < 2 or best not in (ordered[0], ordered[-1]) or best == 0:
+        return values
+    neighbor = ordered[1] if best == ordered[0] else ordered[-2]
+    return (*values, best * best / neighbor) if neighbor > 0 else values
+
+
+def _sweep(
+    features: Tensor, classes: Tensor, keys: np.ndarray[tuple[int], np.dtype[np.int64]],
+    parts: tuple[Tensor, Tensor], count: int, spec: ProbeSpec,
+) -> dict[Setting, tuple[float, float]]:  # fmt: skip
+    """(accuracy, minus loss) on the validation part of every setting, in the order of training."""
+    train, validation = parts
+    scale = Standardization.of(features[train])
+    rows, held_out = scale(features[train]), scale(features[validation])
+    scores: dict[Setting, tuple[float, float]] = {}
+    settings = spec.settings
+    for _ in range(spec.growth + 1):
+        weights, bias = train_probe(
+            rows, classes[train], keys[train.numpy()], count, settings, spec, label="probe sweep"
+        )
+        accuracies, losses = _validate(held_out, classes[validation], weights, bias)
+        for setting, accuracy, loss in zip(settings, accuracies, losses, strict=True):
+            scores[setting] = accuracy, -loss
+        spec = spec.beyond(max(scores, key=lambda each: scores[each]))
+        settings = tuple(setting for setting in spec.settings if setting not in scores)
+        if not settings:
+            break
+    return scores
 
 
 def train_probe(

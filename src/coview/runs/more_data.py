@@ -43,7 +43,7 @@ def open_transfer(
 
     ``value`` as for :func:`open_outliers`; a source may be a text TRAIN::TEST or a mapping
     {"train": ..., "test": ...}. Without test images of its own, a fifth, chosen by ``seed`` and
-    image id, is tested on.
+    image id, is tested on. One of the papers' sets by name ("dtd") is divided as they do.
 
     >>> spec = DataSpec.of("scenes", limit=40, short_side=8)
     >>> [(name, len(test)) for name, (_, test) in open_transfer("scenes", spec).items()]
@@ -51,6 +51,11 @@ def open_transfer(
     """
     opened = {}
     for name, data in _by_name(value).items():
+        if isinstance(data, str) and data in evaluation.TRANSFER_SETS:
+            opened[name] = evaluation.open_transfer_set(
+                data, root=spec.root, download=spec.download, seed=seed
+            )
+            continue
         train, test = _pair(data)
         one = replace(spec, source=source_of(train), split=None, needs_labels=True)
         other = None if test is None else replace(one.tests(), source=source_of(test))

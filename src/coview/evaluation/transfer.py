@@ -1,0 +1,233 @@
+"""Transfer: a logistic regression on the frozen features of each of several data sets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from coview.core.errors import DataError
+from coview.core.images import ImageStore
+from coview.core.progress import progress
+from coview.evaluation.benchmark import Benchmark, labels_of
+from coview.evaluation.eleven_points import eleven_point_map, label_table
+from coview.evaluation.features import Features, Subject, labeled
+from coview.evaluation.logistic import LogisticSpec, choose_classifier, logistic_card
+from coview.evaluation.protocol import Protocol
+from coview.evaluation.regression import LogisticRegression
+from coview.evaluation.result import Outcomes, Result
+from coview.evaluation.statistics import bootstrap_interval, wilson_interval
+from coview.evaluation.transfer_sets import METRIC_OF_OTHERS, transfer_set_of
+from coview.evaluation.validation import official_validation, split_validation
+
+MEAN = "mean"
+"""In the place of a data set's name: the mean over all of them."""
+MAP_RESAMPLES = 200
+
+Rows = npt.NDArray[np.int64]
+Parts = tuple[Tensor, Tensor]
+Scored = tuple[float, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferTask:
+    """One labeled data set with the metric that the papers report of it."""
+
+    name: str
+    train: ImageStore
+    test: ImageStore
+    metric: str
+    parts: Parts
+
+    @classmethod
+    def of(cls, name: str, train: ImageStore, test: ImageStore, spec: LogisticSpec) -> TransferTask:
+        train, test = labeled(train, "A transfer"), labeled(test, "A transfer")
+        known = transfer_set_of(name, train.source)
+        parts = official_validation(train.names) or split_validation(
+            torch.from_numpy(train.ids.copy()), spec.validation_share, seed=spec.seed
+        )
+        metric = METRIC_OF_OTHERS if known is None else known.metric
+        if metric == "map11" and not (train.class_names and test.class_names):
+            raise DataError(
+                f"The images of {name!r} may have several labels, which the names of their classes "
+                "join as in dog+person, but its classes have no names."
+            )
+        return cls(name=name, train=train, test=test, metric=metric, parts=parts)
+
+
+def evaluate_transfer(benchmark: Benchmark, *, spec: LogisticSpec | None = None) -> list[Result]:
+    """The metric of each data set in ``benchmark.others`` for each subject, and their mean.
+
+    A setting is {"data", "strength", "validation_accuracy"}, of the mean {"data": "mean"}; of a
+    data set with several labels of an image {"data"}. The layer is the encoder's output. Raises
+    DataError without labels. Source: Kornblith et al. 2019; SimCLR, appendix B.8.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.evaluation import make_benchmark, pixel_subject
+    >>> colors = np.eye(3, dtype=np.uint8)[np.arange(20) % 2, None, None] * 255
+    >>> store = store_from_arrays(np.tile(colors, (8, 8, 1)), labels=np.arange(20) % 2)
+    >>> made = make_benchmark([pixel_subject(8)], store, others={"colors": (store, store)})
+    >>> [(result.setting["data"], result.value) for result in evaluate_transfer(made)]
+    [('mean', 1.0), ('colors', 1.0)]
+    """
+    spec = spec or LogisticSpec(seed=benchmark.seed)
+    tasks = [
+        TransferTask.of(name, train, test, spec) for name, (train, test) in benchmark.others.items()
+    ]
+    card = {**benchmark.card, **logistic_card(spec), **_card(tasks, spec)}
+    results = []
+    with progress("transfer", len(tasks) * len(benchmark.subjects), unit="data sets") as advance:
+        for subject in benchmark.subjects:
+            of_subject = []
+            for task in tasks:
+                of_subject.append(_evaluate_task(benchmark, subject, task, spec, card))
+                advance()
+            results += [_mean_of(of_subject), *of_subject]
+    return results
+
+
+def mean_per_class(correct: npt.NDArray[np.bool_], labels: Rows) -> float:
+    """The mean over the classes among ``labels`` of the share of their images that is correct.
+
+    Shapes: bool [N], int64 [N] from 0.
+
+    >>> mean_per_class(np.array([True, True, False, False]), np.array([0, 0, 0, 1]))
+    0.3333333333333333
+    """
+    counts = np.bincount(labels)
+    right = np.bincount(labels, weights=correct)
+    return float((right[counts > 0] / counts[counts > 0]).mean())
+
+
+def _evaluate_task(
+    benchmark: Benchmark, subject: Subject, task: TransferTask, spec: LogisticSpec,
+    card: Mapping[str, Any],
+) -> Result:  # fmt: skip
+    layer = subject.encoder_layer
+    train = benchmark.features_of(subject, task.train, (layer,))
+    test = benchmark.features_of(subject, task.test, (layer,))
+    result = dict[str, Any](
+        protocol="transfer", subject=subject.name, layer=layer, metric=task.metric,
+        test_images=len(task.test), card=card,
+    )  # fmt: skip
+    if task.metric == "map11":
+        value, interval = _several_labels(task, train, test, layer, spec)
+        return Result(value=value, interval=interval, setting={"data": task.name}, **result)
+    chosen = choose_classifier(
+        train.layers[layer], labels_of(train), task.parts, spec, label=f"{task.name} regressions"
+    )
+    truth = labels_of(test).numpy()
+    correct = chosen.classifier.predict(test.layers[layer]).numpy() == truth
+    value, interval = _score(task.metric, correct, truth, spec.seed)
+    return Result(
+        value=value, interval=interval, outcomes=Outcomes.of(correct),
+        setting={"data": task.name, **chosen.setting}, **result,
+    )  # fmt: skip
+
+
+def _score(metric: str, correct: npt.NDArray[np.bool_], labels: Rows, seed: int) -> Scored:
+    if metric == "accuracy":
+        share = float(correct.mean())
+        return share, wilson_interval(share, len(correct))
+    _, labels = np.unique(labels, return_inverse=True)
+    value = mean_per_class(correct, labels)
+    low, high = bootstrap_interval(
+        lambda rows: mean_per_class(correct[rows], labels[rows]), len(labels), seed=seed
+    )
+    return value, (min(low, value), max(high, value))
+
+
+def _several_labels(
+    task: TransferTask, train: Features, test: Features, layer: str, spec: LogisticSpec
+) -> Scored:
+    """11-point mAP of one regression a class, each strength by average precision on validation."""
+    names = sorted({word for store in (task.train, task.test) for word in _words(store)})
+    truth, test_truth = (label_table(store, names) for store in (task.train, task.test))
+    rows, scores = train.layers[layer], []
+    fit, held_out = task.parts
+    axes = None
+    settings: dict[str, Any] = {"tolerance": spec.tolerance, "max_steps": spec.max_steps}
+    for column in range(len(names)):
+        known = truth[:, column] >= 0
+        chosen = fit[torch.from_numpy(known)[fit]]
+        if len(np.unique(truth[chosen.numpy(), column])) < 2:  # all images have it, or none
+            scores.append(np.zeros(len(test)))
+            continue
+        target = torch.from_numpy(truth[:, column].astype(np.int64))
+        path = LogisticRegression(rows[chosen], target[chosen], axes=axes, **settings)
+        axes = path.axes if len(chosen) >= rows.shape[1] else None
+        precisions = {}
+        for strength in sorted(set(spec.strengths), reverse=True):
+            margin = _margin(path.fit(strength).scores(rows[held_out]))
+            precisions[strength] = eleven_point_map(
+                margin[:, None], truth[held_out.numpy()][:, [column]]
+            )
+        best = max(precisions, key=lambda strength: (precisions[strength], strength))
+        whole = torch.from_numpy(known)
+        last = LogisticRegression(rows[whole], target[whole], axes=axes, **settings).fit(best)
+        scores.append(_margin(last.scores(test.layers[layer])))
+    table = np.stack(scores, axis=1)
+    value = eleven_point_map(table, test_truth)
+    low, high = bootstrap_interval(
+        lambda rows: eleven_point_map(table[rows], test_truth[rows]), len(table), seed=spec.seed,
+        resamples=MAP_RESAMPLES,
+    )  # fmt: skip
+    return value, (min(low, value), max(high, value))
+
+
+def _margin(scores: Tensor) -> npt.NDArray[np.float64]:
+    """By how much the score of having the label exceeds that of not having it: [N, 2] -> [N]."""
+    return (scores[:, 1] - scores[:, 0]).double().numpy()
+
+
+def _words(store: ImageStore) -> set[str]:
+    assert store.labels is not None
+    used = {store.class_names[int(label)] for label in np.unique(store.labels)}
+    return {word.removesuffix("?") for name in used for word in name.split("+") if word}
+
+
+def _mean_of(results: list[Result]) -> Result:
+    """The mean over data sets; the half widths of independent intervals add as squares."""
+    first, count = results[0], len(results)
+    value = float(np.mean([result.value for result in results]))
+    halves = [(result.interval[1] - result.interval[0]) / 2 for result in results]
+    half = math.sqrt(sum(half**2 for half in halves)) / count
+    return Result(
+        protocol="transfer", subject=first.subject, layer=first.layer, metric="transfer_mean",
+        value=value, interval=(max(0.0, value - half), min(1.0, value + half)),
+        test_images=sum(result.test_images for result in results), setting={"data": MEAN},
+        card=first.card,
+    )  # fmt: skip
+
+
+def _card(tasks: list[TransferTask], spec: LogisticSpec) -> dict[str, Any]:
+    return {
+        "data sets": {
+            task.name: {
+                "metric": task.metric, "train": len(task.train), "test": len(task.test),
+                "validation": len(task.parts[1]), "fingerprints":
+                [task.train.fingerprint, task.test.fingerprint],
+                **({"paper": f"{known.title}: {known.split}"} if known else {}),
+            }
+            for task in tasks
+            for known in [transfer_set_of(task.name, task.train.source)]
+        },
+        "selection": "strength by accuracy on the validation part of each data set (its own, or "
+        f"{spec.validation_share:g} of its training part), then a new fit to both; tested once. Of "
+        "images with several labels one regression a class, its strength by average precision",
+        "interval": "Wilson's of an accuracy, else bootstrap over test images; of the mean from "
+        "those of the data sets, which are independent",
+    }  # fmt: skip
+
+
+TRANSFER = Protocol(
+    name="transfer", title="Transfer", evaluate=evaluate_transfer, needs=("others",),
+    question="How well do the features serve other data sets?",
+    headline={"metric": "transfer_mean", "data": MEAN},
+)  # fmt: skip

@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score
+from toy_images import Small, colored, small_head
+
+from coview.core.errors import DataError, UnknownName
+from coview.core.images import store_from_arrays
+from coview.core.metrics import METRICS
+from coview.data.torchvision_sets import KNOWN_SETS
+from coview.evaluation import (
+    TRANSFER_SETS,
+    LogisticSpec,
+    Subject,
+    evaluate_transfer,
+    make_benchmark,
+    open_transfer_set,
+    pixel_subject,
+)
+from coview.evaluation.eleven_points import eleven_point_map, label_table
+from coview.evaluation.transfer import mean_per_class
+from coview.evaluation.transfer_sets import drawn_parts, transfer_set_of
+from coview.evaluation.validation import official_validation
+from coview.views import eval_view
+
+QUICK = LogisticSpec(strengths=(1.0, 0.01))
+
+
+def benchmark(subjects, **others):
+    return make_benchmark(subjects, colored(60), others=others)
+
+
+def test_every_set_has_its_own_metric_and_the_mean_is_of_all():
+    pair = colored(80, classes=4), colored(60, classes=4, seed=1, source="other")
+    made = benchmark([pixel_subject(6)], cifar10=pair, caltech101=pair, mine=pair)
+    mean, *each = evaluate_transfer(made, spec=QUICK)
+    assert [(r.setting["data"], r.metric) for r in each] == [
+        ("cifar10", "accuracy"), ("caltech101", "mean_per_class"), ("mine", "accuracy"),
+    ]  # fmt: skip
+    assert mean.setting == {"data": "mean"}
+    assert mean.value == pytest.approx(np.mean([r.value for r in each]))
+    assert mean.test_images == 180
+    for result in (mean, *each):
+        assert result.interval[0] <= result.value <= result.interval[1]
+    assert each[0].value == each[0].outcomes.array().mean()
+    labels = pair[1].labels
+    predicted = np.where(each[1].outcomes.array(), labels, (labels + 1) % 4)
+    assert each[1].value == pytest.approx(balanced_accuracy_score(labels, predicted))
+
+
+def test_the_layer_is_the_output_of_the_encoder():
+    subject = Subject(name="a", encoder=Small(), head=small_head(), view=eval_view(12))
+    pair = colored(60), colored(40, seed=1)
+    results = evaluate_transfer(benchmark([subject, pixel_subject(6)], mine=pair), spec=QUICK)
+    assert [(r.subject, r.layer) for r in results] == [
+        ("a", "h"), ("a", "h"), ("pixels", "pixels"), ("pixels", "pixels"),
+    ]  # fmt: skip
+
+
+def test_mean_per_class_leaves_out_classes_that_are_not_there():
+    correct, labels = np.array([True, False, True]), np.array([0, 0, 5])
+    assert mean_per_class(correct, labels) == pytest.approx(0.75)
+
+
+def test_the_own_validation_part_of_a_set_is_used():
+    store = colored(90, classes=3)
+    named = store_from_arrays(
+        [store.image(row) for row in range(90)], labels=store.labels,
+        names=[f"dtd:{'val' if row >= 60 else 'train'}#{row}" for row in range(90)], source="dtd",
+    )  # fmt: skip
+    train, validation = official_validation(named.names)
+    assert validation.tolist() == list(range(60, 90))
+    made = benchmark([pixel_subject(6)], dtd=(named, colored(30, seed=1)))
+    _, result = evaluate_transfer(made, spec=QUICK)
+    assert result.card["data sets"]["dtd"]["validation"] == 30
+    assert len(train) == 60
+
+
+# --- several labels of an image
+
+
+def voc_by_hand(scores, relevant):
+    """VOC's development kit, recall by recall."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    hits, points = 0, []
+    for place, row in enumerate(order, 1):
+        hits += relevant[row]
+        points.append((hits / sum(relevant), hits / place))
+    total = 0.0
+    for step in range(11):
+        total += max((p for r, p in points if r >= step / 10 - 1e-12), default=0.0) / 11
+    return total
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_eleven_points_equal_those_by_hand(seed):
+    generator = np.random.default_rng(seed)
+    scores, relevant = generator.random((40, 3)), generator.random((40, 3)) < 0.25
+    expected = np.mean([voc_by_hand(scores[:, c], relevant[:, c]) for c in range(3)])
+    assert eleven_point_map(scores, relevant.astype(np.int8)) == pytest.approx(expected)
+
+
+def test_images_that_do_not_count_and_classes_without_images_are_left_out():
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    relevant = np.array([[-1, 0], [1, 0], [0, 0]], np.int8)
+    assert eleven_point_map(scores, relevant) == 1.0
+    assert np.isnan(eleven_point_map(scores, np.zeros((3, 2), np.int8)))
+
+
+def several_labels(count, seed, source):
+    """Images with a red left half, a green right half, both or neither."""
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 90, (count, 12, 12, 3)).astype(np.uint8)
+    left, right = generator.random(count) < 0.5, generator.random(count) < 0.5
+    images[left, :, :6, 0] += 120
+    images[right, :, 6:, 1] += 120
+    names = ("none", "left", "right", "left+right")
+    return store_from_arrays(
+        images, labels=(left + 2 * right).astype(np.int64), class_names=names, source=source
+    )
+
+
+def test_a_set_with_several_labels_of_an_image_is_judged_by_its_classes():
+    pair = several_labels(150, 0, "voc"), several_labels(80, 1, "voc test")
+    made = benchmark([pixel_subject(6)], voc2007=pair)
+    _, result = evaluate_transfer(made, spec=QUICK)
+    assert result.metric == "map11"
+    assert result.value > 0.9
+    assert result.interval[0] <= result.value <= result.interval[1]
+    assert label_table(pair[0], ["left", "right"])[pair[0].labels == 3].tolist()[0] == [1, 1]
+
+
+def test_several_labels_without_names_are_refused():
+    made = benchmark([pixel_subject(6)], voc2007=(colored(30), colored(30, seed=1)))
+    with pytest.raises(DataError, match="no names"):
+        evaluate_transfer(made, spec=QUICK)
+
+
+# --- the twelve sets
+
+
+def test_the_table_has_the_twelve_sets_with_known_metrics():
+    assert len(TRANSFER_SETS) == 12
+    for name, known in TRANSFER_SETS.items():
+        assert known.metric in METRICS
+        assert known.absent or name in KNOWN_SETS
+    per_class = {n for n, known in TRANSFER_SETS.items() if known.metric == "mean_per_class"}
+    assert per_class == {"fgvcaircraft", "oxfordiiitpet", "caltech101", "flowers102"}
+    assert transfer_set_of("x", "flowers102:train+val") is TRANSFER_SETS["flowers102"]
+    assert transfer_set_of("Caltech-101") is TRANSFER_SETS["caltech101"]
+
+
+def test_a_set_that_is_not_opened_by_its_name_says_why():
+    with pytest.raises(DataError, match="several labels"):
+        open_transfer_set("voc2007")
+    with pytest.raises(UnknownName, match="flowers102"):
+        open_transfer_set("flowers10")
+
+
+def test_a_set_that_is_missing_is_not_downloaded(tmp_path):
+    with pytest.raises(DataError, match="missing or incomplete"):
+        open_transfer_set("dtd", root=tmp_path)
+
+
+def write_dtd(root):
+    base = root / "dtd" / "dtd"
+    (base / "labels").mkdir(parents=True)
+    for number, split in enumerate(("train", "val", "test")):
+        lines = []
+        for index, texture in enumerate(("dotted", "woven")):
+            folder = base / "images" / texture
+            folder.mkdir(parents=True, exist_ok=True)
+            for row in range(3):
+                path = folder / f"{texture}_{split}{row}.jpg"
+                Image.new("RGB", (20, 20), (80 * index, 60 * number, 20 * row)).save(path)
+                lines.append(f"{texture}/{path.name}")
+        (base / "labels" / f"{split}1.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_a_set_is_opened_as_the_papers_divide_it(tmp_path):
+    write_dtd(tmp_path)
+    train, test = open_transfer_set("dtd", root=tmp_path)
+    assert (len(train), len(test)) == (12, 6)
+    assert train.class_names == ("dotted", "woven")
+    fit, validation = official_validation(train.names)
+    assert (len(fit), len(validation)) == (6, 6)
+    assert {tuple(train.image(int(row))[0, 0] // 60) for row in fit} <= {(0, 0, 0), (1, 0, 0)}
+    assert np.bincount(train.labels).tolist() == [6, 6]
+    assert set(train.ids.tolist()).isdisjoint(test.ids.tolist())
+
+
+def test_parts_that_are_drawn_have_equally_many_of_each_class():
+    store = store_from_arrays(np.zeros((100, 2, 2, 3), np.uint8), labels=np.arange(100) % 4)
+    train, test = drawn_parts(store, 10, 5, seed=1)
+    assert np.bincount(train.labels).tolist() == [10] * 4
+    assert np.bincount(test.labels).tolist() == [5] * 4
+    assert set(train.ids.tolist()).isdisjoint(test.ids.tolist())
+    again, other = drawn_parts(store, 10, seed=1)[0], drawn_parts(store, 10, seed=2)[0]
+    assert train.ids.tolist() == again.ids.tolist()
+    assert train.ids.tolist() != other.ids.tolist()
