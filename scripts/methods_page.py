@@ -14,9 +14,11 @@ from typing import Any
 
 from coview.methods import (
     EMA,
+    Distillation,
     Method,
     SameNetwork,
     StopGradient,
+    Teacher,
     get_method,
     list_methods,
     logo,
@@ -24,6 +26,7 @@ from coview.methods import (
 )
 from coview.methods.temperature import WithTemperature
 from coview.recipes import RECIPES, DenseRecipe, Recipe, recipe
+from coview.recipes.distill import distillation_method
 from coview.recipes.finetune import classifier_method
 
 INTRODUCTION = """\
@@ -47,6 +50,7 @@ OVER: Mapping[str, Callable[..., Method]] = {
     "logo": logo,
     "multi_crop": multi_crop,
     "finetune": classifier_method,
+    "distill": distillation_method,
 }
 """Methods made of methods, which name what they make "logo-moco"."""
 
@@ -136,12 +140,13 @@ def _pairing(method: Method) -> str:
 
 
 def _target(method: Method) -> str:
-    if not method.pairs_views:
+    if not method.pairs_views and not isinstance(method.target, Teacher):
         return NONE
     return {
         SameNetwork: "the network itself, with gradient",
         StopGradient: "the network itself, stopped",
         EMA: "a moving average of the network",
+        Teacher: "a trained classifier that does not change",
     }[type(method.target)]
 
 
@@ -188,6 +193,8 @@ def _optimizer(recipe: Recipe) -> str:
 
 def _temperature(recipe: Recipe) -> str:
     objective = recipe.method.objective
+    if isinstance(objective, Distillation):
+        return _number(objective.temperature)
     if not isinstance(objective, WithTemperature):
         return NONE
     start = _number(float(objective.temperature))

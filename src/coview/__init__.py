@@ -20,6 +20,7 @@ from coview.core.version import VERSION
 if TYPE_CHECKING:
     from coview.runs.demo import demo
     from coview.runs.detect import detect
+    from coview.runs.distill import distill
     from coview.runs.doctor import doctor
     from coview.runs.embed import embed
     from coview.runs.evaluate import evaluate
@@ -34,15 +35,21 @@ if TYPE_CHECKING:
     from coview.runs.resume import resume
     from coview.runs.run import Run
     from coview.runs.views import draw_views
+    from coview.studies import study
 
 __version__ = VERSION
 __all__ = [
-    "Run", "__version__", "demo", "detect", "doctor", "draw_views", "embed", "evaluate", "export",
-    "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume",
+    "Run", "__version__", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate",
+    "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push",
+    "resume", "study",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "study":
+        from coview import studies
+
+        return studies.study
     if name in __all__:
         from coview import runs
 

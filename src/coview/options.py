@@ -249,6 +249,76 @@ class DetectOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillOptions(RunOptions):
+    """Train a student to classify images as a teacher does, of the same architecture or a smaller
+    one; the images need no labels. Leaves a classifier and a report."""
+
+    teacher: Path = argument("the folder of a fine-tuned run, or an exported classifier's")
+    data: Any = argument("images, as for pretrain")
+    student: Any = option(
+        "the student's network, as for pretrain's --encoder (default: the teacher's)",
+        group=LEARNED, changes="with_encoder")
+    start: Path | None = option(
+        "a pretrained run or exported encoder that the student starts from (default: from scratch)",
+        group=LEARNED)
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `start` (default: its last)", group=LEARNED)
+    from_layer: int | None = option(
+        "the layer of the projection head of `start` to start from (default: 0, the encoder's "
+        "output)", group=LEARNED)
+    recipe: Any = option(
+        "a recipe by name (distill-imagenet, distill-cpu), a file or a run that holds one "
+        "(default: one that suits the machine)", None)
+    temperature: float | None = option(
+        "of both softmaxes (default: 0.1 for a student like its teacher, else 1)", group=LEARNED,
+        changes="with_temperature")
+    teacher_weight: float | None = option(
+        "the teacher's share of the loss, above 0; the rest is that of the labels (default: 1 "
+        "without labels, 0.5 with)", group=LEARNED, changes="method.objective.teacher_weight")
+    labels: str | None = option(
+        "which labels are used, as for finetune: 1%, 25-per-class or a file; the other images "
+        "count as unlabeled (default: none)", group=LEARNED)
+    label_draw: int = option("which draw of these labels; 1% lies within 10%", 0, group=LEARNED)
+    test: Any = option(
+        "labeled images that the student is tested on (default: a fifth of `data`, or without "
+        "labels a small part)", group=DATA)
+    no_baselines: bool = option(
+        "leave out the training of the student on the labels alone", False, group=TRAINED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(DataOptions):
+    """A paper's experiment: several runs and one report. The same command goes on where it was
+    stopped, and draws a finished study again."""
+
+    name: str = argument("simclrv2/chain: pretrain, fine-tune on few labels, distill")
+    data: Any = argument("labeled images, as for pretrain")
+    test: Any = option(
+        "labeled images that everything is tested on (default: a fifth of `data`)", group=DATA)
+    out: Path | None = option("the study's folder (default: runs/NAME of the data and the study)")
+    pretrained: Path | None = option(
+        "a pretrained run that has ended, in place of pretraining", group=LEARNED)
+    recipe: str | None = option(
+        "the recipe of pretraining (default: simclr-v2-cpu, on a GPU simclr-v2-cifar)",
+        group=LEARNED)
+    encoder: str | None = option(
+        "the large network (default: the recipe's)", group=LEARNED)
+    student: str = option("the small network", "resnet10/4-medium", group=LEARNED)
+    labels: str = option("shares of the labels, separated by commas", "1%,10%", group=LEARNED)
+    draws: int = option("draws of each share", 3, group=LEARNED)
+    layers: str = option(
+        "layers of the projection head to compare at the fewest labels, separated by commas",
+        "0,1,last", group=LEARNED)
+    pretrain_epochs: float | None = option("default: the recipe's", group=TRAINED)
+    finetune_epochs: float | None = option("default: the recipe's", group=TRAINED)
+    distill_epochs: float | None = option("default: the recipe's", group=TRAINED)
+    seed: int = option("of every run", 0, group=TRAINED)
+    dry_run: bool = option("print the runs and the estimate, train nothing", False)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
+    workers: int | None = option("threads that decode images and render views ahead", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResumeOptions(MachineOptions, ImportOptions):
     """Go on with a run where it stopped: the result is the one it would have had. With a number of
     epochs or a budget, also with a run that has ended."""

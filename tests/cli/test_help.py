@@ -26,7 +26,7 @@ def listing():
     lines = []
     kinds = {
         "VERB: every command": CommandOptions,
-        "pretrain, finetune, resume": TrainingCommandOptions,
+        "pretrain, finetune, distill, resume": TrainingCommandOptions,
     }
     kinds |= {f"{name}: {verb.summary}": verb.options for name, verb in VERBS.items()}
     for title, kind in kinds.items():

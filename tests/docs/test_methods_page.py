@@ -22,7 +22,7 @@ def test_page_says_what_methods_and_recipes_are():
 
 def test_page_has_every_method_and_every_recipe_once():
     sections = by_method()
-    assert set(list_methods()) | {"logo", "multi_crop", "finetune"} == set(sections)
+    assert set(list_methods()) | {"logo", "multi_crop", "finetune", "distill"} == set(sections)
     told = [line.split("`")[1] for line in page().splitlines() if line.startswith("| `")]
     assert sorted(told) == sorted(set(RECIPES) - set(detection_recipes()))
 

@@ -165,3 +165,38 @@ def test_finetune_report_is_accessible(outline: Outline) -> None:
     assert all(a.get("scope") in ("row", "col") for a in outline.named("th"))
     regions = [a for _, a in outline.elements if a.get("role") == "region"]
     assert [(a["aria-label"], a["tabindex"]) for a in regions] == [("Confusion matrix", "0")]
+
+
+def test_report_of_a_distilled_run_has_agreement_and_the_sizes_of_the_networks(folder, tmp_path):
+    run = tmp_path / "student"
+    run.mkdir()
+    for name in ("run.json", "metrics.jsonl", "verdict.json"):
+        (run / name).write_text((folder / name).read_text())
+    change(run / "run.json", kind="distill")
+    tuned = json.loads((folder / "evaluation" / "finetune.json").read_text())
+    result = {"layer": "logits", "interval": [0.7, 0.8], "test_images": 1200}
+    rows = [
+        ("student", "agreement", 0.91, 1_240_000), ("student", "accuracy", 0.72, 1_240_000),
+        ("teacher", "accuracy", 0.75, 4_900_000), ("labels alone", "accuracy", 0.41, 1_240_000),
+    ]  # fmt: skip
+    results = [
+        {**result, "subject": subject, "metric": metric, "value": value,
+         "setting": {"parameters": size}}
+        for subject, metric, value, size in rows
+    ]  # fmt: skip
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "distill.json").write_text(
+        json.dumps({**tuned, "protocol": "distill", "results": results})
+    )
+    page = write_report(run).read_text("utf-8")
+    text = plain(re.sub("<[^>]*>", "", page))
+    assert "Distillation run of" in text
+    assert "The student gives the teacher's class for 91.0 % of 1,200 test images" in (
+        text.replace("&#x27;", "'")
+    )
+    assert cells(page, "gives the teacher")[:3] == [
+        ["student", "1.24 M", "72.0 %", "70.0 % to 80.0 %", "1,200"],
+        ["teacher", "4.9 M", "75.0 %", "70.0 % to 80.0 %", "1,200"],
+        ["labels alone", "1.24 M", "41.0 %", "70.0 % to 80.0 %", "1,200"],
+    ]
+    assert "Not evaluated yet" not in page

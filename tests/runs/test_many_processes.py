@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from coview.core.figures import DIAGNOSES
 from coview.core.files import read_lines
 
 WORDS = [
@@ -17,7 +18,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-def coview(*words, processes=1):
+def coview(*words, processes=1, codes=(0,)):
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
@@ -25,7 +26,7 @@ def coview(*words, processes=1):
         [*start, "coview", *words], capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout
 
 
@@ -77,6 +78,34 @@ def test_two_processes_fine_tune_as_one_does(runs):
             for tuned in ("tuned-by-one", "tuned-by-two")
         )
         assert one == two
+
+
+def test_two_processes_distill_as_one_does(runs):
+    folder, _ = runs
+    tuned = [
+        "finetune", str(folder / "one"), "scenes", "--limit=200", "--epochs=1", "--batch-size=16",
+        "--precision=fp32", "--workers=0", "--no-baselines", "--out", str(folder / "teacher"),
+    ]  # fmt: skip
+    coview(*tuned)
+    words = [
+        "distill", str(folder / "teacher"), "scenes", "--limit=200", "--labels=50%", "--epochs=1",
+        "--batch-size=16", "--precision=fp32", "--workers=0", "--student=resnet10/8-medium",
+        "--temperature=0.5",
+    ]  # fmt: skip
+    verdict = DIAGNOSES["no better than from scratch"].exit_code  # it learned for ten steps
+    coview(*words, "--out", str(folder / "student-of-one"), codes=(verdict,))
+    # torchrun has an exit code of its own.
+    said = coview(*words, "--out", str(folder / "student-of-two"), processes=2, codes=(verdict, 1))
+    assert said.count("The labels alone:") == 1
+    for part in (".", "scratch"):
+        one, two = (
+            losses(folder / "student-of-one" / part),
+            losses(folder / "student-of-two" / part),
+        )
+        assert len(one) >= 10
+        # Beyond, rounding has grown along the steps of AdamW.
+        first = {step: one[step] for step in sorted(one)[:20]}
+        assert {step: two[step] for step in first} == pytest.approx(first, rel=1e-4)
 
 
 def test_a_mistake_of_the_user_is_one_sentence(tmp_path):

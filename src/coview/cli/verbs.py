@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 Answer = tuple[int, Any]
+STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h: start again and it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,19 @@ def detect(options: kinds.DetectOptions) -> Answer:
     from coview import runs
 
     return end_of(runs.detect(options))
+
+
+def study(options: kinds.StudyOptions) -> Answer:
+    from coview import studies
+
+    result = studies.study(options)
+    return (0 if result["ended"] or options.dry_run else STOPPED), result
+
+
+def distill(options: kinds.DistillOptions) -> Answer:
+    from coview import runs
+
+    return end_of(runs.distill(options))
 
 
 def resume(options: kinds.ResumeOptions) -> Answer:
@@ -206,8 +221,8 @@ def exit_code(run: Run) -> int:
     from coview.core.figures import DIAGNOSES
 
     verdict = run.verdict
-    if verdict is None:  # EX_TEMPFAIL of sysexits.h: start again and it goes on
-        return 75
+    if verdict is None:
+        return STOPPED
     if verdict["label"] not in DIAGNOSES:
         raise DamagedFile(f"{run.verdict_path} has an unknown label, {verdict['label']!r}.")
     return DIAGNOSES[verdict["label"]].exit_code
@@ -222,6 +237,10 @@ VERBS: Mapping[str, Verb] = {
                      kinds.FinetuneOptions, finetune, command=TRAINS),
     "detect": Verb("train a detector or a segmenter on a pretrained encoder",
                    kinds.DetectOptions, detect, command=TRAINS),
+    "distill": Verb("train a small or a like network to classify as a teacher does",
+                    kinds.DistillOptions, distill, command=TRAINS),
+    "study": Verb("a paper's experiment: its runs and one report, such as simclrv2/chain",
+                  kinds.StudyOptions, study),
     "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume,
                    command=TRAINS),
     "evaluate": Verb("judge encoders on labeled images, beside untrained ones and raw pixels",

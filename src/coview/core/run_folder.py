@@ -226,7 +226,7 @@ class RunFolder:
 
     @property
     def kind(self) -> str:
-        """What the run does: "pretrain", "finetune" or "detect"."""
+        """What the run does: "pretrain", "finetune", "distill" or "detect"."""
         return str(self.description.get("kind", "pretrain"))
 
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,26 @@ from coview.options import DataOptions
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
 SHORT_SIDE = 256
+
+
+_OPENED: ContextVar[dict[Any, ImageStore] | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def opened_once() -> Iterator[None]:
+    """Inside, a source that is opened again with the same options is not read again.
+
+    For several runs on the same images in one process. The images stay in memory until the end.
+
+    >>> with opened_once():
+    ...     DataSpec.of("scenes", limit=4).open() is DataSpec.of("scenes", limit=4).open()
+    True
+    """
+    token = _OPENED.set({})
+    try:
+        yield
+    finally:
+        _OPENED.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +97,16 @@ class DataSpec(DataOptions):
         Raises RunError where the source was in memory and ``data`` is missing, and the errors of
         :func:`coview.data.open_images`.
         """
+        opened = _OPENED.get()
+        source = self.source if data is None else source_of(data)
+        key = None if source is None else (self, source)
+        if opened is None or key is None:
+            return self._open(data, workers)
+        if key not in opened:
+            opened[key] = self._open(data, workers)
+        return opened[key]
+
+    def _open(self, data: Any, workers: int | None) -> ImageStore:
         source = self.source if data is None else data
         if source is None:
             raise RunError("The images were in memory; give the same ones again as `data`.")

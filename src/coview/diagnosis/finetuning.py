@@ -47,8 +47,8 @@ class AccuracyMonitor:
         metrics_log: MetricsLog,
     ) -> None:  # fmt: skip
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
-        self.training = _sample(training, MAX_TRAIN_IMAGES, recipe.seed)
-        self.held_out = _sample(held_out, MAX_TEST_IMAGES, recipe.seed)
+        self.training = sample_of(training, MAX_TRAIN_IMAGES, recipe.seed)
+        self.held_out = sample_of(held_out, MAX_TEST_IMAGES, recipe.seed)
         self.steps_per_epoch = len(training) // recipe.batch_size
         total = recipe.total_steps(len(training))
         epochs = max(1, total // max(1, self.steps_per_epoch))
@@ -85,7 +85,8 @@ def logits_of(learner: Learner, store: ImageStore, recipe: Recipe) -> torch.Tens
     return logits
 
 
-def _sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
+def sample_of(store: ImageStore, limit: int, seed: int) -> ImageStore:
+    """At most ``limit`` images of ``store``, the same for one seed."""
     rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=ACCURACY_SAMPLE)[:limit]
     return store.subset(np.sort(rows))
 

@@ -16,19 +16,25 @@ from coview.methods.pair_objectives import (
 )
 from coview.methods.passes import Passes
 from coview.methods.registry import METHODS, get_method, list_methods, register_method
-from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
+from coview.methods.set_objectives import (
+    CrossEntropy,
+    Distillation,
+    NTXent,
+    SetObjective,
+    SupCon,
+)
 from coview.methods.simclr import simclr
 from coview.methods.simclr_v2 import simclr_v2
 from coview.methods.simsiam import simsiam
 from coview.methods.supcon import supcon
 from coview.methods.supervised import supervised
-from coview.methods.target import EMA, SameNetwork, StopGradient
+from coview.methods.target import EMA, SameNetwork, StopGradient, Teacher
 
 __all__ = [
-    "EMA", "METHODS", "CosineAffinity", "Critic", "CrossEntropy", "FixedWeight", "GradientRatio",
-    "InfoNCE", "Learner", "Method", "NTXent", "NegativeCosine", "Negatives", "Pair",
-    "PairObjective", "Passes", "Queue", "Repulsion", "SameNetwork", "SetObjective",
-    "SquaredDistance", "StopGradient", "SupCon", "byol", "get_method", "list_methods", "logo",
-    "moco", "multi_crop", "register_method", "simclr", "simclr_v2", "simsiam", "supcon",
+    "EMA", "METHODS", "CosineAffinity", "Critic", "CrossEntropy", "Distillation", "FixedWeight",
+    "GradientRatio", "InfoNCE", "Learner", "Method", "NTXent", "NegativeCosine", "Negatives",
+    "Pair", "PairObjective", "Passes", "Queue", "Repulsion", "SameNetwork", "SetObjective",
+    "SquaredDistance", "StopGradient", "SupCon", "Teacher", "byol", "get_method", "list_methods",
+    "logo", "moco", "multi_crop", "register_method", "simclr", "simclr_v2", "simsiam", "supcon",
     "supervised",
 ]  # fmt: skip

@@ -33,8 +33,8 @@ from coview.methods.passes import (
     forward_passes,
     group_passes,
 )
-from coview.methods.set_objectives import SetObjective
-from coview.methods.target import EMA, SAME_NETWORK, MomentumEncoder
+from coview.methods.set_objectives import Distillation, SetObjective
+from coview.methods.target import EMA, SAME_NETWORK, FrozenTeacher, MomentumEncoder
 from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.inputs import as_number
 
@@ -149,6 +149,7 @@ class Learner(NetworkTask):
         self.queue = (
             None if method.memory is None else KeyQueue(method.memory.length, width, head_seed)
         )
+        self.teacher: FrozenTeacher | None = None
         objective = method.objective
         self.temperature = (
             LearnedTemperature(as_number(objective.temperature))
@@ -188,6 +189,9 @@ class Learner(NetworkTask):
         objective = self._current_objective()
         if not isinstance(objective, PairObjective):
             embeddings = [outputs[index][0] for index in method.online]
+            if isinstance(objective, Distillation):
+                teacher = self._teacher_logits(batch)
+                return objective.terms(embeddings, batch.labels, teacher, self.ranks)
             return {type(objective).__name__: objective(embeddings, batch.labels, self.ranks)}
         self._pair_loss = PairLoss(
             method, objective, outputs, keys, batch.ids, step,
@@ -228,6 +232,20 @@ class Learner(NetworkTask):
             f"The batch did not fit into memory: it goes on in micro-batches of {micro_batch}. The "
             "gradient is that of the whole batch's loss, but BatchNorm sees a part at a time."
         )
+
+    def set_teacher(self, network: nn.Module) -> None:
+        """Learn from the logits that ``network`` gives the views; it is frozen from here on."""
+        self.teacher = FrozenTeacher(network)
+
+    def _teacher_logits(self, batch: Batch) -> list[Tensor] | None:
+        """The teacher's logits of each view; no image's depend on the others in its part."""
+        if self.teacher is None:
+            return None
+        images = self.passes.micro_batch or len(batch)
+        return [
+            torch.cat([self.teacher(part) for part in torch.split(view, images)])
+            for view in batch.views
+        ]
 
     def _current_objective(self) -> SetObjective | PairObjective:
         """The method's objective, at the learned temperature if there is one."""

@@ -9,8 +9,14 @@ from coview.heads import HeadSpec
 from coview.methods.affinity import Repulsion
 from coview.methods.memory import Queue
 from coview.methods.pair_objectives import InfoNCE, PairObjective
-from coview.methods.set_objectives import CrossEntropy, NTXent, SetObjective, SupCon
-from coview.methods.target import EMA, SAME_NETWORK, Target
+from coview.methods.set_objectives import (
+    CrossEntropy,
+    Distillation,
+    NTXent,
+    SetObjective,
+    SupCon,
+)
+from coview.methods.target import EMA, SAME_NETWORK, Target, Teacher
 from coview.views import ViewPlan
 
 BATCH_NORM_MODES = ("joint", "per view", "ghost", "frozen")
@@ -58,8 +64,9 @@ class Method:
     objective compares all embeddings of a batch, with gradients through all of them. A pair
     objective compares queries with keys: ``pairing`` says which view is a query for which key,
     ``target`` where keys come from, ``predictor`` maps embeddings to queries, and ``memory`` keeps
-    earlier keys as negatives. ``repulsion`` is LoGo's affinity of local views. An objective that
-    needs labels accepts one view; all others need two.
+    earlier keys as negatives. ``repulsion`` is LoGo's affinity of local views. Distillation
+    compares logits with those of its target, a ``Teacher``. It accepts one view, as do objectives
+    that need labels; all others need two.
 
     ``batch_norm`` says which images share statistics: all views of one size ("joint", one forward
     pass, as in official SimCLR); the images of one view ("per view", one pass for each, which also
@@ -104,7 +111,8 @@ class Method:
             raise InvalidValue(
                 f"`ghost_batch_size` is {self.ghost_batch_size}; BatchNorm needs at least 2 images."
             )
-        if len(self.views.views) < (1 if self.needs_labels else 2):
+        needs_one = self.needs_labels or isinstance(self.objective, Distillation)
+        if len(self.views.views) < (1 if needs_one else 2):
             raise InvalidValue(
                 f"The method {self.name!r} compares views of one image; `views` needs at least two."
             )
@@ -112,6 +120,12 @@ class Method:
         self._check_views()
 
     def _check_objective(self) -> None:
+        distills = isinstance(self.objective, Distillation)
+        if distills != isinstance(self.target, Teacher):
+            raise InvalidValue(
+                f"The objective is {type(self.objective).__name__} and the target "
+                f"{type(self.target).__name__}; Distillation and Teacher go together only."
+            )
         if isinstance(self.objective, PairObjective):
             if self.memory is not None and not self.objective.takes_negatives:
                 raise InvalidValue(
@@ -126,7 +140,7 @@ class Method:
             return
         pair_fields = {
             "predictor": self.predictor is not None,
-            "target": self.target != SAME_NETWORK,
+            "target": self.target != SAME_NETWORK and not distills,
             "memory": self.memory is not None,
             "pairing": self.pairing != BOTH_WAYS,
             "repulsion": self.repulsion is not None,

@@ -18,11 +18,12 @@ from coview.objectives import (
     chance_level,
     cross_entropy,
     decoupled_nt_xent,
+    distillation,
     estimated_lower_bound,
     nt_xent,
     sup_con,
 )
-from coview.objectives.inputs import as_number
+from coview.objectives.inputs import as_number, checked_temperature
 
 
 class SetObjective(ABC):
@@ -169,6 +170,84 @@ class CrossEntropy(SetObjective):
     ) -> float:
         """0."""
         return 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distillation(CrossEntropy):
+    """Cross-entropy of a teacher's softened classes, and of labels (SimCLRv2, equations 2 and 3).
+
+    Of a batch of B images x_i, of which some have a label y_i, at the temperature tau > 0:
+
+        P(y|x) = softmax(logits(x) / tau)_y
+        loss = - weight / B sum_i sum_y P_teacher(y|x_i) log P_student(y|x_i)
+               - (1 - weight) / B sum_(i with a label) log softmax(student logits(x_i))_(y_i)
+
+    Both sums are divided by B, so that the mean over all batches is equation 3 divided by the
+    number of images. ``teacher_weight``, alpha in the paper, in (0, 1]: 1 is the teacher alone
+    (equation 2), and needs no labels. ``scale_by_temperature_squared``: the teacher's part times
+    tau^2, as in the authors' code. Raises InvalidValue.
+
+    >>> logits, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+    >>> Distillation(classes=2, temperature=1.0)([logits], None, teacher=[teacher])
+    tensor(1.1269)
+    """
+
+    temperature: float
+    teacher_weight: float = 1.0
+    scale_by_temperature_squared: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", checked_temperature(self.temperature))
+        if not 0 < self.teacher_weight <= 1:
+            raise InvalidValue(
+                f"`teacher_weight` is {self.teacher_weight}; expected a number above 0, up to 1."
+            )
+
+    @property
+    def needs_labels(self) -> bool:  # type: ignore[override]
+        """Whether labels have a part in the loss."""
+        return self.teacher_weight < 1
+
+    def __call__(
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS, *,
+        teacher: Sequence[Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """``teacher``: its logits of each view. Raises InvalidValue without them."""
+        return torch.stack(list(self.terms(views, labels, teacher, ranks).values())).sum()
+
+    def terms(
+        self, views: Sequence[Tensor], labels: Tensor | None, teacher: Sequence[Tensor] | None,
+        ranks: Ranks = SINGLE_PROCESS,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """The weighted part of the teacher and, where labels have a part, theirs."""
+        if teacher is None:
+            raise InvalidValue(
+                "Distillation learns from the logits of a teacher and there is none; use "
+                "`coview distill TEACHER DATA`."
+            )
+        parts = {
+            "teacher": [
+                self.teacher_weight * distillation(
+                    logits, targets, temperature=self.temperature,
+                    scale_by_temperature_squared=self.scale_by_temperature_squared, ranks=ranks,
+                )
+                for logits, targets in zip(views, teacher, strict=True)
+            ],
+        }  # fmt: skip
+        if self.needs_labels:
+            known = require_labels(labels, "Distillation with labels")
+            parts["labels"] = [
+                (1 - self.teacher_weight)
+                * cross_entropy(logits, known, over_all_rows=True, ranks=ranks)
+                for logits in views
+            ]
+        return {name: torch.stack(losses).mean() for name, losses in parts.items()}
+
+    def chance_level(self, batch_size: int, *, views: int = 2) -> float:
+        """The loss of equal logits where every image has a label: ln(classes), the teacher's part
+        scaled as in the loss."""
+        scale = self.temperature**2 if self.scale_by_temperature_squared else 1.0
+        return (self.teacher_weight * scale + 1 - self.teacher_weight) * math.log(self.classes)
 
 
 def require_labels(labels: Tensor | None, objective: str) -> Tensor:

@@ -1,10 +1,11 @@
-"""Where the keys of a pair objective come from: values, and the momentum encoder."""
+"""What embeddings are compared with: values, the momentum encoder, and the frozen teacher."""
 
 from __future__ import annotations
 
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,18 @@ class EMA:
         return self.end - (self.end - self.start) * rising
 
 
-Target = SameNetwork | StopGradient | EMA
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """The logits of a trained classifier that does not change, of the same views as the student's.
+
+    Its weights are no part of a method or recipe: a run names their file and its hash.
+
+    >>> Teacher()
+    Teacher()
+    """
+
+
+Target = SameNetwork | StopGradient | EMA | Teacher
 SAME_NETWORK = SameNetwork()
 
 
@@ -93,3 +105,30 @@ class MomentumEncoder(nn.Module):
         averages: list[Tensor] = list(self.parameters())
         sources: list[Tensor] = [*encoder.parameters(), *head.parameters()]
         torch._foreach_lerp_(averages, sources, 1 - momentum)
+
+
+class FrozenTeacher(nn.Module):
+    """``network`` in evaluation mode and without gradients: images -> logits, float32 [B, C].
+
+    The network is no part of the state of what holds the teacher: it has no parameters, buffers or
+    modules here, so that no checkpoint repeats it and no optimizer or training mode reaches it. It
+    moves with its owner to another device or memory format.
+
+    >>> teacher = FrozenTeacher(nn.Sequential(nn.BatchNorm1d(2)))
+    >>> teacher.train().state_dict(), teacher(torch.ones(1, 2)).requires_grad
+    (OrderedDict(), False)
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = (network.eval().requires_grad_(False),)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> FrozenTeacher:
+        self._network[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._network[0](images)
+        return logits

@@ -22,12 +22,14 @@ from coview.objectives.positives import UNLABELED
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor | Sequence[int], *, ranks: Ranks = SINGLE_PROCESS
-) -> Tensor:
+    logits: Tensor, labels: Tensor | Sequence[int], *, over_all_rows: bool = False,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Tensor:  # fmt: skip
     """The mean, over all rows that have a label y_i, of -log softmax(logits_i) at y_i.
 
     Rows labeled -1 are left out of the mean; if no row has a label the loss is 0 with zero
-    gradient.
+    gradient. ``over_all_rows``: the same sum divided by the number of all rows, so that a row with
+    a label counts as much in any batch.
 
     Shapes: logits [B, C], any floating type; labels integer [B] in -1 .. C - 1, a tensor or a list
     -> scalar in float32 (float64 for float64). Labels on a GPU are not read here, so that the host
@@ -47,7 +49,10 @@ def cross_entropy(
             f"of the {len(logits)} rows of logits, -1 where unknown."
         )
     _check_range(labels, logits.shape[1])
-    count = ranks.all_reduce_sum((labels != UNLABELED).sum()).clamp_min(1)
+    count: int | Tensor = (
+        max(1, sum(ranks.sizes(len(labels)))) if over_all_rows
+        else ranks.all_reduce_sum((labels != UNLABELED).sum()).clamp_min(1)
+    )  # fmt: skip
     with torch.autocast(logits.device.type, enabled=False):
         values = F.cross_entropy(
             logits.to(working_dtype(logits)), labels, ignore_index=UNLABELED,

@@ -65,6 +65,11 @@ def default_finetuning(device: str) -> Recipe:
     return recipe("finetune-v2-imagenet" if device == "cuda" else "finetune-cpu")
 
 
+def default_distillation(device: str) -> Recipe:
+    """The recipe of distillation for a device, "cpu", "cuda" or "mps"."""
+    return recipe("distill-imagenet" if device == "cuda" else "distill-cpu")
+
+
 def _recipe_of(method: str, suffix: str) -> Recipe:
     """The method's recipe with this suffix, or SimCLR's with the method in its place."""
     if f"{method}-{suffix}" in RECIPES:

@@ -18,6 +18,7 @@ from coview.methods.set_objectives import CrossEntropy
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import batch_for, default_recipe
 from coview.planning.planner import Plan, Planner
+from coview.planning.trial import Equip
 from coview.recipes import METHODS, DenseRecipe, Recipe, apply_options, for_classes, recipe
 
 TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
@@ -143,6 +144,34 @@ def make_detection_plan(
     plan = planner.plan(recipe, options, why="the network of the start", exact=False)
     if trainings > 1:
         notes += ("The same network is trained from scratch beside it.",)
+    return replace(plan, notes=(*plan.notes, *notes))
+
+
+def make_distillation_plan(
+    store: ImageStore, base: Recipe, options: TrainingOptions, *, device: torch.device,
+    clock: Clock, workers: int | None, world: int, trainings: float, exact: bool, equip: Equip,
+    notes: tuple[str, ...] = (),
+) -> Plan:  # fmt: skip
+    """The plan of distillation on the training images of ``store``.
+
+    ``trainings``: 1, and the length of the training on the labels alone beside it. ``exact``:
+    ``base`` is the user's own value. ``equip`` sets the teacher.
+    """
+    planner = Planner(
+        store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
+        world=world, whole_runs=trainings, equip=equip,
+    )  # fmt: skip
+    if exact:
+        recipe = exact_recipe(apply_options(base, options), store, clock.budget)
+        return planner.plan(recipe, options, why="as the recipe says", exact=True)
+    fitted = for_classes(apply_options(base, options), len(store.class_names))
+    if options.batch_size is None:
+        batch = min(batch_for(len(store), fitted), len(store))
+        if batch < fitted.batch_size:
+            few = f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images."
+            notes = (*notes, few)
+        fitted = replace(fitted, batch_size=batch)
+    plan = planner.plan(fitted, options, why="the student", exact=False)
     return replace(plan, notes=(*plan.notes, *notes))
 
 

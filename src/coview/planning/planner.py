@@ -17,7 +17,7 @@ from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import ladder
 from coview.planning.memory import exactness, plan_passes, usable_bytes
 from coview.planning.text import about_method, about_precision, about_processes, about_the_run
-from coview.planning.trial import Speed, Trial
+from coview.planning.trial import Equip, Speed, Trial
 from coview.recipes import Recipe, apply_options, change
 
 # Of what is left of a budget: health figures and checkpoints take the rest,
@@ -78,7 +78,8 @@ class Planner:
 
     store: the training images. side: their usual short side in pixels. clock: of the run, with its
     budget. workers: rendering threads. world: the processes that share each batch. whole_runs:
-    trainings of the recipe that the run makes (fine-tuning makes another from scratch).
+    trainings of the recipe that the run makes (fine-tuning makes another from scratch, which may be
+    shorter). equip: gives a network what it learns from besides the images, such as a teacher.
     """
 
     store: ImageStore
@@ -87,8 +88,9 @@ class Planner:
     clock: Clock
     workers: int | None = None
     world: int = 1
-    whole_runs: int = 1
+    whole_runs: float = 1
     max_epochs: float = MAX_EPOCHS
+    equip: Equip | None = None
 
     @property
     def images(self) -> int:
@@ -141,7 +143,7 @@ class Planner:
         return replace(plan, notes=(*plan.notes, note))
 
     def _without_budget(self, recipe: Recipe, why: str, exact: bool) -> Plan:
-        trial = Trial(recipe, self.device, self.store, self.clock)
+        trial = Trial(recipe, self.device, self.store, self.clock, self.equip)
         recipe, notes = fit_memory(trial, self.world, exact=exact)
         speed = self._speed(trial, recipe, self._views(recipe))
         lines = [f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.", *notes]
@@ -208,7 +210,7 @@ class Planner:
         self, recipe: Recipe, wanted: float, *, exact: bool, faster: Speed | None = None
     ) -> Candidate:
         """A candidate for this budget. ``faster``: the speed of a less demanding one."""
-        trial = Trial(recipe, self.device, self.store, self.clock)
+        trial = Trial(recipe, self.device, self.store, self.clock, self.equip)
         fitted, notes = fit_memory(trial, self.world, exact=exact)
         views = self._views(replace(fitted, epochs=1))
         least = 0.0 if faster is None else views * wanted / max(self._seconds_left, 1e-9)

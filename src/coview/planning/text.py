@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from coview.core.text import byte_size, duration, plural
 from coview.dense import Detector, Segmenter
-from coview.methods import FixedWeight, Method
+from coview.methods import Distillation, FixedWeight, Method
 from coview.methods.learner import NetworkTask
 from coview.methods.temperature import WithTemperature
 from coview.planning.trial import Speed
@@ -51,6 +51,11 @@ def _about_dense(recipe: DenseRecipe) -> str:
 
 def _objective(method: Method) -> str:
     objective, name = method.objective, type(method.objective).__name__
+    if isinstance(objective, Distillation):
+        others = "" if not objective.needs_labels else (
+            f", weight {objective.teacher_weight:g} beside the labels'"
+        )  # fmt: skip
+        return f"{name} at temperature {objective.temperature:g}{others}"
     if not isinstance(objective, WithTemperature):
         return name
     learned = ", which is learned" if objective.learn_temperature else ""

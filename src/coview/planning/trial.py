@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,9 @@ from coview.recipes import DenseRecipe, Recipe, build_task, precision_of
 from coview.recipes.batches import make_loader
 from coview.training.precision import Precision
 from coview.training.step import memory_errors, train_step
+
+Equip = Callable[[Any], None]
+"""Gives a learner what it learns from besides the images, such as a teacher."""
 
 FEW, MORE = 4, 8
 SMALLEST = 8
@@ -71,15 +76,17 @@ class Trial:
 
     def __init__(
         self, recipe: Recipe, device: torch.device, store: ImageStore | None = None,
-        clock: Clock | None = None,
+        clock: Clock | None = None, equip: Equip | None = None,
     ) -> None:  # fmt: skip
-        self.recipe, self.device, self.store = recipe, device, store
+        self.recipe, self.device, self.store, self._equip = recipe, device, store, equip
         self._now = (clock or Clock()).now
 
     @cached_property
     def learner(self) -> NetworkTask:
         """The network with its first weights, on the device."""
         learner = build_task(replace(self.recipe, passes=Passes()), total_steps=1)
+        if self._equip is not None:
+            self._equip(learner)
         self._precision = precision_of(self.recipe, learner, self.device)
         self._precision.prepare(learner)
         return learner

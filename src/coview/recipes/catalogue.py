@@ -13,7 +13,7 @@ from coview.core.user_code import import_again
 from coview.core.values import decode
 from coview.methods import METHODS
 from coview.methods.registry import register
-from coview.recipes import cpu, dense, finetune, papers
+from coview.recipes import cpu, dense, distill, finetune, papers
 from coview.recipes.recipe import DenseRecipe, Recipe, known_values
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -32,6 +32,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         finetune.finetune_v1_imagenet, finetune.finetune_v2_imagenet, finetune.finetune_cpu,
         dense.coco_1x, dense.coco_2x, dense.coco_1x_c4, dense.coco_2x_c4, dense.voc_24k,
         dense.voc_fcn_30k, dense.detect_cpu, dense.segment_cpu,
+        distill.distill_imagenet, distill.distill_cpu,
     )
 }  # fmt: skip
 """Each function under its name with hyphens, in the order of the list of recipes."""
@@ -97,6 +98,15 @@ def refuse_dense(recipe: Recipe | str) -> None:
         )
 
 
+def distill_recipes() -> tuple[str, ...]:
+    """The recipes of `coview distill`, which learn from a teacher.
+
+    >>> distill_recipes()
+    ('distill-imagenet', 'distill-cpu')
+    """
+    return tuple(name for name in RECIPES if name.startswith("distill-"))
+
+
 def find_recipe(recipe: Any) -> Recipe | str:
     """What ``recipe`` means: a Recipe, or the name of one or of a method, as it is.
 
@@ -137,7 +147,7 @@ def method_of(name: str) -> str:
     if name in detection_recipes():
         return "detect"
     word = name.removeprefix("logo-").removeprefix("multi-crop-")
-    methods = [each for each in (*METHODS, "finetune") if word.startswith(each)]
+    methods = [each for each in (*METHODS, "finetune", "distill") if word.startswith(each)]
     return max(methods, key=len) if methods else recipe(name).method.name.replace("_", "-")
 
 

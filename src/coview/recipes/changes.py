@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from torch import nn
@@ -17,7 +17,6 @@ from coview.encoders import EncoderSpec, parse_encoder, remember_module
 from coview.encoders.adapters import has_one_size
 from coview.methods import logo, multi_crop
 from coview.methods.set_objectives import CrossEntropy
-from coview.methods.temperature import WithTemperature
 from coview.options import RecipeOptions, TrainingOptions
 from coview.recipes.recipe import DenseRecipe, Recipe, known_values
 from coview.training import OptimizerSpec
@@ -122,7 +121,10 @@ def with_learned_temperature(recipe: Recipe, value: bool, _: TrainingOptions) ->
 
 def _with_objective(recipe: Recipe, field: str, value: object) -> Recipe:
     method = recipe.method
-    if isinstance(recipe, DenseRecipe) or not isinstance(method.objective, WithTemperature):
+    has = not isinstance(recipe, DenseRecipe) and field in {
+        each.name for each in fields(cast(Any, method.objective))
+    }
+    if not has:
         raise InvalidValue(f"`{field}` has no effect on {method.name}: its objective has none.")
     objective = set_fields(method.objective, {field: value})
     return replace(recipe, method=replace(method, objective=cast(Any, objective)))

@@ -37,7 +37,8 @@ class KeptHead:
 
 VALUES: tuple[type, ...] = (
     EncoderSpec, HeadSpec, OptimizerSpec, ScheduleSpec, KeptHead, methods.Method, methods.Passes,
-    methods.Pair, methods.SameNetwork, methods.StopGradient, methods.EMA, methods.Queue,
+    methods.Pair, methods.SameNetwork, methods.StopGradient, methods.EMA, methods.Teacher,
+    methods.Queue,
     methods.Repulsion, methods.CosineAffinity, methods.Critic, methods.FixedWeight,
     methods.GradientRatio, views.AutoAugment, views.Blur, views.Crop, views.Cutout, views.Jitter,
     views.Noise, views.Rotate90, views.RandAugment, views.ViewPlan, views.ViewSpec, Detector,

@@ -66,7 +66,12 @@ def accuracy_chart(record: Record) -> Chart:
     rows = record.validation
     lines = [
         Line(name=name, points=points, dots=True)
-        for name, key in (("held out", "accuracy"), ("training", "train_accuracy"))
+        for name, key in (
+            ("held out", "accuracy"),
+            ("training", "train_accuracy"),
+            ("as the teacher, held out", "agreement"),
+            ("as the teacher, training", "train_agreement"),
+        )
         if (points := _points(record, rows, key))[0]
     ]
     return Chart(

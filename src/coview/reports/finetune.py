@@ -1,17 +1,17 @@
-"""The accuracy of a fine-tuned network: beside other networks, per class, and its confusions."""
+"""The accuracy of a trained classifier: beside other networks, per class, and its confusions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from coview.reports.formatting import MISSING, count, percent
+from coview.reports.formatting import MISSING, count, millions, percent
 from coview.reports.html import Child, Markup, tag
-from coview.reports.records import Record, number
+from coview.reports.records import Record, number, part
 from coview.reports.scores import bar, track
 from coview.reports.tables import cut_table
 
-PROTOCOL = "finetune"
-FINE_TUNED = "fine-tuned"
+MAIN = {"finetune": "fine-tuned", "distill": "student"}
+"""The network that a run of each kind has trained, by its protocol."""
 MAX_CLASSES = 40  # of a confusion matrix that can still be read
 MAX_CONFUSIONS = 10
 DARKEST = 0.7  # opacity of a share of 1; the number on it stays readable
@@ -23,9 +23,9 @@ NOTE = (
 
 
 def accuracy_bars(record: Record) -> Markup | None:
-    """The accuracy of the fine-tuned network above bars for all networks; None without results."""
+    """The accuracy of the trained network above bars for all networks; None without results."""
     results = _accuracies(record)
-    main = next((r for r in results if r.get("subject") == FINE_TUNED), None)
+    main = next((r for r in results if r.get("subject") == MAIN[_protocol(record)]), None)
     if main is None:
         return None
     bars = [
@@ -41,8 +41,9 @@ def accuracy_bars(record: Record) -> Markup | None:
 
 def accuracy_section(record: Record) -> list[Markup] | None:
     """Table of accuracies, largest confusions, confusion matrix, classes; None without results."""
-    evaluation = record.evaluation(PROTOCOL)
+    evaluation = record.evaluation(_protocol(record))
     blocks = [
+        _agreement(record),
         _accuracy_table(_accuracies(record)),
         _block("Largest confusions", _largest_confusions(evaluation)),
         _block("Confusion matrix", _confusion_matrix(evaluation)),
@@ -66,31 +67,60 @@ def largest_confusions(confusion: list[list[int]]) -> list[tuple[int, int, int]]
     return sorted(errors, key=lambda error: -error[2])[:MAX_CONFUSIONS]
 
 
+def _protocol(record: Record) -> str:
+    return "distill" if record.kind == "distill" else "finetune"
+
+
 def _accuracies(record: Record) -> list[dict[str, Any]]:
-    results = record.evaluation(PROTOCOL).get("results")
+    return _results(record, "accuracy")
+
+
+def _results(record: Record, metric: str) -> list[dict[str, Any]]:
+    results = record.evaluation(_protocol(record)).get("results")
     return [
         result
         for result in (results if isinstance(results, list) else [])
         if isinstance(result, dict)
-        and result.get("metric") == "accuracy"
+        and result.get("metric") == metric
         and number(result.get("value")) is not None
     ]
+
+
+def _agreement(record: Record) -> Markup | None:
+    """How often a student gives its teacher's class; None for other runs."""
+    results = _results(record, "agreement")
+    if not results:
+        return None
+    result = results[0]
+    images = number(result.get("test_images"))
+    of = f"of {count(images)} test images" if images else "of the test images"
+    text = (
+        f"The student gives the teacher's class for {percent(result['value'])} {of} "
+        f"(95\N{NARROW NO-BREAK SPACE}% interval {_interval_text(result.get('interval'))})."
+    )
+    return tag("p", text)
 
 
 def _accuracy_table(results: list[dict[str, Any]]) -> Markup | None:
     if not results:
         return None
-    heads = ("network", "accuracy", "95\N{NARROW NO-BREAK SPACE}% interval", "test images")
+    sizes = [number(part(result, "setting").get("parameters")) for result in results]
+    sized = any(sizes)
+    heads = (
+        "network", *(("parameters",) if sized else ()), "accuracy",
+        "95\N{NARROW NO-BREAK SPACE}% interval", "test images",
+    )  # fmt: skip
     rows: list[tuple[Child, ...]] = [
         (
             str(result.get("subject", "?")),
+            *((millions(size) if size else MISSING,) if sized else ()),
             percent(result["value"]),
             _interval_text(result.get("interval")),
             count(images) if (images := number(result.get("test_images"))) else MISSING,
         )
-        for result in results
+        for result, size in zip(results, sizes, strict=True)
     ]
-    return cut_table(heads, rows, numeric=(1, 2, 3))
+    return cut_table(heads, rows, numeric=tuple(range(1, len(heads))))
 
 
 def _interval_text(interval: Any) -> str:

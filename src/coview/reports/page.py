@@ -53,7 +53,8 @@ def build_page(record: Record) -> str:
 
 def _sections(record: Record) -> list[Section]:
     return [
-        _optional("accuracy", "Accuracy", finetune.accuracy_section(record), _ACCURACY),
+        _optional("accuracy", "Accuracy", finetune.accuracy_section(record),
+                  _DISTILLED if record.kind == "distill" else _ACCURACY),
         _optional("detection", "Detection", detection.detection_section(record), detection.LEAD),
         ("curves", "Curves", _curves(record)), _views(record),
         _optional("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
@@ -68,6 +69,10 @@ def _sections(record: Record) -> list[Section]:
 _ACCURACY = (
     "Accuracy on test images that no training and no choice has used. Linear probe: a linear "
     "classifier on the frozen features. From scratch: the same network with random initial weights."
+)
+_DISTILLED = (
+    "Figures on test images that no training and no choice has used. The teacher is the network "
+    "that the student learns from. Labels alone: the same student trained on the labels without it."
 )
 _NEAR = (
     "The images nearest to a query by the cosine of their features. "
@@ -142,7 +147,7 @@ def _map_note(record: Record) -> str:
 
 
 def _evaluation(record: Record) -> Section:
-    own = (finetune.PROTOCOL, detection.PROTOCOL)
+    own = (*finetune.MAIN, detection.PROTOCOL)
     others = [e for e in record.evaluations if e.get("protocol") not in own]
     evaluations = evaluation_tables(replace(record, evaluations=others))
     lead: list[Child] = with_code("Not evaluated yet: `coview evaluate` adds tables here.")

@@ -16,7 +16,9 @@ from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.records import Record, number, part, series
 from coview.reports.scores import headline_scores, score_bars
 
-KINDS = {"finetune": "Fine-tuning run", "detect": "Detection run"}
+KINDS = {
+    "finetune": "Fine-tuning run", "distill": "Distillation run", "detect": "Detection run",
+}  # fmt: skip
 GLYPHS = {"good": "\N{CHECK MARK}", "warning": "!", "bad": "\N{MULTIPLICATION X}", "open": "?"}
 
 

@@ -2,6 +2,7 @@
 
 from coview.runs.demo import demo
 from coview.runs.detect import detect
+from coview.runs.distill import distill
 from coview.runs.doctor import doctor
 from coview.runs.embed import embed, table_file
 from coview.runs.evaluate import evaluate
@@ -18,6 +19,7 @@ from coview.runs.run import Run
 from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "demo", "detect", "doctor", "draw_views", "embed", "evaluate", "export", "find",
-    "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume", "table_file",
+    "Run", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate", "export",
+    "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume",
+    "table_file",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.progress import say
 from coview.core.text import plural
@@ -21,7 +22,8 @@ class RunData:
     """The data of a run as a value: its images, test images, and which labels are used.
 
     own_test: without ``test``, the test part of the source is tested on, where it has parts.
-    ``labels`` and ``label_draw``: see :func:`coview.data.labels.label_subset`.
+    ``labels`` and ``label_draw``: see :func:`coview.data.labels.label_subset`. ``class_names``: the
+    classes by which labels are numbered, where they are those of a teacher.
     """
 
     images: DataSpec
@@ -29,11 +31,14 @@ class RunData:
     own_test: bool = False
     labels: str = "100%"
     label_draw: int = 0
+    class_names: tuple[str, ...] = ()
 
     def open(self, data: Any = None, test: Any = None, workers: int | None = None) -> Images:
         """The images; ``data`` and ``test`` stand in for sources in memory or moved folders.
         ``workers``: the threads that decode."""
         images = self.images.open(data, workers=workers)
+        if self.class_names:
+            images = self._numbered(images)
         spec = self.test
         has_parts = "train" in images.parts and len(images.parts) > 1
         if spec is None and self.own_test and self.images.split is None and has_parts:
@@ -42,6 +47,18 @@ class RunData:
             return Images(images, None)
         return Images(images, relabel(spec.open(test, workers=workers), images.class_names))
 
+    def _numbered(self, images: ImageStore) -> ImageStore:
+        """The images with their labels, where they have any, numbered by ``class_names``."""
+        if images.labels is None:
+            return replace(images, class_names=self.class_names)
+        try:
+            return relabel(images, self.class_names)
+        except DataError as error:
+            raise DataError(
+                f"{error} These are classes that the teacher does not know. To learn from the "
+                "images without their labels give `labels_from` none."
+            ) from error
+
     def to_json(self) -> dict[str, Any]:
         return {
             "images": self.images.to_json(),
@@ -49,6 +66,7 @@ class RunData:
             "own_test": self.own_test,
             "labels": self.labels,
             "label_draw": self.label_draw,
+            **({"class_names": list(self.class_names)} if self.class_names else {}),
         }
 
     @classmethod
@@ -59,6 +77,7 @@ class RunData:
             own_test=data["own_test"],
             labels=data["labels"],
             label_draw=data["label_draw"],
+            class_names=tuple(data.get("class_names", ())),
         )
 
 

@@ -75,13 +75,13 @@ def timeline_of(durations: Sequence[Duration], step: int, meta: Mapping[str, Any
 class Course:
     """The schedule of a run from its last checkpoint on, and its pace where it follows the clock.
 
-    start: the steps done; meta: of the checkpoint, {} where there is none. trainings: those of the
-    same length that share the budget.
+    start: the steps done; meta: of the checkpoint, {} where there is none. trainings: those that
+    share the budget, in lengths of this one.
     """
 
     def __init__(
         self, description: Mapping[str, Any], start: int, meta: Mapping[str, Any], clock: Clock, *,
-        trainings: int,
+        trainings: float,
     ) -> None:  # fmt: skip
         self.durations = durations_of(description)
         self.timeline = timeline_of(self.durations, start, meta)

@@ -23,7 +23,7 @@ def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
     Raises InvalidValue where the run has that length already.
     """
     every = [run]
-    if is_run(run.scratch_path):
+    if run.kind != "distill" and is_run(run.scratch_path):  # as long as the run itself
         every.append(type(run)(run.scratch_path))
     longer = [(each, _longer(each, epochs, budget)) for each in every]
     for each, duration in longer:

@@ -55,7 +55,7 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     these means everything in it. A run within a run (the "from scratch" baseline of fine-tuning)
     is found only where the pattern names it.
 
-    Keys: "path"; "kind" ("pretrain", "finetune"); "created"; "recipe.batch_size",
+    Keys: "path"; "kind" ("pretrain", "finetune", "distill"); "created"; "recipe.batch_size",
     "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint"; "step" (the
     last reported) and "total_steps"; "verdict" (its label); one "protocol.subject.layer.metric"
     per score, for kNN with 20 neighbors. What could not be read is named in "damaged".

@@ -47,6 +47,7 @@ from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
 from coview.runs.finish import export_learner, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
+from coview.runs.predictions import confusions, predictions_json
 from coview.runs.run import Run
 from coview.runs.scratch import train_from_scratch
 from coview.runs.start import Beginning, seed_of, start_run
@@ -85,7 +86,7 @@ def finetune(options: FinetuneOptions) -> Run | None:
             "A recipe given as a value is trained as it is: set its kept_head in place of "
             "`from_layer`."
         )
-    if isinstance(recipe, Recipe) and not isinstance(recipe.method.objective, CrossEntropy):
+    if isinstance(recipe, Recipe) and type(recipe.method.objective) is not CrossEntropy:
         raise InvalidValue(
             f"The recipe's objective is {type(recipe.method.objective).__name__}; fine-tuning "
             "learns classes and expects CrossEntropy."
@@ -229,7 +230,7 @@ class FineTuning(Job):
     ) -> Monitor:  # fmt: skip
         return AccuracyMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
 
-    def trainings(self, run: Run) -> int:
+    def trainings(self, run: Run) -> float:
         return 2 if run.description["baselines"] else 1
 
     def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:
@@ -278,7 +279,8 @@ class FineTuning(Job):
             export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
         report = write_end(run, diagnosis, session.clock)
         if run.description.get("nested"):
-            say(f"From scratch: {100 * finetuned.accuracy:.1f} %.", detail=True)
+            name = run.description.get("baseline", "From scratch")
+            say(f"{name}: {100 * finetuned.accuracy:.1f} %.", detail=True)
             return
         say_diagnosis(diagnosis)
         say()
@@ -308,24 +310,11 @@ class FineTuning(Job):
 FINE_TUNING = FineTuning()
 
 
-def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:
-    """The class of each test image, by its number, beside the true one."""
-    probabilities, predicted = torch.softmax(logits, 1).max(1)
-    return {
-        "names": list(parts.held_out.names),
-        "labels": np.asarray(parts.held_out.labels).tolist(),
-        "predicted": predicted.tolist(),
-        "probability": [round(value, 6) for value in probabilities.nan_to_num(0).tolist()],
-    }
-
-
 def write_evaluation(
     run: Run, parts: Parts, contenders: list[Contender], predicted: np.ndarray[Any, Any]
 ) -> None:
     """evaluation/finetune.json: accuracies with intervals, per class, and the confusion matrix."""
-    names, labels = list(parts.training.class_names), np.asarray(parts.held_out.labels)
-    confusion = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
+    names, labels = parts.training.class_names, np.asarray(parts.held_out.labels)
     card = {
         "labels": run.data.labels,
         "label_draw": run.data.label_draw,
@@ -346,17 +335,9 @@ def write_evaluation(
         )
         for each in contenders
     ]  # fmt: skip
-    per_class = [
-        {
-            "name": name,
-            "images": int(row.sum()),
-            "accuracy": float(row[number] / row.sum()) if row.sum() else None,
-        }
-        for number, (name, row) in enumerate(zip(names, confusion, strict=True))
-    ]
     evaluation.write_results(
         run.evaluation_path, results, data=run.description["data"],
-        more={"classes": names, "confusion": confusion.tolist(), "per_class": per_class},
+        more=confusions(names, labels, predicted),
     )  # fmt: skip
 
 

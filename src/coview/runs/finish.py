@@ -47,7 +47,7 @@ def export_learner(
         encoder, folder, image_size=recipe.image_size,
         mean=first.mean, std=first.std, metadata=card_of(run, diagnosis, step),
     )  # fmt: skip
-    if run.kind == "finetune":
+    if run.kind in ("finetune", "distill"):
         class_names = tuple(run.description["data"]["class_names"])
         export_classifier(folder, plain_layers(modules), class_names)
 

@@ -88,8 +88,11 @@ class Job(ABC):
     def rehearse(self, run: Run, learner: Any, parts: Parts) -> None:  # noqa: B027
         """What :meth:`finish` will compute, thrown away: a run with a budget takes its time."""
 
-    def trainings(self, run: Run) -> int:
-        """Trainings of the same length that share a budget: this one and those after it."""
+    def equip(self, run: Run, learner: Any) -> None:  # noqa: B027
+        """Give the learner what it learns from besides the images, such as a teacher."""
+
+    def trainings(self, run: Run) -> float:
+        """Trainings that share a budget, in lengths of this one: this one and those after it."""
         return 1
 
     def complete(self, run: Run, learner: Any, parts: Parts, session: Session) -> bool:

@@ -19,13 +19,21 @@ from coview.diagnosis.rules import diverged
 from coview.diagnosis.run_checks import diagnose_run
 from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.normalization import normalization_of
-from coview.methods import Learner, get_method
+from coview.methods import Learner, Teacher, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
 from coview.planning.plan import check_settings, make_plan
 from coview.planning.planner import Plan
 from coview.planning.text import about_scratch
-from coview.recipes import METHODS, Recipe, Start, find_recipe, finetune_recipes, refuse_dense
+from coview.recipes import (
+    METHODS,
+    Recipe,
+    Start,
+    distill_recipes,
+    find_recipe,
+    finetune_recipes,
+    refuse_dense,
+)
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
@@ -172,8 +180,15 @@ PRETRAINING = Pretraining()
 
 
 def check_views(recipe: Recipe | str) -> None:
-    """Raise InvalidValue for a recipe of fine-tuning or detection, with one view of each image."""
+    """Raise InvalidValue for a recipe of fine-tuning, distillation or detection, which has one
+    view of each image."""
     refuse_dense(recipe)
+    if recipe in distill_recipes() or (
+        isinstance(recipe, Recipe) and isinstance(recipe.method.target, Teacher)
+    ):
+        raise InvalidValue(
+            "Distillation learns from a teacher: coview distill TEACHER DATA takes this recipe."
+        )
     one = isinstance(recipe, Recipe) and len(recipe.method.views.views) < 2
     if one or (isinstance(recipe, str) and recipe in finetune_recipes()):
         raise InvalidValue(

@@ -21,6 +21,7 @@ from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command
 from coview.runs.detect import DETECTION
+from coview.runs.distilling import DISTILLING
 from coview.runs.extend import extend, longer_command
 from coview.runs.finetune import FINE_TUNING
 from coview.runs.job import Job, Session
@@ -30,7 +31,7 @@ from coview.runs.session import train_run
 from coview.training.distribution import init_distributed, local_device
 from coview.training.loggers import logger_names
 
-JOBS: dict[str, Job] = {job.kind: job for job in (PRETRAINING, FINE_TUNING, DETECTION)}
+JOBS: dict[str, Job] = {job.kind: job for job in (PRETRAINING, FINE_TUNING, DISTILLING, DETECTION)}
 
 
 @takes(ResumeOptions)

@@ -66,6 +66,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
         checkpoints.sweep()  # a run that was killed in its last save makes no other one
     initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
     learner = copy.deepcopy(initial)
+    job.equip(run, learner)
     # As the run began: "auto" may mean something else on the machine that it goes on.
     begun = run.description["environment"]["precision"]
     precision = precision_of(replace(recipe, precision=begun), learner, session.device)

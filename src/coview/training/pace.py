@@ -29,7 +29,7 @@ class Pace:
 
     closing: seconds from the last step to the end of the run, measured when it began; report: those
     of them that the last report takes, which are measured again at every report. most_steps: never
-    more. trainings: this one and the later ones of the same length that share the budget.
+    more. trainings: this one and the later ones that share the budget, in lengths of this one.
 
     >>> now = [0.0]
     >>> pace = Pace(Clock(110.0, now=lambda: now[0]), closing=10.0)
@@ -41,7 +41,7 @@ class Pace:
 
     def __init__(
         self, clock: Clock, *, closing: float = 0.0, report: float = 0.0,
-        most_steps: int | None = None, trainings: int = 1,
+        most_steps: int | None = None, trainings: float = 1,
     ) -> None:  # fmt: skip
         self.clock, self.report, self.rest = clock, report, closing - report
         self.most_steps, self.trainings = most_steps, trainings

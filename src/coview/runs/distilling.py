@@ -1,0 +1,201 @@
+"""The job of distillation: a student learns the classes that a frozen teacher gives images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from coview import evaluation
+from coview.core.errors import DataError
+from coview.core.files import write_json
+from coview.core.images import ImageStore
+from coview.core.progress import say
+from coview.core.run_folder import is_run
+from coview.data.held_out import hold_out
+from coview.data.labels import label_subset
+from coview.diagnosis.distillation import (
+    AgreementMonitor,
+    diagnose_distillation,
+    teacher_logits_of,
+)
+from coview.diagnosis.finetuning import Contender, logits_of
+from coview.diagnosis.rules import diverged
+from coview.diagnosis.state import Diagnosis
+from coview.methods import Learner
+from coview.recipes import Recipe
+from coview.runs.data import Images, RunData
+from coview.runs.finetune import FINE_TUNING
+from coview.runs.finish import export_learner, say_diagnosis, write_end
+from coview.runs.job import Job, Monitor, Parts, Session
+from coview.runs.labels_alone import LabelsAlone, labeled_rows
+from coview.runs.predictions import confusions, predictions_json
+from coview.runs.run import Run
+from coview.runs.session import train_run
+from coview.runs.teacher import teacher_of
+from coview.training import MetricsLog
+
+STUDENT, TEACHER, LABELS_ALONE = "student", "teacher", "labels alone"
+NO_LABELS = "none"
+Rows = npt.NDArray[np.int64]
+
+
+class Distilling(Job):
+    """Learning classes from a teacher: judged beside it, left as a classifier."""
+
+    kind = "distill"
+
+    def split(self, data: RunData, images: Images, seed: int) -> Parts:
+        store, test = images.images, images.test
+        known = labeled_rows(store)
+        if test is not None:
+            test = evaluation.labeled(test, "The test")
+        elif len(known):
+            test = evaluation.split_test(store.subset(known), seed=seed)[1]
+            store = without(store, test)
+        else:
+            rows, held_out = hold_out(store, seed)
+            store, test = store.subset(rows), store.subset(held_out)
+            test = replace(test, labels=np.full(len(test), -1, dtype=np.int64))
+        total = len(labeled_rows(store))
+        if data.labels == NO_LABELS:
+            training, used = replace(store, labels=None), "none of their labels"
+        else:
+            training = with_labels_of(store, data)
+            count = len(labeled_rows(training))
+            used = f"{count:,} of {total:,} labels ({data.labels})"
+        return Parts(
+            training=training, held_out=test, labeled_images=total,
+            note=f"{len(training):,} images are learned from, with {used}; {len(test):,} images "
+            "are tested on.",
+        )  # fmt: skip
+
+    def monitor(
+        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
+        metrics_log: MetricsLog,
+    ) -> Monitor:  # fmt: skip
+        return AgreementMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
+
+    def equip(self, run: Run, learner: Learner) -> None:
+        view = run.recipe.method.views.views[0]
+        learner.set_teacher(teacher_of(run).load(view.mean, view.std))
+
+    def trainings(self, run: Run) -> float:
+        if not run.description["baselines"]:
+            return 1.0
+        return LabelsAlone.of(run).trainings(run.recipe, run.description["data"]["images"])
+
+    def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:
+        logits_of(learner, parts.held_out, run.recipe)
+        teacher_logits_of(learner, parts.held_out, run.recipe)
+
+    def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
+        return diverged(reason, step)
+
+    def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
+        """Train the student on the labels alone, as a run of its own inside this one."""
+        if not run.description["baselines"]:
+            return True
+        alone = Run(run.scratch_path)
+        labeled = replace(parts, training=parts.training.subset(labeled_rows(parts.training)))
+        if session.ranks.is_main and not is_run(alone.path):
+            alone.write_description(LabelsAlone.of(run).describe(run, labeled))
+        session.ranks.barrier()
+        if not alone.is_ended:
+            say("The same student on the labels alone:", detail=True)
+            images = Images(labeled.training, labeled.held_out)
+            train_run(FINE_TUNING, alone, images, session, labeled)
+        return alone.is_ended
+
+    def finish(
+        self, run: Run, learner: Learner, parts: Parts, session: Session,
+        diagnosis: Diagnosis | None = None,
+    ) -> None:  # fmt: skip
+        recipe, labels = run.recipe, np.asarray(parts.held_out.labels)
+        logits = logits_of(learner, parts.held_out, recipe)
+        predicted = logits.argmax(1).numpy()
+        teacher = teacher_logits_of(learner, parts.held_out, recipe).argmax(1).numpy()
+        write_json(run.predictions_path, {
+            **predictions_json(parts, logits), "teacher": teacher.tolist(),
+        })  # fmt: skip
+        alone = None
+        if run.description["baselines"] and diagnosis is None:
+            saved = np.array(Run(run.scratch_path).predictions["predicted"])
+            alone = Contender(name=LABELS_ALONE, correct=(saved == labels)[labels >= 0])
+        diagnosis = diagnosis or diagnose_distillation(
+            predicted, teacher, labels, labels_alone=alone, baseline=LABELS_ALONE,
+            step=run.total_steps,
+        )  # fmt: skip
+        write_evaluation(run, parts, predicted, teacher, alone)
+        finite = bool(torch.isfinite(logits).all())
+        if finite:
+            export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
+        report = write_end(run, diagnosis, session.clock)
+        say_diagnosis(diagnosis)
+        say()
+        say(f"Report:     {report}")
+        if finite:
+            say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
+            say(f"Use it:     {run.command('predict')} IMAGES")
+
+
+DISTILLING = Distilling()
+
+
+def without(store: ImageStore, others: ImageStore) -> ImageStore:
+    """The images of ``store`` that are not among ``others``."""
+    return store.subset(np.flatnonzero(~np.isin(store.ids, others.ids)))
+
+
+def with_labels_of(store: ImageStore, data: RunData) -> ImageStore:
+    """``store`` with the labels of the subset that ``data`` names, the others unknown."""
+    rows = label_subset(store, data.labels, draw=data.label_draw)
+    assert store.labels is not None
+    labels = np.full(len(store), -1, dtype=np.int64)
+    labels[rows] = store.labels[rows]
+    if len(np.unique(labels[rows])) < 2:
+        raise DataError(f"{store.source} has labels of one class only; expected two or more.")
+    return replace(store, labels=labels)
+
+
+def write_evaluation(
+    run: Run, parts: Parts, predicted: Rows, teacher: Rows, labels_alone: Contender | None
+) -> None:
+    """evaluation/distill.json: agreement, and with labels the accuracies, per class, confusions."""
+    labels = np.asarray(parts.held_out.labels)
+    known, source = labels >= 0, teacher_of(run)
+    card = {
+        "labels": run.data.labels, "label_draw": run.data.label_draw,
+        "training_images": len(parts.training), "selection": "none: the last epoch counts",
+        "view": "center crop and resize", STUDENT: "trained on the teacher's classes",
+        TEACHER: f"{source.encoder.label()}, {source.hash}",
+        LABELS_ALONE: "the same network, first weights and labels, without the teacher",
+        "agreement": "the share of test images on which the student gives the teacher's class",
+        "recipe_hash": run.description["hash"],
+    }  # fmt: skip
+    size = sum(run.description["parameters"].values())
+    sizes = {STUDENT: size, TEACHER: source.parameters, LABELS_ALONE: size}
+
+    def result(subject: str, metric: str, correct: npt.NDArray[np.bool_]) -> evaluation.Result:
+        share = float(correct.mean())
+        return evaluation.Result(
+            protocol="distill", subject=subject, layer="logits", metric=metric, value=share,
+            interval=evaluation.wilson_interval(share, len(correct)), test_images=len(correct),
+            setting={"parameters": sizes[subject]}, card=card,
+        )  # fmt: skip
+
+    results = [result(STUDENT, "agreement", predicted == teacher)]
+    if known.any():
+        results += [
+            result(STUDENT, "accuracy", (predicted == labels)[known]),
+            result(TEACHER, "accuracy", (teacher == labels)[known]),
+        ]
+    if labels_alone is not None:
+        results.append(result(LABELS_ALONE, "accuracy", labels_alone.correct))
+    more = confusions(parts.held_out.class_names, labels[known], predicted[known])
+    evaluation.write_results(
+        run.evaluation_path, results, data=run.description["data"],
+        more=more if known.any() else None,
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""A cell of a study: an ordinary run, in a folder that is named by what the run contains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview import runs
+from coview.core.errors import RunError
+from coview.core.files import digest
+from coview.core.paths import absolute_path
+from coview.core.run_folder import is_run
+from coview.core.values import encode
+from coview.encoders import EncoderSpec
+from coview.encoders.exchange.weights import find_export, read_config
+
+KEY_LETTERS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """A run that is there already, in place of a cell: its folder, and the hash of its weights."""
+
+    path: str
+    hash: str
+
+    @classmethod
+    def at(cls, path: str | Path) -> Existing:
+        """Raises RunError where there is no run, or one that has not ended."""
+        run = runs.Run.open(path)
+        if not run.is_ended:
+            raise RunError(
+                f"{run.path} has not ended; go on with {run.command('resume')} first, or give "
+                "another run."
+            )
+        weights = str(read_config(find_export(run.path))["weights_hash"])
+        return cls(path=str(absolute_path(run.path)), hash=weights)
+
+    @property
+    def key(self) -> str:
+        return self.hash
+
+    def folder(self, root: Path) -> Path:
+        return Path(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How much a cell trains: ``passes`` over ``share`` of the images through ``encoder``.
+
+    ``teacher``: the encoder of a network that classifies the same images. ``views`` of each image.
+    """
+
+    encoder: EncoderSpec
+    passes: float
+    share: float = 1.0
+    views: int = 1
+    teacher: EncoderSpec | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run: the ``verb`` that makes it and the ``settings`` of that verb.
+
+    A setting may be another cell, which stands for the folder of its run. ``name`` is for people.
+    Equal verbs and settings are the same run, so that studies in one folder share it. ``work`` is
+    what the estimate of time is made of.
+
+    >>> first = Cell(name="pretraining", verb="pretrain", settings=(("data", "scenes"),))
+    >>> tuned = Cell(name="1 %", verb="finetune", settings=(("start", first), ("data", "scenes")))
+    >>> other = Cell(name="one in a hundred", verb="finetune", settings=tuned.settings)
+    >>> tuned.key == other.key, tuned.key == first.key, len(tuned.key)
+    (True, False, 12)
+    """
+
+    name: str
+    verb: str
+    settings: tuple[tuple[str, Any], ...]
+    work: tuple[Work, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The hash of verb and settings, with those of the cells among them."""
+        settings = {
+            name: value.key if isinstance(value, Cell | Existing) else encode(value)
+            for name, value in self.settings
+        }
+        content = json.dumps([self.verb, settings], sort_keys=True, allow_nan=False)
+        return digest(content.encode())[:KEY_LETTERS]
+
+    def folder(self, root: Path) -> Path:
+        """The folder of the run, below that of the study."""
+        return root / f"{self.verb}-{self.key}"
+
+    def run(self, root: Path) -> runs.Run:
+        """The run of this cell, which may not exist yet."""
+        return runs.Run(self.folder(root))
+
+    def is_ended(self, root: Path) -> bool:
+        folder = self.folder(root)
+        return is_run(folder) and runs.Run(folder).is_ended
+
+    def train(self, root: Path, machine: Mapping[str, Any]) -> runs.Run:
+        """The run, begun or gone on with; it may have been stopped again.
+
+        ``machine``: device and threads, which do not change what is computed.
+        """
+        folder = self.folder(root)
+        if is_run(folder):
+            run = runs.Run(folder)
+            return run if run.is_ended else runs.resume(folder, **machine)
+        settings = {
+            name: value.folder(root) if isinstance(value, Cell | Existing) else value
+            for name, value in self.settings
+        }
+        begun = VERBS[self.verb](**settings, **machine, out=folder)
+        assert isinstance(begun, runs.Run)
+        return begun
+
+
+VERBS: Mapping[str, Any] = {
+    "pretrain": runs.pretrain, "finetune": runs.finetune, "distill": runs.distill,
+}  # fmt: skip
+"""What a cell can be. Their runs have the same folder, are resumed by one function, and end."""

@@ -1,0 +1,114 @@
+"""A study as a value, and what runs any: cell by cell, where it was, to one report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import CoviewError
+from coview.core.files import write_json
+from coview.core.progress import say
+from coview.core.text import duration, plural
+from coview.data.spec import opened_once
+from coview.studies.cell import Cell
+from coview.studies.page import write_page
+from coview.studies.speed import Speeds
+
+Figures = dict[str, Any]
+"""What a study says: "tables", each with "title", "note", "columns" and "rows", and "claims", each
+with "text", "holds" (True, False, or None where it cannot be said yet) and "because"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """Runs that belong together: ``cells`` in an order in which each finds those it needs.
+
+    ``summarize`` reads the runs that have ended, in the folder of the study, and returns the
+    figures; it trains nothing. ``images``: the number of training images, read when a cell has to
+    be trained. ``card``: how it was measured, in words.
+    """
+
+    name: str
+    claim: str
+    cells: tuple[Cell, ...]
+    summarize: Callable[[Path], Figures]
+    images: Callable[[], int]
+    card: Mapping[str, Any]
+
+
+def run_study(
+    study: Study, root: Path, machine: Mapping[str, Any], *, dry_run: bool = False
+) -> dict[str, Any]:
+    """Train the cells that are not there yet, and write study.json and report.html into ``root``.
+
+    The same call goes on where it was stopped or killed. Returns the content of study.json, whose
+    "ended" says whether every cell has ended. Raises the errors of the runs.
+    """
+    cells = tuple({cell.key: cell for cell in study.cells}.values())
+    missing = [cell for cell in cells if not cell.is_ended(root)]
+    say(f"{study.name}: {plural(len(cells), 'run')} in {root}, {len(cells) - len(missing)} ended.")
+    with opened_once():
+        if missing:
+            _train(study, cells, missing, root, machine, dry_run=dry_run)
+        if dry_run:
+            return {"study": study.name, "ended": not missing, "path": str(root)}
+    return write_study(study, cells, root)
+
+
+def _train(
+    study: Study, cells: Sequence[Cell], missing: Sequence[Cell], root: Path,
+    machine: Mapping[str, Any], *, dry_run: bool,
+) -> None:  # fmt: skip
+    speeds = Speeds(study.images(), str(machine.get("device", "auto")))
+    planned = {cell.key: speeds.seconds(cell) for cell in missing}
+    for cell in missing:
+        say(f"  {cell.name}: about {duration(planned[cell.key])}", detail=True)
+    say(
+        f"To run: {plural(len(missing), 'run')}, about {duration(sum(planned.values()))} at the "
+        "speed measured here, without opening images and evaluation."
+    )
+    if dry_run:
+        return
+    began, done = time.monotonic(), 0.0
+    for place, cell in enumerate(missing, start=1):
+        number = cells.index(cell) + 1
+        say()
+        say(f"[{number} of {len(cells)}] {cell.name}: {cell.folder(root)}")
+        try:
+            run = cell.train(root, machine)
+        except CoviewError as error:
+            error.args = (f"{cell.name} ({cell.folder(root)}): {error}",)
+            raise
+        if not run.is_ended:
+            say("The same command goes on with the study.")
+            return
+        done += planned[cell.key]
+        left = sum(planned.values()) - done
+        # What runs have taken beyond their plan, the others will take as well.
+        beyond = max(0.0, (time.monotonic() - began - done) / place) * (len(missing) - place)
+        if place < len(missing):
+            say(f"About {duration(left + beyond)} left.")
+        write_study(study, cells, root)
+
+
+def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:
+    """study.json and report.html of what has ended; returns the content of the former."""
+    content = {
+        "study": study.name, "claim": study.claim, "card": dict(study.card),
+        "ended": all(cell.is_ended(root) for cell in cells),
+        "cells": [
+            {
+                "name": cell.name, "folder": cell.folder(root).name, "verb": cell.verb,
+                "ended": cell.is_ended(root),
+                "verdict": cell.run(root).verdict if cell.is_ended(root) else None,
+            }
+            for cell in cells
+        ],
+        **study.summarize(root),
+    }  # fmt: skip
+    write_json(root / "study.json", content)
+    write_page(root / "report.html", content)
+    return content

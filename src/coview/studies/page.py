@@ -1,0 +1,84 @@
+"""The report of a study as one HTML page that loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from coview.core.files import write_bytes
+from coview.core.version import VERSION
+from coview.reports.html import Child, Markup, tag, with_code
+from coview.reports.tables import cut_table, object_list
+
+STATES = {True: ("good", "holds"), False: ("bad", "does not hold"), None: ("open", "open")}
+
+
+def write_page(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the page of a study.json; of a study that goes on, what there is of it."""
+    write_bytes(path, build_page(content).encode("utf-8", "replace"))
+
+
+def build_page(content: Mapping[str, Any]) -> str:
+    """The page as HTML. It has no script and its policy forbids every request."""
+    cells = content["cells"]
+    ended = sum(bool(cell["ended"]) for cell in cells)
+    state = f"{ended} of {len(cells)} runs have ended"
+    body = tag(
+        "body",
+        tag("header", tag("h1", str(content["study"])), tag("p", state, class_="state"),
+            tag("p", content["claim"], class_="lead"),
+            [_claim(claim) for claim in content.get("claims", ())]),
+        tag("main", [_table(table) for table in content.get("tables", ())],
+            _section("Runs", _cells(cells)),
+            _section("How it was measured", object_list(dict(content["card"])))),
+        tag("footer", f"Written by Coview {VERSION}. This page loads nothing and opens offline."),
+    )  # fmt: skip
+    document = tag("html", _head(str(content["study"])), body, lang="en")
+    return f"<!doctype html>\n{document}\n"
+
+
+def _head(name: str) -> Markup:
+    style = resources.files("coview.reports").joinpath("report.css").read_text("utf-8")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    return tag(
+        "head", tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{name}: Coview study"), tag("style", Markup(style)),
+    )  # fmt: skip
+
+
+def _claim(claim: Mapping[str, Any]) -> Markup:
+    kind, word = STATES[claim["holds"]]
+    return tag(
+        "div", tag("p", f"{claim['text']}: {word}", class_="headline"),
+        tag("p", claim["because"], class_="sentence"), class_=f"verdict {kind}",
+    )  # fmt: skip
+
+
+def _table(table: Mapping[str, Any]) -> Markup:
+    rows: list[tuple[Child, ...]] = [tuple(row) for row in table["rows"]]
+    heads = tuple(table["columns"])
+    drawn = cut_table(heads, rows, numeric=tuple(range(1, len(heads))))
+    return _section(table["title"], [tag("p", with_code(table["note"]), class_="lead"), drawn])
+
+
+def _cells(cells: list[Mapping[str, Any]]) -> Markup:
+    rows: list[tuple[Child, ...]] = [
+        (
+            cell["name"],
+            tag("a", cell["folder"], href=f"{cell['folder']}/report.html")
+            if cell["ended"]
+            else cell["folder"],
+            (cell["verdict"] or {}).get("sentence", "not ended"),
+        )
+        for cell in cells
+    ]
+    return cut_table(("run", "folder", "verdict"), rows)
+
+
+def _section(title: str, content: Child) -> Markup:
+    return tag("section", tag("h2", title), content)

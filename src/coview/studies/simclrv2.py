@@ -1,0 +1,241 @@
+"""SimCLRv2's pipeline (Chen et al., 2020): pretrain big, fine-tune from the middle of the
+projection head on few labels, distill into the same network and from there into a small one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import InvalidValue
+from coview.data.labels import check_labels, names_a_file, share_of_labels
+from coview.data.spec import DataSpec
+from coview.encoders import EncoderSpec, parse_encoder
+from coview.options import DataOptions, StudyOptions
+from coview.planning.defaults import default_distillation, default_finetuning
+from coview.recipes import Recipe, recipe
+from coview.recipes.finetune import for_label_share
+from coview.runs import Run
+from coview.studies.cell import Cell, Existing, Work
+from coview.studies.execution import Study
+from coview.studies.simclrv2_table import Entry, summarize
+from coview.training import choose_device
+
+CLAIM = (
+    "A large network that was pretrained without labels needs few of them: fine-tuned from the "
+    "middle of its projection head it is far better than the same network from scratch. What it "
+    "knows can be distilled, without labels, into itself and into a small network."
+)
+MIDDLE = 1
+"""The layer of the head that SimCLRv2 fine-tunes from (section 2.2)."""
+
+
+def chain(options: StudyOptions) -> Study:
+    """The whole pipeline for every share of the labels and every draw of them.
+
+    Raises InvalidValue for options that do not go together, RunError where ``pretrained`` is no
+    ended run.
+    """
+    plan = ChainPlan.of(options)
+    entries: list[Entry] = []
+    fewest = min(plan.labels, key=plan.share)
+    for draw in range(options.draws):
+        for labels in plan.labels:
+            tuned = plan.tuned(labels, draw, MIDDLE)
+            alike = plan.distilled(tuned, labels, draw)
+            small = plan.distilled(alike, labels, draw, student=options.student)
+            entries.append(Entry(labels=labels, draw=draw, tuned=tuned, alike=alike, small=small))
+    layers = {
+        (layer, draw): plan.tuned(fewest, draw, layer)
+        for layer in plan.layers
+        for draw in range(options.draws)
+    }
+    first = [] if isinstance(plan.pretrained, Existing) else [plan.pretrained]
+    compared = [cell for cell in layers.values() if cell not in [e.tuned for e in entries]]
+    # The whole pipeline at the fewest labels comes first: what is stopped has said the most.
+    ordered = sorted(entries, key=lambda entry: plan.share(entry.labels))
+    cells = [*first]
+    for labels in sorted(plan.labels, key=plan.share):
+        here = [entry for entry in ordered if entry.labels == labels]
+        cells += [entry.tuned for entry in here]
+        cells += compared if labels == fewest else []
+        cells += [cell for entry in here for cell in (entry.alike, entry.small)]
+    return Study(
+        name="simclrv2/chain", claim=CLAIM, cells=tuple(cells), card=plan.card,
+        images=lambda: len(DataSpec.of(options.data, options, needs_labels=True).open()),
+        summarize=lambda root: summarize(root, entries, layers, fewest),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainPlan:
+    """What the cells of a chain share."""
+
+    options: StudyOptions
+    pretrained: Cell | Existing
+    encoder: EncoderSpec
+    layers: tuple[int, ...]
+    labels: tuple[str, ...]
+    device: str
+
+    @classmethod
+    def of(cls, options: StudyOptions) -> ChainPlan:
+        if options.draws < 1:
+            raise InvalidValue(f"`draws` is {options.draws}; expected 1 or more.")
+        labels = tuple(word.strip() for word in options.labels.split(","))
+        for word in labels:
+            check_labels(word)
+            if names_a_file(word):
+                raise InvalidValue(
+                    f"`labels` {word} is a file, of which there are no several draws; give shares "
+                    "or numbers such as 1%,10%."
+                )
+        parse_encoder(options.student)
+        device = choose_device(options.device).type
+        base = recipe(options.recipe or f"simclr-v2-{'cifar' if device == 'cuda' else 'cpu'}")
+        if options.pretrained is not None:
+            if options.encoder is not None or options.pretrain_epochs is not None:
+                raise InvalidValue(
+                    "`pretrained` takes the place of pretraining; leave out `encoder` and "
+                    "`pretrain_epochs`."
+                )
+            pretrained: Cell | Existing = Existing.at(options.pretrained)
+            base = Run.open(options.pretrained).recipe
+            encoder = base.encoder
+        else:
+            encoder = base.encoder if options.encoder is None else parse_encoder(options.encoder)
+            pretrained = _pretraining(options, base, encoder)
+        head = base.method.head.layers
+        if head < MIDDLE + 1:
+            raise InvalidValue(
+                f"The recipe {base.name} has {head} layers in its head, which has no middle; "
+                "take a recipe with two or more, such as simclr-v2-cpu."
+            )
+        return cls(
+            options=options, pretrained=pretrained, encoder=encoder, labels=labels,
+            layers=tuple(_layer(word.strip(), head) for word in options.layers.split(",")),
+            device=device,
+        )  # fmt: skip
+
+    def share(self, labels: str) -> float:
+        """Of the images that have a label; that of a number of each class only orders them."""
+        share = share_of_labels(labels)
+        return int(labels.split("-")[0]) * 1e-9 if share is None else share
+
+    def tuned(self, labels: str, draw: int, layer: int) -> Cell:
+        """Fine-tuning from this layer of the head; from the middle one with its baselines."""
+        options, middle = self.options, layer == MIDDLE
+        share = self.share(labels)
+        base = for_label_share(default_finetuning(self.device), share)
+        epochs = options.finetune_epochs or base.epochs
+        settings = {
+            "start": self.pretrained, "labels": labels, "label_draw": draw, "from_layer": layer,
+            "no_baselines": not middle, "epochs": epochs, "recipe": base.name,
+        }  # fmt: skip
+        work = Work(encoder=self.encoder, passes=epochs * (2 if middle else 1), share=share)
+        return Cell(
+            name=f"fine-tune on {labels} of the labels from layer {layer}, draw {draw}",
+            verb="finetune", settings=self.with_data(settings), work=(work,),
+        )  # fmt: skip
+
+    def distilled(self, teacher: Cell, labels: str, draw: int, student: str | None = None) -> Cell:
+        """Distillation on all images without labels; a small student is also trained on the
+        labels alone."""
+        options = self.options
+        base = default_distillation(self.device)
+        epochs = options.distill_epochs or base.epochs
+        settings: dict[str, Any] = {"teacher": teacher, "epochs": epochs, "recipe": base.name}
+        if student is not None:
+            settings |= {
+                "student": student, "labels": labels, "label_draw": draw, "teacher_weight": 1.0,
+            }  # fmt: skip
+        to = "itself" if student is None else student
+        encoder = self.encoder if student is None else parse_encoder(student)
+        work = [Work(encoder=encoder, passes=epochs, teacher=self.encoder)]
+        if student is not None:
+            alone = for_label_share(default_finetuning(self.device), self.share(labels))
+            work.append(Work(encoder=encoder, passes=alone.epochs, share=self.share(labels)))
+        return Cell(
+            name=f"distill the network of {labels} of the labels into {to}, draw {draw}",
+            verb="distill", settings=self.with_data(settings), work=tuple(work),
+        )  # fmt: skip
+
+    def with_data(self, settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+        return with_data(self.options, settings)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """How the chain was measured."""
+        test = "a fifth of the labeled images, whose pixels pretraining has seen"
+        return {
+            "data": str(self.options.data),
+            "test images": test if self.options.test is None else str(self.options.test),
+            "labels": ", ".join(self.labels),
+            "draws": self.options.draws,
+            "seed": self.options.seed,
+            "selection": "none: the last epoch of every run counts",
+            "intervals": "95 %, Student's t over the draws of labels; one pretraining, one seed",
+            "pretraining": self.pretrained.path
+            if isinstance(self.pretrained, Existing)
+            else self.pretrained.folder(Path()).name,
+            "encoder": self.encoder.label(),
+            "student": parse_encoder(self.options.student).label(),
+        }
+
+
+def _pretraining(options: StudyOptions, base: Recipe, encoder: EncoderSpec) -> Cell:
+    epochs = options.pretrain_epochs or base.epochs
+    settings = {"recipe": base.name, "encoder": encoder, "epochs": epochs, "labels_from": "none"}
+    views = len(base.method.views.views)
+    return Cell(
+        name="pretrain without labels", verb="pretrain",
+        settings=with_data(options, settings, test=False),
+        work=(Work(encoder=encoder, passes=epochs, views=views),),
+    )  # fmt: skip
+
+
+def with_data(
+    options: StudyOptions, settings: dict[str, Any], *, test: bool = True
+) -> tuple[tuple[str, Any], ...]:
+    """The settings of a cell with those of the data, and the seed, in the order of their names.
+
+    Where caches lie and how much memory they take is not among them: it changes no run.
+    """
+    given = DataOptions()
+    data = {
+        name: str(value) if isinstance(value, Path) else value
+        for name in DATA_FIELDS
+        if (value := getattr(options, name)) != getattr(given, name)
+    }
+    data |= {"data": _source(options.data, "data"), "seed": options.seed}
+    if test and options.test is not None:
+        data["test"] = _source(options.test, "test")
+    return tuple(sorted({**data, **settings}.items(), key=lambda item: item[0]))
+
+
+def _source(data: Any, field: str) -> str | tuple[str, ...]:
+    """The place of the images from any working folder. Raises InvalidValue for images in memory."""
+    source = DataSpec.of(data).source
+    if source is None:
+        raise InvalidValue(
+            f"`{field}` is in memory; a study goes on in other processes, so give a path or a name."
+        )
+    return source
+
+
+DATA_FIELDS = (
+    "labels_from", "split", "limit", "short_side", "image_column", "label_column", "white",
+    "max_pixels", "allow_broken", "download", "root",
+)  # fmt: skip
+
+
+def _layer(word: str, head: int) -> int:
+    """The number of a layer of a head, of which "last" is one."""
+    if word == "last":
+        return head
+    if not word.isdecimal() or int(word) > head:
+        raise InvalidValue(
+            f"`layers` has {word!r}; expected numbers from 0 to {head}, the layers of the "
+            "projection head, or last."
+        )
+    return int(word)
