@@ -5,7 +5,13 @@ Protocols name them in results; tables and reports read their words, format and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from coview.core.figures import Figure
+
+MIN_P = 0.001
+"""Smaller p values are not told apart in words."""
 
 METRICS: dict[str, Figure] = {
     "accuracy": Figure("Accuracy", "share of test images whose class is predicted", "share",
@@ -66,3 +72,44 @@ def metric_of(name: str) -> Figure:
     ('higher', 'My metric')
     """
     return METRICS.get(name) or Figure(name.replace("_", " ").capitalize(), name)
+
+
+def headline_misfit(
+    headline: Mapping[str, Any], layer: Any, metric: Any, setting: Mapping[str, Any]
+) -> tuple[bool, ...]:
+    """How far a result is from the one that represents its protocol; the smallest is the nearest.
+
+    >>> headline = {"metric": "accuracy", "layer": "h", "k": 20}
+    >>> headline_misfit(headline, "h", "accuracy", {"k": 1}) < headline_misfit(
+    ...     headline, "z", "accuracy", {"k": 20})
+    True
+    """
+    others = {key: value for key, value in headline.items() if key not in ("metric", "layer")}
+    return (
+        metric != headline.get("metric", "accuracy"), layer != headline.get("layer", "h"),
+        *(setting.get(key) != value for key, value in others.items()),
+    )  # fmt: skip
+
+
+def difference_in_words(metric: str, difference: float) -> str:
+    """A difference of two values of a metric: of shares in points, of others as a number.
+
+    >>> difference_in_words("accuracy", -0.021), difference_in_words("rankme", 3.25)
+    ('2.1 points below', '3.25 above')
+    """
+    if difference == 0:
+        return "equal to"
+    side = "above" if difference > 0 else "below"
+    size = abs(difference)
+    if metric_of(metric).format == "share":
+        return f"{100 * size:.1f} points {side}"
+    return f"{size:.3g} {side}"
+
+
+def p_in_words(p: float) -> str:
+    """A p value; below 0.001 as such.
+
+    >>> p_in_words(0.0312), p_in_words(1e-9), p_in_words(1.0)
+    ('p = 0.031', 'p < 0.001', 'p = 1')
+    """
+    return "p < 0.001" if p < MIN_P else f"p = {p:.2g}"

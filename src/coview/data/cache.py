@@ -1,6 +1,7 @@
-"""The stores on disk: which there are, how much they may take, and room for another.
+"""Stores and features on disk: which there are, how much they may take, and room for another.
 
-A store lies in ``stores/KEY`` of the cache folder. A process that writes one has a folder
+A store lies in ``stores/KEY`` of the cache folder, features of an evaluation in
+``features/KEY.safetensors``. A process that writes one has a folder
 ``stores/.KEY.RANDOM.tmp``, whose file ``lock`` it keeps locked: the operating system frees the lock
 of a process that has ended, however it ended.
 """
@@ -8,6 +9,7 @@ of a process that has ended, however it ended.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -22,14 +24,17 @@ from coview.data.kinds import CACHE_TAG
 
 LIMIT_VARIABLE, DEFAULT_LIMIT = "COVIEW_CACHE_LIMIT", "20GB"
 MAX_SHARE_OF_FREE = 0.5
+FEATURES = "features"
+_MAX_HEADER = 1 << 16
 _DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheEntry:
-    """A store on disk, or what is left of one that is not whole.
+    """A store or a file of features on disk, or what is left of one that is not whole.
 
-    size in bytes; used: when it was opened last, in seconds since 1970.
+    ``folder`` is its folder, or the file. size in bytes; used: when it was opened last, in seconds
+    since 1970.
     """
 
     folder: Path
@@ -39,12 +44,12 @@ class CacheEntry:
 
 
 def cache_limit() -> int:
-    """The bytes that all stores may take together: $COVIEW_CACHE_LIMIT, else 20 GB."""
+    """The bytes that all stores and features may take together: $COVIEW_CACHE_LIMIT, else 20 GB."""
     return parse_bytes(os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT)
 
 
 def allowance(cache: Path) -> int:
-    """The bytes that one more store may take: the limit, and at most half of what is free."""
+    """The bytes that one more entry may take: the limit, and at most half of what is free."""
     limit = cache_limit()
     with contextlib.suppress(OSError):
         old = sum(entry.size for entry in cache_entries(cache))
@@ -60,16 +65,30 @@ def _free_bytes(place: Path) -> int:
 
 
 def cache_entries(cache: Path) -> list[CacheEntry]:
-    """The stores in a cache folder, the one used last first."""
+    """The stores and features in a cache folder, the one used last first."""
+    paths: list[Path] = []
     with contextlib.suppress(OSError):
-        folders = [Path(entry.path) for entry in os.scandir(cache / "stores") if entry.is_dir()]
-        return sorted(map(_entry, folders), key=lambda entry: -entry.used)
-    return []
+        paths += [Path(entry.path) for entry in os.scandir(cache / "stores") if entry.is_dir()]
+    with contextlib.suppress(OSError):
+        paths += [Path(entry.path) for entry in os.scandir(cache / FEATURES) if entry.is_file()]
+    return sorted(map(_entry, paths), key=lambda entry: -entry.used)
+
+
+def feature_file(cache: Path, key: str) -> Path:
+    """The file of the features with this key."""
+    return cache / FEATURES / f"{key}.safetensors"
+
+
+def tag_folder(cache: Path) -> None:
+    """Mark the cache folder, so that programs for backups leave it out."""
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / CACHE_TAG).write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n")
 
 
 def make_room(cache: Path, size: int) -> None:
-    """Remove the stores that were used least recently until ``size`` more bytes fit the limit, and
-    into the share of the free disk that :func:`allowance` grants.
+    """Remove what was used least recently until ``size`` more bytes fit the limit, and into the
+    share of the free disk that :func:`allowance` grants.
 
     Their pixels stay valid for a process that has them open.
     """
@@ -80,16 +99,16 @@ def make_room(cache: Path, size: int) -> None:
         excess = max(excess, int(size / MAX_SHARE_OF_FREE) - _free_bytes(cache))
     for entry in reversed(entries):
         if excess > 0 and not is_being_written(entry.folder):
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            _remove(entry)
             excess -= entry.size
 
 
 def clear_cache(cache: Path) -> list[CacheEntry]:
-    """Remove all stores but those that are being written; returns what was removed."""
+    """Remove all entries but those that are being written; returns what was removed."""
     removed = []
     for entry in cache_entries(cache):
         if not is_being_written(entry.folder):
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            _remove(entry)
             removed.append(entry)
     return removed
 
@@ -98,16 +117,14 @@ def remove_unfinished(cache: Path) -> None:
     """Remove what processes have left that ended while they wrote a store."""
     for entry in cache_entries(cache):
         if entry.folder.name.endswith(".tmp") and not is_being_written(entry.folder):
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            _remove(entry)
 
 
 @contextlib.contextmanager
 def part_folder(folder: Path) -> Iterator[Path]:
     """A new, locked folder to write the store ``folder`` in; what is left of it is removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):
-        tag = folder.parent.parent / CACHE_TAG
-        tag.write_bytes(b"Signature: 8a477f597d28d172789f06886806bc55\n")
+    tag_folder(folder.parent.parent)
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     part.mkdir()
     descriptor = os.open(part / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -130,7 +147,7 @@ def is_being_written(folder: Path) -> bool:
         if locked is not None:
             return not locked
     with contextlib.suppress(OSError):
-        paths = [*folder.iterdir()] or [folder]
+        paths = ([*folder.iterdir()] if folder.is_dir() else []) or [folder]
         newest = max(path.stat().st_mtime for path in paths)
         return time.time() - newest < _DAY
     return False
@@ -139,10 +156,29 @@ def is_being_written(folder: Path) -> bool:
 def _entry(folder: Path) -> CacheEntry:
     size, used = 0, 0.0
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder.is_dir() else [folder]:
             status = path.stat()
             size, used = size + status.st_size, max(used, status.st_mtime)
     description = "not finished" if folder.name.endswith(".tmp") else "of an earlier version"
     with contextlib.suppress(Exception):  # any content: it is only listed
-        description = str(read_json(folder / "store.json")["description"])
+        if folder.parent.name == FEATURES:
+            description = _description_of_features(folder)
+        else:
+            description = str(read_json(folder / "store.json")["description"])
     return CacheEntry(folder=folder, size=size, used=used, description=description)
+
+
+def _description_of_features(path: Path) -> str:
+    """What the header of a safetensors file of features says of them."""
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(min(length, _MAX_HEADER)))
+    return str(json.loads(header["__metadata__"]["coview"])["description"])
+
+
+def _remove(entry: CacheEntry) -> None:
+    if entry.folder.is_dir():
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        entry.folder.unlink()

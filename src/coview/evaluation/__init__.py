@@ -3,6 +3,7 @@
 from coview.core.errors import InvalidValue
 from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
 from coview.evaluation.clustering import CLUSTERING, evaluate_clustering
+from coview.evaluation.feature_cache import FeatureCache
 from coview.evaluation.features import (
     Features,
     Subject,
@@ -62,10 +63,10 @@ def register_protocol(protocol: Protocol) -> Protocol:
 
 
 __all__ = [
-    "PROTOCOLS", "TRANSFER_SETS", "Benchmark", "Features", "LogisticSpec", "Outcomes", "Probe",
-    "ProbeSpec", "Protocol", "Result", "Subject", "bootstrap_interval", "embed_views",
-    "evaluate_clustering", "evaluate_few_labels", "evaluate_invariance", "evaluate_knn",
-    "evaluate_label_free", "evaluate_linear", "evaluate_logistic", "evaluate_ood",
+    "PROTOCOLS", "TRANSFER_SETS", "Benchmark", "FeatureCache", "Features", "LogisticSpec",
+    "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result", "Subject", "bootstrap_interval",
+    "embed_views", "evaluate_clustering", "evaluate_few_labels", "evaluate_invariance",
+    "evaluate_knn", "evaluate_label_free", "evaluate_linear", "evaluate_logistic", "evaluate_ood",
     "evaluate_retrieval", "evaluate_robustness", "evaluate_sgd_linear", "evaluate_transfer",
     "extract", "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe",
     "make_benchmark", "mean_interval", "open_transfer_set", "paired_permutation_test",

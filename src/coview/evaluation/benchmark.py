@@ -18,7 +18,14 @@ from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.core.text import plural
 from coview.core.values import encode
-from coview.evaluation.features import Features, Subject, extract, labeled
+from coview.evaluation.feature_cache import FeatureCache
+from coview.evaluation.features import (
+    Features,
+    Subject,
+    extract,
+    features_of_layers,
+    labeled,
+)
 from coview.evaluation.result import Outcomes, Result
 from coview.evaluation.statistics import wilson_interval
 
@@ -35,7 +42,7 @@ class Benchmark:
     Features are computed when a protocol first needs them, and once. ``card`` says how.
     ``outliers``: images from elsewhere, by the name of their data. ``others``: further labeled
     data, (train, test) by name. ``corrupted``: a folder of published corrupted images.
-    ``more``: what the caller knows against the figures.
+    ``more``: what the caller knows against the figures. ``cache``: where features are kept.
     """
 
     subjects: tuple[Subject, ...]
@@ -49,6 +56,7 @@ class Benchmark:
     others: Mapping[str, tuple[ImageStore, ImageStore]] = field(default_factory=dict)
     corrupted: Path | None = None
     more: tuple[str, ...] = ()
+    cache: FeatureCache | None = None
     _features: dict[tuple[str, str], Features] = field(default_factory=dict, repr=False)
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
@@ -61,9 +69,7 @@ class Benchmark:
         known = self._features.get(key)
         missing = [layer for layer in layers if known is None or layer not in known.layers]
         if known is None or missing:
-            new = extract(
-                subject, store, layers=missing, device=self.device, batch_size=self.batch_size
-            )
+            new = self._compute(subject, store, missing)
             known = replace(new, layers={**(known.layers if known else {}), **new.layers})
             self._features[key] = known
         return replace(known, layers={layer: known.layers[layer] for layer in layers})
@@ -73,6 +79,19 @@ class Benchmark:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+    def _compute(self, subject: Subject, store: ImageStore, layers: Sequence[str]) -> Features:
+        """From disk as far as they are there; what is computed is kept there."""
+        kept = {} if self.cache is None else self.cache.load(subject, store, layers, self.device)
+        missing = [layer for layer in layers if layer not in kept]
+        if not missing:
+            return features_of_layers(store, kept)
+        new = extract(
+            subject, store, layers=missing, device=self.device, batch_size=self.batch_size
+        )
+        if self.cache is not None:
+            self.cache.save(subject, store, new.layers, self.device)
+        return replace(new, layers={**kept, **new.layers})
 
     @cached_property
     def features(self) -> dict[str, tuple[Features, Features]]:
@@ -120,13 +139,14 @@ def make_benchmark(
     batch_size: int = 256, caveats: Callable[[ImageStore], tuple[str, ...]] | None = None,
     outliers: Mapping[str, ImageStore] | None = None,
     others: Mapping[str, tuple[ImageStore, ImageStore]] | None = None,
-    corrupted: Path | None = None,
+    corrupted: Path | None = None, cache: FeatureCache | None = None,
 ) -> Benchmark:  # fmt: skip
     """Subjects and images for any number of protocols, which share the features.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is
     the test part. Images without a label are left out. The networks are already on ``device``.
-    ``caveats``: of the test part, sentences for the results on what else is known of it.
+    ``cache``: where features are kept on disk; None: nowhere. ``caveats``: of the test part,
+    sentences for the results on what else is known of it.
     Raises InvalidValue for subjects without names of their own, DataError without labels or images.
 
     >>> from coview.core.images import store_from_arrays
@@ -173,6 +193,7 @@ def make_benchmark(
         outliers=outliers or {},
         others=others or {},
         corrupted=corrupted,
+        cache=cache,
         more=() if caveats is None else caveats(test),
     )
 

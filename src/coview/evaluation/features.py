@@ -165,8 +165,13 @@ def extract(
                 f"The features at layer {layer!r} of {subject.name} hold NaN or infinity, so they "
                 "cannot be evaluated; the training diverged, take an earlier checkpoint."
             )
+    return features_of_layers(store, dict(zip(layers, vectors, strict=True)))
+
+
+def features_of_layers(store: ImageStore, layers: Mapping[str, Tensor]) -> Features:
+    """Vectors of the images of ``store``, each float32 [N, D] by the name of its layer."""
     return Features(
-        layers=dict(zip(layers, vectors, strict=True)),
+        layers=layers,
         ids=torch.from_numpy(store.ids.copy()),
         labels=None if store.labels is None else torch.from_numpy(store.labels.copy()),
     )

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from coview.core.errors import DamagedFile
 from coview.core.files import entries, write_json
+from coview.core.metrics import headline_misfit
 from coview.core.run_folder import read_object
+from coview.evaluation.statistics import paired_permutation_test
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,15 @@ def result_contents(
     ['knn']
     """
     contents = []
+    descriptions = descriptions or {}
     for protocol in dict.fromkeys(result.protocol for result in results):
-        rows = [_row(result) for result in results if result.protocol == protocol]
+        own = [result for result in results if result.protocol == protocol]
+        rows = [_row(result) for result in own]
         cards = [row.pop("card") for row in rows]
+        description = descriptions.get(protocol, {})
+        tests = paired_tests(own, description.get("headline", {}))
         contents.append({
-            "protocol": protocol, **(descriptions or {}).get(protocol, {}),
+            "protocol": protocol, **description, **({"paired": tests} if tests else {}),
             "card": cards[0], "data": dict(data),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "results": rows, **(more or {}),
@@ -103,8 +109,9 @@ def write_results(
     """Write ``folder``/<protocol>.json for every protocol among ``results``.
 
     A file holds "protocol", "card", "data" (what was trained and tested on), "created" and
-    "results", the description of its protocol where ``descriptions`` has one by its name, and
-    ``more``. It replaces an older one. Raises StorageError.
+    "results", the description of its protocol where ``descriptions`` has one by its name, "paired"
+    (:func:`paired_tests`) for several subjects, and ``more``. It replaces an older one.
+    Raises StorageError.
 
     >>> result = Result(protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
     ...     interval=(0.4, 0.6), test_images=100, setting={"k": 20}, card={})
@@ -114,6 +121,54 @@ def write_results(
     """
     for content in result_contents(results, data=data, descriptions=descriptions, more=more):
         write_json(folder / f"{content['protocol']}.json", content)
+
+
+def headline_result(results: Sequence[Result], headline: Mapping[str, Any]) -> Result:
+    """The result that represents a protocol: by its description, never the best.
+
+    The layer of raw pixels stands in for one that they lack.
+
+    >>> results = [Result(protocol="knn", subject="a", layer="h", metric="accuracy", value=value,
+    ...     interval=(0, 1), test_images=9, setting={"k": k}, card={}) for k, value in
+    ...     ((1, 0.9), (20, 0.5))]
+    >>> headline_result(results, {"metric": "accuracy", "layer": "h", "k": 20}).value
+    0.5
+    """
+    return min(
+        results, key=lambda each: headline_misfit(headline, each.layer, each.metric, each.setting)
+    )
+
+
+def paired_tests(results: Sequence[Result], headline: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The headline result of the first subject against that of each other one.
+
+    A row holds "first", "second", "metric", "difference" (first less second), and where both say
+    which images were right "p" (:func:`paired_permutation_test`) and "images".
+
+    >>> results = [Result(protocol="knn", subject=name, layer="h", metric="accuracy", value=value,
+    ...     interval=(0, 1), test_images=4, setting={}, card={}, outcomes=Outcomes.of(right)) for
+    ...     name, value, right in (("a", 1.0, np.ones(4, bool)), ("b", 0.0, np.zeros(4, bool)))]
+    >>> [(test["first"], test["second"], test["p"]) for test in paired_tests(results, {})]
+    [('a', 'b', 0.125)]
+    """
+    by_subject: dict[str, list[Result]] = {}
+    for result in results:
+        by_subject.setdefault(result.subject, []).append(result)
+    first, *others = (headline_result(rows, headline) for rows in by_subject.values())
+    tests = []
+    for second in others:
+        if second.metric != first.metric:
+            continue
+        row: dict[str, Any] = {
+            "first": first.subject, "second": second.subject, "metric": first.metric,
+            "difference": first.value - second.value,
+        }  # fmt: skip
+        one, other = first.outcomes, second.outcomes
+        if one is not None and other is not None and one.count == other.count:
+            row["p"] = paired_permutation_test(one.array(), other.array())
+            row["images"] = one.count
+        tests.append(row)
+    return tests
 
 
 def read_results(folder: Path) -> list[Result]:
