@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from coview.core.version import VERSION
 
 if TYPE_CHECKING:
+    from coview.runs.compare import compare
     from coview.runs.demo import demo
     from coview.runs.detect import detect
     from coview.runs.distill import distill
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = [
-    "Run", "__version__", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate",
-    "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push",
-    "resume", "study",
+    "Run", "__version__", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed",
+    "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain",
+    "push", "resume", "study",
 ]  # fmt: skip
 
 

@@ -364,6 +364,16 @@ class EvaluateOptions(DataOptions, ImportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Runs side by side, also those that are going: what differs in recipe and data, verdicts,
+    figures with intervals, paired tests, and means over seeds."""
+
+    runs: Any = argument("the folders of two or more runs", several=True)
+    out: Path | None = option(
+        "an HTML page with their curves over each other, which opens offline (default: none)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmbedOptions(DataOptions, ImportOptions):
     """Turn images into vectors: a Parquet file with the columns id, name, label and one a layer."""
 
@@ -481,7 +491,8 @@ class DemoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions:
-    """List the decoded images on disk, which later runs on the same data use, or delete them."""
+    """List the decoded images and the features of evaluations on disk, which later commands on the
+    same data use, or delete them."""
 
     clear: bool = option("delete them", False)
     cache: Path | None = option("the folder (default: $COVIEW_CACHE or ~/.cache/coview)")

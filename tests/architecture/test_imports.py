@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
         "diagnosis", "reports", "runs",
     },
-    "testing": {"core", *LEAVES, "methods", "recipes"},
+    "testing": {"core", *LEAVES, "methods", "recipes", "evaluation"},
     "cli": {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
         "diagnosis", "reports", "runs", "studies",

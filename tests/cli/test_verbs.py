@@ -61,7 +61,7 @@ def test_evaluate_prints_every_setting_and_writes_one_file_a_protocol(
 ) -> None:
     assert main(["evaluate", str(copy), str(photos)]) == 0
     text = capsys.readouterr().out
-    assert "Accuracy on 30 test images" in text
+    assert "Figures on 30 test images" in text
     assert "knn on h" in text
     assert "plain vote" in text
     assert "linear on z" in text
@@ -189,7 +189,7 @@ def test_cache_lists_and_deletes_decoded_images(
         assert main(words) == 0
         assert f"images of {photos}" in capsys.readouterr().out
     assert main(["cache", "--cache", str(tmp_path)]) == 0
-    assert "0 MiB of decoded images in" in capsys.readouterr().out
+    assert "0 MiB of decoded images and features in" in capsys.readouterr().out
 
 
 def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:

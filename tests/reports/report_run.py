@@ -181,9 +181,10 @@ def _evaluations(folder: Path, labels: bool) -> None:
     ]  # fmt: skip
     card = {"features": "eval-mode BatchNorm, no augmentation", "similarity": "cosine",
             "checkpoint": "last", "seeds": [0]}  # fmt: skip
+    headlines = {"knn": {"k": 20}, "linear": {}}
     for protocol, results in (("knn", knn), ("linear", linear)):
         _json(folder / f"{protocol}.json", {
-            "protocol": protocol, "card": card, "data": data, "results": results,
+            "protocol": protocol, "headline": headlines[protocol], "card": card, "data": data, "results": results,
             "created": "2026-11-23T19:12:40+00:00",
         })  # fmt: skip
 

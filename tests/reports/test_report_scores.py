@@ -10,13 +10,9 @@ import pytest
 from report_run import make_run
 
 from coview.reports import Record, read_record
-from coview.reports.scores import (
-    comparison_rows,
-    evaluation_tables,
-    headline_row,
-    headline_scores,
-    setting_text,
-)
+from coview.reports.evaluation import axis_chart, class_table, evaluation_section, results_table
+from coview.reports.results import comparison_rows, headline_row, setting_text
+from coview.reports.scores import headline_scores
 
 
 @pytest.fixture
@@ -61,7 +57,7 @@ def test_headline_falls_back_to_the_accuracy_while_training(folder: Path) -> Non
 
 def test_headline_row_prefers_h_to_any_number_of_neighbors() -> None:
     rows = comparison_rows([result("z", 20, 0.9), result("h", 200, 0.1)])
-    assert headline_row(rows)["trained"]["layer"] == "h"
+    assert headline_row(rows, {"layer": "h", "k": 20})["trained"]["layer"] == "h"
 
 
 def test_comparison_rows_pair_equal_layers_and_subjects_without_a_layer_with_all() -> None:
@@ -81,22 +77,105 @@ def test_comparison_rows_pair_equal_layers_and_subjects_without_a_layer_with_all
     assert comparison_rows(None) == comparison_rows([]) == []
 
 
-def test_evaluation_table_shows_every_result_and_its_gain(folder: Path) -> None:
+def cells(table: object) -> list[str]:
+    found = re.findall("<t[hd][ >].*?</t[hd]>", str(table))
+    return [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in found]
+
+
+def test_evaluation_table_shows_every_result_with_its_interval_and_gain(folder: Path) -> None:
     rows = [result("h", 20, 0.8, interval=[0.777, 0.823]), result("z", 20, 0.4),
             result("h", 20, 0.5, "untrained"), result("z", 20, 0.45, "untrained")]  # fmt: skip
-    (table, *_) = evaluation_tables(evaluation(folder, "knn.json", results=rows))
-    cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall("<t[hd].*?</t[hd]>", table)]
-    assert [cell.replace("\u202f", " ") for cell in cells] == [
-        "layer", "setting", "trained", "untrained", "gain", "95 % interval",
-        "h", "k 20", "80.0 %", "50.0 %", "+30.0", "77.7\u201382.3",
-        "z", "k 20", "40.0 %", "45.0 %", "\u22125.0", "\u2013",
+    record = evaluation(folder, "knn.json", results=rows)
+    section = evaluation_section(record.evaluation("knn"))
+    assert cells(section)[:10] == [
+        "layer", "setting", "trained", "untrained", "gain",
+        "h", "k 20", "80.0 % 77.7\u201382.3", "50.0 %", "+30.0",
     ]  # fmt: skip
-    assert "similarity" in table.split("<details>")[1]
+    assert cells(section)[10:] == ["z", "k 20", "40.0 %", "45.0 %", "\u22125.0"]
+    assert "similarity" in section.split("<details>")[1]
+
+
+def test_gain_of_an_error_is_its_fall_and_metrics_have_a_column() -> None:
+    rows = comparison_rows([
+        {"subject": "trained", "layer": "h", "metric": "error", "value": 0.2},
+        {"subject": "trained", "layer": "h", "metric": "rankme", "value": 12.0},
+        {"subject": "untrained", "layer": "h", "metric": "error", "value": 0.5},
+        {"subject": "untrained", "layer": "h", "metric": "rankme", "value": 20.5},
+    ])  # fmt: skip
+    table = cells(results_table(rows, {"metric": "error"}))
+    assert table[6:] == [
+        "h", "\u2013", "Error", "20.0 %", "50.0 %", "+30.0",
+        "h", "\u2013", "RankMe", "12.0", "20.5", "\u22128.50",
+    ]  # fmt: skip
+
+
+def test_rows_pair_by_setting_or_where_each_subject_chose_its_own_by_place() -> None:
+    grown = [result("h", 1, 0.1), result("h", 20, 0.2), result("h", 20, 0.3, "b"),
+             result("h", 50, 0.4, "b")]  # fmt: skip
+    values = [{n: r["value"] for n, r in row.items()} for row in comparison_rows(grown)]
+    assert values == [{"trained": 0.1}, {"trained": 0.2, "b": 0.3}]
+    chosen = [result("h", 3, 0.1), result("h", 7, 0.2, "b")]
+    assert [list(row) for row in comparison_rows(chosen)] == [["trained", "b"]]
+
+
+def test_a_layer_that_the_first_subject_lacks_has_its_row() -> None:
+    rows = comparison_rows([
+        result("h", 1, 0.1, "export"), result("h", 1, 0.2, "run"), result("z", 1, 0.3, "run"),
+        result("pixels", 1, 0.4, "pixels"),
+    ])  # fmt: skip
+    assert [list(row) for row in rows] == [["export", "run", "pixels"], ["run", "pixels"]]
+
+
+def test_a_long_table_keeps_the_headline_and_folds_the_rest() -> None:
+    results = [result("z", k, 0.1) for k in range(40)] + [result("h", 20, 0.9)]
+    section = evaluation_section({"results": results, "headline": {"k": 20}})
+    shown, folded = section.split("<details>")[:2]
+    assert shown.count("<tr") == 25
+    assert 'class="standard"' in shown
+    assert "All 41 rows" in folded
+    assert folded.count("<tr") == 42
+
+
+def few(subject: str, labels: int, value: float, subset: str, **more: object) -> dict[str, object]:
+    setting = {"labels": labels, "subset": subset, "k": 1, **more}
+    return {"subject": subject, "layer": "h", "metric": "accuracy", "value": value,
+            "setting": setting}  # fmt: skip
+
+
+def test_axis_makes_a_curve_for_each_subject_along_it_alone() -> None:
+    results = [
+        few(subject, labels, value + labels / 1024, f"{labels}-each", kind=kind)
+        for subject, value in (("a", 0.5), ("b", 0.2))
+        for kind in ("frozen", "tuned")
+        for labels in (1, 10, 100)
+    ] + [few("a", 1, 0.9, "1-each", k=7, kind="frozen")]
+    description = {"axis": "labels", "headline": {"subset": "10-each", "kind": "frozen", "k": 1}}
+    chart = axis_chart({**description, "results": results})
+    assert chart is not None
+    assert chart.log_x
+    assert [(line.name, line.points) for line in chart.lines] == [
+        ("a", ([1, 10, 100], [0.5 + n / 1024 for n in (1, 10, 100)])), ("b", ([1, 10, 100], [0.2 + n / 1024 for n in (1, 10, 100)])),
+    ]  # fmt: skip
+    assert axis_chart({"results": results}) is None
+    assert axis_chart({**description, "results": results[:1]}) is None
+
+
+def test_classes_are_folded_worst_first() -> None:
+    first = {"cat": 0.9, "ant": 0.25, "<dog>": 0.5}
+    results = [
+        {**result("h", 20, 0.5), "per_class": first},
+        {**result("h", 20, 0.5, "pixels"), "per_class": {"cat": 0.1, "ant": 0.2}},
+    ]
+    table = class_table(comparison_rows(results), {"k": 20})
+    assert cells(table)[3:] == [
+        "ant", "25.0 %", "20.0 %", "&lt;dog&gt;", "50.0 %", "\u2013", "cat", "90.0 %", "10.0 %",
+    ]  # fmt: skip
+    assert class_table(comparison_rows([result("h", 1, 0.5)]), {}) is None
 
 
 def test_evaluation_without_results_says_so(folder: Path) -> None:
-    (table, *_) = evaluation_tables(evaluation(folder, "knn.json", results=None))
-    assert "No results in this file." in table
+    record = evaluation(folder, "knn.json", results=None)
+    assert "No results in this file." in evaluation_section(record.evaluation("knn"))
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,12 @@ def test_a_loaded_encoder_is_known(run):
         ([], {}, "`subjects` is empty"),
         ([3], {}, "has a int; expected a run"),
         (Colors(), {"size": 8, "checkpoint": 4}, "none of the subjects is a run"),
-        ("torchvision:resnet18=nowhere.pth", {}, "There is no checkpoint"),
+        (
+            Subject(name="mine", encoder=Colors(), view=eval_view(8)),
+            {"size": 8},
+            "none of the subjects is a module",
+        ),
+        ("torchvision:resnet18=nowhere.pth", {}, "is missing; expected a checkpoint"),
         ("torchvision:resnet18=nowhere.safetensors", {}, "There is no file"),
         ("torchvision:resnet1888", {}, "resnet18"),
         ({"pixels": Colors()}, {"size": 8}, "each once"),
@@ -259,8 +264,10 @@ def test_test_images_that_were_trained_on_are_said_also_from_another_source(kind
 
 
 def test_training_images_that_are_gone_are_said(run, tmp_path):
-    results = judge(run.path, tmp_path)
-    (sentence,) = [t for t in results.contents[0]["data"]["caveats"] if "not known" in t]
+    results = coview.evaluate(
+        run.path, pictures(90, seed=5), test=TEST, protocols="knn", device="cpu", out=tmp_path
+    )
+    (sentence,) = [t for t in results.caveats if "not known" in t]
     assert "Whether the run was trained on test images is not known" in sentence
 
 

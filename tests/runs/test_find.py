@@ -71,7 +71,9 @@ def test_find_flattens_the_recipe_and_reads_state_and_scores(tmp_path: Path) -> 
     write(run / "verdict.json", {"label": "learning", "sentence": "Learning."})
     knn = [result(0.5, setting={"k": 1}), result(0.625, setting={"k": 20}),
            result(0.75, setting={"k": 200}), result(0.25, subject="raw pixels", layer="")]  # fmt: skip
-    write(run / "evaluation" / "knn.json", {"protocol": "knn", "results": knn})
+    write(
+        run / "evaluation" / "knn.json", {"protocol": "knn", "headline": {"k": 20}, "results": knn}
+    )
     (row,) = find(run)
     assert row == {
         "path": str(run), "kind": "finetune", "created": None,

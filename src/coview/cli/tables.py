@@ -2,53 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coview.core.progress import output_stream, say
 
 if TYPE_CHECKING:
-    from coview.evaluation import Result
+    from coview.reports.results import Row
+
+MAX_ROWS = 16
+"""Rows of a protocol in the terminal; its file has all."""
+TEXT_WIDTH, FIGURE_WIDTH = 60, 20
+"""Letters of a row's name and setting, and of a figure with its interval, in one line."""
 
 
-def evaluation_table(results: Sequence[Result]) -> None:
-    """Print one row for each protocol, layer and setting, one column for each subject.
+def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
+    """Print the results of each protocol, as its file has them: a column for each subject.
 
-    "95 % CI" is the confidence interval of the first subject. A sentence for each protocol follows.
+    In brackets the 95 % interval. A long protocol is cut to its main metric and layer. Sentences on
+    the headline figure, on the paired tests and on the subjects follow.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from coview.reports.scores import comparison_rows, first, interval_text, result_sentence
-    from coview.reports.scores import setting_text as text
+    from coview.core.metrics import metric_of
+    from coview.reports.records import part
+    from coview.reports.results import (
+        comparison_rows,
+        first,
+        headline_of,
+        layer_of,
+        metric_name,
+        paired_sentences,
+        result_sentence,
+        setting_text,
+    )
 
-    subjects = list(dict.fromkeys(result.subject for result in results))
-    images = sorted({result.test_images for result in results})
-    title = f"Accuracy on {' and '.join(f'{number:,}' for number in images)} test images"
+    rows_of = {str(each.get("protocol")): comparison_rows(each.get("results")) for each in contents}
+    subjects = list(dict.fromkeys(n for rows in rows_of.values() for row in rows for n in row))
     table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+        title=_title(contents), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
         collapse_padding=True,
     )  # fmt: skip
-    for name in ("protocol", "setting"):
-        table.add_column(name)
-    for name in (*subjects, "95 % CI"):
+    console = Console(file=output_stream())
+    between = " " if console.width >= TEXT_WIDTH + FIGURE_WIDTH * len(subjects) else "\n"
+    table.add_column("protocol", no_wrap=True)
+    table.add_column("setting")
+    for name in subjects:
         table.add_column(name, justify="right")
-    sentences = []
-    for protocol in dict.fromkeys(result.protocol for result in results):
-        rows = comparison_rows([asdict(r) for r in results if r.protocol == protocol])
-        for row in rows:
+    notes, sentences = [], []
+    for each in contents:
+        name = str(each.get("protocol"))
+        rows = rows_of[name]
+        shown = main_rows(rows, headline_of(each))
+        for row in shown:
             result = first(row)
-            shares = [_percent(row.get(name)) for name in subjects]
-            name = f"{protocol} on {result['layer']}"
-            table.add_row(name, text(result["setting"]), *shares, interval_text(result))
+            metric = metric_name(result)
+            what = "" if metric == "accuracy" else f", {metric_of(metric).label}"
+            cells = [_cell(row.get(subject), between) for subject in subjects]
+            setting = setting_text(part(result, "setting"))
+            table.add_row(f"{name} on {layer_of(result)}{what}", setting, *cells)
         table.add_section()
-        sentences.append(result_sentence(protocol, rows))
-    Console(file=output_stream()).print(table)
+        if len(shown) < len(rows):
+            notes.append(f"{name}: {len(shown)} of {len(rows)} rows; its file has all.")
+        sentences += [result_sentence(each), *paired_sentences(each)] if rows else []
+    console.print(table)
+    for sentence in (*notes, *sentences, *_notes(contents)):
+        say(sentence)
+
+
+def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
+    """Print one row for each run: verdict, steps and figures; below what differs, and sentences."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from coview.reports.formatting import count, value
+
+    console = Console(file=output_stream())
+    titles = list(dict.fromkeys(figure["title"] for figure in compared["figures"]))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("run", "verdict"):
+        table.add_column(name, overflow="fold")
+    for name in ("steps", *titles):
+        table.add_column(name, justify="right")
+    for row in compared["runs"]:
+        own = {f["title"]: f for f in compared["figures"] if f["run"] == row["name"]}
+        total = row.get("total_steps")
+        steps = count(row.get("step", 0)) + (f" of {count(total)}" if total else "")
+        cells = [_cell(own.get(title)) for title in titles]
+        table.add_row(row["name"], str(row.get("verdict", "")), steps, *cells)
+    console.print(table)
+    if compared["differences"]:
+        differ = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for name in ("differs", *(row["name"] for row in compared["runs"])):
+            differ.add_column(name, overflow="fold")
+        for key, values in compared["differences"].items():
+            texts = ["-" if item is None else value(item) for item in values.values()]
+            differ.add_row(key.removeprefix("recipe."), *texts)
+        console.print(differ)
     for sentence in sentences:
         say(sentence)
 
 
-def _percent(result: dict[str, Any] | None) -> str:
-    return "-" if result is None else f"{100 * result['value']:.1f} %"
+def main_rows(rows: Sequence[Row], headline: Mapping[str, Any]) -> list[Row]:
+    """At most 16 rows: those of the main metric, or of the main layer too, the headline first."""
+    from coview.reports.results import first, headline_row, layer_of, metric_name
+
+    chosen = list(rows)
+    for value_of, key in ((metric_name, "metric"), (layer_of, "layer")):
+        if len(chosen) > MAX_ROWS:
+            kept = [row for row in chosen if value_of(first(row)) == headline.get(key)]
+            chosen = kept or chosen
+    if len(chosen) > MAX_ROWS:
+        standard = headline_row(rows, headline)
+        chosen = [standard, *(row for row in chosen if row is not standard)][:MAX_ROWS]
+    return chosen
+
+
+def _title(contents: Sequence[Mapping[str, Any]]) -> str:
+    images = sorted({
+        int(row["test_images"])
+        for each in contents
+        for row in each.get("results", ())
+        if isinstance(row.get("test_images"), int)
+    })  # fmt: skip
+    counts = " and ".join(f"{number:,}" for number in images[:3])
+    return (
+        f"Figures on {counts}{' ...' if len(images) > 3 else ''} test images, with 95 % intervals"
+    )
+
+
+def _cell(result: Mapping[str, Any] | None, between: str = " ") -> str:
+    from coview.reports.formatting import MISSING
+    from coview.reports.results import figure_text, interval_text
+
+    if result is None:
+        return "-"
+    interval = interval_text(result)
+    return figure_text(result) + ("" if interval == MISSING else f"{between}({interval})")
+
+
+def _notes(contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader must know of a subject: that its weights are random, or its BatchNorm's."""
+    from coview.reports.records import part
+
+    subjects = {
+        name: note
+        for each in contents
+        for name, subject in part(part(each, "card"), "subjects").items()
+        if isinstance(subject, dict) and (note := subject.get("note"))
+    }
+    return [f"{name}: {note}." for name, note in subjects.items()]

@@ -76,11 +76,10 @@ def resume(options: kinds.ResumeOptions) -> Answer:
 def demo(options: kinds.DemoOptions) -> Answer:
     from coview import runs
     from coview.cli.tables import evaluation_table
-    from coview.evaluation import read_results
 
     run = runs.demo(options)
     if run.is_ended:
-        evaluation_table(read_results(run.evaluation_path))
+        evaluation_table(run.evaluations)
     return end_of(run)
 
 
@@ -89,8 +88,17 @@ def evaluate(options: kinds.EvaluateOptions) -> Answer:
     from coview.cli.tables import evaluation_table
 
     results = runs.evaluate(options)
-    evaluation_table(results)
+    evaluation_table(results.contents)
     return 0, {"path": results.path, "results": [asdict(result) for result in results]}
+
+
+def compare(options: kinds.CompareOptions) -> Answer:
+    from coview import runs
+    from coview.cli.tables import comparison_table
+
+    rows = runs.compare(options)
+    comparison_table(rows.to_json(), rows.sentences())
+    return 0, rows.to_json()
 
 
 def embed(options: kinds.EmbedOptions) -> Answer:
@@ -178,8 +186,8 @@ def cache(options: kinds.CacheOptions) -> Answer:
     total = sum(entry.size for entry in entries)
     done = "deleted from" if options.clear else "in"
     say(
-        f"{byte_size(total)} of decoded images {done} {folder}; at most {byte_size(cache_limit())} "
-        f"(${LIMIT_VARIABLE})."
+        f"{byte_size(total)} of decoded images and features {done} {folder}; at most "
+        f"{byte_size(cache_limit())} (${LIMIT_VARIABLE})."
     )
     return 0, {"folder": folder, "bytes": total, "stores": [asdict(entry) for entry in entries]}
 
@@ -245,6 +253,8 @@ VERBS: Mapping[str, Verb] = {
                    command=TRAINS),
     "evaluate": Verb("judge encoders on labeled images, beside untrained ones and raw pixels",
                      kinds.EvaluateOptions, evaluate),
+    "compare": Verb("runs side by side: what differs, figures, curves over each other",
+                    kinds.CompareOptions, compare, prints=True),
     "embed": Verb("turn images into vectors, written to a Parquet file",
                   kinds.EmbedOptions, embed),
     "predict": Verb("classify images, written to a Parquet file", kinds.PredictOptions, predict),
@@ -257,8 +267,8 @@ VERBS: Mapping[str, Verb] = {
     "report": Verb("write a run's report.html again", kinds.ReportOptions, report),
     "export": Verb("write an encoder for torchvision, timm, ONNX, detectron2 or safetensors",
                    kinds.ExportOptions, export),
-    "cache": Verb("list the decoded images on disk, or delete them", kinds.CacheOptions, cache,
-                  prints=True),
+    "cache": Verb("list the decoded images and features on disk, or delete them",
+                  kinds.CacheOptions, cache, prints=True),
     "recipes": Verb("list the recipes, or print one with the source of its numbers",
                     kinds.RecipesOptions, recipes, prints=True),
 }  # fmt: skip

@@ -7,11 +7,13 @@ from typing import Any
 
 from coview.core.files import entries, write_bytes
 from coview.core.run_folder import read_object
+from coview.core.version import VERSION
 from coview.reports.document import Section, build_document
+from coview.reports.evaluation import evaluation_section
 from coview.reports.formatting import count
 from coview.reports.html import Child, tag
 from coview.reports.records import number, part
-from coview.reports.scores import evaluation_section
+from coview.reports.results import title_of
 
 PAGE = "comparison.html"
 
@@ -31,7 +33,7 @@ def write_comparison(folder: Path) -> Path:
     evaluations = [evaluation for name in names if (evaluation := read_object(folder / name))]
     page = build_document(
         f"{folder.resolve().name}: Coview comparison", _header(folder, evaluations),
-        [_evaluation(evaluation) for evaluation in evaluations],
+        [_evaluation(evaluation) for evaluation in evaluations], version=VERSION,
     )  # fmt: skip
     path = folder / PAGE
     write_bytes(path, page.encode("utf-8", "replace"))
@@ -50,4 +52,5 @@ def _header(folder: Path, evaluations: list[dict[str, Any]]) -> Child:
 
 def _evaluation(evaluation: dict[str, Any]) -> Section:
     name = str(evaluation.get("protocol", "evaluation"))
-    return name, str(evaluation.get("title") or name), evaluation_section(evaluation)
+    section = evaluation_section(evaluation, titled=False)
+    return name, title_of(evaluation), section

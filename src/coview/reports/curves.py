@@ -7,7 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 from coview.reports.formatting import NARROW, cosine, count, decimal
 from coview.reports.html import Markup, tag
@@ -17,7 +17,8 @@ Format = Callable[[float], str]
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
 MAX_POINTS = 240
-CURVE_CLASSES = ("first", "second", "third")
+MAX_POWERS = 2.5  # of ten, within which 2 and 5 are marked too
+CURVE_CLASSES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +52,7 @@ class Chart:
     format: Format = decimal
     wide: bool = False
     from_zero: bool = False
+    log_x: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -65,9 +67,11 @@ class Frame:
     y: tuple[float, float]
     width: int
     height: int
+    log_x: bool = False
 
     def to_x(self, x: float) -> float:
         """Pixels from the left."""
+        x = math.log10(x) if self.log_x else x
         share = (x - self.x[0]) / (self.x[1] - self.x[0])
         return round(LEFT + share * (self.width - LEFT - RIGHT), 1)
 
@@ -102,7 +106,7 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
         [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
         [
             _curve(frame, line, points, shade)
-            for line, points, shade in zip(chart.lines, thinned, CURVE_CLASSES, strict=False)
+            for line, points, shade in zip(chart.lines, thinned, cycle(CURVE_CLASSES), strict=False)
         ],
         tag("g", class_="cursor"),
     ]
@@ -172,11 +176,27 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """The numbers 1, 2 and 5 times a power of ten in [10**low, 10**high]; over 4 powers 1 alone.
+
+    >>> log_ticks(0.0, 1.1), log_ticks(-2.0, 4.0)
+    ([1.0, 2.0, 5.0, 10.0], [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0])
+    """
+    factors = (1, 2, 5) if high - low <= MAX_POWERS else (1,)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    marks = [factor * 10.0**power for power in powers for factor in factors]
+    return [mark for mark in marks if low - 1e-9 <= math.log10(mark) <= high + 1e-9]
+
+
 def _frame(chart: Chart, width: int, height: int) -> Frame:
-    xs = [0.0, *(x for line in chart.lines for x in line.points[0])]
+    xs = [x for line in chart.lines for x in line.points[0]]
+    xs = [math.log10(x) for x in xs] if chart.log_x else [0.0, *xs]
     ys = [y for line in chart.lines for y in line.points[1]]
     ys += [level.height for level in chart.levels] + ([0.0] if chart.from_zero else [])
-    return Frame(x=_range(xs, 0), y=_range(ys, 0.06), width=width, height=height)
+    return Frame(
+        x=_range(xs, 0.02 if chart.log_x else 0), y=_range(ys, 0.06), width=width, height=height,
+        log_x=chart.log_x,
+    )  # fmt: skip
 
 
 def _range(values: list[float], margin: float) -> tuple[float, float]:
@@ -197,7 +217,11 @@ def _grid(frame: Frame, chart: Chart) -> Markup:
         marks.append(tag("line", x1=LEFT, x2=right, y1=py, y2=py, class_="grid"))
         marks.append(tag("text", text, x=LEFT - 8, y=py + 4, class_="tick end"))
     places = ticks(*frame.x, max(4, frame.width // 110))
-    for x, text in zip(places, tick_labels(places, decimal), strict=True):
+    labels = tick_labels(places, decimal)
+    if frame.log_x:
+        places = log_ticks(*frame.x)
+        labels = [decimal(x) for x in places]
+    for x, text in zip(places, labels, strict=True):
         marks.append(tag("text", text, x=frame.to_x(x), y=bottom + 17, class_="tick middle"))
     marks.append(tag("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))
     middle = (LEFT + right) / 2
@@ -279,8 +303,11 @@ def _nearest(xs: list[float], x: float) -> int:
 
 
 def _summary(chart: Chart) -> str:
+    """The last value of one curve or two; of more the legend and the pointer tell."""
+    if len(chart.lines) > 2:
+        return ""
     ends = []
-    for line in chart.lines[:2]:
+    for line in chart.lines:
         if line.points[1]:
             ys = line.points[1]
             ends.append(chart.format(recent_mean(ys) if line.noisy else ys[-1]))
@@ -292,6 +319,6 @@ def _legend(chart: Chart) -> Markup | None:
         return None
     entries = [
         tag("span", tag("i", class_=f"swatch {shade}"), line.name)
-        for line, shade in zip(chart.lines, CURVE_CLASSES, strict=False)
+        for line, shade in zip(chart.lines, cycle(CURVE_CLASSES), strict=False)
     ]
     return tag("span", entries, class_="legend")

@@ -12,11 +12,11 @@ from coview.core.run_folder import RunFolder
 from coview.reports import detection, figures, finetune, gallery, tables
 from coview.reports.curves import Chart, chart_figure
 from coview.reports.document import Section, build_document
+from coview.reports.evaluation import evaluation_tables
 from coview.reports.formatting import count
 from coview.reports.html import Child, Markup, join, tag, with_code
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part, read_record
-from coview.reports.scores import evaluation_tables
 from coview.reports.summary import page_header
 
 
@@ -154,7 +154,7 @@ def _evaluation(record: Record) -> Section:
     if evaluations:
         lead = [
             "The trained encoder beside the same encoder before training and beside raw pixels. "
-            "Gain: points above the untrained encoder."
+            "Small: the 95 % interval. Gain: how much better than the untrained encoder."
         ]
     elif record.kind != "pretrain":
         return None

@@ -1,5 +1,6 @@
 """Whole runs: begin, train, resume, judge, use. Knows all other packages."""
 
+from coview.runs.compare import compare
 from coview.runs.demo import demo
 from coview.runs.detect import detect
 from coview.runs.distill import distill
@@ -19,7 +20,7 @@ from coview.runs.run import Run
 from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate", "export",
-    "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push", "resume",
-    "table_file",
+    "Run", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate",
+    "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push",
+    "resume", "table_file",
 ]  # fmt: skip

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from coview import evaluation
 from coview.core.errors import CoviewError, DataError, StorageError
-from coview.core.images import ImageStore
+from coview.core.images import ImageStore, cache_folder
 from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.progress import say
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of
+from coview.data.store import NO_CACHE
+from coview.evaluation import FeatureCache
 from coview.options import EvaluateOptions
 from coview.runs.data import RunData, say_source
 from coview.runs.more_data import open_outliers, open_transfer
@@ -106,6 +108,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
         subjects, images.images, images.test, device=device, seed=seed, caveats=caveats,
         outliers=open_outliers(options.outliers, spec), corrupted=options.corrupted,
         others=open_transfer(options.transfer, spec, seed=seed),
+        cache=None if spec.cache == NO_CACHE else FeatureCache(spec.cache or cache_folder()),
     )  # fmt: skip
     out = options.out
     if out is None and alone is None:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import CoviewError, MissingExtra, RunError
+from coview.core.metrics import headline_misfit
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.run_folder import RunFolder, is_run, read_object
 from coview.reports.html import Markup, join, tag
+from coview.reports.records import part
 
 Row = dict[str, Any]
 FIRST_COLUMNS = ("path", "kind", "verdict", "step")
-STANDARD_K = 20  # neighbors of the kNN score that stands for all
 
 
 class Rows(list[Row]):
@@ -58,7 +59,8 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     Keys: "path"; "kind" ("pretrain", "finetune", "distill"); "created"; "recipe.batch_size",
     "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint"; "step" (the
     last reported) and "total_steps"; "verdict" (its label); one "protocol.subject.layer.metric"
-    per score, for kNN with 20 neighbors. What could not be read is named in "damaged".
+    per score, of its settings the one that represents the protocol. What could not be read is
+    named in "damaged".
     Raises RunError where the folder to search is missing.
 
     >>> import tempfile
@@ -78,7 +80,7 @@ def find(pattern: str | Path = "runs/**") -> Rows:
         raise RunError(f"There is no folder '{root}' to search for runs.")
     folders = dict(_search(root, parts or ("**",)))
     return Rows(
-        {"path": str(path), "damaged": folders[path]} if folders[path] else _row(RunFolder(path))
+        {"path": str(path), "damaged": folders[path]} if folders[path] else row_of(RunFolder(path))
         for path in sorted(folders)
     )
 
@@ -107,7 +109,8 @@ def _search(folder: Path, parts: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
             yield from _search(child, rest)
 
 
-def _row(run: RunFolder) -> Row:
+def row_of(run: RunFolder) -> Row:
+    """The flat dict of one run; what could not be read is named in "damaged"."""
     row: Row = {"path": str(run.path)}
     damaged: list[str] = []
 
@@ -151,16 +154,16 @@ def _state(run: RunFolder) -> Row:
 
 def _scores(evaluation: Row) -> Row:
     row: Row = {}
-    results = evaluation.get("results")
+    nearest: dict[str, tuple[bool, ...]] = {}
+    results, headline = evaluation.get("results"), part(evaluation, "headline")
     for result in results if isinstance(results, list) else []:
         if not isinstance(result, dict) or "value" not in result:
             continue
         names = (evaluation.get("protocol"), *map(result.get, ("subject", "layer", "metric")))
         key = ".".join(str(name) for name in names if name)
-        setting = result.get("setting")
-        standard = isinstance(setting, dict) and setting.get("k") == STANDARD_K
-        if standard or key not in row:
-            row[key] = result["value"]
+        misfit = headline_misfit(headline, None, None, part(result, "setting"))
+        if key not in row or misfit < nearest[key]:
+            row[key], nearest[key] = result["value"], misfit
     return row
 
 

@@ -22,6 +22,11 @@ class Results(list[evaluation.Result]):
     path: Path
     contents: Sequence[dict[str, Any]] = ()
 
+    @property
+    def caveats(self) -> list[str]:
+        """Sentences on why the figures say less than they seem to, as in the files."""
+        return list(self.contents[0]["data"]["caveats"]) if self.contents else []
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:

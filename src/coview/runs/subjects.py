@@ -28,11 +28,12 @@ from coview.encoders.exchange.weights import (
     find_export,
     load_state,
     read_config,
-    read_state,
 )
 from coview.encoders.own import OwnEncoder, trial_forward
 from coview.encoders.spec import EncoderSpec
 from coview.evaluation import Subject
+from coview.importing.kinds import find_state
+from coview.importing.torch_files import read_torch_file
 from coview.methods import Learner, simclr
 from coview.methods.untrained import SETTLED, settled
 from coview.recipes import build
@@ -52,9 +53,9 @@ class Judged:
 
     ``run`` and ``step``: the run that it is, and the kept checkpoint. ``origin``: the run whose
     training gave the weights. ``metadata``: what the config.json of an export says of its training.
-    ``architecture`` names the network with its
-    image size, so that one untrained network stands beside all subjects of it; "" where none does.
-    ``fresh`` builds that network by a seed.
+    ``architecture`` names the network with its image size, so that one untrained network stands
+    beside all subjects of it; "" where none does. ``fresh`` builds that network by a seed.
+    ``takes_size``: the caller chooses its image size.
     """
 
     subject: Subject
@@ -65,6 +66,7 @@ class Judged:
     architecture: str = ""
     label: str = ""
     fresh: Callable[[int], tuple[Learner, Callable[[Learner], Subject]]] | None = None
+    takes_size: bool = False
 
     def named(self, name: str) -> Judged:
         return replace(self, subject=replace(self.subject, name=name))
@@ -92,12 +94,16 @@ def open_subjects(value: Any, *, step: int | None = None, size: int | None = Non
         if len(opened) == 1 and opened[0].run is not None:
             opened = [opened[0].named(TRAINED)]
         else:
-            names = _distinct([each.subject.name for each in opened], each_one)
+            names = distinct_names([each.subject.name for each in opened], each_one)
             opened = [each.named(name) for each, name in zip(opened, names, strict=True)]
     if not opened:
         raise InvalidValue("`subjects` is empty; expected one or more things to judge.")
     if step is not None and all(each.run is None for each in opened):
         raise InvalidValue("`checkpoint` is given and none of the subjects is a run.")
+    if size is not None and not any(each.takes_size for each in opened):
+        raise InvalidValue(
+            "`size` is given and none of the subjects is a module or a library's network."
+        )
     return opened
 
 
@@ -112,7 +118,7 @@ def untrained_subjects(
     chosen = [each for each in opened if distinct.get(each.architecture) is each]
     names = [UNTRAINED] if len(chosen) == 1 else [f"{UNTRAINED} {each.label}" for each in chosen]
     subjects = {}
-    for name, each in zip(_distinct(names, names), chosen, strict=True):
+    for name, each in zip(distinct_names(names, names), chosen, strict=True):
         assert each.fresh is not None
         learner, as_subject = each.fresh(seed)
         network = settled(learner.to(device), training, each.subject.view, seed=seed)
@@ -139,7 +145,7 @@ def _open(value: Any, step: int | None, size: int | None) -> Judged:
     if isinstance(value, Subject):
         return Judged(subject=value)
     if isinstance(value, nn.Module):
-        return _of_module(value, size)
+        return replace(_of_module(value, size), takes_size=True)
     if isinstance(value, RunFolder):
         value = value.path
     if not isinstance(value, str | bytes | os.PathLike):
@@ -148,7 +154,7 @@ def _open(value: Any, step: int | None, size: int | None) -> Judged:
             "torchvision:NAME, timm:NAME, a torch module or a Subject."
         )
     if match := LIBRARY.fullmatch(os.fsdecode(value)):
-        return _of_library(match[1], match[2], match[3], size)
+        return replace(_of_library(match[1], match[2], match[3], size), takes_size=True)
     if place_of(value).kind in (Kind.RUN, Kind.MISSING):  # which names the nearest run
         run = Run.open(os.fsdecode(value))
         if run.kind == "detect" and step is None:  # of a detector the encoder is judged
@@ -191,7 +197,7 @@ def _of_library(kind: str, name: str, file: str | None, size: int | None) -> Jud
     if file is not None:
         path = place_of(file).path
         if path.suffix.lower() in PICKLED:
-            load_state(encoder, read_state(path), path)
+            load_state(encoder, _state_in(path), path)
         else:
             load_weights(encoder, path)
     normalization = normalization_of(file, spec) if file is not None else None
@@ -201,6 +207,14 @@ def _of_library(kind: str, name: str, file: str | None, size: int | None) -> Jud
     if file is None:
         return Judged(subject=replace(subject, name=f"{name}, random", note=RANDOM))
     return _with_fresh(subject, spec)
+
+
+def _state_in(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a torch checkpoint, whose code is not executed. Raises InvalidValue."""
+    states = find_state(read_torch_file(path))
+    if not states:
+        raise InvalidValue(f"{path} holds no mapping from names to tensors.")
+    return dict(next(iter(states.values())))
 
 
 def _native_size(network: nn.Module) -> int:
@@ -263,10 +277,10 @@ def _architecture(spec: EncoderSpec, view: ViewSpec) -> str:
     return f"{spec.kind} {spec.architecture()} at {view.size}"
 
 
-def _distinct(names: Sequence[str], values: Iterable[Any]) -> list[str]:
+def distinct_names(names: Sequence[str], values: Iterable[Any]) -> list[str]:
     """Names without repetition: those of folders with the folder around them, others numbered.
 
-    >>> _distinct(["a", "b", "b"], ["a", "x/b", "y/b"]), _distinct(["b", "b"], [1, 2])
+    >>> distinct_names(["a", "b", "b"], ["a", "x/b", "y/b"]), distinct_names(["b", "b"], [1, 2])
     (['a', 'x/b', 'y/b'], ['b', 'b 2'])
     """
     counts = Counter(names)

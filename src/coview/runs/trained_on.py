@@ -63,13 +63,18 @@ def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) ->
     """
     data = run.data
     whole, *test = run.description["data"]["fingerprint"].split("+")
-    store = next((store for store in opened if store.fingerprint == whole), None)
+    store = next((store for store in opened if whole in _fingerprints(store)), None)
     if store is None:
         images = replace(data.images, short_side=spec.short_side, download=False)
         store = images.open()
     # Any test part will do where the run had one: no training image is then held back for it.
     parts = JOBS[run.kind].split(data, Images(store, store if test else None), run.recipe.seed)
     return parts.training.content
+
+
+def _fingerprints(store: ImageStore) -> tuple[str, str]:
+    """That of the images with their labels, and without: a run may have read none."""
+    return store.fingerprint, replace(store, labels=None).fingerprint
 
 
 def within(name: str) -> str:
@@ -103,7 +108,7 @@ def _by_fingerprint(
 ) -> list[str]:
     """What an export says: the fingerprint of all images that its run has opened."""
     recorded = str(metadata.get("data_fingerprint") or "").split("+")[0]
-    source = next((store for store in opened if store.fingerprint == recorded), None)
+    source = next((store for store in opened if recorded in _fingerprints(store)), None)
     if source is None or not np.isin(test.content, source.content).any():
         return []
     labels = "with" if metadata.get("labels_used") else "without"

@@ -23,7 +23,6 @@ from coview.encoders.spec import EncoderSpec
 MAX_SIDE = 16_384  # pixels of an image that an encoder takes
 SHOWN_KEYS = 8  # in a message
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "head_dist")
-WRAPPED = "module."  # before each name in a file of torch.nn.DataParallel
 PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
 
 
@@ -204,7 +203,19 @@ def convert_checkpoint(
     ...                        prefix="module.")
     ('fc.bias',)
     """
-    checkpoint = _read_checkpoint(pickled)
+    try:
+        with open_regular(local_path(pickled)) as stream:
+            checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InvalidValue(f"There is no checkpoint {pickled}.") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidValue(f"The checkpoint {pickled} cannot be read: {reason}.") from None
+    except Exception as error:
+        raise InvalidValue(
+            f"{pickled} holds more than plain tensors, so it is not read; save its state dict "
+            "alone with the program that made it."
+        ) from error
     source = f"{pickled}" if within is None else f"entry {within!r} of {pickled}"
     tensors = checkpoint if within is None else get_entry(checkpoint, within, pickled)
     if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
@@ -229,48 +240,3 @@ def get_entry(checkpoint: Any, name: str, pickled: str | Path) -> Any:
     if name not in keys:
         raise InvalidValue(f"{pickled} has no entry {name!r}; it has {join_names(list(keys))}.")
     return checkpoint[name]
-
-
-def read_state(pickled: str | Path) -> dict[str, Tensor]:
-    """The tensors of a torch checkpoint under the names of the network.
-
-    They are the file's content, or its entry "state_dict" or "model"; "module." before all names
-    is removed. Builds only tensors from the file. Raises InvalidValue.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     torch.save({"state_dict": {"module.fc.bias": torch.zeros(3)}}, f"{folder}/old.pth")
-    ...     list(read_state(f"{folder}/old.pth"))
-    ['fc.bias']
-    """
-    checkpoint = _read_checkpoint(pickled)
-    inner = checkpoint if isinstance(checkpoint, Mapping) else {}
-    for state in (inner, inner.get("state_dict"), inner.get("model")):
-        if (
-            isinstance(state, Mapping)
-            and state
-            and all(isinstance(tensor, Tensor) for tensor in state.values())
-        ):
-            whole = all(str(key).startswith(WRAPPED) for key in state)
-            return {str(k).removeprefix(WRAPPED if whole else ""): t for k, t in state.items()}
-    raise InvalidValue(
-        f"{pickled} is not a mapping from names to tensors, nor has it one as its entry "
-        f"'state_dict' or 'model'; it has {join_names(list(map(str, inner)))}."
-    )
-
-
-def _read_checkpoint(pickled: str | Path) -> Any:
-    """The content of a torch checkpoint of plain tensors. Raises InvalidValue."""
-    try:
-        with open_regular(local_path(pickled)) as stream:
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InvalidValue(f"There is no checkpoint {pickled}.") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise InvalidValue(f"The checkpoint {pickled} cannot be read: {reason}.") from None
-    except Exception as error:
-        raise InvalidValue(
-            f"{pickled} holds more than plain tensors, so it is not read; save its state dict "
-            "alone with the program that made it."
-        ) from error

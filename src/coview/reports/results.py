@@ -1,0 +1,243 @@
+"""The results of any protocol as rows and words, by what its file says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coview.core.metrics import (
+    difference_in_words,
+    headline_misfit,
+    metric_of,
+    p_in_words,
+)
+from coview.reports.figures import FORMATS
+from coview.reports.formatting import MINUS, MISSING, decimal, percent, value
+from coview.reports.records import number, part
+
+BASELINES = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
+
+Row = dict[str, dict[str, Any]]
+"""The results of one layer, metric and setting by subject, the subject in question first."""
+
+
+def title_of(evaluation: Mapping[str, Any]) -> str:
+    """The title of a file of results.
+
+    >>> title_of({"protocol": "knn", "title": "kNN accuracy"}), title_of({"protocol": "mine"})
+    ('kNN accuracy', 'Mine')
+    """
+    name = str(evaluation.get("protocol") or "evaluation")
+    return str(evaluation.get("title") or name.replace("-", " ").capitalize())
+
+
+def headline_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Which figure represents the protocol: metric, layer, and perhaps a setting."""
+    return {"metric": "accuracy", "layer": "h", **part(evaluation, "headline")}
+
+
+def comparison_rows(results: Any) -> list[Row]:
+    """The results of a protocol, one row for each layer, metric and setting.
+
+    Results of one layer and metric stand beside each other where their settings are equal; where no
+    setting is (each subject has chosen its own), in their order. A subject that shares no layer
+    with another, such as raw pixels, is beside all layers. Entries that are no results are left
+    out.
+
+    >>> results = [{"subject": "trained", "layer": layer, "value": 0.9} for layer in ("h", "z")]
+    >>> results.append({"subject": "pixels", "layer": "pixels", "value": 0.3})
+    >>> [[result["value"] for result in row.values()] for row in comparison_rows(results)]
+    [[0.9, 0.3], [0.9, 0.3]]
+    """
+    subjects: dict[str, dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    for result in results if isinstance(results, list) else []:
+        if isinstance(result, dict) and number(result.get("value")) is not None:
+            groups = subjects.setdefault(str(result.get("subject")), {})
+            groups.setdefault((layer_of(result), metric_name(result)), []).append(result)
+    alone = _alone(subjects)
+    keys = [key for name, groups in subjects.items() if name not in alone for key in groups]
+    rows: list[Row] = []
+    for layer, metric in dict.fromkeys(keys):
+        columns = {
+            name: next((own for key, own in groups.items() if key[1] == metric), [])
+            if name in alone
+            else groups.get((layer, metric), [])
+            for name, groups in subjects.items()
+        }
+        rows += _side_by_side(columns)
+    return rows
+
+
+def layer_of(result: Mapping[str, Any]) -> str:
+    return str(result.get("layer", MISSING))
+
+
+def metric_name(result: Mapping[str, Any]) -> str:
+    return str(result.get("metric", "accuracy"))
+
+
+def _alone(subjects: Mapping[str, Mapping[tuple[str, str], Any]]) -> set[str]:
+    """The subjects none of whose layers another one has; never the first one."""
+    layers = {name: {layer for layer, _ in groups} for name, groups in subjects.items()}
+    return {
+        name
+        for place, (name, own) in enumerate(layers.items())
+        if place > 0 and not any(own & other for key, other in layers.items() if key != name)
+    }
+
+
+def _side_by_side(columns: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
+    base = next((column for column in columns.values() if column), [])
+    rows: list[Row] = [{} for _ in base]
+    for name, column in columns.items():
+        settings = [part(result, "setting") for result in column]
+        by_setting = any(part(result, "setting") in settings for result in base)
+        for place, result in enumerate(base):
+            if by_setting:
+                matches = [i for i, each in enumerate(settings) if each == part(result, "setting")]
+            else:
+                matches = [place] if place < len(column) else []
+            if matches:
+                rows[place][name] = column[matches[0]]
+    return rows
+
+
+def headline_row(rows: Sequence[Row], headline: Mapping[str, Any]) -> Row:
+    """The row that represents a protocol by its description, never the best."""
+
+    def misfit(row: Row) -> tuple[bool, ...]:
+        result = first(row)
+        setting = part(result, "setting")
+        return headline_misfit(headline, layer_of(result), metric_name(result), setting)
+
+    return min(rows, key=misfit)
+
+
+def first(row: Row) -> dict[str, Any]:
+    """The result of the subject in question, or the first that there is."""
+    return next(iter(row.values()))
+
+
+def setting_text(setting: Mapping[str, Any]) -> str:
+    """A setting in words.
+
+    >>> setting_text({"k": 20, "temperature": None, "k_used": 20})
+    'k 20, plain vote'
+    """
+    return ", ".join(filter(None, (_setting_part(key, setting) for key in setting))) or MISSING
+
+
+def _setting_part(key: str, setting: Mapping[str, Any]) -> str:
+    item = setting[key]
+    if key == "temperature" and item is None:
+        return "plain vote"
+    if key == "k_used":
+        return "" if item == setting.get("k") else f"all {value(item)} images"
+    if key == "validation_accuracy" and number(item) is not None:
+        return f"validation {percent(item)}"
+    return f"{key.replace('_', ' ')} {value(item)}"
+
+
+def figure_text(result: Mapping[str, Any] | None) -> str:
+    """The value of a result in the format of its metric.
+
+    >>> figure_text({"value": 0.5}).replace("\\u202f", " ")
+    '50.0 %'
+    >>> figure_text({"metric": "rankme", "value": 33.31})
+    '33.3'
+    """
+    if result is None:
+        return MISSING
+    return FORMATS[metric_of(metric_name(result)).format](result["value"])
+
+
+def interval_text(result: Mapping[str, Any]) -> str:
+    """The 95 % interval of a result.
+
+    >>> interval_text({"interval": [0.711, 0.867]})
+    '71.1–86.7'
+    """
+    interval = result.get("interval")
+    ends = [number(end) for end in interval] if isinstance(interval, list | tuple) else []
+    low, high = ends if len(ends) == 2 else (None, None)
+    if low is None or high is None:
+        return MISSING
+    if metric_of(metric_name(result)).format == "share":
+        return f"{100 * low:.1f}–{100 * high:.1f}"
+    return f"{decimal(low)}–{decimal(high)}"
+
+
+def gain_text(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
+    """How much better than the baseline: points of a share, else the difference; minus is worse."""
+    figure = metric_of(metric_name(result))
+    gain = result["value"] - baseline["value"]
+    gain = -gain if figure.better == "lower" else gain
+    size = f"{abs(100 * gain):.1f}" if figure.format == "share" else decimal(abs(gain))
+    return f"{'+' if gain >= 0 else MINUS}{size}"
+
+
+def result_sentence(evaluation: Mapping[str, Any]) -> str:
+    """The headline figure of the first subject, and by how much it differs from the baselines.
+
+    >>> rows = [{"subject": "trained", "layer": "h", "value": 0.5, "interval": (0.41, 0.59)},
+    ...     {"subject": "pixels", "layer": "pixels", "value": 0.25}]
+    >>> result_sentence({"title": "kNN accuracy", "results": rows}).replace("\\u202f", " ")
+    'kNN accuracy on h (–): 50.0 % (95 % interval 41.0–59.0), 25.0 points above raw pixels.'
+    """
+    row = headline_row(comparison_rows(evaluation.get("results")), headline_of(evaluation))
+    result, metric = first(row), metric_name(first(row))
+    differences = [
+        f"{difference_in_words(metric, result['value'] - row[name]['value'])} {words}"
+        f"{_p(evaluation, name)}"
+        for name, words in BASELINES.items()
+        if name in row and row[name] is not result
+    ]
+    comparison = f", {' and '.join(differences)}" if differences else ""
+    text, interval = setting_text(part(result, "setting")), interval_text(result)
+    spread = "" if interval == MISSING else f" (95 % interval {interval})"
+    label = "" if metric == "accuracy" else f"{metric_of(metric).label} "
+    where = f"{title_of(evaluation)} on {layer_of(result)} ({text}): {label}"
+    return f"{where}{figure_text(result)}{spread}{comparison}."
+
+
+def _p(evaluation: Mapping[str, Any], name: str) -> str:
+    """The p value of the first subject against another one, in brackets."""
+    p = next(
+        (number(test.get("p")) for test in _paired(evaluation) if test["second"] == name), None
+    )
+    return "" if p is None else f" ({p_in_words(p)})"
+
+
+def paired_sentences(evaluation: Mapping[str, Any]) -> list[str]:
+    """The first subject against each other one but the baselines of a single run.
+
+    >>> test = {"first": "a", "second": "b", "metric": "accuracy", "difference": 0.021, "p": 0.003,
+    ...     "images": 10_000}
+    >>> paired_sentences({"paired": [test]})
+    ['a is 2.1 points above b, p = 0.003 (paired permutation test on 10,000 images).']
+    """
+    sentences = []
+    for test in _paired(evaluation):
+        if test["second"] in BASELINES and test["first"] == "trained":
+            continue
+        difference = number(test.get("difference"))
+        if difference is None:
+            continue
+        words = difference_in_words(str(test.get("metric")), difference)
+        p, images = number(test.get("p")), number(test.get("images"))
+        tested = (
+            ""
+            if p is None or images is None
+            else f", {p_in_words(p)} (paired permutation test on {value(int(images))} images)"
+        )
+        sentences.append(f"{test['first']} is {words} {test['second']}{tested}.")
+    return sentences
+
+
+def _paired(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tests = evaluation.get("paired")
+    return [
+        test
+        for test in (tests if isinstance(tests, list) else [])
+        if isinstance(test, dict) and {"first", "second"} <= test.keys()
+    ]

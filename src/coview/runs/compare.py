@@ -1,0 +1,259 @@
+"""Several runs side by side: what differs, how it went, and what the figures prove."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import CoviewError, DamagedFile, InvalidValue
+from coview.core.metrics import difference_in_words, metric_of, p_in_words
+from coview.core.options import takes
+from coview.core.places import output_file
+from coview.core.progress import say
+from coview.core.run_folder import RunFolder, read_object
+from coview.core.text import plural
+from coview.evaluation import Outcomes, mean_interval, paired_permutation_test
+from coview.options import CompareOptions
+from coview.reports import write_run_comparison
+from coview.reports.records import number, part
+from coview.reports.results import comparison_rows, first, headline_of, headline_row, title_of
+from coview.runs.find import Rows, row_of
+from coview.runs.subjects import distinct_names
+
+SEED = "recipe.seed"
+TRAINING_IMAGES = "data.images"
+"""Their number varies a little with the seed, which also chooses the images that are held out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigure:
+    """The figure that represents a protocol in one run, and what it was tested on."""
+
+    run: str
+    protocol: str
+    title: str
+    metric: str
+    layer: str
+    setting: Mapping[str, Any]
+    value: float
+    interval: tuple[float, float] | None
+    test: str
+    outcomes: Outcomes | None = field(default=None, repr=False)
+
+
+class Compared(Rows):
+    """One flat dict per run, as :func:`coview.runs.find` gives them, each with a "name".
+
+    ``differences``: the fields of recipe and data that are not equal in all, and their values by
+    the name of the run. ``figures``: those of the evaluations. ``tests``: paired tests of the first
+    run against others. ``seeds``: means of runs that differ by their seed alone. ``path``: of the
+    page.
+    """
+
+    differences: Mapping[str, Mapping[str, Any]]
+    figures: Sequence[RunFigure]
+    tests: Sequence[dict[str, Any]]
+    seeds: Sequence[dict[str, Any]]
+    path: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "runs": list(self), "differences": self.differences,
+            "figures": [
+                {name: getattr(figure, name) for name in FIGURE_FIELDS} for figure in self.figures
+            ],
+            "tests": list(self.tests), "seeds": list(self.seeds),
+            "path": None if self.path is None else str(self.path),
+        }  # fmt: skip
+
+    def sentences(self) -> list[str]:
+        """The paired tests and the means over seeds, in words."""
+        return [*map(paired_sentence, self.tests), *map(seed_sentence, self.seeds)]
+
+
+FIGURE_FIELDS = (
+    "run", "protocol", "title", "metric", "layer", "setting", "value", "interval", "test",
+)  # fmt: skip
+
+
+@takes(CompareOptions)
+def compare(options: CompareOptions) -> Compared:
+    """Several runs as rows, also runs that are going; ``out`` writes a page with their curves.
+
+    Each run's row is that of :func:`coview.runs.find`. Figures are those that represent each
+    protocol, never the best. Two runs are tested by their outcomes where their evaluations have the
+    same test images; the p values cover the choice of these images. Runs of full length that differ
+    by their seed alone give a mean with its 95 % interval (Student), which covers the choice of
+    seeds.
+    Raises RunError where one is no run, InvalidValue for fewer than two.
+
+    >>> import coview
+    >>> rows = coview.compare(["runs/scenes", "runs/scenes-finetune"])
+    >>> [row["kind"] for row in rows], "recipe.name" in rows.differences
+    (['pretrain', 'finetune'], True)
+    """
+    given = options.runs
+    words = list(given) if isinstance(given, list | tuple) else [given]
+    runs = [each if isinstance(each, RunFolder) else RunFolder.open(each) for each in words]
+    if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
+        raise InvalidValue("`runs` are fewer than two different runs; expected two or more.")
+    out = None if options.out is None else output_file(options.out, (".html",))
+    names = distinct_names([run.path.resolve().name for run in runs], [run.path for run in runs])
+    rows = Compared({"name": name, **row_of(run)} for name, run in zip(names, runs, strict=True))
+    rows.differences = differences_of(rows)
+    rows.figures = [
+        figure for name, run in zip(names, runs, strict=True) for figure in figures_of(name, run)
+    ]
+    rows.tests = paired_tests(rows.figures)
+    whole = {name for name, run in zip(names, runs, strict=True) if _has_its_length(run)}
+    rows.seeds = seed_means([row for row in rows if row["name"] in whole], rows.figures)
+    if out is not None:
+        rows.path = write_run_comparison(
+            out, dict(zip(names, (run.path for run in runs), strict=True)),
+            differences=rows.differences, sentences=rows.sentences(),
+        )  # fmt: skip
+        say(f"Comparison: {rows.path}")
+    return rows
+
+
+def _has_its_length(run: RunFolder) -> bool:
+    """Whether the steps are those of the recipe: no budget or extension has changed them."""
+    try:
+        return run.total_steps == run.description.get("total_steps")
+    except CoviewError:
+        return False
+
+
+def differences_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The fields of recipe and data that are not equal in all rows: their values by run.
+
+    >>> differences_of([{"name": "a", "recipe.seed": 0}, {"name": "b", "recipe.seed": 1}])
+    {'recipe.seed': {'a': 0, 'b': 1}}
+    """
+    keys = dict.fromkeys(key for row in rows for key in row)
+    same_data = len({row.get("data.fingerprint") for row in rows}) == 1
+    return {
+        key: {row["name"]: row.get(key) for row in rows}
+        for key in keys
+        if not (key == TRAINING_IMAGES and same_data)
+        if key.startswith(("recipe.", "data.")) or key in ("kind", "total_steps")
+        if any(row.get(key) != rows[0].get(key) for row in rows)
+    }
+
+
+def figures_of(name: str, run: RunFolder) -> Iterator[RunFigure]:
+    """The figure that represents each protocol in the folder of a run; damaged files are said."""
+    for path in run.evaluation_paths:
+        try:
+            evaluation = read_object(path) or {}
+            table = comparison_rows(evaluation.get("results"))
+            if table:
+                row = headline_row(table, headline_of(evaluation))
+                yield _figure(name, evaluation, first(row))
+        except (DamagedFile, TypeError) as error:
+            say(f"{path} is left out: {error}")
+
+
+def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any]) -> RunFigure:
+    interval, outcomes = result.get("interval"), part(result, "outcomes")
+    ends = [number(end) for end in interval] if isinstance(interval, list) else []
+    low, high = ends if len(ends) == 2 else (None, None)
+    return RunFigure(
+        run=name, protocol=str(evaluation.get("protocol")), title=title_of(evaluation),
+        metric=str(result.get("metric", "accuracy")), layer=str(result.get("layer")),
+        setting=part(result, "setting"), value=float(result["value"]),
+        interval=None if low is None or high is None else (low, high),
+        test=str(part(part(evaluation, "data"), "test").get("fingerprint", "")),
+        outcomes=Outcomes(**outcomes) if outcomes else None,
+    )  # fmt: skip
+
+
+def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
+    """The first run with outcomes of a protocol against each other one on the same test images."""
+    tests = []
+    for protocol in dict.fromkeys(figure.protocol for figure in figures):
+        own = [each for each in figures if each.protocol == protocol and each.outcomes is not None]
+        for second in own[1:]:
+            one = own[0]
+            assert one.outcomes is not None
+            assert second.outcomes is not None
+            same = (one.test, one.metric, one.outcomes.count) == (
+                second.test, second.metric, second.outcomes.count,
+            )  # fmt: skip
+            if one.test and same:
+                tests.append({
+                    "protocol": protocol, "title": one.title, "first": one.run,
+                    "second": second.run, "metric": one.metric,
+                    "difference": one.value - second.value,
+                    "p": paired_permutation_test(one.outcomes.array(), second.outcomes.array()),
+                    "images": one.outcomes.count,
+                })  # fmt: skip
+    return tests
+
+
+def seed_means(
+    rows: Sequence[Mapping[str, Any]], figures: Sequence[RunFigure]
+) -> list[dict[str, Any]]:
+    """Mean and 95 % interval over runs of one recipe, data and length with different seeds."""
+
+    def made(row: Mapping[str, Any]) -> str:
+        fields = {
+            key: value
+            for key, value in row.items()
+            if key.startswith(("recipe.", "data.")) or key == "kind"
+        }
+        for key in (SEED, TRAINING_IMAGES):
+            fields.pop(key, None)
+        return repr(sorted(fields.items(), key=lambda item: item[0]))
+
+    means = []
+    for _, group in groupby(sorted(rows, key=made), key=made):
+        members = list(group)
+        if len({row.get(SEED) for row in members}) < len(members) or len(members) < 2:
+            continue
+        names = [row["name"] for row in members]
+        for protocol in dict.fromkeys(figure.protocol for figure in figures):
+            own = [each for each in figures if each.protocol == protocol and each.run in names]
+            if len(own) < 2 or len({each.metric for each in own}) > 1:
+                continue
+            values = [each.value for each in own]
+            means.append({
+                "protocol": protocol, "title": own[0].title, "metric": own[0].metric,
+                "runs": [each.run for each in own], "mean": sum(values) / len(values),
+                "interval": list(mean_interval(values)),
+            })  # fmt: skip
+    return means
+
+
+def paired_sentence(test: Mapping[str, Any]) -> str:
+    """A paired test in words.
+
+    >>> paired_sentence({"title": "kNN accuracy", "first": "a", "second": "b", "metric": "accuracy",
+    ...     "difference": 0.021, "p": 0.003, "images": 10_000})
+    'kNN accuracy: a is 2.1 points above b, p = 0.003 (paired permutation test on 10,000 images).'
+    """
+    words = difference_in_words(test["metric"], test["difference"])
+    return (
+        f"{test['title']}: {test['first']} is {words} {test['second']}, {p_in_words(test['p'])} "
+        f"(paired permutation test on {plural(test['images'], 'image')})."
+    )
+
+
+def seed_sentence(mean: Mapping[str, Any]) -> str:
+    """A mean over seeds in words.
+
+    >>> seed_sentence({"title": "kNN accuracy", "metric": "accuracy", "runs": ["a", "b", "c"],
+    ...     "mean": 0.9, "interval": [0.652, 1.148]})
+    'kNN accuracy over 3 seeds: mean 90.0 %, 95 % interval 65.2 to 114.8 % (a, b, c).'
+    """
+    low, high = mean["interval"]
+    runs = f"{len(mean['runs'])} seeds"
+    names = ", ".join(mean["runs"])
+    if metric_of(mean["metric"]).format == "share":
+        figure = f"{100 * mean['mean']:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+    else:
+        figure = f"{mean['mean']:.3g}, 95 % interval {low:.3g} to {high:.3g}"
+    return f"{mean['title']} over {runs}: mean {figure} ({names})."

@@ -1,0 +1,144 @@
+"""Runs side by side: what differs, and what their figures prove."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import coview
+from coview.cli import main
+from coview.core.errors import InvalidValue, RunError
+from coview.reports.records import read_record
+from coview.reports.run_comparison import run_charts
+from small_run import SMALL, pictures
+
+TEST = pictures(45, seed=1)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Three runs of one recipe, the last two with other seeds, and a fourth of another recipe."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = []
+    for name, seed, batch in (("a", 0, 32), ("b", 1, 32), ("c", 2, 32), ("d", 0, 16)):
+        options = {**SMALL, "batch_size": batch, "seed": seed}
+        run = coview.pretrain(pictures(), epochs=1, out=folder / name, **options)
+        coview.evaluate(run, pictures(), test=TEST, protocols="knn", device="cpu")
+        made.append(run)
+    return made
+
+
+def headline(run):
+    content = json.loads((run.evaluation_path / "knn.json").read_text())
+    (row,) = [
+        row for row in content["results"]
+        if row["subject"] == "trained" and row["layer"] == "h"
+        and row["setting"]["k"] == 20 and row["setting"]["temperature"] == 0.07
+    ]  # fmt: skip
+    return row
+
+
+def test_rows_say_what_differs_and_figures_are_those_that_represent_the_protocol(runs):
+    rows = coview.compare(runs)
+    assert [row["name"] for row in rows] == ["a", "b", "c", "d"]
+    assert rows.differences["recipe.seed"] == {"a": 0, "b": 1, "c": 2, "d": 0}
+    assert rows.differences["recipe.batch_size"] == {"a": 32, "b": 32, "c": 32, "d": 16}
+    assert "recipe.encoder.depth" not in rows.differences
+    assert [(figure.run, figure.value) for figure in rows.figures] == [
+        (run.path.name, headline(run)["value"]) for run in runs
+    ]
+    assert rows.path is None
+
+
+def test_the_first_run_is_tested_against_others_on_the_same_images(runs):
+    rows = coview.compare(runs)
+    assert [(test["first"], test["second"]) for test in rows.tests] == [
+        ("a", "b"), ("a", "c"), ("a", "d"),
+    ]  # fmt: skip
+
+    def right(run):
+        packed = headline(run)["outcomes"]
+        bits = np.unpackbits(
+            np.frombuffer(__import__("base64").b64decode(packed["bits"]), np.uint8)
+        )
+        return bits[: packed["count"]].astype(bool)
+
+    one, other = right(runs[0]), right(runs[1])
+    won, lost = int((one & ~other).sum()), int((other & ~one).sum())
+    expected = sum(
+        math.comb(won + lost, k)
+        for k in range(won + lost + 1)
+        if abs(2 * k - won - lost) >= abs(won - lost)
+    ) / 2 ** (won + lost)
+    assert rows.tests[0]["p"] == pytest.approx(expected)
+    assert rows.tests[0]["images"] == 45
+    assert any("paired permutation test on 45 images" in text for text in rows.sentences())
+
+
+def test_other_test_images_are_not_compared(runs, tmp_path):
+    copy = shutil.copytree(runs[1].path, tmp_path / "copy")
+    coview.evaluate(copy, pictures(), test=pictures(45, seed=2), protocols="knn", device="cpu")
+    assert coview.compare([runs[0], copy]).tests == []
+
+
+def test_runs_that_differ_by_their_seed_alone_have_a_mean_and_its_interval(runs):
+    (mean,) = coview.compare(runs).seeds
+    assert mean["runs"] == ["a", "b", "c"]
+    values = [headline(run)["value"] for run in runs[:3]]
+    assert mean["mean"] == pytest.approx(np.mean(values))
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert mean["interval"] == pytest.approx([low, high])
+    assert coview.compare([runs[0], runs[3]]).seeds == []
+    assert (
+        coview.compare([runs[0], shutil.copytree(runs[0].path, runs[0].path.parent / "e")]).seeds
+        == []
+    )
+
+
+def test_a_run_that_is_going_or_was_never_judged_is_in_the_table(runs, tmp_path):
+    going = tmp_path / "going"
+    shutil.copytree(runs[1].path, going)
+    shutil.rmtree(going / "evaluation")
+    (going / "verdict.json").unlink()
+    lines = (going / "metrics.jsonl").read_text().splitlines()
+    (going / "metrics.jsonl").write_text("\n".join(lines[:3]) + '\n{"kind": "st')
+    rows = coview.compare([runs[0], going], out=tmp_path / "page.html")
+    assert rows[1]["verdict"] == "not ended"
+    assert {figure.run for figure in rows.figures} == {"a"}
+    assert "not ended" in (tmp_path / "page.html").read_text()
+
+
+def test_curves_of_all_runs_are_in_one_chart(runs):
+    charts = {c.title: c for c in run_charts({run.path.name: read_record(run) for run in runs})}
+    assert {"Loss", "kNN while training"} <= charts.keys()
+    assert [line.name for line in charts["Loss"].lines] == ["a", "b", "c", "d"]
+    # The chance level depends on the batch, the number of classes does not.
+    assert charts["Loss"].levels == ()
+    assert [level.name for level in charts["kNN while training"].levels] == ["chance level"]
+
+
+def test_the_command_prints_a_table_or_json(runs, tmp_path, capsys):
+    words = [str(run.path) for run in runs[:2]]
+    assert main(["compare", *words, "--out", str(tmp_path / "two.html")]) == 0
+    printed = capsys.readouterr().out
+    assert "seed" in printed
+    assert "paired permutation test" in printed
+    assert "<svg" in (tmp_path / "two.html").read_text()
+    assert main(["compare", *words, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in printed["runs"]] == ["a", "b"]
+    assert printed["tests"][0]["first"] == "a"
+
+
+def test_mistakes_are_sentences(runs, tmp_path):
+    with pytest.raises(InvalidValue, match="two or more"):
+        coview.compare([runs[0], runs[0]])
+    with pytest.raises(InvalidValue, match="two or more"):
+        coview.compare(runs[0])
+    with pytest.raises(RunError, match="Did you mean"):
+        coview.compare([runs[0], runs[0].path.parent / "aa"])
+    with pytest.raises(InvalidValue, match=r"\.html"):
+        coview.compare(runs[:2], out=tmp_path / "page.txt")
