@@ -10,7 +10,7 @@ from coview.reports.curves import Chart, Line, chart_figure
 from coview.reports.figures import FORMATS
 from coview.reports.formatting import MISSING, count, value
 from coview.reports.html import Child, Markup, tag
-from coview.reports.records import number, part
+from coview.reports.records import Record, number, part
 from coview.reports.results import (
     Row,
     comparison_rows,
@@ -30,6 +30,11 @@ from coview.reports.tables import definition_list
 
 MAX_ROWS = 24
 """Rows of a table that are not folded away."""
+
+
+def evaluation_tables(record: Record) -> list[Markup]:
+    """The section of each evaluation file of a run."""
+    return [evaluation_section(evaluation) for evaluation in record.evaluations]
 
 
 def evaluation_section(evaluation: Mapping[str, Any], *, titled: bool = True) -> Markup:
