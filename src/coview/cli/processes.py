@@ -26,12 +26,13 @@ PARENT_SECONDS = 1.0
 
 
 def end_with_parent() -> None:
-    """One of several processes saves and ends where the process that started it is gone.
+    """The first of several processes stops all where the process that started them is gone.
 
-    A killed parent can hand no signal on, and its children would train unseen.
+    A killed parent can hand no signal on, and its children would train unseen. One of them is
+    enough: a second signal could end the first while it saves.
     """
     parent = os.environ.get(PARENT)
-    if parent is None or not hasattr(os, "getppid"):
+    if parent is None or os.environ.get("RANK") != "0" or not hasattr(os, "getppid"):
         return
 
     def watch() -> None:
