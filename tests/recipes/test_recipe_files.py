@@ -84,5 +84,5 @@ def test_the_list_has_every_recipe_once_by_method():
     names = [name for group in groups.values() for name in group]
     assert sorted(names) == sorted(RECIPES)
     assert next(iter(groups)) == "simclr"
-    assert set(groups) == {*METHODS, "finetune", "detect"}
+    assert set(groups) == {*METHODS, "finetune", "distill", "detect"}
     assert all(group[0].endswith("-cpu") for group in groups.values())

@@ -85,7 +85,7 @@ def test_a_run_without_a_checkpoint_begins_anew(straight, stopped, tmp_path, cap
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("session", "write_contact_sheet"),
+        ("job", "write_contact_sheet"),
         ("pretrain", "write_gallery"),
         ("finish", "write_report"),
         ("finish", "write_json"),

@@ -104,7 +104,7 @@ def test_the_untrained_network_is_settled_on_training_images_alone(run, monkeypa
 
         return call
 
-    module = importlib.import_module("coview.runs.evaluate")
+    module = importlib.import_module("coview.runs.subjects")
     monkeypatch.setattr(module, "settled", spy("settled", module.settled))
     monkeypatch.setattr(evaluation, "make_benchmark", spy("all", evaluation.make_benchmark))
     coview.evaluate(run.path, pictures(60), protocols="knn")

@@ -11,6 +11,7 @@ from typing import Any
 from coview.core.errors import CoviewError
 from coview.core.files import write_json
 from coview.core.progress import say
+from coview.core.run_folder import RunFolder
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
 from coview.studies.cell import Cell
@@ -110,5 +111,5 @@ def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, An
         **study.summarize(root),
     }  # fmt: skip
     write_json(root / "study.json", content)
-    write_page(root / "report.html", content)
+    write_page(RunFolder(root).report_path, content)
     return content

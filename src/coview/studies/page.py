@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.files import write_bytes
+from coview.core.run_folder import RunFolder
 from coview.core.version import VERSION
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.tables import cut_table, object_list
@@ -70,7 +71,7 @@ def _cells(cells: list[Mapping[str, Any]]) -> Markup:
     rows: list[tuple[Child, ...]] = [
         (
             cell["name"],
-            tag("a", cell["folder"], href=f"{cell['folder']}/report.html")
+            tag("a", cell["folder"], href=RunFolder(Path(cell["folder"])).report_path.as_posix())
             if cell["ended"]
             else cell["folder"],
             (cell["verdict"] or {}).get("sentence", "not ended"),

@@ -9,6 +9,7 @@ from typing import Any
 from coview.core.errors import UnknownName
 from coview.core.options import takes
 from coview.core.progress import say
+from coview.core.run_folder import RunFolder
 from coview.data.spec import name_of
 from coview.options import StudyOptions
 from coview.studies.execution import Study, run_study
@@ -42,7 +43,7 @@ def study(options: StudyOptions) -> dict[str, Any]:
         say()
         for claim in result["claims"]:
             say(f"{claim['text']}: {WORDS[claim['holds']]}. {claim['because']}")
-        say(f"Report: {root / 'report.html'}")
+        say(f"Report: {RunFolder(root).report_path}")
     return {**result, "path": str(root)}
 
 
