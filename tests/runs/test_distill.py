@@ -12,6 +12,7 @@ import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
+from coview.core.images import store_from_arrays
 from coview.recipes import find_recipe, recipe
 from coview.runs.load import trained_learner
 from coview.runs.run import Run
@@ -233,8 +234,6 @@ def test_networks_that_do_not_fit_are_named(teacher, pretrained, tmp_path):
 
 
 def test_classes_that_the_teacher_does_not_know_are_named(teacher, tmp_path):
-    from coview.core.images import store_from_arrays
-
     images, labels = labeled(160, 1)
     store = store_from_arrays(images, labels=labels, class_names=("bright-0", "bright-1", "cat"))
     with pytest.raises(DataError, match=r"cat.*classes that the teacher does not know"):
@@ -268,3 +267,18 @@ def test_the_command_line_takes_it_whole(teacher, tmp_path, capsys):
     assert "The labels alone:" in out
     assert main(["resume", str(tmp_path / "d"), "--epochs", "2"]) in {0, *range(3, 13)}
     assert isinstance(find_recipe(str(tmp_path / "d")), type(recipe("distill-cpu")))
+
+
+def test_a_file_of_labels_leaves_the_test_part_other_images(teacher, tmp_path):
+    images, labels = labeled(160, 1)
+    store = store_from_arrays(images, labels=labels)
+    mine = tmp_path / "labels.txt"
+    mine.write_text("\n".join(store.names[:60]))
+    run = coview.distill(
+        teacher.path, (images, labels), labels=str(mine), no_baselines=True, epochs=1,
+        out=tmp_path / "run", **QUICK,
+    )  # fmt: skip
+    assert run.description["data"]["held_out"] == 20  # a fifth of the 100 that are not named
+    assert run.description["data"]["images"] == 140
+    tested = json.loads(run.predictions_path.read_text())["names"]
+    assert not set(tested) & set(store.names[:60])

@@ -27,7 +27,7 @@ from coview.diagnosis.state import Diagnosis
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData
-from coview.runs.finetune import FINE_TUNING
+from coview.runs.finetune import FINE_TUNING, test_part, without
 from coview.runs.finish import export_learner, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.labels_alone import LabelsAlone, labeled_rows
@@ -53,7 +53,7 @@ class Distilling(Job):
         if test is not None:
             test = evaluation.labeled(test, "The test")
         elif len(known):
-            test = evaluation.split_test(store.subset(known), seed=seed)[1]
+            test = test_part(store.subset(known), data.labels, seed)
             store = without(store, test)
         else:
             rows, held_out = hold_out(store, seed)
@@ -142,11 +142,6 @@ class Distilling(Job):
 
 
 DISTILLING = Distilling()
-
-
-def without(store: ImageStore, others: ImageStore) -> ImageStore:
-    """The images of ``store`` that are not among ``others``."""
-    return store.subset(np.flatnonzero(~np.isin(store.ids, others.ids)))
 
 
 def with_labels_of(store: ImageStore, data: RunData) -> ImageStore:

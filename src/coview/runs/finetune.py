@@ -12,6 +12,7 @@ import torch
 from coview import evaluation
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.files import write_json
+from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
@@ -207,12 +208,10 @@ class FineTuning(Job):
         store, test = evaluation.labeled(images.images, "Fine-tuning"), images.test
         if test is not None:
             test = evaluation.labeled(test, "The test")
-        elif names_a_file(data.labels):  # the named images are trained on, a fifth of the rest is
-            named = label_subset(store, data.labels)  # for the test
-            rest = np.setdiff1d(np.arange(len(store)), named)
-            test = evaluation.split_test(store.subset(rest), seed=seed)[1]
         else:
-            store, test = evaluation.split_test(store, seed=seed)
+            test = test_part(store, data.labels, seed)
+            # What a file names is looked up among all images: a test image stays one of them.
+            store = store if names_a_file(data.labels) else without(store, test)
         rows = label_subset(store, data.labels, draw=data.label_draw)
         training = store.subset(rows)
         classes = len(np.unique(np.asarray(training.labels)))
@@ -308,6 +307,21 @@ class FineTuning(Job):
 
 
 FINE_TUNING = FineTuning()
+
+
+def test_part(store: ImageStore, labels: str, seed: int) -> ImageStore:
+    """A fifth of ``store`` to test on; where ``labels`` is a file, of the images it does not name.
+
+    Every image of ``store`` has a label. Raises DataError.
+    """
+    if names_a_file(labels):
+        store = store.subset(np.setdiff1d(np.arange(len(store)), label_subset(store, labels)))
+    return evaluation.split_test(store, seed=seed)[1]
+
+
+def without(store: ImageStore, others: ImageStore) -> ImageStore:
+    """The images of ``store`` that are not among ``others``."""
+    return store.subset(np.flatnonzero(~np.isin(store.ids, others.ids)))
 
 
 def write_evaluation(
