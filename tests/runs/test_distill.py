@@ -282,3 +282,31 @@ def test_a_file_of_labels_leaves_the_test_part_other_images(teacher, tmp_path):
     assert run.description["data"]["images"] == 140
     tested = json.loads(run.predictions_path.read_text())["names"]
     assert not set(tested) & set(store.names[:60])
+
+
+def caveats_of(run):
+    data = json.loads((run.evaluation_path / "distill.json").read_text())["data"]
+    return data.get("caveats", [])
+
+
+def test_test_images_that_the_teacher_was_trained_on_are_counted(teacher, tmp_path, capsys):
+    """Teacher and student have one seed; the teacher was trained on all images."""
+    settings = {"epochs": 1, "no_baselines": True, "labels": None}
+    split = coview.distill(teacher.path, labeled(160, 1), epochs=1, out=tmp_path / "a", **QUICK)
+    (sentence,) = caveats_of(split)
+    assert sentence.startswith("The teacher was trained on 32 of the 32 test images, with their")
+    assert sentence in capsys.readouterr().out
+    assert caveats_of(distill(teacher, tmp_path / "b", **settings)) == []
+    shutil.copytree(teacher.encoder_path, tmp_path / "alone")
+    alone = distill(replace(teacher, path=tmp_path / "alone"), tmp_path / "c", **settings)
+    assert "is not known, because" in caveats_of(alone)[0]
+
+
+def test_an_evaluation_says_what_the_teacher_was_trained_on(run, teacher):
+    results = coview.evaluate(
+        run.path, labeled(90, 2), test=labeled(160, 1), protocols="knn", device="cpu"
+    )
+    assert any(
+        text.startswith("The teacher of the run was trained on 160 of the 160 test images, with")
+        for text in results.caveats
+    )

@@ -22,7 +22,7 @@ from coview.recipes import KeptHead, Recipe, distill_recipes, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_encoder
 from coview.recipes.distill import SELF_TEMPERATURE, SMALLER_TEMPERATURE, WITH_LABELS
-from coview.runs.data import RunData
+from coview.runs.data import Images, RunData
 from coview.runs.distilling import DISTILLING, NO_LABELS
 from coview.runs.finetune import Source, read_source
 from coview.runs.job import Parts, Session
@@ -30,6 +30,7 @@ from coview.runs.labels_alone import LabelsAlone
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.runs.teacher import TeacherFile
+from coview.runs.trained_on import about_teacher
 
 
 @takes(DistillOptions)
@@ -93,17 +94,21 @@ def distill(options: DistillOptions) -> Run | None:
             workers=session.workers, world=session.ranks.world,
             trainings=alone(base).trainings(base, len(parts.training)) if has_baseline else 1.0,
             exact=isinstance(recipe, Recipe), equip=lambda learner: learner.set_teacher(network),
-            notes=(*notes, *about_the_split(teacher, seed_of(recipe, options), data)),
+            notes=notes,
         )  # fmt: skip
         if not has_baseline:
             return plan
         extra["labels_alone"] = encode(alone(plan.recipe))
         return replace(plan, notes=(*plan.notes, alone(plan.recipe).note))
 
+    def caveats(images: Images, parts: Parts) -> list[str]:
+        opened = [store for store in (images.images, images.test) if store is not None]
+        return about_teacher(teacher.path, parts.held_out, opened, spec)
+
     beginning = Beginning(
         job=DISTILLING, data=data, source=options.data, test=options.test,
         seed=seed_of(recipe, options), make_plan=plan,
-        start=None if source is None else source.start, extra=extra,
+        start=None if source is None else source.start, extra=extra, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-distill")
 
@@ -208,14 +213,3 @@ def adapted(
 
 def same_architecture(one: EncoderSpec, other: EncoderSpec) -> bool:
     return one.kind == other.kind and one.architecture() == other.architecture()
-
-
-def about_the_split(teacher: TeacherFile, seed: int, data: RunData) -> tuple[str, ...]:
-    """A warning where test images of this run may have been training images of the teacher."""
-    if data.test is not None or teacher.seed in (None, seed):
-        return ()
-    return (
-        f"The teacher's run has seed {teacher.seed} and this one {seed}: where no test images are "
-        "given they are split off by the seed, so that the teacher may have learned from some of "
-        "these; give `test`, or the same `seed`.",
-    )

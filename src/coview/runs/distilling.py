@@ -190,7 +190,9 @@ def write_evaluation(
     if labels_alone is not None:
         results.append(result(LABELS_ALONE, "accuracy", labels_alone.correct))
     more = confusions(parts.held_out.class_names, labels[known], predicted[known])
+    caveats = run.description.get("caveats", [])
     evaluation.write_results(
-        run.evaluation_path, results, data=run.description["data"],
+        run.evaluation_path, results,
+        data={**run.description["data"], **({"caveats": caveats} if caveats else {})},
         more=more if known.any() else None,
     )  # fmt: skip

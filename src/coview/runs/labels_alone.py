@@ -89,7 +89,8 @@ class LabelsAlone:
         data = {
             **run.description["data"], "images": len(parts.training), "parts": parts.fingerprint,
         }  # fmt: skip
-        kept = {k: v for k, v in run.description.items() if k not in ("teacher", "labels_alone")}
+        others = ("teacher", "labels_alone", "caveats")
+        kept = {key: value for key, value in run.description.items() if key not in others}
         return {
             **kept, "kind": "finetune", "name": recipe.name, "recipe": encode(recipe),
             "hash": fingerprint(recipe), "needs_labels": True, "data": data,

@@ -40,6 +40,7 @@ class Beginning:
 
     source: what the caller gave as data, which may be arrays; test the same for test images.
     seed: of the split, before there is a plan. make_plan: from the parts and the session to a plan.
+    caveats: sentences on why the figures will say less than they seem to, for run.json.
     """
 
     job: Job
@@ -50,6 +51,7 @@ class Beginning:
     start: Start | None = None
     test: Any = None
     extra: dict[str, Any] | None = None
+    caveats: Callable[[Images, Parts], Sequence[str]] | None = None
 
 
 def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | None:
@@ -87,6 +89,8 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
             )  # fmt: skip
             for note in description["plan"]:
                 say(note, detail=True)
+            for sentence in description.get("caveats", ()):
+                say(sentence)
             if folder is not None:
                 Run(folder).write_description(description)
                 log.open(Run(folder).log_path)
@@ -106,6 +110,7 @@ def describe_beginning(
     make_loader(plan.recipe, parts.training, session.device, ranks=session.ranks)  # checks it
     plan.recipe.rates(len(parts.training))
     note = about_checkpoints(learner, plan.recipe, keep_every)
+    caveats = [] if beginning.caveats is None else list(beginning.caveats(images, parts))
     plan = replace(plan, notes=(*plan.notes, note))
     return describe(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
@@ -113,6 +118,7 @@ def describe_beginning(
         budget=session.clock.budget,
         extra={
             "keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {}),
+            **({"caveats": caveats} if caveats else {}),
             "imports": [*imports, *(f for f in files_of(plan.recipe) if f not in imports)],
         },
     )  # fmt: skip

@@ -28,32 +28,59 @@ def about_training(
     """Sentences where ``test`` has images that the subject was trained on, or that may have.
 
     ``opened`` are the stores that are open, ``spec`` opened the first one. A run is asked for its
-    images, and those of the run that it starts from; they are decoded as ``spec`` says and
-    compared by the hash of their pixels. An export without its run says what its config.json holds.
+    images, and so are the runs that it starts from and its teachers. The images are decoded as
+    ``spec`` says and compared by the hash of their pixels. An export without its run says what its
+    config.json holds.
     """
     name = "The run" if judged.subject.name == TRAINED else judged.subject.name
     if judged.origin is None:
         return _by_fingerprint(name, judged.metadata, test, opened)
     sentences = []
-    for run in _with_starts(judged.origin):
-        what = name if run is judged.origin else f"The run before {within(name)}"
-        try:
-            trained = training_contents(run, opened, spec)
-        except (CoviewError, OSError) as error:
-            reason = str(error).rstrip(".")
-            sentences.append(
-                f"Whether {within(what)} was trained on test images is not known, "
-                f"because its images cannot be opened: {reason}."
-            )
-            continue
-        count = int(np.isin(test.content, trained).sum())
-        if count:
-            labels = "with" if run.recipe.method.needs_labels else "without"
-            sentences.append(
-                f"{what} was trained on {count:,} of the {len(test):,} test images, {labels} their "
-                "labels: new images may give a lower accuracy."
-            )
+    for what, run in _with_sources(name, judged.origin):
+        sentences += _about_run(what, run, test, opened, spec)
     return sentences
+
+
+def about_teacher(
+    path: str, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
+) -> list[str]:
+    """Sentences where ``test`` has images that a teacher was trained on, or that may have.
+
+    ``path``: of the teacher's export. Its run is asked, and those before it that had labels.
+    """
+    folder = _run_at(path)
+    if folder is None:
+        return [
+            f"Whether the teacher was trained on test images is not known, because {path} lies in "
+            "no run."
+        ]
+    sentences = []
+    teacher = Run.open(folder)
+    for what, run in _with_sources("The teacher", teacher):
+        if run is teacher or run.description.get("needs_labels", True):
+            sentences += _about_run(what, run, test, opened, spec)
+    return sentences
+
+
+def _about_run(
+    what: str, run: Run, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
+) -> list[str]:
+    try:
+        trained = training_contents(run, opened, spec)
+    except (CoviewError, OSError) as error:
+        reason = str(error).rstrip(".")
+        return [
+            f"Whether {within(what)} was trained on test images is not known, "
+            f"because its images cannot be opened: {reason}."
+        ]
+    count = int(np.isin(test.content, trained).sum())
+    if not count:
+        return []
+    labels = "with" if run.recipe.method.needs_labels else "without"
+    return [
+        f"{what} was trained on {count:,} of the {len(test):,} test images, {labels} their "
+        "labels: new images may give a lower accuracy."
+    ]
 
 
 def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) -> Contents:
@@ -80,27 +107,39 @@ def _fingerprints(store: ImageStore) -> tuple[str, str]:
 def within(name: str) -> str:
     """``name`` within a sentence.
 
-    >>> within("The run"), within("runs/b")
-    ('the run', 'runs/b')
+    >>> within("The run"), within("The teacher of the run"), within("runs/b")
+    ('the run', 'the teacher of the run', 'runs/b')
     """
-    return name.replace("The run", "the run", 1)
+    return f"t{name[1:]}" if name.startswith(("The run", "The teacher")) else name
 
 
-def _with_starts(run: Run) -> Iterator[Run]:
-    """The run, and the runs that its first weights come from, as far as they are there."""
+def _with_sources(name: str, run: Run) -> Iterator[tuple[str, Run]]:
+    """The run, those that its first weights come from, and its teachers, as far as they are there.
+
+    Each with what it is to the run called ``name``.
+    """
     seen: set[Path] = set()
-    while run.path.resolve() not in seen:
+    waiting = [(name, run)]
+    while waiting:
+        what, run = waiting.pop(0)
+        if run.path.resolve() in seen:
+            continue
         seen.add(run.path.resolve())
-        yield run
-        if run.start is None:
-            return
-        path = place_of(run.start.path).path
-        folder = next(
-            (each for each in (path, path.parent) if place_of(each).kind is Kind.RUN), None
-        )
-        if folder is None:
-            return
-        run = Run.open(folder)
+        yield what, run
+        teacher = run.description.get("teacher")
+        for relation, path in (
+            ("The run before", None if run.start is None else run.start.path),
+            ("The teacher of", teacher["path"] if teacher else None),
+        ):
+            folder = None if path is None else _run_at(path)
+            if folder is not None:
+                waiting.append((f"{relation} {within(what)}", Run.open(folder)))
+
+
+def _run_at(path: str) -> Path | None:
+    """The run in ``path``, or around the export that lies there."""
+    place = place_of(path).path
+    return next((each for each in (place, place.parent) if place_of(each).kind is Kind.RUN), None)
 
 
 def _by_fingerprint(
