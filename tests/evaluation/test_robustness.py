@@ -20,7 +20,7 @@ from coview.evaluation.calibration import expected_calibration_error
 from coview.evaluation.corrupted_images import central_squares
 from coview.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from coview.evaluation.linear import probe_of
-from coview.evaluation.robustness import ALEXNET, ALEXNET_CLEAN
+from coview.evaluation.robustness import ALEXNET, ALEXNET_CLEAN, own_labels
 from coview.views import eval_view
 
 SPEC = ProbeSpec(epochs=3, batch_size=32, learning_rates=(3.0,), weight_decays=(1e-4,))
@@ -206,15 +206,38 @@ def test_test_labels_choose_nothing(judged):
 
 def test_a_classifier_answers_by_its_own_logits():
     made = benchmark()
-    classifier = replace(made.subjects[0], head=torch.nn.Linear(6, 3), logits="z")
+    head = torch.nn.Linear(6, 4)
+    names = ("blue", "gray", "red", "green")  # in another order than the data's, and one more
+    classifier = replace(made.subjects[0], head=head, logits="z", class_names=names)
     made = replace(made, subjects=(classifier,))
     results = evaluate_robustness(made, spec=SPEC)
     images = torch.from_numpy(central_squares(made.test, SIDE)).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         logits = classifier.head(classifier.encoder.eval()(images))
-    expected = (logits.argmax(1) == torch.from_numpy(made.test.labels)).double().mean()
-    assert pick(results, "accuracy", layer="z", severity=0).value == pytest.approx(float(expected))
+    predicted = [names[number] for number in logits.argmax(1).tolist()]
+    truth = [made.test.class_names[label] for label in made.test.labels]
+    expected = np.mean([one == other for one, other in zip(predicted, truth, strict=True)])
+    assert pick(results, "accuracy", layer="z", severity=0).value == pytest.approx(expected)
     assert not any(key[2] == "z" for key in made._made)
+
+
+def test_a_classifier_that_does_not_know_a_class_is_judged_by_a_probe():
+    made = benchmark()
+    head = torch.nn.Linear(6, 3)
+    classifier = replace(made.subjects[0], head=head, logits="z", class_names=("red", "green", "c"))
+    made = replace(made, subjects=(classifier,))
+    results = evaluate_robustness(made, spec=SPEC)
+    probed = replace(made, subjects=(replace(classifier, logits="", class_names=()),), _made={})
+    expected = evaluate_robustness(probed, spec=SPEC)
+    assert [result.value for result in results] == [result.value for result in expected]
+
+
+def test_numbers_are_the_names_of_classes_without_names():
+    store = replace(data(), class_names=())
+    classifier = replace(subjects()[0], logits="z", class_names=("2", "0", "1"))
+    assert own_labels(classifier, store).tolist() == [2, 0, 1]
+    assert own_labels(replace(classifier, class_names=("0", "1")), store) is None
+    assert own_labels(replace(classifier, logits=""), store) is None
 
 
 def test_imagenet_is_measured_by_alexnet_without_the_drawn_frost():

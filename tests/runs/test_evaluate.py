@@ -12,6 +12,8 @@ from torchvision.models import resnet18
 import coview
 from coview.cli import main
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
+from coview.encoders import InputNormalizer, resnet
+from coview.encoders.exchange.classifier import Classifier
 from coview.evaluation import PROTOCOLS, Protocol, Result, Subject, register_protocol
 from coview.reports import read_record
 from coview.runs.subjects import open_subjects
@@ -133,6 +135,13 @@ def test_a_module_stays_in_its_mode_and_needs_the_size_of_its_images(tmp_path):
 def test_a_subject_is_taken_as_it_is(tmp_path):
     subject = Subject(name="mine", encoder=nn.Flatten(), view=eval_view(4))
     assert names(judge(subject, tmp_path, no_baselines=True)) == ["mine"]
+
+
+def test_a_loaded_classifier_takes_the_names_of_its_classes_along():
+    encoder = InputNormalizer(resnet(10, width=0.125, stem="small"), None, None)
+    layers = nn.Sequential(nn.Linear(encoder.features, 2))
+    (judged,) = open_subjects(Classifier(encoder, layers, ["ant", "bee"]), size=8)
+    assert (judged.subject.logits, judged.subject.class_names) == ("z", ("ant", "bee"))
 
 
 def test_a_loaded_encoder_is_known(run):

@@ -102,4 +102,6 @@ def test_what_is_no_image_is_one_sentence(encoder, images):
 @pytest.mark.parametrize(("name", "logits"), [("supervised-cpu", "z"), ("simclr-cpu", "")])
 def test_the_logits_of_a_classifier_are_named(name, logits):
     chosen = recipe(name)
-    assert subject_of(name, build(chosen), SimpleNamespace(recipe=chosen)).logits == logits
+    run = SimpleNamespace(recipe=chosen, description={"data": {"class_names": ["ant", "bee"]}})
+    subject = subject_of(name, build(chosen), run)
+    assert (subject.logits, subject.class_names) == (logits, ("ant", "bee") if logits else ())

@@ -33,7 +33,8 @@ class Subject:
     maps these to embeddings [B, D'], the layer "z". ``name`` identifies the subject in results;
     ``note`` says there what a reader must know of it. ``is_code``: the encoder is code of the
     caller, so that equal weights do not mean equal features; these are not kept on disk.
-    ``logits``: the layer whose outputs are the logits of a classifier, "" where there is none.
+    ``logits``: the layer whose outputs are the logits of a classifier, "" where there is none;
+    ``class_names``: the names of its classes, in the order of the logits.
 
     >>> pixels = Subject(name="pixels", encoder=nn.Flatten(), view=eval_view(8))
     >>> pixels.layers
@@ -48,6 +49,7 @@ class Subject:
     note: str = ""
     is_code: bool = False
     logits: str = ""
+    class_names: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:

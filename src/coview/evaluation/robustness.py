@@ -68,10 +68,11 @@ def evaluate_robustness(
 ) -> list[Result]:
     """Accuracy, corruption error and calibration on clean and corrupted test images.
 
-    A linear probe on clean training features (a classifier's own logits, on their layer) is tested
-    on every corruption and severity, at each layer of each subject. ``images``: so many test
-    images, chosen by seed and id, or None for all. With ``benchmark.corrupted`` the corrupted
-    images come from published files, else they are drawn.
+    A linear probe on clean training features is tested on every corruption and severity, at each
+    layer of each subject; on the layer of a classifier's logits these themselves, if it knows every
+    class of the data by its name. ``images``: so many test images, chosen by seed and id, or None
+    for all. With ``benchmark.corrupted`` the corrupted images come from published files, else they
+    are drawn.
 
     Results: "accuracy" by {"severity"}, the mean "1-5" first, 0 is clean; "mean_corruption_error",
     which is 1 minus that mean; "ece" by {"severity"}; "error" by {"corruption"}; "mce" and
@@ -148,8 +149,11 @@ class _Judge:
 
     def __init__(self, benchmark: Benchmark, subject: Subject, spec: ProbeSpec) -> None:
         self.benchmark, self.subject = benchmark, subject
+        self.own_labels = own_labels(subject, benchmark.train, benchmark.test)
         self.probes = {
-            layer: None if layer == subject.logits else probe_of(benchmark, subject, layer, spec)
+            layer: None
+            if layer == subject.logits and self.own_labels is not None
+            else probe_of(benchmark, subject, layer, spec)
             for layer in subject.layers
         }
 
@@ -169,9 +173,39 @@ class _Judge:
     def _of_layer(self, rows: Tensor, truth: Tensor, layer: str) -> tuple[Floats, Floats]:
         probe = self.probes[layer]
         logits = rows if probe is None else probe.logits(rows)
-        predicted = logits.argmax(1)
-        labels = predicted if probe is None else probe.labels[predicted]
-        return (labels.cpu() == truth).double().numpy(), confidence_of(logits)
+        labels = self.own_labels if probe is None else probe.labels
+        assert labels is not None
+        predicted = labels[logits.argmax(1).to(labels.device)]
+        return (predicted.cpu() == truth).double().numpy(), confidence_of(logits)
+
+
+def own_labels(subject: Subject, *stores: ImageStore) -> Tensor | None:
+    """The label that each logit of a classifier has in the last of ``stores``: int64 [C].
+
+    It is -1 for a class that the store does not have. None where the subject has no logits, or
+    where a class of some image has a name that the classifier does not know.
+
+    >>> from torch import nn
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.views import eval_view
+    >>> subject = Subject(name="a", encoder=nn.Flatten(), view=eval_view(8), logits="h",
+    ...     class_names=("ant", "bee", "cat"))
+    >>> store = store_from_arrays(np.zeros((2, 8, 8, 3), np.uint8), labels=np.arange(2),
+    ...     class_names=("cat", "bee"))
+    >>> own_labels(subject, store)
+    tensor([-1,  1,  0])
+    """
+    if not subject.logits:
+        return None
+    labels: dict[str, int] = {}
+    for store in stores:
+        assert store.labels is not None
+        numbers = np.unique(store.labels).tolist()
+        names = store.class_names or range(max(numbers) + 1)
+        labels = {str(names[number]): number for number in numbers}
+        if not labels.keys() <= set(subject.class_names):
+            return None
+    return torch.tensor([labels.get(name, -1) for name in subject.class_names])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -338,7 +372,7 @@ def _card(spec: ProbeSpec, source: CorruptedImages, reference: _Reference) -> di
         )
     return {
         "classifier": "linear probe on clean training features, as in the protocol linear; on the "
-        "layer of a classifier's logits these themselves",
+        "layer of a classifier's logits these themselves, if it knows every class by its name",
         "probe": asdict(spec),
         "severities": "1 to 5; severity 0 is the clean image",
         "mean corruption error": "mean over images, corruptions and severities",

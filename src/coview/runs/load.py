@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -102,12 +103,13 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
     Layers of a projection head that fine-tuning has kept count for the head.
     """
     encoder, head = learner.encoder, learner.head
-    logits = "z" if isinstance(run.recipe.method.objective, CrossEntropy) else ""
-    view = run.recipe.eval_view
+    own: dict[str, Any] = {"view": run.recipe.eval_view}
+    if isinstance(run.recipe.method.objective, CrossEntropy):
+        own |= {"logits": "z", "class_names": tuple(run.description["data"]["class_names"])}
     if isinstance(encoder, HeadedEncoder):
         layers = torch.nn.Sequential(encoder.kept, head)
-        return Subject(name=name, encoder=encoder.encoder, head=layers, view=view, logits=logits)
-    return Subject(name=name, encoder=encoder, head=head, view=view, logits=logits)
+        return Subject(name=name, encoder=encoder.encoder, head=layers, **own)
+    return Subject(name=name, encoder=encoder, head=head, **own)
 
 
 def load_subject(path: str | Path, step: int | None = None) -> Subject:

@@ -226,8 +226,10 @@ def _native_size(network: nn.Module) -> int:
 
 def _of_module(module: nn.Module, size: int | None) -> Judged:
     name = type(module).__name__
-    head = module.layers if isinstance(module, Classifier) else None
-    encoder = module.encoder if isinstance(module, Classifier) else module
+    head, encoder, logits = None, module, dict[str, Any]()
+    if isinstance(module, Classifier):
+        head, encoder = module.layers, module.encoder
+        logits = {"logits": "z", "class_names": module.class_names}
     own = getattr(encoder, "image_size", None)
     side = size or (own if isinstance(own, int) else None)
     if side is None:
@@ -235,10 +237,7 @@ def _of_module(module: nn.Module, size: int | None) -> Judged:
             f"The side of the images that the {name} takes is not known; give it by `size`."
         )
     if isinstance(encoder, InputNormalizer):
-        subject = Subject(
-            name=name, encoder=encoder, head=head, view=eval_view(side),
-            logits="" if head is None else "z",
-        )  # fmt: skip
+        subject = Subject(name=name, encoder=encoder, head=head, view=eval_view(side), **logits)
         return _with_fresh(subject, encoder.spec)
     trial = trial_forward(encoder, name, side)
     if not isinstance(trial, torch.Tensor) or trial.ndim not in (2, 4) or len(trial) != 2:
