@@ -125,8 +125,9 @@ def test_whitening_squared_is_the_pseudo_inverse():
 
 def test_kmeans_finds_the_groups_of_separate_blobs():
     bank, labels, _ = blobs(300, 3, 6, spread=0.1)
-    groups = kmeans_groups(bank, 3)
-    assert len({(a, b) for a, b in zip(labels.tolist(), groups.tolist(), strict=True)}) == 3
+    for seed in (0, 2**32 + 1):
+        groups = kmeans_groups(bank, 3, seed=seed)
+        assert len({(a, b) for a, b in zip(labels.tolist(), groups.tolist(), strict=True)}) == 3
 
 
 def test_too_many_clusters_are_refused():

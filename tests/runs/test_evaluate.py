@@ -166,6 +166,7 @@ def test_a_loaded_encoder_is_known(run):
         ("torchvision:resnet18=nowhere.safetensors", {}, "There is no file"),
         ("torchvision:resnet1888", {}, "resnet18"),
         ({"pixels": Colors()}, {"size": 8}, "each once"),
+        (Colors(), {"size": 8, "seed": -1}, "`seed` is -1; expected 0 or a positive whole number"),
     ],
 )
 def test_mistakes_are_sentences(subjects, options, sentence, tmp_path):

@@ -165,7 +165,7 @@ def kmeans_groups(bank: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
 
     scaled = torch.cat([part.float() for part in Scaling.of(bank).parts(bank)])
     # The best of 10 starts by the sum of distances within the bank, which no test image enters.
-    found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(scaled.numpy())
+    found = KMeans(clusters, n_init=10, random_state=seed % 2**32).fit_predict(scaled.numpy())
     return torch.from_numpy(found).long()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from coview import evaluation
-from coview.core.errors import CoviewError, DataError, StorageError
+from coview.core.errors import CoviewError, DataError, InvalidValue, StorageError
 from coview.core.images import ImageStore, cache_folder
 from coview.core.options import takes
 from coview.core.paths import local_path
@@ -78,6 +78,8 @@ def evaluate(options: EvaluateOptions) -> Results:
 
 def open_evaluation(options: EvaluateOptions) -> Evaluation:
     """Subjects, images and where the figures go; no feature is computed yet."""
+    if options.seed is not None and not 0 <= options.seed < 2**63:
+        raise InvalidValue(f"`seed` is {options.seed}; expected 0 or a positive whole number.")
     judged = open_subjects(options.subjects, step=options.checkpoint, size=options.size)
     device = choose_device(options.device)
     alone = judged[0].run if len(judged) == 1 else None
