@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 from toy_images import Small, colored, small_head
@@ -18,7 +19,9 @@ from coview.evaluation import (
     pixel_subject,
 )
 from coview.evaluation.eleven_points import eleven_point_map, label_table
-from coview.evaluation.transfer import mean_per_class
+from coview.evaluation.features import Features
+from coview.evaluation.regression import LogisticRegression
+from coview.evaluation.transfer import TransferTask, _several_labels, mean_per_class
 from coview.evaluation.transfer_sets import drawn_parts, transfer_set_of
 from coview.evaluation.validation import official_validation
 from coview.views import eval_view
@@ -105,6 +108,41 @@ def test_images_that_do_not_count_and_classes_without_images_are_left_out():
     relevant = np.array([[-1, 0], [1, 0], [0, 0]], np.int8)
     assert eleven_point_map(scores, relevant) == 1.0
     assert np.isnan(eleven_point_map(scores, np.zeros((3, 2), np.int8)))
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_of_equal_scores_an_image_without_the_class_comes_first(order):
+    relevant = np.array([[1], [0], [0], [0]], np.int8)[order]
+    assert eleven_point_map(np.zeros((4, 1)), relevant) == 0.25
+
+
+def test_a_class_that_validation_lacks_gets_its_strength_by_the_loss(monkeypatch):
+    generator = np.random.default_rng(0)
+    has_class = np.arange(60) % 3 == 0
+    rows = torch.from_numpy(generator.normal(size=(60, 4)) + 2 * has_class[:, None]).float()
+    store = store_from_arrays(
+        np.zeros((60, 2, 2, 3), np.uint8), labels=has_class.astype(np.int64),
+        class_names=("", "dog"),
+    )  # fmt: skip
+    held_out = torch.from_numpy(np.flatnonzero(~has_class)[:10])
+    fit = torch.from_numpy(np.setdiff1d(np.arange(60), held_out.numpy()))
+    task = TransferTask(name="a", train=store, test=store, metric="map11", parts=(fit, held_out))
+    features = Features(layers={"h": rows}, ids=torch.arange(60), labels=None)
+    strengths = (1e4, 1.0, 1e-3)
+    spec = LogisticSpec(strengths=strengths)
+    path = LogisticRegression(rows[fit], torch.from_numpy(store.labels)[fit])
+    losses = {
+        strength: -path.fit(strength).validate(rows[held_out], torch.zeros(10).long())[1]
+        for strength in strengths
+    }
+    chosen = min(losses, key=losses.get)
+    assert chosen != max(strengths)
+    fitted, fit_one = [], LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda self, s: fitted.append(s) or fit_one(self, s)
+    )
+    _several_labels(task, features, features, "h", spec)
+    assert fitted[3::4] == [chosen]
 
 
 def several_labels(count, seed, source):

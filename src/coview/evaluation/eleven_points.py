@@ -38,8 +38,9 @@ def label_table(store: ImageStore, names: Sequence[str]) -> npt.NDArray[np.int8]
 def eleven_point_map(scores: npt.NDArray[np.float64], relevant: npt.NDArray[np.int8]) -> float:
     """Mean over classes of the mean over recalls 0, 0.1 ... 1 of the highest precision from there.
 
-    A class without a relevant image is left out; NaN if all are. Shapes: scores [N, C], relevant
-    int8 [N, C] as of :func:`label_table`. Source: Everingham et al., "The PASCAL visual object
+    A class without a relevant image is left out; NaN if all are. Of equal scores an image without
+    the class comes first. Shapes: scores [N, C], relevant int8 [N, C] as of :func:`label_table`.
+    Source: Everingham et al., "The PASCAL visual object
     classes (VOC) challenge", 2010, section 4.2.
 
     >>> scores, relevant = np.array([[0.9], [0.8], [0.1]]), np.array([[1], [0], [1]], np.int8)
@@ -51,7 +52,7 @@ def eleven_point_map(scores: npt.NDArray[np.float64], relevant: npt.NDArray[np.i
         counted = relevant[:, column] >= 0
         truth = relevant[counted, column] == 1
         if truth.any():
-            order = np.argsort(-scores[counted, column], kind="stable")
+            order = np.lexsort((truth, -scores[counted, column]))
             values.append(_eleven_points(truth[order]))
     return float(np.mean(values)) if values else float("nan")
 

@@ -146,7 +146,10 @@ def _score(metric: str, correct: npt.NDArray[np.bool_], labels: Rows, seed: int)
 def _several_labels(
     task: TransferTask, train: Features, test: Features, layer: str, spec: LogisticSpec
 ) -> Scored:
-    """11-point mAP of one regression a class, each strength by average precision on validation."""
+    """11-point mAP of one regression a class, each strength by average precision on validation.
+
+    By cross-entropy there for a class that no image of the validation part has.
+    """
     names = sorted({word for store in (task.train, task.test) for word in _words(store)})
     truth, test_truth = (label_table(store, names) for store in (task.train, task.test))
     rows, scores = train.layers[layer], []
@@ -154,23 +157,25 @@ def _several_labels(
     axes = None
     settings: dict[str, Any] = {"tolerance": spec.tolerance, "max_steps": spec.max_steps}
     for column in range(len(names)):
-        known = truth[:, column] >= 0
-        chosen = fit[torch.from_numpy(known)[fit]]
+        known = torch.from_numpy(truth[:, column] >= 0)
+        chosen, judged = fit[known[fit]], held_out[known[held_out]]
         if len(np.unique(truth[chosen.numpy(), column])) < 2:  # all images have it, or none
             scores.append(np.zeros(len(test)))
             continue
         target = torch.from_numpy(truth[:, column].astype(np.int64))
         path = LogisticRegression(rows[chosen], target[chosen], axes=axes, **settings)
         axes = path.axes if len(chosen) >= rows.shape[1] else None
-        precisions = {}
+        has_class = truth[judged.numpy()][:, [column]]
+        values = {}
         for strength in sorted(set(spec.strengths), reverse=True):
-            margin = _margin(path.fit(strength).scores(rows[held_out]))
-            precisions[strength] = eleven_point_map(
-                margin[:, None], truth[held_out.numpy()][:, [column]]
-            )
-        best = max(precisions, key=lambda strength: (precisions[strength], strength))
-        whole = torch.from_numpy(known)
-        last = LogisticRegression(rows[whole], target[whole], axes=axes, **settings).fit(best)
+            fitted = path.fit(strength)
+            if has_class.any():
+                margin = _margin(fitted.scores(rows[judged]))
+                values[strength] = eleven_point_map(margin[:, None], has_class)
+            else:
+                _, values[strength] = fitted.validate(rows[judged], target[judged])
+        best = max(values, key=lambda strength: (values[strength], strength))
+        last = LogisticRegression(rows[known], target[known], axes=axes, **settings).fit(best)
         scores.append(_margin(last.scores(test.layers[layer])))
     table = np.stack(scores, axis=1)
     value = eleven_point_map(table, test_truth)
