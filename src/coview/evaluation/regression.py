@@ -81,9 +81,9 @@ class LogisticRegression:
 
     A fit minimizes sum(cross-entropy) + strength / 2 |weights|^2 over weights [D, C] and a bias [C]
     without penalty: with three or more classes that of scikit-learn with C = 1 / strength. It ends
-    where a step lowers the mean of the objective by less than ``tolerance`` of it, or after
-    ``max_steps``. From strong to weak, a fit costs the fewest steps. ``axes`` of similar features
-    save computing those of these.
+    where a step lowers the mean of the objective by less than ``tolerance`` of it (of a mean below
+    1, by less than ``tolerance`` itself), or after ``max_steps``. From strong to weak, a fit costs
+    the fewest steps. ``axes`` of similar features save computing those of these.
 
     Shapes: features float32 or float64 [N, D], labels int64 [N] of any values. Raises DataError
     with fewer than 2 classes.
