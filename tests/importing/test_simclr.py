@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,22 @@ def test_changed_and_cut_files_are_refused(unpacked, tmp_path):
         with pytest.raises(DamagedFile, match="is no index of a checkpoint, or was cut short"):
             coview.import_checkpoint(folder, out=tmp_path / "encoder")
     assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": 1 << 50}, "but its shape and type need 8: the index is damaged"),
+        ({"shape": (1 << 47,), "size": 1 << 50}, "it was cut short"),
+        ({"offset": 1 << 63}, "it was cut short"),
+    ],
+)
+def test_impossible_sizes_are_refused_before_they_are_read(change, words, unpacked):
+    folder, _, _ = unpacked("small")
+    bundle = Bundle(folder / "model.ckpt-250228")
+    bundle.entries["global_step"] = replace(bundle.entries["global_step"], **change)
+    with pytest.raises(DamagedFile, match=words):
+        bundle.read("global_step")
 
 
 def test_wrong_words_for_a_tensorflow_checkpoint(unpacked, tmp_path):

@@ -24,6 +24,7 @@ from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders.exchange.classifier import Classifier
 from coview.encoders.exchange.normalization import IMAGENET
 from coview.heads import HeadSpec
+from coview.importing import torch_files
 
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
@@ -255,6 +256,28 @@ def test_tensor_of_another_kind_is_refused_and_nothing_is_written(change, words,
     with pytest.raises(InvalidValue, match=words):
         import_content(state, tmp_path, encoder="resnet10")
     assert not (tmp_path / "encoder").exists()
+
+
+def test_classifier_that_is_not_finite_is_refused(tmp_path):
+    state = models.resnet18(num_classes=3).state_dict()
+    state["fc.bias"][1] = float("inf")
+    with pytest.raises(InvalidValue, match=r"NaN or infinity in classifier\.0\.bias"):
+        import_content(state, tmp_path)
+    assert not (tmp_path / "encoder").exists()
+
+
+@pytest.mark.parametrize("content", ['{"lr": 0.1}', "[1]", "no JSON"])
+def test_config_of_another_program_beside_the_file_is_of_no_concern(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    folder = import_content(models.resnet18(num_classes=3).state_dict(), tmp_path)
+    assert config_of(folder)["metadata"]["imported"]["kind"] == "torchvision"
+
+
+def test_pickle_of_too_many_bytes_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_files, "LARGEST_PICKLE", 1000)
+    monkeypatch.setattr(torch_files, "global_names", None)
+    with pytest.raises(InvalidValue, match=r"^The objects around .* expected at most 1000\. Save"):
+        import_content({"text": "a" * 2000, "weight": torch.ones(2)}, tmp_path)
 
 
 def test_wrong_words_are_answered_with_the_right_ones(tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import math
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,16 +89,24 @@ class Bundle:
             what = "is stored in slices" if entry.sliced else f"has the type {entry.dtype}"
             raise InvalidValue(f"The variable {name} in {self.index_path} {what}.")
         path, dtype = self.data_path(entry.shard), DTYPES[entry.dtype]
+        needed = math.prod(entry.shape) * dtype.itemsize
+        if entry.size != needed:
+            raise DamagedFile(
+                f"The variable {name} in {self.index_path} has {entry.size} bytes, but its shape "
+                f"and type need {needed}: the index is damaged."
+            )
+        cut_short = f"{path} ends before the variable {name}: it was cut short."
         try:
             with open_regular(path) as stream:
+                if entry.offset + entry.size > stream.seek(0, os.SEEK_END):
+                    raise DamagedFile(cut_short)
                 stream.seek(entry.offset)
                 content = stream.read(entry.size)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DamagedFile(f"{path} cannot be read: {reason}.") from error
-        count = math.prod(entry.shape)
-        if len(content) != entry.size or entry.size != count * dtype.itemsize:
-            raise DamagedFile(f"{path} ends before the variable {name}: it was cut short.")
+        if len(content) != entry.size:
+            raise DamagedFile(cut_short)
         if not check(content, entry.crc):
             raise DamagedFile(f"The variable {name} in {path} does not have its recorded CRC-32C.")
         values = np.frombuffer(content, dtype).reshape(entry.shape)

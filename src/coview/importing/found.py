@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import CoviewError, InvalidValue
 from coview.core.run_folder import read_object
 from coview.encoders import Encoder, EncoderSpec
 from coview.encoders.adapters import require_timm
@@ -111,7 +111,7 @@ def timm_name(content: Any, source: Path) -> str | None:
         return arch
     try:
         config = read_object(source.parent / "config.json", TimmConfig)
-    except (InvalidValue, OSError, ValueError):
+    except CoviewError:
         return None
     return None if config is None else str(config["architecture"])
 

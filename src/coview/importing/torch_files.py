@@ -23,6 +23,9 @@ from coview.core.errors import InvalidValue
 from coview.core.paths import open_regular
 from coview.core.places import Kind, place_of
 
+PICKLE = "data.pkl"
+LARGEST_PICKLE = 1 << 28
+"""Bytes. The tensors of a torch file lie outside its pickle, which takes kilobytes to megabytes."""
 LEGACY_PICKLES = 4
 """Before torch 1.6 a file begins with this number of pickles; the last one is the content."""
 
@@ -89,12 +92,15 @@ def read_torch_file(path: Path) -> Any:
         if place.suffix == ".safetensors":
             return safetensors.torch.load_file(place.path)
         with open_regular(place.path) as stream:
+            check_pickles(stream, path)
             names = global_names(stream)
             stream.seek(0)
             stand_ins: list[Any] = [(placeholder(name), name) for name in names]
             with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return torch.load(stream, map_location="cpu", weights_only=True)
+    except InvalidValue:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise InvalidValue(
@@ -104,13 +110,26 @@ def read_torch_file(path: Path) -> Any:
         ) from error
 
 
+def check_pickles(stream: BinaryIO, path: Path) -> None:
+    """Raise InvalidValue for a torch file whose pickle unpacks to more than ``LARGEST_PICKLE``."""
+    if not zipfile.is_zipfile(stream):
+        return
+    with zipfile.ZipFile(stream) as archive:
+        sizes = [part.file_size for part in archive.infolist() if part.filename.endswith(PICKLE)]
+    if sum(sizes) > LARGEST_PICKLE:
+        raise InvalidValue(
+            f"The objects around the tensors in {path} take {sum(sizes)} bytes; expected at most "
+            f"{LARGEST_PICKLE}. Save its state dict alone, with the program that made it."
+        )
+
+
 def global_names(stream: BinaryIO) -> list[str]:
     """The classes and functions that the pickles of a torch file name; none is looked up."""
     names: set[str] = set()
     if zipfile.is_zipfile(stream):
         with zipfile.ZipFile(stream) as archive:
             for member in archive.namelist():
-                if member.endswith("data.pkl"):
+                if member.endswith(PICKLE):
                     names |= _names_in(archive.read(member))
     else:
         stream.seek(0)

@@ -79,7 +79,10 @@ def _refuse_wishes_for_tensorflow(wishes: Wishes) -> None:
 def write_found(found: Found, path: Path, folder: Path, files: dict[str, str]) -> Imported:
     """Write what was found; ``files``: name -> SHA-256 of what was read."""
     head = {} if found.head is None else found.head[1]
-    check_finite({**found.encoder, **{f"head.{name}": t for name, t in head.items()}}, path)
+    classifier = {} if found.classifier is None else found.classifier.state_dict()
+    parts = {"head": head, "classifier": classifier}
+    named = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
+    check_finite({**found.encoder, **named}, path)
     encoder = empty_encoder(found.spec)
     load_state(encoder, found.encoder, path)
     mean, std = found.normalization or (None, None)
