@@ -11,8 +11,10 @@ from scipy import stats
 import coview
 from coview.cli import main
 from coview.core.errors import InvalidValue, RunError
+from coview.evaluation import Outcomes
 from coview.reports.records import read_record
 from coview.reports.run_comparison import run_charts
+from coview.runs.compare import RunFigure, paired_tests, seed_means
 from small_run import SMALL, pictures
 
 TEST = pictures(45, seed=1)
@@ -142,3 +144,56 @@ def test_mistakes_are_sentences(runs, tmp_path):
         coview.compare([runs[0], runs[0].path.parent / "aa"])
     with pytest.raises(InvalidValue, match=r"\.html"):
         coview.compare(runs[:2], out=tmp_path / "page.txt")
+
+
+def figure(run, *, layer="h", k=20, source="photos", test="abc", right=(True, False, True)):
+    setting = {"k": k, "neighbors_used": 7 if run == "a" else 9}
+    return RunFigure(
+        run=run, protocol="knn", title="kNN accuracy", metric="accuracy", layer=layer,
+        setting=setting, asked={"k": k}, value=0.5, interval=None, test=test, source=source,
+        outcomes=Outcomes.of(np.array(right)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"layer": "z"}, {"k": 200}], ids=str)
+def test_figures_of_another_layer_or_setting_are_not_tested_against_each_other(changes):
+    assert len(paired_tests([figure("a"), figure("b")])) == 1
+    assert paired_tests([figure("a"), figure("b", **changes)]) == []
+
+
+@pytest.mark.parametrize("changes", [{"layer": "z"}, {"k": 200}, {"source": "other"}], ids=str)
+def test_a_mean_over_seeds_is_of_one_layer_setting_and_test_source(changes):
+    rows = [{"name": name, "recipe.seed": seed} for seed, name in enumerate("ab")]
+    assert len(seed_means(rows, [figure("a"), figure("b", test="other seed")])) == 1
+    assert seed_means(rows, [figure("a"), figure("b", **changes)]) == []
+
+
+def write_run(folder, seed, **changes):
+    folder.mkdir()
+    opened = {"labels": "1%", "label_draw": 0, "test": {"source": "test"}, **changes}
+    start, teacher = opened.pop("start", "runs/simclr"), opened.pop("teacher", "abc")
+    (folder / "run.json").write_text(json.dumps({
+        "kind": "distill", "recipe": {"seed": seed}, "data": {"opened": opened},
+        "start": {"path": start, "checkpoint": None}, "teacher": {"hash": teacher},
+    }))  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"start": "runs/byol"}, "start"),
+        ({"teacher": "def"}, "teacher"),
+        ({"labels": "10%"}, "data.labels"),
+        ({"label_draw": 1}, "data.label_draw"),
+        ({"test": {"source": "other"}}, "data.test.source"),
+    ],
+    ids=str,
+)
+def test_what_a_run_was_made_from_is_a_difference_and_no_seed(changes, key, tmp_path):
+    folders = [write_run(tmp_path / "a", 0), write_run(tmp_path / "b", 1, **changes)]
+    rows = coview.compare(folders)
+    assert rows.differences.keys() == {"recipe.seed", key}
+    assert seed_means(rows, [figure("a"), figure("b")]) == []
+    alike = coview.compare([folders[0], write_run(tmp_path / "c", 1)])
+    assert len(seed_means(alike, [figure("a"), figure("c")])) == 1

@@ -24,13 +24,18 @@ from coview.runs.find import Rows, row_of
 from coview.runs.subjects import distinct_names
 
 SEED = "recipe.seed"
+MADE_FROM = ("kind", "start", "teacher")
 TRAINING_IMAGES = "data.images"
 """Their number varies a little with the seed, which also chooses the images that are held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigure:
-    """The figure that represents a protocol in one run, and what it was tested on."""
+    """The figure that represents a protocol in one run, and what it was tested on.
+
+    ``asked``: the values of the setting that the protocol represents itself by. ``source``: of the
+    test images.
+    """
 
     run: str
     protocol: str
@@ -41,7 +46,14 @@ class RunFigure:
     value: float
     interval: tuple[float, float] | None
     test: str
+    source: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Outcomes | None = field(default=None, repr=False)
+
+    @property
+    def question(self) -> str:
+        """Equal where two figures of a protocol answer one question."""
+        return repr((self.metric, self.layer, sorted(self.asked.items())))
 
 
 class Compared(Rows):
@@ -139,7 +151,7 @@ def differences_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
         key: {row["name"]: row.get(key) for row in rows}
         for key in keys
         if not (key == TRAINING_IMAGES and same_data)
-        if key.startswith(("recipe.", "data.")) or key in ("kind", "total_steps")
+        if key.startswith(("recipe.", "data.")) or key in (*MADE_FROM, "total_steps")
         if any(row.get(key) != rows[0].get(key) for row in rows)
     }
 
@@ -161,12 +173,15 @@ def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any])
     interval, outcomes = result.get("interval"), part(result, "outcomes")
     ends = [number(end) for end in interval] if isinstance(interval, list) else []
     low, high = ends if len(ends) == 2 else (None, None)
+    setting, test = part(result, "setting"), part(part(evaluation, "data"), "test")
+    keys = headline_of(evaluation).keys() - {"metric", "layer"}
     return RunFigure(
         run=name, protocol=str(evaluation.get("protocol")), title=title_of(evaluation),
         metric=str(result.get("metric", "accuracy")), layer=str(result.get("layer")),
-        setting=part(result, "setting"), value=float(result["value"]),
+        setting=setting, asked={key: setting.get(key) for key in keys},
+        value=float(result["value"]),
         interval=None if low is None or high is None else (low, high),
-        test=str(part(part(evaluation, "data"), "test").get("fingerprint", "")),
+        test=str(test.get("fingerprint", "")), source=str(test.get("source", "")),
         outcomes=Outcomes(**outcomes) if outcomes else None,
     )  # fmt: skip
 
@@ -180,8 +195,8 @@ def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
             one = own[0]
             assert one.outcomes is not None
             assert second.outcomes is not None
-            same = (one.test, one.metric, one.outcomes.count) == (
-                second.test, second.metric, second.outcomes.count,
+            same = (one.test, one.question, one.outcomes.count) == (
+                second.test, second.question, second.outcomes.count,
             )  # fmt: skip
             if one.test and same:
                 tests.append({
@@ -197,13 +212,13 @@ def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
 def seed_means(
     rows: Sequence[Mapping[str, Any]], figures: Sequence[RunFigure]
 ) -> list[dict[str, Any]]:
-    """Mean and 95 % interval over runs of one recipe, data and length with different seeds."""
+    """Mean and 95 % interval over runs that differ by their seed alone, each of its full length."""
 
     def made(row: Mapping[str, Any]) -> str:
         fields = {
             key: value
             for key, value in row.items()
-            if key.startswith(("recipe.", "data.")) or key == "kind"
+            if key.startswith(("recipe.", "data.")) or key in MADE_FROM
         }
         for key in (SEED, TRAINING_IMAGES):
             fields.pop(key, None)
@@ -217,7 +232,7 @@ def seed_means(
         names = [row["name"] for row in members]
         for protocol in dict.fromkeys(figure.protocol for figure in figures):
             own = [each for each in figures if each.protocol == protocol and each.run in names]
-            if len(own) < 2 or len({each.metric for each in own}) > 1:
+            if len(own) < 2 or len({(each.question, each.source) for each in own}) > 1:
                 continue
             values = [each.value for each in own]
             means.append({

@@ -57,10 +57,11 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     is found only where the pattern names it.
 
     Keys: "path"; "kind" ("pretrain", "finetune", "distill"); "created"; "recipe.batch_size",
-    "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint"; "step" (the
-    last reported) and "total_steps"; "verdict" (its label); one "protocol.subject.layer.metric"
-    per score, of its settings the one that represents the protocol. What could not be read is
-    named in "damaged".
+    "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint", "data.labels",
+    "data.label_draw", "data.test.source"; "start" (where the first weights lie) and "teacher" (the
+    hash of its weights); "step" (the last reported) and "total_steps"; "verdict" (its label); one
+    "protocol.subject.layer.metric" per score, of its settings the one that represents the protocol.
+    What could not be read is named in "damaged".
     Raises RunError where the folder to search is missing.
 
     >>> import tempfile
@@ -143,6 +144,21 @@ def _description(run: RunFolder) -> Row:
     row.pop("recipe.type", None)
     if isinstance(data, dict):
         row |= {f"data.{key}": data.get(key) for key in ("source", "images", "fingerprint")}
+        opened = data.get("opened")
+        if isinstance(opened, dict):
+            test = opened.get("test")
+            row |= {f"data.{key}": opened.get(key) for key in ("labels", "label_draw")}
+            if isinstance(test, dict):
+                row |= {
+                    f"data.test.{key}": tuple(value) if isinstance(value, list) else value
+                    for key in ("source", "split", "limit")
+                    if (value := test.get(key)) is not None
+                }
+    for key, names in (("start", ("path", "checkpoint")), ("teacher", ("hash",))):
+        source = description.get(key)
+        if isinstance(source, dict):
+            words = [str(source[name]) for name in names if source.get(name) is not None]
+            row[key] = " at step ".join(words)
     return {**row, "total_steps": run.total_steps if "total_steps" in description else None}
 
 

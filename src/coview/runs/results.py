@@ -14,6 +14,7 @@ from coview.reports import write_comparison, write_report
 from coview.runs.subjects import TRAINED, UNTRAINED, Judged
 
 PIXELS = "pixels"
+FIRST_SUBJECT = "the first subject ("
 
 
 class Results(list[evaluation.Result]):
@@ -67,19 +68,39 @@ def own_results(
     names = {judged.subject.name: TRAINED, PIXELS: PIXELS}
     if judged.architecture in opened.untrained:
         names[opened.untrained[judged.architecture]] = UNTRAINED
-    return [
-        replace(result, subject=names[result.subject], card=_own_card(result.card, names))
-        for result in results
-        if result.subject in names
-    ]
+    own = []
+    for result in results:
+        subject, layer = reference_of(result)
+        if result.subject not in names or (subject is not None and subject not in names):
+            continue
+        card, setting = _own_card(result.card, names), result.setting
+        if subject is not None:
+            setting = {**setting, "reference": f"{names[subject]}, {layer}"}
+        own.append(replace(result, subject=names[result.subject], card=card, setting=setting))
+    return own
+
+
+def reference_of(result: evaluation.Result) -> tuple[str | None, str]:
+    """The subject and the layer that a figure is relative to; (None, "") where it is to none."""
+    subject, comma, layer = str(result.setting.get("reference", "")).rpartition(", ")
+    return (subject, layer) if comma else (None, "")
 
 
 def _own_card(card: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    subjects = card.get("subjects")
-    if not isinstance(subjects, Mapping):
-        return dict(card)
-    own = {names[name]: value for name, value in subjects.items() if name in names}
-    return {**card, "subjects": own}
+    own = dict(card)
+    if isinstance(card.get("subjects"), Mapping):
+        own["subjects"] = {
+            names[name]: value for name, value in card["subjects"].items() if name in names
+        }
+    # The sentence on the reference of ratios names the first of all subjects.
+    text = str(card.get("reference", ""))
+    if text.startswith(FIRST_SUBJECT):
+        name, _, rest = text.removeprefix(FIRST_SUBJECT).partition(", ")
+        if name in names:
+            own["reference"] = f"{FIRST_SUBJECT}{names[name]}, {rest}"
+        else:
+            del own["reference"]
+    return own
 
 
 def folder_of(judged: Judged) -> Path:
