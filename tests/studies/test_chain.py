@@ -12,9 +12,11 @@ import coview
 from coview.cli import main
 from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.options import StudyOptions
+from coview.recipes import recipe
 from coview.runs.run import Run
 from coview.studies import Cell, Existing
-from coview.studies.simclrv2 import chain
+from coview.studies.execution import check_images
+from coview.studies.simclrv2 import about_test, chain
 from coview.studies.simclrv2_table import ROWS, mean_interval
 from coview.training import StopSignals
 
@@ -91,6 +93,40 @@ def test_intervals_are_scipys():
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
     assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
     assert mean_interval([2.0]) == (2.0, None)
+
+
+def test_the_card_says_which_images_were_tested_on(ended, tmp_path):
+    """The scenes of one name have no test part of their own."""
+    result, _ = ended
+    assert result["card"]["test images"].startswith("a fifth of the labeled images")
+    cell = Cell(name="tuned", verb="finetune", settings=())
+    assert "where they have one, else a fifth" in about_test(cell, tmp_path)
+    cell.folder(tmp_path).mkdir()
+    run_json = cell.folder(tmp_path) / "run.json"
+    run_json.write_text(json.dumps({"data": {"fingerprint": "abc+def"}}))
+    assert about_test(cell, tmp_path) == "the test part of the data"
+
+
+def test_runs_that_were_made_from_other_images_are_refused(tmp_path):
+    cells = [Cell(name=n, verb="finetune", settings=(("label_draw", n),)) for n in ("0", "1")]
+    for cell, images in zip(cells, ("abc", "def"), strict=True):
+        cell.folder(tmp_path).mkdir()
+        for name, content in (
+            ("run", {"data": {"fingerprint": images}}),
+            ("verdict", {"label": "x"}),
+        ):
+            (cell.folder(tmp_path) / f"{name}.json").write_text(json.dumps(content))
+    check_images(cells[:1], tmp_path)
+    with pytest.raises(RunError, match="were made from different images"):
+        check_images(cells, tmp_path)
+
+
+def test_a_key_holds_the_numbers_of_a_recipe(monkeypatch):
+    cell = Cell(name="tuned", verb="finetune", settings=(("recipe", "finetune-cpu"),))
+    before = cell.key
+    changed = replace(recipe("finetune-cpu"), epochs=3)
+    monkeypatch.setattr("coview.studies.cell.recipe", lambda name: changed)
+    assert cell.key != before
 
 
 def test_the_report_is_one_page_that_loads_nothing(ended):

@@ -13,9 +13,10 @@ from coview.core.errors import RunError
 from coview.core.files import digest
 from coview.core.paths import absolute_path
 from coview.core.run_folder import is_run
-from coview.core.values import encode
+from coview.core.values import encode, fingerprint
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
+from coview.recipes import recipe
 
 KEY_LETTERS = 12
 
@@ -83,11 +84,17 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The hash of verb and settings, with those of the cells among them."""
+        """The hash of verb and settings, with those of the cells among them.
+
+        The name of a recipe counts as all its numbers, which another version may have changed.
+        """
         settings = {
             name: value.key if isinstance(value, Cell | Existing) else encode(value)
             for name, value in self.settings
         }
+        name = settings.get("recipe")
+        if isinstance(name, str):
+            settings["recipe"] = [name, fingerprint(recipe(name))]
         content = json.dumps([self.verb, settings], sort_keys=True, allow_nan=False)
         return digest(content.encode())[:KEY_LETTERS]
 

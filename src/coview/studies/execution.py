@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import CoviewError
+from coview.core.errors import CoviewError, RunError
 from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
@@ -29,7 +29,7 @@ class Study:
 
     ``summarize`` reads the runs that have ended, in the folder of the study, and returns the
     figures; it trains nothing. ``images``: the number of training images, read when a cell has to
-    be trained. ``card``: how it was measured, in words.
+    be trained. ``card``: how it was measured, in words, by the runs in the folder of the study.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Study:
     cells: tuple[Cell, ...]
     summarize: Callable[[Path], Figures]
     images: Callable[[], int]
-    card: Mapping[str, Any]
+    card: Callable[[Path], Mapping[str, Any]]
 
 
 def run_study(
@@ -95,10 +95,31 @@ def _train(
         write_study(study, cells, root)
 
 
+def check_images(cells: Sequence[Cell], root: Path) -> None:
+    """Raise RunError where the ended cells of one verb have opened different images."""
+    firsts: dict[str, tuple[str, str]] = {}
+    for cell in cells:
+        if not cell.is_ended(root):
+            continue
+        name = cell.folder(root).name
+        images = str(RunFolder(cell.folder(root)).description["data"]["fingerprint"])
+        first, others = firsts.setdefault(cell.verb, (name, images))
+        if images != others:
+            raise RunError(
+                f"The runs {first} and {name} in {root} were made from different images, so that "
+                "their figures do not belong together; move the older ones away, or give another "
+                "`out`."
+            )
+
+
 def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:
-    """study.json and report.html of what has ended; returns the content of the former."""
+    """study.json and report.html of what has ended; returns the content of the former.
+
+    Raises RunError where runs of one kind were made from different images.
+    """
+    check_images(cells, root)
     content = {
-        "study": study.name, "claim": study.claim, "card": dict(study.card),
+        "study": study.name, "claim": study.claim, "card": dict(study.card(root)),
         "ended": all(cell.is_ended(root) for cell in cells),
         "cells": [
             {

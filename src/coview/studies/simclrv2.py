@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue
+from coview.core.run_folder import RunFolder, is_run
 from coview.data.labels import check_labels, names_a_file, share_of_labels
 from coview.data.spec import DataSpec
 from coview.encoders import EncoderSpec, parse_encoder
@@ -61,7 +62,8 @@ def chain(options: StudyOptions) -> Study:
         cells += compared if labels == fewest else []
         cells += [cell for entry in here for cell in (entry.alike, entry.small)]
     return Study(
-        name="simclrv2/chain", claim=CLAIM, cells=tuple(cells), card=plan.card,
+        name="simclrv2/chain", claim=CLAIM, cells=tuple(cells),
+        card=lambda root: plan.card(root, entries[0].tuned),
         images=lambda: len(DataSpec.of(options.data, options, needs_labels=True).open()),
         summarize=lambda root: summarize(root, entries, layers, fewest),
     )  # fmt: skip
@@ -163,13 +165,12 @@ class ChainPlan:
     def with_data(self, settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         return with_data(self.options, settings)
 
-    @property
-    def card(self) -> dict[str, Any]:
-        """How the chain was measured."""
-        test = "a fifth of the labeled images, whose pixels pretraining has seen"
+    def card(self, root: Path, tuned: Cell) -> dict[str, Any]:
+        """How the chain was measured; ``tuned``: any cell of fine-tuning."""
+        test = about_test(tuned, root) if self.options.test is None else str(self.options.test)
         return {
             "data": str(self.options.data),
-            "test images": test if self.options.test is None else str(self.options.test),
+            "test images": test,
             "labels": ", ".join(self.labels),
             "draws": self.options.draws,
             "seed": self.options.seed,
@@ -181,6 +182,15 @@ class ChainPlan:
             "encoder": self.encoder.label(),
             "student": parse_encoder(self.options.student).label(),
         }
+
+
+def about_test(tuned: Cell, root: Path) -> str:
+    """The test images of a study without ``test``, by what the run of ``tuned`` has opened."""
+    own = "the test part of the data"
+    fifth = "a fifth of the labeled images, whose pixels pretraining has seen"
+    if not is_run(tuned.folder(root)):
+        return f"{own} where they have one, else {fifth}"
+    return own if "+" in RunFolder(tuned.folder(root)).description["data"]["fingerprint"] else fifth
 
 
 def _pretraining(options: StudyOptions, base: Recipe, encoder: EncoderSpec) -> Cell:
