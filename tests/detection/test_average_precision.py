@@ -11,6 +11,7 @@ from coview.core.images import store_from_arrays
 from coview.data.annotations import annotate
 from coview.data.coco import ObjectRow, objects_of
 from coview.evaluation import average_precision as ap
+from coview.evaluation import detections
 from coview.evaluation.detections import (
     COCO_FIGURES,
     Detected,
@@ -81,6 +82,48 @@ def test_it_is_the_figure_of_cocos_own_packages(seed):
         for one in match_boxes(found, store.objects, 3, rule="coco")
     ]
     assert each == pytest.approx(np.array(single), abs=1e-9)
+
+
+@pytest.mark.parametrize("package", ["faster_coco_eval", "pycocotools"])
+@pytest.mark.parametrize("seed", range(3))
+def test_difficult_objects_are_ignored_as_in_our_own_matching(seed, package, monkeypatch):
+    pytest.importorskip(package)
+    if package == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        monkeypatch.setattr(detections, "coco_classes", lambda: (COCO, COCOeval))
+    store, found = random_case(seed)
+    difficult = store.objects.difficult
+    difficult[:] = np.random.default_rng(seed).random(len(difficult)) < 0.3
+    figures, each = coco_figures(
+        coco_results(found, store.objects), coco_ground_truth(store), "bbox"
+    )
+    matched = match_boxes(found, store.objects, 3, rule="coco")
+    own = ap.mean_over_classes(matched)
+    assert figures["AP"] == pytest.approx(own.mean(), abs=1e-9)
+    assert figures["AP50"] == pytest.approx(own[0], abs=1e-9)
+    assert figures["AP75"] == pytest.approx(own[5], abs=1e-9)
+    single = [ap.average_precision(one).mean() for one in matched]
+    assert each == pytest.approx(np.array(single), abs=1e-9)
+
+
+def test_false_boxes_within_a_difficult_object_count():
+    pytest.importorskip("faster_coco_eval")
+    boxes = [(0.0, 0.0, 60.0, 60.0), (70.0, 70.0, 90.0, 90.0)]
+    rows = [
+        ObjectRow(box, 0, (box[2] - box[0]) ** 2, False, difficult, None)
+        for box, difficult in zip(boxes, (True, False), strict=True)
+    ]
+    objects = objects_of(rows, np.array([2]), [(100, 100)], numbers=[1], categories=[1])
+    store = annotate(store_from_arrays(np.zeros((1, 2, 2, 3), np.uint8)), objects, ["a"])
+    inner = np.array([[5.0, 5, 15, 15], [30, 30, 40, 40], boxes[1]])
+    found = [Detected(boxes=inner, scores=np.array([0.9, 0.8, 0.7]), classes=np.zeros(3, np.int64))]
+    figures, _ = coco_figures(coco_results(found, objects), coco_ground_truth(store), "bbox")
+    assert figures["AP50"] == pytest.approx(1 / 3)
+    objects.difficult[:] = True
+    figures, _ = coco_figures(coco_results(found, objects), coco_ground_truth(store), "bbox")
+    assert np.isnan(figures["AP50"])
 
 
 def slow_voc(found, objects, number, threshold, eleven):

@@ -25,6 +25,9 @@ from coview.evaluation.average_precision import (
 
 MAX_DETECTIONS = 100
 """Of an image and class, as COCO counts them."""
+OUTSIDE_AREA = -1.0
+"""In no range of areas: COCO's evaluation ignores an object of this area, and one detection of it.
+As a crowd the object would excuse any number of detections, small parts of it too."""
 COCO_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -121,17 +124,19 @@ def coco_results(found: Sequence[Detected], objects: Objects) -> list[dict[str, 
 
 
 def coco_ground_truth(store: AnnotatedStore) -> dict[str, Any]:
-    """The objects of a store in COCO's format."""
+    """The objects of a store in COCO's format; the area of difficult ones is ``OUTSIDE_AREA``."""
     objects = store.objects
     annotations: list[dict[str, Any]] = []
     for row in range(len(objects)):
         for place in range(objects.of(row).start, objects.of(row).stop):
             x1, y1, x2, y2 = objects.boxes[place].tolist()
+            ignored = bool(objects.difficult[place] and not objects.crowd[place])
             entry: dict[str, Any] = {
                 "id": len(annotations) + 1, "image_id": int(objects.numbers[row]),
                 "category_id": int(objects.categories[objects.classes[place]]),
-                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": float(objects.areas[place]),
-                "iscrowd": int(objects.crowd[place] or objects.difficult[place]),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": OUTSIDE_AREA if ignored else float(objects.areas[place]),
+                "iscrowd": int(objects.crowd[place]),
             }  # fmt: skip
             if objects.outlines and objects.outlines[place] is not None:
                 entry["segmentation"] = objects.outlines[place]
@@ -157,7 +162,9 @@ def coco_figures(
     Raises MissingExtra where neither is installed.
     """
     classes = len(truth["categories"])
-    counts = any(not item["iscrowd"] for item in truth["annotations"])
+    counts = any(
+        not item["iscrowd"] and item["area"] != OUTSIDE_AREA for item in truth["annotations"]
+    )
     if not results or not counts:
         value = 0.0 if counts else np.nan
         return dict.fromkeys(COCO_FIGURES, value), np.full(classes, value)

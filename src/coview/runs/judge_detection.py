@@ -250,10 +250,11 @@ def _result(
     subject: str, layer: str, metric: str, value: float, interval: tuple[float, float], images: int,
     card: dict[str, Any],
 ) -> evaluation.Result:  # fmt: skip
+    value = float(np.nan_to_num(value))
+    low, high = interval
     return evaluation.Result(
-        protocol=PROTOCOL, subject=subject, layer=layer, metric=metric,
-        value=float(np.nan_to_num(value)), interval=interval, test_images=images, setting={},
-        card=card,
+        protocol=PROTOCOL, subject=subject, layer=layer, metric=metric, value=value,
+        interval=(min(low, value), max(high, value)), test_images=images, setting={}, card=card,
     )  # fmt: skip
 
 
@@ -261,7 +262,8 @@ def _card(run: Run, figures: str) -> dict[str, Any]:
     return {
         "figures": figures,
         "selection": "none: the last step counts",
-        "intervals": f"95 %, {RESAMPLES} draws of the test images with replacement",
+        "intervals": f"95 %, {RESAMPLES} draws of the test images with replacement, "
+        "widened to hold the value",
         TUNED: "the whole network, the encoder from the start" if run.start else
         "the whole network, from random weights",
         SCRATCH: "the same network, recipe and images, from random weights",
