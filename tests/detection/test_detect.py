@@ -11,15 +11,19 @@ import pytest
 import torch
 from drawn import write_coco, write_voc
 from small_detector import SETTINGS, encoder
+from test_average_precision import random_case
 
 import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, MissingExtra, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.core.files import read_lines
+from coview.core.metrics import metric_of
 from coview.encoders import export_encoder, load_encoder
 from coview.evaluation import detections
 from coview.recipes import DenseRecipe, change, recipe
+from coview.runs import judge_detection
+from coview.runs.compare import figures_of
 from coview.runs.run import Run
 from coview.training import Checkpoints, StopSignals
 
@@ -90,8 +94,28 @@ def test_its_results_are_those_of_its_detections(run):
     for name in ("AP", "AP50", "AP75"):
         assert values["fine-tuned", "boxes", name] == pytest.approx(np.nan_to_num(figures[name]))
     for result in content["results"]:
-        assert result["interval"][0] <= result["interval"][1]
+        assert result["interval"][0] <= result["value"] <= result["interval"][1]
         assert result["test_images"] == 6
+        assert metric_of(result["metric"]).better == "higher"
+        assert metric_of(result["metric"]).format == "share"
+    (figure,) = [each for each in figures_of("run", run) if each.protocol == "detect"]
+    assert (figure.title, figure.layer, figure.metric) == ("Detection", "boxes", "AP50")
+    assert figure.value == values["fine-tuned", "boxes", "AP50"]
+
+
+@pytest.mark.parametrize("interval", [(0.9, 0.95), (0.0, 0.01)])
+def test_an_interval_holds_its_value(interval, monkeypatch):
+    store, found = random_case(3)
+    for name in ("bootstrap_interval", "iou_interval"):
+        monkeypatch.setattr(judge_detection, name, lambda *_, **__: interval)
+    results = judge_detection.box_results(
+        judge_detection.Contender.of("a", found, store), store,
+        detections.coco_ground_truth(store), {}, {},
+    )  # fmt: skip
+    assert len(results) == 5
+    for result in results:
+        ends = [*interval, result.value]
+        assert result.interval == (min(ends), max(ends))
 
 
 def test_the_encoder_is_the_start_trained_on(run, places):
@@ -152,6 +176,9 @@ def test_outlines_and_pixels(places, tmp_path, task, changes, layers):
     )
     content = json.loads((run.path / "evaluation/detect.json").read_text())
     assert {result["layer"] for result in content["results"]} == layers
+    headline = ("pixels", "mIoU") if task == "semantic" else ("boxes", "AP50")
+    (figure,) = [each for each in figures_of("run", run) if each.protocol == "detect"]
+    assert (figure.layer, figure.metric) == headline
     assert run.is_ended
     if task == "masks":
         entries = json.loads(run.detected_path.read_text())

@@ -13,7 +13,9 @@ from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.core.images import store_from_arrays
+from coview.core.metrics import metric_of
 from coview.recipes import find_recipe, recipe
+from coview.runs.compare import figures_of
 from coview.runs.load import trained_learner
 from coview.runs.run import Run
 from coview.runs.teacher import ViewClassifier
@@ -110,6 +112,10 @@ def test_figures_are_those_of_the_loaded_networks(run, teacher):
         ("teacher", "accuracy"): pytest.approx((theirs == labels).mean()),
         ("labels alone", "accuracy"): pytest.approx((np.array(alone) == labels).mean()),
     }
+    (figure,) = [each for each in figures_of("run", run) if each.protocol == "distill"]
+    assert (figure.title, figure.metric, figure.layer) == ("Distillation", "accuracy", "logits")
+    assert figure.value == values["student", "accuracy"]
+    assert metric_of("agreement").better == "higher"
     table = coview.predict(run.path, images)
     names = run.description["data"]["class_names"]
     assert table["class"].to_pylist() == [names[number] for number in predicted]

@@ -59,6 +59,22 @@ METRICS: dict[str, Figure] = {
         "number", "lower"),
     "uniformity": Figure("Uniformity", "lower: the vectors cover the sphere more evenly",
         "number", "lower"),
+    "AP": Figure("AP", "COCO's average precision, mean over the classes and over the IoU "
+        "thresholds from 0.5 to 0.95", "share", "higher"),
+    "AP50": Figure("AP50", "COCO's average precision at an IoU of 0.5, mean over the classes",
+        "share", "higher"),
+    "AP75": Figure("AP75", "COCO's average precision at an IoU of 0.75, mean over the classes",
+        "share", "higher"),
+    "VOC AP50, 11 points": Figure("VOC AP50, 11 points",
+        "average precision at an IoU of 0.5, as PASCAL VOC 2007 has it: the precision at 11 "
+        "recalls", "share", "higher"),
+    "VOC AP50, area": Figure("VOC AP50, area",
+        "average precision at an IoU of 0.5, as PASCAL VOC has it from 2010 on: the area under the "
+        "curve", "share", "higher"),
+    "mIoU": Figure("Mean IoU", "intersection over union of the pixels, mean over the classes",
+        "share", "higher"),
+    "agreement": Figure("Agreement",
+        "share of test images on which the student gives the teacher's class", "share", "higher"),
     "instance_accuracy": Figure("Instance accuracy",
         "share of images whose two views are nearest neighbors", "share", "higher"),
 }  # fmt: skip

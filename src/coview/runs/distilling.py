@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,12 @@ from coview.training import MetricsLog
 
 STUDENT, TEACHER, LABELS_ALONE = "student", "teacher", "labels alone"
 NO_LABELS = "none"
+PROTOCOL = "distill"
+DESCRIPTION: dict[str, Any] = {
+    "title": "Distillation", "question": "How good is the student, and how near its teacher?",
+    "headline": {"metric": "accuracy", "layer": "logits"}, "axis": "",
+}  # fmt: skip
+"""What evaluation/distill.json says of itself; without labels its one figure is the agreement."""
 Rows = npt.NDArray[np.int64]
 
 
@@ -176,7 +183,7 @@ def write_evaluation(
     def result(subject: str, metric: str, correct: npt.NDArray[np.bool_]) -> evaluation.Result:
         share = float(correct.mean())
         return evaluation.Result(
-            protocol="distill", subject=subject, layer="logits", metric=metric, value=share,
+            protocol=PROTOCOL, subject=subject, layer="logits", metric=metric, value=share,
             interval=evaluation.wilson_interval(share, len(correct)), test_images=len(correct),
             setting={"parameters": sizes[subject]}, card=card,
         )  # fmt: skip
@@ -194,5 +201,5 @@ def write_evaluation(
     evaluation.write_results(
         run.evaluation_path, results,
         data={**run.description["data"], **({"caveats": caveats} if caveats else {})},
-        more=more if known.any() else None,
+        more=more if known.any() else None, descriptions={PROTOCOL: DESCRIPTION},
     )  # fmt: skip

@@ -50,6 +50,17 @@ from coview.runs.run import Run
 
 TUNED, SCRATCH = "fine-tuned", "from scratch"
 PROTOCOL = "detect"
+DESCRIPTIONS: dict[str, dict[str, Any]] = {
+    "AP50": {
+        "title": "Detection", "question": "Which objects of the test images are detected?",
+        "headline": {"metric": "AP50", "layer": "boxes"}, "axis": "",
+    },
+    "mIoU": {
+        "title": "Segmentation", "question": "Which pixels of the test images get their class?",
+        "headline": {"metric": "mIoU", "layer": "pixels"}, "axis": "",
+    },
+}  # fmt: skip
+"""What evaluation/detect.json says of itself, by the figure that heads it."""
 AT_50, AT_75 = slice(0, 1), slice(5, 6)
 
 
@@ -106,7 +117,10 @@ def judge_boxes(
     truth = coco_ground_truth(store)
     for each in contenders:
         results += box_results(each, store, truth, card, more)
-    evaluation.write_results(run.evaluation_path, results, data=run.description["data"], more=more)
+    evaluation.write_results(
+        run.evaluation_path, results, data=run.description["data"], more=more,
+        descriptions={PROTOCOL: DESCRIPTIONS["AP50"]},
+    )  # fmt: skip
     values = [float(np.nan_to_num(mean_over_classes(each.coco)[0])) for each in contenders]
     difference = None
     if len(contenders) == 2:
@@ -192,7 +206,10 @@ def judge_pixels(
             _result(name, "pixels", "mIoU", mean_iou(each), iou_interval(each), images, card)
         )
         more[f"pixels {name}"] = {"by_class": [_plain(value) for value in class_ious(each)]}
-    evaluation.write_results(run.evaluation_path, results, data=run.description["data"], more=more)
+    evaluation.write_results(
+        run.evaluation_path, results, data=run.description["data"], more=more,
+        descriptions={PROTOCOL: DESCRIPTIONS["mIoU"]},
+    )  # fmt: skip
     # A network that names the most frequent class everywhere.
     true = counts.true.sum(0)
     chance = float(true.max() / max(true.sum(), 1) / max((true > 0).sum(), 1))
