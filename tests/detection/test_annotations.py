@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 from drawn import NAMES, draw, write_coco, write_voc
+from PIL import Image
 
 from coview.core.errors import DataError
 from coview.data.annotated import AnnotatedSpec, spec_from_json
+from coview.data.label_maps import map_parts, read_maps
 from coview.data.voc import read_xml
 from coview.runs.data import RunData
 
@@ -99,6 +101,19 @@ def test_label_maps(voc):
         )
     with pytest.raises(DataError, match="and no objects"):
         _ = store.objects
+
+
+def test_a_changed_label_map_of_equal_size_has_another_fingerprint(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "classes.txt").write_text("ground\nobject\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    prints = []
+    for number in (0, 1):
+        (tmp_path / "masks" / "a.png").write_bytes(bytes([number]) * 40)
+        maps = read_maps(tmp_path, map_parts(tmp_path)["train"]).maps
+        prints.append(maps.fingerprint())
+    assert prints[0] != prints[1]
 
 
 def test_an_image_of_another_shape_is_left_out(coco, tmp_path):

@@ -86,7 +86,7 @@ class LabelMaps:
     """The class of every pixel of N images, read from a PNG file each when it is needed.
 
     paths: of N files; a pixel's value is the place of its class in the names of the store, 255 is
-    no class. stamps: what the fingerprint knows of each file.
+    no class. stamps: the name of each file and the hash of its bytes, for the fingerprint.
     """
 
     paths: Sequence[Path]

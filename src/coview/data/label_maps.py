@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +75,10 @@ def read_maps(root: Path, pairs: list[tuple[Path, Path]]) -> Mapped:
     stamps = []
     for _, mask in pairs:
         try:
-            status = mask.stat()
+            content = mask.read_bytes()
         except OSError as error:
             raise DataError(f"The label map {mask} cannot be read: {error.strerror}.") from error
-        stamps.append(f"{mask.name} {status.st_size}")
+        stamps.append(f"{mask.name} {hashlib.blake2b(content, digest_size=16).hexdigest()}")
     maps = LabelMaps(paths=[mask for _, mask in pairs], stamps=stamps)
     content = read_content(root / NAMES_FILE)
     if content is not None:

@@ -153,8 +153,8 @@ def render_maps(
 ) -> tuple[Tensor, Tensor]:
     """Random squares of images at random sizes, flipped at random, and their label maps.
 
-    Returns float32 [B, 3, S, S] and uint8 [B, S, S]; what lies outside of an image is black and of
-    no class (255).
+    Returns float32 [B, 3, S, S] and uint8 [B, S, S]; what lies outside of an image is zero,
+    which is the mean color of the normalization, and of no class (255).
     """
     side, ids = method.view.size, store.ids[rows]
     draws = uniforms(seed, Stream.VIEWS, ids, epoch=epoch, view=0, count=4)
