@@ -21,6 +21,7 @@ from coview.evaluation.detections import (
     coco_results,
     match_boxes,
 )
+from coview.evaluation.eleven_points import eleven_point_map
 
 
 def random_case(seed, images=12, classes=3, crowd=True):
@@ -159,7 +160,7 @@ def slow_voc(found, objects, number, threshold, eleven):
     tp, fp = np.cumsum(hits), np.cumsum(misses)
     recall, precision = tp / total, tp / (tp + fp)
     if eleven:
-        return sum(max((p for p, r in zip(precision, recall, strict=True) if r >= t), default=0)
+        return sum(max((p for p, r in zip(precision, recall, strict=True) if r >= t - 1e-9), default=0)
                    for t in np.linspace(0, 1, 11)) / 11  # fmt: skip
     mrec, mpre = [0, *recall, 1], [0, *precision, 0]
     for i in range(len(mpre) - 2, -1, -1):
@@ -177,6 +178,21 @@ def test_vocs_two_definitions(seed):
         for name, eleven in (("11", True), ("area", False)):
             value = ap.average_precision(each[number], name)[0]
             assert value == pytest.approx(slow_voc(found, objects, number, 0.5, eleven), abs=1e-9)
+
+
+@pytest.mark.parametrize("hits", range(1, 11))
+def test_a_recall_that_is_equal_to_a_point_reaches_it(hits):
+    """Of 10 objects the first detections are right, then one is wrong."""
+    ranked = np.array([True] * hits + [False] * 5 + [True] * (10 - hits))
+    each = ap.Matched(
+        right=ranked[None], ignored=np.zeros((1, 15), bool), images=np.zeros(15, np.int64),
+        objects=np.array([10]),
+    )  # fmt: skip
+    precision = [1.0] * hits + [n / (n + 5) for n in range(hits + 1, 11)]
+    best = [max(precision[max(n - 1, 0) :]) for n in range(11)]
+    assert ap.average_precision(each, "11")[0] == pytest.approx(np.mean(best))
+    scores = -np.arange(15.0)[:, None]
+    assert eleven_point_map(scores, ranked[:, None].astype(np.int8)) == pytest.approx(np.mean(best))
 
 
 def test_the_area_without_steps_back_is_scikit_learns():

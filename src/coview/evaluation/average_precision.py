@@ -22,7 +22,7 @@ Rule = Literal["coco", "voc"]
 Interpolation = Literal["11", "101", "area"]
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-POINTS = {"11": 11, "101": 101}
+RECALLS = {"11": np.arange(11) / 10 - 1e-9, "101": np.linspace(0, 1, 101)}
 RESAMPLES = 200
 
 
@@ -134,7 +134,19 @@ def average_precision(
         steps = np.diff(recall, axis=1, prepend=0)
         area: Floats = (steps * best).sum(1)
         return area
-    wanted = np.linspace(0, 1, POINTS[interpolation])
+    return mean_at_recalls(best, recall, interpolation)
+
+
+def mean_at_recalls(best: Floats, recall: Floats, points: Literal["11", "101"]) -> Floats:
+    """The mean of the best precision at 11 or 101 recalls from 0 to 1: [T, D], [T, D] -> [T].
+
+    Of 11 points, a recall that is equal to one reaches it, as it does by hand: 3 of 10 objects
+    reach 0.3, which rounding would deny. The 101 points are COCO's, compared as its package does.
+
+    >>> mean_at_recalls(np.array([[1.0, 0.5]]), np.array([[0.3, 1.0]]), "11").round(4)
+    array([0.6818])
+    """
+    wanted = RECALLS[points]
     padded = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
     places = [np.searchsorted(row, wanted, side="left") for row in recall]
     return np.array([row[place].mean() for row, place in zip(padded, places, strict=True)])

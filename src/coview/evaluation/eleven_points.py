@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.images import ImageStore
-
-RECALLS = np.arange(11) / 10
+from coview.evaluation.average_precision import mean_at_recalls
 
 
 def label_table(store: ImageStore, names: Sequence[str]) -> npt.NDArray[np.int8]:
@@ -62,6 +61,4 @@ def _eleven_points(ranked: npt.NDArray[np.bool_]) -> float:
     hits = np.cumsum(ranked)
     precision = hits / np.arange(1, len(ranked) + 1)
     highest = np.maximum.accumulate(precision[::-1])[::-1]
-    # The first place whose recall is reached; 1e-9: recalls such as 0.3 are not exact.
-    places = np.searchsorted(hits / hits[-1], RECALLS - 1e-9)
-    return float(highest[places].mean())
+    return float(mean_at_recalls(highest[None], (hits / hits[-1])[None], "11")[0])
