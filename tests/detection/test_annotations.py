@@ -136,6 +136,26 @@ def test_an_image_of_another_shape_is_left_out(coco, tmp_path):
         (lambda c: c.pop("categories"), "`categories` is missing"),
         (lambda c: c.update(images=[]), "lists no images"),
         (lambda c: c["images"][1].update(id=10), "one number"),
+        (lambda c: c["images"][1].update(id=10**30), "beyond 64 bits"),
+        (lambda c: c["categories"][1].update(id=10**30), "beyond 64 bits"),
+        (lambda c: c["images"][1].update(height=0), "at least 1 x 1"),
+        (lambda c: c["images"][1].update(height=10**30), "at least 1 x 1"),
+        (lambda c: c["images"][1].update(file_name="../../a.png"), "within the folder"),
+        (lambda c: c["images"][1].update(file_name="..\\a.png"), "within the folder"),
+        (lambda c: c["images"][1].update(file_name="/etc/a.png"), "within the folder"),
+        (lambda c: c["images"][1].update(file_name=""), "within the folder"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 10**400, 3]), "not finite or too large"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 3]), "is NaN"),
+        (lambda c: c["annotations"][0].update(area=10**400), "square pixels"),
+        (lambda c: c["annotations"][0].update(area=float("nan")), "square pixels"),
+        (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 1e300, 1, 2, 2]]), "finite"),
+        (lambda c: c["annotations"][0].update(segmentation=[[0, 0, 10**400, 1, 2, 2]]), "finite"),
+        (
+            lambda c: c["annotations"][0].update(
+                segmentation={"size": [-10, -10], "counts": [100]}
+            ),
+            "another size",
+        ),
     ],
 )
 def test_a_damaged_file_is_named(coco, tmp_path, change, message):

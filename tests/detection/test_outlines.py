@@ -58,6 +58,16 @@ def test_run_lengths_as_numbers_and_at_another_size():
         decode_rle({"size": [5, 6], "counts": counts})
 
 
+@pytest.mark.parametrize("size", [[-10, -10], [0, 4], [10**9, 10**9]])
+def test_run_lengths_of_a_size_that_no_image_has(size):
+    rle = {"size": size, "counts": [size[0] * size[1]]}
+    with pytest.raises(DataError, match="its image of"):
+        fill_outline(rle, (4, 4), (4, 4))
+    if size[0] < 1:
+        with pytest.raises(DataError, match="at least 1 x 1"):
+            decode_rle(rle)
+
+
 def test_several_polygons_are_one_object():
     square = [0, 0, 2, 0, 2, 2, 0, 2]
     moved = [1, 1, 3, 1, 3, 3, 1, 3]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypedDict
 
 import numpy as np
@@ -21,6 +21,10 @@ from coview.core.text import plural
 from coview.data.annotations import Objects, Outline
 
 FOLDER = "annotations"
+LARGEST = 1e9
+"""The largest size of a number in a box or an outline."""
+MOST_PIXELS = 1 << 30
+"""Of an image, by its annotation."""
 FILE = re.compile(r"instances_(?P<part>.+)\.json")
 
 
@@ -100,6 +104,11 @@ def read_coco(file: Path, folder: Path) -> Annotated:
             raise DataError(f"{file} lists no {what}.")
         if len({item["id"] for item in items}) < len(items):
             raise DataError(f"{file} has several {what} of one number (id).")
+        if any(not -(2**63) <= item["id"] < 2**63 for item in items):
+            raise DataError(
+                f"{file} has {what} with a number (id) beyond 64 bits; expected a smaller one."
+            )
+    _check_images(images, file)
     places = {category["id"]: place for place, category in enumerate(categories)}
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     by_image: dict[int, list[ObjectRow]] = {image["id"]: [] for image in images}
@@ -131,6 +140,39 @@ def read_coco(file: Path, folder: Path) -> Annotated:
     )  # fmt: skip
 
 
+def _check_images(images: list[_Image], file: Path) -> None:
+    """Raise DataError for a size that no image has, or a file outside the folder of images."""
+    for number, image in enumerate(images):
+        where, height, width = f"{file}: image {number}", image["height"], image["width"]
+        if min(height, width) < 1 or height * width > MOST_PIXELS:
+            raise DataError(
+                f"{where} has a height or width that no image has; expected at least 1 x 1 pixels "
+                f"and at most {MOST_PIXELS:,} in all."
+            )
+        name = image["file_name"]
+        path = PurePosixPath(name.replace("\\", "/"))
+        if (
+            not path.parts
+            or path.is_absolute()
+            or ".." in path.parts
+            or PureWindowsPath(name).drive
+        ):
+            raise DataError(
+                f"{where} has the file name {name!r}; expected a file within the folder of the "
+                "images."
+            )
+
+
+def is_moderate(value: Any) -> bool:
+    """Whether it is a finite number that a place in an image may be.
+
+    >>> is_moderate(-3.5), is_moderate(1e300), is_moderate(10**400), is_moderate(True)
+    (True, False, False, False)
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and -LARGEST <= value <= LARGEST
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
     box: tuple[float, float, float, float]
@@ -147,15 +189,23 @@ def _row(
     """An object, or None where nothing of its box lies in the image."""
     if len(item["bbox"]) != 4:
         raise DataError(f"{where} has a bbox of {len(item['bbox'])} numbers; expected 4.")
+    if not all(map(is_moderate, item["bbox"])):
+        raise DataError(
+            f"{where} has a bbox with a number that is not finite or too large; expected at most "
+            f"{LARGEST:,.0f}."
+        )
     x, y, width, height = item["bbox"]
     box = clip_box((x, y, x + width, y + height), size)
     if box is None:
         return None
     area = item.get("area", (box[2] - box[0]) * (box[3] - box[1]))
-    if isinstance(area, bool) or not isinstance(area, int | float):
-        raise DataError(f"{where} has the area {area!r}; expected a number.")
+    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area <= LARGEST**2:
+        raise DataError(
+            f"{where} has an area that is no finite number of square pixels; expected 0 to "
+            f"{LARGEST**2:.0e}."
+        )
     outline = item.get("segmentation") or None
-    check_outline(outline, where)
+    check_outline(outline, where, size)
     return ObjectRow(box, place, float(area), bool(item.get("iscrowd", 0)), False, outline)
 
 
@@ -173,23 +223,28 @@ def clip_box(
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
 
 
-def check_outline(outline: Outline, where: str) -> None:
-    """Raise DataError unless it is None, polygons, or an RLE."""
+def check_outline(outline: Outline, where: str, size: tuple[int, int]) -> None:
+    """Raise DataError unless it is None, polygons, or an RLE of ``size`` (height, width)."""
     if outline is None:
         return
     if isinstance(outline, list):
         is_number = all(
             isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
-            and all(isinstance(x, int | float) and not isinstance(x, bool) for x in polygon)
+            and all(map(is_moderate, polygon))
             for polygon in outline
         )  # fmt: skip
         if is_number:
             return
     elif isinstance(outline, dict) and _is_rle(outline):
+        if tuple(outline["size"]) != size:
+            raise DataError(
+                f"{where} has an RLE of another size (height, width) than its image; expected "
+                f"{list(size)}."
+            )
         return
     raise DataError(
-        f"{where} has a segmentation that is neither polygons of three points and more nor an "
-        "RLE with size and counts."
+        f"{where} has a segmentation that is neither polygons of three points and more, with "
+        f"finite numbers of at most {LARGEST:,.0f}, nor an RLE with size and counts."
     )
 
 

@@ -75,10 +75,10 @@ def read_maps(root: Path, pairs: list[tuple[Path, Path]]) -> Mapped:
     stamps = []
     for _, mask in pairs:
         try:
-            content = mask.read_bytes()
+            pixels = mask.read_bytes()
         except OSError as error:
             raise DataError(f"The label map {mask} cannot be read: {error.strerror}.") from error
-        stamps.append(f"{mask.name} {hashlib.blake2b(content, digest_size=16).hexdigest()}")
+        stamps.append(f"{mask.name} {hashlib.blake2b(pixels, digest_size=16).hexdigest()}")
     maps = LabelMaps(paths=[mask for _, mask in pairs], stamps=stamps)
     content = read_content(root / NAMES_FILE)
     if content is not None:

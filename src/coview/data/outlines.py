@@ -30,9 +30,11 @@ def fill_outline(outline: Outline, size: tuple[int, int], annotated: tuple[int, 
     """
     scale = np.array([size[1] / annotated[1], size[0] / annotated[0]])
     if isinstance(outline, dict):
+        if tuple(outline["size"]) != annotated:
+            raise DataError(
+                f"An outline is of {tuple(outline['size'])} pixels, its image of {annotated}."
+            )
         mask = decode_rle(outline)
-        if mask.shape != annotated:
-            raise DataError(f"An outline is of {mask.shape} pixels, its image of {annotated}.")
         rows, columns = (
             np.minimum(((np.arange(n) + 0.5) * m / n).astype(np.int64), m - 1)
             for n, m in zip(size, annotated, strict=True)
@@ -81,6 +83,8 @@ def decode_rle(rle: dict[str, Any]) -> Mask:
     """
     height, width = (int(n) for n in rle["size"])
     counts = _of_text(rle["counts"]) if isinstance(rle["counts"], str) else rle["counts"]
+    if height < 1 or width < 1:
+        raise DataError(f"An outline is of {height} x {width} pixels; expected at least 1 x 1.")
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise DataError(
             f"An outline's run lengths have {sum(counts)} pixels; its size is {height} x {width}."
