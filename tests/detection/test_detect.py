@@ -158,7 +158,7 @@ def test_it_learns_the_images_that_it_is_trained_on(places):
     ("task", "changes", "layers"),
     [
         ("masks", {}, {"boxes", "outlines"}),
-        ("masks", {"method.form=c4", "method.extra_norm=true"}, {"boxes", "outlines"}),
+        ("masks", ("method.form=c4", "method.extra_norm=true"), {"boxes", "outlines"}),
         ("semantic", {}, {"pixels"}),
     ],
 )

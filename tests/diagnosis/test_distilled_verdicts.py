@@ -17,6 +17,16 @@ def classes(accuracy, seed, truth=LABELS):
     return np.where(generator.random(1000) < accuracy, truth, wrong)
 
 
+@pytest.mark.parametrize(("step", "label"), [(4, "too early"), (400, "at chance")])
+def test_a_teacher_of_one_class_teaches_nothing(step, label):
+    ones = np.ones(100, np.int64)
+    diagnosis = diagnose_distillation(
+        ones, ones, np.full(100, -1), labels_alone=None, baseline="labels alone", step=step
+    )
+    assert diagnosis.label == label
+    assert "most frequent class alone gives 100.0 %" in diagnosis.sentence
+
+
 def diagnosed(agreement, alone=None, labels=LABELS, step=400):
     teacher = classes(0.8, 1)
     student = classes(agreement, 2, teacher)

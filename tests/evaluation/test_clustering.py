@@ -79,6 +79,14 @@ def test_intervals_hold_their_value_and_shrink_with_the_images():
     assert all(small < large for large, small in zip(*widths, strict=True))
 
 
+def test_intervals_of_unrelated_clusters_lie_around_the_value():
+    generator = np.random.default_rng(1)
+    clusters, classes = generator.integers(0, 10, (2, 40))
+    for _, value, (low, high) in clustering_scores(clusters, classes)[1:]:
+        assert low < value < high
+        assert high - value < 2 * (value - low)
+
+
 def test_results_say_the_number_of_clusters():
     made = make_benchmark([pixel_subject(4)], colored(150))
     results = evaluate_clustering(made)

@@ -80,8 +80,9 @@ def test_head_of_an_import_is_embedded_evaluated_and_fine_tuned_from(unpacked, t
     table = coview.embed(out, "scenes", limit=12, layers="h,z", device="cpu")
     assert len(table["z"][0]) == 8
     results = coview.evaluate(
-        out, "scenes", limit=60, labels_from="column", protocols="knn", device="cpu"
-    )
+        out, "scenes", limit=60, labels_from="column", protocols="knn", device="cpu",
+        out=tmp_path / "figures",
+    )  # fmt: skip
     assert {"h", "z"} <= {each.layer for each in results if each.subject == "encoder"}
     run = coview.finetune(
         out, "scenes", limit=60, labels_from="column", labels="100%", epochs=1, batch_size=16,

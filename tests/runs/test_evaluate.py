@@ -99,13 +99,30 @@ def test_a_library_network_with_weights_from_a_file_of_plain_tensors(tmp_path):
     (judged,) = open_subjects(f"torchvision:resnet18={tmp_path / 'weights.pth'}", size=32)
     images = torch.rand(2, 3, 32, 32)
     network.fc = nn.Identity()
-    expected = network.eval()(images)
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     with torch.no_grad():
-        assert torch.equal(judged.subject.encoder.eval()(images), expected)
-    assert judged.subject.view == eval_view(
-        32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-    )
+        expected = network.eval()((images - mean) / std)
+        torch.testing.assert_close(judged.subject.encoder.eval()(images), expected)
+    assert judged.subject.view == eval_view(32)
     assert judged.architecture
+
+
+def test_a_library_network_stands_beside_its_untrained_one(tmp_path):
+    torch.save(resnet18().state_dict(), tmp_path / "weights.pth")
+    results = judge(f"torchvision:resnet18={tmp_path / 'weights.pth'}", tmp_path / "out", size=32)
+    assert names(results) == ["resnet18", "untrained", "pixels"]
+
+
+def test_figures_of_other_subjects_are_not_mixed_into_one_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, two = (
+        judge({name: resnet(10, width=0.125, stem="small", seed=seed)}, None, size=8)
+        for seed, name in enumerate(("one", "two"))
+    )
+    again = judge({"one": resnet(10, width=0.125, stem="small", seed=0)}, None, size=8)
+    assert one.path == again.path != two.path
+    assert two.path.parent == one.path.parent
 
 
 def test_a_library_network_without_a_file_is_said_to_be_random():

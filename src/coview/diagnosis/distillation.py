@@ -123,12 +123,18 @@ def diagnose_distillation(
     def diagnosis(label: str, sentence: str, *causes: str, remedy: str = "") -> Diagnosis:
         return Diagnosis(label=label, sentence=sentence, causes=causes, remedy=remedy, step=step)
 
-    if agreement <= largest + 2 * error and largest < 1:
+    if agreement <= largest + 2 * error:
         common = f"the teacher's most frequent class alone gives {_percent(largest)}"
         if step < MIN_STEPS:
             return diagnosis(
                 "too early", f"Too early to judge after {step:,} steps: {figures}; {common}.",
                 remedy=more_epochs(step),
+            )  # fmt: skip
+        if largest == 1:
+            return diagnosis(
+                "at chance", f"At chance: {figures}; {common}.",
+                "The teacher gives every test image one class, so that it has nothing to teach.",
+                remedy="Judge the teacher first, and fine-tune it longer or on more labels.",
             )  # fmt: skip
         return diagnosis(
             "at chance", f"At chance: {figures}; {common}.",

@@ -16,7 +16,7 @@ from coview.core.errors import DataError
 from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
-from coview.evaluation.statistics import bootstrap_interval
+from coview.evaluation.statistics import normal_interval
 
 STARTS = 10
 
@@ -46,7 +46,8 @@ def evaluate_clustering(benchmark: Benchmark) -> list[Result]:
         "accuracy": "clusters are matched with classes one to one, so that most images agree "
         "(Hungarian method)",
         "nmi": "normalized by the arithmetic mean of both entropies",
-        "interval": "bootstrap over test images of one clustering; it does not cover the starts",
+        "interval": "1.96 standard errors to each side, by a bootstrap over the test images of one "
+        "clustering; it does not cover the starts",
     }
     results = []
     for subject in benchmark.subjects:
@@ -98,15 +99,16 @@ def clustering_scores(
         counts = np.bincount(cells[rows], minlength=shape[0] * shape[1])
         return score(counts.reshape(shape).astype(np.float64))
 
-    scores: list[tuple[str, Callable[[Table], float]]] = [
-        ("cluster_accuracy", matched_share), ("nmi", mutual_information), ("ari", adjusted_rand),
+    scores: list[tuple[str, Callable[[Table], float], float]] = [
+        ("cluster_accuracy", matched_share, 0.0), ("nmi", mutual_information, 0.0),
+        ("ari", adjusted_rand, -0.5),
     ]  # fmt: skip
     results = []
-    for metric, score in scores:
+    for metric, score, least in scores:
         statistic = partial(resampled, score)
         value = statistic(np.arange(len(cells)))
-        low, high = bootstrap_interval(statistic, len(cells), seed=seed)
-        results.append((metric, value, (min(low, value), max(high, value))))
+        interval = normal_interval(statistic, value, len(cells), within=(least, 1.0), seed=seed)
+        results.append((metric, value, interval))
     return results
 
 

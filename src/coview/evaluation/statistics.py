@@ -51,14 +51,43 @@ def bootstrap_interval(
     >>> 43 < low < 45, 54 < high < 56
     (True, True)
     """
+    values = _resampled(statistic, count, seed, resamples)
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def normal_interval(
+    statistic: Callable[[npt.NDArray[np.int64]], float], value: float, count: int, *,
+    within: tuple[float, float], seed: int = 0, resamples: int = RESAMPLES,
+) -> tuple[float, float]:  # fmt: skip
+    """``value`` and 1.96 bootstrap standard errors to each side, cut to the range ``within``.
+
+    For a statistic that copies of an image raise, as those of a table of clusters and classes: a
+    draw with replacement holds copies, so that the percentiles lie above the value. The other
+    arguments are those of :func:`bootstrap_interval`. Source: Efron and Tibshirani, "An
+    introduction to the bootstrap", 1993, chapter 12.
+
+    >>> values = np.arange(100.0)
+    >>> low, high = normal_interval(
+    ...     lambda rows: float(values[rows].mean()), 49.5, 100, within=(0, 99)
+    ... )
+    >>> 43 < low < 45, 54 < high < 56
+    (True, True)
+    """
+    half = Z_95 * float(np.nanstd(_resampled(statistic, count, seed, resamples), ddof=1))
+    low, high = within
+    return max(low, value - half), min(high, value + half)
+
+
+def _resampled(
+    statistic: Callable[[npt.NDArray[np.int64]], float], count: int, seed: int, resamples: int
+) -> list[float]:
     if count < 1 or resamples < 1:
         raise InvalidValue(
             f"`count` is {count} and `resamples` is {resamples}; expected at least 1 of each."
         )
     generator = np.random.default_rng(seed)
-    values = [statistic(generator.integers(0, count, count)) for _ in range(resamples)]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    return [statistic(generator.integers(0, count, count)) for _ in range(resamples)]
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:

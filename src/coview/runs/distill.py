@@ -59,7 +59,10 @@ def distill(options: DistillOptions) -> Run | None:
     check_weights(options, source)
     recipe = None if options.recipe is None else find_recipe(options.recipe)
     check_recipe(recipe, options)
-    spec = DataSpec.of(options.data, options, size=options.size or teacher.image_size)
+    spec = DataSpec.of(
+        options.data, options, size=options.size or teacher.image_size,
+        needs_labels=options.labels is not None,
+    )  # fmt: skip
     test = None
     if options.test is not None:
         test = DataSpec.of(options.test, options, needs_labels=True).tests()

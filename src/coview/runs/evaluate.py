@@ -20,7 +20,14 @@ from coview.options import EvaluateOptions
 from coview.runs.data import RunData, say_source
 from coview.runs.more_data import open_outliers, open_transfer
 from coview.runs.protocols import ALL, chosen_protocols, words
-from coview.runs.results import Evaluation, Results, descriptions_of, finish, write
+from coview.runs.results import (
+    Evaluation,
+    Results,
+    descriptions_of,
+    finish,
+    free_folder,
+    write,
+)
 from coview.runs.subjects import Judged, on_device, open_subjects, untrained_subjects
 from coview.runs.trained_on import about_training
 from coview.training import choose_device
@@ -114,7 +121,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     )  # fmt: skip
     out = options.out
     if out is None and alone is None:
-        out = Path("evaluations") / name_of(options.data)
+        out = free_folder(Path("evaluations") / name_of(options.data), benchmark)
     return Evaluation(
         judged=judged, benchmark=benchmark, about=about,
         untrained={key: subject.name for key, subject in untrained.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 from coview import evaluation
 from coview.core.errors import StorageError
+from coview.core.files import digest, entries
+from coview.core.paths import local_path
 from coview.core.progress import say
+from coview.core.run_folder import read_object
 from coview.reports import write_comparison, write_report
 from coview.runs.subjects import TRAINED, UNTRAINED, Judged
 
@@ -124,6 +128,22 @@ def finish(opened: Evaluation) -> Path:
         return folder_of(opened.judged[0])
     say(f"Comparison: {write_comparison(opened.out)}")
     return opened.out
+
+
+def free_folder(path: Path, benchmark: evaluation.Benchmark) -> Path:
+    """``path``, or beside it a folder with a hash in its name where ``path`` holds the figures of
+    other subjects or of other test images: one page shows what was judged together."""
+    path = local_path(path)
+    judged = [benchmark.card["subjects"], benchmark.test.fingerprint]
+    for name in entries(path):
+        if not name.endswith(".json"):
+            continue
+        content = read_object(path / name) or {}
+        card, test = content.get("card") or {}, (content.get("data") or {}).get("test") or {}
+        if [card.get("subjects"), test.get("fingerprint")] != judged:
+            key = digest(json.dumps(judged, sort_keys=True).encode())[:8]
+            return path.with_name(f"{path.name}-{key}")
+    return path
 
 
 def descriptions_of() -> dict[str, dict[str, Any]]:

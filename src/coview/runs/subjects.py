@@ -202,11 +202,12 @@ def _of_library(kind: str, name: str, file: str | None, size: int | None) -> Jud
             load_weights(encoder, path)
     normalization = normalization_of(file, spec) if file is not None else None
     mean, std = (None, None) if normalization is None else normalization
-    view = eval_view(size or _native_size(encoder.network), mean=mean, std=std)
-    subject = Subject(name=name, encoder=encoder, view=view)
+    view = eval_view(size or _native_size(encoder.network))
+    # It normalizes by itself, as the untrained network beside it does: both take one view.
+    subject = Subject(name=name, encoder=InputNormalizer(encoder, mean, std), view=view)
     if file is None:
         return Judged(subject=replace(subject, name=f"{name}, random", note=RANDOM))
-    return _with_fresh(subject, spec)
+    return _with_fresh(subject, spec, mean, std)
 
 
 def _state_in(path: Path) -> dict[str, torch.Tensor]:
