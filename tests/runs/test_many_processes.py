@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from coview.core.figures import DIAGNOSES
 from coview.core.files import read_lines
 
 WORDS = [
@@ -18,7 +17,7 @@ WORDS = [
 ]  # fmt: skip
 
 
-def coview(*words, processes=1, codes=(0,)):
+def coview(*words, processes=1):
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
@@ -26,7 +25,7 @@ def coview(*words, processes=1, codes=(0,)):
         [*start, "coview", *words], capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode in codes, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -92,10 +91,8 @@ def test_two_processes_distill_as_one_does(runs):
         "--batch-size=16", "--precision=fp32", "--workers=0", "--student=resnet10/8-medium",
         "--temperature=0.5",
     ]  # fmt: skip
-    verdict = DIAGNOSES["no better than from scratch"].exit_code  # it learned for ten steps
-    coview(*words, "--out", str(folder / "student-of-one"), codes=(verdict,))
-    # torchrun has an exit code of its own.
-    said = coview(*words, "--out", str(folder / "student-of-two"), processes=2, codes=(verdict, 1))
+    coview(*words, "--out", str(folder / "student-of-one"))
+    said = coview(*words, "--out", str(folder / "student-of-two"), processes=2)
     assert said.count("The labels alone:") == 1
     for part in (".", "scratch"):
         one, two = (
