@@ -17,7 +17,7 @@ from coview.runs.run import Run
 from coview.studies import Cell, Existing
 from coview.studies.execution import check_images
 from coview.studies.simclrv2 import about_test, chain
-from coview.studies.simclrv2_table import ROWS, mean_interval
+from coview.studies.simclrv2_table import ROWS, mean_and_half
 from coview.training import StopSignals
 
 TINY = {
@@ -89,10 +89,10 @@ def test_the_table_holds_the_figures_of_the_runs(ended):
 
 def test_intervals_are_scipys():
     values = [3.0, 4.5, 5.0, 7.25]
-    mean, half = mean_interval(values)
+    mean, half = mean_and_half(values)
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
     assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
-    assert mean_interval([2.0]) == (2.0, None)
+    assert mean_and_half([2.0]) == (2.0, None)
 
 
 def test_the_card_says_which_images_were_tested_on(ended, tmp_path):

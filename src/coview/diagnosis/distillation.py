@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,73 +11,49 @@ from torch import Tensor
 
 from coview.core.images import ImageStore
 from coview.diagnosis.finetuning import (
-    MAX_REPORTS,
-    MAX_TEST_IMAGES,
-    MAX_TRAIN_IMAGES,
+    ClassifierMonitor,
     Contender,
     better_by_test,
     logits_of,
     p_value,
-    sample_of,
 )
 from coview.diagnosis.rules import MIN_STEPS, more_epochs
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation import embed_views
 from coview.methods import Learner
 from coview.recipes import Recipe
-from coview.training import MetricsLog
 from coview.views import ViewPlan
 
 
-class AgreementMonitor:
-    """Writes "validation" lines: how often the student gives the teacher's class, on held-out and
-    on training images, and its accuracy on the held-out images that have labels.
+class AgreementMonitor(ClassifierMonitor):
+    """How often the student gives the teacher's class, on held-out and on training images, and its
+    accuracy on the held-out images that have labels."""
 
-    The samples are those of fine-tuning, in the view without augmentation. Nothing is selected by
-    these figures: the last epoch counts.
-    """
+    @cached_property
+    def _teacher(self) -> tuple[Tensor, Tensor]:
+        """The teacher's classes of the held-out and the training sample; they do not change."""
+        held_out, training = (
+            teacher_logits_of(self.learner, store, self.recipe).argmax(1)
+            for store in (self.held_out, self.training)
+        )
+        return held_out, training
 
-    def __init__(
-        self, learner: Learner, recipe: Recipe, training: ImageStore, held_out: ImageStore,
-        metrics_log: MetricsLog,
-    ) -> None:  # fmt: skip
-        self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
-        self.training = sample_of(training, MAX_TRAIN_IMAGES, recipe.seed)
-        self.held_out = sample_of(held_out, MAX_TEST_IMAGES, recipe.seed)
-        self.steps_per_epoch = len(training) // recipe.batch_size
-        total = recipe.total_steps(len(training))
-        epochs = max(1, total // max(1, self.steps_per_epoch))
-        self.every = -(-epochs // MAX_REPORTS)
-        self._teacher: tuple[Tensor, Tensor] | None = None
-
-    def __call__(self, step: int, last: bool = False) -> bool:
-        """As that of :class:`~coview.diagnosis.finetuning.AccuracyMonitor`."""
-        epoch = step // self.steps_per_epoch
-        if not last and epoch % self.every:
-            return False
-        if self._teacher is None:  # it does not change
-            self._teacher = (
-                teacher_logits_of(self.learner, self.held_out, self.recipe).argmax(1),
-                teacher_logits_of(self.learner, self.training, self.recipe).argmax(1),
-            )
+    def figures(self) -> dict[str, float]:
+        teacher = self._teacher
         held_out, training = (
             logits_of(self.learner, store, self.recipe).argmax(1)
             for store in (self.held_out, self.training)
         )
         agreement, train_agreement = (
             float((mine == theirs).double().mean())
-            for mine, theirs in zip((held_out, training), self._teacher, strict=True)
+            for mine, theirs in zip((held_out, training), teacher, strict=True)
         )
         labels = torch.from_numpy(np.asarray(self.held_out.labels))
         known = labels >= 0
         accuracy = (
             {"accuracy": float((held_out == labels)[known].double().mean())} if known.any() else {}
         )
-        self.metrics_log.write(
-            "validation", step, epoch=step / self.steps_per_epoch, **accuracy, agreement=agreement,
-            train_agreement=train_agreement, images=len(self.held_out),
-        )  # fmt: skip
-        return True
+        return {**accuracy, "agreement": agreement, "train_agreement": train_agreement}
 
 
 def teacher_logits_of(learner: Learner, store: ImageStore, recipe: Recipe) -> Tensor:

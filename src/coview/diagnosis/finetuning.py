@@ -7,6 +7,7 @@ are tested on the same images, so that two of them are compared by the images on
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,8 @@ LEVEL = 0.05
 Bools = npt.NDArray[np.bool_]
 
 
-class AccuracyMonitor:
-    """Writes "validation" lines: accuracy on held-out and on training images, and the loss.
+class ClassifierMonitor(ABC):
+    """Writes "validation" lines at some ends of epochs: figures of samples of both parts.
 
     The samples are fixed: at most 2,000 test and 512 training images, in the view without
     augmentation. Nothing is selected by these figures: the last epoch counts.
@@ -62,13 +63,24 @@ class AccuracyMonitor:
         epoch = step // self.steps_per_epoch
         if not last and epoch % self.every:
             return False
-        accuracy, loss = self._measure(self.held_out)
-        train_accuracy, _ = self._measure(self.training)
         self.metrics_log.write(
-            "validation", step, epoch=step / self.steps_per_epoch, accuracy=accuracy, loss=loss,
-            train_accuracy=train_accuracy, images=len(self.held_out),
+            "validation", step, epoch=step / self.steps_per_epoch, **self.figures(),
+            images=len(self.held_out),
         )  # fmt: skip
         return True
+
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """What a line holds besides its step, its epoch and the number of test images."""
+
+
+class AccuracyMonitor(ClassifierMonitor):
+    """Accuracy on held-out and on training images, and the loss."""
+
+    def figures(self) -> dict[str, float]:
+        accuracy, loss = self._measure(self.held_out)
+        train_accuracy, _ = self._measure(self.training)
+        return {"accuracy": accuracy, "loss": loss, "train_accuracy": train_accuracy}
 
     def _measure(self, store: ImageStore) -> tuple[float, float]:
         logits = logits_of(self.learner, store, self.recipe)

@@ -232,17 +232,22 @@ def accuracy_result(
     """The accuracy of labels int64 [M] that were predicted for the test part, and of each class."""
     labels = np.asarray(benchmark.test.labels)
     correct = predicted.cpu().numpy() == labels
-    names = dict(enumerate(benchmark.test.class_names))
     accuracy = float(correct.mean())
     return Result(
         protocol=protocol, subject=subject, layer=layer, metric="accuracy", value=accuracy,
         interval=wilson_interval(accuracy, len(labels)), test_images=len(labels), setting=setting,
         card=card, outcomes=Outcomes.of(correct),
-        per_class={
-            names.get(int(label), str(label)): float(correct[labels == label].mean())
-            for label in np.unique(labels)
-        },
+        per_class=class_means(benchmark.test, correct),
     )  # fmt: skip
+
+
+def class_means(store: ImageStore, values: np.ndarray[Any, Any]) -> dict[str, float]:
+    """The mean over the images of each class, by its name, of ``values`` [N] of labeled images."""
+    labels, names = np.asarray(store.labels), dict(enumerate(store.class_names))
+    return {
+        names.get(int(label), str(label)): float(values[labels == label].mean())
+        for label in np.unique(labels)
+    }
 
 
 def labels_of(features: Features) -> Tensor:

@@ -150,24 +150,41 @@ def extract(
     >>> extract(pixel_subject(8), store).layers["pixels"].shape
     torch.Size([5, 192])
     """
-    layers = _checked_layers(subject, layers)
+    vectors = layer_vectors(
+        subject, store, subject.view, _checked_layers(subject, layers), device=device,
+        batch_size=batch_size, workers=workers, label=label or f"{subject.name} features",
+    )  # fmt: skip
+    return features_of_layers(store, vectors)
+
+
+def layer_vectors(
+    subject: Subject, store: ImageStore, view: ViewSpec, layers: Sequence[str], *, seed: int = 0,
+    epoch: int = 0, device: torch.device | str = "cpu", batch_size: int = 256,
+    workers: int | None = None, label: str = "features",
+) -> dict[str, Tensor]:  # fmt: skip
+    """The outputs of ``layers``, each float32 [N, D], for one view of every image of ``store``.
+
+    In evaluation mode; the other arguments are those of :func:`embed_views`. Raises InvalidValue
+    where they are not finite.
+    """
 
     def embed(images: Tensor) -> tuple[Tensor, ...]:
         return subject.outputs(images.to(device), layers)
 
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
     with eval_mode(*modules):
-        (vectors,) = embed_views(
-            embed, store, ViewPlan(views=(subject.view,)), device=device, batch_size=batch_size,
-            workers=workers, label=label or f"{subject.name} features",
+        (outputs,) = embed_views(
+            embed, store, ViewPlan(views=(view,)), seed=seed, epoch=epoch, device=device,
+            batch_size=batch_size, workers=workers, label=label,
         )  # fmt: skip
-    for layer, values in zip(layers, vectors, strict=True):
+    vectors = dict(zip(layers, outputs, strict=True))
+    for layer, values in vectors.items():
         if not bool(values.isfinite().all()):
             raise InvalidValue(
                 f"The features at layer {layer!r} of {subject.name} hold NaN or infinity, so they "
                 "cannot be evaluated; the training diverged, take an earlier checkpoint."
             )
-    return features_of_layers(store, dict(zip(layers, vectors, strict=True)))
+    return vectors
 
 
 def features_of_layers(store: ImageStore, layers: Mapping[str, Tensor]) -> Features:

@@ -10,20 +10,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from coview.core.errors import DataError, InvalidValue
-from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
 from coview.core.progress import progress
 from coview.core.rng import Stream, permutation, stream_seed
 from coview.core.text import plural
 from coview.evaluation.benchmark import Benchmark
-from coview.evaluation.features import Subject, embed_views
+from coview.evaluation.features import Subject, layer_vectors
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Outcomes, Result
 from coview.evaluation.statistics import wilson_interval
-from coview.views import Noise, Rotate90, ViewParams, ViewPlan, ViewSpec, sample_params
+from coview.views import Noise, Rotate90, ViewParams, ViewSpec, sample_params
 
 TRAIN_IMAGES, TEST_IMAGES = 5_000, 2_000
 HIDDEN, STEPS, BATCH, LEARNING_RATE = 512, 800, 200, 0.003
@@ -127,27 +125,15 @@ def transformed_features(
     benchmark: Benchmark, subject: Subject, store: ImageStore, task: int
 ) -> tuple[dict[str, npt.NDArray[np.float32]], Labels]:
     """Features [N, D] of the transformed images by layer, and which outcome each image got [N]."""
-    view, layers = TASKS[task].view(subject.view), subject.all_layers
-
-    def embed(images: Tensor) -> tuple[Tensor, ...]:
-        return subject.outputs(images.to(benchmark.device), layers)
-
-    modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
-    with eval_mode(*modules):
-        (vectors,) = embed_views(
-            embed, store, ViewPlan(views=(view,)), seed=benchmark.seed, epoch=task,
-            device=benchmark.device, batch_size=benchmark.batch_size,
-        )  # fmt: skip
+    view = TASKS[task].view(subject.view)
+    vectors = layer_vectors(
+        subject, store, view, subject.all_layers, seed=benchmark.seed, epoch=task,
+        device=benchmark.device, batch_size=benchmark.batch_size,
+    )  # fmt: skip
     params = sample_params(
         view, store.ids, store.heights, store.widths, seed=benchmark.seed, epoch=task, view=0
     )
-    features = {layer: rows.numpy() for layer, rows in zip(layers, vectors, strict=True)}
-    for layer, rows in features.items():
-        if not np.isfinite(rows).all():
-            raise InvalidValue(
-                f"The features at layer {layer!r} of {subject.name} hold NaN or infinity, so they "
-                "cannot be evaluated; the training diverged, take an earlier checkpoint."
-            )
+    features = {layer: rows.numpy() for layer, rows in vectors.items()}
     return features, TASKS[task].label(params)
 
 

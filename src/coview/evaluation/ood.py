@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from coview.core.errors import DataError, InvalidValue
-from coview.core.images import ImageStore
 from coview.core.progress import progress
 from coview.core.text import plural
 from coview.embeddings.neighbors import neighbors
-from coview.evaluation.benchmark import Benchmark, labels_of
+from coview.evaluation.benchmark import Benchmark, class_means, labels_of
 from coview.evaluation.features import Features, Subject
 from coview.evaluation.linear import ProbeSpec, linear_probe
 from coview.evaluation.ood_metrics import Resampling, Separation, placements
@@ -212,19 +211,11 @@ def _results(
             # Of few images a draw repeats some, which moves AUPR and FPR95 to one side.
             interval=(min(low, value), max(high, value)),
             setting={**setting, **({"positive": positive} if positive else {})},
-            per_class=_of_classes(benchmark.test, data, outliers) if metric == "auroc" else {},
+            per_class=class_means(benchmark.test, placements(data, outliers))
+            if metric == "auroc"
+            else {},
             **where,
         )  # fmt: skip
-
-
-def _of_classes(test: ImageStore, data: Scores, outliers: Scores) -> dict[str, float]:
-    """The AUROC of the test images of each class against all outliers."""
-    labels, places = np.asarray(test.labels), placements(data, outliers)
-    names = dict(enumerate(test.class_names))
-    return {
-        names.get(int(label), str(label)): float(places[labels == label].mean())
-        for label in np.unique(labels)
-    }
 
 
 def _card(benchmark: Benchmark, k: int, spec: ProbeSpec, resamples: int) -> dict[str, Any]:

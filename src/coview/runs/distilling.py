@@ -29,7 +29,7 @@ from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData
 from coview.runs.finetune import FINE_TUNING, test_part, without
-from coview.runs.finish import export_learner, say_diagnosis, write_end
+from coview.runs.finish import export_learner, say_classifier, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.labels_alone import LabelsAlone, labeled_rows
 from coview.runs.predictions import confusions, predictions_json
@@ -141,11 +141,7 @@ class Distilling(Job):
             export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
         report = write_end(run, diagnosis, session.clock)
         say_diagnosis(diagnosis)
-        say()
-        say(f"Report:     {report}")
-        if finite:
-            say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
-            say(f"Use it:     {run.command('predict')} IMAGES")
+        say_classifier(run, report, finite=finite)
 
 
 DISTILLING = Distilling()

@@ -46,7 +46,7 @@ from coview.recipes import (
 from coview.recipes import recipe as recipe_named
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
-from coview.runs.finish import export_learner, say_diagnosis, write_end
+from coview.runs.finish import export_learner, say_classifier, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.predictions import confusions, predictions_json
 from coview.runs.run import Run
@@ -282,11 +282,7 @@ class FineTuning(Job):
             say(f"{name}: {100 * finetuned.accuracy:.1f} %.", detail=True)
             return
         say_diagnosis(diagnosis)
-        say()
-        say(f"Report:     {report}")
-        if finite:
-            say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
-            say(f"Use it:     {run.command('predict')} IMAGES")
+        say_classifier(run, report, finite=finite)
 
     def probe(self, run: Run, parts: Parts, session: Session) -> np.ndarray[Any, Any]:
         """The classes that a linear probe on the frozen encoder gives the test images, int64 [N].

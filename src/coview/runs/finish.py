@@ -77,6 +77,18 @@ def say_diagnosis(diagnosis: Diagnosis) -> None:
         say(f"  What to do: {diagnosis.remedy}")
 
 
+def say_classifier(run: Run, report: Path, *, finite: bool) -> None:
+    """Where the report and the classifier of an ended run are, and what to do with it.
+
+    ``finite``: whether its logits are, so that there is a classifier.
+    """
+    say()
+    say(f"Report:     {report}")
+    if finite:
+        say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
+        say(f"Use it:     {run.command('predict')} IMAGES")
+
+
 def say_end(run: Run, clock: Clock) -> None:
     """How to train on a run that has learned, and what of the budget was used."""
     if DIAGNOSES[(run.verdict or {})["label"]].exit_code == 0:

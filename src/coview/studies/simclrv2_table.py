@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t as student_t
-
 from coview.core.run_folder import RunFolder, read_object
+from coview.evaluation import mean_interval
 from coview.reports.formatting import MISSING, millions
 from coview.studies.cell import Cell
 
@@ -105,25 +104,22 @@ def accuracy(cell: Cell, root: Path, protocol: str, subject: str) -> float | Non
     return None
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
+def mean_and_half(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean and half of its 95 % interval by Student's t; None for a single value.
 
-    >>> mean, half = mean_interval([1.0, 2.0, 3.0])
+    >>> mean, half = mean_and_half([1.0, 2.0, 3.0])
     >>> mean, round(half, 3)
     (2.0, 2.484)
     """
     mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, None
-    error = statistics.stdev(values) / len(values) ** 0.5
-    return mean, float(student_t.ppf(0.975, len(values) - 1)) * error
+    return mean, None if len(values) < 2 else mean_interval(values)[1] - mean
 
 
 def shown(values: Sequence[float], *, sign: bool = False) -> str:
     """Mean and interval in one cell of a table, with the number of draws where it is not all."""
     if not values:
         return MISSING
-    mean, half = mean_interval(values)
+    mean, half = mean_and_half(values)
     text = f"{mean:+.1f}" if sign else f"{mean:.1f}"
     return text if half is None else f"{text} \N{PLUS-MINUS SIGN} {half:.1f}"
 
@@ -222,7 +218,7 @@ def _claim(text: str, differences: Sequence[float], least: float) -> dict[str, A
     """Holds where the whole interval lies above ``least``, does not where it lies below."""
     if not differences:
         return {"text": text, "holds": None, "because": "No draw has ended yet."}
-    mean, half = mean_interval(differences)
+    mean, half = mean_and_half(differences)
     if half is None:
         because = f"The difference is {mean:+.1f} points in one draw, without an interval."
         return {"text": text, "holds": None, "because": because}
