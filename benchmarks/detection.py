@@ -11,27 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t
-
+from commands import coview, interval
 from setting import setting
-
-
-def detect(words: list[str]) -> float:
-    """Run a command, its output on the error stream; the seconds. A bad verdict is no failure."""
-    start = time.perf_counter()
-    command = [sys.executable, "-m", "coview", "detect", *words]
-    done = subprocess.run(command, stdout=sys.stderr, check=False)
-    if done.returncode in (1, 2, 130):
-        raise SystemExit(f"coview detect {' '.join(words)} failed")
-    return time.perf_counter() - start
 
 
 def figures(run: Path) -> dict[tuple[str, str], dict[str, float]]:
@@ -45,15 +30,6 @@ def figures(run: Path) -> dict[tuple[str, str], dict[str, float]]:
         for name, value in content["training"].items():
             found.setdefault(("training images", name), {})[subject] = value
     return found
-
-
-def in_words(values: list[float]) -> str:
-    """Mean and, over several seeds, the 95 % interval of the mean (Student), in per cent."""
-    mean = 100 * statistics.mean(values)
-    if len(values) < 2:
-        return f"{mean:.1f} %"
-    half = 100 * statistics.stdev(values) / len(values) ** 0.5 * t.ppf(0.975, len(values) - 1)
-    return f"{mean:.1f} ± {half:.1f} %"
 
 
 def main() -> None:
@@ -73,7 +49,7 @@ def main() -> None:
             out = folder / f"seed-{seed}"
             words = [given.trained, given.data, "--recipe", given.recipe, "--seed", str(seed),
                      "--out", str(out), *more]  # fmt: skip
-            seconds.append(detect(words))
+            seconds.append(coview("detect", *words))
             values.append(figures(out))
             verdict = json.loads((out / "verdict.json").read_text())
             print(f"seed {seed}, {seconds[-1] / 60:.1f} minutes: {verdict['sentence']}\n")
@@ -81,7 +57,7 @@ def main() -> None:
     print("|---|---|---:|---:|")
     for layer, metric in values[0]:
         cells = [
-            in_words([each[layer, metric][subject] for each in values])
+            interval([each[layer, metric][subject] for each in values])
             for subject in ("fine-tuned", "from scratch")
         ]
         print(f"| {layer} | {metric} | {' | '.join(cells)} |")

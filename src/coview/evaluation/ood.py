@@ -17,7 +17,7 @@ from coview.core.text import plural
 from coview.embeddings.neighbors import neighbors
 from coview.evaluation.benchmark import Benchmark, class_means, labels_of
 from coview.evaluation.features import Features, Subject
-from coview.evaluation.linear import ProbeSpec, linear_probe
+from coview.evaluation.linear import Probe, ProbeSpec, linear_probe, probe_of
 from coview.evaluation.ood_metrics import Resampling, Separation, placements
 from coview.evaluation.ood_scores import (
     Gaussians,
@@ -81,9 +81,13 @@ def evaluate_ood(
     with progress("out-of-distribution", len(layers), unit="layers") as advance:
         for subject, layer in layers:
             bank, test, *others = _features(benchmark, subject)
+            own_logits = subject.logits == layer
+            several = len(torch.unique(labels_of(bank))) > 1
             fitted = scorers(
                 bank.layers[layer], labels_of(bank), bank.ids, k=k, clusters=clusters, spec=spec,
-                own_logits=subject.logits == layer,
+                own_logits=own_logits,
+                probe=probe_of(benchmark, subject, layer, spec) if several and not own_logits
+                else None,
             )  # fmt: skip
             settings = [setting for settings, _ in fitted for setting in settings]
             data = score(fitted, test.layers[layer])
@@ -106,7 +110,7 @@ def evaluate_ood(
 
 def scorers(
     bank: Tensor, labels: Tensor, ids: Tensor, *, k: int = OOD_K, clusters: tuple[int, ...] = (1,),
-    spec: ProbeSpec | None = None, own_logits: bool = False,
+    spec: ProbeSpec | None = None, own_logits: bool = False, probe: Probe | None = None,
 ) -> list[tuple[list[Setting], Rate]]:  # fmt: skip
     """The scores as (settings, function of rows), fitted on a labeled bank; they see nothing else.
 
@@ -114,7 +118,7 @@ def scorers(
     the bank has a single one. Sources are with the functions of :mod:`ood_scores`; the relative
     distance is that of Ren et al., "A simple fix to Mahalanobis distance for improving near-OOD
     detection", 2021. ``own_logits``: the rows are the logits of a classifier; of other
-    rows a linear probe makes them.
+    rows a linear probe makes them: ``probe``, or one that is trained here.
 
     Shapes: bank [N, D], labels int64 [N] of any values, ids int64 [N] (they key the probe's draws).
 
@@ -135,7 +139,8 @@ def scorers(
     if own_logits:
         found.append(_logit_scores(lambda rows: rows))
     elif len(names) > 1:
-        found.append(_logit_scores(linear_probe(bank, labels, ids, spec).logits))
+        probe = probe or linear_probe(bank, labels, ids, spec)
+        found.append(_logit_scores(probe.logits))
     return found
 
 

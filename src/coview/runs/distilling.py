@@ -13,8 +13,6 @@ from coview import evaluation
 from coview.core.errors import DataError
 from coview.core.files import write_json
 from coview.core.images import ImageStore
-from coview.core.progress import say
-from coview.core.run_folder import is_run
 from coview.data.held_out import hold_out
 from coview.data.labels import label_subset
 from coview.diagnosis.distillation import (
@@ -34,7 +32,7 @@ from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.labels_alone import LabelsAlone, labeled_rows
 from coview.runs.predictions import confusions, predictions_json
 from coview.runs.run import Run
-from coview.runs.session import train_run
+from coview.runs.scratch import train_baseline
 from coview.runs.teacher import teacher_of
 from coview.training import MetricsLog
 
@@ -103,18 +101,12 @@ class Distilling(Job):
 
     def complete(self, run: Run, learner: Learner, parts: Parts, session: Session) -> bool:
         """Train the student on the labels alone, as a run of its own inside this one."""
-        if not run.description["baselines"]:
-            return True
-        alone = Run(run.scratch_path)
         labeled = replace(parts, training=parts.training.subset(labeled_rows(parts.training)))
-        if session.ranks.is_main and not is_run(alone.path):
-            alone.write_description(LabelsAlone.of(run).describe(run, labeled))
-        session.ranks.barrier()
-        if not alone.is_ended:
-            say("The same student on the labels alone:", detail=True)
-            images = Images(labeled.training, labeled.held_out)
-            train_run(FINE_TUNING, alone, images, session, labeled)
-        return alone.is_ended
+        return train_baseline(
+            FINE_TUNING, run, labeled, session,
+            describe=lambda: LabelsAlone.of(run).describe(run, labeled),
+            sentence="The same student on the labels alone:",
+        )  # fmt: skip
 
     def finish(
         self, run: Run, learner: Learner, parts: Parts, session: Session,

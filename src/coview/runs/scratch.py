@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,24 +21,33 @@ def train_from_scratch(job: Job, run: Run, parts: Parts, session: Session, what:
 
     ``what`` completes the line that says so. All processes call this.
     """
+
+    def describe() -> dict[str, Any]:
+        nested = {"start": None, "baselines": False, "nested": True, **of_scratch(run)}
+        return {**run.description, **nested}
+
+    sentence = f"The same network from scratch, on the same {what}:"
+    return train_baseline(job, run, parts, session, describe, sentence)
+
+
+def train_baseline(
+    job: Job, run: Run, parts: Parts, session: Session, describe: Callable[[], dict[str, Any]],
+    sentence: str,
+) -> bool:  # fmt: skip
+    """Train the baseline of ``run`` as a run inside it; False where stopped, True without one.
+
+    ``describe`` gives its run.json where it has none yet. All processes call this.
+    """
     if not run.description["baselines"]:
         return True
-    scratch = Run(run.scratch_path)
-    if session.ranks.is_main and not is_run(scratch.path):
-        scratch.write_description(
-            {
-                **run.description,
-                "start": None,
-                "baselines": False,
-                "nested": True,
-                **of_scratch(run),
-            }
-        )
+    baseline = Run(run.scratch_path)
+    if session.ranks.is_main and not is_run(baseline.path):
+        baseline.write_description(describe())
     session.ranks.barrier()
-    if not scratch.is_ended:
-        say(f"The same network from scratch, on the same {what}:", detail=True)
-        train_run(job, scratch, Images(parts.training, parts.held_out), session, parts)
-    return scratch.is_ended
+    if not baseline.is_ended:
+        say(sentence, detail=True)
+        train_run(job, baseline, Images(parts.training, parts.held_out), session, parts)
+    return baseline.is_ended
 
 
 def of_scratch(run: Run) -> dict[str, Any]:
