@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from coview.core.errors import RunError
 from coview.core.paths import absolute_path
-from coview.core.run_folder import RunFolder, is_run
 from coview.core.values import decode
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import Classifier
@@ -20,11 +19,7 @@ from coview.runs.run import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherFile:
-    """Where a teacher lies and the hash of its weights; its encoder and number of parameters.
-
-    ``seed``: of the run that made it, by which its test images were split off; None where it is
-    not known.
-    """
+    """Where a teacher lies and the hash of its weights; its encoder and number of parameters."""
 
     path: str
     hash: str
@@ -34,7 +29,6 @@ class TeacherFile:
     class_names: tuple[str, ...]
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
-    seed: int | None = None
 
     @classmethod
     def at(cls, path: str | Path) -> TeacherFile:
@@ -56,7 +50,6 @@ class TeacherFile:
             class_names=tuple(config["classifier"]["class_names"]),
             mean=None if mean is None else (mean[0], mean[1], mean[2]),
             std=None if std is None else (std[0], std[1], std[2]),
-            seed=_seed_of(Path(path)),
         )  # fmt: skip
 
     def load(
@@ -113,15 +106,6 @@ def hash_of(folder: Path) -> str:
     """The hashes of encoder and classifier that the export records."""
     config = read_config(folder)
     return f"{config['weights_hash']}+{config['classifier']['weights_hash']}"
-
-
-def _seed_of(path: Path) -> int | None:
-    """The seed of the run in ``path``, or in the folder around an export."""
-    for folder in (path, path.parent):
-        if is_run(folder):
-            seed = RunFolder(folder).description.get("recipe", {}).get("seed")
-            return seed if isinstance(seed, int) else None
-    return None
 
 
 def teacher_of(run: Run) -> TeacherFile:
