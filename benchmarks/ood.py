@@ -1,15 +1,17 @@
 """Out-of-distribution scores of several encoders, from every layer, on the same images.
 
     python benchmarks/ood.py split TRAIN TEST FOLDER
-    python benchmarks/ood.py measure TRAIN TEST --runs NAME=RUN ... --outliers NAME=DATA ...
+    python benchmarks/ood.py measure TRAIN TEST --runs NAME=RUN[,RUN] ... --outliers NAME=DATA ...
              [--jpeg NAME ...] [--limit 2000] [--k 50] [--clusters 1] [--pixels 16] [--json FILE]
 
 `split` writes the animals and the vehicles of CIFAR-10 (files TRAIN and TEST) into FOLDER, so that
 encoders can be trained on the animals alone. `measure` takes TRAIN as the bank and TEST as the data
 that outliers are told from. A set named by --jpeg is judged a second time, brought to the size of
 the view and through JPEG at quality 75 first, as this copy of CIFAR-10 was: what remains is no
-trace of the file. --limit: images of a set of outliers that are drawn. Raw pixels and the
-untrained network of the first run stand beside. Nothing is trained.
+trace of the file. --limit: images of a set of outliers that are drawn. Several runs of one name are
+trainings of one recipe with other seeds: a figure is their mean with Student's 95 % interval; that
+of one run is the run's with the interval of the bootstrap. Raw pixels and the untrained network of
+the first run stand beside. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import statistics
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +34,7 @@ import pyarrow.compute as pc  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from commands import interval  # noqa: E402
 from coview import evaluation  # noqa: E402
 from coview.core.images import ImageStore, store_from_arrays  # noqa: E402
 from coview.data.spec import DataSpec  # noqa: E402
@@ -44,9 +48,11 @@ from setting import setting  # noqa: E402
 
 GROUPS = {"animals": (2, 3, 4, 5, 6, 7), "vehicles": (0, 1, 8, 9)}
 QUALITY, SHORT_SIDE = 75, 240
+SEEDS = ", run "
+"""Between the name of several runs and the number of one."""
 # Metric, positive class of the setting, title of the table.
 TABLES = (
-    ("auroc", None, "AUROC in %, ± half of the 95 % interval (bootstrap)"),
+    ("auroc", None, "AUROC in %, ± half of the 95 % interval"),
     ("fpr95", None, "FPR95 in % (lower is better)"),
     ("aupr", "outliers", "AUPR in %, outliers as the positive class"),
 )
@@ -73,7 +79,11 @@ def split(train: str, test: str, folder: Path) -> None:
 
 def subjects_of(runs: dict[str, str], train: ImageStore, pixels: int) -> list[evaluation.Subject]:
     """The runs by their names, the untrained network of the first, and raw pixels."""
-    opened = {name: Run.open(path) for name, path in runs.items()}
+    opened = {}
+    for name, paths in runs.items():
+        words = paths.split(",")
+        for number, path in enumerate(words):
+            opened[f"{name}{SEEDS}{number}" if len(words) > 1 else name] = Run.open(path)
     subjects = [subject_of(name, trained_learner(run), run) for name, run in opened.items()]
     first = next(iter(opened.values()))
     untrained = settled(build(first.recipe), train, first.recipe.eval_view, seed=first.recipe.seed)
@@ -105,17 +115,23 @@ def tables(results: list[evaluation.Result]) -> None:
     for name in dict.fromkeys(result.setting["outliers"] for result in results):
         print(f"\n### {name}")
         for metric, positive, title in TABLES:
-            cells: dict[tuple[str, str], dict[str, str]] = {}
+            cells: dict[tuple[str, str], dict[str, list[evaluation.Result]]] = {}
             for result in results:
                 own = (result.setting["outliers"], result.metric, result.setting.get("positive"))
                 if own == (name, metric, positive):
-                    row = cells.setdefault((result.subject, result.layer), {})
-                    row[column(result)] = cell(result, with_interval=metric == "auroc")
+                    row = cells.setdefault((recipe_of(result), result.layer), {})
+                    row.setdefault(column(result), []).append(result)
             columns = list(next(iter(cells.values())))
             print(f"\n{title}\n\n| encoder | layer | {' | '.join(columns)} |")
             print(f"|---|---|{'---:|' * len(columns)}")
             for (subject, layer), row in cells.items():
-                print(f"| {subject} | {layer} | {' | '.join(row[c] for c in columns)} |")
+                shown = [cell(row[c], with_interval=metric == "auroc") for c in columns]
+                print(f"| {subject} | {layer} | {' | '.join(shown)} |")
+
+
+def recipe_of(result: evaluation.Result) -> str:
+    """The name that several runs of one recipe share."""
+    return result.subject.split(SEEDS)[0]
 
 
 def column(result: evaluation.Result) -> str:
@@ -124,10 +140,14 @@ def column(result: evaluation.Result) -> str:
     return name if clusters == 1 else f"{name}, {clusters} clusters"
 
 
-def cell(result: evaluation.Result, *, with_interval: bool) -> str:
-    value = f"{100 * result.value:.1f}"
-    low, high = result.interval
-    return f"{value} ± {50 * (high - low):.1f}" if with_interval else value
+def cell(results: list[evaluation.Result], *, with_interval: bool) -> str:
+    """Mean of the runs in per cent; its interval over them, or the bootstrap's of a single run."""
+    values = [result.value for result in results]
+    if with_interval and len(values) > 1:
+        return interval(values).removesuffix(" %")
+    low, high = results[0].interval
+    half = f" ± {50 * (high - low):.1f}" if with_interval else ""
+    return f"{100 * statistics.mean(values):.1f}{half}"
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -153,9 +173,10 @@ def measure(given: argparse.Namespace) -> None:
     print(f"ood: {setting()}\n")
     print(f"Data: {len(train):,} images as the bank, {len(test):,} test images. Outliers: ", end="")
     print("; ".join(f"{name} {len(store):,}" for name, store in outliers.items()), end=".\n\n")
-    shown = ", ".join(
-        f"{result.subject} {result.layer} {100 * result.value:.1f} %" for result in accuracies
-    )
+    by_layer: dict[str, list[float]] = {}
+    for result in accuracies:
+        by_layer.setdefault(f"{recipe_of(result)} {result.layer}", []).append(result.value)
+    shown = ", ".join(f"{name} {interval(values)}" for name, values in by_layer.items())
     print(f"kNN accuracy (k = 20): {shown}.\n")
     print(f"Features and kNN took {middle - start:.0f} s, the protocol {end - middle:.0f} s.")
     tables(results)
@@ -174,7 +195,7 @@ def main() -> None:
         verb.add_argument("train")
         verb.add_argument("test")
     splitting.add_argument("folder", type=Path)
-    measuring.add_argument("--runs", nargs="+", required=True, metavar="NAME=RUN")
+    measuring.add_argument("--runs", nargs="+", required=True, metavar="NAME=RUN[,RUN]")
     measuring.add_argument("--outliers", nargs="+", required=True, metavar="NAME=DATA")
     measuring.add_argument("--jpeg", nargs="*", default=[], metavar="NAME")
     measuring.add_argument("--limit", type=int, default=2000)

@@ -91,3 +91,16 @@ def test_refusal_of_the_hub_is_one_sentence(run, monkeypatch):
 def test_wrong_words_are_refused_before_anything_is_sent(run, options, words):
     with pytest.raises(InvalidValue, match=words):
         coview.push(run.path, dry_run=True, **options)
+
+
+def test_results_of_another_network_are_refused_and_those_of_the_export_are_taken(run, tmp_path):
+    other = coview.pretrain(
+        run.path.parent / "my photos", out=tmp_path / "other", epochs=1, **SMALL | {"seed": 7}
+    )
+    with pytest.raises(InvalidValue, match=r"results of another network than .*other \(knn\)"):
+        coview.push(other.path, "me/x", results=run.evaluation_path, dry_run=True)
+    photos = {"labels_from": "folders", "protocols": "knn", "out": tmp_path / "judged"}
+    coview.evaluate(run.encoder_path, run.path.parent / "my photos", **photos)
+    assert coview.push(
+        run.path, "me/x", results=tmp_path / "judged", subject="encoder", dry_run=True
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -10,7 +10,7 @@ from coview.core.run_folder import read_object
 from coview.core.text import printable
 from coview.data.spec import name_of
 from coview.diagnosis.state import Diagnosis
-from coview.evaluation import read_results
+from coview.evaluation import Result, read_results
 from coview.evaluation.knn import MAX_BANK
 from coview.runs.run import Run
 
@@ -73,18 +73,29 @@ BASELINES = ("pixels", "untrained")
 ROWS = 40
 
 
-def results_lines(folder: Path, subject: str | None = None) -> list[str]:
-    """The results of evaluations in ``folder`` as lines of Markdown; none where there are none.
+def results_of(folder: Path, subject: str | None = None) -> list[Result]:
+    """The results of one subject in ``folder``, without the baselines; none where there are none.
 
-    One table: protocol, layer, figure, its 95 % interval, test images, setting. Beside it the data
-    by name and fingerprint, and what speaks against the figures. ``subject``: whose results, where
-    there are several besides the baselines, which are not shown.
+    ``subject``: whose, where there are several besides the baselines.
     """
     results = [each for each in read_results(folder) if not each.subject.startswith(BASELINES)]
     names = {each.subject for each in results}
     if subject is None and len(names) == 1:
         (subject,) = names
-    own = [each for each in results if each.subject == subject]
+    return [each for each in results if each.subject == subject]
+
+
+def is_of(result: Result, weights: Container[str]) -> bool:
+    """Whether a result is of a network with one of the hashes ``weights``."""
+    return result.card.get("subjects", {}).get(result.subject, {}).get("weights") in weights
+
+
+def results_lines(folder: Path, own: Sequence[Result]) -> list[str]:
+    """The results of one subject, read from ``folder``, as lines of Markdown; none of none.
+
+    One table: protocol, layer, figure, its 95 % interval, test images, setting. Beside it the data
+    by name and fingerprint, and what speaks against the figures.
+    """
     if not own:
         return []
     lines = [

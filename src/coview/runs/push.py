@@ -21,8 +21,8 @@ from coview.core.user_code import import_files
 from coview.encoders.exchange.classifier import TENSORS as CLASSIFIER
 from coview.encoders.exchange.head import TENSORS as HEAD
 from coview.options import PushOptions
-from coview.runs.card import results_lines
-from coview.runs.load import exported
+from coview.runs.card import is_of, results_lines, results_of
+from coview.runs.load import exported, load_subject
 
 FILES = ("config.json", "model.safetensors", "README.md", "encoder.py", HEAD, CLASSIFIER)
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -75,18 +75,38 @@ def prepared(options: PushOptions) -> Iterator[Path]:
         for file in FILES:
             if exists(source / file):
                 shutil.copyfile(source / file, folder / file)
-        results = options.results
-        if results is None and place_of(options.run).kind is Kind.RUN and not options.checkpoint:
-            results = RunFolder(options.run).evaluation_path
-        lines = [] if results is None else results_lines(results, options.subject)
-        if options.results is not None and not lines:
-            raise InvalidValue(
-                f"`results` is {results}, which holds no results of "
-                f"{options.subject or 'one subject beside the baselines; name it by `subject`'}."
-            )
+        lines = _results(options, source)
         readme = (folder / "README.md").read_text()
         write_text(folder / "README.md", card_with(readme, lines, options.license))
         yield folder
+
+
+def _results(options: PushOptions, source: Path) -> list[str]:
+    """The results for the card, of these very weights. ``source``: the exported folder."""
+    folder = options.results
+    if folder is None:
+        if place_of(options.run).kind is not Kind.RUN or options.checkpoint:
+            return []
+        folder = RunFolder(options.run).evaluation_path
+    own = results_of(folder, options.subject)
+    if options.results is not None and not own:
+        raise InvalidValue(
+            f"`results` is {folder}, which holds no results of "
+            f"{options.subject or 'one subject beside the baselines; name it by `subject`'}."
+        )
+    if not own:
+        return []
+    # A run and its export name their tensors differently, and so have two hashes.
+    networks = load_subject(options.run, options.checkpoint), load_subject(source)
+    weights = {network.weights_hash for network in networks}
+    foreign = sorted({each.protocol for each in own if not is_of(each, weights)})
+    if foreign:
+        raise InvalidValue(
+            f"{folder} holds results of another network than {options.run} ({', '.join(foreign)}): "
+            "other weights, or an earlier step of the run. Evaluate it again with `coview evaluate`"
+            + (", or name its own results by `results`." if options.results is None else ".")
+        )
+    return results_lines(folder, own)
 
 
 def card_with(readme: str, lines: list[str], license: str | None) -> str:
