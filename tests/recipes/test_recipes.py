@@ -202,6 +202,17 @@ def test_set_reaches_any_field_and_checks_its_type():
     assert changed.views.views[1].crop.area == base.method.views.views[1].crop.area
 
 
+def test_settings_that_need_each_other_may_stand_in_any_order():
+    settings = ("method.extra_norm=true", "method.form=c4")
+    methods = [
+        change(recipe("detect-cpu"), set=order).method for order in (settings, settings[::-1])
+    ]
+    assert methods[0] == methods[1]
+    assert (methods[0].form, methods[0].extra_norm) == ("c4", True)
+    with pytest.raises(CoviewError, match="extra_norm"):
+        change(recipe("detect-cpu"), set=settings[:1])
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [

@@ -55,6 +55,13 @@ def test_rows_say_what_differs_and_figures_are_those_that_represent_the_protocol
     assert rows.path is None
 
 
+def test_a_pattern_stands_for_the_runs_that_it_matches(runs):
+    pattern = str(runs[0].path.with_name("[ab]"))
+    assert [row["name"] for row in coview.compare([pattern])] == ["a", "b"]
+    with pytest.raises(RunError, match=r"No run matches .*nothing\*"):
+        coview.compare([str(runs[0].path.with_name("nothing*"))])
+
+
 def test_the_first_run_is_tested_against_others_on_the_same_images(runs):
     rows = coview.compare(runs)
     assert [(test["first"], test["second"]) for test in rows.tests] == [

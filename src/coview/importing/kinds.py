@@ -210,9 +210,9 @@ def split(state: State, kind: Kind, source: str) -> tuple[dict[str, State], dict
             left[role] = left.get(role, 0) + 1
     if unknown:
         raise InvalidValue(
-            f"{source} looks like {kind.title}, but {len(unknown)} of its tensors are none of that "
-            f"layout: {join_names(unknown)}. Nothing was imported; name another `kind`, or save "
-            "the encoder's state dict alone."
+            f"{source} is not in the layout of {kind.title}, which has no such tensors as "
+            f"{join_names(unknown)} ({len(unknown)} in all). Nothing was imported; name "
+            "another `kind`, or save the encoder's state dict alone."
         )
     if ENCODER not in roles:
         raise InvalidValue(f"{source} has no encoder in the layout of {kind.title}.")

@@ -25,6 +25,7 @@ from coview.core.places import Kind, place_of
 
 PICKLE = "data.pkl"
 LARGEST_PICKLE = 1 << 28
+LONGEST_REASON = 150
 """Bytes. The tensors of a torch file lie outside its pickle, which takes kilobytes to megabytes."""
 LEGACY_PICKLES = 4
 """Before torch 1.6 a file begins with this number of pickles; the last one is the content."""
@@ -102,7 +103,8 @@ def read_torch_file(path: Path) -> Any:
     except InvalidValue:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:150]
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ..."
         raise InvalidValue(
             f"{path} is no torch or safetensors file that can be read without running its code "
             f"({type(error).__name__}: {reason}). Save its state dict alone, tensors only, with "

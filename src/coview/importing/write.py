@@ -171,8 +171,8 @@ def check_hash(files: dict[str, str], expected: str | None) -> None:
     if expected is None:
         return
     if not any(value.startswith(expected.lower()) for value in files.values()):
-        found = ", ".join(f"{name} {value}" for name, value in files.items())
+        found = ", ".join(f"that of {name} is {value}" for name, value in files.items())
         raise InvalidValue(
-            f"`sha256` is {expected}, but the SHA-256 is {found}: this is another file, or it was "
-            "cut short. Nothing was imported."
+            f"`sha256` is {expected}, but {found}: this is another file, or it was cut short. "
+            " Nothing was imported."
         )

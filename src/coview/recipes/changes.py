@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
 from torch import nn
 
-from coview.core.errors import InvalidValue, UnknownName
+from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.core.options import build_options
 from coview.core.text import plural
 from coview.core.values import parse_setting, set_fields
@@ -54,9 +54,23 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
             recipe = CHANGES[name](recipe, value, options)
     if settings.keys() & {"with_encoder", "with_size"}:
         recipe = with_one_size(recipe)
-    for setting in options.set:
-        path, value = parse_setting(recipe, setting, known_values())
-        recipe = set_fields(recipe, {path: value})
+    return _with_settings(recipe, options.set)
+
+
+def _with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """The texts of `set`, one after the other; one that only another makes valid comes after it."""
+    while settings:
+        refused, errors = [], []
+        for setting in settings:
+            try:
+                path, value = parse_setting(recipe, setting, known_values())
+                recipe = set_fields(recipe, {path: value})
+            except CoviewError as error:
+                refused.append(setting)
+                errors.append(error)
+        if len(refused) == len(settings):
+            raise errors[0]
+        settings = refused
     return recipe
 
 

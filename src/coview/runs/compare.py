@@ -8,12 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import CoviewError, DamagedFile, InvalidValue
+from coview.core.errors import CoviewError, DamagedFile, InvalidValue, RunError
 from coview.core.metrics import difference_in_words, metric_of, p_in_words
 from coview.core.options import takes
-from coview.core.places import output_file
+from coview.core.paths import local_path
+from coview.core.places import Kind, output_file, place_of, split_pattern
 from coview.core.progress import say
-from coview.core.run_folder import RunFolder, read_object
+from coview.core.run_folder import RunFolder, is_run, read_object
 from coview.core.text import plural
 from coview.evaluation import Outcomes, mean_interval, paired_permutation_test
 from coview.options import CompareOptions
@@ -109,6 +110,7 @@ def compare(options: CompareOptions) -> Compared:
     """
     given = options.runs
     words = list(given) if isinstance(given, list | tuple) else [given]
+    words = [each for word in words for each in matches(word)]
     runs = [each if isinstance(each, RunFolder) else RunFolder.open(each) for each in words]
     if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
         raise InvalidValue("`runs` are fewer than two different runs; expected two or more.")
@@ -129,6 +131,20 @@ def compare(options: CompareOptions) -> Compared:
         )  # fmt: skip
         say(f"Comparison: {rows.path}")
     return rows
+
+
+def matches(word: Any) -> list[Any]:
+    """The folders of runs that a pattern matches, by name; any other word alone.
+
+    Raises RunError for a pattern without a run.
+    """
+    if not isinstance(word, str | Path) or place_of(word).kind is not Kind.PATTERN:
+        return [word]
+    folder, parts = split_pattern(local_path(word))
+    runs = sorted(path for path in folder.glob("/".join(parts)) if is_run(path))
+    if not runs:
+        raise RunError(f"No run matches {word}.")
+    return runs
 
 
 def _has_its_length(run: RunFolder) -> bool:

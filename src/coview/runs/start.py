@@ -150,9 +150,9 @@ def new_folder(path: str | Path) -> Path:
         raise RunError(f"{folder} cannot be read: {place.reason}. Choose another folder by `out`.")
     is_free = place.is_folder and all(name == lock for name in entries(folder))
     if place.kind not in (Kind.MISSING, Kind.PATTERN) and not is_free:
-        stopped = place.kind is Kind.RUN and not Run(folder).is_ended
-        resume = f"Go on with it by {Run(folder).command('resume')}, or choose"
-        choice = resume if stopped else "Choose"
+        choice = "Choose"
+        if place.kind is Kind.RUN and not Run(folder).is_ended:
+            choice = f"Go on with it by {Run(folder).command('resume')}, or choose"
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder
 

@@ -195,7 +195,13 @@ def _of_library(kind: str, name: str, file: str | None, size: int | None) -> Jud
     spec = EncoderSpec(kind=kind, name=name, image_size=one_size)
     encoder = spec.build()
     if file is not None:
-        path = place_of(file).path
+        place = place_of(file)
+        if place.kind is Kind.MISSING:
+            raise InvalidValue(
+                f"There is no file {file}; expected {kind}:{name}=FILE, a file of weights here. "
+                "Nothing is downloaded."
+            )
+        path = place.path
         if path.suffix.lower() in PICKLED:
             load_state(encoder, _state_in(path), path)
         else:

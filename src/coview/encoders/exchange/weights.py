@@ -93,6 +93,11 @@ def find_export(path: str | Path) -> Path:
     place = place_of(path)
     if place.kind is Kind.MISSING:
         raise RunError(f"There is no run or exported encoder {path}.")
+    if place.kind is Kind.FILE:
+        raise RunError(
+            f"{path} is a file; expected the folder of a run or of an exported encoder. It comes "
+            "before the images."
+        )
     for folder in (place.path, RunFolder(place.path).encoder_path):
         found = place_of(folder)
         if found.kind is Kind.UNREADABLE:
