@@ -375,12 +375,21 @@ class CompareOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedOptions(DataOptions, ImportOptions):
-    """Turn images into vectors: a Parquet file with the columns id, name, label and one a layer."""
+    """Turn images into vectors: a table with a row an image, its path, label and one vector a
+    layer. The same command on more images embeds only the new ones."""
 
     run: Path = argument("a run's folder, or an exported encoder's")
-    data: Any = argument("the images")
-    out: Path | None = option("the file (default: RUN/embeddings/NAME.parquet)")
+    data: Any = argument(
+        "the images, as for pretrain; one image or several; or - for paths on the standard input",
+        several=True)
+    out: Path | None = option(
+        "the file, .parquet, .npy or .csv (default: RUN/embeddings/NAME.parquet)")
+    format: str | None = option(
+        "parquet, npy (the vectors alone, with their names in a second file) or csv (default: by "
+        "the ending of `out`, else parquet)")
     layers: Any = option("h, z, or both separated by a comma", "h")
+    images: bool = option(
+        "add a column of small pictures, for programs that show them (about 5 kB an image)", False)
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)

@@ -91,7 +91,10 @@ def test_evaluate_takes_a_test_part_and_one_protocol(copy: Path, photos: Path) -
 def test_embed_writes_parquet_with_names_and_vectors(copy: Path, photos: Path) -> None:
     assert main(["embed", str(copy), str(photos), "--layers", "h,z"]) == 0
     table = pq.read_table(copy / "embeddings" / "photos.parquet")
-    assert table.column_names == ["id", "name", "label", "h", "z"]
+    assert table.column_names == [
+        "id", "name", "path", "label", "class", "width", "height", "pixel_hash", "file_hash", "h",
+        "z",
+    ]  # fmt: skip
     assert table.num_rows == 150
     assert len(set(table["name"].to_pylist())) == 150
 
@@ -318,7 +321,9 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["views", "PHOTOS", "--out", "views.gif"], "--out is views.gif"),
         (["views", "PHOTOS", "--out", ""], "''"),
         (["embed", "RUN", "PHOTOS", "--out", "."], "--out is ., which is a folder"),
-        (["embed", "RUN", "PHOTOS", "--out", "vectors.csv"], "ends in .parquet"),
+        (["embed", "RUN", "PHOTOS", "--out", "vectors.json"], "ends in .parquet or .npy"),
+        (["embed", "RUN", "PHOTOS", "--out", "x.npy", "--format", "csv"], "whose ending means npy"),
+        (["embed", "RUN", "PHOTOS", "--format", "cvs"], "Did you mean 'csv'?"),
         (["export", "RUN", "--out", "encoder"], "--out is encoder, which is no file"),
         (["export", "RUN", "--out", "encoder.onnx"], "ends in .safetensors"),
     ],

@@ -44,7 +44,7 @@ def test_every_verb_takes_a_kept_checkpoint(run, tmp_path):
         assert not torch.allclose(encoder(batch), coview.load(run.path)(batch), atol=1e-3)
     table = coview.embed(run.path, images[:4], checkpoint=2 * STEPS)
     last = coview.embed(run.path, images[:4])
-    assert table["h"].to_pylist() != last["h"].to_pylist()
+    assert table["h"].tolist() != last["h"].tolist()
     results = coview.evaluate(
         run.path, (images, labels), checkpoint=2 * STEPS, protocols="knn", device="cpu"
     )

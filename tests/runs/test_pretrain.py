@@ -59,11 +59,11 @@ def test_loaded_encoder_gives_the_embedded_features(run):
     images, _ = pictures()
     encoder = coview.load(run.path)
     table = coview.embed(run.path, images[:5], layers=("h", "z"))
-    assert table.column_names == ["id", "name", "label", "h", "z"]
-    embedded = torch.tensor(table["h"].to_pylist())
+    assert table.layers == ("h", "z")
+    embedded = torch.from_numpy(table["h"])
     assert embedded.shape == (5, encoder.features)
     exported = coview.embed(run.path / "encoder", images[:5])
-    assert torch.allclose(embedded, torch.tensor(exported["h"].to_pylist()), atol=1e-5)
+    assert torch.allclose(embedded, torch.from_numpy(exported["h"]), atol=1e-5)
 
 
 def test_embeddings_are_written_as_parquet(run, tmp_path):
@@ -278,9 +278,9 @@ def test_workers_are_the_threads_that_decode_as_well(monkeypatch, tmp_path):
     from coview.data import store
 
     used = []
-    decode_all = store._decode_all
+    decode_all = store.decode_all
     monkeypatch.setattr(
-        store, "_decode_all", lambda *args: used.append(args[3]) or decode_all(*args)
+        store, "decode_all", lambda *args: used.append(args[3]) or decode_all(*args)
     )
     coview.pretrain(pictures(), dry_run=True, **{**SMALL, "workers": 3})
     assert used == [3]

@@ -104,12 +104,10 @@ def compare(options: kinds.CompareOptions) -> Answer:
 def embed(options: kinds.EmbedOptions) -> Answer:
     from coview import runs
 
-    out = options.out or runs.table_file(
-        options.run, "embeddings", options.data, options.checkpoint
-    )
-    table = runs.embed(replace(options, out=out))
-    say(f"{table.num_rows:,} images as vectors: {out}")
-    return 0, {"path": out, "images": table.num_rows}
+    table = runs.embed(options)
+    where = options.out or table.path
+    say(f"{len(table):,} images as vectors{'' if where is None else f': {where}'}")
+    return 0, {"path": where, "images": len(table), "layers": table.layers}
 
 
 def predict(options: kinds.PredictOptions) -> Answer:

@@ -20,17 +20,26 @@ fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``; readers see the old or the new content."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file beside ``path`` that the body writes; it replaces ``path`` once it is on the disk.
+
+    Where the body fails nothing is left, and ``path`` is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
+            yield temporary
+            with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
             temporary.replace(path)
             sync_folder(path.parent)
-        except OSError:
+        except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise

@@ -139,10 +139,18 @@ class ImageStore:
     @property
     def fingerprint(self) -> str:
         """Hash of ids, sizes, pixels and labels: two stores of the same data agree."""
-        hasher = hashlib.blake2b(digest_size=16)
-        for array in (self.ids, self.heights, self.widths, self.content, self.labels):
-            hasher.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-        return hasher.hexdigest()
+        return images_fingerprint(self.ids, self.heights, self.widths, self.content, self.labels)
+
+
+def images_fingerprint(
+    ids: npt.NDArray[np.int64], heights: npt.NDArray[np.int32], widths: npt.NDArray[np.int32],
+    content: npt.NDArray[np.int64], labels: npt.NDArray[np.int64] | None,
+) -> str:  # fmt: skip
+    """32 hexadecimal digits of the arrays of a store: the fingerprint of its images."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for array in (ids, heights, widths, content, labels):
+        hasher.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()
 
 
 def image_id(name: str) -> int:

@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from coview.core.text import plural
 from coview.data.folder import read_folder
-from coview.data.listing import Content, Listing, file_fact, hash_lines, image_ids, utf8_name
+from coview.data.listing import (
+    Content,
+    Listing,
+    file_fact,
+    hash_lines,
+    image_ids,
+    row_stamps,
+    utf8_name,
+)
 from coview.data.options import SourceOptions
 from coview.data.parts import ALL
 from coview.data.scan import FolderScan
@@ -42,16 +50,18 @@ def list_files(
     names, paths = [names[row] for row in rows], [paths[row] for row in rows]
     stats = [_stat(path) for path in paths]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
+    facts = list(map(file_fact, paths, stats))
 
     def contents(selected: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         return ((paths[row], sizes[row]) for row in selected.tolist())
 
     return Listing(
         source=source, names=[utf8_name(name) for name in names], contents=contents,
-        stamp=hash_lines(["files", source, *map(file_fact, paths, stats)]), ids=image_ids(names),
+        stamp=hash_lines(["files", source, *facts]), ids=image_ids(names),
         labels=None if labels is None else labels[rows], class_names=class_names,
         notes=(f"{plural(again, 'row')} of {source} left out: the file was named before.",)
         if again else (),
+        stamps=row_stamps(facts), path_of=paths.__getitem__,
     )  # fmt: skip
 
 

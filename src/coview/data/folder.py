@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
-from coview.data.listing import Content, Listing, file_fact, hash_lines, image_ids, utf8_name
+from coview.data.listing import (
+    Content,
+    Listing,
+    file_fact,
+    hash_lines,
+    image_ids,
+    row_stamps,
+    utf8_name,
+)
 from coview.data.options import SourceOptions
 from coview.data.parts import ALL, part_of_word, select_part
 from coview.data.scan import FolderScan
@@ -26,7 +34,7 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
     names, parts, notes = _select_part(root, sorted(scan.images), options)
     stats = [scan.images[name] for name in names]
     sizes = [0 if stat is None else stat.st_size for stat in stats]
-    facts = map(file_fact, names, stats)
+    facts = list(map(file_fact, names, stats))
 
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         return ((root / names[row], sizes[row]) for row in rows.tolist())
@@ -46,6 +54,8 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
         notes=(*notes, *scan.notes(root)),
         unreadable=scan.unreadable_lines,
         parts=parts,
+        stamps=row_stamps(facts),
+        path_of=lambda row: root / names[row],
     )
 
 

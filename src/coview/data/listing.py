@@ -48,7 +48,10 @@ class Listing:
     pixels are cached under it. ``notes`` are sentences for the user. ``unreadable`` lists places
     that could not be looked at as (name, reason). ``parts`` are those that the source has, of which
     this is one. ``is_sequential``: reading a few rows takes as long as reading all before them.
-    Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None.
+    ``stamps`` changes for an image where its file has changed (:func:`row_stamps`); None where
+    nothing tells that but the pixels. ``path_of``: row -> its file; None where images are no files
+    of their own.
+    Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None; stamps int64 [N], or None.
     """
 
     source: str
@@ -62,6 +65,8 @@ class Listing:
     unreadable: tuple[tuple[str, str], ...] = ()
     parts: tuple[str, ...] = ()
     is_sequential: bool = False
+    stamps: npt.NDArray[np.int64] | None = None
+    path_of: Callable[[int], Path] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,6 +106,21 @@ def file_fact(name: str | Path, status: os.stat_result | None) -> str:
         return f"{name} ?"
     # The second time moves with content under an old date, and with a mended permission.
     return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def row_stamps(facts: Iterable[str], counts: Iterable[int] | None = None) -> npt.NDArray[np.int64]:
+    """The hash of each image's file, by its fact; of ``counts`` images in a file each another one.
+
+    Shapes: int64 [N].
+
+    >>> row_stamps(["a 1", "b 1"], [2, 1]).shape
+    (3,)
+    """
+    hashes = np.array([image_id(fact) for fact in facts], dtype=np.int64)
+    if counts is None:
+        return hashes
+    rows = [np.arange(count, dtype=np.int64) for count in counts]
+    return np.concatenate([base ^ part for base, part in zip(hashes, rows, strict=True)])
 
 
 def hash_lines(lines: Iterable[str]) -> str:

@@ -31,6 +31,7 @@ from coview.data.listing import (
     file_fact,
     hash_lines,
     image_ids,
+    row_stamps,
     utf8_name,
 )
 from coview.data.options import SourceOptions
@@ -73,6 +74,7 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
         contents=_Reader([file.path for file in files], ends, columns),
         stamp=hash_lines(["parquet", *columns, *facts]), ids=image_ids(names), labels=labels,
         class_names=classes, notes=notes, is_sequential=True,
+        stamps=row_stamps([" ".join([*columns, fact]) for fact in facts], [f.rows for f in files]),
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from coview.data.listing import (
     file_fact,
     hash_lines,
     image_ids,
+    row_stamps,
     utf8_name,
 )
 from coview.data.options import SourceOptions
@@ -87,6 +88,7 @@ def read_shards(paths: Sequence[Path], options: SourceOptions, *, source: str) -
         ids=image_ids(names), labels=labels, class_names=classes, notes=tuple(_notes(shards)),
         unreadable=tuple((s.path.relative_to(base).as_posix(), s.broken)
                          for s in shards if s.broken),
+        stamps=row_stamps(facts, [len(shard.files) for shard in shards]),
     )  # fmt: skip
 
 

@@ -106,6 +106,28 @@ def open_images(
     >>> open_images("scenes", limit=20, labels_from="auto").class_names[0]
     'striped disc'
     """
+    options, spec, cache_policy = read_options(
+        labels_from=labels_from, short_side=short_side, memory_share=memory_share,
+        allow_broken=allow_broken, download=download, split=split, cache=cache,
+        max_pixels=max_pixels, workers=workers, white=white, image_column=image_column,
+        label_column=label_column, root=root, needs_labels=needs_labels, for_test=for_test,
+    )  # fmt: skip
+    check_selection(limit, seed)
+    if isinstance(source, str) and source in SCENES:
+        return open_scenes(source, options, limit, short_side, seed)
+    if isinstance(source, ImageStore) and limit is None and short_side is None:
+        return source
+    listing = list_source(source, options)
+    return build_store(listing, select_rows(listing, limit, seed), spec, cache_policy)
+
+
+def read_options(
+    *, labels_from: str | None, short_side: int | None, memory_share: float, allow_broken: bool,
+    download: bool, split: str | None, cache: Path | str | None, max_pixels: int,
+    workers: int | None, white: float | None, image_column: str | None, label_column: str | None,
+    root: Path | str | None, needs_labels: bool | None, for_test: bool,
+) -> tuple[SourceOptions, DecodeSpec, CachePolicy]:  # fmt: skip
+    """The arguments of :func:`open_images`, by who needs them."""
     on_disk = cache is None or Path(cache) != NO_CACHE
     cache_policy = CachePolicy(
         memory_share=memory_share, allow_broken=allow_broken, workers=workers, on_disk=on_disk,
@@ -118,26 +140,25 @@ def open_images(
         columns=(image_column, label_column), download=download, white=white,
         root=cache_policy.cache / "torchvision" if root is None else absolute_path(root),
     )  # fmt: skip
-    spec = DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white)
-    _check_selection(limit, seed)
-    if isinstance(source, str) and source in SCENES:
-        return _open_scenes(source, options, limit, short_side, seed)
-    if isinstance(source, ImageStore) and limit is None and short_side is None:
-        return source
-    listing = list_source(source, options)
-    return build_store(listing, select_rows(listing, limit, seed), spec, cache_policy)
+    return (
+        options,
+        DecodeSpec(short_side=short_side, max_pixels=max_pixels, white=white),
+        cache_policy,
+    )
 
 
-def _check_selection(limit: int | None, seed: int) -> None:
+def check_selection(limit: int | None, seed: int) -> None:
+    """Raise InvalidValue for a number of images or a seed out of range."""
     if limit is not None and limit < 1:
         raise InvalidValue(f"`limit` is {limit}; expected at least 1 image.")
     if not 0 <= seed < 2**63:
         raise InvalidValue(f"`seed` is {seed}; expected 0 to 2^63 - 1.")
 
 
-def _open_scenes(
+def open_scenes(
     source: str, options: SourceOptions, limit: int | None, short_side: int | None, seed: int
 ) -> ImageStore:
+    """The built-in scenes, drawn; ``limit`` is their number."""
     from coview.data.scenes.store import make_scenes
 
     options.refuse("the scenes", labels_from="folders")

@@ -22,6 +22,7 @@ from coview.data.options import LABELS
 from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.sources import NAMES, SCENES, is_path, open_images
 from coview.data.store import NO_CACHE
+from coview.data.stream import ImageStream, open_stream
 from coview.options import DataOptions
 
 # Photographs are kept at the short side that evaluation at 224 px starts from everywhere.
@@ -54,8 +55,9 @@ class DataSpec(DataOptions):
 
     source: a path, a glob, a name, or several paths; None for images in memory, which only the
     caller has. needs_labels: labels are used, so that a folder's sub-folders are its classes
-    unless ``labels_from`` says otherwise. for_test: the images are tested on, which is the part
-    that is opened unless ``split`` names one. seed: of the images that ``limit`` draws.
+    unless ``labels_from`` says otherwise; None: they are where they clearly can be. for_test: the
+    images are tested on, which is the part that is opened unless ``split`` names one. seed: of the
+    images that ``limit`` draws.
 
     >>> spec = DataSpec.of("scenes", limit=40, short_side=16)
     >>> len(spec.open()), DataSpec.from_json(spec.to_json()) == spec
@@ -63,7 +65,7 @@ class DataSpec(DataOptions):
     """
 
     source: str | tuple[str, ...] | None = None
-    needs_labels: bool = False
+    needs_labels: bool | None = False
     for_test: bool = False
     seed: int = 0
 
@@ -107,22 +109,33 @@ class DataSpec(DataOptions):
         return opened[key]
 
     def _open(self, data: Any, workers: int | None) -> ImageStore:
+        # The processes of a run on one machine share its memory.
+        share = self.memory_share / processes_here()
+        return open_images(self._source(data), **self._settings(workers), memory_share=share)
+
+    def stream(self, data: Any = None, *, workers: int | None = None) -> ImageStream:
+        """The images, to be decoded part by part: for a use that needs each of them once.
+
+        Arguments and errors are those of :meth:`open`.
+        """
+        return open_stream(self._source(data), **self._settings(workers))
+
+    def _source(self, data: Any) -> Any:
         source = self.source if data is None else data
         if source is None:
             raise RunError("The images were in memory; give the same ones again as `data`.")
         if isinstance(source, tuple) and all(isinstance(item, str) for item in source):
-            source = list(source)
-        settings = {n: value for n, value in _fields(self).items() if n != "memory_share"}
-        return open_images(
-            source,
-            # The processes of a run on one machine share its memory.
-            memory_share=self.memory_share / processes_here(),
-            needs_labels=self.needs_labels,
-            for_test=self.for_test,
-            seed=self.seed,
-            workers=None if workers is None else max(1, workers),
-            **settings,
-        )
+            return list(source)
+        return source
+
+    def _settings(self, workers: int | None) -> dict[str, Any]:
+        return {
+            **{name: value for name, value in _fields(self).items() if name != "memory_share"},
+            "needs_labels": self.needs_labels,
+            "for_test": self.for_test,
+            "seed": self.seed,
+            "workers": None if workers is None else max(1, workers),
+        }
 
     def tests(self) -> DataSpec:
         """The same source with the images to test on, all of them."""

@@ -90,7 +90,7 @@ def build_store(
         remove_unfinished(cache_policy.cache)
         size = None if decoded is None else decoded.decoded_bytes
         decoded = _decode_into_store(listing, rows, spec, cache_policy, folder, size)
-    _check_unusable(listing, decoded.rejected, len(rows), cache_policy.allow_broken)
+    check_unusable(listing, decoded.rejected, len(rows), cache_policy.allow_broken)
     return _make_store(listing, decoded, spec)
 
 
@@ -140,7 +140,7 @@ def _decode_into_store(
             size=size,
         ) as writer,
         progress("Decoding", len(rows)) as advance,
-        contextlib.closing(_decode_all(listing, rows, spec, workers)) as results,
+        contextlib.closing(decode_all(listing, rows, spec, workers)) as results,
     ):
         for result in results:
             for row, image, content in result:
@@ -151,12 +151,12 @@ def _decode_into_store(
                     images.append((row, place, image.height, image.width, content))
             advance(len(result))
             if len(rejected) > _EARLY:  # Stop early: more images cannot make it acceptable.
-                _check_unusable(
+                check_unusable(
                     listing, rejected, len(rows), cache_policy.allow_broken, prefix="At least "
                 )
         if not images:
             raise DataError(
-                f"No image in {listing.source} is usable: {_name_first(listing, rejected)}."
+                f"No image in {listing.source} is usable: {name_first(listing, rejected)}."
             )
         columns = np.array(images, dtype=np.int64)
         usable = columns[:, 0].copy()
@@ -178,10 +178,13 @@ def _decode_into_store(
         )
 
 
-def _decode_all(
+def decode_all(
     listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, workers: int
 ) -> Generator[Result]:
-    """The results of all rows in order, with a bounded number of images in memory."""
+    """(row, image or reason, :func:`pixel_hash`) of all rows in order, some of them at a time.
+
+    A bounded number of images is in memory.
+    """
 
     def decode_chunk(chunk: Chunk) -> Result:
         images = ((row, decode_image(content, spec)) for row, content in chunk)
@@ -210,24 +213,26 @@ def _chunks(listing: Listing, rows: npt.NDArray[np.int64]) -> Iterator[Chunk]:
         yield chunk
 
 
-def _check_unusable(
+def check_unusable(
     listing: Listing,
     rejected: Sequence[tuple[int, Rejected]],
     total: int,
     allow_broken: bool,
     prefix: str = "",
 ) -> None:
+    """Raise DataError where more of ``total`` images are unusable than is tolerated."""
     tolerated = int(max(MAX_UNUSABLE_SHARE * total, min(TOLERATED_UNUSABLE, total // 10)))
     if allow_broken or len(rejected) <= tolerated:
         return
     raise DataError(
         f"{prefix}{len(rejected):,} of {total:,} images in {listing.source} are unusable, more "
-        f"than the {tolerated:,} that are skipped by default: {_name_first(listing, rejected)}; "
+        f"than the {tolerated:,} that are skipped by default: {name_first(listing, rejected)}; "
         "repair or remove them (`coview doctor` lists them), or skip them with `allow_broken`."
     )
 
 
-def _name_first(listing: Listing, rejected: Sequence[tuple[int, Rejected]]) -> str:
+def name_first(listing: Listing, rejected: Sequence[tuple[int, Rejected]]) -> str:
+    """The first three unusable images, each with the reason."""
     shown = [f"{listing.names[row]} ({image.reason})" for row, image in rejected[:3]]
     return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
 

@@ -131,6 +131,17 @@ def network_key(subject: Subject) -> str | None:
         return None
     if next(subject.encoder.parameters(), None) is None:
         return None
+    return network_digest(subject)
+
+
+def network_digest(subject: Subject) -> str:
+    """32 hexadecimal digits of the weights, the structure and the version of its library.
+
+    Code of the caller counts by the hash of its file, where it has one.
+    """
+    parts = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
+    modules = [module for part in parts for module in part.modules()]
+    specs = [spec for module in modules if (spec := getattr(module, "spec", None)) is not None]
     if any(getattr(spec, "kind", "") == "timm" for spec in specs):
         specs.append(version("timm"))
     # Equal weights give other outputs in other networks: by padding, order, activation.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,10 @@ class Subject:
             return self.layers
         middle = [f"z{number}" for number in range(1, len(self.head.layers))]
         return (self.encoder_layer, *middle, "z")
+
+    def require_layers(self, layers: Sequence[str]) -> None:
+        """Raise InvalidValue or UnknownName where one of ``layers`` is no layer of this subject."""
+        _checked_layers(self, layers)
 
     def outputs(self, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, ...]:
         """The outputs of ``layers`` for images [B, 3, S, S], each [B, D]."""
@@ -177,7 +182,10 @@ def layer_vectors(
             embed, store, ViewPlan(views=(view,)), seed=seed, epoch=epoch, device=device,
             batch_size=batch_size, workers=workers, label=label,
         )  # fmt: skip
-    vectors = dict(zip(layers, outputs, strict=True))
+    return _finite(dict(zip(layers, outputs, strict=True)), subject)
+
+
+def _finite(vectors: dict[str, Tensor], subject: Subject) -> dict[str, Tensor]:
     for layer, values in vectors.items():
         if not bool(values.isfinite().all()):
             raise InvalidValue(
@@ -185,6 +193,37 @@ def layer_vectors(
                 "cannot be evaluated; the training diverged, take an earlier checkpoint."
             )
     return vectors
+
+
+@torch.no_grad()
+def vectors_of_parts(
+    subject: Subject, parts: Iterable[ImageStore], layers: Sequence[str] | None = None, *,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[ImageStore, dict[str, Tensor]]]:  # fmt: skip
+    """Each part of some images with the outputs of ``layers``, float32 [n, D] on the CPU.
+
+    A part is one batch; a thread renders the next one meanwhile. The network, on ``device``, is in
+    evaluation mode until the end. Raises InvalidValue, UnknownName.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> store = store_from_arrays(np.zeros((3, 12, 12, 3), np.uint8))
+    >>> [h["pixels"].shape for _, h in vectors_of_parts(pixel_subject(8), [store, store])]
+    [torch.Size([3, 192]), torch.Size([3, 192])]
+    """
+    layers = _checked_layers(subject, layers)
+    plan = ViewPlan(views=(subject.view,))
+
+    def render(part: ImageStore) -> tuple[ImageStore, Tensor]:
+        rows = np.arange(len(part), dtype=np.int64)
+        (images,) = views_of(part, rows, plan, seed=0, epoch=0, device=device)
+        return part, images
+
+    modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
+    with eval_mode(*modules), contextlib.closing(map_ahead(render, parts, 1)) as rendered:
+        for part, images in rendered:
+            outputs = subject.outputs(images.to(device), layers)
+            values = {name: out.float().cpu() for name, out in zip(layers, outputs, strict=True)}
+            yield part, _finite(values, subject)
 
 
 def features_of_layers(store: ImageStore, layers: Mapping[str, Tensor]) -> Features:

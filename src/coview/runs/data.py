@@ -12,6 +12,7 @@ from coview.core.text import plural
 from coview.data.annotated import spec_from_json
 from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
+from coview.data.stream import ImageStream
 
 NAMED = 3
 """Files that a sentence names."""
@@ -99,7 +100,7 @@ class Images:
         return (*self.images.notes, *(() if self.test is None else self.test.notes))
 
 
-def say_source(store: ImageStore) -> None:
+def say_source(store: ImageStore | ImageStream) -> None:
     """The notes of a source, and which of its files are left out."""
     for note in store.notes:
         say(note, detail=True)
@@ -107,7 +108,7 @@ def say_source(store: ImageStore) -> None:
         say(about_left_out(store))
 
 
-def about_left_out(store: ImageStore) -> str:
+def about_left_out(store: ImageStore | ImageStream) -> str:
     """How many files could not be used, the first of them, and why."""
     count = len(store.quarantine)
     first = ", ".join(f"{name} ({reason})" for name, reason in store.quarantine[:NAMED])

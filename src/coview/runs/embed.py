@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coview.core.files import digest, exists, write_bytes
+from coview.core.errors import CoviewError, InvalidValue, StorageError
+from coview.core.files import digest, exists, replacing
 from coview.core.images import ImageStore
-from coview.core.options import takes
+from coview.core.options import build_options, takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import say
+from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of, source_of
-from coview.evaluation import extract
+from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table_formats import ENDINGS, choose_format, write_as
 from coview.options import EmbedOptions
-from coview.runs.data import say_source
+from coview.runs.embed_job import Job, network_of
+from coview.runs.embed_rows import update_table
+from coview.runs.inputs import images_named
 from coview.runs.load import at_step, load_subject
 from coview.runs.protocols import words
 from coview.training import choose_device
@@ -31,49 +37,117 @@ SOURCE = "coview.source"
 
 
 @takes(EmbedOptions)
-def embed(options: EmbedOptions) -> pa.Table:
-    """A table of ``data`` with the columns id, name, label (-1 unknown) and one vector a layer.
+def embed(options: EmbedOptions) -> EmbeddingTable:
+    """The table of ``data``: a row an image with its name, path, label and one vector a layer.
 
     "h" is the encoder's output, "z" the head's; the export of a run has no head and so only "h".
-    Written as Parquet to ``out`` where given. Rows are in the order of the images' names.
+    Rows are in the order of the images' names. The table is kept in RUN/embeddings/NAME.parquet, or
+    in ``out``; a second call embeds only the images that are new or have changed. That of images in
+    memory is kept nowhere unless ``out`` is given. With ``format`` npy or csv (or such an ending of
+    ``out``) the vectors are written so as well.
+
+    See :class:`coview.embeddings.EmbeddingTable`: `table["h"]` is an array of numpy [N, D],
+    `table.to_arrow()` and `table.to_pandas()` are what they say.
+    Raises RunError, InvalidValue, UnknownName, DataError, StorageError.
 
     >>> import coview
-    >>> coview.embed("runs/scenes", "scenes", limit=4, layers="h,z").column_names
-    ['id', 'name', 'label', 'h', 'z']
+    >>> table = coview.embed("runs/scenes", "scenes", limit=4, layers="h,z")
+    >>> len(table), table.layers, table["h"].shape
+    (4, ('h', 'z'), (4, 64))
     """
-    import pyarrow as pa
-
     import_files(options.import_)
-    out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
-    device = choose_device(options.device)
-    subject = load_subject(options.run, options.checkpoint)
-    spec = DataSpec.of(options.data, options, size=subject.view.size)
-    store = spec.open(options.data)
-    say_source(store)
     layers = words(options.layers)
+    out = None if options.out is None else output_file(options.out, ENDINGS)
+    kind = choose_format(out, options.format, layers)
+    data = images_named(options.data)
+    job = _job(options, data, layers)
+    if kind == "parquet":
+        return update_table(job, out or _kept_file(options, data))
+    kept = _kept_file(options, data)
+    if out is None:
+        if kept is None:
+            raise InvalidValue("`out` is missing: these images have no name for a file.")
+        out = kept.with_suffix(f".{kind}")
+    with tempfile.TemporaryDirectory() as folder:
+        table = update_table(job, kept or Path(folder, "table.parquet"))
+        write_as(table, out, kind, layers)
+    return table
+
+
+def embeddings_of(
+    run: Any, data: Any, *, layers: Sequence[str] = ("h",), checkpoint: int | None = None,
+    **options: Any,
+) -> EmbeddingTable:  # fmt: skip
+    """The table of ``data`` by ``run``, up to date: what search, map and others begin with.
+
+    ``data`` may also be the file of such a table, or one that is open; it must be of the same
+    network. Else it is kept as :func:`embed` keeps it, whose options these are.
+
+    >>> embeddings_of("runs/scenes", "scenes", limit=4).layers
+    ('h',)
+    """
+    known = table_at(data)
+    if known is None:
+        chosen = {"layers": tuple(layers), "checkpoint": checkpoint, **options}
+        return embed(build_options(EmbedOptions, {"run": run, "data": data, **chosen}))
+    require_table_of(known, load_subject(run, checkpoint), run)
+    for layer in layers:
+        known.require_layer(layer)
+    return known
+
+
+def table_at(data: Any) -> EmbeddingTable | None:
+    """The table that ``data`` is, or whose file it names; None for images."""
+    if isinstance(data, EmbeddingTable):
+        return data
+    if isinstance(data, str | Path) and str(data).lower().endswith(".parquet"):
+        path = local_path(data)
+        if exists(path):
+            try:
+                return EmbeddingTable.open(path)
+            except (InvalidValue, CoviewError):
+                return None
+    return None
+
+
+def require_table_of(table: EmbeddingTable, subject: Any, run: Any) -> None:
+    """Raise InvalidValue where ``table`` was made by another network than ``subject``."""
+    if table.metadata.get("coview.network") != network_of(subject):
+        made_by = table.metadata.get("coview.run", "another")
+        raise InvalidValue(
+            f"{table.path or 'The table'} holds vectors of {made_by} and not those of {run}, whose "
+            "weights are others; make a table with: coview embed RUN DATA"
+        )
+
+
+def _job(options: EmbedOptions, data: Any, layers: Sequence[str]) -> Job:
+    subject = load_subject(options.run, options.checkpoint)
+    subject.require_layers(layers)
+    device = choose_device(options.device)
     for module in (subject.encoder, subject.head):
         if module is not None:
             module.to(device)
-    features = extract(subject, store, device=device, layers=layers, label="Embedding")
-    columns: dict[str, Any] = {
-        "id": pa.array(store.ids),
-        "name": pa.array(list(store.names)),
-        "label": pa.array([-1] * len(store) if store.labels is None else store.labels),
-    }
-    for layer in layers:
-        values = features.layers[layer].contiguous()
-        flat = pa.array(values.numpy().reshape(-1))
-        columns[layer] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    metadata = {
-        "coview.run": str(options.run),
-        "coview.checkpoint": json.dumps(options.checkpoint),
-        "coview.class_names": json.dumps(list(store.class_names)),
-        **origin_of_table(store, options.data),
-    }
-    table = pa.table(columns).replace_schema_metadata(metadata)
-    if out is not None:
-        write_table(table, out)
-    return table
+    spec = DataSpec.of(data, options, size=subject.view.size, needs_labels=None)
+    return Job(
+        subject=subject, stream=spec.stream(data), layers=tuple(layers), device=device,
+        images=options.images, metadata={
+            "coview.run": str(options.run),
+            "coview.checkpoint": json.dumps(options.checkpoint),
+            SOURCE: json.dumps(source_of(data)),
+        },
+    )  # fmt: skip
+
+
+def _kept_file(options: EmbedOptions, data: Any) -> Path | None:
+    """Where the table is kept; None of images in memory, and where nothing can be written."""
+    if source_of(data) is None:
+        return None
+    path = table_file(options.run, "embeddings", data, options.checkpoint)
+    try:
+        return output_file(path, TABLE_ENDINGS)
+    except StorageError:
+        say(f"The table is not kept: {path.parent} cannot be written.")
+        return None
 
 
 def origin_of_table(store: ImageStore, data: Any) -> dict[str, str]:
@@ -91,9 +165,8 @@ def write_table(table: pa.Table, path: Path) -> None:
 
     if exists(path):
         say(f"{path} is there already and is replaced.")
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    write_bytes(path, sink.getvalue())
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def table_file(folder: str | Path, kind: str, data: Any, checkpoint: int | None = None) -> Path:
@@ -121,3 +194,9 @@ def _source_in(path: Path) -> str:
     except (OSError, pa.ArrowException):
         return ""
     return str(metadata.get(SOURCE.encode(), b"").decode())
+
+
+def sentence_of(table: EmbeddingTable) -> str:
+    """What there is after embedding, in words."""
+    where = "" if table.path is None else f": {table.path}"
+    return f"{plural(len(table), 'image')} as vectors{where}"

@@ -1,0 +1,172 @@
+"""Brings a table of vectors up to date: embeds what is new, takes over the rest, loses nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from coview.core.files import exists
+from coview.core.images import ImageStore
+from coview.core.progress import progress, say
+from coview.core.text import plural
+from coview.embeddings.table import OWN, PREFIX, EmbeddingTable
+from coview.embeddings.table_writer import TableWriter
+from coview.evaluation.features import vectors_of_parts
+from coview.runs.data import say_source
+from coview.runs.embed_job import (
+    Block,
+    Job,
+    KnownRows,
+    Rows,
+    columns_of,
+    joined,
+    known_table,
+    part_of,
+)
+from coview.runs.embed_journal import Journal
+
+BATCH, WINDOW = 256, 4096
+"""Images of one forward pass at most, and rows that are put in order at a time."""
+THUMBNAIL = 128
+"""The longer side of a picture in the column of images, in pixels."""
+
+
+def update_table(job: Job, path: Path | None) -> EmbeddingTable:
+    """The table of the images of ``job``, in ``path`` or in memory.
+
+    Vectors of equal images by the same network are taken from the table that is there and from what
+    an interrupted call has left. Says how many were embedded.
+    """
+    before = None if path is None else known_table(path, job.network)
+    if before is not None and _is_current(before, job):
+        say(f"All {plural(len(before), 'image')} are in {path} already.", detail=True)
+        return before
+    if path is not None and before is None and exists(path):
+        say(
+            f"{path} is there already, of another encoder or no table of this kind; it is replaced."
+        )
+    if before is not None:
+        kept = [name for name in before.layers if name in job.subject.all_layers]
+        job = replace(job, layers=tuple(dict.fromkeys([*job.layers, *kept])))
+    journal = Journal(path, job)
+    known = KnownRows([*journal.tables(), *([] if before is None else [before])], job)
+    writer = TableWriter(
+        path, job.layers, job.stream.class_names, job.all_metadata, images=job.images
+    )
+    with journal, writer:
+        for block in _in_order(job, known, journal):
+            writer.append(columns_of(job, block))
+        job.stream.check()
+        left_out = [list(entry) for entry in job.stream.quarantine]
+        writer.metadata[f"{PREFIX}left_out"] = json.dumps(left_out)
+    journal.remove()
+    say_source(job.stream)
+    _say_counts(writer.count, journal.count, before)
+    return writer.table()
+
+
+def _is_current(table: EmbeddingTable, job: Job) -> bool:
+    """Whether a table of the same network is of the same listing, with all that is wanted."""
+    wanted = {*job.layers, *(["image"] if job.images else [])}
+    return (
+        table.metadata.get(f"{PREFIX}listing") == job.listing
+        and table.metadata.get(f"{PREFIX}source") == job.metadata.get(f"{PREFIX}source")
+        and wanted <= set(table.column_names)
+    )
+
+
+def _say_counts(total: int, new: int, before: EmbeddingTable | None) -> None:
+    if new < total:
+        say(f"Embedded {plural(new, 'image')}; the vectors of {total - new:,} were there already.")
+    if before is None:
+        return
+    added = [n for n in before.column_names if n not in (*OWN, *before.layers, "image")]
+    if added:
+        say(f"The columns {', '.join(added)} are left out: they were of the images before.")
+
+
+def thumbnails(part: ImageStore) -> list[dict[str, Any]]:
+    """Each image as a small JPEG, as Hugging Face's, FiftyOne's and others' columns hold it."""
+    from PIL import Image
+
+    pictures = []
+    for row, name in enumerate(part.names):
+        picture = Image.fromarray(np.ascontiguousarray(part.image(row)))
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=85)
+        pictures.append({"bytes": stream.getvalue(), "path": name})
+    return pictures
+
+
+def _in_order(job: Job, known: KnownRows, journal: Journal) -> Iterator[Block]:
+    """All rows of the stream but those of unusable images, in order, some thousands at a time."""
+    stream = job.stream
+    index = known.find(stream.ids)
+    reused = known.same_files(index, stream.stamps)
+    new = np.flatnonzero(~reused)
+    with progress("Embedding", len(new)) as advance:
+        decoded = _decoded(job, known, index, new, journal, advance)
+        waiting: list[Block] = []
+        for start in range(0, len(stream), WINDOW):
+            stop = min(start + WINDOW, len(stream))
+            rows = np.arange(start, stop, dtype=np.int64)
+            old = rows[reused[start:stop]]
+            blocks = [known.block(old, index[old])] if len(old) else []
+            if len(old) < len(rows):
+                while not waiting or waiting[-1]["row"][-1] < stop:
+                    block = next(decoded, None)
+                    if block is None:
+                        break
+                    waiting.append(block)
+                blocks += [part_of(b, b["row"] < stop) for b in waiting if b["row"][0] < stop]
+                waiting = [part_of(b, b["row"] >= stop) for b in waiting if b["row"][-1] >= stop]
+            if blocks:
+                yield joined(blocks)
+
+
+def _decoded(
+    job: Job, known: KnownRows, index: Rows, new: Rows, journal: Journal, advance: Any
+) -> Iterator[Block]:
+    """The rows ``new``, decoded; those are embedded whose pixels are not known."""
+    queue: deque[tuple[Rows, ImageStore, npt.NDArray[np.bool_]]] = deque()
+
+    def to_embed() -> Iterator[ImageStore]:
+        for rows, part in job.stream.parts(new, most=BATCH):
+            same = known.same_pixels(index[rows], part)
+            queue.append((rows, part, same))
+            if not same.all():
+                yield part.subset(np.flatnonzero(~same)) if same.any() else part
+
+    def finish(vectors: Mapping[str, torch.Tensor] | None) -> Iterator[Block]:
+        rows, part, same = queue.popleft()
+        facts: Block = {
+            "row": rows, "width": part.widths.astype(np.int64),
+            "height": part.heights.astype(np.int64), "pixel_hash": part.content,
+        }  # fmt: skip
+        if job.images:
+            facts["image"] = thumbnails(part)
+        if same.any():
+            yield {**part_of(facts, same), **known.values(index[rows[same]], job.layers)}
+        if vectors is not None:
+            block = part_of(facts, ~same)
+            block |= {name: values.numpy() for name, values in vectors.items()}
+            journal.save(block)
+            yield block
+        advance(len(rows))
+
+    for _, vectors in vectors_of_parts(job.subject, to_embed(), job.layers, device=job.device):
+        while queue[0][2].all():
+            yield from finish(None)
+        yield from finish(vectors)
+    while queue:
+        yield from finish(None)

@@ -1,0 +1,232 @@
+"""Embedding again embeds what is new; memory holds some images at a time; nothing is lost."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import coview
+from coview.cli import main
+from coview.core.errors import DataError, InvalidValue, StorageError
+from coview.embeddings import EmbeddingTable
+from coview.encoders import export_encoder, resnet
+from coview.evaluation import extract
+from coview.runs import embed_journal, embed_rows
+from coview.runs.embed import embeddings_of
+from coview.runs.load import load_subject
+
+SIZE = 16
+
+
+def draw(path, seed, side=20):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoders") / "small"
+    export_encoder(resnet(10, width=0.125, stem="small"), folder, image_size=SIZE,
+                   mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def encoder(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "encoder")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number in range(12):
+        draw(tmp_path / "photos" / "ab"[number % 2] / f"{number:02}.png", number)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def embedded(monkeypatch):
+    """The names of all images that go through an encoder."""
+    names = []
+    whole = embed_rows.vectors_of_parts
+
+    def spy(subject, parts, layers, **options):
+        for part, vectors in whole(subject, parts, layers, **options):
+            names.extend(part.names)
+            yield part, vectors
+
+    monkeypatch.setattr(embed_rows, "vectors_of_parts", spy)
+    return names
+
+
+def expected(encoder, folder):
+    """The vectors by the ordinary way: all images in a store, one batch."""
+    store = coview.data.open_images(folder, short_side=256, labels_from="auto")
+    return store, extract(load_subject(encoder), store).layers["h"].numpy()
+
+
+def test_the_table_is_that_of_the_images(encoder, photos):
+    table = coview.embed(encoder, photos, device="cpu")
+    store, h = expected(encoder, photos)
+    assert table.path == encoder / "embeddings" / "photos.parquet"
+    assert table.ids.tolist() == store.ids.tolist()
+    assert table.names == list(store.names)
+    assert table.labels.tolist() == store.labels.tolist()
+    assert table.column("class")[0] == "a"
+    assert table.paths == [photos / name for name in store.names]
+    assert table.metadata["coview.fingerprint"] == store.fingerprint
+    assert np.allclose(table.vectors("h"), h, atol=1e-5)
+
+
+def test_a_second_call_embeds_what_is_new_or_changed(encoder, photos, embedded, capsys):
+    first = coview.embed(encoder, photos, device="cpu")
+    assert len(embedded) == 12
+    embedded.clear()
+    again = coview.embed(encoder, photos, device="cpu")
+    assert embedded == []
+    assert again.path.read_bytes() == first.path.read_bytes()
+    draw(photos / "a" / "00.png", 100)  # changed
+    draw(photos / "a" / "99.png", 101)  # new
+    (photos / "b" / "01.png").unlink()
+    (photos / "b" / "03.png").touch()  # another time, the same pixels
+    (photos / "a" / "02.png").rename(photos / "b" / "02.png")  # another name: another image
+    capsys.readouterr()
+    table = coview.embed(encoder, photos, device="cpu")
+    assert sorted(embedded) == ["a/00.png", "a/99.png", "b/02.png"]
+    assert "Embedded 3 images; the vectors of 9 were there already." in capsys.readouterr().out
+    store, h = expected(encoder, photos)
+    assert table.names == list(store.names)
+    assert table.metadata["coview.fingerprint"] == store.fingerprint == table.fingerprint
+    assert np.allclose(table.vectors("h"), h, atol=1e-5)
+
+
+def test_windows_and_groups_do_not_change_the_table(encoder, photos, monkeypatch, embedded):
+    whole = coview.embed(encoder, photos, device="cpu", out=encoder / "whole.parquet")
+    monkeypatch.setattr(embed_rows, "WINDOW", 5)
+    monkeypatch.setattr(embed_rows, "BATCH", 3)
+    monkeypatch.setattr("coview.embeddings.table_writer.GROUP_ROWS", 4)
+    parts = coview.embed(encoder, photos, device="cpu", out=encoder / "parts.parquet")
+    assert parts.num_groups > 1
+    assert parts.names == whole.names
+    assert np.allclose(parts.vectors("h"), whole.vectors("h"), atol=1e-5)
+    for number in (20, 25, 31):
+        draw(photos / "a" / f"{number:02}.png", number)
+    embedded.clear()
+    parts = coview.embed(encoder, photos, device="cpu", out=encoder / "parts.parquet")
+    assert len(embedded) == 3
+    assert np.allclose(parts.vectors("h"), expected(encoder, photos)[1], atol=1e-5)
+
+
+def test_an_interrupted_call_keeps_what_it_has_embedded(encoder, photos, embedded, monkeypatch):
+    monkeypatch.setattr(embed_rows, "BATCH", 4)
+    monkeypatch.setattr(embed_journal, "SAVE_BYTES", 1)
+    whole = embed_rows.vectors_of_parts
+
+    def interrupted(*args, **options):
+        for number, each in enumerate(whole(*args, **options)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield each
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_rows, "vectors_of_parts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            coview.embed(encoder, photos, device="cpu")
+    folder = encoder / "embeddings"
+    assert [path.name for path in folder.iterdir()] == [".photos.unfinished"]
+    embedded.clear()
+    table = coview.embed(encoder, photos, device="cpu")
+    assert len(embedded) == 4
+    assert [path.name for path in folder.iterdir()] == ["photos.parquet"]
+    assert np.allclose(table.vectors("h"), expected(encoder, photos)[1], atol=1e-5)
+
+
+def test_a_table_of_other_weights_or_changed_rows_is_not_used(
+    encoder, photos, embedded, tmp_path, capsys
+):
+    out = tmp_path / "x.parquet"
+    coview.embed(encoder, photos, device="cpu", out=out)
+    plain = pq.read_table(out)
+    pq.write_table(plain.take(list(range(11, -1, -1))), out)  # rows in another order
+    embedded.clear()
+    table = coview.embed(encoder, photos, device="cpu", out=out)
+    assert len(embedded) == 12
+    assert "it is replaced" in capsys.readouterr().out
+    assert table.names == sorted(table.names)
+    other = tmp_path / "other"
+    export_encoder(resnet(10, width=0.125, stem="small", seed=1), other, image_size=SIZE,
+                   mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
+    embedded.clear()
+    coview.embed(other, photos, device="cpu", out=out)
+    assert len(embedded) == 12
+    with pytest.raises(InvalidValue, match="whose weights are others"):
+        embeddings_of(encoder, out)
+    assert embeddings_of(other, out).names == table.names
+
+
+def test_pictures_are_added_without_embedding_again(encoder, photos, embedded):
+    coview.embed(encoder, photos, device="cpu")
+    embedded.clear()
+    table = coview.embed(encoder, photos, device="cpu", images=True)
+    assert embedded == []
+    picture = table.column("image")[3]
+    assert picture["bytes"][:2] == b"\xff\xd8"
+    assert picture["path"] == table.names[3]
+    assert coview.embed(encoder, photos, device="cpu").column_names == table.column_names
+
+
+def test_one_image_a_list_and_the_standard_input(encoder, photos, monkeypatch, capsys, tmp_path):
+    whole = coview.embed(encoder, photos, device="cpu")
+    paths = [str(path) for path in whole.paths[:3]]
+    assert main(["embed", str(encoder), paths[0], "--device", "cpu"]) == 0
+    assert main(["embed", str(encoder), *paths, "--out", str(tmp_path / "three.npy")]) == 0
+    assert np.allclose(np.load(tmp_path / "three.npy"), whole.vectors("h")[:3], atol=1e-5)
+
+    class Lines:
+        def isatty(self):
+            return False
+
+        def read(self):
+            return "\n".join(paths) + "\n"
+
+    monkeypatch.setattr("sys.stdin", Lines())
+    out = tmp_path / "lines.csv"
+    assert main(["embed", str(encoder), "-", "--format", "csv", "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_images_in_memory_are_kept_nowhere_unless_a_file_is_named(encoder, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 3), dtype=np.uint8)
+    table = coview.embed(encoder, images, device="cpu")
+    assert table.path is None
+    assert not (encoder / "embeddings").exists()
+    assert table.paths == [None] * 5
+    named = coview.embed(encoder, images, device="cpu", out=tmp_path / "x.parquet")
+    assert np.array_equal(named.vectors("h"), table.vectors("h"))
+
+
+def test_broken_files_are_named_and_too_many_refused(encoder, photos):
+    (photos / "a" / "broken.png").write_bytes(b"no image")
+    table = coview.embed(encoder, photos, device="cpu")
+    assert len(table) == 12
+    left_out = json.loads(table.metadata["coview.left_out"])
+    assert [name for name, _ in left_out] == ["a/broken.png"]
+    for number in range(9):
+        (photos / "a" / f"broken{number}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="10 of 22 images"):
+        coview.embed(encoder, photos, device="cpu")
+    assert len(EmbeddingTable.open(table.path)) == 12  # the table before
+
+
+def test_a_run_that_may_not_be_written_still_embeds(encoder, photos, monkeypatch, capsys):
+    def refuse(path, endings):
+        raise StorageError("read-only")
+
+    monkeypatch.setattr(sys.modules["coview.runs.embed"], "output_file", refuse)
+    table = coview.embed(encoder, photos, device="cpu")
+    assert (table.path, len(table)) == (None, 12)
+    assert "not kept" in capsys.readouterr().out
