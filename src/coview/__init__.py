@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from coview.runs.push import push
     from coview.runs.resume import resume
     from coview.runs.run import Run
+    from coview.runs.search import search
     from coview.runs.views import draw_views
     from coview.studies import study
 
@@ -42,7 +43,7 @@ __version__ = VERSION
 __all__ = [
     "Run", "__version__", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed",
     "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain",
-    "push", "resume", "study",
+    "push", "resume", "search", "study",
 ]  # fmt: skip
 
 

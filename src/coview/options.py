@@ -396,6 +396,31 @@ class EmbedOptions(DataOptions, ImportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchOptions(DataOptions, ImportOptions):
+    """The nearest images to one image, or to several examples, by an encoder. Their vectors are
+    kept, as `coview embed` keeps them: the next search begins at once."""
+
+    run: Path = argument("a run's folder, or an exported encoder's")
+    queries: Any = argument(
+        "images to search for, each for itself; or - for paths on the standard input",
+        several=True)
+    in_: Any = option(
+        "the images to search in, as for pretrain, or the Parquet file of their vectors (default: "
+        "those of the run)", group=DATA)
+    number: int = option("how many images to find for each query", 10)
+    together: bool = option("take the queries as examples of one thing: one search", False)
+    negative: Any = option(
+        "an image that is no such thing, as an example to stay away from; may be repeated, and "
+        "takes the queries together", (), several=True)
+    layer: str = option("h, the encoder's output, or z", "h")
+    out: Path | None = option("a CSV file of the results")
+    html: Path | None = option("a page of the results with their pictures, which opens offline")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions(DataOptions, ImportOptions):
     """Classify images: a Parquet file with the columns name, class and probability."""
 

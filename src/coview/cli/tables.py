@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coview.core.progress import output_stream, say
+from coview.core.text import printable
 
 if TYPE_CHECKING:
     from coview.reports.results import Row
@@ -104,6 +105,34 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
         console.print(differ)
     for sentence in sentences:
         say(sentence)
+
+
+def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the images that a search has found: a table for each query."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=output_stream())
+    has_class = any(row["class"] is not None for row in rows)
+    for query in dict.fromkeys(row["query"] for row in rows):
+        table = Table(
+            title=printable(f"Nearest to {query}"), title_justify="left", box=box.SIMPLE_HEAD,
+            pad_edge=False, collapse_padding=True,
+        )  # fmt: skip
+        table.add_column("", justify="right")
+        table.add_column("cosine", justify="right")
+        table.add_column("image", overflow="fold")
+        if has_class:
+            table.add_column("class", overflow="fold")
+        for row in rows:
+            if row["query"] != query:
+                continue
+            name = printable(row["path"] or row["name"])
+            mark = f" ({row['mark']})" if row["mark"] else ""
+            cells = [str(row["rank"] or ""), f"{row['score']:.4f}", name + mark]
+            table.add_row(*cells, *([printable(row["class"] or "")] if has_class else []))
+        console.print(table)
 
 
 def main_rows(rows: Sequence[Row], headline: Mapping[str, Any]) -> list[Row]:

@@ -110,6 +110,15 @@ def embed(options: kinds.EmbedOptions) -> Answer:
     return 0, {"path": where, "images": len(table), "layers": table.layers}
 
 
+def search(options: kinds.SearchOptions) -> Answer:
+    from coview import runs
+    from coview.cli.tables import search_table
+
+    results = runs.search(options)
+    search_table(results.to_rows())
+    return 0, results.to_rows()
+
+
 def predict(options: kinds.PredictOptions) -> Answer:
     from coview import runs
 
@@ -255,6 +264,8 @@ VERBS: Mapping[str, Verb] = {
                     kinds.CompareOptions, compare, prints=True),
     "embed": Verb("turn images into vectors, written to a Parquet file",
                   kinds.EmbedOptions, embed),
+    "search": Verb("find the images that are nearest to an image, or to examples",
+                   kinds.SearchOptions, search, prints=True),
     "predict": Verb("classify images, written to a Parquet file", kinds.PredictOptions, predict),
     "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
     "doctor": Verb("is this data usable, has this run learned anything, what to do",

@@ -53,9 +53,11 @@ def _unit(rows: Tensor) -> Tensor:
 
 def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest of every row with their columns; equal values by ascending column."""
-    values, columns = similarity.topk(k, dim=1)
-    # topk takes any of the equal values at its end: sort a row that has more of them.
-    tied = (similarity >= values[:, -1:]).sum(1) > k
+    # topk takes any of the equal values at its end: sort a row whose next value is equal as well.
+    # One value more says so; comparing all of them would read the matrix again.
+    values, columns = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
+    tied = (values[:, k:] >= values[:, k - 1 : k]).any(1)
+    values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
     if bool(tied.any()):
         ordered = similarity[tied].sort(dim=1, descending=True, stable=True)
         values[tied], columns[tied] = ordered.values[:, :k], ordered.indices[:, :k]

@@ -175,11 +175,11 @@ class EmbeddingTable:
     @cached_property
     def paths(self) -> list[Path | None]:
         """The absolute path of each image; None where it is no file of its own."""
-        folder = self.folder or Path()
-        return [
-            None if path is None else Path(os.path.normpath(folder / path))
-            for path in self._read("path").to_pylist()
-        ]
+        return [self.resolve(path) for path in self._read("path").to_pylist()]
+
+    def resolve(self, path: str | None) -> Path | None:
+        """The absolute path of what the column "path" holds."""
+        return None if path is None else Path(os.path.normpath((self.folder or Path()) / path))
 
     def vectors(self, layer: str = "h") -> npt.NDArray[np.float32]:
         """The vectors of ``layer``, float32 [N, D]: read now, and not kept. Raises UnknownName."""

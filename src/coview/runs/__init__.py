@@ -17,10 +17,11 @@ from coview.runs.pretrain import pretrain
 from coview.runs.push import push
 from coview.runs.resume import resume
 from coview.runs.run import Run
+from coview.runs.search import search
 from coview.runs.views import draw_views
 
 __all__ = [
     "Run", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate",
     "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push",
-    "resume", "table_file",
+    "resume", "search", "table_file",
 ]  # fmt: skip

@@ -1,0 +1,108 @@
+"""Search by cosine: exact, a part of the vectors at a time; by one or more examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import InvalidValue
+
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+PART_ROWS = 1 << 15
+"""Rows that are compared at a time: their similarities stay in the cache of the processor."""
+NEGATIVE_WEIGHT = 0.5
+"""Of the mean negative example. Rocchio (1971) weighs it less than the mean positive one too."""
+
+
+def unit_rows(vectors: Vectors) -> Vectors:
+    """The rows scaled to length 1, float32 [N, D]; a zero row stays zero.
+
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(lengths, np.float32(1e-12))
+
+
+def nearest_rows(unit: Vectors, queries: Vectors, number: int) -> tuple[Vectors, Rows]:
+    """The ``number`` rows of ``unit`` with the highest cosine to each query, the nearest first.
+
+    Exact; of equal cosines the lower row comes first.
+
+    Shapes: unit [N, D] and queries [M, D], both of rows of length 1 -> cosines float32 [M, k], rows
+    int64 [M, k] with k = min(number, N). Raises InvalidValue.
+
+    >>> unit = unit_rows(np.array([[1, 0], [0, 1], [1, 1]], np.float32))
+    >>> nearest_rows(unit, unit[:1], 2)[1]
+    array([[0, 2]])
+    """
+    if number < 1 or unit.ndim != 2 or queries.ndim != 2 or unit.shape[1] != queries.shape[1]:
+        raise InvalidValue(
+            f"`number` is {number}, the vectors are {unit.shape} and the queries {queries.shape}; "
+            "expected at least 1 and two matrices of one width."
+        )
+    cosines = np.zeros((len(queries), 0), np.float32)
+    rows = np.zeros((len(queries), 0), np.int64)
+    for start in range(0, len(unit), PART_ROWS):
+        part = queries @ unit[start : start + PART_ROWS].T
+        places = _candidates(part, number)
+        merged = np.concatenate([cosines, np.take_along_axis(part, places, 1)], axis=1)
+        all_rows = np.concatenate([rows, places + start], axis=1)
+        # Rows ascend within equal cosines, because a stable sort keeps the order of the parts.
+        order = np.argsort(-merged, axis=1, kind="stable")[:, :number]
+        cosines, rows = np.take_along_axis(merged, order, 1), np.take_along_axis(all_rows, order, 1)
+    return cosines, rows
+
+
+def _candidates(cosines: Vectors, number: int) -> Rows:
+    """Ascending columns of each row that hold its ``number`` largest, the lower of equal ones."""
+    if cosines.shape[1] <= number:
+        return np.broadcast_to(np.arange(cosines.shape[1]), cosines.shape)
+    chosen = np.empty((len(cosines), number), np.int64)
+    for query, values in enumerate(cosines):
+        least = np.partition(values, -number)[-number]
+        above = np.flatnonzero(values > least)
+        equal = np.flatnonzero(values == least)[: number - len(above)]
+        chosen[query] = np.sort(np.concatenate([above, equal]))
+    return chosen
+
+
+def example_direction(positive: Vectors, negative: Vectors | None = None) -> Vectors:
+    """The query of several examples, float32 [D] of length 1.
+
+    The unit vector of mean(p / |p|) - 0.5 mean(n / |n|) over the positive examples p and the
+    negative ones n. Of one positive example it is the unit vector of it.
+
+    Shapes: positive [P, D], P >= 1; negative [Q, D]. Raises InvalidValue where the examples cancel.
+    Source: Rocchio, "Relevance feedback in information retrieval", 1971.
+
+    >>> example_direction(np.array([[2.0, 0.0]], np.float32)).tolist()
+    [1.0, 0.0]
+    """
+    if len(positive) == 0:
+        raise InvalidValue("There is no positive example; expected one or more.")
+    direction = unit_rows(positive).mean(axis=0)
+    if negative is not None and len(negative):
+        direction = direction - NEGATIVE_WEIGHT * unit_rows(negative).mean(axis=0)
+    if float(np.linalg.norm(direction)) < 1e-6:
+        raise InvalidValue("The positive and the negative examples cancel; take other examples.")
+    found: Vectors = unit_rows(direction[None])[0]
+    return found
+
+
+def directions_of(
+    positive: Vectors, negative: Vectors | None, *, together: bool
+) -> tuple[Vectors, Sequence[Sequence[int]]]:
+    """(queries [M, D], the examples of each): one query of all examples, or one of each.
+
+    >>> directions_of(np.eye(2, dtype=np.float32), None, together=False)[1]
+    [[0], [1]]
+    """
+    if together or (negative is not None and len(negative)):
+        return example_direction(positive, negative)[None], [list(range(len(positive)))]
+    return unit_rows(positive), [[number] for number in range(len(positive))]

@@ -1,0 +1,151 @@
+"""`coview search` as a user types it, on an encoder with random weights."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import coview
+from coview.cli import main
+from coview.core.errors import DataError, RunError
+from coview.data import open_images
+from coview.encoders import export_encoder, resnet
+from coview.evaluation import extract
+from coview.runs.load import load_subject
+
+SIZE = 16
+
+
+def draw(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((20, 24)).save(path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with an encoder, photos/ of two classes, and query.png, which is not among them."""
+    folder = tmp_path_factory.mktemp("search")
+    network = resnet(10, width=0.125, stem="small")
+    export_encoder(network, folder / "encoder", image_size=SIZE, mean=(0.5,) * 3, std=(0.2,) * 3)
+    for number in range(14):
+        draw(folder / "photos" / "ab"[number % 2] / f"{number:02}.png", number)
+    (folder / "photos" / "b" / "copy.png").write_bytes(
+        (folder / "photos" / "a" / "04.png").read_bytes()
+    )
+    draw(folder / "query.png", 99)
+    return folder
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return place
+
+
+def slow_cosines(place, query):
+    """(names, cosines of all photos with the query), without any table."""
+    subject = load_subject(place / "encoder")
+    h = [extract(subject, open_images(each, short_side=256)) for each in (place / "photos", query)]
+    store = open_images(place / "photos", short_side=256)
+    bank, one = (features.layers["h"].double().numpy() for features in h)
+    return store.names, [
+        float(row @ one[0] / np.linalg.norm(row) / np.linalg.norm(one[0])) for row in bank
+    ]
+
+
+def test_the_nearest_are_found_with_scores_and_paths(here):
+    (result,) = coview.search("encoder", "query.png", in_="photos", number=4, device="cpu")
+    names, cosines = slow_cosines(here, here / "query.png")
+    order = sorted(range(len(names)), key=lambda row: -cosines[row])[:4]
+    assert [hit.name for hit in result.hits] == [names[row] for row in order]
+    assert np.allclose(
+        [hit.score for hit in result.hits], [cosines[row] for row in order], atol=1e-5
+    )
+    assert result.hits[0].path == here / "photos" / result.hits[0].name
+    assert result.hits[0].class_name == result.hits[0].name[0]
+
+
+def test_a_query_among_the_images_is_marked_and_does_not_count(here):
+    (result,) = coview.search("encoder", "photos/a/04.png", in_="photos", number=3, device="cpu")
+    assert [hit.mark for hit in result.hits] == ["the query", "same pixels", "", ""]
+    assert [hit.name for hit in result.hits[:2]] == ["a/04.png", "b/copy.png"]
+    assert np.allclose([hit.score for hit in result.hits[:2]], 1, atol=1e-5)
+
+
+def test_each_query_has_a_result_in_the_given_order(here):
+    queries = ["photos/b/03.png", "query.png", "photos/a/02.png"]
+    results = coview.search("encoder", queries, in_="photos", number=2, device="cpu")
+    assert [result.query for result in results] == queries
+    assert [result.hits[0].name for result in results[::2]] == ["b/03.png", "a/02.png"]
+
+
+def test_examples_together_and_negative_ones(here):
+    queries = ["photos/b/03.png", "photos/b/05.png"]
+    (result,) = coview.search(
+        "encoder", queries, in_="photos", number=3, together=True, device="cpu"
+    )
+    assert [hit.mark for hit in result.hits].count("the query") == 2
+    (without,) = coview.search(
+        "encoder", queries, in_="photos", number=3, negative="photos/a/02.png", device="cpu"
+    )
+    assert without.query == "photos/b/03.png, photos/b/05.png, unlike photos/a/02.png"
+    score = {hit.name: hit.score for hit in (*result.hits, *without.hits)}
+    assert score["b/03.png"] < 1
+
+
+def test_the_command_prints_a_table_csv_json_and_a_page(here, tmp_path, capsys):
+    words = [
+        "search",
+        "encoder",
+        "photos/a/04.png",
+        "--in",
+        "photos",
+        "--number",
+        "3",
+        "--device",
+        "cpu",
+    ]
+    page, table = tmp_path / "x.html", tmp_path / "x.csv"
+    assert main([*words, "--html", str(page), "--out", str(table)]) == 0
+    text = capsys.readouterr().out
+    assert "Nearest to photos/a/04.png" in text
+    assert "same pixels" in text
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["rank"] for row in rows] == ["0", "1", "2", "3"]
+    html = page.read_text()
+    assert html.count("data:image/jpeg") == 5  # the query and what was found
+    assert not re.search(r"(src|href)=.?https?:", html)
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["mark"] == "same pixels"
+
+
+def test_a_table_is_searched_without_its_images(here, tmp_path):
+    table = coview.embed("encoder", "photos", out=tmp_path / "x.parquet", device="cpu")
+    (result,) = coview.search("encoder", "query.png", in_=table.path, number=2, device="cpu")
+    assert len(result.hits) == 2
+    (again,) = coview.search("encoder", "query.png", in_=table, number=2, device="cpu")
+    assert [hit.name for hit in again.hits] == [hit.name for hit in result.hits]
+
+
+def test_queries_that_cannot_be_read_are_one_sentence(here, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    for query in (
+        ["nowhere.png"],
+        [str(broken)],
+        ["query.png", "nowhere.png"],
+        [str(broken), "query.png"],
+    ):
+        assert main(["search", "encoder", *query, "--in", "photos", "--device", "cpu"]) == 2
+        error = capsys.readouterr().err
+        assert ("nowhere.png" if "nowhere.png" in query else "broken.png") in error
+        assert error.count("\n") == 1
+    with pytest.raises(RunError, match="`in_`"):
+        coview.search("encoder", "query.png", device="cpu")
+    with pytest.raises(DataError, match="cannot be read"):
+        coview.search("encoder", str(broken), in_="photos", device="cpu")
