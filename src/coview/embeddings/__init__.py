@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from coview.embeddings.duplicates import exact_groups, near_pairs
     from coview.embeddings.map import tsne
     from coview.embeddings.neighbors import neighbors
-    from coview.embeddings.table import EmbeddingTable, table_of
-    from coview.embeddings.table_writer import TableWriter
+    from coview.embeddings.table import EmbeddingTable
+    from coview.embeddings.table_writer import TableWriter, table_of
 
 MODULES = {
     "EmbeddingTable": "table", "TableWriter": "table_writer", "exact_groups": "duplicates",
-    "near_pairs": "duplicates", "neighbors": "neighbors", "table_of": "table", "tsne": "map",
+    "near_pairs": "duplicates", "neighbors": "neighbors", "table_of": "table_writer", "tsne": "map",
 }  # fmt: skip
 
 __all__ = [

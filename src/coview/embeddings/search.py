@@ -26,7 +26,8 @@ def unit_rows(vectors: Vectors) -> Vectors:
     """
     vectors = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, np.float32(1e-12))
+    scaled: Vectors = vectors / np.maximum(lengths, np.float32(1e-12))
+    return scaled
 
 
 def nearest_rows(unit: Vectors, queries: Vectors, number: int) -> tuple[Vectors, Rows]:

@@ -17,17 +17,13 @@ from coview.core.files import exists, replacing
 from coview.core.images import images_fingerprint
 from coview.core.paths import Words, absolute_path, open_regular
 from coview.core.text import plural
+from coview.embeddings.table_schema import FORMAT, OWN, PREFIX, parquet_writer, stored_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Array = npt.NDArray[Any]
 
-FORMAT = "1"
-"""Of the columns and the metadata; a table of another format is not read."""
-PREFIX = "coview."
-OWN = ("id", "name", "path", "label", "class", "width", "height", "pixel_hash", "file_hash")
-"""The columns of every table; those of vectors and any others follow."""
 KEPT_GROUPS = 2
 """Row groups that :meth:`EmbeddingTable.take` keeps, for rows that come in order."""
 
@@ -44,6 +40,7 @@ class EmbeddingTable:
     folder. :attr:`paths` resolves it; a table that was moved alone finds its images where they
     were.
 
+    >>> from coview.embeddings import table_of
     >>> table = table_of({"h": np.eye(3, dtype=np.float32)}, names=["a.jpg", "b.jpg", "c.jpg"])
     >>> len(table), table.layers, table["h"].shape, table.class_names
     (3, ('h',), (3, 3), ())
@@ -281,8 +278,6 @@ class EmbeddingTable:
 
     def write(self, path: Words) -> EmbeddingTable:
         """The table as a file, whole or not at all; relative paths stay those of the images."""
-        from coview.embeddings.table_writer import parquet_writer, stored_path
-
         place = absolute_path(path)
         moved = self.path is None or place.parent != self.path.parent
         metadata = {**self.metadata, f"{PREFIX}folder": str(place.parent)}
@@ -335,34 +330,6 @@ class EmbeddingTable:
                 del self._groups[next(iter(self._groups))]
             self._groups[key] = self._group(group, columns)
         return self._groups[key]
-
-
-def table_of(
-    layers: Mapping[str, npt.NDArray[np.float32]], *, names: Sequence[str],
-    paths: Sequence[Path | None] | None = None, labels: Array | None = None,
-    class_names: Sequence[str] = (), metadata: Mapping[str, str] | None = None,
-) -> EmbeddingTable:  # fmt: skip
-    """A table in memory of vectors that are there already, each float32 [N, D].
-
-    >>> table_of({"h": np.ones((2, 4), np.float32)}, names=["a", "b"]).names
-    ['a', 'b']
-    """
-    from coview.core.images import image_id
-    from coview.embeddings.table_writer import TableWriter
-
-    count = len(names)
-    blank = np.zeros(count, np.int64)
-    writer = TableWriter(None, list(layers), class_names, metadata)
-    with writer:
-        writer.append(
-            {
-                "id": np.array([image_id(name) for name in names], dtype=np.int64),
-                "name": list(names), "path": [None] * count if paths is None else list(paths),
-                "label": blank - 1 if labels is None else labels, "width": blank, "height": blank,
-                "pixel_hash": blank, "file_hash": blank, **layers,
-            }
-        )  # fmt: skip
-    return writer.table()
 
 
 def _arrow(values: Any, kind: Any = None) -> pa.Array:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
 from coview.core.files import replacing
-from coview.core.images import images_fingerprint
-from coview.embeddings.table import FORMAT, PREFIX, EmbeddingTable
+from coview.core.images import image_id, images_fingerprint
+from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table_schema import (
+    FORMAT,
+    PREFIX,
+    Array,
+    parquet_writer,
+    stored_path,
+    table_schema,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,61 +181,26 @@ class TableWriter:
         self._writer.add_key_value_metadata({**end, "ARROW:schema": text})
 
 
-def table_schema(layers: Mapping[str, int], class_names: Sequence[str], *, images: bool) -> Any:
-    """The columns of a table with vectors of these widths."""
-    import pyarrow as pa
+def table_of(
+    layers: Mapping[str, npt.NDArray[np.float32]], *, names: Sequence[str],
+    paths: Sequence[Path | None] | None = None, labels: Array | None = None,
+    class_names: Sequence[str] = (), metadata: Mapping[str, str] | None = None,
+) -> EmbeddingTable:  # fmt: skip
+    """A table in memory of vectors that are there already, each float32 [N, D].
 
-    def number(name: str) -> pa.Field:
-        return pa.field(name, pa.int64(), nullable=False)
-
-    fields = [
-        number("id"), pa.field("name", pa.string(), nullable=False), pa.field("path", pa.string()),
-        number("label"), pa.field("class", pa.string()), number("width"), number("height"),
-        number("pixel_hash"), number("file_hash"),
-    ]  # fmt: skip
-    if images:
-        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        fields.append(pa.field("image", kind))
-    for name, size in layers.items():
-        if name in {field.name for field in fields}:
-            raise InvalidValue(f"A layer {name!r} has the name of another column.")
-        # Without nulls it is read in half the time.
-        element = pa.field("element", pa.float32(), nullable=False)
-        fields.append(pa.field(name, pa.list_(element, size), nullable=False))
-    return pa.schema(fields)
-
-
-@contextlib.contextmanager
-def parquet_writer(sink: Any, schema: pa.Schema) -> Iterator[Any]:
-    """A writer of Parquet that suits vectors: they do not compress, and every page has a checksum.
-
-    Other columns are compressed.
+    >>> table_of({"h": np.ones((2, 4), np.float32)}, names=["a", "b"]).names
+    ['a', 'b']
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    plain = [field.name for field in schema if not pa.types.is_fixed_size_list(field.type)]
-    vectors = [field.name for field in schema if field.name not in plain]
-    with pq.ParquetWriter(
-        sink, schema, use_dictionary=[name for name in plain if name in ("class", "label")],
-        compression={name: "NONE" if name in vectors else "SNAPPY" for name in schema.names},
-        write_statistics=[name for name in plain if name != "image"], write_page_checksum=True,
-    ) as writer:  # fmt: skip
-        yield writer
-
-
-def stored_path(path: Path | None, folder: Path | None) -> str | None:
-    """``path`` as a table in ``folder`` holds it: relative where they share a folder.
-
-    >>> stored_path(Path("/data/photos/a.jpg"), Path("/data/runs"))
-    '../photos/a.jpg'
-    >>> stored_path(Path("/data/photos/a.jpg"), Path("/home/me"))
-    '/data/photos/a.jpg'
-    """
-    if path is None:
-        return None
-    if folder is not None:
-        with contextlib.suppress(ValueError):  # another drive of Windows
-            if len(Path(os.path.commonpath([path, folder])).parts) > 1:
-                return Path(os.path.relpath(path, folder)).as_posix()
-    return path.as_posix()
+    count = len(names)
+    blank = np.zeros(count, np.int64)
+    writer = TableWriter(None, list(layers), class_names, metadata)
+    with writer:
+        writer.append(
+            {
+                "id": np.array([image_id(name) for name in names], dtype=np.int64),
+                "name": list(names), "path": [None] * count if paths is None else list(paths),
+                "label": blank - 1 if labels is None else labels, "width": blank, "height": blank,
+                "pixel_hash": blank, "file_hash": blank, **layers,
+            }
+        )  # fmt: skip
+    return writer.table()

@@ -76,6 +76,6 @@ def _figure(picture: Picture, kind: str) -> Markup:
     if picture.address is not None:
         image = tag("a", image, href=picture.address, title=f"Open {picture.name}")
     score = None if picture.score is None else tag("span", cosine(picture.score), class_="cosine")
-    note = tag("span", picture.note, class_="mark") if picture.note else None
+    note = tag("span", picture.note, class_="found-note") if picture.note else None
     name = tag("span", tag("bdi", picture.name), class_="file", title=picture.name)
     return tag("figure", image, tag("figcaption", score, note, name), class_=kind)

@@ -20,7 +20,8 @@ from coview.core.tensors import weights_fingerprint
 from coview.core.values import encode
 from coview.core.version import VERSION
 from coview.data.stream import ImageStream
-from coview.embeddings.table import PREFIX, EmbeddingTable
+from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table_schema import PREFIX
 from coview.evaluation import Subject
 from coview.evaluation.feature_cache import network_digest
 

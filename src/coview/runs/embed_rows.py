@@ -18,7 +18,8 @@ from coview.core.files import exists
 from coview.core.images import ImageStore
 from coview.core.progress import progress, say
 from coview.core.text import plural
-from coview.embeddings.table import OWN, PREFIX, EmbeddingTable
+from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table_schema import OWN, PREFIX
 from coview.embeddings.table_writer import TableWriter
 from coview.evaluation.features import vectors_of_parts
 from coview.runs.data import say_source

@@ -2,98 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from coview.core.errors import DataError, InvalidValue, RunError
-from coview.core.files import write_text
+from coview.core.errors import InvalidValue, RunError
 from coview.core.options import takes
 from coview.core.places import Kind, output_file, place_of
 from coview.core.progress import say
 from coview.core.user_code import import_files
-from coview.data.spec import DataSpec
-from coview.data.stream import ImageStream
 from coview.embeddings.search import directions_of, nearest_rows, unit_rows
 from coview.embeddings.table import EmbeddingTable
-from coview.evaluation import Subject
-from coview.evaluation.features import vectors_of_parts
 from coview.options import DataOptions, SearchOptions
 from coview.runs.embed import embeddings_of
-from coview.runs.inputs import images_named
 from coview.runs.load import load_subject
 from coview.runs.run import Run
+from coview.runs.search_pictures import write_page
+from coview.runs.search_queries import Queries
+from coview.runs.search_results import ITSELF, SAME, Hit, SearchResult, SearchResults
 from coview.training import choose_device
-
-ITSELF, SAME = "the query", "same pixels"
-"""What is said of a found image that is a query, and of another one with its pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A found image: its row in the table, its cosine to the query, and what is known of it.
-
-    ``mark``: "the query", "same pixels" (a copy of the query), or "".
-    """
-
-    row: int
-    score: float
-    name: str
-    path: Path | None
-    class_name: str | None
-    mark: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SearchResult:
-    """The images nearest to one query, the nearest first, the query itself before them.
-
-    ``query``: the image, or the examples.
-    """
-
-    query: str
-    hits: tuple[Hit, ...]
-
-
-class SearchResults(list[SearchResult]):
-    """A result for each query, and the table that was searched.
-
-    >>> results = SearchResults([SearchResult("a.jpg", (Hit(0, 0.5, "b.jpg", None, "cat"),))])
-    >>> results.to_rows()
-    [{'query': 'a.jpg', 'rank': 1, 'score': 0.5, 'name': 'b.jpg', 'path': None, 'class': 'cat',
-      'mark': ''}]
-    """
-
-    table: EmbeddingTable | None = None
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """A flat dict for each found image; the rank of a query in its own result is 0."""
-        rows = []
-        for result in self:
-            rank = 0
-            for hit in result.hits:
-                rank += hit.mark != ITSELF
-                rows.append({
-                    "query": result.query, "rank": rank if hit.mark != ITSELF else 0,
-                    "score": round(hit.score, 6), "name": hit.name,
-                    "path": None if hit.path is None else str(hit.path),
-                    "class": hit.class_name, "mark": hit.mark,
-                })  # fmt: skip
-        return rows
-
-    def write_csv(self, path: Path) -> None:
-        """The rows of :meth:`to_rows` as a CSV file."""
-        stream = io.StringIO(newline="")
-        writer = csv.DictWriter(stream, ["query", "rank", "score", "name", "path", "class", "mark"])
-        writer.writeheader()
-        writer.writerows(self.to_rows())
-        write_text(path, stream.getvalue())
 
 
 @takes(SearchOptions)
@@ -153,65 +82,9 @@ def search(options: SearchOptions) -> SearchResults:
         results.write_csv(out)
         say(f"Results: {out}")
     if page is not None:
-        from coview.runs.search_pictures import write_page
-
         write_page(page, results, positive, examples, negative, options, subject.view.size)
         say(f"Page: {page}")
     return results
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Queries:
-    """Images that are searched for: names as the user gave them, vectors float32 [M, D].
-
-    ``pictures``: the decoded images.
-    """
-
-    names: tuple[str, ...]
-    paths: tuple[Path | None, ...]
-    vectors: npt.NDArray[np.float32]
-    content: npt.NDArray[np.int64]
-    pictures: tuple[npt.NDArray[np.uint8], ...]
-
-    @classmethod
-    def open(cls, words: Any, subject: Subject, options: SearchOptions, device: Any) -> Queries:
-        """Decode and embed. Raises DataError for a query that cannot be read."""
-        data = images_named(words)
-        spec = DataSpec.of(
-            data, size=subject.view.size, short_side=options.short_side, white=options.white,
-            max_pixels=options.max_pixels,
-        )  # fmt: skip
-        stream = spec.stream(data)
-        found: dict[int, tuple[Any, ...]] = {}
-        parts = list(stream.parts(np.arange(len(stream))))
-        if stream.quarantine:
-            name, reason = stream.quarantine[0]
-            raise DataError(f"The query {name} cannot be read: {reason}.")
-        vectors = vectors_of_parts(
-            subject, [part for _, part in parts], [options.layer], device=device
-        )
-        for (rows, part), (_, values) in zip(parts, vectors, strict=True):
-            for place, row in enumerate(rows.tolist()):
-                vector = values[options.layer][place].numpy()
-                found[row] = (vector, int(part.content[place]), part.image(place))
-        order, names = _in_given_order(data, stream)
-        return cls(
-            names=tuple(names), paths=tuple(stream.path(row) for row in order),
-            vectors=np.stack([found[row][0] for row in order]),
-            content=np.array([found[row][1] for row in order], dtype=np.int64),
-            pictures=tuple(found[row][2] for row in order),
-        )  # fmt: skip
-
-
-def _in_given_order(data: Any, stream: ImageStream) -> tuple[list[int], list[str]]:
-    """The rows of the queries and their names, as the user gave them; those of a folder by name."""
-    paths = {stream.path(row): row for row in range(len(stream))}
-    given = data if isinstance(data, list) else [data]
-    if all(isinstance(word, str | Path) for word in given):
-        places = [place_of(word).path for word in given]
-        if all(place in paths for place in places):
-            return [paths[place] for place in places], [str(word) for word in given]
-    return list(range(len(stream))), [stream.name(row) for row in range(len(stream))]
 
 
 def _marks(table: EmbeddingTable, queries: Queries, chosen: Sequence[int]) -> dict[int, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +12,11 @@ from coview.core.errors import CoviewError
 from coview.data.spec import DataSpec
 from coview.data.stream import open_stream
 from coview.embeddings.table import EmbeddingTable
+from coview.options import SearchOptions
 from coview.reports.pictures import data_uri, image_uri
 from coview.reports.search_page import Picture, SearchRow, write_search_page
-
-if TYPE_CHECKING:
-    from coview.options import SearchOptions
-    from coview.runs.search import Queries, SearchResults
+from coview.runs.search_queries import Queries
+from coview.runs.search_results import SearchResults
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -38,7 +36,8 @@ def write_page(
     positive = _pictures_of(queries)
     page_rows = [
         SearchRow(
-            title=result.query, positive=[positive[number] for number in chosen],
+            title=_title(queries, chosen, negative),
+            positive=[positive[number] for number in chosen],
             negative=[] if negative is None else _pictures_of(negative),
             found=[
                 Picture(
@@ -53,6 +52,16 @@ def write_page(
     ]  # fmt: skip
     source = str(options.in_ if isinstance(options.in_, str | Path) else options.run)
     write_search_page(path, page_rows, source=source, images=len(table))
+
+
+def _title(queries: Queries, chosen: Sequence[int], negative: Queries | None) -> str:
+    """The files of a search without their folders."""
+    without = "" if negative is None else f", unlike {_files(negative.names)}"
+    return f"{_files([queries.names[number] for number in chosen])}{without}"
+
+
+def _files(names: Sequence[str]) -> str:
+    return ", ".join(Path(name).name for name in names)
 
 
 def _pictures_of(queries: Queries) -> list[Picture]:
