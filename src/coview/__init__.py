@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from coview.core.version import VERSION
 
 if TYPE_CHECKING:
+    from coview.runs.browse import browse
     from coview.runs.compare import compare
     from coview.runs.demo import demo
     from coview.runs.detect import detect
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = [
-    "Run", "__version__", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed",
-    "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain",
-    "push", "resume", "search", "study",
+    "Run", "__version__", "browse", "compare", "demo", "detect", "distill", "doctor", "draw_views",
+    "embed", "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict",
+    "pretrain", "push", "resume", "search", "study",
 ]  # fmt: skip
 
 

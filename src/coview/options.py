@@ -421,6 +421,25 @@ class SearchOptions(DataOptions, ImportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrowseOptions(DataOptions, ImportOptions):
+    """A page over all images: a map with pictures, neighbors, search by an image file, filters, and
+    tags and labels that are written to a table. Served on this machine alone, or one HTML file."""
+
+    run: Path = argument("a run's folder, or an exported encoder's")
+    data: Any = argument("the images (default: those of the run)", optional=True)
+    out: Path | None = option(
+        "one HTML file of up to 10,000 images, which opens offline, in place of a server")
+    tags: Path | None = option(
+        "the .csv or .parquet file of tags and labels (default: RUN/tags/NAME.csv)")
+    port: int = option("of the server at 127.0.0.1 (default: a free one)", 0, group=MACHINE)
+    open: bool = option("open the page in the browser", False, group=OUTPUT)
+    layer: str = option("the vectors: h, the encoder's output, or z, the head's", "h")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions(DataOptions, ImportOptions):
     """Classify images: a Parquet file with the columns name, class and probability."""
 

@@ -27,9 +27,10 @@ ALLOWED: dict[str, set[str]] = {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
     },
     "reports": {"core"},
+    "browsing": {"core", "embeddings", "reports"},
     "runs": {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
-        "diagnosis", "reports", "importing",
+        "diagnosis", "reports", "browsing", "importing",
     },
     "studies": {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",

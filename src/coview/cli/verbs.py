@@ -130,6 +130,19 @@ def predict(options: kinds.PredictOptions) -> Answer:
     return 0, {"path": out, "images": table.num_rows}
 
 
+def browse(options: kinds.BrowseOptions) -> Answer:
+    from pathlib import Path
+
+    from coview import runs
+
+    page = runs.browse(options)
+    if isinstance(page, Path):
+        return 0, {"path": page}
+    with page:
+        page.wait()
+    return 0, {"address": page.address, "tags": page.annotations.path}
+
+
 def views(options: kinds.ViewsOptions) -> Answer:
     from coview import runs
 
@@ -267,6 +280,8 @@ VERBS: Mapping[str, Verb] = {
     "search": Verb("find the images that are nearest to an image, or to examples",
                    kinds.SearchOptions, search, prints=True),
     "predict": Verb("classify images, written to a Parquet file", kinds.PredictOptions, predict),
+    "browse": Verb("a page over all images: map, neighbors, search, tags and labels",
+                   kinds.BrowseOptions, browse),
     "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
     "doctor": Verb("is this data usable, has this run learned anything, what to do",
                    kinds.DoctorOptions, doctor, prints=True),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-VOID = frozenset({"br", "hr", "img", "link", "meta"})
+VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 
 
 class Markup(str):

@@ -1,5 +1,6 @@
 """Whole runs: begin, train, resume, judge, use. Knows all other packages."""
 
+from coview.runs.browse import browse
 from coview.runs.compare import compare
 from coview.runs.demo import demo
 from coview.runs.detect import detect
@@ -21,7 +22,7 @@ from coview.runs.search import search
 from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed", "evaluate",
-    "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain", "push",
-    "resume", "search", "table_file",
+    "Run", "browse", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed",
+    "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain",
+    "push", "resume", "search", "table_file",
 ]  # fmt: skip

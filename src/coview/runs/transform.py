@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from coview.core.errors import DataError
-from coview.core.images import store_from_arrays
+from coview.core.images import ImageStore, store_from_arrays
 from coview.core.paths import local_path
 from coview.data.arrays import read_arrays
 from coview.data.decode import decode_image, strict_pillow
@@ -37,15 +37,28 @@ class EvalTransform:
     size: int
 
     def __call__(self, picture: Any) -> Tensor:
-        spec = DecodeSpec(short_side=default_short_side(None, self.size))
-        with strict_pillow():
-            decoded = decode_image(_content(picture), spec)
-        if isinstance(decoded, Rejected):
-            raise DataError(f"{picture} cannot be used: {decoded.reason}.")
-        pixels = np.frombuffer(decoded.pixels, np.uint8).reshape(decoded.height, decoded.width, 4)
+        store = one_image(_content(picture), str(picture), self.size)
         plan = ViewPlan(views=(eval_view(self.size),))
-        (views,) = views_of(store_from_arrays([pixels[..., :3]]), FIRST, plan, seed=0, epoch=0)
+        (views,) = views_of(store, FIRST, plan, seed=0, epoch=0)
         return views[0]
+
+
+def one_image(content: Content, name: str, size: int) -> ImageStore:
+    """A store of one picture, kept as large as views of ``size`` pixels need it.
+
+    ``content``: encoded bytes, or any other that the decoder takes. Raises DataError, which names
+    the picture, where it cannot be decoded.
+
+    >>> one_image(np.zeros((20, 30, 3), np.uint8), "a picture", 8).image(0).shape
+    (20, 30, 3)
+    """
+    spec = DecodeSpec(short_side=default_short_side(None, size))
+    with strict_pillow():
+        decoded = decode_image(content, spec)
+    if isinstance(decoded, Rejected):
+        raise DataError(f"{name} cannot be used: {decoded.reason}.")
+    pixels = np.frombuffer(decoded.pixels, np.uint8).reshape(decoded.height, decoded.width, 4)
+    return store_from_arrays([pixels[..., :3]])
 
 
 def _content(picture: Any) -> Content:

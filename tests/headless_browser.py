@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 )  # fmt: skip
 # Chromium reads commands from descriptor 3 and writes replies to descriptor 4.
@@ -72,14 +72,20 @@ class Browser:
 
     @contextlib.contextmanager
     def opened(
-        self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False
+        self,
+        path: Path | str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        touch: bool = False,
     ) -> Iterator[Page]:
-        """The page at ``path`` in a tab of its own, loaded."""
+        """The page at ``path``, a file or an address, in a tab of its own, loaded."""
         page = Page(self)
         target = page.call("Target.createTarget", url="about:blank")["targetId"]
         attached = page.call("Target.attachToTarget", targetId=target, flatten=True)
         page.session = attached["sessionId"]
-        page.start(width, height, dark=dark)
+        page.start(width, height, dark=dark, touch=touch)
         page.open(path)
         yield page
         page.session = None
@@ -97,16 +103,19 @@ class Page:
         self.events: list[str] = []
         self.session: str | None = None
 
-    def start(self, width: int, height: int, *, dark: bool) -> None:
+    def start(self, width: int, height: int, *, dark: bool, touch: bool = False) -> None:
         for stream in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{stream}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                  deviceScaleFactor=1, mobile=False)  # fmt: skip
+                  deviceScaleFactor=1, mobile=touch)  # fmt: skip
+        if touch:
+            self.call("Emulation.setTouchEmulationEnabled", enabled=True)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    def open(self, path: Path) -> None:
-        self.call("Page.navigate", url=path.resolve().as_uri())
+    def open(self, path: Path | str) -> None:
+        url = path if isinstance(path, str) else path.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         while "Page.loadEventFired" not in self.events:
             self.take(self.browser.receive())
         self.run("new Promise(done => setTimeout(done, 50))")
@@ -124,9 +133,45 @@ class Page:
     def point(self, x: float, y: float) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def press(self, key: str) -> None:
+    def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
+        """``kind``: mousePressed, mouseReleased, mouseMoved with the button down, or mouseWheel."""
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def click(self, x: float, y: float, modifiers: int = 0) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            self.mouse(kind, x, y, button="left", clickCount=1, modifiers=modifiers)
+
+    def drag(self, places: Sequence[tuple[float, float]], modifiers: int = 0) -> None:
+        """Press the button at the first place, move over the others, and let go at the last."""
+        down: dict[str, Any] = {"button": "left", "modifiers": modifiers}
+        self.mouse("mousePressed", *places[0], clickCount=1, **down)
+        for place in places[1:]:
+            self.mouse("mouseMoved", *place, buttons=1, **down)
+        self.mouse("mouseReleased", *places[-1], clickCount=1, **down)
+
+    def touch(self, kind: str, *places: tuple[float, float]) -> None:
+        """``kind``: touchStart, touchMove, or touchEnd (without places)."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+        self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+    def type(self, text: str) -> None:
+        """``text`` into the field that has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def wait_for(self, script: str, seconds: float = 10) -> Any:
+        """The value of ``script`` once it is true."""
+        deadline = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            assert time.monotonic() < deadline, f"never true: {script}"
+            time.sleep(0.02)
+        return value
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """A key; ``modifiers``: 1 Alt, 2 Ctrl, 8 Shift. A letter is typed where a field has focus."""
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=modifiers,
+                      **(text if kind == "keyDown" else {}))  # fmt: skip
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         reply = self.call("Page.captureScreenshot", captureBeyondViewport=whole)

@@ -1,0 +1,192 @@
+"""What a page asks of a collection: the replies as bytes and JSON, without any network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.browsing.annotations import Annotation, Annotations
+from coview.browsing.collection import Collection, Floats
+from coview.browsing.thumbnails import Thumbnails
+from coview.core.errors import InvalidValue
+
+SIDES = (48, 64, 96, 128, 256, 768)
+"""Of pictures, in pixels: few, so that the cache serves most requests."""
+MAX_SHEET, MAX_NAMED, MAX_NEIGHBORS = 256, 1000, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The body of a reply and its media type. ``is_fixed``: it is the same for a whole session."""
+
+    body: bytes
+    kind: str
+    is_fixed: bool = False
+
+
+class Requests:
+    """The functions behind the addresses of a server; each takes texts of a query.
+
+    They raise InvalidValue for what a page of ours does not ask.
+    """
+
+    def __init__(self, collection: Collection, annotations: Annotations) -> None:
+        self.collection, self.annotations = collection, annotations
+        self.thumbnails = Thumbnails(collection.store)
+        self._index = Nearest(collection.vectors)
+        threading.Thread(target=self._index.load, daemon=True).start()  # torch takes seconds
+        self._encoding = threading.Lock()
+        self._lower = [name.casefold() for name in collection.store.names]
+
+    def arrays(self) -> Reply:
+        return Reply(self.collection.arrays(), BYTES, is_fixed=True)
+
+    def thumb(self, row: str, size: str) -> Reply:
+        body = self.thumbnails.jpeg(self._row(row), _side(size))
+        return Reply(body, "image/jpeg", is_fixed=True)
+
+    def sheet(self, rows: str, size: str) -> Reply:
+        places = self._rows(rows, MAX_SHEET)
+        return Reply(self.thumbnails.sheet(places, _side(size)), "image/jpeg", is_fixed=True)
+
+    def images(self, rows: str) -> list[dict[str, Any]]:
+        store, paths = self.collection.store, self.collection.paths
+        return [
+            {
+                "row": row, "name": store.names[row],
+                "path": None if paths[row] is None else str(paths[row]),
+                "width": int(store.widths[row]), "height": int(store.heights[row]),
+            }
+            for row in self._rows(rows, MAX_NAMED)
+        ]  # fmt: skip
+
+    def find(self, text: str) -> Reply:
+        """The rows whose names hold ``text``, in any case, as int32."""
+        wanted = text.casefold()
+        rows = [row for row, name in enumerate(self._lower) if wanted in name]
+        return Reply(np.array(rows, dtype="<i4").tobytes(), BYTES)
+
+    def neighbors(self, rows: str, k: str) -> dict[str, Any]:
+        """The images nearest to one, or to the mean of several."""
+        places = self._rows(rows, MAX_NAMED)
+        return self._index.of_rows(np.array(places), _number("k", k, 1, MAX_NEIGHBORS))
+
+    def similar(self, content: bytes, name: str, k: str) -> dict[str, Any]:
+        """The images nearest to an image file."""
+        if self.collection.encode is None:
+            raise InvalidValue("This page has no encoder to search by an image file with.")
+        count = _number("k", k, 1, MAX_NEIGHBORS)
+        with self._encoding:  # a network runs once at a time
+            vector = self.collection.encode(content, name)
+        return self._index.of_vector(vector, count)
+
+    def annotated(self) -> dict[str, Any]:
+        """The annotations of all rows that have some, and the file that they are in."""
+        return {
+            "path": str(self.annotations.path),
+            "rows": [[row, a.label, list(a.tags)] for row, a in self.annotations.by_row.items()],
+        }
+
+    def annotate(self, changes: Any) -> dict[str, Any]:
+        """Write [[row, label, [tag, ...]], ...] and say how many images are annotated."""
+        self.annotations.update(parse_changes(changes))
+        return {"path": str(self.annotations.path), "count": len(self.annotations.by_row)}
+
+    def _row(self, text: str) -> int:
+        return _number("row", text, 0, len(self.collection) - 1)
+
+    def _rows(self, text: str, most: int) -> list[int]:
+        texts = text.split(",", most)
+        if len(texts) > most:
+            raise InvalidValue(f"`rows` has more than {most} rows.")
+        return [self._row(each) for each in texts]
+
+
+BYTES = "application/octet-stream"
+
+
+class Nearest:
+    """Exact nearest neighbors among vectors [N, D]; rows of zeros have cosine 0 with all."""
+
+    def __init__(self, vectors: Floats) -> None:
+        self._vectors = vectors
+        self._bank: Any = None
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Read the vectors, once; the first question does so otherwise."""
+        import torch
+
+        with self._lock:
+            if self._bank is None:
+                self._bank = torch.from_numpy(np.ascontiguousarray(self._vectors, dtype=np.float32))
+
+    def of_rows(self, rows: npt.NDArray[np.int64], k: int) -> dict[str, Any]:
+        """The neighbors of the mean direction of ``rows``, without these themselves."""
+        chosen = np.asarray(self._vectors[rows], dtype=np.float32)
+        lengths = np.linalg.norm(chosen, axis=1, keepdims=True)
+        mean = (chosen / np.maximum(lengths, 1e-12)).mean(axis=0)
+        reply = self.of_vector(mean, min(k + len(rows), len(self._vectors)))
+        own = set(rows.tolist())
+        others = [
+            (row, cosine)
+            for row, cosine in zip(reply["rows"], reply["cosines"], strict=True)
+            if row not in own
+        ][:k]
+        return {"rows": [row for row, _ in others], "cosines": [cosine for _, cosine in others]}
+
+    def of_vector(self, vector: Floats, k: int) -> dict[str, Any]:
+        import torch
+
+        from coview.embeddings.neighbors import neighbors
+
+        self.load()
+        query = torch.from_numpy(np.asarray(vector, dtype=np.float32))[None]
+        cosines, rows = neighbors(self._bank, query, k)
+        return {"rows": rows[0].tolist(), "cosines": [round(c, 5) for c in cosines[0].tolist()]}
+
+
+def parse_changes(changes: Any) -> Mapping[int, Annotation]:
+    """[[row, label, [tag, ...]], ...] as annotations. Raises InvalidValue.
+
+    >>> parse_changes([[3, "cat", ["nice"]]])
+    {3: Annotation(label='cat', tags=('nice',))}
+    """
+    try:
+        parsed = {}
+        for row, label, tags in changes:
+            texts = isinstance(label, str) and all(isinstance(tag, str) for tag in tags)
+            if type(row) is not int or not texts:
+                raise TypeError(row)
+            parsed[row] = Annotation(label, tuple(tags))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidValue):
+            raise
+        raise InvalidValue(
+            "The changes are no list of [row, label, [tag, ...]]; load the page again."
+        ) from error
+    return parsed
+
+
+def _side(text: str) -> int:
+    side = _number("size", text, 1, SIDES[-1])
+    return next(each for each in SIDES if each >= side)
+
+
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or not least <= int(text) <= most:
+        raise InvalidValue(f"`{name}` is {text[:40]!r}; expected a number from {least} to {most}.")
+    return int(text)
+
+
+def single(query: Mapping[str, Sequence[str]], name: str) -> str:
+    """The one value of ``name`` in a query. Raises InvalidValue."""
+    values = query.get(name, ())
+    if len(values) != 1:
+        raise InvalidValue(f"The address lacks `{name}`.")
+    return values[0]

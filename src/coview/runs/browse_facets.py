@@ -1,0 +1,174 @@
+"""What is known of images: their classes, clusters, copies, predictions and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.browsing import Facet
+from coview.core.files import entries, exists
+from coview.core.images import ImageStore
+from coview.core.paths import local_path
+from coview.core.run_folder import RunFolder, read_object
+
+Codes = npt.NDArray[np.int64]
+
+RIGHT, WRONG, OUTLIER, COPY, CONTRADICTION = (
+    "predicted right", "predicted wrong", "outlier", "has copies", "copies of another class",
+)  # fmt: skip
+OUTLIER_SHARE = 0.01
+
+
+def known_facets(run: Path, store: ImageStore, columns: Mapping[str, Any]) -> tuple[Facet, ...]:
+    """The facets of the images of ``store``, those without any value left out.
+
+    ``columns`` may hold cluster, duplicate_group and outlier of each image, [N].
+    """
+    labels = np.full(len(store), -1) if store.labels is None else store.labels
+    predicted, names = predictions_of(run, store)
+    groups = columns.get("duplicate_group")
+    facets = [
+        Facet(name="class", title="Class", values=store.class_names, codes=labels),
+        _predicted(predicted, names),
+        _clusters(columns.get("cluster"), labels, store.class_names),
+        _copies(groups),
+        verdicts(labels, _renumbered(predicted, names, store.class_names), groups,
+                 columns.get("outlier")),
+    ]  # fmt: skip
+    return tuple(facet for facet in facets if facet is not None and any(facet.counts))
+
+
+def verdicts(labels: Codes, predicted: Codes | None, groups: Codes | None, outlier: Any) -> Facet:
+    """What is to be said of each image, as marks; an image may have several.
+
+    Predicted right or wrong: by a table of predictions, where the image has a label. Outlier: among
+    the 1 % with the highest score. Copies: in a group of duplicates; of another class: a copy has
+    another label. ``predicted`` and ``labels`` number the same classes; -1 is unknown.
+
+    >>> verdicts(np.array([0, 1, 1]), np.array([0, 0, -1]), np.array([5, 5, -1]), None).counts
+    [1, 1, 0, 2, 2]
+    """
+    marks = np.zeros((5, len(labels)), dtype=bool)
+    if predicted is not None:
+        judged = (labels >= 0) & (predicted >= 0)
+        marks[0], marks[1] = judged & (labels == predicted), judged & (labels != predicted)
+    if outlier is not None and len(labels):
+        scores = np.nan_to_num(np.asarray(outlier, dtype=np.float64), nan=-np.inf)
+        marks[2] = scores >= np.quantile(scores, 1 - OUTLIER_SHARE)
+    if groups is not None:
+        marks[3] = groups >= 0
+        marks[4] = _contradicts(labels, groups)
+    codes = (marks * 2 ** np.arange(5)[:, None]).sum(axis=0)
+    return Facet(
+        name="verdict", title="Verdict", codes=codes, marks=True,
+        values=(RIGHT, WRONG, OUTLIER, COPY, CONTRADICTION),
+    )  # fmt: skip
+
+
+def predictions_of(run: Path, store: ImageStore) -> tuple[Codes | None, list[str]]:
+    """The class that the run predicts of each image, -1 unknown, and the names of the classes.
+
+    Read from the tables that ``coview predict`` has written into the run, and else from the test
+    images of a fine-tuned run; images are joined by name. (None, []) where there is neither.
+    """
+    found: dict[str, str] = {}
+    folder = local_path(run) / "predictions"
+    for file in entries(folder):
+        if file.endswith(".parquet"):
+            found |= _predicted_classes(folder / file, store)
+    if not found:
+        found = _tested_classes(run)
+    names = sorted(set(found.values()))
+    number = {name: code for code, name in enumerate(names)}
+    codes = np.array([number.get(found.get(name, ""), -1) for name in store.names], dtype=np.int64)
+    return (codes, names) if (codes >= 0).any() else (None, [])
+
+
+def _predicted_classes(path: Path, store: ImageStore) -> dict[str, str]:
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        metadata = table.schema.metadata or {}
+        fingerprint = metadata.get(b"coview.fingerprint", b"").decode()
+        source = json.loads(metadata.get(b"coview.source", b"null"))
+        names, classes = table["name"].to_pylist(), table["class"].to_pylist()
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return {}
+    same = fingerprint == store.fingerprint or source == store.source
+    return dict(zip(names, classes, strict=True)) if same else {}
+
+
+def _tested_classes(run: Path) -> dict[str, str]:
+    folder = RunFolder(local_path(run))
+    if not exists(folder.predictions_path):
+        return {}
+    value = read_object(folder.predictions_path) or {}
+    description = read_object(folder.description_path) or {}
+    classes = description.get("data", {}).get("class_names", [])
+    pairs = zip(value.get("names", []), value.get("predicted", []), strict=False)
+    return {str(name): str(classes[number]) for name, number in pairs if 0 <= number < len(classes)}
+
+
+def _renumbered(codes: Codes | None, names: list[str], classes: tuple[str, ...]) -> Codes | None:
+    """Codes of ``names`` as codes of ``classes``; of a name that is no class a number above."""
+    if codes is None:
+        return None
+    number = {name: code for code, name in enumerate(classes)}
+    table = np.array([number.get(name, len(classes) + i) for i, name in enumerate(names)] + [-1])
+    return table[codes]
+
+
+def _predicted(codes: Codes | None, names: list[str]) -> Facet | None:
+    if codes is None:
+        return None
+    return Facet(name="predicted", title="Predicted class", values=tuple(names), codes=codes)
+
+
+def _clusters(clusters: Any, labels: Codes, class_names: tuple[str, ...]) -> Facet | None:
+    """Clusters by number, each with the class of most of its images."""
+    if clusters is None:
+        return None
+    clusters = np.asarray(clusters, dtype=np.int64)
+    values = []
+    for number in range(int(clusters.max(initial=-1)) + 1):
+        own = labels[(clusters == number) & (labels >= 0)]
+        most = int(np.bincount(own).argmax()) if len(own) else -1
+        values.append(
+            f"{number} {class_names[most]}" if 0 <= most < len(class_names) else f"{number}"
+        )
+    return Facet(name="cluster", title="Cluster", values=tuple(values), codes=clusters)
+
+
+def _copies(groups: Any) -> Facet | None:
+    """The groups of duplicates, the largest first."""
+    if groups is None:
+        return None
+    groups = np.asarray(groups, dtype=np.int64)
+    numbers, codes, sizes = np.unique(groups[groups >= 0], return_inverse=True, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    rank = np.empty(len(numbers), dtype=np.int64)
+    rank[order] = np.arange(len(numbers))
+    places = np.full(len(groups), -1)
+    places[groups >= 0] = rank[codes]
+    values = tuple(f"group {place + 1}" for place in range(len(numbers)))
+    return Facet(name="copies", title="Copies", values=values, codes=places)
+
+
+def _contradicts(labels: Codes, groups: Codes) -> npt.NDArray[np.bool_]:
+    """Whether a copy of the image has another label."""
+    lowest: dict[int, int] = {}
+    highest: dict[int, int] = {}
+    known = (groups >= 0) & (labels >= 0)
+    for group, label in zip(groups[known].tolist(), labels[known].tolist(), strict=True):
+        lowest[group] = min(label, lowest.get(group, label))
+        highest[group] = max(label, highest.get(group, label))
+    mixed = [group for group in lowest if lowest[group] != highest[group]]
+    return np.isin(groups, mixed) & known
