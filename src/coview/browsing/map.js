@@ -11,6 +11,7 @@ const makeMap = (state, act) => {
   const view = { x: 0.5, y: 0.5, scale: 1, fit: 1 };
   let width = 0, height = 0, pixels = null, words = null, palette = null, planned = false;
   let mode = "near", lasso = null, isLasso = false, pictured = new Map(), sheetView = "";
+  let cell = 1, cells = new Map(), covered = new Map();
 
   // Colors of the style sheet, as [r, g, b].
   const color = (name) => {
@@ -39,7 +40,7 @@ const makeMap = (state, act) => {
     words = new Uint32Array(pixels.data.buffer);
     view.fit = Math.max(20, Math.min(width, height) * 0.94);
     if (wasFit) view.scale = view.fit;
-    redraw();
+    render();  // now: a canvas that was resized is black
   };
 
   // The coverage of a mark, 0 .. 255, of radius r device pixels: a disc, a square, a triangle.
@@ -103,7 +104,9 @@ const makeMap = (state, act) => {
     const faint = maskOf(0, Math.max(0.8, r * 0.6)), shapes = [0, 1, 2].map((shape) => maskOf(shape, r));
     const { visible } = state, shown = [];
     inView((i) => { if (visible[i]) shown.push(i); else stamp(faint, toX(i) * dpr, toY(i) * dpr, rule); });
+    choosePictures(shown);
     for (const i of shown) {
+      if (isCovered(i)) continue;
       const group = state.groups[i];
       const shape = group < 0 ? 0 : Math.min(2, Math.floor(group / COLORS));
       stamp(shapes[shape], toX(i) * dpr, toY(i) * dpr, group < 0 ? none : groups[group % COLORS]);
@@ -112,25 +115,31 @@ const makeMap = (state, act) => {
     return shown;
   };
 
-  // One picture for each cell of a grid that is fixed to the map: that of its first image.
-  const drawPictures = (shown) => {
-    pictured = new Map();
+  // One picture for each cell of a grid that is fixed to the map: the current image, else the first.
+  const choosePictures = (shown) => {
+    cells = new Map();
     const fine = 72, near = shown.length * fine * fine < 6 * width * height;
     if (mode === "dots" || (mode === "near" && !near)) return;
-    const cell = 2 ** Math.floor(Math.log2(fine / view.scale)), size = cell * view.scale;
+    cell = 2 ** Math.floor(Math.log2(fine / view.scale));
     const key = `${cell} ${state.filterVersion}`;
     if (key !== sheetView) { thumbs.forget(); sheetView = key; }
-    const cells = new Map(), { points } = state;
     for (const i of shown) {
-      const at = Math.floor(points[2 * i + 1] / cell) * 65536 + Math.floor(points[2 * i] / cell);
-      const other = cells.get(at);
-      if (other === undefined || i < other) cells.set(at, i);
+      const at = cellOf(i), other = cells.get(at);
+      if (other === undefined || i === state.current || (i < other && other !== state.current)) cells.set(at, i);
     }
+    covered = new Map([...cells].map(([at, i]) => [at, thumbs.get(i)]).filter(([, place]) => place));
+  };
+  const cellOf = (i) => Math.floor(state.points[2 * i + 1] / cell) * 1048576 + Math.floor(state.points[2 * i] / cell);
+  const isCovered = (i) => cells.size > 0 && covered.has(cellOf(i));
+
+  const drawPictures = () => {
+    pictured = new Map();
+    if (!cells.size) return;
+    const size = cell * view.scale;
     const side = Math.min(size - 2, 76), pad = (size - side) / 2;
-    for (const [at, i] of cells) {
-      const place = thumbs.get(i);
-      if (!place) continue;
-      const row = Math.floor(at / 65536), column = at - row * 65536;
+    for (const [at, place] of covered) {
+      const i = cells.get(at);
+      const row = Math.floor(at / 1048576), column = at - row * 1048576;
       const x = (column * cell - view.x) * view.scale + width / 2 + pad;
       const y = (row * cell - view.y) * view.scale + height / 2 + pad;
       const [image, sx, sy, length] = place;
@@ -155,7 +164,7 @@ const makeMap = (state, act) => {
     const dpr = ratio(), r = radius() / dpr;
     draw.setTransform(dpr, 0, 0, dpr, 0, 0);
     draw.clearRect(0, 0, width, height);
-    drawPictures(shown);
+    drawPictures();
     if (state.selectedCount) {
       const dots = new Path2D();
       for (const i of shown) if (state.selected[i]) {
