@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from headless_browser import find_browser, started
 from report_run import make_run
 
 from coview.reports import write_comparison, write_run_comparison
+from headless_browser import find_browser, started
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from headless_browser import Browser, Page, find_browser, started
 from report_run import make_run
 
 from coview.reports import write_report
+from headless_browser import Browser, Page, find_browser, started
 
 pytestmark = [
     pytest.mark.browser,
