@@ -25,6 +25,7 @@ from coview.browsing.collection import Collection
 from coview.browsing.page import served_page
 from coview.browsing.requests import Reply, Requests, single
 from coview.core.errors import CoviewError, InvalidValue
+from coview.core.progress import say
 
 HOST = "127.0.0.1"
 MAX_BODY = 32 * 2**20
@@ -80,6 +81,7 @@ class BrowseServer:
     def wait(self) -> None:
         """Return when the server is closed, or at Ctrl-C, which closes it."""
         try:
+            say("Ctrl-C ends.")
             while self._thread.is_alive():
                 self._thread.join(0.5)
         except KeyboardInterrupt:

@@ -91,7 +91,7 @@ def build_store(
         size = None if decoded is None else decoded.decoded_bytes
         decoded = _decode_into_store(listing, rows, spec, cache_policy, folder, size)
     check_unusable(listing, decoded.rejected, len(rows), cache_policy.allow_broken)
-    return _make_store(listing, decoded, spec)
+    return make_store(listing, decoded, spec)
 
 
 def _load_cached(folder: Path) -> DecodedPixels | None:
@@ -262,7 +262,8 @@ def _storage(decoded: DecodedPixels) -> str:
     return "" if decoded.folder is None else f"{byte_size(decoded.pixels.nbytes)} on disk"
 
 
-def _make_store(listing: Listing, decoded: DecodedPixels, spec: DecodeSpec) -> ImageStore:
+def make_store(listing: Listing, decoded: DecodedPixels, spec: DecodeSpec) -> ImageStore:
+    """The store of the usable rows of ``listing``, whose pixels are ``decoded``."""
     rows = decoded.rows
     on_demand = OnDemand(listing, spec, decoded) if decoded.on_demand else None
     return ImageStore(

@@ -17,7 +17,7 @@ from coview.core.machine import cores
 from coview.data.arrays import read_store
 from coview.data.decode_spec import MAX_PIXELS, Decoded, DecodeSpec
 from coview.data.listing import Listing, Rejected, hash_lines, select_rows
-from coview.data.pixels import FORMAT
+from coview.data.pixels import FORMAT, DecodedPixels
 from coview.data.sources import (
     SCENES,
     check_selection,
@@ -25,7 +25,7 @@ from coview.data.sources import (
     open_scenes,
     read_options,
 )
-from coview.data.store import check_unusable, decode_all, name_first
+from coview.data.store import check_unusable, decode_all, make_store, name_first
 
 Rows = npt.NDArray[np.int64]
 
@@ -125,6 +125,25 @@ class ImageStream:
                         images, size = [], 0
         if images:
             yield self._part(images)
+
+    def store(self, rows: Rows, heights: Rows, widths: Rows, content: Rows) -> ImageStore:
+        """A store of rows that were decoded before; each is decoded again when it is asked for.
+
+        ``heights``, ``widths`` and ``content`` (the :func:`pixel_hash`) are those of the rows, [N].
+        For sources whose images are files of their own: of others a single image takes long.
+
+        >>> stream = open_stream("scenes", limit=5, short_side=8)
+        >>> ((rows, part),) = stream.parts(np.arange(5))
+        >>> again = stream.store(rows[3:], part.heights[3:], part.widths[3:], part.content[3:])
+        >>> again.names == part.names[3:], np.array_equal(again.image(1), part.image(4))
+        (True, True)
+        """
+        decoded = DecodedPixels(
+            pixels=np.zeros((0, 4), np.uint8), rows=self.rows[rows], starts=np.arange(len(rows)),
+            heights=heights.astype(np.int32), widths=widths.astype(np.int32), content=content,
+            rejected=(), on_demand=True,
+        )  # fmt: skip
+        return make_store(self.listing, decoded, self.spec)
 
     def check(self) -> None:
         """Raise DataError where too many images are unusable, or all."""

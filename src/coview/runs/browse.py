@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import webbrowser
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from coview.browsing import Annotations, BrowseServer, Collection, write_page
 from coview.browsing.annotations import ENDINGS
-from coview.core.errors import InvalidValue
+from coview.browsing.collection import Encode, Floats
+from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import local_path
@@ -20,10 +22,13 @@ from coview.core.places import output_file
 from coview.core.progress import output, say
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of
+from coview.embeddings.table import EmbeddingTable
 from coview.evaluation import Subject, extract
 from coview.options import BrowseOptions, DataOptions
+from coview.runs.browse_columns import with_map
 from coview.runs.browse_facets import known_facets
 from coview.runs.data import say_source
+from coview.runs.embed import embeddings_of, table_at
 from coview.runs.load import at_step, load_subject
 from coview.runs.run import Run
 from coview.runs.transform import one_image
@@ -33,6 +38,9 @@ from coview.training import choose_device
 @takes(BrowseOptions)
 def browse(options: BrowseOptions) -> BrowseServer | Path:
     """A page over all images of ``data``, by default those of the run.
+
+    Vectors, map, clusters and outliers are columns of the table that :func:`coview.embed` keeps;
+    what it lacks is computed and kept there. ``data`` may be the file of such a table as well.
 
     Returns a running server: ``address`` is to be opened in a browser on this machine, ``wait()``
     returns at Ctrl-C, ``close()`` ends it, and so does the end of a ``with`` block. With ``out``
@@ -53,18 +61,17 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
     out = None if options.out is None else output_file(options.out, (".html",))
     if not 0 <= options.port < 2**16:
         raise InvalidValue(f"`port` is {options.port}; expected 0, for a free one, to 65535.")
-    tags = options.tags and _tags_file(options.tags)
-    device = choose_device(options.device)
+    tags = None if options.tags is None else _tags_file(options.tags)
     subject = load_subject(options.run, options.checkpoint)
-    for module in (subject.encoder, subject.head):
-        if module is not None:
-            module.to(device)
-    spec, data = _images(options, subject.view.size)
-    store = spec.open(data)
-    say_source(store)
-    name = at_step(name_of(options.data if options.data is not None else spec.source),
-                   options.checkpoint)  # fmt: skip
-    collection = _collection(options, name, subject, store, device)
+    images = _images(options, subject)
+    table = with_map(images.table, options.layer)
+    collection = Collection(
+        title=images.name, store=images.store, paths=table.paths,
+        points=np.stack([table["x"], table["y"]], axis=1).astype(np.float32),
+        vectors=table.vectors(options.layer), encode=_encoder(options, subject),
+        facets=known_facets(options.run, images.store, table),
+        scores=_scores(table),
+    )  # fmt: skip
     if out is not None:
         write_page(collection, out)
         say(f"Page: {out}")
@@ -72,27 +79,108 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
             webbrowser.open(out.resolve().as_uri())
         return out
     annotations = Annotations(
-        tags or _tags_file(local_path(options.run) / "tags" / f"{name}.csv"),
-        ids=store.ids, names=store.names, paths=collection.paths,
+        tags or _tags_file(local_path(options.run) / "tags" / f"{images.name}.csv"),
+        ids=images.store.ids, names=images.store.names, paths=collection.paths,
     )  # fmt: skip
     server = BrowseServer(collection, annotations, port=options.port)
-    say(f"{len(store):,} images: {server.address}")
-    say(f"Tags and labels: {annotations.path}. Ctrl-C ends.")
+    say(f"{len(collection):,} images: {server.address}")
+    say(f"Tags and labels: {annotations.path}")
     if options.open:
         webbrowser.open(server.address)
     return server
 
 
-def _images(options: BrowseOptions, size: int) -> tuple[DataSpec, Any]:
-    """What opens the images, and what stands in for a source in memory."""
-    if options.data is not None:
-        return DataSpec.of(options.data, options, size=size), options.data
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Images:
+    """The images of a page: what they are called, their vectors, and their pixels row by row."""
+
+    name: str
+    table: EmbeddingTable
+    store: ImageStore
+
+
+def _images(options: BrowseOptions, subject: Subject) -> _Images:
+    spec, data = _source(options, subject.view.size)
+    known = table_at(options.data)
+    table = embeddings_of(
+        options.run, data if known is None else known, layers=(options.layer,),
+        checkpoint=options.checkpoint, device=options.device, import_=options.import_,
+        **{field.name: getattr(spec, field.name) for field in dataclasses.fields(DataOptions)},
+    )  # fmt: skip
+    name = name_of(spec.source if options.data is None else options.data)
+    return _Images(
+        name=at_step(name, options.checkpoint), table=table, store=_store(spec, data, table)
+    )
+
+
+def _source(options: BrowseOptions, size: int) -> tuple[DataSpec, Any]:
+    """What opens the images, and the images themselves or their source."""
+    data = options.data
+    if (table := table_at(data)) is not None:
+        data = json.loads(table.metadata.get("coview.source", "null"))
+        if data is None:
+            raise InvalidValue(f"{options.data} is of images in memory; give these as `data`.")
+    if data is not None:
+        data = list(data) if isinstance(data, tuple) else data
+        return DataSpec.of(data, options, size=size, needs_labels=None), data
     given = {
         field.name: getattr(options, field.name)
         for field in dataclasses.fields(DataOptions)
         if getattr(options, field.name) != field.default
     }
-    return replace(Run.open(options.run).data.images, **given), None
+    spec = replace(Run.open(options.run).data.images, needs_labels=None, **given)
+    if spec.source is None:
+        raise InvalidValue("The images of the run were in memory; give the same ones as `data`.")
+    return spec, list(spec.source) if isinstance(spec.source, tuple) else spec.source
+
+
+def _store(spec: DataSpec, data: Any, table: EmbeddingTable) -> ImageStore:
+    """The images of the table in its order; files are decoded when they are asked for.
+
+    Raises DataError where images of the table are not there any more.
+    """
+    stream = spec.stream(data)
+    if stream.listing.path_of is None:
+        store = spec.open(data)
+        say_source(store)
+        return store.subset(_rows_of(table, store.names, store.source))
+    names = [stream.name(row) for row in range(len(stream))]
+    heights, widths = (np.asarray(table[side]) for side in ("height", "width"))
+    rows = _rows_of(table, names, stream.source)
+    return stream.store(rows, heights, widths, np.asarray(table["pixel_hash"]))
+
+
+def _rows_of(table: EmbeddingTable, names: Any, source: str) -> Any:
+    row = {name: number for number, name in enumerate(names)}
+    missing = [name for name in table.names if name not in row]
+    if missing:
+        raise DataError(
+            f"{len(missing):,} images of the table, such as {missing[0]}, are not in {source}. "
+            "Give the images that it was made of, or make it anew: coview embed RUN DATA"
+        )
+    return np.array([row[name] for name in table.names], dtype=np.int64)
+
+
+def _encoder(options: BrowseOptions, subject: Subject) -> Encode:
+    """What turns an image file into a vector, as embedding did for the others."""
+    device = choose_device(options.device)
+    for module in (subject.encoder, subject.head):
+        if module is not None:
+            module.to(device)
+
+    def encode(content: bytes, name: str) -> Floats:
+        image = one_image(content, name, subject.view.size)
+        with output(quiet=True):
+            features = extract(subject, image, device=device, layers=(options.layer,))
+        vector: Floats = features.layers[options.layer][0].numpy()
+        return vector
+
+    return encode
+
+
+def _scores(table: EmbeddingTable) -> dict[str, Floats]:
+    outlier = table.column("outlier")
+    return {} if outlier is None else {"outlier": np.asarray(outlier, dtype=np.float32)}
 
 
 def _tags_file(path: Path) -> Path:
@@ -100,36 +188,3 @@ def _tags_file(path: Path) -> Path:
         return output_file(path, ENDINGS)
     except InvalidValue as error:
         raise InvalidValue(str(error).replace("`out`", "`tags`")) from error
-
-
-def _collection(
-    options: BrowseOptions, name: str, subject: Subject, store: ImageStore, device: Any
-) -> Collection:
-    features = extract(subject, store, device=device, layers=(options.layer,), label="Embedding")
-    vectors = features.layers[options.layer].numpy()
-
-    def encode(content: bytes, file: str) -> Any:
-        image = one_image(content, file, subject.view.size)
-        with output(quiet=True):
-            found = extract(subject, image, device=device, layers=(options.layer,))
-        return found.layers[options.layer][0].numpy()
-
-    return Collection(
-        title=name, store=store, paths=_paths(store), points=_points(vectors), vectors=vectors,
-        facets=known_facets(options.run, store, {}), encode=encode,
-    )  # fmt: skip
-
-
-def _paths(store: ImageStore) -> list[Path | None]:
-    places = [Path(store.source) / name for name in store.names]
-    return [place if place.is_file() else None for place in places]
-
-
-def _points(vectors: Any) -> Any:
-    import torch
-
-    from coview.embeddings.map import MIN_ROWS, tsne
-
-    if len(vectors) < MIN_ROWS:
-        return np.full((len(vectors), 2), 0.5, np.float32)
-    return tsne(torch.from_numpy(vectors)).numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from coview.core.files import entries, exists
 from coview.core.images import ImageStore
 from coview.core.paths import local_path
 from coview.core.run_folder import RunFolder, read_object
+from coview.embeddings.table import EmbeddingTable
 
 Codes = npt.NDArray[np.int64]
 
@@ -23,21 +24,22 @@ RIGHT, WRONG, OUTLIER, COPY, CONTRADICTION = (
 OUTLIER_SHARE = 0.01
 
 
-def known_facets(run: Path, store: ImageStore, columns: Mapping[str, Any]) -> tuple[Facet, ...]:
-    """The facets of the images of ``store``, those without any value left out.
+def known_facets(run: Path, store: ImageStore, table: EmbeddingTable) -> tuple[Facet, ...]:
+    """The facets of the images of ``store``, whose rows are those of ``table``.
 
-    ``columns`` may hold cluster, duplicate_group and outlier of each image, [N].
+    The table may have the columns cluster or cluster_N, duplicate_group and outlier. A facet
+    without any value is left out.
     """
     labels = np.full(len(store), -1) if store.labels is None else store.labels
     predicted, names = predictions_of(run, store)
-    groups = columns.get("duplicate_group")
+    groups = table.column("duplicate_group")
     facets = [
         Facet(name="class", title="Class", values=store.class_names, codes=labels),
         _predicted(predicted, names),
-        _clusters(columns.get("cluster"), labels, store.class_names),
+        *_all_clusters(table, labels, store.class_names),
         _copies(groups),
         verdicts(labels, _renumbered(predicted, names, store.class_names), groups,
-                 columns.get("outlier")),
+                 table.column("outlier")),
     ]  # fmt: skip
     return tuple(facet for facet in facets if facet is not None and any(facet.counts))
 
@@ -132,19 +134,30 @@ def _predicted(codes: Codes | None, names: list[str]) -> Facet | None:
     return Facet(name="predicted", title="Predicted class", values=tuple(names), codes=codes)
 
 
-def _clusters(clusters: Any, labels: Codes, class_names: tuple[str, ...]) -> Facet | None:
+def _all_clusters(
+    table: EmbeddingTable, labels: Codes, class_names: tuple[str, ...]
+) -> list[Facet]:
+    """A facet for each column of clusters, the one of the fewest clusters first."""
+    found = {
+        name: np.nan_to_num(np.asarray(table[name], dtype=np.float64), nan=-1).astype(np.int64)
+        for name in table.column_names
+        if name == "cluster" or re.fullmatch(r"cluster_\d+", name)
+    }
+    order = sorted(found, key=lambda name: int(found[name].max(initial=0)))
+    return [_clusters(name, found[name], labels, class_names) for name in order]
+
+
+def _clusters(name: str, clusters: Codes, labels: Codes, class_names: tuple[str, ...]) -> Facet:
     """Clusters by number, each with the class of most of its images."""
-    if clusters is None:
-        return None
-    clusters = np.asarray(clusters, dtype=np.int64)
+    count = int(clusters.max(initial=-1)) + 1
     values = []
-    for number in range(int(clusters.max(initial=-1)) + 1):
+    for number in range(count):
         own = labels[(clusters == number) & (labels >= 0)]
         most = int(np.bincount(own).argmax()) if len(own) else -1
-        values.append(
-            f"{number} {class_names[most]}" if 0 <= most < len(class_names) else f"{number}"
-        )
-    return Facet(name="cluster", title="Cluster", values=tuple(values), codes=clusters)
+        named = 0 <= most < len(class_names)
+        values.append(f"{number} {class_names[most]}" if named else f"{number}")
+    title = "Cluster" if name == "cluster" else f"{count} clusters"
+    return Facet(name=name, title=title, values=tuple(values), codes=clusters)
 
 
 def _copies(groups: Any) -> Facet | None:

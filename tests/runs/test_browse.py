@@ -1,0 +1,202 @@
+"""`coview browse` from a run to a page: its images, vectors, file of tags, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import coview
+from coview.browsing import Annotation, BrowseServer
+from coview.core.errors import DataError, InvalidValue
+from coview.embeddings.table import EmbeddingTable
+from coview.runs.browse_facets import known_facets, verdicts
+from small_run import SMALL, pictures
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 PNG files in three class folders."""
+    root = tmp_path_factory.mktemp("data") / "photos"
+    images, labels = pictures(60)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = root / "abc"[label] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "photos"
+    return coview.pretrain(folder, out=out, epochs=1, labels_from="folders", **SMALL).path
+
+
+def collection_of(server: BrowseServer):
+    return server._server.requests.collection
+
+
+def test_the_images_of_the_run_are_shown_with_their_vectors(run: Path, folder: Path) -> None:
+    with coview.browse(run, device="cpu") as server:
+        shown = collection_of(server)
+        table = EmbeddingTable.open(run / "embeddings" / "photos.parquet")
+        assert len(shown) == 60
+        assert np.array_equal(shown.vectors, table.vectors("h"))
+        assert np.array_equal(shown.points[:, 0], table["x"].astype(np.float32))
+        assert shown.points.min() >= 0
+        assert shown.points.max() <= 1
+        assert shown.paths == [folder / name for name in shown.store.names]
+        assert shown.facets[0].values == ("a", "b", "c")
+        for row in (0, 59):
+            with Image.open(shown.paths[row]) as picture:
+                assert np.array_equal(shown.store.image(row), np.asarray(picture))
+
+
+def test_an_image_file_of_the_data_finds_itself(run: Path) -> None:
+    with coview.browse(run, device="cpu") as server:
+        shown = collection_of(server)
+        for row in (3, 40):
+            vector = shown.encode(shown.paths[row].read_bytes(), "dropped.png")
+            assert np.allclose(vector, shown.vectors[row], atol=1e-4)
+        with pytest.raises(DataError, match=r"dropped\.png cannot be used"):
+            shown.encode(b"no image", "dropped.png")
+
+
+def test_images_in_parquet_are_shown_in_the_order_of_the_table(
+    run: Path, folder: Path, tmp_path: Path
+) -> None:
+    files = sorted(folder.rglob("*.png"))[::3]
+    images = [{"bytes": file.read_bytes(), "path": None} for file in files]
+    pq.write_table(pa.table({"image": images, "label": [0] * 20}), tmp_path / "more.parquet")
+    with coview.browse(run, tmp_path / "more.parquet", device="cpu") as server:
+        shown = collection_of(server)
+        assert shown.paths == [None] * 20
+        for row in range(20):
+            vector = shown.encode(files[row].read_bytes(), "x")
+            assert np.allclose(vector, shown.vectors[row], atol=1e-4)
+            assert np.array_equal(shown.store.image(row), np.asarray(Image.open(files[row])))
+
+
+def test_the_table_of_embed_is_images_as_well(run: Path, folder: Path) -> None:
+    table = coview.embed(run, folder, device="cpu")
+    with coview.browse(run, table.path, device="cpu") as server:
+        assert collection_of(server).store.names == table.names
+
+
+def test_labels_lie_in_the_run_and_train_a_classifier(run: Path) -> None:
+    with coview.browse(run, device="cpu") as server:
+        changes = {row: Annotation("even" if row % 2 == 0 else "odd", ("x",)) for row in range(40)}
+        server.annotations.update(changes)
+    path = run / "tags" / "photos.csv"
+    with path.open(encoding="utf-8", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 40
+    with coview.browse(run, device="cpu") as server:
+        assert server.annotations.by_row == changes
+    finetuned = coview.finetune(
+        run, path, out=run.parent / "finetuned", epochs=1, batch_size=8, no_baselines=True,
+        device="cpu", workers=1,
+    )  # fmt: skip
+    assert finetuned.description["data"]["class_names"] == ["even", "odd"]
+    path.unlink()
+
+
+def test_one_file_is_written(run: Path, tmp_path: Path) -> None:
+    out = coview.browse(run, out=tmp_path / "page.html", device="cpu")
+    assert out == tmp_path / "page.html"
+    text = out.read_text("utf-8")
+    about = json.loads(text.split('id="about">')[1].split("</script>")[0])
+    assert about["count"] == 60
+    assert len(about["static"]["sheets"]) == 1
+    assert not (run / "tags").exists() or not list((run / "tags").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"port": 70_000}, "`port` is 70000"),
+        ({"out": "page.pdf"}, "`out` is page.pdf"),
+        ({"tags": "tags.txt"}, "`tags` is tags.txt"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_work(
+    options: dict, sentence: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("images are embedded")
+
+    monkeypatch.setattr(sys.modules["coview.runs.browse"], "embeddings_of", opened)
+    with pytest.raises(InvalidValue, match=sentence):
+        coview.browse(run, **options)
+
+
+def test_changed_images_are_refused(run: Path, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    table = coview.embed(run, copy, device="cpu")
+    (copy / "a" / "00.png").unlink()
+    with pytest.raises(DataError, match=r"a/00\.png, are not in"):
+        coview.browse(run, table.path, device="cpu")
+
+
+def test_predictions_of_the_run_are_verdicts(run: Path, folder: Path, tmp_path: Path) -> None:
+    with coview.browse(run, device="cpu") as server:
+        shown = collection_of(server)
+    names, labels = list(shown.store.names), shown.store.labels
+    predicted = ["abc"[label] if row % 4 else "b" for row, label in enumerate(labels)]
+    metadata = {"coview.fingerprint": shown.store.fingerprint, "coview.source": json.dumps("x")}
+    table = pa.table({"name": names, "class": predicted, "probability": [0.9] * 60})
+    (tmp_path / "predictions").mkdir()
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "predictions" / "p.parquet")
+    own = EmbeddingTable.open(run / "embeddings" / "photos.parquet")
+    facets = {each.name: each for each in known_facets(tmp_path, shown.store, own)}
+    wrong = np.array([p != "abc"[label] for p, label in zip(predicted, labels, strict=True)])
+    codes = facets["verdict"].codes
+    assert np.array_equal(codes & 2 > 0, wrong)
+    assert np.array_equal(codes & 1 > 0, ~wrong)
+    assert [facets["predicted"].values[k] for k in facets["predicted"].codes] == predicted
+    foreign = table.replace_schema_metadata({"coview.source": json.dumps("elsewhere")})
+    pq.write_table(foreign, tmp_path / "predictions" / "p.parquet")
+    assert "predicted" not in {each.name for each in known_facets(tmp_path, shown.store, own)}
+
+
+def test_verdicts_of_every_kind() -> None:
+    labels, predicted = np.array([0, 0, 1, -1, 1, 1]), np.array([0, 1, 1, 0, -1, 1])
+    groups, scores = np.array([7, -1, 7, 3, 3, -1]), np.array([0.1, 0.2, 0.1, 0.9, 0.2, np.nan])
+    facet = verdicts(labels, predicted, groups, scores)
+    marks = [facet.codes >> bit & 1 for bit in range(5)]
+    assert marks[0].tolist() == [1, 0, 1, 0, 0, 1]  # right
+    assert marks[1].tolist() == [0, 1, 0, 0, 0, 0]  # wrong
+    assert marks[2].tolist() == [0, 0, 0, 1, 0, 0]  # the least like others
+    assert marks[3].tolist() == [1, 0, 1, 1, 1, 0]  # has copies
+    assert marks[4].tolist() == [1, 0, 1, 0, 0, 0]  # one of both labels is wrong
+
+
+def test_ctrl_c_ends_the_command_quietly(run: Path) -> None:
+    command = [sys.executable, "-m", "coview", "browse", str(run), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Ctrl-C ends" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert any("http://127.0.0.1:" in line for line in lines)
+    assert process.returncode == 0
+    assert errors == ""
+    assert rest.strip() == ""
