@@ -118,7 +118,8 @@ const makeMap = (state, act) => {
   // One picture for each cell of a grid that is fixed to the map: the current image, else the first.
   const choosePictures = (shown) => {
     cells = new Map();
-    const fine = 72, near = shown.length * fine * fine < 6 * width * height;
+    const area = (width * height) / Math.max(1, shown.length);  // of the view, for each image
+    const fine = area > 128 ** 2 ? 128 : 72, near = area > 72 ** 2 / 6;
     if (mode === "dots" || (mode === "near" && !near)) return;
     cell = 2 ** Math.floor(Math.log2(fine / view.scale));
     const key = `${cell} ${state.filterVersion}`;
@@ -136,7 +137,7 @@ const makeMap = (state, act) => {
     pictured = new Map();
     if (!cells.size) return;
     const size = cell * view.scale;
-    const side = Math.min(size - 2, 76), pad = (size - side) / 2;
+    const side = size - 2, pad = (size - side) / 2;
     for (const [at, place] of covered) {
       const i = cells.get(at);
       const row = Math.floor(at / 1048576), column = at - row * 1048576;

@@ -97,10 +97,10 @@ const source = about.static ? makeStaticSource(about.static) : makeServerSource(
 
 // Pictures for the map, many to a sheet: get(row) gives [image, x, y, side], or null until it is there.
 const makeThumbs = (onLoad) => {
-  const side = about.static ? about.static.side : 64 * (ratio() > 1 ? 2 : 1);
+  const side = about.static ? about.static.side : ratio() > 1 ? 128 : 96;
   const places = new Map(), sheets = [];
   let waiting = new Set(), loading = 0, timer = 0;
-  const MAX_SHEETS = 40, PER_SHEET = 128;
+  const MAX_SHEETS = 24, PER_SHEET = 128;
 
   const keep = (rows, image) => {
     sheets.push({ rows, image });
