@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "diagnosis", "reports", "runs", "studies",
     },
 }  # fmt: skip
-TORCH_FREE = {"reports", "options", "cli"}
+TORCH_FREE = {"reports", "browsing", "options", "cli"}
 
 
 def modules() -> list[Path]:

@@ -12,7 +12,6 @@ from drawn import CLASSES, annotations_of, drawn, write_png
 
 from coview.browsing import Annotation, Annotations, BrowseServer, write_page
 from coview.core.errors import InvalidValue
-from coview.embeddings import neighbors  # noqa: F401 - the first import of torch takes seconds
 from headless_browser import Browser, Page, find_browser, started
 
 pytestmark = [
@@ -365,8 +364,7 @@ def test_touch_zooms_with_two_fingers_and_chooses_with_one(
         for reach in (30, 45, 60):
             page.touch("touchMove", (x - reach, y), (x + reach, y))
         page.touch("touchEnd")
-        page.run(DRAWN)
-        assert page.run("document.getElementById('dots').toDataURL()") != before
+        page.wait_for(f"document.getElementById('dots').toDataURL() !== '{before}'")
         assert page.run("document.documentElement.scrollWidth - innerWidth") <= 0
         small = page.run(
             "[...document.querySelectorAll('button, input:not([type=radio])')].filter(e => e.offsetParent"

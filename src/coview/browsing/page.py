@@ -17,6 +17,7 @@ from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
 from coview.core.progress import progress
 from coview.core.version import VERSION
+from coview.embeddings.search import nearest_rows, unit_rows
 from coview.reports.formatting import count
 from coview.reports.html import Child, Markup, script_data, tag
 from coview.reports.pictures import data_uri
@@ -24,7 +25,7 @@ from coview.reports.pictures import data_uri
 SCRIPTS = ("points.js", "source.js", "map.js", "browse.js")
 MAX_STATIC = 10_000
 """Images of one file: of 48 pixels each they take about 20 MB."""
-STATIC_NEIGHBORS, SHEET_IMAGES = 24, 256
+STATIC_NEIGHBORS, SHEET_IMAGES, CHUNK = 24, 256, 512
 
 
 def served_page(collection: Collection) -> str:
@@ -254,18 +255,19 @@ def _sheets(collection: Collection, side: int) -> list[str]:
 
 def _neighbors(collection: Collection) -> dict[str, Any]:
     """The nearest rows and their cosines, [N, k] each, as base64 of int32 and float32."""
-    import torch
-
-    from coview.embeddings.neighbors import neighbors
-
     number = len(collection)
     k = min(STATIC_NEIGHBORS, number - 1)
     if k < 1:
         return {"k": 0, "neighbors": "", "cosines": ""}
-    bank = torch.from_numpy(np.ascontiguousarray(collection.vectors, dtype=np.float32))
-    cosines, rows = neighbors(bank, bank, k, exclude=torch.arange(number))
-    return {
-        "k": k,
-        "neighbors": _text(rows.numpy().astype("<i4").tobytes()),
-        "cosines": _text(cosines.numpy().astype("<f4").tobytes()),
-    }
+    unit = unit_rows(collection.vectors)
+    rows = np.empty((number, k), dtype="<i4")
+    cosines = np.empty((number, k), dtype="<f4")
+    with progress("Neighbors", number) as advance:
+        for start in range(0, number, CHUNK):
+            values, nearest = nearest_rows(unit, unit[start : start + CHUNK], k + 1)
+            for row in range(start, start + len(nearest)):
+                # Of k + 1 the image itself goes, or the last, where k copies of it come before.
+                others = np.flatnonzero(nearest[row - start] != row)[:k]
+                rows[row], cosines[row] = nearest[row - start, others], values[row - start, others]
+            advance(len(nearest))
+    return {"k": k, "neighbors": _text(rows.tobytes()), "cosines": _text(cosines.tobytes())}

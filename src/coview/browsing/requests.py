@@ -14,6 +14,7 @@ from coview.browsing.annotations import Annotation, Annotations
 from coview.browsing.collection import Collection, Floats
 from coview.browsing.thumbnails import Thumbnails
 from coview.core.errors import InvalidValue
+from coview.embeddings.search import example_direction, nearest_rows, unit_rows
 
 SIDES = (48, 64, 96, 128, 256, 768)
 """Of pictures, in pixels: few, so that the cache serves most requests."""
@@ -39,7 +40,6 @@ class Requests:
         self.collection, self.annotations = collection, annotations
         self.thumbnails = Thumbnails(collection.store)
         self._index = Nearest(collection.vectors)
-        threading.Thread(target=self._index.load, daemon=True).start()  # torch takes seconds
         self._encoding = threading.Lock()
         self._lower = [name.casefold() for name in collection.store.names]
 
@@ -111,44 +111,25 @@ BYTES = "application/octet-stream"
 
 
 class Nearest:
-    """Exact nearest neighbors among vectors [N, D]; rows of zeros have cosine 0 with all."""
+    """Exact nearest neighbors among vectors [N, D] of any length, by cosine."""
 
     def __init__(self, vectors: Floats) -> None:
-        self._vectors = vectors
-        self._bank: Any = None
-        self._lock = threading.Lock()
-
-    def load(self) -> None:
-        """Read the vectors, once; the first question does so otherwise."""
-        import torch
-
-        with self._lock:
-            if self._bank is None:
-                self._bank = torch.from_numpy(np.ascontiguousarray(self._vectors, dtype=np.float32))
+        self._unit = unit_rows(vectors)
 
     def of_rows(self, rows: npt.NDArray[np.int64], k: int) -> dict[str, Any]:
-        """The neighbors of the mean direction of ``rows``, without these themselves."""
-        chosen = np.asarray(self._vectors[rows], dtype=np.float32)
-        lengths = np.linalg.norm(chosen, axis=1, keepdims=True)
-        mean = (chosen / np.maximum(lengths, 1e-12)).mean(axis=0)
-        reply = self.of_vector(mean, min(k + len(rows), len(self._vectors)))
-        own = set(rows.tolist())
-        others = [
-            (row, cosine)
-            for row, cosine in zip(reply["rows"], reply["cosines"], strict=True)
-            if row not in own
-        ][:k]
-        return {"rows": [row for row, _ in others], "cosines": [cosine for _, cosine in others]}
+        """The k nearest to the mean direction of ``rows``, without these themselves."""
+        direction = example_direction(self._unit[rows])
+        cosines, nearest = nearest_rows(self._unit, direction[None], k + len(rows))
+        others = ~np.isin(nearest[0], rows)
+        return _reply(nearest[0][others][:k], cosines[0][others][:k])
 
     def of_vector(self, vector: Floats, k: int) -> dict[str, Any]:
-        import torch
+        cosines, nearest = nearest_rows(self._unit, unit_rows(vector[None]), k)
+        return _reply(nearest[0], cosines[0])
 
-        from coview.embeddings.neighbors import neighbors
 
-        self.load()
-        query = torch.from_numpy(np.asarray(vector, dtype=np.float32))[None]
-        cosines, rows = neighbors(self._bank, query, k)
-        return {"rows": rows[0].tolist(), "cosines": [round(c, 5) for c in cosines[0].tolist()]}
+def _reply(rows: npt.NDArray[np.int64], cosines: Floats) -> dict[str, Any]:
+    return {"rows": rows.tolist(), "cosines": [round(float(cosine), 5) for cosine in cosines]}
 
 
 def parse_changes(changes: Any) -> Mapping[int, Annotation]:
