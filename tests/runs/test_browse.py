@@ -172,7 +172,7 @@ def test_predictions_of_the_run_are_verdicts(run: Path, folder: Path, tmp_path: 
 
 def test_verdicts_of_every_kind() -> None:
     labels, predicted = np.array([0, 0, 1, -1, 1, 1]), np.array([0, 1, 1, 0, -1, 1])
-    groups, scores = np.array([7, -1, 7, 3, 3, -1]), np.array([0.1, 0.2, 0.1, 0.9, 0.2, np.nan])
+    groups, scores = np.array([7, 0, 7, 3, 3, 0]), np.array([0.1, 0.2, 0.1, 0.9, 0.2, np.nan])
     facet = verdicts(labels, predicted, groups, scores)
     marks = [facet.codes >> bit & 1 for bit in range(5)]
     assert marks[0].tolist() == [1, 0, 1, 0, 0, 1]  # right
@@ -180,6 +180,23 @@ def test_verdicts_of_every_kind() -> None:
     assert marks[2].tolist() == [0, 0, 0, 1, 0, 0]  # the least like others
     assert marks[3].tolist() == [1, 0, 1, 1, 1, 0]  # has copies
     assert marks[4].tolist() == [1, 0, 1, 0, 0, 0]  # one of both labels is wrong
+
+
+def test_equal_images_are_copies_of_each_other(run: Path, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    for name in ("a/00.png", "a/03.png"):
+        shutil.copy(copy / name, copy / "b" / f"copy-of-{Path(name).name}")
+    with coview.browse(run, copy, labels_from="folders", device="cpu") as server:
+        shown = collection_of(server)
+    facets = {each.name: each for each in shown.facets}
+    names = np.array(shown.store.names)
+    groups = [sorted(names[facets["copies"].codes == code]) for code in range(2)]
+    assert sorted(groups) == [
+        ["a/00.png", "b/copy-of-00.png"], ["a/03.png", "b/copy-of-03.png"],
+    ]  # fmt: skip
+    assert (facets["verdict"].codes >> 4 & 1).sum() == 4  # each has a copy in another class
 
 
 def test_ctrl_c_ends_the_command_quietly(run: Path) -> None:

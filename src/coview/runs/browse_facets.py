@@ -14,6 +14,7 @@ from coview.core.files import entries, exists
 from coview.core.images import ImageStore
 from coview.core.paths import local_path
 from coview.core.run_folder import RunFolder, read_object
+from coview.embeddings.duplicates import exact_groups
 from coview.embeddings.table import EmbeddingTable
 
 Codes = npt.NDArray[np.int64]
@@ -32,7 +33,7 @@ def known_facets(run: Path, store: ImageStore, table: EmbeddingTable) -> tuple[F
     """
     labels = np.full(len(store), -1) if store.labels is None else store.labels
     predicted, names = predictions_of(run, store)
-    groups = table.column("duplicate_group")
+    groups = groups_of_copies(store, table)
     facets = [
         Facet(name="class", title="Class", values=store.class_names, codes=labels),
         _predicted(predicted, names),
@@ -49,9 +50,10 @@ def verdicts(labels: Codes, predicted: Codes | None, groups: Codes | None, outli
 
     Predicted right or wrong: by a table of predictions, where the image has a label. Outlier: among
     the 1 % with the highest score. Copies: in a group of duplicates; of another class: a copy has
-    another label. ``predicted`` and ``labels`` number the same classes; -1 is unknown.
+    another label. ``predicted`` and ``labels`` number the same classes; -1 is unknown. Groups are
+    numbered from 1; 0 is none.
 
-    >>> verdicts(np.array([0, 1, 1]), np.array([0, 0, -1]), np.array([5, 5, -1]), None).counts
+    >>> verdicts(np.array([0, 1, 1]), np.array([0, 0, -1]), np.array([1, 1, 0]), None).counts
     [1, 1, 0, 2, 2]
     """
     marks = np.zeros((5, len(labels)), dtype=bool)
@@ -62,13 +64,27 @@ def verdicts(labels: Codes, predicted: Codes | None, groups: Codes | None, outli
         scores = np.nan_to_num(np.asarray(outlier, dtype=np.float64), nan=-np.inf)
         marks[2] = scores >= np.quantile(scores, 1 - OUTLIER_SHARE)
     if groups is not None:
-        marks[3] = groups >= 0
+        marks[3] = groups > 0
         marks[4] = _contradicts(labels, groups)
     codes = (marks * 2 ** np.arange(5)[:, None]).sum(axis=0)
     return Facet(
         name="verdict", title="Verdict", codes=codes, marks=True,
         values=(RIGHT, WRONG, OUTLIER, COPY, CONTRADICTION),
     )  # fmt: skip
+
+
+def groups_of_copies(store: ImageStore, table: EmbeddingTable) -> Codes:
+    """The group of duplicates of each image, from 1; 0 where it has no copy.
+
+    The column duplicate_group of the table where it has one, else the images of equal pixels.
+    """
+    column = table.column("duplicate_group")
+    if column is not None:
+        return np.nan_to_num(np.asarray(column, dtype=np.float64)).astype(np.int64)
+    groups = np.zeros(len(store), dtype=np.int64)
+    for number, rows in enumerate(exact_groups(store), 1):
+        groups[rows] = number
+    return groups
 
 
 def predictions_of(run: Path, store: ImageStore) -> tuple[Codes | None, list[str]]:
@@ -160,17 +176,14 @@ def _clusters(name: str, clusters: Codes, labels: Codes, class_names: tuple[str,
     return Facet(name=name, title=title, values=tuple(values), codes=clusters)
 
 
-def _copies(groups: Any) -> Facet | None:
+def _copies(groups: Codes) -> Facet:
     """The groups of duplicates, the largest first."""
-    if groups is None:
-        return None
-    groups = np.asarray(groups, dtype=np.int64)
-    numbers, codes, sizes = np.unique(groups[groups >= 0], return_inverse=True, return_counts=True)
+    numbers, codes, sizes = np.unique(groups[groups > 0], return_inverse=True, return_counts=True)
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty(len(numbers), dtype=np.int64)
     rank[order] = np.arange(len(numbers))
     places = np.full(len(groups), -1)
-    places[groups >= 0] = rank[codes]
+    places[groups > 0] = rank[codes]
     values = tuple(f"group {place + 1}" for place in range(len(numbers)))
     return Facet(name="copies", title="Copies", values=values, codes=places)
 
@@ -179,7 +192,7 @@ def _contradicts(labels: Codes, groups: Codes) -> npt.NDArray[np.bool_]:
     """Whether a copy of the image has another label."""
     lowest: dict[int, int] = {}
     highest: dict[int, int] = {}
-    known = (groups >= 0) & (labels >= 0)
+    known = (groups > 0) & (labels >= 0)
     for group, label in zip(groups[known].tolist(), labels[known].tolist(), strict=True):
         lowest[group] = min(label, lowest.get(group, label))
         highest[group] = max(label, highest.get(group, label))
