@@ -59,7 +59,7 @@ class Browser:
         assert "error" not in reply, (method, reply["error"])
         return reply["result"]
 
-    def receive(self, seconds: float = 30) -> Event:
+    def receive(self, seconds: float = 90) -> Event:
         deadline = time.monotonic() + seconds
         while b"\0" not in self.pending:
             left = max(0, deadline - time.monotonic())
