@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from coview.runs.finetune import finetune
     from coview.runs.import_checkpoint import import_checkpoint
     from coview.runs.load import load
+    from coview.runs.map import map as map
     from coview.runs.predict import predict
     from coview.runs.pretrain import pretrain
     from coview.runs.push import push
     from coview.runs.resume import resume
     from coview.runs.run import Run
     from coview.runs.search import search
+    from coview.runs.select import select
     from coview.runs.views import draw_views
     from coview.studies import study
 
@@ -44,8 +46,10 @@ __version__ = VERSION
 __all__ = [
     "Run", "__version__", "browse", "compare", "demo", "detect", "distill", "doctor", "draw_views",
     "embed", "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict",
-    "pretrain", "push", "resume", "search", "study",
+    "pretrain", "push", "resume", "search", "select", "study",
 ]  # fmt: skip
+# Not in __all__: `from coview import *` must not replace Python's own map.
+_NAMES = (*__all__, "map")
 
 
 def __getattr__(name: str) -> Any:
@@ -53,7 +57,7 @@ def __getattr__(name: str) -> Any:
         from coview import studies
 
         return studies.study
-    if name in __all__:
+    if name in _NAMES:
         from coview import runs
 
         return getattr(runs, name)
@@ -61,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_NAMES)

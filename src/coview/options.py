@@ -440,6 +440,49 @@ class BrowseOptions(DataOptions, ImportOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VectorsOptions(DataOptions, ImportOptions):
+    """What a command takes that works on the vectors of images."""
+
+    run: Path = argument("a run's folder, or an exported encoder's")
+    data: Any = argument("the images, or their table of coview embed")
+    layer: str = option("the vectors: h, the encoder's output, or z, the head's", "h")
+    checkpoint: int | None = option(
+        "the step of a kept checkpoint of `run` (default: its last)")
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(VectorsOptions):
+    """Where each image lies among the others: coordinates in the plane, clusters, outliers. They
+    are columns of the table of coview embed."""
+
+    out: Path | None = option(
+        "a table of its own, .parquet (default: the columns are added to that of coview embed)")
+    clusters: str | None = option(
+        "numbers of clusters separated by commas, as 10,50 (default: those of 8, 32 and 128 that "
+        "leave 20 images in each)")
+    landmarks: int | None = option(
+        "images that t-SNE maps themselves; the others are placed beside the nearest of them "
+        "(default: 10000, or 100000 with the extra map)")
+    seed: int = option("of the coordinates and the clusters", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectOptions(VectorsOptions):
+    """Which images to label next: a table with their order, path, and the reason in words."""
+
+    number: int | None = option("how many images to choose; must be given")
+    labeled: Any = option(
+        "images that are labeled already, or a table (.csv, .tsv, .parquet) of their names or "
+        "paths; they count as chosen; may be repeated", (), several=True)
+    strategy: str = option("coverage, typical, diverse, k-center or random", "coverage")
+    out: Path | None = option("the table, .csv or .parquet (default: RUN/selections/NAME.csv)")
+    copy_to: Path | None = option(
+        "a new folder for copies of the chosen files, numbered in their order")
+    seed: int = option("of clusters and of chance", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions(DataOptions, ImportOptions):
     """Classify images: a Parquet file with the columns name, class and probability."""
 

@@ -1,8 +1,14 @@
 import pytest
 import torch
 
-from coview.core.errors import InvalidValue
-from coview.embeddings.map import tsne
+from coview.core.errors import InvalidValue, MissingExtra
+from coview.embeddings.map import (
+    fast_tsne,
+    has_opentsne,
+    into_unit_square,
+    landmark_tsne,
+    tsne,
+)
 
 
 def three_groups():
@@ -55,3 +61,44 @@ def test_map_of_few_or_identical_rows_is_finite(rows):
 def test_map_refuses_fewer_than_four_rows():
     with pytest.raises(InvalidValue, match="at least 4"):
         tsne(torch.eye(3))
+
+
+def test_landmarks_keep_the_groups_together():
+    rows, labels = three_groups()
+    points = landmark_tsne(rows, landmarks=45)
+    distances = torch.cdist(points, points).fill_diagonal_(torch.inf)
+    assert (labels[distances.argmin(1)] == labels).double().mean() > 0.95
+    assert (landmark_tsne(rows, landmarks=45) == points).all()
+    assert (landmark_tsne(rows) == tsne(rows)).all()
+
+
+def test_a_row_that_is_no_landmark_lies_among_its_nearest_landmarks():
+    rows, _ = three_groups()
+    twice = torch.cat([rows, rows])
+    points = landmark_tsne(twice, landmarks=150)
+    apart = (points[:90] - points[90:]).norm(dim=1)
+    assert apart.median() < 0.05
+
+
+def test_both_axes_have_one_scale():
+    points = into_unit_square(torch.tensor([[0.0, 0.0], [2.0, 1.0]]))
+    assert points.tolist() == [[0.0, 0.25], [1.0, 0.75]]
+
+
+def test_many_landmarks_without_the_package_name_the_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("coview.embeddings.map.MAX_TSNE", 6)
+    with pytest.raises(MissingExtra, match=r"coview\[map\]"):
+        landmark_tsne(torch.rand(8, 3), landmarks=7)
+    assert landmark_tsne(torch.rand(8, 3)).shape == (8, 2)
+
+
+@pytest.mark.skipif(not has_opentsne(), reason="needs the extra map")
+def test_fast_tsne_keeps_groups_together_and_is_repeatable():
+    rows, labels = three_groups()
+    points = fast_tsne(rows, perplexity=10)
+    distances = torch.cdist(points, points).fill_diagonal_(torch.inf)
+    assert (labels[distances.argmin(1)] == labels).all()
+    assert (fast_tsne(rows, perplexity=10) == points).all()
+    assert points.min() == 0
+    assert points.max() == 1

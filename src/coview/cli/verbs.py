@@ -119,6 +119,36 @@ def search(options: kinds.SearchOptions) -> Answer:
     return 0, results.to_rows()
 
 
+def map_images(options: kinds.MapOptions) -> Answer:
+    from coview import runs
+    from coview.cli.clusters import clusters_table, most_unlike
+
+    table = runs.map(options)
+    clusters = runs.clusters_in(table, options.layer)
+    clusters_table(table, clusters[min(clusters)])
+    unlike = most_unlike(table)
+    say(f"Most unlike all others: {', '.join(unlike)}.")
+    where = options.out or table.path
+    say(f"{len(table):,} images on the map{'' if where is None else f': {where}'}")
+    described = {
+        str(count): [asdict(cluster) for cluster in each] for count, each in clusters.items()
+    }
+    return 0, {"path": where, "images": len(table), "clusters": described, "unlike": unlike}
+
+
+def select(options: kinds.SelectOptions) -> Answer:
+    from coview import runs
+
+    place = runs.table_file(options.run, "selections", options.data, options.checkpoint)
+    out = options.out or place.with_suffix(".csv")
+    selection = runs.select(replace(options, out=out))
+    for row in selection.slice(0, 10).to_pylist():
+        say(f"{row['order']:>4}  {row['name']}: {row['reason']}")
+    left = selection.num_rows - 10
+    say(f"{f'and {left:,} more; ' if left > 0 else ''}the whole list: {out}")
+    return 0, {"path": out, "images": selection.to_pylist()}
+
+
 def predict(options: kinds.PredictOptions) -> Answer:
     from coview import runs
 
@@ -279,6 +309,10 @@ VERBS: Mapping[str, Verb] = {
                   kinds.EmbedOptions, embed),
     "search": Verb("find the images that are nearest to an image, or to examples",
                    kinds.SearchOptions, search, prints=True),
+    "map": Verb("coordinates, clusters and outliers of images, as columns of their vectors' table",
+                kinds.MapOptions, map_images),
+    "select": Verb("which images to label next, each with the reason",
+                   kinds.SelectOptions, select),
     "predict": Verb("classify images, written to a Parquet file", kinds.PredictOptions, predict),
     "browse": Verb("a page over all images: map, neighbors, search, tags and labels",
                    kinds.BrowseOptions, browse),

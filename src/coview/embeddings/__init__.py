@@ -9,19 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coview.embeddings.clusters import describe_clusters, nested_clusters
     from coview.embeddings.duplicates import exact_groups, near_pairs
-    from coview.embeddings.map import tsne
+    from coview.embeddings.map import landmark_tsne, tsne
     from coview.embeddings.neighbors import neighbors
+    from coview.embeddings.outliers import outlier_scores
+    from coview.embeddings.selection import select_rows
     from coview.embeddings.table import EmbeddingTable
     from coview.embeddings.table_writer import TableWriter, table_of
 
 MODULES = {
-    "EmbeddingTable": "table", "TableWriter": "table_writer", "exact_groups": "duplicates",
-    "near_pairs": "duplicates", "neighbors": "neighbors", "table_of": "table_writer", "tsne": "map",
+    "EmbeddingTable": "table", "TableWriter": "table_writer", "describe_clusters": "clusters",
+    "exact_groups": "duplicates", "landmark_tsne": "map", "near_pairs": "duplicates",
+    "neighbors": "neighbors", "nested_clusters": "clusters", "outlier_scores": "outliers",
+    "select_rows": "selection", "table_of": "table_writer", "tsne": "map",
 }  # fmt: skip
 
 __all__ = [
-    "EmbeddingTable", "TableWriter", "exact_groups", "near_pairs", "neighbors", "table_of", "tsne",
+    "EmbeddingTable", "TableWriter", "describe_clusters", "exact_groups", "landmark_tsne",
+    "near_pairs", "neighbors", "nested_clusters", "outlier_scores", "select_rows", "table_of",
+    "tsne",
 ]  # fmt: skip
 
 

@@ -13,16 +13,18 @@ from coview.runs.find import find
 from coview.runs.finetune import finetune
 from coview.runs.import_checkpoint import import_checkpoint
 from coview.runs.load import load
+from coview.runs.map import clusters_in, map
 from coview.runs.predict import predict
 from coview.runs.pretrain import pretrain
 from coview.runs.push import push
 from coview.runs.resume import resume
 from coview.runs.run import Run
 from coview.runs.search import search
+from coview.runs.select import select
 from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "browse", "compare", "demo", "detect", "distill", "doctor", "draw_views", "embed",
-    "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict", "pretrain",
-    "push", "resume", "search", "table_file",
+    "Run", "browse", "clusters_in", "compare", "demo", "detect", "distill", "doctor", "draw_views",
+    "embed", "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "map",
+    "predict", "pretrain", "push", "resume", "search", "select", "table_file",
 ]  # fmt: skip

@@ -1,0 +1,122 @@
+"""Images on a map: coordinates, clusters and outlier scores as columns of their table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from coview.core.errors import DataError, InvalidValue
+from coview.core.options import takes
+from coview.core.places import output_file
+from coview.core.progress import say
+from coview.embeddings.clusters import Cluster, describe_clusters, granularities, nested_clusters
+from coview.embeddings.map import (
+    MAX_FAST,
+    MAX_TSNE,
+    MIN_ROWS,
+    has_opentsne,
+    landmark_tsne,
+    most_landmarks,
+)  # fmt: skip
+from coview.embeddings.outliers import MAX_BANK, outlier_scores
+from coview.embeddings.table import EmbeddingTable
+from coview.options import DataOptions, MapOptions, VectorsOptions
+from coview.runs.embed import TABLE_ENDINGS, embeddings_of
+
+CLUSTER = "cluster_"
+"""What the name of a column of clusters begins with; their number follows."""
+
+
+@takes(MapOptions)
+def map(options: MapOptions) -> EmbeddingTable:
+    """The table of ``data`` with the columns x, y, cluster_8 and so on, and outlier.
+
+    x, y: in 0 .. 1, images with similar vectors lie together. cluster_N: 0 .. N - 1, the largest
+    first; each cluster lies within one cluster of every coarser granularity. outlier: the mean
+    cosine distance to the 10 nearest images, in 0 .. 2. The columns are written into the table that
+    :func:`coview.embed` keeps, or with all others into ``out``. The same seed gives the same
+    columns on the same machine.
+    Above 100,000 images with openTSNE, or 10,000 without, the others are placed among the mapped
+    ones (``landmarks``).
+    Raises RunError, InvalidValue, UnknownName, DataError, MissingExtra, StorageError.
+
+    >>> import coview
+    >>> table = coview.map("runs/scenes", "scenes", limit=40, clusters="2,4")
+    >>> table["x"].shape, sorted(set(table["cluster_4"].tolist())), len(table["outlier"])
+    ((40,), [0, 1, 2, 3], 40)
+    """
+    counts = numbers_of_clusters(options.clusters)
+    out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
+    landmarks = options.landmarks
+    if landmarks is not None and landmarks < MIN_ROWS:
+        raise InvalidValue(f"`landmarks` is {landmarks}; expected at least {MIN_ROWS}.")
+    has_opentsne(required=landmarks is not None and landmarks > MAX_TSNE)
+    table = vectors_table(options)
+    if len(table) < MIN_ROWS:
+        raise DataError(f"There are {len(table)} images; a map needs at least {MIN_ROWS}.")
+    rows = torch.from_numpy(table.vectors(options.layer))
+    clusters = nested_clusters(rows, counts or granularities(len(rows)), seed=options.seed)
+    if len(rows) > MAX_BANK:
+        say(f"Outliers: nearest among {MAX_BANK:,} images that are drawn.", detail=True)
+    outlier = outlier_scores(rows, seed=options.seed)
+    points = coordinates(rows, landmarks, options.seed).numpy()
+    table = table.with_columns({
+        "x": points[:, 0], "y": points[:, 1],
+        **{f"{CLUSTER}{count}": numbers for count, numbers in clusters.items()},
+        "outlier": outlier,
+    })  # fmt: skip
+    place = out or table.path
+    return table if place is None else table.write(place)
+
+
+def coordinates(rows: torch.Tensor, landmarks: int | None, seed: int) -> torch.Tensor:
+    """Points [N, 2]; says how many images are mapped themselves, and by which program."""
+    count = len(rows)
+    landmarks = min(most_landmarks() if landmarks is None else landmarks, count)
+    program = "scikit-learn" if landmarks <= MAX_TSNE else "openTSNE"
+    text = f"Map: t-SNE of {landmarks:,} images by {program}"
+    if landmarks < count:
+        text += f"; the other {count - landmarks:,} are placed among their nearest of these"
+    if landmarks < count and not has_opentsne():
+        text += f". The extra map (openTSNE) maps up to {MAX_FAST:,} themselves"
+    say(f"{text}.", detail=True)
+    return landmark_tsne(rows, landmarks=landmarks, seed=seed)
+
+
+def numbers_of_clusters(text: str | None) -> tuple[int, ...]:
+    """The numbers in "10,50"; () for None. Raises InvalidValue.
+
+    >>> numbers_of_clusters("10, 50")
+    (10, 50)
+    """
+    words = [] if text is None else str(text).split(",")
+    if any(not word.strip().isdecimal() or int(word) < 1 for word in words):
+        raise InvalidValue(
+            f"`clusters` is {text!r}; expected whole numbers from 1, separated by commas, as 10,50."
+        )
+    return tuple(int(word) for word in words)
+
+
+def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
+    """The table of the images of a command, or of other images, by its run and its options."""
+    settings = {f.name: getattr(options, f.name) for f in dataclasses.fields(DataOptions)}
+    if data is not None:
+        settings["limit"] = None
+    return embeddings_of(
+        options.run, options.data if data is None else data, layers=(options.layer,),
+        checkpoint=options.checkpoint, device=options.device, import_=options.import_, **settings,
+    )  # fmt: skip
+
+
+def clusters_in(table: EmbeddingTable, layer: str = "h") -> dict[int, list[Cluster]]:
+    """Number of clusters -> each cluster with its central images and classes, of a mapped table."""
+    columns = [name for name in table.column_names if name.startswith(CLUSTER)]
+    rows = torch.from_numpy(table.vectors(layer))
+    numbers = {int(name.removeprefix(CLUSTER)): table[name] for name in columns}
+    return {
+        count: describe_clusters(rows, np.asarray(numbers[count], np.int64), table.labels)
+        for count in sorted(numbers)
+    }

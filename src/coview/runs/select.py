@@ -1,0 +1,126 @@
+"""Which images to label next."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from coview.core.errors import DataError, InvalidValue, RunError
+from coview.core.files import entries, exists, storage_errors, write_bytes
+from coview.core.options import takes
+from coview.core.places import output_file
+from coview.core.progress import progress, say
+from coview.core.text import plural
+from coview.embeddings.selection import require_strategy, select_rows
+from coview.options import SelectOptions
+from coview.runs.embed import write_table
+from coview.runs.labeled import labeled_images
+from coview.runs.map import vectors_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SELECTION_ENDINGS = (".csv", ".parquet")
+COLUMNS = ("order", "name", "path", "reason")
+
+
+@takes(SelectOptions)
+def select(options: SelectOptions) -> pa.Table:
+    """The ``number`` images of ``data`` to label next: order, id, name, path and reason.
+
+    ``labeled`` images count as chosen: images, or tables of their names or paths, of ``data`` or
+    of elsewhere. ``path`` is absolute, and null for an image that is no file of its own. Written as
+    CSV or Parquet to ``out``, where given. The strategies: see
+    :func:`coview.embeddings.select_rows`.
+    Raises RunError, InvalidValue, UnknownName, DataError, StorageError.
+
+    >>> import coview
+    >>> chosen = coview.select("runs/scenes", "scenes", number=3, limit=40)
+    >>> chosen.column_names, chosen["order"].to_pylist()
+    (['order', 'id', 'name', 'path', 'reason'], [1, 2, 3])
+    """
+    import pyarrow as pa
+
+    number = options.number
+    if number is None or number < 1:
+        raise InvalidValue(f"`number` is {number}; expected how many images to choose, from 1.")
+    require_strategy(options.strategy)
+    out = None if options.out is None else output_file(options.out, SELECTION_ENDINGS)
+    if options.copy_to is not None:
+        _require_empty(options.copy_to)
+    table = vectors_table(options)
+    labeled, outside = labeled_images(table, options)
+    if len(labeled) or len(outside):
+        say(
+            f"{plural(len(labeled), 'image')} of these and {len(outside):,} from elsewhere are "
+            "labeled already.", detail=True,
+        )  # fmt: skip
+    left = len(table) - len(labeled)
+    if number > left:
+        rest = f", of which {len(labeled):,} are labeled" if len(labeled) else ""
+        raise InvalidValue(
+            f"`number` is {number:,}, but there are {plural(len(table), 'image')}{rest}; expected "
+            f"at most {left:,}."
+        )
+    rows = torch.from_numpy(np.concatenate([table.vectors(options.layer), outside]))
+    beyond = np.arange(len(table), len(rows))
+    choices = select_rows(
+        rows, number, options.strategy, labeled=np.concatenate([labeled, beyond]), seed=options.seed
+    )
+    chosen = [choice.row for choice in choices]
+    places = [table.paths[row] for row in chosen]
+    selection = pa.table({
+        "order": pa.array(range(1, number + 1), pa.int64()),
+        "id": pa.array(table.ids[chosen]),
+        "name": pa.array([table.names[row] for row in chosen], pa.string()),
+        "path": pa.array([None if p is None else str(p) for p in places], pa.string()),
+        "reason": pa.array([choice.reason for choice in choices], pa.string()),
+    })  # fmt: skip
+    if out is not None:
+        write_selection(selection, out)
+    if options.copy_to is not None:
+        copy_files(places, options.copy_to)
+    return selection
+
+
+def write_selection(selection: pa.Table, path: Path) -> None:
+    """As Parquet, or as CSV without the ids. Says where it replaces a file."""
+    if path.suffix.lower() == ".parquet":
+        write_table(selection, path)
+        return
+    if exists(path):
+        say(f"{path} is there already and is replaced.")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(zip(*(selection[name].to_pylist() for name in COLUMNS), strict=True))
+    write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def copy_files(paths: Sequence[Path | None], folder: Path) -> None:
+    """Copies named 0001-NAME in the order of ``paths``. Raises DataError, StorageError."""
+    missing = sum(path is None for path in paths)
+    if missing:
+        raise DataError(
+            f"{missing:,} of the chosen images are no files of their own and cannot be copied; "
+            "leave out `copy_to`."
+        )
+    digits = max(4, len(str(len(paths))))
+    with progress("Copying", len(paths)) as advance, storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for order, path in enumerate((p for p in paths if p is not None), start=1):
+            shutil.copyfile(path, folder / f"{order:0{digits}}-{path.name}")
+            advance()
+    say(f"{len(paths):,} copies: {folder}")
+
+
+def _require_empty(folder: Path) -> None:
+    if exists(folder) and (not folder.is_dir() or entries(folder)):
+        raise RunError(f"{folder} is there already; expected a new folder as `copy_to`.")
