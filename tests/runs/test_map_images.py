@@ -1,5 +1,6 @@
 """coview map: columns in the table of coview embed, and what the terminal shows of them."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -115,8 +116,10 @@ def test_without_the_extra_many_landmarks_are_refused(encoder, monkeypatch):
 
 
 def test_it_is_said_which_images_are_placed_beside_others(encoder, photos, capsys, monkeypatch):
-    monkeypatch.setattr("coview.embeddings.map.has_opentsne", lambda required=False: False)
-    monkeypatch.setattr("coview.runs.map.has_opentsne", lambda required=False: False)
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "openTSNE" else known(name)
+    )
     table = coview.map(encoder, photos, landmarks=20, device="cpu")
     text = capsys.readouterr().out
     assert "t-SNE of 20 images by scikit-learn; the other 16 are placed" in text
