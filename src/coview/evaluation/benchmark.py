@@ -31,6 +31,9 @@ from coview.evaluation.statistics import wilson_interval
 
 FEW_TEST_IMAGES, FEW_OF_A_CLASS = 30, 5
 
+MAX_CONFUSED_CLASSES = 40
+"""Classes of a confusion matrix that can still be read."""
+
 TEST_SPLIT = 0x54455354
 """Draw index of Stream.PROBE for the test part."""
 
@@ -231,14 +234,41 @@ def accuracy_result(
 ) -> Result:  # fmt: skip
     """The accuracy of labels int64 [M] that were predicted for the test part, and of each class."""
     labels = np.asarray(benchmark.test.labels)
-    correct = predicted.cpu().numpy() == labels
+    classes = predicted.cpu().numpy()
+    correct = classes == labels
     accuracy = float(correct.mean())
     return Result(
         protocol=protocol, subject=subject, layer=layer, metric="accuracy", value=accuracy,
         interval=wilson_interval(accuracy, len(labels)), test_images=len(labels), setting=setting,
         card=card, outcomes=Outcomes.of(correct),
         per_class=class_means(benchmark.test, correct),
+        confusion=confusion_of(benchmark.test, classes),
     )  # fmt: skip
+
+
+def confusion_of(store: ImageStore, predicted: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """{"classes": names, "counts": images of each class (row) by the class predicted (column)}.
+
+    ``predicted`` int64 [N] are labels for the labeled images of ``store``. Empty above 40 classes,
+    which nobody reads as a matrix.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> pixels = np.zeros((3, 2, 2, 3), np.uint8)
+    >>> store = store_from_arrays(pixels, labels=[0, 0, 1], class_names=("cat", "dog"))
+    >>> confusion_of(store, np.array([0, 1, 1]))
+    {'classes': ['cat', 'dog'], 'counts': [[1, 1], [0, 1]]}
+    """
+    labels = np.asarray(store.labels)
+    known = np.union1d(labels, predicted)
+    if len(known) > MAX_CONFUSED_CLASSES:
+        return {}
+    counts = np.zeros((len(known), len(known)), dtype=np.int64)
+    np.add.at(counts, (np.searchsorted(known, labels), np.searchsorted(known, predicted)), 1)
+    names = dict(enumerate(store.class_names))
+    return {
+        "classes": [names.get(int(label), str(label)) for label in known],
+        "counts": counts.tolist(),
+    }
 
 
 def class_means(store: ImageStore, values: np.ndarray[Any, Any]) -> dict[str, float]:

@@ -57,6 +57,8 @@ class Result:
     ``coview.core.metrics``); a share is in [0, 1]. ``setting`` holds what the protocol varied,
     ``card`` how it measured. ``per_class``: the value of each class by its name, where there is
     one. ``outcomes``: which test images were right, for a paired test of two subjects.
+    ``confusion``: {"classes", "counts"}, which class is taken for which; in files only that of the
+    result that represents a subject.
     """
 
     protocol: str
@@ -70,6 +72,7 @@ class Result:
     card: Mapping[str, Any] = field(repr=False)
     per_class: Mapping[str, float] = field(default_factory=dict, repr=False)
     outcomes: Outcomes | None = field(default=None, repr=False)
+    confusion: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 def result_contents(
@@ -88,9 +91,9 @@ def result_contents(
     descriptions = descriptions or {}
     for protocol in dict.fromkeys(result.protocol for result in results):
         own = [result for result in results if result.protocol == protocol]
-        rows = [_row(result) for result in own]
-        cards = [row.pop("card") for row in rows]
         description = descriptions.get(protocol, {})
+        rows = _rows(own, description.get("headline", {}))
+        cards = [row.pop("card") for row in rows]
         tests = paired_tests(own, description.get("headline", {}))
         contents.append({
             "protocol": protocol, **description, **({"paired": tests} if tests else {}),
@@ -196,10 +199,24 @@ def read_results(folder: Path) -> list[Result]:
     return results
 
 
+def _rows(results: Sequence[Result], headline: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each result as an object; of every subject the one that represents it keeps its confusion."""
+    by_subject: dict[str, list[Result]] = {}
+    for result in results:
+        by_subject.setdefault(result.subject, []).append(result)
+    main = [headline_result(own, headline) for own in by_subject.values()]
+    rows = [_row(result) for result in results]
+    for result, row in zip(results, rows, strict=True):
+        if not any(result is each for each in main):
+            row.pop("confusion", None)
+    return rows
+
+
 def _row(result: Result) -> dict[str, Any]:
     """The fields of a result but those that are empty."""
     empty = set() if result.per_class else {"per_class"}
     empty |= set() if result.outcomes else {"outcomes"}
+    empty |= set() if result.confusion else {"confusion"}
     return {name: value for name, value in asdict(result).items() if name not in empty}
 
 
@@ -222,6 +239,7 @@ class _RequiredRow(TypedDict):
 class _Row(_RequiredRow, total=False):
     per_class: dict[str, float]
     outcomes: _OutcomesRow
+    confusion: dict[str, Any]
 
 
 class _Content(TypedDict):
