@@ -9,50 +9,59 @@ from coview.core.progress import output_stream, say
 from coview.core.text import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console, JustifyMethod
+    from rich.table import Table
+
     from coview.reports.results import Row
 
 MAX_ROWS = 16
 """Rows of a protocol in the terminal; its file has all."""
 TEXT_WIDTH, FIGURE_WIDTH = 60, 20
 """Letters of a row's name and setting, and of a figure with its interval, in one line."""
+NARROWEST_TEXT, NARROWEST_FIGURE = 30, 15
+"""The same where both are broken; a terminal that is narrower has a row for each subject."""
+MAX_COLUMN = 24
 
 
 def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
     """Print the results of each protocol, as its file has them: a column for each subject.
 
-    In brackets the 95 % interval. A long protocol is cut to its main metric and layer. Sentences on
-    the headline figure, on the paired tests and on the subjects follow.
+    In brackets the 95 % interval. A long protocol is cut to its main metric and layer. Of more
+    subjects than the terminal is wide there is a row each, with the figure that represents each
+    protocol. Sentences on the headline figure, on the paired tests and on the subjects follow.
     """
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    from coview.core.metrics import metric_of
-    from coview.reports.records import part
-    from coview.reports.results import (
-        comparison_rows,
-        first,
-        headline_of,
-        layer_of,
-        metric_name,
-        paired_sentences,
-        result_sentence,
-        setting_text,
-    )
+    from coview.reports.results import by_interest, comparison_rows
 
+    contents = by_interest(dict(each) for each in contents)
     rows_of = {str(each.get("protocol")): comparison_rows(each.get("results")) for each in contents}
     subjects = list(dict.fromkeys(n for rows in rows_of.values() for row in rows for n in row))
-    table = Table(
-        title=_title(contents), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-        collapse_padding=True,
-    )  # fmt: skip
     console = Console(file=output_stream())
-    between = " " if console.width >= TEXT_WIDTH + FIGURE_WIDTH * len(subjects) else "\n"
-    table.add_column("protocol", no_wrap=True)
+    narrow = NARROWEST_TEXT + NARROWEST_FIGURE * len(subjects) > console.width
+    print_rows = _print_subjects if narrow else _print_settings
+    notes = print_rows(console, contents, rows_of, subjects)
+    for sentence in (*notes, *_sentences(contents, rows_of), *_notes(contents)):
+        say(sentence)
+
+
+def _print_settings(
+    console: Console, contents: Sequence[Mapping[str, Any]], rows_of: Mapping[str, list[Row]],
+    subjects: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """A row for each setting, a column for each subject; returns which rows are left out."""
+    from coview.core.metrics import metric_of
+    from coview.reports.records import part
+    from coview.reports.results import first, headline_of, layer_of, metric_name, setting_text
+
+    table = _table(title=_title(contents), title_justify="left")
+    wide = console.width >= TEXT_WIDTH + FIGURE_WIDTH * len(subjects)
+    between = " " if wide else "\n"
+    table.add_column("protocol", no_wrap=wide)
     table.add_column("setting")
     for name in subjects:
-        table.add_column(name, justify="right")
-    notes, sentences = [], []
+        table.add_column(name, justify="right", overflow="fold")
+    notes = []
     for each in contents:
         name = str(each.get("protocol"))
         rows = rows_of[name]
@@ -67,42 +76,75 @@ def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
         table.add_section()
         if len(shown) < len(rows):
             notes.append(f"{name}: {len(shown)} of {len(rows)} rows; its file has all.")
-        sentences += [result_sentence(each), *paired_sentences(each)] if rows else []
     console.print(table)
-    for sentence in (*notes, *sentences, *_notes(contents)):
-        say(sentence)
+    return notes
+
+
+def _print_subjects(
+    console: Console, contents: Sequence[Mapping[str, Any]], rows_of: Mapping[str, list[Row]],
+    subjects: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """A row for each subject, a column for the figure that represents each protocol."""
+    from coview.core.metrics import metric_of
+    from coview.reports.results import first, headline_of, headline_row, layer_of, metric_name
+
+    columns: list[tuple[str, list[str]]] = []
+    for each in contents:
+        rows = rows_of[str(each.get("protocol"))]
+        if rows:
+            row = headline_row(rows, headline_of(each))
+            result = first(row)
+            metric = metric_name(result)
+            what = "" if metric == "accuracy" else f", {metric_of(metric).label}"
+            head = f"{each.get('protocol')} on {layer_of(result)}{what}"
+            columns.append((head, [_cell(row.get(name), "\n") for name in subjects]))
+    _print_parts(console, "subject", subjects, columns, title=_title(contents))
+    return ["Each figure is the one that represents its protocol; the files have all."]
+
+
+def _sentences(
+    contents: Sequence[Mapping[str, Any]], rows_of: Mapping[str, list[Row]]
+) -> list[str]:
+    """On the headline figure of each protocol, and on the tests that it does not name."""
+    from coview.reports.results import paired_sentences, result_sentence, title_of
+
+    sentences = []
+    for each in contents:
+        if rows_of[str(each.get("protocol"))]:
+            tests = paired_sentences(each, without_baselines=True)
+            sentences += [result_sentence(each), *(f"{title_of(each)}: {test}" for test in tests)]
+    return sentences
 
 
 def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
     """Print one row for each run: verdict, steps and figures; below what differs, and sentences."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from coview.reports.formatting import count, value
 
     console = Console(file=output_stream())
-    titles = list(dict.fromkeys(figure["title"] for figure in compared["figures"]))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name in ("run", "verdict"):
-        table.add_column(name, overflow="fold")
-    for name in ("steps", *titles):
-        table.add_column(name, justify="right")
-    for row in compared["runs"]:
-        own = {f["title"]: f for f in compared["figures"] if f["run"] == row["name"]}
-        total = row.get("total_steps")
-        steps = count(row.get("step", 0)) + (f" of {count(total)}" if total else "")
-        cells = [_cell(own.get(title)) for title in titles]
-        table.add_row(row["name"], str(row.get("verdict", "")), steps, *cells)
-    console.print(table)
+    runs = compared["runs"]
+    names = [str(row["name"]) for row in runs]
+    columns: list[tuple[str, list[str]]] = [
+        ("verdict", [str(row.get("verdict", "")) for row in runs])
+    ]
+    totals = [row.get("total_steps") for row in runs]
+    columns.append(("steps", [
+        count(row.get("step", 0)) + (f" of {count(total)}" if total else "")
+        for row, total in zip(runs, totals, strict=True)
+    ]))  # fmt: skip
+    for title in dict.fromkeys(figure["title"] for figure in compared["figures"]):
+        own = {f["run"]: f for f in compared["figures"] if f["title"] == title}
+        columns.append((title, [_cell(own.get(name), "\n") for name in names]))
+    _print_parts(console, "run", names, columns)
     if compared["differences"]:
-        differ = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for name in ("differs", *(row["name"] for row in compared["runs"])):
-            differ.add_column(name, overflow="fold")
-        for key, values in compared["differences"].items():
-            texts = ["-" if item is None else value(item) for item in values.values()]
-            differ.add_row(key.removeprefix("recipe."), *texts)
-        console.print(differ)
+        fields = [key.removeprefix("recipe.") for key in compared["differences"]]
+        differing = [
+            (name, ["-" if (item := values.get(name)) is None else value(item)
+                    for values in compared["differences"].values()])
+            for name in names
+        ]  # fmt: skip
+        _print_parts(console, "differs", fields, differing, justify="left")
     for sentence in sentences:
         say(sentence)
 
@@ -133,6 +175,44 @@ def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
             cells = [str(row["rank"] or ""), f"{row['score']:.4f}", name + mark]
             table.add_row(*cells, *([printable(row["class"] or "")] if has_class else []))
         console.print(table)
+
+
+def _print_parts(
+    console: Console, corner: str, names: Sequence[str],
+    columns: Sequence[tuple[str, Sequence[str]]], *, title: str | None = None,
+    justify: JustifyMethod = "right",
+) -> None:  # fmt: skip
+    """A table with the ``names`` at the left, in as many parts below each other as the terminal's
+    width asks for. A cell that is wider than a column may be is broken."""
+    width = console.width
+    first = min(max(map(len, (corner, *names))), width // 3)
+    place, part = 0, 0
+    while part == 0 or place < len(columns):
+        left, chosen = width - first - 2, []
+        while place < len(columns):
+            head, cells = columns[place]
+            widest = max(len(line) for text in (*cells, *head.split()) for line in text.split("\n"))
+            needed = min(widest, MAX_COLUMN) + 2
+            if chosen and needed > left:
+                break
+            chosen.append((head, cells))
+            left -= needed
+            place += 1
+        table = _table(title=title if part == 0 else None, title_justify="left")
+        table.add_column(corner, overflow="fold", max_width=first)
+        for head, _ in chosen:
+            table.add_column(head, justify=justify, overflow="fold", max_width=MAX_COLUMN)
+        for row, name in enumerate(names):
+            table.add_row(name, *(cells[row] for _, cells in chosen))
+        console.print(table)
+        part += 1
+
+
+def _table(**settings: Any) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, **settings)
 
 
 def main_rows(rows: Sequence[Row], headline: Mapping[str, Any]) -> list[Row]:

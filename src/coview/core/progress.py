@@ -24,6 +24,9 @@ Advance = Callable[..., None]
 LINE_SECONDS, RECENT_SECONDS = 10.0, 60.0
 """Between the plain lines of long work, and over which its speed is taken."""
 
+SPEEDS = ("images", "views")
+"""Of which a speed is told."""
+
 _shown = ContextVar("_shown", default=False)
 """Whether a display is on. Work inside other work (kNN inside training) shows none of its own."""
 
@@ -31,12 +34,14 @@ _shown = ContextVar("_shown", default=False)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """How lines are printed. ``spelling`` writes the fields in backticks: as they are, or as
-    options of the command line. ``muted``: not at all (a process that is not rank 0)."""
+    options of the command line. ``muted``: not at all (a process that is not rank 0). ``inner``:
+    without advice on a run, which is one of several that a command makes."""
 
     spelling: Callable[[str], str] = str
     quiet: bool = False
     on_stderr: bool = False
     muted: bool = False
+    inner: bool = False
 
 
 _output: ContextVar[Output] = ContextVar("_output", default=Output())  # noqa: B039 - it is frozen
@@ -58,8 +63,9 @@ def output_stream() -> TextIO:
     return cast(TextIO, SafeStream.over(stream))
 
 
-def say(text: str = "", *, detail: bool = False) -> None:
-    """One line to the user, at once; ``detail``: left out of quiet output.
+def say(text: str = "", *, detail: bool = False, advice: bool = False) -> None:
+    """One line to the user, at once; ``detail``: left out of quiet output. ``advice``: what to do
+    with a run, left out where it is an inner one.
 
     Beside long work it has the time in front, unless a terminal shows a bar. Control characters,
     as names of files may hold them, are spelled out. Output that fails is no error.
@@ -67,7 +73,7 @@ def say(text: str = "", *, detail: bool = False) -> None:
     settings = _output.get()
     text = printable(settings.spelling(text))
     log_line(text)
-    if settings.muted or (settings.quiet and detail):
+    if settings.muted or (settings.quiet and detail) or (settings.inner and advice):
         return
     timed = _shown.get() and not output_stream().isatty()
     print(f"{stamp()} {text}" if timed else text, file=output_stream(), flush=True)
@@ -134,10 +140,14 @@ class _Meter:
         since, done = self._marks[0]
         return (self.done - done) / max(time.monotonic() - since, 1e-9)
 
+    def speed(self) -> str:
+        """Images per second; "" for other things, which differ in their work."""
+        return f"{self.rate:,.0f} {self.unit}/s" if self.unit in SPEEDS else ""
+
     def line(self) -> str:
         rate, left = self.rate, self.total - self.done
         parts = (
-            f"{self.done:,}/{self.total:,} {self.unit}", f"{rate:,.0f} {self.unit}/s",
+            f"{self.done:,}/{self.total:,} {self.unit}", self.speed(),
             f"{duration(left / rate)} left" if self.done and left > 0 else "", self.note,
         )  # fmt: skip
         return f"{self.label}: " + ", ".join(part for part in parts if part)
@@ -166,8 +176,7 @@ def _bar(meter: _Meter) -> Iterator[Advance]:
         def advance(count: int = 1, note: str = "", left: int | None = None) -> None:
             if meter.advance(count, note, left):
                 log_line(meter.line())
-            rate = f"{meter.rate:,.0f} {meter.unit}/s"
-            bar.update(task, advance=count, total=meter.total, rate=rate)
+            bar.update(task, advance=count, total=meter.total, rate=meter.speed())
 
         yield advance
 

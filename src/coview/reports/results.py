@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coview.core.metrics import (
@@ -17,8 +17,28 @@ from coview.reports.records import number, part
 
 BASELINES = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
 
+INTEREST = (
+    "linear", "logistic", "sgd-linear", "knn", "few-labels", "transfer", "retrieval", "clustering",
+    "robustness", "ood", "invariance", "label-free",
+)  # fmt: skip
+"""The protocols in the order in which readers look for them; others follow by name."""
+
 Row = dict[str, dict[str, Any]]
 """The results of one layer, metric and setting by subject, the subject in question first."""
+
+
+def by_interest(evaluations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Files of results in the order in which readers look for them.
+
+    >>> [each["protocol"] for each in by_interest([{"protocol": "mine"}, {"protocol": "knn"}])]
+    ['knn', 'mine']
+    """
+
+    def place(evaluation: Mapping[str, Any]) -> tuple[int, str]:
+        name = str(evaluation.get("protocol"))
+        return INTEREST.index(name) if name in INTEREST else len(INTEREST), name
+
+    return sorted(evaluations, key=place)
 
 
 def title_of(evaluation: Mapping[str, Any]) -> str:
@@ -154,8 +174,8 @@ def figure_text(result: Mapping[str, Any] | None) -> str:
 def interval_text(result: Mapping[str, Any]) -> str:
     """The 95 % interval of a result.
 
-    >>> interval_text({"interval": [0.711, 0.867]})
-    '71.1–86.7'
+    >>> interval_text({"interval": [0.711, 0.867]}), interval_text({"interval": [-0.02, 0.03]})
+    ('71.1–86.7', '−2.0 to 3.0')
     """
     interval = result.get("interval")
     ends = [number(end) for end in interval] if isinstance(interval, list | tuple) else []
@@ -163,8 +183,10 @@ def interval_text(result: Mapping[str, Any]) -> str:
     if low is None or high is None:
         return MISSING
     if metric_of(metric_name(result)).format == "share":
-        return f"{100 * low:.1f}–{100 * high:.1f}"
-    return f"{decimal(low)}–{decimal(high)}"
+        ends = [f"{100 * end + 0.0:.1f}".replace("-", MINUS) for end in (low, high)]
+    else:
+        ends = [decimal(low), decimal(high)]
+    return (" to " if low < 0 else "–").join(ends)
 
 
 def gain_text(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
@@ -208,8 +230,12 @@ def _p(evaluation: Mapping[str, Any], name: str) -> str:
     return "" if p is None else f" ({p_in_words(p)})"
 
 
-def paired_sentences(evaluation: Mapping[str, Any]) -> list[str]:
+def paired_sentences(
+    evaluation: Mapping[str, Any], *, without_baselines: bool = False
+) -> list[str]:
     """The first subject against each other one but the baselines of a single run.
+
+    ``without_baselines``: those of several neither, which :func:`result_sentence` names.
 
     >>> test = {"first": "a", "second": "b", "metric": "accuracy", "difference": 0.021, "p": 0.003,
     ...     "images": 10_000}
@@ -218,7 +244,7 @@ def paired_sentences(evaluation: Mapping[str, Any]) -> list[str]:
     """
     sentences = []
     for test in _paired(evaluation):
-        if test["second"] in BASELINES and test["first"] == "trained":
+        if test["second"] in BASELINES and (without_baselines or test["first"] == "trained"):
             continue
         difference = number(test.get("difference"))
         if difference is None:

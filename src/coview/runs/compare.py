@@ -254,9 +254,16 @@ def seed_means(
             means.append({
                 "protocol": protocol, "title": own[0].title, "metric": own[0].metric,
                 "runs": [each.run for each in own], "mean": sum(values) / len(values),
-                "interval": list(mean_interval(values)),
+                "interval": _possible(mean_interval(values), own[0].metric),
             })  # fmt: skip
     return means
+
+
+def _possible(interval: tuple[float, float], metric: str) -> list[float]:
+    """The part of an interval that values of the metric can have: no share leaves 0 to 1."""
+    if metric_of(metric).format != "share":
+        return list(interval)
+    return [min(max(end, 0.0), 1.0) for end in interval]
 
 
 def paired_sentence(test: Mapping[str, Any]) -> str:
@@ -277,8 +284,8 @@ def seed_sentence(mean: Mapping[str, Any]) -> str:
     """A mean over seeds in words.
 
     >>> seed_sentence({"title": "kNN accuracy", "metric": "accuracy", "runs": ["a", "b", "c"],
-    ...     "mean": 0.9, "interval": [0.652, 1.148]})
-    'kNN accuracy over 3 seeds: mean 90.0 %, 95 % interval 65.2 to 114.8 % (a, b, c).'
+    ...     "mean": 0.9, "interval": [0.652, 1.0]})
+    'kNN accuracy over 3 seeds: mean 90.0 %, 95 % interval 65.2 to 100.0 % (a, b, c).'
     """
     low, high = mean["interval"]
     runs = f"{len(mean['runs'])} seeds"

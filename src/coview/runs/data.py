@@ -97,7 +97,9 @@ class Images:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*self.images.notes, *(() if self.test is None else self.test.notes))
+        """Of both, each once."""
+        others = () if self.test is None else self.test.notes
+        return tuple(dict.fromkeys((*self.images.notes, *others)))
 
 
 def say_source(store: ImageStore | ImageStream) -> None:

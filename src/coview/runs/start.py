@@ -88,7 +88,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
                 imports=import_files(options.import_),
             )  # fmt: skip
             for note in description["plan"]:
-                say(note, detail=True)
+                say(note, detail=True, advice=True)
             for sentence in description.get("caveats", ()):
                 say(sentence)
             if folder is not None:

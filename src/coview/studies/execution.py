@@ -10,7 +10,7 @@ from typing import Any
 
 from coview.core.errors import CoviewError, RunError
 from coview.core.files import write_json
-from coview.core.progress import say
+from coview.core.progress import output, say
 from coview.core.run_folder import RunFolder
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
@@ -79,7 +79,8 @@ def _train(
         say()
         say(f"[{number} of {len(cells)}] {cell.name}: {cell.folder(root)}")
         try:
-            run = cell.train(root, machine)
+            with output(inner=True):
+                run = cell.train(root, machine)
         except CoviewError as error:
             error.args = (f"{cell.name} ({cell.folder(root)}): {error}",)
             raise

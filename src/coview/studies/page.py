@@ -13,7 +13,10 @@ from coview.core.version import VERSION
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.tables import cut_table, object_list
 
-STATES = {True: ("good", "holds"), False: ("bad", "does not hold"), None: ("open", "open")}
+STATES = {
+    True: ("good", "This claim holds"), False: ("bad", "This claim does not hold"),
+    None: ("open", "This claim is open"),
+}  # fmt: skip
 
 
 def write_page(path: Path, content: Mapping[str, Any]) -> None:
@@ -29,9 +32,9 @@ def build_page(content: Mapping[str, Any]) -> str:
     body = tag(
         "body",
         tag("header", tag("h1", str(content["study"])), tag("p", state, class_="state"),
-            tag("p", content["claim"], class_="lead"),
+            tag("p", "What is tested: ", content["claim"], class_="lead"),
             [_claim(claim) for claim in content.get("claims", ())]),
-        tag("main", [_table(table) for table in content.get("tables", ())],
+        tag("main", [_table(table) for table in content.get("tables", ()) if table["rows"]],
             _section("Runs", _cells(cells)),
             _section("How it was measured", object_list(dict(content["card"])))),
         tag("footer", f"Written by Coview {VERSION}. This page loads nothing and opens offline."),
@@ -55,8 +58,8 @@ def _head(name: str) -> Markup:
 def _claim(claim: Mapping[str, Any]) -> Markup:
     kind, word = STATES[claim["holds"]]
     return tag(
-        "div", tag("p", f"{claim['text']}: {word}", class_="headline"),
-        tag("p", claim["because"], class_="sentence"), class_=f"verdict {kind}",
+        "div", tag("p", word, class_="headline"), tag("p", claim["text"], class_="sentence"),
+        tag("p", claim["because"], class_="measured"), class_=f"verdict {kind}",
     )  # fmt: skip
 
 

@@ -1,0 +1,91 @@
+"""Tables in a terminal of 80 columns: nothing is cut, no figure is broken, nothing said twice."""
+
+import pytest
+
+from coview.cli.tables import comparison_table, evaluation_table
+
+NAMES = ["a-run-with-a-long-name", "photos", "scenes-finetune", "untrained", "pixels"]
+
+
+def file_of(protocol, metric, settings, names, **more):
+    results = [
+        {"protocol": protocol, "subject": name, "layer": "pixels" if name == "pixels" else "h",
+         "metric": metric, "value": 0.5 + place / 50, "interval": [0.4, 0.6], "test_images": 1000,
+         "setting": setting}
+        for place, name in enumerate(names) for setting in settings
+    ]  # fmt: skip
+    tests = [{"first": names[0], "second": name, "metric": metric, "difference": -0.01, "p": 0.25,
+              "images": 1000} for name in names[1:]]  # fmt: skip
+    return {"protocol": protocol, "results": results, "paired": tests,
+            "headline": {"metric": metric, **settings[0]}, **more}  # fmt: skip
+
+
+def contents(names):
+    return [
+        file_of("knn", "accuracy", [{"k": k, "temperature": t} for k in (20, 1, 200)
+                                    for t in (0.07, None)], names),
+        file_of("linear", "accuracy", [{"learning_rate": 10.0, "weight_decay": 0.001}], names),
+        file_of("retrieval", "mean_average_precision", [{"gallery": "test"}], names),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def lines(print_table, *arguments):
+        print_table(*arguments)
+        text = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        in_table = [line.startswith((" ", "Figures on")) for line in text]
+        table = [line for line, inside in zip(text, in_table, strict=True) if inside]
+        return table, [
+            line for line, inside in zip(text, in_table, strict=True) if line and not inside
+        ]
+
+    return lines
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_figures_of_any_number_of_subjects_fit_80_columns(printed, count):
+    names = NAMES[:count]
+    table, sentences = printed(evaluation_table, contents(names))
+    assert max(map(len, table)) <= 80
+    text = "\n".join(table)
+    for place in range(count):
+        assert f"{50 + 2 * place:.1f}\u202f%" in text
+    assert "(40.0\u201360.0)" in text
+    assert "\u2026" not in text
+    for name in names:
+        assert name[:8] in text
+    said = [line for line in sentences if line.strip()]
+    assert len(set(said)) == len(said)
+
+
+def test_no_test_against_a_baseline_is_said_twice(printed):
+    _, sentences = printed(evaluation_table, contents(["a", "b", "untrained", "pixels"]))
+    text = " ".join(sentences)
+    assert text.count("raw pixels") == 3  # once for each protocol
+    assert "pixels, p = 0.25" not in text
+    assert text.count("a is 1.0 points below b, p = 0.25") == 3
+
+
+def test_runs_with_many_figures_fit_80_columns(printed):
+    runs = [{"name": name, "verdict": "no better than the linear probe", "step": 12_000,
+             "total_steps": 12_000} for name in NAMES]  # fmt: skip
+    figures = [
+        {"run": name, "title": title, "metric": "accuracy", "value": 0.5, "interval": [0.4, 0.6]}
+        for name in NAMES for title in ("kNN accuracy", "Linear accuracy", "Few labels", "Retrieval")
+    ]  # fmt: skip
+    differences = {
+        "recipe.method.objective.temperature": dict.fromkeys(NAMES, 0.1),
+        "data.source": dict.fromkeys(NAMES, "/a/very/long/path/to/some/images/in/a/folder.parquet"),
+    }
+    compared = {"runs": runs, "figures": figures, "differences": differences}
+    table, sentences = printed(comparison_table, compared, ["a is above b."])
+    assert max(map(len, table)) <= 80
+    text = "\n".join(table)
+    assert text.count("50.0\u202f%") == 20
+    assert text.count("(40.0\u201360.0)") == 20
+    assert text.count("12,000 of 12,000") == 5
+    assert "\u2026" not in text
+    assert "a is above b." in sentences
