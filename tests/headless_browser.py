@@ -79,13 +79,18 @@ class Browser:
         height: int = 900,
         dark: bool = False,
         touch: bool = False,
+        script: str = "",
     ) -> Iterator[Page]:
-        """The page at ``path``, a file or an address, in a tab of its own, loaded."""
+        """The page at ``path``, a file or an address, in a tab of its own, loaded.
+
+        ``script`` runs before the page's.
+        """
         page = Page(self)
         target = page.call("Target.createTarget", url="about:blank")["targetId"]
         attached = page.call("Target.attachToTarget", targetId=target, flatten=True)
         page.session = attached["sessionId"]
         page.start(width, height, dark=dark, touch=touch)
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=script)
         page.open(path)
         yield page
         page.session = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -193,33 +194,47 @@ def _pictures(folder: Path, images: int, labels: bool, rng: np.random.Generator)
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    size, queries, near = 48, 8, 8
+    size, queries, near = 48, 8, 7
     classes = rng.integers(0, len(CLASSES), images)
     thumbnails = np.stack([draw_image(int(label), size, rng) for label in classes])
     angles = classes * (2 * math.pi / len(CLASSES))
     centers = np.stack([0.5 + 0.33 * np.cos(angles), 0.5 + 0.33 * np.sin(angles)], 1)
     places = np.clip(centers + rng.normal(0, 0.1, (images, 2)), 0, 1).astype(np.float32)
     distance = ((places[:, None] - places[None]) ** 2).sum(-1)
-    query_rows = rng.choice(images, queries, replace=False)
-    neighbors = np.argsort(distance[query_rows], axis=1)[:, 1 : near + 1]
+    rows = np.argsort(distance[rng.choice(images, queries, replace=False)], axis=1)[:, : near + 1]
     cosines = np.sort(rng.uniform(0.55, 0.99, (queries, near)).astype(np.float32), 1)[:, ::-1]
     shown = [f"{CLASSES[label]}/IMG_{i:04d}.jpg" for i, label in enumerate(classes)]
-    names = [NASTY, *shown[1:]]
+    names = np.array([NASTY, *shown[1:]])
+    labels = (classes if labels else np.full(images, -1)).astype(np.int64)
     pairs = rng.choice(images, min(8, images), replace=False)
     views = np.stack([[_crop(thumbnails[i], rng) for _ in range(2)] for i in pairs])
+    sheet, columns = _sheet(thumbnails)
     np.savez_compressed(
-        folder / "gallery.npz", thumbnails=thumbnails, names=np.array(names),
-        labels=(classes if labels else np.full(images, -1)).astype(np.int64), map=places,
-        query_rows=query_rows.astype(np.int64), neighbor_rows=neighbors.astype(np.int64),
-        neighbor_cosines=cosines, pair_views=views,
+        folder / "gallery.npz", near_pictures=thumbnails[rows], near_names=names[rows],
+        near_labels=labels[rows], near_cosines=cosines, searched=np.array([images, 11520]),
+        map=places, names=names, labels=labels, sheet=np.frombuffer(sheet, np.uint8),
+        sheet_layout=np.array([columns, size]), pair_views=views,
         pair_cosines=np.sort(rng.uniform(0.05, 0.5, len(pairs))).astype(np.float32),
-        pair_names=np.array([names[i] for i in pairs]),
+        pair_names=names[pairs], pair_sample=np.array([images]),
     )  # fmt: skip
     cells = np.stack([[_crop(thumbnails[i], rng) for i in range(12)] for _ in range(4)])
     cells[0] = thumbnails[:12]
     padded = np.pad(cells, ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0)), constant_values=255)
     grid = padded.swapaxes(1, 2).reshape(4 * (size + 4), 12 * (size + 4), 3)
     Image.fromarray(grid.repeat(2, 0).repeat(2, 1)).save(folder / "views.png")
+
+
+def _sheet(thumbnails: np.ndarray) -> tuple[bytes, int]:
+    """All thumbnails on one JPEG, in rows, and the number of columns."""
+    from PIL import Image
+
+    columns, size = math.ceil(math.sqrt(len(thumbnails))), thumbnails.shape[1]
+    sheet = Image.new("RGB", (columns * size, math.ceil(len(thumbnails) / columns) * size))
+    for i, pixels in enumerate(thumbnails):
+        sheet.paste(Image.fromarray(pixels), (i % columns * size, i // columns * size))
+    stream = io.BytesIO()
+    sheet.save(stream, "JPEG", quality=75)
+    return stream.getvalue(), columns
 
 
 def draw_image(label: int, size: int, rng: np.random.Generator) -> np.ndarray:

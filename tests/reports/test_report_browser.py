@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,7 +125,7 @@ def test_chart_tells_values_under_the_mouse_and_the_arrow_keys(
 def test_map_shows_the_image_under_the_mouse(browser: Browser, report: Path) -> None:
     with browser.opened(report) as page:
         x, y, name = page.run(
-            "(d => [d.points[7][0] / 600, d.points[7][1] / 600, d.names[7]])"
+            "(d => [d.points[7][0] / 600, d.points[7][1] / d.height, d.names[7]])"
             "(JSON.parse(document.getElementById('map-data').textContent))"
         )
         point_at(page, "#map", x, y)
@@ -176,3 +178,55 @@ def test_report_policy_forbids_a_request_by_script(browser: Browser, report: Pat
         outcome = page.run("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'blocked')")
         assert outcome == "blocked"
         assert any("Content Security Policy" in error for error in page.errors)
+
+
+def test_a_command_is_copied_or_selected(browser: Browser, report: Path) -> None:
+    with browser.opened(report) as page:
+        command = page.run("document.querySelector('.steps code').textContent")
+        assert command.startswith("coview ")
+        assert page.run("document.querySelector('.copy').tagName") == "BUTTON"
+        page.run("document.querySelector('.copy').focus()")
+        page.run("document.querySelector('.copy').click()")
+        said = page.run("new Promise(d => setTimeout(d, 200)).then(() => "
+                        "document.querySelector('.copy').textContent)")  # fmt: skip
+        assert said in ("Copied", "Selected")
+        if said == "Selected":
+            assert page.run("String(getSelection())") == command
+        assert page.errors == []
+
+
+def test_the_page_of_a_run_that_is_going_loads_itself_until_the_end(
+    browser: Browser, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", finished=0.4, images=20)
+    verdict = (folder / "verdict.json").read_text()
+    (folder / "verdict.json").unlink()
+    headline = "document.querySelector('.headline').textContent"
+    timer = "window.setInterval = (tick, time) => { window.tick = tick; window.every = time; }"
+    path = write_report(folder, running=True)
+    with browser.opened(path, height=700, script=timer) as page:
+        assert "Training is going on" in page.run(headline)
+        assert page.run("window.every") == 20_000
+        page.run("document.getElementById('specialists').open = true; scrollTo(0, 1500)")
+        page.run("window.isOld = true; tick()")
+        wait_for(page, "document.readyState == 'complete' && !window.isOld && scrollY == 1500")
+        assert page.run("document.getElementById('specialists').open")
+        (folder / "verdict.json").write_text(verdict)
+        write_report(folder, running=False)
+        page.run("tick()")
+        wait_for(
+            page, f"document.readyState == 'complete' && {headline} == '\\u2713It has learned'"
+        )
+        assert page.run("window.every") is None
+        assert page.errors == []
+
+
+def wait_for(page: Page, condition: str) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        # While the page loads there is none to ask.
+        with contextlib.suppress(AssertionError):
+            if page.run(condition):
+                return
+        time.sleep(0.05)
+    raise AssertionError(condition)

@@ -60,11 +60,28 @@ def test_level_lies_where_its_value_is() -> None:
     assert any(e.text == "chance level 3.00" for e in root.iter("text"))
 
 
-def test_levels_are_always_inside_the_frame() -> None:
-    levels = (Level(name="chance level", height=90.0), Level(name="lower bound", height=-50.0))
+def test_levels_leave_the_curves_their_space_and_far_ones_are_named_at_the_border() -> None:
+    levels = (Level(name="chance level", height=90.0), Level(name="lower bound", height=1.0),
+              Level(name="untrained", height=5.0), Level(name="bottom", height=-50.0))  # fmt: skip
     root = ElementTree.fromstring(draw_chart(chart(levels=levels), 330, 200))
     heights = [float(e.get("y1", "")) for e in root.iter("line") if e.get("class") == "level"]
+    assert len(heights) == 2
     assert all(12 <= height <= 162 for height in heights)
+    texts = [e.text for e in root.iter("text") if "level-name" in (e.get("class") or "")]
+    assert texts == ["\u2191 chance level 90.0", "lower bound 1.00", "untrained 5.00",
+                     "\u2193 bottom \u221250.0"]  # fmt: skip
+    path = next(e.get("d") for e in root.iter("path"))
+    curve = [float(pair.split()[1]) for pair in path[1:].split("L")]
+    assert max(curve) - min(curve) >= 0.4 * 150 / 1.12
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.02], [0.5, 1.0], [0.97, 1.0], [0.01, 0.99]])
+def test_an_axis_of_shares_stays_between_0_and_100(values: list[float]) -> None:
+    line = Line(name="accuracy", points=([0.0, 1.0], values))
+    root = ElementTree.fromstring(draw_chart(chart(lines=[line], format=percent), 330, 200))
+    ticks = [e.text or "" for e in root.iter("text") if e.get("class") == "tick end"]
+    assert ticks
+    assert all(0 <= float(text.rstrip("%\u202f")) <= 100 for text in ticks)
 
 
 def test_hover_tells_the_values_in_words() -> None:
@@ -165,7 +182,7 @@ def test_every_health_chart_has_the_untrained_value(record: Record) -> None:
     for drawn in charts:
         assert [level.name for level in drawn.levels] == ["untrained"]
         assert drawn.levels[0].height == drawn.lines[0].points[1][0]
-        assert drawn.levels[0].height in start.values()
+        assert drawn.levels[0].height in start.values() or drawn.title == "Held-out loss"
 
 
 def test_health_without_a_start_has_no_untrained_line(record: Record, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
@@ -209,7 +226,9 @@ def test_reference_figures_are_given_in_the_note(record: Record) -> None:
     assert notes["Effective rank of h"] == (
         "number of directions that the features use (RankMe); higher is better; of 256"
     )
-    assert notes["Held-out loss"].endswith("chance level 7.85, lower bound (estimate) 5.88")
+    loss = next(c for c in health_charts(record) if c.title == "Held-out loss").lines[0].points[1]
+    figures = record.health[-1]["figures"]
+    assert loss[-1] == pytest.approx((7.847 - figures["loss"]) / (7.847 - 5.881))
 
 
 def test_an_unknown_health_figure_gets_a_chart_of_its_own(tmp_path_factory) -> None:  # type: ignore[no-untyped-def]

@@ -13,8 +13,8 @@ from report_run import NASTY
 from test_report_page import Outline, change, report_of
 
 from coview.reports import read_record, write_report
+from coview.reports.confusion import largest_confusions
 from coview.reports.figures import accuracy_chart, loss_chart
-from coview.reports.finetune import largest_confusions
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +43,15 @@ def cells(page: str, table: str) -> list[list[str]]:
 
 def test_finetune_report_has_the_sections_that_it_can_fill(outline: Outline) -> None:
     assert [a["id"] for a in outline.named("section")] == [
-        "accuracy", "curves", "files", "events", "making"]  # fmt: skip
-    assert "Not evaluated yet" not in outline.text
+        "accuracy", "curves", "numbers", "making"]  # fmt: skip
+    assert "resnet18" in outline.text
     assert "kNN" not in outline.text
 
 
 def test_finetune_report_begins_with_sentence_and_accuracies(outline: Outline) -> None:
     start = plain(outline.text[: outline.text.index("Largest confusions")])
-    for words in ("Learned", "of 1,200 test images are classified correctly", "Raise epochs for",
-                  "Fine-tuning run of finetune-cpu", "resnet18", "87.4 %", "79.1 %", "63.8 %",
+    for words in ("It has learned", "of 1,200 test images are classified correctly", "Raise epochs for",
+                  "Fine-tuning run of finetune-cpu", "87.4 %", "79.1 %", "63.8 %",
                   "finished after 600 steps"):  # fmt: skip
         assert words in start, words
 
@@ -127,7 +127,7 @@ def test_curves_hold_validation_and_training(folder: Path) -> None:
 
 def test_running_finetune_has_curves_and_no_accuracy_yet(tmp_path: Path) -> None:
     outline = report_of(make_finetune_run(tmp_path, finished=False))
-    assert [a["id"] for a in outline.named("section")] == ["curves", "files", "events", "making"]
+    assert [a["id"] for a in outline.named("section")] == ["curves", "numbers", "making"]
     assert "step 300 of 600" in outline.text
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from report_run import make_run
 
-from coview.reports import write_report
 from coview.reports.gallery import MAX_GROUPS, group_labels, shape_path
 from coview.reports.pictures import image_uri, make_sheet, picture_uri
 
@@ -88,21 +85,3 @@ def test_group_labels_without_any_label_are_one_group() -> None:
 def test_shape_path_differs_where_the_color_repeats() -> None:
     commands = {"".join(c for c in shape_path(g, 9, 9) if c.isalpha()) for g in (0, 7, 14)}
     assert len(commands) == 3
-
-
-def test_report_of_a_large_gallery_stays_small_and_counts_what_is_left_out(tmp_path: Path) -> None:
-    folder = make_run(tmp_path, images=30)
-    path = folder / "report" / "gallery.npz"
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    noise = np.random.default_rng(0).integers(0, 256, (2500, 64, 64, 3), dtype=np.uint8)
-    arrays |= {
-        "thumbnails": noise,
-        "names": np.array([f"image-{i}.jpg" for i in range(2500)]),
-        "labels": np.arange(2500) % 6,
-        "map": np.random.default_rng(0).uniform(0, 1, (2500, 2)).astype(np.float32),
-    }
-    np.savez(path, **arrays)
-    report = write_report(folder)
-    assert report.stat().st_size < 5_000_000
-    assert "2,000 of 2,500 images" in report.read_text("utf-8")

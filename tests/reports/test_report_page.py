@@ -17,8 +17,9 @@ from report_run import CLASSES, NASTY, make_run
 
 import coview
 from coview.core.errors import RunError
+from coview.core.run_lock import run_lock
 from coview.reports import read_record, write_report
-from coview.reports.summary import encoder_name
+from coview.reports.key_numbers import encoder_name
 
 SOURCE = Path(coview.__file__).parents[1]
 VOID = {"br", "hr", "img", "link", "meta"}
@@ -102,9 +103,9 @@ def test_report_names_nothing_outside_itself(good: tuple[Path, Outline]) -> None
 
 def test_report_begins_with_the_diagnosis_and_the_scores(good: tuple[Path, Outline]) -> None:
     _, outline = good
-    start = outline.text[: outline.text.index("Curves")]
-    texts = ("Learning", "Shown a gray piece", "Instance accuracy 74.0%", "kNN accuracy", "81.2", "41.8", "33.3",
-              "Linear accuracy", "86.8", "ResNet-18, width 0.5", "2.8", "10 min 40 s")  # fmt: skip
+    start = outline.text[: outline.text.index("Most similar images")]
+    texts = ("It has learned", "images that it has never seen", "Shown a gray piece", "kNN accuracy", "81.2",
+             "41.8", "33.3", "Linear accuracy", "86.8", "gray piece of it", "trained for 10 min 40 s")  # fmt: skip
     for words in texts:
         assert words in start.replace("\u202f", " "), words
 
@@ -112,8 +113,8 @@ def test_report_begins_with_the_diagnosis_and_the_scores(good: tuple[Path, Outli
 def test_report_has_every_section_in_order(good: tuple[Path, Outline]) -> None:
     _, outline = good
     names = [attributes["id"] for attributes in outline.named("section")]
-    assert names == ["curves", "views", "neighbors", "map-of-images", "evaluation", "pairs",
-                     "files", "events", "making"]  # fmt: skip
+    assert names == ["evaluation", "neighbors", "map-of-images", "views", "curves", "pairs",
+                     "numbers", "files", "events", "making"]  # fmt: skip
     assert {f"#{name}" for name in names} == {a["href"] for a in outline.named("a")}
 
 
@@ -138,7 +139,7 @@ def test_report_of_a_failure_shows_causes_and_remedy(tmp_path: Path, label: str)
     assert "Likely causes" in outline.text
     assert "The learning rate rises without a warm-up." in outline.text
     assert "Start again with a longer warmup_epochs (10)" in outline.text
-    assert len(outline.named("code")) == 2 + 2  # command and hash; the two fields of the remedy
+    assert len(outline.named("code")) == 1 + 2 + 2  # doctor; command and hash; two fields
 
 
 def test_report_of_learning_needs_no_remedy(good: tuple[Path, Outline]) -> None:
@@ -165,7 +166,7 @@ def test_report_escapes_whatever_a_user_can_name(tmp_path: Path) -> None:
     kinds = [attributes.get("type") for attributes in outline.named("script")]
     assert kinds == ["application/json", None]
     assert not any(key.startswith("on") for _, attributes in outline.elements for key in attributes)
-    assert outline.text.count("<script>alert") >= 12
+    assert outline.text.count("<script>alert") >= 11
 
 
 def test_report_survives_names_that_are_no_text(tmp_path: Path) -> None:
@@ -188,11 +189,9 @@ def test_report_cuts_long_lists_and_counts_the_rest(tmp_path: Path) -> None:
 def test_report_needs_only_the_description(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     outline = report_of(tmp_path)
-    assert "No verdict" in outline.text
-    assert "no step reported yet" in outline.text
-    assert "Not evaluated yet" in outline.text
-    assert [a["id"] for a in outline.named("section")] == [
-        "curves", "views", "evaluation", "files", "events", "making"]  # fmt: skip
+    assert "There is no verdict yet" in outline.text
+    assert "stopped: no step reported yet" in outline.text
+    assert [a["id"] for a in outline.named("section")] == ["views", "curves", "numbers", "making"]
 
 
 def test_report_of_a_killed_run_shows_how_far_it_came(tmp_path: Path) -> None:
@@ -202,7 +201,8 @@ def test_report_of_a_killed_run_shows_how_far_it_came(tmp_path: Path) -> None:
     with (folder / "metrics.jsonl").open("a") as stream:
         stream.write('{"kind": "step", "step": 405, "lo')
     text = report_of(folder).text.replace("\u202f", " ")
-    assert "step 400 of 1,000 (40 %)" in text
+    assert "stopped: step 400 of 1,000 (40 %)" in text
+    assert "coview resume" in text
     assert "while training, 10 neighbors" in text
 
 
@@ -215,6 +215,7 @@ def test_report_says_the_budget_and_what_was_used_of_it(tmp_path: Path) -> None:
         total = {"kind": "plan", "step": rows[-1]["step"], "total_steps": rows[-1]["step"]}
         stream.write(json.dumps(total) + "\n")
     text = report_of(folder).text
+    assert "budget 30 min, used 29 min 12 s" in text[:900]
     assert "time used 29 min 12 s of the budget of 30 min" in text
     assert f"finished after {rows[-1]['step']:,} steps" in text.replace("\u202f", ",")
 
@@ -303,27 +304,81 @@ def test_report_without_labels_shows_no_classes(tmp_path: Path) -> None:
 
 def test_neighbors_are_framed_by_class(good: tuple[Path, Outline]) -> None:
     path, outline = good
-    gallery = read_record(path.parent).gallery
-    labels, rows = gallery["labels"], gallery["neighbor_rows"]
-    same = int((labels[rows] == labels[gallery["query_rows"]][:, None]).sum())
+    labels = read_record(path.parent).gallery["near_labels"]
+    same = int((labels[:, 1:] == labels[:, :1]).sum())
     frames = [a.get("class") for a in outline.named("li") if a.get("class")]
-    assert 0 < same < rows.size
+    assert 0 < same < labels[:, 1:].size
     assert frames.count("same") == same
-    assert frames.count("different") == rows.size - same
+    assert frames.count("different") == labels[:, 1:].size - same
 
 
-def test_report_ignores_neighbors_outside_the_gallery(tmp_path: Path) -> None:
+def test_neighbors_have_their_file_names_and_say_among_how_many(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, images=20)
+    names = read_record(folder).gallery["near_names"]
+    outline = report_of(folder)
+    assert all(str(name) in outline.text for name in names[:, 1])
+    assert "a random sample of 20 of the 11,520 training images" in outline.text
+    assert "A random sample of 20 of 11,520 training images" in outline.text
+    path = folder / "report" / "gallery.npz"
+    with np.load(path) as archive:
+        np.savez(path.with_name("new.npz"), **{**archive, "searched": np.array([20, 20])})
+    path.with_name("new.npz").rename(path)
+    text = report_of(folder).text
+    assert "among all 20 training images" in text
+    assert "sample of 20 of 20" not in text
+
+
+def test_report_of_a_gallery_of_other_shapes_leaves_it_out(tmp_path: Path) -> None:
     folder = make_run(tmp_path, images=20)
     path = folder / "report" / "gallery.npz"
     with np.load(path) as archive:
         arrays = dict(archive)
-    arrays["neighbor_rows"][:, 0] = 20
-    arrays["neighbor_rows"][:, 1] = -1
-    arrays["query_rows"][0] = 99
+    arrays |= {"near_pictures": np.zeros((2, 3, 4, 4, 2), np.float32), "sheet_layout": np.zeros(1),
+               "near_names": np.zeros((2, 3))}  # fmt: skip
     np.savez(path, **arrays)
-    outline = report_of(folder)
-    frames = [a for a in outline.named("li") if a.get("class") in ("same", "different")]
-    assert len(frames) == 7 * 6
+    names = [attributes["id"] for attributes in report_of(folder).named("section")]
+    assert "neighbors" not in names
+    assert "map-of-images" not in names
+
+
+def test_one_loss_has_one_chance_level_and_one_lower_bound(good: tuple[Path, Outline]) -> None:
+    text = good[1].text.replace("\u202f", " ")
+    assert text.count("(chance level)") == 1
+    assert "a loss of 6.93 (chance level); about 4.95 is the lowest in practice" in text
+    assert "7.85" not in text  # the levels of the held-out loss
+    assert "5.88" not in text
+
+
+def test_numbers_for_specialists_are_folded(good: tuple[Path, Outline]) -> None:
+    page = good[0].read_text("utf-8")
+    folded = page.split('<details id="specialists">')[1]
+    before = page.split('<details id="specialists">')[0]
+    for words in ("Effective rank of h", "Gradient norm", "ResNet-18, width 0.5"):
+        assert words in folded
+        assert words not in before.split("<body")[1]
+
+
+def test_a_run_that_is_going_says_so_and_loads_its_page_again(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, finished=0.4, images=20)
+    (folder / "verdict.json").unlink()
+    page = write_report(folder, running=True).read_text("utf-8")
+    assert "data-reload=" in page
+    text = Outline(page).text.replace("\u202f", " ")
+    assert "Training is going on" in text
+    assert "running: step 400 of 1,000 (40 %)" in text
+    assert "about 6 min 24 s left" in text  # 600 steps of 0.64 s
+    assert "Finds an unseen image again" in text
+    for page in (write_report(folder, running=False), write_report(folder)):
+        assert "data-reload=" not in page.read_text("utf-8")
+
+
+def test_whether_a_run_is_going_says_its_lock(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", finished=0.4, images=20)
+    with run_lock(folder):
+        assert read_record(folder).running
+    assert not read_record(folder).running
+    (folder / "lock.json").write_text("")
+    assert not read_record(folder).running
 
 
 def test_map_data_holds_every_point_and_name(good: tuple[Path, Outline]) -> None:
@@ -334,7 +389,11 @@ def test_map_data_holds_every_point_and_name(good: tuple[Path, Outline]) -> None
     assert data["names"] == gallery["names"].tolist()
     assert data["titles"] == list(CLASSES)
     assert [data["titles"][g] for g in data["groups"]] == [CLASSES[k] for k in gallery["labels"]]
-    assert np.allclose((np.array(data["points"]) - 18) / 564, gallery["map"], atol=1e-4)
+    points, places = np.array(data["points"]), gallery["map"]
+    assert np.allclose(points - points[0], (places - places[0]) * 564, atol=0.11)
+    assert points.min() >= 17.9
+    assert points[:, 0].max() <= 582.1
+    assert points[:, 1].max() <= data["height"] - 17.9
 
 
 def test_report_is_replaced_as_a_whole(good: tuple[Path, Outline]) -> None:

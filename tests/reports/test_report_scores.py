@@ -10,7 +10,13 @@ import pytest
 from report_run import make_run
 
 from coview.reports import Record, read_record
-from coview.reports.evaluation import axis_chart, class_table, evaluation_section, results_table
+from coview.reports.evaluation import (
+    axis_chart,
+    class_table,
+    confusion_block,
+    evaluation_section,
+    results_table,
+)
 from coview.reports.results import comparison_rows, headline_row, setting_text
 from coview.reports.scores import headline_scores
 
@@ -36,23 +42,38 @@ def test_headline_takes_the_standard_setting_and_never_the_best(folder: Path) ->
     rows = [result("z", 20, 0.99), result("h", 1, 0.95), result("h", 20, 0.6)]
     score = headline_scores(evaluation(folder, "knn.json", results=rows))[0]
     assert score.value == 0.6
-    assert score.note == "on h, k 20"
+    assert score.note == "kNN accuracy on h, k 20"
 
 
 def test_headline_holds_the_baselines(folder: Path) -> None:
-    knn, linear = headline_scores(read_record(folder))
-    assert knn.baselines == {"untrained": 0.418, "pixels": 0.333, "chance": 1 / 6}
+    knn, linear, found = headline_scores(read_record(folder))
+    assert knn.baselines == {"before training": 0.418, "raw pixels": 0.333, "by chance": 1 / 6}
     assert linear.value == 0.868
-    assert linear.baselines == {"untrained": 0.521, "pixels": 0.387, "chance": 1 / 6}
+    assert linear.baselines == {"before training": 0.521, "raw pixels": 0.387, "by chance": 1 / 6}
+    assert found.baselines == {
+        "before training": 0.03, "raw pixels": 0.18, "brightness": 0.02, "by chance": 1 / 1280,
+    }  # fmt: skip
+
+
+def test_without_labels_images_are_found_again_beside_pixels_and_colors(tmp_path: Path) -> None:
+    record = read_record(make_run(tmp_path, images=20, labels=False))
+    piece, view = headline_scores(record)
+    now, start = (record.health[i]["figures"] for i in (-1, 0))
+    assert piece.value == now["piece_accuracy_h"]
+    assert view.value == now["instance_accuracy_h"]
+    assert view.baselines == {
+        "before training": start["instance_accuracy_h"], "raw pixels": 0.161,
+        "color histogram": 0.102, "by chance": 1 / 1280,
+    }  # fmt: skip
 
 
 def test_headline_falls_back_to_the_accuracy_while_training(folder: Path) -> None:
     (folder / "evaluation" / "knn.json").unlink()
     record = read_record(folder)
-    knn, linear = headline_scores(record)
+    knn, linear, _ = headline_scores(record)
     assert knn.value == record.knn[-1]["accuracy"]
-    assert knn.baselines == {"untrained": record.knn[0]["accuracy"], "chance": 1 / 6}
-    assert linear.title == "Linear accuracy"
+    assert knn.baselines == {"before training": record.knn[0]["accuracy"], "by chance": 1 / 6}
+    assert linear.note.startswith("Linear accuracy on h")
 
 
 def test_headline_row_prefers_h_to_any_number_of_neighbors() -> None:
@@ -195,9 +216,31 @@ def test_setting_text_of_every_protocol(setting: dict[str, object], text: str) -
 
 def test_chance_of_unbalanced_classes_is_the_largest_of_them(folder: Path) -> None:
     data = {"classes": 6, "largest_class_share": 0.4}
-    assert headline_scores(evaluation(folder, "knn.json", data=data))[0].baselines["chance"] == 0.4
+    assert (
+        headline_scores(evaluation(folder, "knn.json", data=data))[0].baselines["by chance"] == 0.4
+    )
 
 
 def test_headline_gives_the_number_of_test_images(folder: Path) -> None:
     record = evaluation(folder, "knn.json", results=[result("h", 20, 0.6, test_images=2000)])
-    assert headline_scores(record)[0].note == "on h, k 20; 2,000 test images"
+    assert headline_scores(record)[0].note == "kNN accuracy on h, k 20; 2,000 test images"
+
+
+def test_after_an_evaluation_the_page_has_the_confusions_of_the_trained_network(
+    folder: Path,
+) -> None:
+    counts = {"classes": ["cat", "<dog>"], "counts": [[8, 2], [5, 5]]}
+    record = evaluation(folder, "linear.json", results=[
+        result("h", 1, 0.65, confusion=counts), result("h", 1, 0.5, "untrained"),
+    ])  # fmt: skip
+    block = str(confusion_block(record.evaluations))
+    assert "Which classes it confuses (Linear)" in block
+    assert "&lt;dog&gt;" in block
+    assert "5 of 10 images of" in block
+    assert block.index("50.0\u202f%</td>") < block.index("80.0\u202f%</td>")  # worst class first
+    assert confusion_block([{"protocol": "linear", "results": [result("h", 1, 0.5)]}]) is None
+    broken = {**counts, "counts": [[1, 2]]}
+    assert (
+        confusion_block([{"protocol": "knn", "results": [result("h", 1, 0.5, confusion=broken)]}])
+        is None
+    )

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -94,6 +95,32 @@ def run_lock(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             for place in new:
                 place.rmdir()
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether a process writes the run in ``folder``, this one included; takes no lock.
+
+    By the process that the lock file names, or where nobody here can see it by the file's date.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp(), "run")
+    >>> with run_lock(folder):
+    ...     is_being_written(folder)
+    True
+    >>> is_being_written(folder)
+    False
+    """
+    path = RunFolder(folder).lock_path
+    try:
+        holder, age = Holder.read(path.read_bytes()), time.time() - path.stat().st_mtime
+    except OSError:
+        return False
+    if holder is None:
+        return False
+    here = holder.machine == boot_id() and holder.namespace == process_namespace()
+    if here and holder.started:
+        return process_started(holder.process) == holder.started
+    return age < STALE
 
 
 def _acquire(path: Path) -> int:

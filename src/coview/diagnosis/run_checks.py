@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,7 +76,10 @@ class RunReport:
         for name, figure in FIGURES.items():
             form = ".1%" if figure.format == "share" else ".2f"
             better = f" ({figure.better} is better)" if figure.better else ""
-            cells = "".join(f"{value:>12{form}}" for value in self.figures[name])
+            cells = "".join(
+                f"{f'{value:{form}}' if math.isfinite(value) else '-':>12}"
+                for value in self.figures[name]
+            )
             lines.append(f"  {figure.label + better:<44}{cells}")
         return lines
 
@@ -210,7 +214,9 @@ def _beside_untrained(history: Mapping[int, HealthFigures]) -> dict[str, tuple[f
     if 0 not in history:
         return {}
     now, untrained = history[max(history)], history[0]
-    return {name: (getattr(now, name), getattr(untrained, name)) for name in FIGURES}
+    # The loss has levels of its own for each number of images: its share of the way has not.
+    fields = {name: "position" if name == "loss" else name for name in FIGURES}
+    return {name: (getattr(now, own), getattr(untrained, own)) for name, own in fields.items()}
 
 
 def _skipped_steps(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from coview.diagnosis.state import RunState
 
 
@@ -61,8 +63,7 @@ def all_figures(state: RunState) -> str:
         f"{before.instance_accuracy_z:.1%}, chance {1 / now.images:.1%}, {now.cue[0]} "
         f"{now.cue[1]:.1%}); rank of h {now.rank_h:.0f} of {min(now.width_h, now.images)} "
         f"(untrained {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} (untrained "
-        f"{before.feature_std_z:.2f}); loss {decimal(now.loss)} (untrained {decimal(before.loss)}, "
-        f"chance level {decimal(now.chance_level)}, lower bound {decimal(now.lower_bound)})"
+        f"{before.feature_std_z:.2f}){_held_out_loss(state)}"
     )
     if state.neighbors is not None:
         neighbors = state.neighbors
@@ -74,13 +75,15 @@ def all_figures(state: RunState) -> str:
     return f"{line}."
 
 
-def decimal(value: float) -> str:
-    """Two decimals, never "-0.00".
-
-    >>> decimal(-1e-7), decimal(-1.234)
-    ('0.00', '-1.23')
-    """
-    return f"{round(value, 2) + 0.0:.2f}"
+def _held_out_loss(state: RunState) -> str:
+    """By its share of the way: its levels are others than those of the training loss."""
+    now, before = state.now.position, state.untrained.position
+    if not (math.isfinite(now) and math.isfinite(before)):
+        return ""
+    return (
+        f"; held-out loss {now:.0%} of the way from the chance level to the lower bound (untrained "
+        f"{before:.0%})"
+    )
 
 
 def _of_100(share: float) -> str:

@@ -13,7 +13,7 @@ from coview.reports.evaluation import evaluation_section
 from coview.reports.formatting import count
 from coview.reports.html import Child, tag
 from coview.reports.records import number, part
-from coview.reports.results import title_of
+from coview.reports.results import by_interest, title_of
 
 PAGE = "comparison.html"
 
@@ -30,7 +30,7 @@ def write_comparison(folder: Path) -> Path:
     'comparison.html'
     """
     names = [name for name in entries(folder) if name.endswith(".json") and name[0] != "."]
-    evaluations = [evaluation for name in names if (evaluation := read_object(folder / name))]
+    evaluations = by_interest(each for name in names if (each := read_object(folder / name)))
     page = build_document(
         f"{folder.resolve().name}: Coview comparison", _header(folder, evaluations),
         [_evaluation(evaluation) for evaluation in evaluations], version=VERSION,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 
-from coview.reports.formatting import NARROW, cosine, count, decimal
+from coview.reports.formatting import NARROW, cosine, count, decimal, percent
 from coview.reports.html import Markup, tag
 from coview.reports.records import Series
 
@@ -17,6 +17,7 @@ Format = Callable[[float], str]
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
 MAX_POINTS = 240
+CURVE_SHARE = 0.4  # of the height, which levels leave to the curves
 MAX_POWERS = 2.5  # of ten, within which 2 and 5 are marked too
 CURVE_CLASSES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
@@ -192,11 +193,31 @@ def _frame(chart: Chart, width: int, height: int) -> Frame:
     xs = [x for line in chart.lines for x in line.points[0]]
     xs = [math.log10(x) for x in xs] if chart.log_x else [0.0, *xs]
     ys = [y for line in chart.lines for y in line.points[1]]
-    ys += [level.height for level in chart.levels] + ([0.0] if chart.from_zero else [])
+    ys += [level.height for level in near_levels(chart)] + ([0.0] if chart.from_zero else [])
+    low, high = _range(ys, 0.06)
+    if chart.format is percent and min(ys) >= 0:  # no axis of shares leaves them
+        low = max(low, 0.0)
+        high = min(high, 1.0) if max(ys) <= 1 else high
     return Frame(
-        x=_range(xs, 0.02 if chart.log_x else 0), y=_range(ys, 0.06), width=width, height=height,
+        x=_range(xs, 0.02 if chart.log_x else 0), y=(low, high), width=width, height=height,
         log_x=chart.log_x,
     )  # fmt: skip
+
+
+def near_levels(chart: Chart) -> list[Level]:
+    """The levels that leave the curves at least 40 % of the height; the nearest ones first.
+
+    The others are named at the border behind which they lie.
+    """
+    ys = [y for line in chart.lines for y in line.points[1]]
+    low, high = min(ys), max(ys)
+    most = (high - low) / CURVE_SHARE
+    kept: list[Level] = []
+    for level in sorted(chart.levels, key=lambda each: max(low - each.height, each.height - high)):
+        reach = [each.height for each in (*kept, level)]
+        if max(high, *reach) - min(low, *reach) <= most or high == low:
+            kept.append(level)
+    return kept
 
 
 def _range(values: list[float], margin: float) -> tuple[float, float]:
@@ -244,8 +265,17 @@ def tick_labels(values: list[float], form: Format) -> list[str]:
 
 def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
     """A dashed line; its name is at the right (side 0) or the left, so that two do not overlap."""
-    y, right = frame.to_y(level.height), frame.width - RIGHT
+    right = frame.width - RIGHT
     text = f"{level.name} {chart.format(level.height)}"
+    if not frame.y[0] <= level.height <= frame.y[1]:
+        over = level.height > frame.y[1]
+        y, arrow = (TOP + 10, "\N{UPWARDS ARROW}") if over else (
+            frame.height - BOTTOM - 6, "\N{DOWNWARDS ARROW}"
+        )  # fmt: skip
+        at, end = (LEFT + 4, "") if side else (right, " end")
+        name = tag("text", f"{arrow} {text}", x=at, y=y, class_=f"level-name{end}")
+        return tag("g", name, aria_hidden="true")
+    y = frame.to_y(level.height)
     above = y - 5 if y > TOP + 14 else y + 14
     return tag(
         "g",

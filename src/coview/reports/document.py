@@ -14,9 +14,12 @@ Section = tuple[str, str, Child] | None
 
 
 def build_document(
-    title: str, header: Child, sections: Sequence[Section], *, version: str = ""
-) -> str:
+    title: str, header: Child, sections: Sequence[Section], *, version: str = "",
+    reload_seconds: float | None = None,
+) -> str:  # fmt: skip
     """A page with links to its sections. ``version``: of the Coview that made what it shows.
+
+    ``reload_seconds``: the page loads itself again after so long; None: it stays.
 
     >>> build_document("Two runs", None, [("a", "A", "text")])[:15]
     '<!doctype html>'
@@ -24,14 +27,15 @@ def build_document(
     shown = [section for section in sections if section]
     links = [tag("a", name, href=f"#{identifier}") for identifier, name, _ in shown]
     script = resources.files(__package__).joinpath("report.js").read_text("utf-8")
-    body = (
+    content = (
         header, tag("nav", links, aria_label="Sections"),
         tag("main", [_section(*entry) for entry in shown]),
         tag("footer", f"Written by Coview {version}. This page loads nothing and opens offline."),
         tag("div", id="tip", role="status", aria_live="polite", hidden=True),
         tag("script", Markup(script)),
     )  # fmt: skip
-    document = tag("html", _head(title, script), tag("body", body), lang="en")
+    body = tag("body", content, data_reload=reload_seconds)
+    document = tag("html", _head(title, script), body, lang="en")
     return f"<!doctype html>\n{document}\n"
 
 

@@ -6,6 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from coview.core.metrics import metric_of
+from coview.reports.confusion import (
+    class_accuracies,
+    confusion_list,
+    confusion_matrix,
+    confusion_of,
+)
 from coview.reports.curves import Chart, Line, chart_figure
 from coview.reports.figures import FORMATS
 from coview.reports.formatting import MISSING, count, value
@@ -13,6 +19,7 @@ from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, number, part
 from coview.reports.results import (
     Row,
+    by_interest,
     comparison_rows,
     figure_text,
     first,
@@ -28,13 +35,14 @@ from coview.reports.results import (
 )
 from coview.reports.tables import definition_list
 
+CONFUSED_BY = ("linear", "logistic", "knn")
 MAX_ROWS = 24
 """Rows of a table that are not folded away."""
 
 
 def evaluation_tables(record: Record) -> list[Markup]:
     """The section of each evaluation file of a run."""
-    return [evaluation_section(evaluation) for evaluation in record.evaluations]
+    return [evaluation_section(evaluation) for evaluation in by_interest(record.evaluations)]
 
 
 def evaluation_section(evaluation: Mapping[str, Any], *, titled: bool = True) -> Markup:
@@ -52,6 +60,24 @@ def evaluation_section(evaluation: Mapping[str, Any], *, titled: bool = True) ->
         [tag("p", str(sentence), class_="note caveat") for sentence in caveats(evaluation)],
         class_table(rows, headline_of(evaluation)), card(evaluation), class_="evaluation",
     )  # fmt: skip
+
+
+def confusion_block(evaluations: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """Which classes the first subject confuses: by the best known of these protocols that says."""
+    by_name = {str(evaluation.get("protocol")): evaluation for evaluation in evaluations}
+    for evaluation in (by_name[name] for name in CONFUSED_BY if name in by_name):
+        rows = comparison_rows(evaluation.get("results"))
+        result = first(headline_row(rows, headline_of(evaluation))) if rows else {}
+        counts = part(result, "confusion")
+        confusion = confusion_of(counts.get("classes"), counts.get("counts"))
+        if confusion[1]:
+            title = f"Which classes it confuses ({title_of(evaluation)})"
+            return tag(
+                "div", tag("h3", title), confusion_list(*confusion), confusion_matrix(*confusion),
+                tag("h3", "Accuracy of each class, worst first"), class_accuracies(*confusion),
+                class_="confused",
+            )  # fmt: skip
+    return None
 
 
 def caveats(evaluation: Mapping[str, Any]) -> list[Any]:

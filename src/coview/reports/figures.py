@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coview.core.figures import FIGURES, REFERENCE_FIGURES, Figure
-from coview.reports.curves import Chart, Format, Level, Line
+from coview.reports.curves import Chart, Format, Level, Line, recent_mean
 from coview.reports.formatting import cosine, count, decimal, percent
 from coview.reports.records import Record, Series, number, part, series
 
@@ -22,8 +22,8 @@ REFERENCES = {
     ],
     "rank_h": [("width_h", "of")],
     "rank_z": [("width_z", "of")],
-    "loss": [("chance_level", CHANCE_LEVEL), ("lower_bound", LOWER_BOUND)],
 }
+FOUND = FIGURES["piece_accuracy_h"]
 
 
 def loss_chart(record: Record) -> Chart:
@@ -34,12 +34,8 @@ def loss_chart(record: Record) -> Chart:
     ]
     heights = [(name, height) for name, value in levels if (height := number(value)) is not None]
     held_out = _points(record, record.validation, "loss")
-    notes = {
-        CHANCE_LEVEL: "chance level: the loss without any learning",
-        LOWER_BOUND: "lower bound: an estimate of the lowest loss in practice",
-    }
     return Chart(
-        title="Loss", note="; ".join(notes[name] for name, _ in heights),
+        title="Loss", note=loss_sentence(record),
         lines=[
             Line(name="loss", points=_points(record, record.steps, "loss"), noisy=True),
             *([Line(name="held out", points=held_out, dots=True)] if held_out[0] else []),
@@ -47,6 +43,35 @@ def loss_chart(record: Record) -> Chart:
         levels=tuple(Level(name=name, height=height) for name, height in heights),
         x_label=axis(record), wide=True,
     )  # fmt: skip
+
+
+def loss_sentence(record: Record) -> str:
+    """Where the training loss is between the two: no learning, and the lowest in practice.
+
+    The only sentence of a report on a loss; "" where the loss has no such levels.
+    """
+    if record.kind == "detect":  # the loss of boxes has no chance level
+        return ""
+    _, losses = series(record.steps, "loss", axis="step")
+    chance = number(record.description.get("chance_level"))
+    bound = number(record.description.get("lower_bound"))
+    if not losses or chance is None:
+        return ""
+    text = f"A network that has learned nothing has a loss of {decimal(chance)} (chance level)"
+    if bound is None or bound >= chance:
+        return f"{text}."
+    text += f"; about {decimal(bound)} is the lowest in practice (lower bound)"
+    # A learned temperature changes the scale of the loss.
+    if any("temperature" in row for row in record.health):
+        return f"{text}, at the first temperature."
+    share = max(0.0, (chance - recent_mean(losses)) / (chance - bound))
+    return f"{text}. This one has gone {percent(share)} of the way."
+
+
+def found_chart(record: Record) -> Chart:
+    """Held-out images that are found again from a piece of them, measured while training."""
+    chart = next((c for c in health_charts(record) if c.title == FOUND.label), None)
+    return chart or Chart(title=FOUND.label, lines=[])
 
 
 def knn_chart(record: Record) -> Chart:
@@ -97,7 +122,7 @@ def detection_chart(record: Record) -> Chart:
 
 def health_charts(record: Record) -> list[Chart]:
     """One chart per health figure, each with the untrained network as a dashed line."""
-    rows = [{**row, **part(row, "figures")} for row in record.health]
+    rows = [{**row, **_with_position(part(row, "figures"))} for row in record.health]
     start = rows[0] if _starts_untrained(rows) else {}
     names = [*FIGURES, *(key for row in record.health for key in part(row, "figures"))]
     charts = []
@@ -116,6 +141,15 @@ def health_charts(record: Record) -> list[Chart]:
             )
         )  # fmt: skip
     return charts
+
+
+def _with_position(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures, with the held-out loss as its share of the way from chance level to lower bound:
+    these are others than the training loss has, whose batch is of another size."""
+    loss, chance, bound = (number(figures.get(k)) for k in ("loss", "chance_level", "lower_bound"))
+    if loss is None or chance is None or bound is None or chance <= bound:
+        return {**figures, "loss": None}
+    return {**figures, "loss": (chance - loss) / (chance - bound)}
 
 
 def machine_charts(record: Record) -> list[Chart]:

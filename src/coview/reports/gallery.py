@@ -10,31 +10,48 @@ import numpy.typing as npt
 
 from coview.reports.formatting import cosine, count
 from coview.reports.html import Child, Markup, script_data, tag
-from coview.reports.pictures import Pixels, image_uri, make_sheet
+from coview.reports.pictures import Pixels, data_uri, image_uri
 from coview.reports.records import Record
 
-MAX_POINTS, MAX_QUERIES, MAX_NEIGHBORS, MAX_PAIRS, MAX_GROUPS = 2000, 16, 10, 24, 21
-MAX_SHEET_CHARACTERS, MAX_THUMBNAIL_SIDE = 2_500_000, 64
+MAX_QUERIES, MAX_NEIGHBORS, MAX_PAIRS, MAX_GROUPS = 16, 10, 24, 21
 SIDE, MARGIN, RADIUS = 600, 18, 4.0
 COLORS = 7
+QUALITY = 85
 
 
 def neighbor_rows(record: Record) -> Markup | None:
-    """Query images with their nearest neighbors and cosines; None without a gallery."""
+    """Held-out images with the training images nearest to each; None without a gallery."""
     gallery = record.gallery
-    if not _has(gallery, "thumbnails", "query_rows", "neighbor_rows", "neighbor_cosines"):
+    if not _has(gallery, "near_pictures", "near_names", "near_cosines"):
         return None
-    rows = zip(
-        gallery["query_rows"], gallery["neighbor_rows"], gallery["neighbor_cosines"], strict=False
-    )
-    blocks = [_neighbors(record, *row) for row in list(rows)[:MAX_QUERIES]]
-    return tag("div", blocks, class_="neighbors") if any(blocks) else None
+    names, pictures = gallery["near_names"], gallery["near_pictures"]
+    if names.shape != pictures.shape[:2] or not _are_pictures(pictures):
+        return None
+    labels = gallery.get("near_labels")
+    if labels is None or labels.shape != names.shape:
+        labels = np.full(names.shape, -1, dtype=np.int64)
+    rows = zip(pictures, names, labels, gallery["near_cosines"], strict=False)
+    blocks = [_neighbors(*row, record.class_names) for row in list(rows)[:MAX_QUERIES]]
+    return tag("div", blocks, class_="neighbors near") if blocks else None
+
+
+def searched_images(record: Record) -> str:
+    """Among which images the nearest were looked for, in words; "" where nobody knows."""
+    numbers = [int(number) for number in record.gallery.get("searched", ())]
+    if len(numbers) != 2 or not 0 < numbers[0] <= numbers[1]:
+        return ""
+    searched, images = numbers
+    if searched < images:
+        return f"a random sample of {count(searched)} of the {count(images)} training images"
+    return f"all {count(images)} training images"
 
 
 def hardest_pairs(record: Record) -> Markup | None:
     """Pairs of views of one image with the lowest cosine; None without a gallery."""
     gallery = record.gallery
     if not _has(gallery, "pair_views", "pair_cosines", "pair_names"):
+        return None
+    if not _are_pictures(gallery["pair_views"]):
         return None
     pairs = zip(gallery["pair_views"], gallery["pair_cosines"], gallery["pair_names"], strict=False)
     figures = [
@@ -49,30 +66,58 @@ def hardest_pairs(record: Record) -> Markup | None:
     return tag("div", figures, class_="pairs") if figures else None
 
 
+def map_images(record: Record) -> int:
+    """The number of images on the map; 0 where there is no map."""
+    gallery = record.gallery
+    places, layout = gallery.get("map"), gallery.get("sheet_layout")
+    if places is None or layout is None or places.shape[1:] != (2,) or layout.shape != (2,):
+        return 0
+    return len(places) if _has(gallery, "sheet") and min(layout) > 0 else 0
+
+
 def embedding_map(record: Record) -> Markup | None:
-    """The map with its legend; a thumbnail appears on hover, touch and with the arrow keys."""
-    places, thumbnails = record.gallery.get("map"), record.gallery.get("thumbnails")
-    if places is None or thumbnails is None or places.shape[1:] != (2,):
+    """The map with its legend; a picture appears on hover, touch and with the arrow keys."""
+    number = map_images(record)
+    if number == 0:
         return None
-    number = min(len(places), len(thumbnails), MAX_POINTS)
-    pixels = np.nan_to_num(np.clip(places[:number].astype(float), 0, 1), nan=0.5)
-    points = np.round(MARGIN + pixels * (SIDE - 2 * MARGIN), 1)
+    places = np.nan_to_num(np.clip(record.gallery["map"].astype(float), 0, 1), nan=0.5)
+    points, height = map_points(places)
     groups, titles = group_labels(_labels(record, number), record.class_names)
     drawing = tag(
         "svg", [_dots(points[groups == group], group) for group in range(len(titles))],
-        tag("g", class_="cursor"), viewBox=f"0 0 {SIDE} {SIDE}", role="application",
+        tag("g", class_="cursor"), viewBox=f"0 0 {SIDE} {height}", role="application",
         aria_label=f"Map of {count(number)} images; the arrow keys move from image to image",
         tabindex=0, id="map",
     )  # fmt: skip
+    columns, side = map(int, record.gallery["sheet_layout"])
+    sheet = data_uri(record.gallery["sheet"].astype(np.uint8).tobytes(), "image/jpeg")
     data = {
         "points": points.tolist(), "groups": groups.tolist(), "titles": titles,
-        "names": [str(name) for name in _names(record, number)], **_sheet(thumbnails[:number]),
+        "names": [str(name) for name in _names(record, number)],
+        "sheet": sheet, "columns": columns, "size": side, "height": height,
     }  # fmt: skip
-    frame = tag("div", drawing, tag("canvas", id="map-pictures", hidden=True), class_="map-frame")
+    pictures = tag("canvas", id="map-pictures", hidden=True)
+    frame = tag("div", drawing, pictures, class_="map-frame", style=f"aspect-ratio:{SIDE}/{height}")
     switch = tag("button", "Show pictures", type="button", id="map-switch", aria_pressed="false",
                  class_="switch")  # fmt: skip
-    side = tag("div", switch, _legend(groups, titles), class_="map-side")
-    return tag("div", frame, side, script_data("map-data", data), class_="map")
+    side_bar = tag("div", switch, _legend(groups, titles), class_="map-side")
+    return tag("div", frame, side_bar, script_data("map-data", data), class_="map")
+
+
+def map_points(places: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+    """Places in [0, 1] as units of the drawing, which is as high as they need; and its height.
+
+    Both axes have one scale.
+
+    >>> points, height = map_points(np.array([[0.0, 0.4], [1.0, 0.6]]))
+    >>> points.tolist(), height
+    ([[18.0, 93.6], [582.0, 206.4]], 300)
+    """
+    scaled = places * (SIDE - 2 * MARGIN)
+    low, high = scaled.min(axis=0), scaled.max(axis=0)
+    height = max(SIDE // 2, round(float(high[1] - low[1]) + 2 * MARGIN))
+    middle = np.array([SIDE / 2, height / 2])
+    return np.round(scaled - (low + high) / 2 + middle, 1), height
 
 
 def group_labels(
@@ -114,24 +159,20 @@ def shape_path(group: int, x: float, y: float) -> str:
 
 
 def _neighbors(
-    record: Record, query: int, rows: npt.NDArray[Any], cosines: npt.NDArray[Any]
-) -> Markup | None:
-    thumbnails = record.gallery["thumbnails"]
-    if not 0 <= query < len(thumbnails):
-        return None
-    labels, names = _labels(record, len(thumbnails)), _names(record, len(thumbnails))
+    pictures: npt.NDArray[Any], names: npt.NDArray[Any], labels: npt.NDArray[Any],
+    cosines: npt.NDArray[Any], class_names: list[str],
+) -> Markup:  # fmt: skip
+    """One row: the query first, then its neighbors."""
+    query = tag(
+        "figure", _picture(pictures[0], f"held-out image {names[0]!s}"),
+        tag("figcaption", _class(int(labels[0]), class_names), _name(names[0])), class_="query",
+    )  # fmt: skip
+    others = zip(pictures[1:], names[1:], labels[1:], cosines, strict=False)
     neighbors = [
-        _neighbor(thumbnails[row], names[row], float(similarity), _same(labels, query, row))
-        for row, similarity in list(zip(rows, cosines, strict=False))[:MAX_NEIGHBORS]
-        if 0 <= row < len(thumbnails)
+        _neighbor(pixels, name, float(similarity), _same(int(labels[0]), int(label)))
+        for pixels, name, label, similarity in list(others)[:MAX_NEIGHBORS]
     ]
-    label, classes = int(labels[query]), record.class_names
-    title = classes[label] if 0 <= label < len(classes) else _name(names[query])
-    caption = tag("figcaption", title or _name(names[query]), class_="query-name")
-    picture = _picture(thumbnails[query], f"query {names[query]!s}")
-    return tag(
-        "div", tag("figure", picture, caption, class_="query"), tag("ol", neighbors), class_="row"
-    )
+    return tag("div", query, tag("ol", neighbors), class_="row")
 
 
 def _neighbor(pixels: Pixels, name: Any, similarity: float, same: bool | None) -> Markup:
@@ -142,16 +183,19 @@ def _neighbor(pixels: Pixels, name: Any, similarity: float, same: bool | None) -
         tag(
             "figure",
             _picture(pixels, f"{name!s}, cosine {cosine(similarity)}{suffix}"),
-            tag("figcaption", cosine(similarity), class_="cosine"),
+            tag("figcaption", _name(name), tag("span", cosine(similarity), class_="cosine")),
         ),
         class_=kind,
     )
 
 
-def _same(labels: npt.NDArray[np.int64], query: int, row: int) -> bool | None:
-    if labels[query] < 0 or labels[row] < 0:
-        return None
-    return bool(labels[query] == labels[row])
+def _same(query: int, label: int) -> bool | None:
+    return None if query < 0 or label < 0 else query == label
+
+
+def _class(label: int, class_names: list[str]) -> Markup | None:
+    known = 0 <= label < len(class_names)
+    return tag("bdi", class_names[label], class_="query-name") if known else None
 
 
 def _dots(points: npt.NDArray[Any], group: int) -> Markup:
@@ -176,21 +220,14 @@ def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
     return tag("ul", entries, class_="classes", aria_label="Classes: press one to show it alone")
 
 
-def _sheet(thumbnails: Pixels) -> dict[str, Any]:
-    """All thumbnails as one picture, at a lower resolution where it would be too large."""
-    first = max(1, thumbnails.shape[1] // MAX_THUMBNAIL_SIDE)
-    for step in (first, 2 * first, 4 * first):
-        coarse = thumbnails[:, ::step, ::step]
-        pixels, columns = make_sheet(coarse)
-        uri = image_uri(pixels, quality=75)
-        if len(uri) <= MAX_SHEET_CHARACTERS:
-            break
-    return {"sheet": uri, "columns": columns, "size": int(coarse.shape[1])}
-
-
 def _picture(pixels: Pixels, text: str) -> Markup:
     height, width = pixels.shape[:2]
-    return tag("img", src=image_uri(pixels), alt=text, title=text, width=width, height=height)
+    uri = image_uri(pixels, quality=QUALITY)
+    return tag("img", src=uri, alt=text, title=text, width=width, height=height)
+
+
+def _are_pictures(array: npt.NDArray[Any]) -> bool:
+    return array.dtype == np.uint8 and array.shape[-1] == 3 and min(array.shape) > 0
 
 
 def _has(gallery: dict[str, npt.NDArray[Any]], *names: str) -> bool:

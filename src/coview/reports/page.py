@@ -12,18 +12,26 @@ from coview.core.run_folder import RunFolder
 from coview.reports import detection, figures, finetune, gallery, tables
 from coview.reports.curves import Chart, chart_figure
 from coview.reports.document import Section, build_document
-from coview.reports.evaluation import evaluation_tables
+from coview.reports.evaluation import confusion_block, evaluation_tables
 from coview.reports.formatting import count
 from coview.reports.html import Child, Markup, join, tag, with_code
+from coview.reports.key_numbers import key_numbers
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part, read_record
+from coview.reports.run_state import is_ended
 from coview.reports.summary import page_header
 
+RELOAD_SECONDS = 20
+"""After which the page of a run that is going loads itself again."""
 
-def write_report(run: Path | str, *, verdict: Mapping[str, Any] | None = None) -> Path:
+
+def write_report(
+    run: Path | str, *, verdict: Mapping[str, Any] | None = None, running: bool | None = None
+) -> Path:
     """Write the report into the folder of a run of any kind, and return its path.
 
-    ``verdict``: that of a run whose verdict.json is written after the report.
+    ``verdict``: that of a run whose verdict.json is written after the report. ``running``: whether
+    the run is going, so that the page loads itself again; None looks at its lock.
 
     The page holds its style, script and pictures, forbids every request by its own policy, and
     opens offline. It shows what the folder holds, also for a run that is running or was killed.
@@ -35,7 +43,7 @@ def write_report(run: Path | str, *, verdict: Mapping[str, Any] | None = None) -
     >>> write_report(folder).name
     'report.html'
     """
-    record = read_record(run)
+    record = read_record(run, running=running)
     if verdict is not None:
         record = replace(record, verdict=dict(verdict))
     path = RunFolder(record.folder).report_path
@@ -46,22 +54,28 @@ def write_report(run: Path | str, *, verdict: Mapping[str, Any] | None = None) -
 
 def build_page(record: Record) -> str:
     version = str(record.description.get("coview", ""))
+    going = record.running and not is_ended(record)
     return build_document(
-        f"{record.name}: Coview report", page_header(record), _sections(record), version=version
-    )
+        f"{record.name}: Coview report", page_header(record), _sections(record), version=version,
+        reload_seconds=RELOAD_SECONDS if going else None,
+    )  # fmt: skip
 
 
 def _sections(record: Record) -> list[Section]:
+    """What a reader looks for first stands first; the numbers for specialists are folded away."""
     return [
         _optional("accuracy", "Accuracy", finetune.accuracy_section(record),
                   _DISTILLED if record.kind == "distill" else _ACCURACY),
         _optional("detection", "Detection", detection.detection_section(record), detection.LEAD),
-        ("curves", "Curves", _curves(record)), _views(record),
-        _optional("neighbors", "Neighbors", gallery.neighbor_rows(record), _NEAR),
-        _optional("map-of-images", "Map", gallery.embedding_map(record), _map_note(record)),
         _evaluation(record),
-        _optional("pairs", "Hardest pairs", gallery.hardest_pairs(record), _HARD),
-        ("files", "Files left out", _quarantine(record)), ("events", "Events", _events(record)),
+        _optional("neighbors", "Most similar images", gallery.neighbor_rows(record), _near(record)),
+        _optional("map-of-images", "Map of the images", gallery.embedding_map(record),
+                  _map_note(record)),
+        _views(record), ("curves", "How the training went", _curves(record)),
+        _optional("pairs", "Hardest pairs", gallery.hardest_pairs(record), _hard(record)),
+        ("numbers", "Numbers for specialists", _numbers(record)),
+        ("files", "Files left out", _quarantine(record)) if record.quarantine else None,
+        ("events", "Events", _events(record)) if record.events or record.skipped else None,
         ("making", "How it was made", _making(record)),
     ]  # fmt: skip
 
@@ -74,14 +88,29 @@ _DISTILLED = (
     "Figures on test images that no training and no choice has used. The teacher is the network "
     "that the student learns from. Labels alone: the same student trained on the labels without it."
 )
-_NEAR = (
-    "The images nearest to a query by the cosine of their features. "
-    "Where labels are known, a solid frame marks the class of the query and a dashed one another."
-)
-_HARD = (
-    "Pairs of views of one image with the lowest cosine. If a person cannot match them either, the "
-    "crops may be too small or the color changes too strong."
-)
+
+
+_FRAMES = " A solid frame marks the class of the first image, a dashed one another class."
+
+
+def _near(record: Record) -> str:
+    among = gallery.searched_images(record)
+    return (
+        "At the left an image that the network has never seen, beside it those that are most "
+        f"similar to it{f' among {among}' if among else ''}. The number is their similarity, the "
+        "cosine of the features: 1 is the same, 0 unrelated."
+        f"{_FRAMES if record.class_names else ''}"
+    )
+
+
+def _hard(record: Record) -> str:
+    sample = record.gallery.get("pair_sample")
+    of = f" of a sample of {count(sample[0])}" if sample is not None and len(sample) == 1 else ""
+    return (
+        f"The training images{of} whose two views the network matches the worst; the number is "
+        "their cosine. If a person cannot match them either, the crops may be too small or the "
+        "color changes too strong."
+    )
 
 
 def _optional(name: str, title: str, content: Child, lead: str) -> Section:
@@ -89,17 +118,25 @@ def _optional(name: str, title: str, content: Child, lead: str) -> Section:
 
 
 def _curves(record: Record) -> Child:
-    charts = (figures.knn_chart, figures.accuracy_chart, figures.detection_chart)
-    accuracy = [chart for chart in (draw(record) for draw in charts) if not chart.is_empty]
-    health = figures.health_charts(record)
-    beside = health[: 2 - len(accuracy)]
+    """The loss, and beside it what it is worth on images that are not trained on."""
+    draw = (figures.knn_chart, figures.accuracy_chart, figures.detection_chart, figures.found_chart)
+    beside = [chart for chart in (make(record) for make in draw) if not chart.is_empty]
+    drawn = _charts("", [figures.loss_chart(record), *beside], "")
+    return drawn or tag("p", "No step has been reported yet.", class_="lead")
+
+
+def _numbers(record: Record) -> Child:
+    details = str(record.verdict.get("details", ""))
+    health = [c for c in figures.health_charts(record) if c.title != figures.FOUND.label]
     groups = [
-        ("", [figures.loss_chart(record), *accuracy, *beside], ""),
-        ("Health", health[len(beside) :], _health_note(record)),
-        ("Machine", figures.machine_charts(record), ""),
+        _charts("Health", health, _health_note(record)),
+        _charts("Machine", figures.machine_charts(record), ""),
     ]
-    drawn = [_charts(*group) for group in groups]
-    return drawn if any(drawn) else tag("p", "No step has been reported yet.", class_="lead")
+    content = [
+        key_numbers(record), tag("p", details, class_="details") if details else None, groups,
+    ]  # fmt: skip
+    summary = "Sizes, speed, health figures, learning rate"
+    return tag("details", tag("summary", summary), content, id="specialists")
 
 
 def _charts(title: str, charts: list[Chart], note: str) -> Markup | None:
@@ -138,41 +175,38 @@ def _views(record: Record) -> Section:
 
 
 def _map_note(record: Record) -> str:
-    places = record.gallery.get("map")
-    total = 0 if places is None else len(places)
-    most = gallery.MAX_POINTS
-    images = f"{count(most)} of {count(total)}" if total > most else count(total)
-    layout = f"{images} images, placed so that similar features lie together."
-    return layout + " Point at a mark to see the image, or focus the map and use the arrow keys."
+    shown = gallery.map_images(record)
+    total = record.gallery.get("searched")
+    images = int(total[1]) if total is not None and len(total) == 2 else shown
+    sample = f"A random sample of {count(shown)} of {count(images)}" if images > shown else "All"
+    return (
+        f"{sample} training images, placed so that those with similar features lie together. Point "
+        "at a mark to see the image, or focus the map and use the arrow keys."
+    )
 
 
 def _evaluation(record: Record) -> Section:
     own = (*finetune.MAIN, detection.PROTOCOL)
     others = [e for e in record.evaluations if e.get("protocol") not in own]
     evaluations = evaluation_tables(replace(record, evaluations=others))
-    lead: list[Child] = with_code("Not evaluated yet: `coview evaluate` adds tables here.")
-    if evaluations:
-        lead = [
-            "The trained encoder beside the same encoder before training and beside raw pixels. "
-            "Small: the 95 % interval. Gain: how much better than the untrained encoder."
-        ]
-    elif record.kind != "pretrain":
+    if not evaluations:
         return None
-    content = tag("div", evaluations, class_="evaluations") if evaluations else None
-    return "evaluation", "Evaluation", [tag("p", lead, class_="lead"), content]
+    lead = (
+        "The trained encoder beside the same encoder before training and beside raw pixels. "
+        "Small: the 95 % interval. Gain: how much better than the untrained encoder."
+    )
+    content = tag("div", evaluations, class_="evaluations")
+    confused = confusion_block(others)
+    return "evaluation", "Evaluation", [tag("p", lead, class_="lead"), content, confused]
 
 
 def _quarantine(record: Record) -> Child:
-    if not record.quarantine:
-        return tag("p", "None: every file could be used.", class_="lead")
     number_ = len(record.quarantine)
     lead = f"{count(number_)} {'file' if number_ == 1 else 'files'} could not be used."
     return [tag("p", lead, class_="lead"), tables.quarantine_table(record.quarantine)]
 
 
 def _events(record: Record) -> Child:
-    if not record.events and not record.skipped:
-        return tag("p", "None: no step was skipped.", class_="lead")
     skipped = len(record.skipped)
     lead = f"{count(skipped)} {'step was' if skipped == 1 else 'steps were'} skipped."
     return [
@@ -199,15 +233,16 @@ def _making(record: Record) -> Child:
         ("Environment", tables.object_list(part(run, "environment")) or None),
         ("Recipe", _recipe(recipe, run.get("hash")) if recipe else None),
     ]
+    folded = {"Data", "Environment", "Recipe"}
     shown = [
-        tag("div", tag("h3", title), content, class_=f"block {title.lower()}")
+        tag("details", tag("summary", title), content) if title in folded
+        else tag("div", tag("h3", title), content, class_=f"block {title.lower()}")
         for title, content in blocks
         if content
-    ]
+    ]  # fmt: skip
     return tag("div", shown, class_="making")
 
 
 def _recipe(recipe: dict[str, Any], hash_: Any) -> Markup:
     name = tag("p", "Hash ", tag("code", str(hash_)), class_="note") if hash_ else None
-    values = tag("details", tag("summary", "Every value"), tables.recipe_table(recipe))
-    return join([name, values])
+    return join([name, tables.recipe_table(recipe)])

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from coview.core.errors import CoviewError, DamagedFile, RunError
 from coview.core.files import read_content
 from coview.core.run_folder import RunFolder, planned_steps, read_object
+from coview.core.run_lock import is_being_written
 
 Series = tuple[list[float], list[float]]
 Value = TypeVar("Value")
@@ -35,8 +36,9 @@ UNREADABLE = (
 
 # Number of axes of each array in the gallery.
 GALLERY_AXES = {
-    "thumbnails": 4, "names": 1, "labels": 1, "map": 2, "query_rows": 1, "neighbor_rows": 2,
-    "neighbor_cosines": 2, "pair_views": 5, "pair_cosines": 1, "pair_names": 1,
+    "near_pictures": 5, "near_names": 2, "near_labels": 2, "near_cosines": 2, "searched": 1,
+    "map": 2, "names": 1, "labels": 1, "sheet": 1, "sheet_layout": 1,
+    "pair_views": 5, "pair_cosines": 1, "pair_names": 1, "pair_sample": 1,
 }  # fmt: skip
 
 
@@ -48,7 +50,7 @@ class Record:
     lines of metrics.jsonl, ``health`` the "health" lines and so on, each in order of step; where a
     resumed run has written a step twice, the later line counts. ``gallery`` holds the arrays of the
     gallery that have the expected number of axes. ``damaged`` has one sentence per file that could
-    not be read.
+    not be read. ``running``: whether a process writes the run now.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class Record:
     views: bytes | None
     found: bytes | None = None
     damaged: list[str] = field(default_factory=list)
+    running: bool = False
 
     @property
     def name(self) -> str:
@@ -84,8 +87,10 @@ class Record:
         return next((e for e in self.evaluations if e.get("protocol") == protocol), {})
 
 
-def read_record(folder: str | Path) -> Record:
+def read_record(folder: str | Path, *, running: bool | None = None) -> Record:
     """The record of the run in ``folder``. Raises RunError where the folder is not a run.
+
+    ``running``: whether a process writes it; None looks.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -126,6 +131,7 @@ def read_record(folder: str | Path) -> Record:
         gallery=read(lambda: _read_gallery(run.gallery_path)) or {},
         views=read(lambda: read_content(run.views_path)),
         found=read(lambda: read_content(run.found_path)), damaged=damaged,
+        running=is_being_written(run.path) if running is None else running,
     )  # fmt: skip
 
 

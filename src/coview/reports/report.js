@@ -88,7 +88,7 @@
     };
     const pick = (point) => nearest(point.x, point.y, 40, () => true);
     const walk = (key, current) => {
-      if (current < 0 || key === "Home") return nearest(300, 300, Infinity, () => true);
+      if (current < 0 || key === "Home") return nearest(300, data.height / 2, Infinity, () => true);
       const [x, y] = data.points[current];
       const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
       const [dx, dy] = ways[key] ?? [0, 0];
@@ -114,13 +114,15 @@
     // Pictures instead of marks, in the order of the gallery, where they do not overlap.
     const canvas = document.getElementById("map-pictures");
     const paintAll = () => {
-      const side = canvas.clientWidth, ratio = devicePixelRatio || 1, size = Math.max(22, side / 18);
-      canvas.width = canvas.height = side * ratio;
+      const side = canvas.clientWidth, high = canvas.clientHeight;
+      const ratio = devicePixelRatio || 1, size = Math.max(28, side / 14);
+      canvas.width = side * ratio;
+      canvas.height = high * ratio;
       const context = canvas.getContext("2d"), placed = [];
       pictured = new Set();
       context.scale(ratio, ratio);
       data.points.forEach(([px, py], i) => {
-        const x = (px / 600) * (side - size), y = (py / 600) * (side - size);
+        const x = (px / 600) * (side - size), y = (py / data.height) * (high - size);
         const free = placed.every(([u, v]) => Math.max(Math.abs(u - x), Math.abs(v - y)) > size);
         if (!seen(i) || !free) return;
         placed.push([x, y]);
@@ -149,6 +151,40 @@
         path.classList.toggle("dimmed", single >= 0 && Number(path.dataset.group) !== single));
       redraw();
     }));
+  }
+
+  // Copy a command; where the browser has no clipboard for a file it is selected instead.
+  document.querySelectorAll(".copy").forEach((button) => button.addEventListener("click", async () => {
+    const code = button.parentElement.querySelector("code");
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch {
+      getSelection().selectAllChildren(code);
+      copied = document.execCommand("copy");
+    }
+    button.textContent = copied ? "Copied" : "Selected";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  }));
+
+  // The page of a run that is going: load it again, with the same parts open and at the same place.
+  const seconds = Number(document.body.dataset.reload);
+  if (seconds) {
+    const details = [...document.querySelectorAll("details")];
+    const key = `coview ${location.pathname}`;
+    const remember = () => JSON.stringify({ open: details.map((d) => d.open), y: scrollY });
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(key));
+      if (kept) {
+        details.forEach((d, i) => { d.open = Boolean(kept.open[i]); });
+        scrollTo({ top: kept.y, behavior: "instant" });
+      }
+    } catch { /* a browser that keeps nothing for files */ }
+    setInterval(() => {
+      if (document.hidden || !tip.hidden || String(getSelection())) return;
+      try { sessionStorage.setItem(key, remember()); } catch { /* as above */ }
+      location.reload();
+    }, seconds * 1000);
   }
 
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));

@@ -18,7 +18,14 @@ from coview.reports.evaluation import figure_cell
 from coview.reports.formatting import MISSING, count, value
 from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, number, read_record
-from coview.reports.results import comparison_rows, first, headline_of, headline_row, title_of
+from coview.reports.results import (
+    by_interest,
+    comparison_rows,
+    first,
+    headline_of,
+    headline_row,
+    title_of,
+)
 
 
 def write_run_comparison(
@@ -79,7 +86,7 @@ def _runs_table(records: Mapping[str, Record]) -> Markup:
 def _figures(record: Record) -> dict[str, Child]:
     """The headline figure of each protocol with its interval, by the title of the protocol."""
     shown: dict[str, Child] = {}
-    for evaluation in record.evaluations:
+    for evaluation in by_interest(record.evaluations):
         rows = comparison_rows(evaluation.get("results"))
         if rows:
             shown[title_of(evaluation)] = figure_cell(

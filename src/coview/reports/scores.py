@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from coview.core.metrics import metric_of
 from coview.reports.formatting import count, percent, value
@@ -19,16 +20,21 @@ from coview.reports.results import (
     title_of,
 )
 
-HEADLINES = {"knn": "kNN accuracy", "linear": "Linear accuracy"}
-"""The protocols at the top of the page, and their titles where a file has none."""
-CHANCE = "chance"
+HEADLINES = {
+    "knn": ("Names the class by the most similar images", "kNN accuracy"),
+    "linear": ("Names the class by a simple classifier", "Linear accuracy"),
+}
+"""The protocols at the top of the page: what they measure in plain words, and their titles."""
+OURS, UNTRAINED, PIXELS, CHANCE = "this network", "before training", "raw pixels", "by chance"
+NAMES = {"trained": OURS, "untrained": UNTRAINED, "pixels": PIXELS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """One accuracy and those that it has to beat, shares in [0, 1] by name.
 
-    "chance" is the share of the largest class: the accuracy of a constant prediction.
+    ``title`` says in plain words what is measured, ``note`` by which figure. "by chance" is the
+    share of the largest class, the accuracy of a constant prediction, or that of a random guess.
     """
 
     title: str
@@ -38,20 +44,64 @@ class Score:
 
 
 def headline_scores(record: Record) -> list[Score]:
-    """kNN and linear at the setting that represents them, never the best of several.
+    """Accuracies where there are labels, and how often unseen images are found again.
 
-    Without an evaluation file the last kNN accuracy of the training stands in for it.
+    kNN and linear at the setting that represents them, never the best of several. Without an
+    evaluation file the last kNN accuracy of the training stands in for it.
     """
     by_name = {name: _evaluation_score(record, name) for name in HEADLINES}
     if by_name["knn"] is None:
         by_name["knn"] = _training_score(record)
-    return [score for score in by_name.values() if score]
+    scores = [score for score in by_name.values() if score]
+    return [*scores, *found_again(record)[: max(1, 2 - len(scores))]]
+
+
+def found_again(record: Record) -> list[Score]:
+    """Held-out images that are found again, from a gray piece and from a changed version of them;
+    by the last health figures, beside functions of their pixels."""
+    rows = [(row.get("step"), part(row, "figures")) for row in record.health]
+    if not rows:
+        return []
+    last = rows[-1][1]
+    start = rows[0][1] if rows[0][0] == 0 else {}
+    images = number(last.get("images"))
+    among = f"among {count(images)} held-out images" if images else "among held-out images"
+    scores = []
+    for title, key, cues, note in FOUND_AGAIN:
+        share, before = number(last.get(key)), number(start.get(key))
+        if share is None:
+            continue
+        beside = {name: number(last.get(cue)) for name, cue in cues.items()}
+        baselines = {
+            **({} if before is None or len(rows) == 1 else {UNTRAINED: before}),
+            **{name: cue for name, cue in beside.items() if cue is not None},
+            **({CHANCE: 1 / images} if images else {}),
+        }
+        scores.append(Score(title=title, note=f"{note}, {among}", value=share, baselines=baselines))
+    return scores
+
+
+FOUND_AGAIN: tuple[tuple[str, str, Mapping[str, str], str], ...] = (
+    (
+        "Finds an unseen image again by a gray piece of it", "piece_accuracy_h",
+        {PIXELS: "piece_accuracy_pixels", "brightness": "piece_accuracy_levels"},
+        "By features h of two gray pieces of each",
+    ),
+    (
+        "Finds an unseen image again in other crop and color", "instance_accuracy_h",
+        {PIXELS: "thumbnail_instance_accuracy", "color histogram": "color_instance_accuracy"},
+        "By features h of two training views of each",
+    ),
+)  # fmt: skip
+"""Title, figure, the same by functions of the pixels, and what it is measured on."""
 
 
 def score_bars(score: Score) -> Markup:
     """The accuracy in large figures, above bars for it and its baselines."""
-    shares = {"trained": score.value, **score.baselines}
-    bars = [bar(name, share, f"bar {name}") for name, share in shares.items()]
+    shares = {OURS: score.value, **score.baselines}
+    bars = [
+        bar(name, share, "bar trained" if name == OURS else "bar") for name, share in shares.items()
+    ]
     return tag(
         "div", tag("h2", score.title), tag("p", percent(score.value), class_="big"),
         tag("div", bars, class_="bars"), tag("p", score.note, class_="note"), class_="score",
@@ -84,13 +134,20 @@ def _evaluation_score(record: Record, protocol: str) -> Score | None:
     chance = number(data.get("largest_class_share")) or (1 / classes if classes else None)
     images = number(result.get("test_images"))
     tested = "" if images is None else f"; {count(images)} test images"
-    baselines = {name: float(row[name]["value"]) for name in row if row[name] is not result}
+    plain, title = HEADLINES[protocol]
+    setting = setting_text(part(result, "setting"))
+    baselines = _named({name: row[name]["value"] for name in row if row[name] is not result})
     return Score(
-        title=title_of({"title": HEADLINES[protocol], **evaluation}),
-        note=f"on {result.get('layer')}, {setting_text(part(result, 'setting'))}{tested}",
+        title=plain,
+        note=f"{title_of({'title': title, **evaluation})} on {result.get('layer')}, "
+        f"{setting}{tested}",
         value=float(result["value"]),
         baselines=baselines if chance is None else {**baselines, CHANCE: chance},
     )
+
+
+def _named(shares: Mapping[str, Any]) -> dict[str, float]:
+    return {NAMES.get(name, name): float(share) for name, share in shares.items()}
 
 
 def _training_score(record: Record) -> Score | None:
@@ -98,11 +155,19 @@ def _training_score(record: Record) -> Score | None:
     if not lines:
         return None
     start, last = lines[0], lines[-1]
-    baselines = {"untrained": float(start["accuracy"])} if start.get("step") == 0 else {}
+    baselines = {}
+    if start.get("step") == 0:
+        pixels = number(start.get("pixels"))
+        baselines = {} if start is last else {UNTRAINED: float(start["accuracy"])}
+        baselines |= {} if pixels is None else {PIXELS: pixels}
     classes = len(record.class_names)
+    plain, title = HEADLINES["knn"]
+    images = number(last.get("images"))
+    tested = "" if images is None else f"; {count(images)} held-out images"
     return Score(
-        title=HEADLINES["knn"],
-        note=f"while training, {value(last.get('k'))} neighbors, on {last.get('layer', 'h')}",
+        title=plain,
+        note=f"{title} on {last.get('layer', 'h')} while training, {value(last.get('k'))} "
+        f"neighbors{tested}",
         value=float(last["accuracy"]),
         baselines={**baselines, CHANCE: 1 / classes} if classes else baselines,
     )

@@ -60,7 +60,7 @@ def write_end(run: Run, diagnosis: Diagnosis, clock: Clock) -> Path:
     verdict: dict[str, Any] = dict(diagnosis.to_json())
     if clock.budget is not None:
         verdict["time"] = {"budget": clock.budget, "used": round(clock.used, 1)}
-    report = write_report(run.path, verdict=verdict)
+    report = write_report(run.path, verdict=verdict, running=False)
     write_json(run.verdict_path, verdict)
     return report
 
@@ -86,13 +86,13 @@ def say_classifier(run: Run, report: Path, *, finite: bool) -> None:
     say(f"Report:     {report}")
     if finite:
         say(f"Classifier: {run.encoder_path} (README.md there says how to load it anywhere)")
-        say(f"Use it:     {run.command('predict')} IMAGES")
+        say(f"Use it:     {run.command('predict')} IMAGES", advice=True)
 
 
 def say_end(run: Run, clock: Clock) -> None:
     """How to train on a run that has learned, and what of the budget was used."""
     if DIAGNOSES[(run.verdict or {})["label"]].exit_code == 0:
-        say(f"Longer:   {longer_command(run)}")
+        say(f"Longer:   {longer_command(run)}", advice=True)
     if clock.budget is not None:
         asked, used = duration(clock.budget, 1), duration(clock.used, 1)
         say(f"Budget:   {asked}, used {used}")
@@ -108,5 +108,5 @@ def leave(run: Run, learner: NetworkTask, reason: str) -> None:
         export_learner(run, learner, run.encoder_path)
     say()
     say(f"{reason[:1].upper()}{reason[1:]}. Everything is saved.")
-    say(f"Report so far: {write_report(run.path)}")
+    say(f"Report so far: {write_report(run.path, running=False)}")
     say(f"Go on exactly with: {run.command('resume')}")

@@ -152,15 +152,15 @@ class Pretraining(Job):
         say()
         say(f"Report:   {report}")
         for line in encoder_lines(run, finite):
-            say(line)
+            say(line, advice=line.startswith("Evaluate"))
 
 
 def gallery_of(run: Run, learner: Learner, parts: Parts, folder: Path) -> None:
     """Write the pictures of the report below ``folder``."""
     recipe = run.recipe
     write_gallery(
-        folder, learner.embed, parts.training, plan=recipe.method.views, plain=recipe.eval_view,
-        seed=recipe.seed,
+        folder, learner.embed, parts.training, parts.held_out, plan=recipe.method.views,
+        plain=recipe.eval_view, seed=recipe.seed,
     )  # fmt: skip
 
 

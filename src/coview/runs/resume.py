@@ -59,7 +59,8 @@ def resume(options: ResumeOptions) -> Run:
     if run.verdict is not None and not longer:
         if not exists(run.report_path):
             if is_main_process():
-                say(f"{run.path} has ended; its report is written again: {write_report(run.path)}")
+                report = write_report(run.path, running=False)
+                say(f"{run.path} has ended; its report is written again: {report}")
             return run
         raise RunError(
             f"{run.path} has ended ({run.verdict['sentence'].rstrip('.')}).{_onward(run)}"

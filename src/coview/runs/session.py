@@ -25,6 +25,7 @@ from coview.runs.describe import write_quarantine
 from coview.runs.duration import Course
 from coview.runs.finish import leave, say_end
 from coview.runs.job import Job, Parts, Session
+from coview.runs.live_report import LiveReport
 from coview.runs.run import Run
 from coview.training.loggers import Loggers, RunInfo, flatten
 
@@ -87,13 +88,15 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     )  # fmt: skip
     course.note_extension(start, metrics_log)
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
+    live = LiveReport(run, enabled=ranks.is_main)
+    followed = live.following(monitor)
     with closing(loggers), training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
             job.draw_inputs(run, parts)
             job.prepare(run, parts, session)
             course.time_closing(
-                report=lambda: monitor(0), rest=lambda: job.rehearse(run, learner, parts)
+                report=lambda: followed(0), rest=lambda: job.rehearse(run, learner, parts)
             )
         elif course.pace is not None and not course.pace.closing_seconds and ranks.is_main:
             # The run had no budget before; how long its reports take is measured at the next one.
@@ -111,7 +114,8 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
                 {"passes": encode(learner.passes), "record": metrics_log.content,
                  **course.meta(schedule)},
             ),
-            keep_every=keep_every, on_epoch=monitor, stop=signals, pace=course.pace, ranks=ranks,
+            keep_every=keep_every, on_epoch=followed, on_report=live.write, stop=signals,
+            pace=course.pace, ranks=ranks,
         )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:

@@ -1,0 +1,157 @@
+"""What to do now: at most three commands that are right for this run, to be copied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+from coview.core.figures import DIAGNOSES
+from coview.reports.records import Record, number, part
+from coview.reports.run_state import is_ended
+
+MOST = 3
+ENOUGH_STEPS = 400
+"""Steps that a longer run makes at least: a verdict needs 200."""
+DATA_OPTIONS = ("split", "image_column", "label_column", "root")
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """A command as it is typed, and what it is for."""
+
+    purpose: str
+    command: str
+
+
+def next_steps(record: Record) -> list[NextStep]:
+    """The first three commands for this run, by its kind, its state and its verdict."""
+    return list(_steps(record))[:MOST]
+
+
+def _steps(record: Record) -> Iterator[NextStep]:
+    run = str(record.folder.resolve())
+    data = data_words(record)
+    if not is_ended(record):
+        what = "If it stops, go on exactly there" if record.running else "Go on where it stopped"
+        yield NextStep(what, typed("resume", run))
+        yield NextStep("Ask whether it is learning so far", typed("doctor", run))
+        return
+    label = str(record.verdict.get("label", ""))
+    good = label in DIAGNOSES and DIAGNOSES[label].exit_code == 0
+    if record.kind != "pretrain":
+        yield from _of_a_task(record, run, data)
+    elif good and label != "too early":
+        yield from _of_an_encoder(record, run, data)
+    else:
+        yield from _of_a_failure(record, run, data, label)
+
+
+def _of_an_encoder(record: Record, run: str, data: list[str]) -> Iterator[NextStep]:
+    labeled = bool(record.class_names)
+    evaluated = bool(record.evaluations)
+    if data:
+        yield NextStep("Look through all images, the like ones side by side",
+                       typed("browse", run, *data))  # fmt: skip
+        image = query_image(record)
+        if image is not None:
+            yield NextStep("Find the images that are most like one of yours",
+                           typed("search", run, image, "--in", *data))  # fmt: skip
+        if labeled and not evaluated:
+            yield NextStep("Measure how well it tells the classes apart",
+                           typed("evaluate", run, *data))  # fmt: skip
+        if labeled:
+            yield NextStep("Train a classifier from it with a tenth of the labels",
+                           typed("finetune", run, *data, "--labels", "10%"))  # fmt: skip
+        yield NextStep("Find images that are there twice or nearly so",
+                       typed("duplicates", *data, "--with", run))  # fmt: skip
+    yield NextStep("Use it in torchvision or plain PyTorch",
+                   typed("export", run, "--to", "torchvision"))  # fmt: skip
+    yield from _longer(record, run)
+
+
+def _of_a_failure(record: Record, run: str, data: list[str], label: str) -> Iterator[NextStep]:
+    if label in ("too early", "no better than pixels", ""):
+        yield from _longer(record, run)
+    if data and label != "unusable data":
+        yield NextStep("Look at what the network gets to see",
+                       typed("views", *data, *_recipe_words(record)))  # fmt: skip
+    if data:
+        yield NextStep("Check whether these images can be learned from", typed("doctor", *data))
+    yield NextStep("Read what was measured and what it says", typed("doctor", run))
+
+
+def _of_a_task(record: Record, run: str, data: list[str]) -> Iterator[NextStep]:
+    if record.kind != "detect" and data:
+        yield NextStep("Let it name the class of images", typed("predict", run, *data))
+    to = "torchvision" if record.kind == "detect" else "onnx"
+    what = "Use its encoder elsewhere" if record.kind == "detect" else "Use it in other programs"
+    yield NextStep(what, typed("export", run, "--to", to))
+    yield from _longer(record, run)
+
+
+def _longer(record: Record, run: str) -> Iterator[NextStep]:
+    epochs = longer_epochs(record.description, record.total_steps)
+    if epochs and data_words(record):
+        yield NextStep("Train on, twice as long", typed("resume", run, "--epochs", str(epochs)))
+
+
+def longer_epochs(description: dict[str, Any], total_steps: float) -> int | None:
+    """Twice the epochs of a run, or enough for a verdict.
+
+    >>> longer_epochs({"steps_per_epoch": 50}, 500)
+    20
+    """
+    per_epoch = number(description.get("steps_per_epoch"))
+    if not per_epoch or not total_steps:
+        return None
+    return math.ceil(max(2 * total_steps, ENOUGH_STEPS) / per_epoch)
+
+
+def data_words(record: Record) -> list[str]:
+    """The words that open the images of the run again; none where they were in memory."""
+    opened = part(part(part(record.description, "data"), "opened"), "images")
+    source = opened.get("source")
+    words = [source] if isinstance(source, str) else list(source or [])
+    if len(words) != 1 or not isinstance(words[0], str):
+        return []
+    for name in DATA_OPTIONS:
+        if isinstance(opened.get(name), str):
+            words += [f"--{name.replace('_', '-')}", opened[name]]
+    return words
+
+
+def query_image(record: Record) -> str | None:
+    """The path of an image that was held out, or of any of the data; None where they are no
+    files of their own."""
+    words = data_words(record)
+    names = record.gallery.get("near_names")
+    if not words or names is None or not names.size:
+        return None
+    path = Path(words[0]) / str(names[0, 0])
+    return str(path) if path.is_file() else None
+
+
+def typed(verb: str, *words: str) -> str:
+    """``coview VERB WORDS`` as it is typed, also where a name has spaces.
+
+    >>> typed("doctor", "runs/my photos")
+    "coview doctor 'runs/my photos'"
+    """
+    return join(["coview", verb, *words])
+
+
+def _recipe_words(record: Record) -> list[str]:
+    size = _first_size(part(record.description, "recipe"))
+    return ["--size", str(size)] if size else []
+
+
+def _first_size(recipe: dict[str, Any]) -> int | None:
+    views = part(recipe, "method").get("views")
+    items = views.get("views") if isinstance(views, dict) else views
+    first = items[0] if isinstance(items, list) and items else None
+    size = first.get("size") if isinstance(first, dict) else None
+    return size if isinstance(size, int) else None

@@ -1,0 +1,101 @@
+"""What a verdict means, for a reader who knows none of the field's words."""
+
+from __future__ import annotations
+
+Words = tuple[str, str]
+"""A headline of a few words, and one sentence."""
+
+PRETRAINED: dict[str, Words] = {
+    "learning": (
+        "It has learned",
+        "It recognizes images that it has never seen, better than before training and better than "
+        "a comparison of their pixels does.",
+    ),
+    "too early": (
+        "Too early to say",
+        "It has not been trained for long enough to judge what it has learned.",
+    ),
+    "at chance": (
+        "It has not learned",
+        "To this network two versions of one image are no more alike than two different images.",
+    ),
+    "collapsed": (
+        "Training has failed",
+        "The network cannot tell images apart: it describes all of them alike, or its numbers grew "
+        "beyond all bounds.",
+    ),
+    "dimensional collapse": (
+        "Training has partly failed",
+        "The network describes images by few properties only, so that many different images look "
+        "the same to it.",
+    ),
+    "unusable data": (
+        "These images cannot teach it",
+        "They are copies of each other, or all have one label, so there is nothing to learn and "
+        "nothing to measure it by.",
+    ),
+    "no better than pixels": (
+        "It has learned too little",
+        "It is better than before training, but a simple comparison of the pixels does as well.",
+    ),
+    "unchanged": (
+        "It has not learned",
+        "It recognizes images that it has never seen no better than before training.",
+    ),
+    "shortcut": (
+        "It may have taken a shortcut",
+        "A simple trait of the images, such as their colors, is enough for its task, so it may "
+        "have learned nothing else.",
+    ),
+}
+TRAINED: dict[str, Words] = {
+    "learned": (
+        "It has learned",
+        "On images that it has never seen it does better than chance, and better than what it is "
+        "compared with here.",
+    ),
+    "too early": PRETRAINED["too early"],
+    "at chance": (
+        "It has not learned",
+        "On images that it has never seen it does no better than chance.",
+    ),
+    "collapsed": (
+        "Training has failed",
+        "The numbers of the network grew beyond all bounds, so that it can name nothing.",
+    ),
+    "overfitted": (
+        "It has learned by heart",
+        "It does better and better on the images that it was trained on, but not on new ones.",
+    ),
+    "no better than the linear probe": (
+        "Training the whole network has not helped",
+        "A simple classifier on the encoder as it was does as well on new images.",
+    ),
+    "no better than from scratch": (
+        "What it started from has not helped",
+        "The same network, trained on the same labels without it, does as well on new images.",
+    ),
+}
+"""Of runs with labels or with a teacher: fine-tuning, distillation, detection."""
+RUNNING: Words = (
+    "Training is going on",
+    "There is no verdict yet. What it does so far is below, and this page renews itself.",
+)
+STOPPED: Words = (
+    "Stopped before its end",
+    "There is no verdict yet. Nothing is lost: the run goes on exactly where it stopped.",
+)
+
+
+def words_of(kind: str, label: str, *, running: bool) -> Words:
+    """Headline and sentence of a verdict; of a run without one, whether it is going.
+
+    >>> words_of("pretrain", "unchanged", running=False)[0]
+    'It has not learned'
+    >>> words_of("pretrain", "", running=True)[0]
+    'Training is going on'
+    """
+    if not label:
+        return RUNNING if running else STOPPED
+    table = PRETRAINED if kind == "pretrain" else TRAINED
+    return table.get(label) or (label.capitalize(), "")
