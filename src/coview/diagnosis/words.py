@@ -81,8 +81,8 @@ def _held_out_loss(state: RunState) -> str:
     if not (math.isfinite(now) and math.isfinite(before)):
         return ""
     return (
-        f"; held-out loss {now:.0%} of the way from the chance level to the lower bound (untrained "
-        f"{before:.0%})"
+        f"; held-out loss {round(now, 2) + 0.0:.0%} of the way from the chance level to the lower "
+        f"bound (untrained {round(before, 2) + 0.0:.0%})"
     )
 
 
