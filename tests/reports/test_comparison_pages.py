@@ -6,7 +6,9 @@ import re
 import pytest
 from report_run import make_run
 
-from coview.reports import write_comparison, write_run_comparison
+from coview.reports import read_record, write_comparison, write_run_comparison
+from coview.reports.curves import draw_chart
+from coview.reports.run_comparison import run_charts
 from headless_browser import find_browser, started
 
 
@@ -79,3 +81,32 @@ def test_the_pages_load_nothing_and_are_silent(pages, name, dark):
                 assert page.errors == []
                 assert page.requests == [pages[name].resolve().as_uri()]
                 assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_a_run_has_one_color_in_all_charts(tmp_path):
+    runs = {
+        name: read_record(make_run(tmp_path / name, images=20, labels=name != "a", seed=place))
+        for place, name in enumerate(("a", "b", "c"))
+    }
+    charts = {chart.title: chart for chart in run_charts(runs)}
+    titles = list(charts)
+    assert titles[:3] == ["Loss", "kNN while training", "Images found"]
+    assert [line.place for line in charts["Loss"].lines] == [0, 1, 2]
+    assert [(line.name, line.place) for line in charts["kNN while training"].lines] == [
+        ("b", 1), ("c", 2)]  # fmt: skip
+    drawn = draw_chart(charts["kNN while training"], 330, 200)
+    assert "curve third" in drawn
+    assert "curve first" not in drawn
+
+
+def test_what_readers_look_for_comes_first(tmp_path, folders):
+    for name in ("retrieval", "knn", "linear", "mine"):
+        content = {"protocol": name, "results": [result("a", 0.5, 1)], "headline": {}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    page = write_comparison(tmp_path).read_text()
+    assert re.findall(r'<section id="([^"]+)"', page) == ["linear", "knn", "retrieval", "mine"]
+    page = write_run_comparison(
+        tmp_path / "runs.html", folders, differences={}, sentences=[]
+    ).read_text()
+    assert re.findall(r'<section id="([^"]+)"', page) == ["runs", "curves", "differences"]
+    assert page.index("Images found") < page.index("for specialists") < page.index("Alignment")

@@ -20,7 +20,8 @@ TEXT_WIDTH, FIGURE_WIDTH = 60, 20
 """Letters of a row's name and setting, and of a figure with its interval, in one line."""
 NARROWEST_TEXT, NARROWEST_FIGURE = 30, 15
 """The same where both are broken; a terminal that is narrower has a row for each subject."""
-MAX_COLUMN = 24
+MAX_COLUMN, MAX_VALUE = 24, 15
+"""Letters in a line of a figure, and of a field's value."""
 
 
 def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
@@ -144,7 +145,7 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
                     for values in compared["differences"].values()])
             for name in names
         ]  # fmt: skip
-        _print_parts(console, "differs", fields, differing, justify="left")
+        _print_parts(console, "differs", fields, differing, justify="left", most=MAX_VALUE)
     for sentence in sentences:
         say(sentence)
 
@@ -180,10 +181,10 @@ def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
 def _print_parts(
     console: Console, corner: str, names: Sequence[str],
     columns: Sequence[tuple[str, Sequence[str]]], *, title: str | None = None,
-    justify: JustifyMethod = "right",
+    justify: JustifyMethod = "right", most: int = MAX_COLUMN,
 ) -> None:  # fmt: skip
     """A table with the ``names`` at the left, in as many parts below each other as the terminal's
-    width asks for. A cell that is wider than a column may be is broken."""
+    width asks for. A cell of more than ``most`` letters is broken."""
     width = console.width
     first = min(max(map(len, (corner, *names))), width // 3)
     place, part = 0, 0
@@ -192,7 +193,7 @@ def _print_parts(
         while place < len(columns):
             head, cells = columns[place]
             widest = max(len(line) for text in (*cells, *head.split()) for line in text.split("\n"))
-            needed = min(widest, MAX_COLUMN) + 2
+            needed = min(widest, most) + 2
             if chosen and needed > left:
                 break
             chosen.append((head, cells))
@@ -201,7 +202,7 @@ def _print_parts(
         table = _table(title=title if part == 0 else None, title_justify="left")
         table.add_column(corner, overflow="fold", max_width=first)
         for head, _ in chosen:
-            table.add_column(head, justify=justify, overflow="fold", max_width=MAX_COLUMN)
+            table.add_column(head, justify=justify, overflow="fold", max_width=most)
         for row, name in enumerate(names):
             table.add_row(name, *(cells[row] for _, cells in chosen))
         console.print(table)

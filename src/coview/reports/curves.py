@@ -7,7 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle, pairwise
+from itertools import pairwise
 
 from coview.reports.formatting import NARROW, cosine, count, decimal, percent
 from coview.reports.html import Markup, tag
@@ -24,12 +24,16 @@ CURVE_CLASSES = ("first", "second", "third", "fourth", "fifth", "sixth", "sevent
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Line:
-    """One curve. A ``noisy`` one is drawn pale, below its mean; ``dots`` marks its points."""
+    """One curve. A ``noisy`` one is drawn pale, below its mean; ``dots`` marks its points.
+
+    ``place``: of its color and dashes, where not its place among the lines.
+    """
 
     name: str
     points: Series
     noisy: bool = False
     dots: bool = False
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,7 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
         [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
         [
             _curve(frame, line, points, shade)
-            for line, points, shade in zip(chart.lines, thinned, cycle(CURVE_CLASSES), strict=False)
+            for line, points, shade in zip(chart.lines, thinned, _shades(chart), strict=True)
         ],
         tag("g", class_="cursor"),
     ]
@@ -344,11 +348,17 @@ def _summary(chart: Chart) -> str:
     return " · ".join(ends) + chart.unit
 
 
+def _shades(chart: Chart) -> list[str]:
+    """The class of each line, by which the style sheet gives it a color and dashes."""
+    places = [i if line.place is None else line.place for i, line in enumerate(chart.lines)]
+    return [CURVE_CLASSES[place % len(CURVE_CLASSES)] for place in places]
+
+
 def _legend(chart: Chart) -> Markup | None:
     if len(chart.lines) < 2:
         return None
     entries = [
         tag("span", tag("i", class_=f"swatch {shade}"), line.name)
-        for line, shade in zip(chart.lines, cycle(CURVE_CLASSES), strict=False)
+        for line, shade in zip(chart.lines, _shades(chart), strict=True)
     ]
     return tag("span", entries, class_="legend")

@@ -36,8 +36,8 @@ from coview.reports.results import (
 from coview.reports.tables import definition_list
 
 CONFUSED_BY = ("linear", "logistic", "knn")
-MAX_ROWS = 24
-"""Rows of a table that are not folded away."""
+MAX_ROWS = 4
+"""Rows of a table that is shown whole; of a longer one the row that represents the protocol."""
 
 
 def evaluation_tables(record: Record) -> list[Markup]:
@@ -120,12 +120,8 @@ def results_table(rows: Sequence[Row], headline: Mapping[str, Any]) -> Child:
 
     if len(rows) <= MAX_ROWS:
         return table(rows)
-    main = [row for row in rows if metric_name(first(row)) == headline.get("metric")] or list(rows)
-    chosen = main[:MAX_ROWS]
-    if standard is not None and standard not in chosen:
-        chosen = [standard, *chosen[:-1]]
     every = tag("summary", f"All {count(len(rows))} rows")
-    return [table(chosen), tag("details", every, table(rows))]
+    return [table([headline_row(rows, headline)]), tag("details", every, table(rows))]
 
 
 def axis_chart(evaluation: Mapping[str, Any]) -> Chart | None:

@@ -12,7 +12,7 @@ from coview.core.files import write_bytes
 from coview.core.text import plural
 from coview.core.version import VERSION
 from coview.reports import figures
-from coview.reports.curves import Chart, Line, chart_figure
+from coview.reports.curves import Chart, chart_figure
 from coview.reports.document import Section, build_document
 from coview.reports.evaluation import figure_cell
 from coview.reports.formatting import MISSING, count, value
@@ -26,6 +26,9 @@ from coview.reports.results import (
     headline_row,
     title_of,
 )
+
+MAIN_CHARTS = ("Loss", "Accuracy while training", "kNN while training", figures.FOUND.label)
+"""Those that readers look for, in this order; the others are folded away."""
 
 
 def write_run_comparison(
@@ -50,8 +53,8 @@ def write_run_comparison(
     faults = [text for record in records.values() for text in record.damaged]
     sections: list[Section] = [
         ("runs", "Runs", [_runs_table(records), said]),
-        ("differences", "What differs", differ),
         ("curves", "Curves", _curves(records)),
+        ("differences", "What differs", differ),
     ]
     header = tag(
         "header", tag("h1", f"{plural(len(runs), 'run')} compared"),
@@ -130,18 +133,24 @@ def _value(values: Mapping[str, Any], name: str) -> str:
 
 
 def _curves(records: Mapping[str, Record]) -> Child:
-    drawings = [chart_figure(chart) for chart in run_charts(records) if not chart.is_empty]
-    if not drawings:
+    charts = [chart for chart in run_charts(records) if not chart.is_empty]
+    if not charts:
         return tag("p", "No step has been reported yet.", class_="lead")
-    return tag("div", drawings, class_="charts")
+    main = [chart_figure(chart) for chart in charts if chart.title in MAIN_CHARTS]
+    others = [chart_figure(chart) for chart in charts if chart.title not in MAIN_CHARTS]
+    summary = tag("summary", "Health figures, for specialists")
+    folded = tag("details", summary, tag("div", others, class_="charts")) if others else None
+    return [tag("div", main, class_="charts"), folded]
 
 
 def run_charts(records: Mapping[str, Record]) -> list[Chart]:
     """Loss, accuracies and health, each with one curve for each run that has it.
 
-    A dashed line stays where it is the same in all of these runs.
+    A run has one color and one kind of line in all. A dashed line of a level stays where it is the
+    same in all of these runs.
     """
-    by_title: dict[str, dict[str, Chart]] = {}
+    places = {name: place for place, name in enumerate(records)}
+    by_title: dict[str, dict[str, Chart]] = {title: {} for title in MAIN_CHARTS}
     for name, record in records.items():
         charts = [
             figures.loss_chart(record), figures.knn_chart(record), figures.accuracy_chart(record),
@@ -151,7 +160,7 @@ def run_charts(records: Mapping[str, Record]) -> list[Chart]:
             if not chart.is_empty:
                 by_title.setdefault(chart.title, {})[name] = chart
     merged = []
-    for own in by_title.values():
+    for own in filter(None, by_title.values()):
         first_chart = next(iter(own.values()))
         levels = [
             level
@@ -159,7 +168,7 @@ def run_charts(records: Mapping[str, Record]) -> list[Chart]:
             if all(level in each.levels for each in own.values())
         ]
         lines = [
-            Line(name=name, points=line.points, noisy=line.noisy, dots=line.dots)
+            replace(line, name=name, place=places[name])
             for name, chart in own.items()
             for line in chart.lines[:1]
         ]
