@@ -189,7 +189,7 @@ def _print_parts(
     first = min(max(map(len, (corner, *names))), width // 3)
     place, part = 0, 0
     while part == 0 or place < len(columns):
-        left, chosen = width - first - 2, []
+        left, chosen = width - first - 2, list[tuple[str, Sequence[str]]]()
         while place < len(columns):
             head, cells = columns[place]
             widest = max(len(line) for text in (*cells, *head.split()) for line in text.split("\n"))

@@ -271,22 +271,21 @@ def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
     """A dashed line; its name is at the right (side 0) or the left, so that two do not overlap."""
     right = frame.width - RIGHT
     text = f"{level.name} {chart.format(level.height)}"
-    if not frame.y[0] <= level.height <= frame.y[1]:
-        over = level.height > frame.y[1]
-        y, arrow = (TOP + 10, "\N{UPWARDS ARROW}") if over else (
-            frame.height - BOTTOM - 6, "\N{DOWNWARDS ARROW}"
-        )  # fmt: skip
+    if not frame.y[0] <= level.height <= frame.y[1]:  # beyond the border: its name alone
+        above = level.height > frame.y[1]
+        arrow = "\N{UPWARDS ARROW}" if above else "\N{DOWNWARDS ARROW}"
+        border = TOP + 10 if above else frame.height - BOTTOM - 6
         at, end = (LEFT + 4, "") if side else (right, " end")
-        name = tag("text", f"{arrow} {text}", x=at, y=y, class_=f"level-name{end}")
+        name = tag("text", f"{arrow} {text}", x=at, y=border, class_=f"level-name{end}")
         return tag("g", name, aria_hidden="true")
     y = frame.to_y(level.height)
-    above = y - 5 if y > TOP + 14 else y + 14
+    name_y = y - 5 if y > TOP + 14 else y + 14
     return tag(
         "g",
         tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_="level"),
-        tag("text", text, x=LEFT + 4, y=above, class_="level-name")
+        tag("text", text, x=LEFT + 4, y=name_y, class_="level-name")
         if side
-        else tag("text", text, x=right, y=above, class_="level-name end"),
+        else tag("text", text, x=right, y=name_y, class_="level-name end"),
         aria_hidden="true",
     )
 

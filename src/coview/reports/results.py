@@ -183,10 +183,10 @@ def interval_text(result: Mapping[str, Any]) -> str:
     if low is None or high is None:
         return MISSING
     if metric_of(metric_name(result)).format == "share":
-        ends = [f"{100 * end + 0.0:.1f}".replace("-", MINUS) for end in (low, high)]
+        texts = [f"{100 * end + 0.0:.1f}".replace("-", MINUS) for end in (low, high)]
     else:
-        ends = [decimal(low), decimal(high)]
-    return (" to " if low < 0 else "–").join(ends)
+        texts = [decimal(low), decimal(high)]
+    return (" to " if low < 0 else "–").join(texts)
 
 
 def gain_text(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
