@@ -10,7 +10,7 @@ from typing import Any
 
 from coview.core.run_folder import RunFolder, read_object
 from coview.evaluation import mean_interval
-from coview.reports.formatting import MISSING, millions
+from coview.reports.formatting import MINUS, MISSING, millions
 from coview.studies.cell import Cell
 
 POINTS = 15.0
@@ -116,12 +116,28 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def shown(values: Sequence[float], *, sign: bool = False) -> str:
-    """Mean and interval in one cell of a table, with the number of draws where it is not all."""
+    """Mean and interval in one cell of a table; ``sign``: of differences.
+
+    An interval of per cent that would leave 0 to 100 is written by its ends within them.
+
+    >>> shown([50.0, 52.0, 54.0]), shown([90.0, 99.0]), shown([-1.0], sign=True)
+    ('52.0 \N{PLUS-MINUS SIGN} 5.0', '94.5 (37.3 to 100.0)', '\N{MINUS SIGN}1.0')
+    """
     if not values:
         return MISSING
     mean, half = mean_and_half(values)
-    text = f"{mean:+.1f}" if sign else f"{mean:.1f}"
-    return text if half is None else f"{text} \N{PLUS-MINUS SIGN} {half:.1f}"
+    text = signed(mean) if sign else f"{mean:.1f}"
+    if half is None:
+        return text
+    low, high = mean - half, mean + half
+    if not sign and not 0 <= low <= high <= 100:
+        return f"{text} ({max(low, 0.0):.1f} to {min(high, 100.0):.1f})"
+    return f"{text} \N{PLUS-MINUS SIGN} {half:.1f}"
+
+
+def signed(points: float) -> str:
+    """A difference with its sign, a true minus."""
+    return f"{points:+.1f}".replace("-", MINUS)
 
 
 def _values(row: Row, entries: Sequence[Entry], share: str, root: Path) -> list[float]:
@@ -220,11 +236,11 @@ def _claim(text: str, differences: Sequence[float], least: float) -> dict[str, A
         return {"text": text, "holds": None, "because": "No draw has ended yet."}
     mean, half = mean_and_half(differences)
     if half is None:
-        because = f"The difference is {mean:+.1f} points in one draw, without an interval."
+        because = f"The difference is {signed(mean)} points in one draw, without an interval."
         return {"text": text, "holds": None, "because": because}
     because = (
-        f"The difference is {mean:+.1f} points, 95 % interval {mean - half:+.1f} to "
-        f"{mean + half:+.1f} over {len(differences)} draws."
+        f"The difference is {signed(mean)} points, 95 % interval {signed(mean - half)} to "
+        f"{signed(mean + half)} over {len(differences)} draws."
     )
     holds = True if mean - half > least else False if mean + half < least else None
     return {"text": text, "holds": holds, "because": because}
