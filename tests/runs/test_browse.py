@@ -57,9 +57,32 @@ def test_the_images_of_the_run_are_shown_with_their_vectors(run: Path, folder: P
         assert shown.points.max() <= 1
         assert shown.paths == [folder / name for name in shown.store.names]
         assert shown.facets[0].values == ("a", "b", "c")
+        clusters = next(facet for facet in shown.facets if facet.name.startswith("cluster_"))
+        assert np.array_equal(clusters.codes, table[clusters.name])
+        assert np.array_equal(shown.scores["outlier"], table["outlier"])
+        outliers = next(f for f in shown.facets if f.name == "verdict").codes >> 2 & 1
+        assert outliers.argmax() == table["outlier"].argmax()
         for row in (0, 59):
             with Image.open(shown.paths[row]) as picture:
                 assert np.array_equal(shown.store.image(row), np.asarray(picture))
+
+
+def test_a_mapped_table_is_not_mapped_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("mapped again")
+
+    monkeypatch.setattr("coview.runs.browse_columns.map", again)
+    with coview.browse(run, device="cpu") as server:
+        assert len(collection_of(server)) == 60
+
+
+def test_three_images_need_no_map(run: Path, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for number in range(3):
+        shutil.copy(folder / "a" / f"{3 * number:02d}.png", tmp_path)
+    with coview.browse(run, tmp_path, device="cpu") as server:
+        assert len(set(collection_of(server).points[:, 0].tolist())) == 3
 
 
 def test_an_image_file_of_the_data_finds_itself(run: Path) -> None:

@@ -64,7 +64,7 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
     tags = None if options.tags is None else _tags_file(options.tags)
     subject = load_subject(options.run, options.checkpoint)
     images = _images(options, subject)
-    table = with_map(images.table, options.layer)
+    table = with_map(options, images.table)
     collection = Collection(
         title=images.name, store=images.store, paths=table.paths,
         points=np.stack([table["x"], table["y"]], axis=1).astype(np.float32),

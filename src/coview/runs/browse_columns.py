@@ -1,50 +1,31 @@
-"""The columns of a table that a page shows: where each image lies, and how unlike others it is."""
+"""The columns of a table that a page shows: coordinates, clusters, outlier scores."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from coview.core.progress import say
-from coview.embeddings.map import MIN_ROWS, tsne
+from coview.embeddings.map import MIN_ROWS
 from coview.embeddings.table import EmbeddingTable
+from coview.options import BrowseOptions
+from coview.runs.map import CLUSTER, map
 
-MOST = 10_000
+COLUMNS = {"x", "y", "outlier"}
 
 
-def with_map(table: EmbeddingTable, layer: str) -> EmbeddingTable:
-    """The table with coordinates x, y in [0, 1]; computed where it has none, and kept there.
+def with_map(options: BrowseOptions, table: EmbeddingTable) -> EmbeddingTable:
+    """The table with coordinates x, y in [0, 1], clusters and outlier scores, as `coview map` has
+    them; where some are missing, all are computed and kept in the table.
 
     Fewer than 4 images lie side by side.
     """
-    if {"x", "y"} <= set(table.column_names):
+    names = set(table.column_names)
+    if names >= COLUMNS and any(name.startswith(CLUSTER) for name in names):
         return table
     count = len(table)
     if count < MIN_ROWS:
-        return table.with_columns(
-            {"x": (np.arange(count) + 1) / (count + 1), "y": np.full(count, 0.5)}
-        )
-    rows = torch.from_numpy(table.vectors(layer))
-    if count > MOST:
-        say(f"Map: the first two principal components of {count:,} images.", detail=True)
-        points = principal_plane(rows)
-    else:
-        say(f"Map: t-SNE of {count:,} images.", detail=True)
-        points = tsne(rows)
-    table = table.with_columns({"x": points[:, 0].numpy(), "y": points[:, 1].numpy()})
-    return table if table.path is None else table.write(table.path)
-
-
-def principal_plane(rows: torch.Tensor) -> torch.Tensor:
-    """The two principal components of unit rows [N, D], as float32 [N, 2] in [0, 1].
-
-    >>> principal_plane(torch.eye(5)).shape
-    torch.Size([5, 2])
-    """
-    unit = torch.nn.functional.normalize(rows.float(), dim=1)
-    centered = unit - unit.mean(0)
-    axes = torch.linalg.eigh(centered.T @ centered).eigenvectors[:, -2:]
-    points = centered @ axes
-    low, high = points.amin(0), points.amax(0)
-    placed: torch.Tensor = (points - (low + high) / 2) / (high - low).max().clamp_min(1e-12) + 0.5
-    return placed
+        x = (np.arange(count) + 1) / (count + 1)
+        return table.with_columns({"x": x, "y": np.full(count, 0.5)})
+    return map(
+        options.run, table, layer=options.layer, checkpoint=options.checkpoint,
+        device=options.device, import_=options.import_,
+    )  # fmt: skip
