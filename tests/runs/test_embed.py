@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import weakref
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, StorageError
+from coview.data.stream import ImageStream
 from coview.embeddings import EmbeddingTable
 from coview.encoders import export_encoder, resnet
 from coview.evaluation import extract
@@ -119,6 +121,49 @@ def test_windows_and_groups_do_not_change_the_table(encoder, photos, monkeypatch
     parts = coview.embed(encoder, photos, device="cpu", out=encoder / "parts.parquet")
     assert len(embedded) == 3
     assert np.allclose(parts.vectors("h"), expected(encoder, photos)[1], atol=1e-5)
+
+
+def test_memory_holds_as_many_images_of_ten_times_as_many(encoder, photos, tmp_path, monkeypatch):
+    """Pixels of some batches and vectors of one window are alive at a time, whatever the number."""
+    monkeypatch.setattr(embed_rows, "BATCH", 2)
+    monkeypatch.setattr(embed_rows, "WINDOW", 4)
+    monkeypatch.setattr("coview.embeddings.table_writer.GROUP_ROWS", 4)
+    alive, most = {"pixels": 0, "vectors": 0}, {"pixels": 0, "vectors": 0}
+
+    def watch(kind, array):
+        alive[kind] += 1
+        most[kind] = max(most[kind], alive[kind])
+
+        def gone():
+            alive[kind] -= 1
+
+        weakref.finalize(array, gone)
+
+    whole_part, whole_columns = ImageStream._part, embed_rows.columns_of
+
+    def part(stream, images):
+        rows, store = whole_part(stream, images)
+        watch("pixels", store.pixels)
+        return rows, store
+
+    def columns(job, block):
+        watch("vectors", block["h"])
+        return whole_columns(job, block)
+
+    monkeypatch.setattr(ImageStream, "_part", part)
+    monkeypatch.setattr(embed_rows, "columns_of", columns)
+    peaks = []
+    for name, count in (("few", 12), ("many", 120)):
+        for number in range(count):
+            draw(tmp_path / name / f"{number:03}.png", number, side=6)
+        most.update(pixels=0, vectors=0)
+        table = coview.embed(
+            encoder, tmp_path / name, device="cpu", out=tmp_path / f"{name}.parquet"
+        )
+        assert len(table) == count
+        peaks.append(dict(most))
+    assert all(0 < peak["pixels"] <= 6 for peak in peaks), peaks  # of 6 and of 60 batches
+    assert all(0 < peak["vectors"] <= 3 for peak in peaks), peaks  # of 3 and of 30 windows
 
 
 def test_an_interrupted_call_keeps_what_it_has_embedded(encoder, photos, embedded, monkeypatch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from coview import options as kinds
 from coview.core.errors import DamagedFile
 from coview.core.progress import say
+from coview.core.text import plural
 
 if TYPE_CHECKING:
     from coview.runs import Run
@@ -106,7 +107,7 @@ def embed(options: kinds.EmbedOptions) -> Answer:
 
     table = runs.embed(options)
     where = options.out or table.path
-    say(f"{len(table):,} images as vectors{'' if where is None else f': {where}'}")
+    say(f"{plural(len(table), 'image')} as vectors{'' if where is None else f': {where}'}")
     return 0, {"path": where, "images": len(table), "layers": table.layers}
 
 

@@ -15,7 +15,6 @@ from coview.core.options import build_options, takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import say
-from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of, source_of
 from coview.embeddings.table import EmbeddingTable
@@ -83,8 +82,8 @@ def embeddings_of(
     ``data`` may also be the file of such a table, or one that is open; it must be of the same
     network. Else it is kept as :func:`embed` keeps it, whose options these are.
 
-    >>> embeddings_of("runs/scenes", "scenes", limit=4).layers
-    ('h',)
+    >>> len(embeddings_of("runs/scenes", "scenes", limit=4))
+    4
     """
     known = table_at(data)
     if known is None:
@@ -194,9 +193,3 @@ def _source_in(path: Path) -> str:
     except (OSError, pa.ArrowException):
         return ""
     return str(metadata.get(SOURCE.encode(), b"").decode())
-
-
-def sentence_of(table: EmbeddingTable) -> str:
-    """What there is after embedding, in words."""
-    where = "" if table.path is None else f": {table.path}"
-    return f"{plural(len(table), 'image')} as vectors{where}"
