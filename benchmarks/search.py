@@ -60,16 +60,19 @@ def median_time(function, queries: np.ndarray) -> float:
 
 
 def measure_time(sizes: list[int]) -> None:
-    print("| vectors | first answer | median of 20 | slowest |\n|---:|---:|---:|---:|")
+    print("| vectors | first answer | median of 20 | slowest | of the processor, median |")
+    print("|---:|---:|---:|---:|---:|")
     queries = made_vectors(QUERIES + 1, seed=2)
     for size in sizes:
         rows = made_vectors(size)
-        times = []
+        times, busy = [], []
         for number in range(QUERIES + 1):
-            start = time.perf_counter()
+            start, began = time.perf_counter(), time.process_time()
             nearest_rows(rows, queries[number : number + 1], NUMBER)
             times.append(time.perf_counter() - start)
-        figures = (times[0], statistics.median(times[1:]), max(times[1:]))
+            busy.append(time.process_time() - began)
+        middle = statistics.median
+        figures = (times[0], middle(times[1:]), max(times[1:]), middle(busy[1:]))
         cells = " | ".join(f"{1000 * seconds:.0f} ms" for seconds in figures)
         print(f"| {size:,} | {cells} |", flush=True)
 
