@@ -1,13 +1,13 @@
 """Search over many vectors: time of the first answer, exact and with an index, and its recall.
 
     python benchmarks/search.py time          exact search of 10,000 to 1,000,000 vectors
-    python benchmarks/search.py index         USearch's index beside it, where it is installed
+    python benchmarks/search.py index         an index beside it; --vectors FILE.npz: of its "h"
     python benchmarks/search.py embed         peak memory of `coview embed` for 10 times the images
     python benchmarks/search.py neighbors     kNN's neighbors, now and as they were, in turns
 
 The vectors are made: a random network of two layers on points of 24 dimensions, which gives
-non-negative features of 512 dimensions that crowd as those of an encoder do. A time is the median
-of 20 queries, one at a time. Prints Markdown.
+non-negative features of 512 dimensions (--width) that crowd as those of an encoder do. A time is
+the median of 20 queries, one at a time. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from coview.embeddings import EmbeddingTable, table_of
+from coview.embeddings.index import build_index, index_file, open_index
 from coview.embeddings.neighbors import _nearest
 from coview.embeddings.search import nearest_rows, unit_rows
 from setting import setting
@@ -34,13 +36,13 @@ WIDTH, NUMBER, QUERIES = 512, 10, 20
 SIZES = (10_000, 100_000, 1_000_000)
 
 
-def made_vectors(count: int, seed: int = 0) -> np.ndarray:
-    """Unit rows, float32 [count, 512]."""
+def made_vectors(count: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
+    """Unit rows, float32 [count, width]."""
     weights = np.random.default_rng(1)
     first = weights.standard_normal((24, 128), dtype=np.float32)
-    second = weights.standard_normal((128, WIDTH), dtype=np.float32)
+    second = weights.standard_normal((128, width), dtype=np.float32)
     points = np.random.default_rng(seed)
-    rows = np.empty((count, WIDTH), np.float32)
+    rows = np.empty((count, width), np.float32)
     for start in range(0, count, 50_000):
         x = points.standard_normal((min(50_000, count - start), 24), dtype=np.float32)
         h = np.maximum(np.maximum(x @ first, 0) @ second, 0)
@@ -48,23 +50,12 @@ def made_vectors(count: int, seed: int = 0) -> np.ndarray:
     return rows
 
 
-def median_time(function, queries: np.ndarray) -> float:
-    """Seconds of a call, the median over the queries after one that does not count."""
-    function(queries[:1])
-    times = []
-    for number in range(1, len(queries)):
-        start = time.perf_counter()
-        function(queries[number : number + 1])
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def measure_time(sizes: list[int]) -> None:
+def measure_time(sizes: list[int], width: int) -> None:
     print("| vectors | first answer | median of 20 | slowest | of the processor, median |")
     print("|---:|---:|---:|---:|---:|")
-    queries = made_vectors(QUERIES + 1, seed=2)
+    queries = made_vectors(QUERIES + 1, seed=2, width=width)
     for size in sizes:
-        rows = made_vectors(size)
+        rows = made_vectors(size, width=width)
         times, busy = [], []
         for number in range(QUERIES + 1):
             start, began = time.perf_counter(), time.process_time()
@@ -77,27 +68,59 @@ def measure_time(sizes: list[int]) -> None:
         print(f"| {size:,} | {cells} |", flush=True)
 
 
-def measure_index(sizes: list[int]) -> None:
-    from usearch.index import Index
-
-    print("| vectors | exact | index | recall of the 10 nearest | to build |")
-    print("|---:|---:|---:|---:|---:|")
-    queries = made_vectors(200, seed=2)
+def measure_index(sizes: list[int], width: int, file: str | None) -> None:
+    """Exact search and an index of the same table; of real vectors the last 200 are queries."""
+    print("| vectors | to build, processor | to build | file | recall of the 10 nearest "
+          "| a query: exact | index | with reading: exact | index |")  # fmt: skip
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for size in sizes:
-        rows = made_vectors(size)
-        start = time.perf_counter()
-        index = Index(ndim=WIDTH, metric="cos", dtype="f16")
-        index.add(np.arange(size), rows)
-        built = time.perf_counter() - start
-        truth = nearest_rows(rows, queries, NUMBER)[1]
-        found = index.search(queries, NUMBER).keys
-        recall = np.mean([len(set(a) & set(b)) / NUMBER for a, b in zip(truth, found, strict=True)])
-        exact = median_time(
-            lambda q, rows=rows: nearest_rows(rows, q, NUMBER), queries[: QUERIES + 1]
-        )
-        quick = median_time(lambda q, index=index: index.search(q, NUMBER), queries[: QUERIES + 1])
-        print(f"| {size:,} | {1000 * exact:.1f} ms | {1000 * quick:.2f} ms | {recall:.3f} "
-              f"| {built:.0f} s |", flush=True)  # fmt: skip
+        if file is None:
+            rows, queries = made_vectors(size, width=width), made_vectors(200, 2, width=width)
+        else:
+            held = np.load(file)["h"].astype(np.float32)
+            rows, queries = held[: min(size, len(held) - 200)], unit_rows(held[-200:])
+        with tempfile.TemporaryDirectory() as folder:
+            cells = compare_index(rows, queries, Path(folder, "vectors.parquet"))
+        print(f"| {len(rows):,} x {rows.shape[1]} | {' | '.join(cells)} |", flush=True)
+
+
+def compare_index(rows: np.ndarray, queries: np.ndarray, path: Path) -> list[str]:
+    """The cells of a row; seconds of the processor, but the second one, which is of the clock."""
+    table = table_of({"h": rows}, names=[f"{n:08}.jpg" for n in range(len(rows))]).write(path)
+    place, began, start = index_file(path, "h"), time.process_time(), time.perf_counter()
+    build_index(place, table.vector_parts("h"), count=len(rows), width=rows.shape[1],
+                version=table.version)  # fmt: skip
+    built, waited = time.process_time() - began, time.perf_counter() - start
+    unit, read = read_table(path)
+    truth = nearest_rows(unit, queries, NUMBER)[1]
+    began = time.process_time()
+    index = open_index(place, EmbeddingTable.open(path).version, list)
+    opening = time.process_time() - began
+    found = index.nearest_rows(queries, NUMBER)
+    recall = np.mean([len(set(a) & set(b)) / NUMBER
+                      for a, (_, b) in zip(truth.tolist(), found, strict=True)])  # fmt: skip
+    exact = median_busy(lambda query: nearest_rows(unit, query, NUMBER), queries)
+    quick = median_busy(lambda query: index.nearest_rows(query, NUMBER), queries)
+    times = (exact, quick, read + exact, opening + quick)
+    return [f"{built:.0f} s", f"{waited:.0f} s", f"{place.stat().st_size / 1e6:.0f} MB",
+            f"{recall:.4f}", *(f"{1000 * seconds:.1f} ms" for seconds in times)]  # fmt: skip
+
+
+def read_table(path: Path) -> tuple[np.ndarray, float]:
+    """(the vectors of length 1, seconds of the processor to read them)."""
+    began = time.process_time()
+    unit = unit_rows(EmbeddingTable.open(path).vectors("h"))
+    return unit, time.process_time() - began
+
+
+def median_busy(function, queries: np.ndarray) -> float:
+    """Seconds of the processor for one query, the median of 20 after one that does not count."""
+    times = []
+    for number in range(QUERIES + 1):
+        began = time.process_time()
+        function(queries[number : number + 1])
+        times.append(time.process_time() - began)
+    return statistics.median(times[1:])
 
 
 def measure_embed(counts: list[int]) -> None:
@@ -170,6 +193,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["time", "index", "embed", "neighbors", "peak"])
     parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--vectors")
     parser.add_argument("--encoder")
     parser.add_argument("--data")
     options = parser.parse_args()
@@ -178,9 +203,9 @@ def main() -> None:
         return
     print(setting(), "\n", flush=True)
     if options.part == "time":
-        measure_time(options.sizes or list(SIZES))
+        measure_time(options.sizes or list(SIZES), options.width)
     elif options.part == "index":
-        measure_index(options.sizes or [10_000, 100_000])
+        measure_index(options.sizes or [10_000, 100_000], options.width, options.vectors)
     elif options.part == "embed":
         measure_embed(options.sizes or [500, 5_000])
     else:

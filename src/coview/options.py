@@ -413,6 +413,9 @@ class SearchOptions(DataOptions, ImportOptions):
         "an image that is no such thing, as an example to stay away from; may be repeated, and "
         "takes the queries together", (), several=True)
     layer: str = option("h, the encoder's output, or z", "h")
+    index: bool = option(
+        "search an approximate index, which is built once and kept beside the table: for a million "
+        "images and more (needs the extra index)", False)
     out: Path | None = option("a CSV file of the results")
     html: Path | None = option("a page of the results with their pictures, which opens offline")
     checkpoint: int | None = option(

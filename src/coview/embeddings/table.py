@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+Version = tuple[int, int] | None
+"""Of a table: size and time of change, in ns, of its file when it was opened; None in memory."""
 KEPT_GROUPS = 2
 """Row groups that :meth:`EmbeddingTable.take` keeps, for rows that come in order."""
 
@@ -53,6 +55,7 @@ class EmbeddingTable:
         import pyarrow.parquet as pq
 
         self._content, self.path, self._added = content, path, dict(added or {})
+        self.version: Version = None
         self._file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         self._groups: dict[tuple[int, tuple[str, ...]], Any] = {}
         counts = [self._file.metadata.row_group(g).num_rows for g in range(self.num_groups)]
@@ -68,10 +71,12 @@ class EmbeddingTable:
         place = absolute_path(path)
         try:
             with open_regular(place) as stream:
-                if not os.fstat(stream.fileno()).st_size:
+                status = os.fstat(stream.fileno())
+                if not status.st_size:
                     raise DamagedFile(f"{place} is empty; expected a table of coview embed.")
                 content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             table = cls(pa.py_buffer(content), place)
+            table.version = status.st_size, status.st_mtime_ns
             known = table.metadata.get(f"{PREFIX}format")
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, CoviewError):
@@ -183,14 +188,24 @@ class EmbeddingTable:
         self.require_layer(layer)
         if layer in self._added:
             return np.asarray(self._added[layer], dtype=np.float32)
-        width = self._file.schema_arrow.field(layer).type.list_size
-        values = np.empty((len(self), width), dtype=np.float32)
-        for group, start in enumerate(self.group_ends[:-1].tolist()):
-            for chunk in self._group(group, [layer]).column(0).chunks:
-                part = chunk.flatten().to_numpy().reshape(-1, width)
-                values[start : start + len(part)] = part
-                start += len(part)
+        values = np.empty((len(self), self.width(layer)), dtype=np.float32)
+        start = 0
+        for part in self.vector_parts(layer):
+            values[start : start + len(part)] = part
+            start += len(part)
         return values
+
+    def vector_parts(self, layer: str = "h") -> Iterator[npt.NDArray[np.float32]]:
+        """The vectors part by part, some tens of megabytes at a time. Raises UnknownName."""
+        width = self.width(layer)
+        for group in range(self.num_groups):
+            for chunk in self._group(group, [layer]).column(0).chunks:
+                yield chunk.flatten().to_numpy().reshape(-1, width)
+
+    def width(self, layer: str = "h") -> int:
+        """The number of dimensions of ``layer``. Raises UnknownName."""
+        self.require_layer(layer)
+        return int(self.schema.field(layer).type.list_size)
 
     def require_layer(self, layer: str) -> None:
         """Raise UnknownName where there is no such column of vectors."""

@@ -38,8 +38,12 @@ class SearchRow:
     found: Sequence[Picture]
 
 
-def write_search_page(path: Path, rows: Sequence[SearchRow], *, source: str, images: int) -> Path:
+def write_search_page(
+    path: Path, rows: Sequence[SearchRow], *, source: str, images: int, approximate: bool = False
+) -> Path:
     """Write the page; returns ``path``. ``source`` says where the images are from.
+
+    ``approximate``: whether nearer images may have been missed.
 
     >>> import tempfile
     >>> picture = Picture(name="a.jpg", uri=None, score=0.5)
@@ -50,9 +54,10 @@ def write_search_page(path: Path, rows: Sequence[SearchRow], *, source: str, ima
     sections: list[Section] = [
         (f"query-{number}", row.title, _result(row)) for number, row in enumerate(rows, 1)
     ]
+    missed = " The search was approximate: nearer images may be missing." if approximate else ""
     header = tag(
         "header", tag("h1", f"The nearest of {plural(images, 'image')}"),
-        tag("p", f"From {source}. Under each image its cosine to the query, at most 1.",
+        tag("p", f"From {source}. Under each image its cosine to the query, at most 1." + missed,
             class_="state"),
     )  # fmt: skip
     write_text(path, build_document("Coview search", header, sections, version=VERSION))

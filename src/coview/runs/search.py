@@ -13,7 +13,8 @@ from coview.core.options import takes
 from coview.core.places import Kind, output_file, place_of
 from coview.core.progress import say
 from coview.core.user_code import import_files
-from coview.embeddings.search import directions_of, nearest_rows, unit_rows
+from coview.embeddings.index import require_usearch
+from coview.embeddings.search import directions_of
 from coview.embeddings.table import EmbeddingTable
 from coview.options import DataOptions, SearchOptions
 from coview.runs.embed import embeddings_of
@@ -22,6 +23,7 @@ from coview.runs.run import Run
 from coview.runs.search_pictures import write_page
 from coview.runs.search_queries import Queries
 from coview.runs.search_results import ITSELF, SAME, Hit, SearchResult, SearchResults
+from coview.runs.search_scores import approximate_scores, exact_scores
 from coview.training import choose_device
 
 
@@ -29,12 +31,14 @@ from coview.training import choose_device
 def search(options: SearchOptions) -> SearchResults:
     """The images of ``in_`` that are nearest to each of ``queries``, by the cosine of a layer.
 
-    Exact. With ``together`` or ``negative`` the queries are examples of one thing: images are
-    ranked by the cosine with the unit vector of mean(p / |p|) - 0.5 mean(n / |n|) over the positive
-    examples p and the negative ones n. A query that is among the images comes first, marked, and
-    does not count to ``number``. ``in_``: images, or the table of them; by default those of the
-    run. Their vectors are kept as :func:`coview.embed` keeps them.
-    Raises DataError for a query that cannot be read, and as :func:`coview.embed`.
+    Exact, unless ``index`` asks for an approximate search. With ``together`` or ``negative`` the
+    queries are examples of one thing: images are ranked by the cosine with the unit vector of
+    mean(p / |p|) - 0.5 mean(n / |n|) over the positive examples p and the negative ones n. A query
+    that is among the images comes first, marked, and does not count to ``number``. ``in_``: images,
+    or the table of them; by default those of the run. Their vectors are kept as
+    :func:`coview.embed` keeps them.
+    Raises DataError for a query that cannot be read, MissingExtra for ``index`` without USearch,
+    and as :func:`coview.embed`.
 
     >>> import coview
     >>> from PIL import Image
@@ -46,6 +50,8 @@ def search(options: SearchOptions) -> SearchResults:
     import_files(options.import_)
     if options.number < 1:
         raise InvalidValue(f"`number` is {options.number}; expected at least 1.")
+    if options.index:
+        require_usearch()
     out = None if options.out is None else output_file(options.out, (".csv",))
     page = None if options.html is None else output_file(options.html, (".html",))
     subject = load_subject(options.run, options.checkpoint)
@@ -65,18 +71,15 @@ def search(options: SearchOptions) -> SearchResults:
         positive.vectors, None if negative is None else negative.vectors,
         together=options.together,
     )  # fmt: skip
-    unit = unit_rows(table.vectors(options.layer))
     marks = [_marks(table, positive, chosen) for chosen in examples]
-    extra = max(map(len, marks))
-    cosines, rows = nearest_rows(unit, directions, min(options.number + extra, len(table)))
+    scores_of = approximate_scores if options.index else exact_scores
+    scores = scores_of(table, options.layer, directions, options.number, marks)
     results = SearchResults()
     results.table = table
     for number, chosen in enumerate(examples):
-        scores = dict(zip(rows[number].tolist(), cosines[number].tolist(), strict=True))
-        scores |= {row: float(unit[row] @ directions[number]) for row in marks[number]}
         name = ", ".join(positive.names[place] for place in chosen)
         without = "" if negative is None else f", unlike {', '.join(negative.names)}"
-        hits = _hits(table, scores, marks[number], options.number)
+        hits = _hits(table, scores[number], marks[number], options.number)
         results.append(SearchResult(name + without, hits))
     if out is not None:
         results.write_csv(out)

@@ -51,7 +51,7 @@ def write_page(
         for result, chosen in zip(results, examples, strict=True)
     ]  # fmt: skip
     source = str(options.in_ if isinstance(options.in_, str | Path) else options.run)
-    write_search_page(path, page_rows, source=source, images=len(table))
+    write_search_page(path, page_rows, source=source, images=len(table), approximate=options.index)
 
 
 def _title(queries: Queries, chosen: Sequence[int], negative: Queries | None) -> str:
