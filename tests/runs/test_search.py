@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from PIL import Image
 
 import coview
 from coview.cli import main
-from coview.core.errors import DataError, RunError
+from coview.core.errors import DataError, InvalidValue, RunError
 from coview.data import open_images
+from coview.embeddings import EmbeddingTable
 from coview.encoders import export_encoder, resnet
 from coview.evaluation import extract
 from coview.runs.load import load_subject
@@ -149,3 +151,64 @@ def test_queries_that_cannot_be_read_are_one_sentence(here, tmp_path, capsys):
         coview.search("encoder", "query.png", device="cpu")
     with pytest.raises(DataError, match="cannot be read"):
         coview.search("encoder", str(broken), in_="photos", device="cpu")
+
+
+@pytest.fixture
+def kept(here, tmp_path):
+    """The table of the photos in a folder of the test's own, which may hold an index."""
+    pytest.importorskip("usearch")
+    return coview.embed("encoder", "photos", out=tmp_path / "x.parquet", device="cpu").path
+
+
+@pytest.mark.parametrize("query", ["query.png", "photos/a/04.png"])
+def test_an_index_finds_what_exact_search_finds(kept, query, capsys):
+    """Of 15 images every one is a candidate, so that both must agree."""
+    (exact,) = coview.search("encoder", query, in_=kept, number=4, device="cpu")
+    (found,) = coview.search("encoder", query, in_=kept, number=4, index=True, device="cpu")
+    assert [(hit.name, hit.mark) for hit in found.hits] == [
+        (hit.name, hit.mark) for hit in exact.hits
+    ]
+    assert np.allclose(
+        [hit.score for hit in found.hits], [hit.score for hit in exact.hits], atol=1e-6
+    )
+    assert "approximate: nearer images may be missing" in capsys.readouterr().out
+
+
+def test_an_index_is_built_once_and_again_for_a_changed_table(kept, capsys):
+    def search():
+        coview.search("encoder", "query.png", in_=kept, number=2, index=True, device="cpu")
+        return capsys.readouterr().out
+
+    assert "An index of 15 images is built once" in search()
+    place = kept.with_name("x.h.usearch")
+    before = place.read_bytes()
+    assert "built" not in search()
+    assert place.read_bytes() == before
+    EmbeddingTable.open(kept).with_columns({"cluster": np.zeros(15, int)}).write(kept)
+    assert "built" not in search()  # a further column changes no vector
+    coview.embed("encoder", "photos", limit=9, out=kept, device="cpu")
+    assert "An index of 9 images is built once in place of one of other vectors" in search()
+
+
+def test_the_page_of_an_approximate_search_says_so(kept, tmp_path):
+    words = ["search", "encoder", "query.png", "--in", str(kept), "--device", "cpu"]
+    page = tmp_path / "x.html"
+    assert main([*words, "--html", str(page), "--index"]) == 0
+    assert "The search was approximate" in page.read_text()
+    assert main([*words, "--html", str(page)]) == 0
+    assert "approximate" not in page.read_text()
+
+
+def test_an_index_without_its_package_or_of_a_table_in_memory_is_one_sentence(
+    kept, monkeypatch, capsys
+):
+    table = EmbeddingTable.open(kept)
+    table.path = None
+    with pytest.raises(InvalidValue, match="needs a table that is a file"):
+        coview.search("encoder", "query.png", in_=table, index=True, device="cpu")
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    words = ["search", "encoder", "query.png", "--in", str(kept), "--index"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'coview[index]'" in error
+    assert error.count("\n") == 1

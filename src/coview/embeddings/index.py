@@ -157,7 +157,7 @@ def _new_hash(width: int) -> hashlib.blake2b:
 
 
 def _content(part: Vectors) -> memoryview:
-    return memoryview(np.ascontiguousarray(part, dtype=np.float32))
+    return np.ascontiguousarray(part, dtype=np.float32).data
 
 
 def _stamp(version: Version, vectors: str, length: int) -> bytes:
