@@ -9,7 +9,7 @@
     encoder/             the exported encoder
     exports/             the encoder in the formats of other libraries
     loggers/             what TensorBoard and wandb write
-    embeddings/          tables of features, one per data set
+    embeddings/          tables of features, one per data set, and indexes of them (.usearch)
     predictions/         tables of classes, one per data set
     evaluation/*.json    one file per protocol
     predictions.json     predictions for the test images (fine-tuning)

@@ -89,8 +89,8 @@ def build_index(
     """Build the index of ``count`` vectors and write it to ``path``, whole or not at all.
 
     All cores work on it. ``parts``: the vectors [n, width] in the order of the table, of any
-    length. Takes about 4 width + 300 bytes a row, in memory as in the file; time grows a little
-    faster than the number of rows. Two builds may differ a little: the threads take turns.
+    length. Takes about 4 width + 150 bytes a row, in memory as in the file. Two builds may differ
+    a little: the threads take turns.
     Raises MissingExtra, StorageError.
     """
     index = require_usearch()
