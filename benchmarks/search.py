@@ -51,11 +51,15 @@ def made_vectors(count: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
 
 
 def measure_time(sizes: list[int], width: int) -> None:
-    print("| vectors | first answer | median of 20 | slowest | of the processor, median |")
-    print("|---:|---:|---:|---:|---:|")
+    print("| vectors | first answer | median of 20 | slowest | of the processor, median "
+          "| to read the table, processor |")  # fmt: skip
+    print("|---:|---:|---:|---:|---:|---:|")
     queries = made_vectors(QUERIES + 1, seed=2, width=width)
     for size in sizes:
-        rows = made_vectors(size, width=width)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "vectors.parquet")
+            write_vectors(made_vectors(size, width=width), path)
+            rows, read = read_table(path)
         times, busy = [], []
         for number in range(QUERIES + 1):
             start, began = time.perf_counter(), time.process_time()
@@ -63,7 +67,7 @@ def measure_time(sizes: list[int], width: int) -> None:
             times.append(time.perf_counter() - start)
             busy.append(time.process_time() - began)
         middle = statistics.median
-        figures = (times[0], middle(times[1:]), max(times[1:]), middle(busy[1:]))
+        figures = (times[0], middle(times[1:]), max(times[1:]), middle(busy[1:]), read)
         cells = " | ".join(f"{1000 * seconds:.0f} ms" for seconds in figures)
         print(f"| {size:,} | {cells} |", flush=True)
 
@@ -86,7 +90,7 @@ def measure_index(sizes: list[int], width: int, file: str | None) -> None:
 
 def compare_index(rows: np.ndarray, queries: np.ndarray, path: Path) -> list[str]:
     """The cells of a row; seconds of the processor, but the second one, which is of the clock."""
-    table = table_of({"h": rows}, names=[f"{n:08}.jpg" for n in range(len(rows))]).write(path)
+    table = write_vectors(rows, path)
     place, began, start = index_file(path, "h"), time.process_time(), time.perf_counter()
     build_index(place, table.vector_parts("h"), count=len(rows), width=rows.shape[1],
                 version=table.version)  # fmt: skip
@@ -104,6 +108,10 @@ def compare_index(rows: np.ndarray, queries: np.ndarray, path: Path) -> list[str
     times = (exact, quick, read + exact, opening + quick)
     return [f"{built:.0f} s", f"{waited:.0f} s", f"{place.stat().st_size / 1e6:.0f} MB",
             f"{recall:.4f}", *(f"{1000 * seconds:.1f} ms" for seconds in times)]  # fmt: skip
+
+
+def write_vectors(rows: np.ndarray, path: Path) -> EmbeddingTable:
+    return table_of({"h": rows}, names=[f"{n:08}.jpg" for n in range(len(rows))]).write(path)
 
 
 def read_table(path: Path) -> tuple[np.ndarray, float]:
