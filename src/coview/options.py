@@ -414,7 +414,7 @@ class SearchOptions(DataOptions, ImportOptions):
         "takes the queries together", (), several=True)
     layer: str = option("h, the encoder's output, or z", "h")
     index: bool = option(
-        "search an approximate index, which is built once and kept beside the table: for a million "
+        "search an approximate index, which is built once and kept beside the table: for 100,000 "
         "images and more (needs the extra index)", False)
     out: Path | None = option("a CSV file of the results")
     html: Path | None = option("a page of the results with their pictures, which opens offline")
