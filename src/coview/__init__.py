@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coview.runs.detect import detect
     from coview.runs.distill import distill
     from coview.runs.doctor import doctor
+    from coview.runs.duplicates import Duplicates, duplicates
     from coview.runs.embed import embed
     from coview.runs.evaluate import evaluate
     from coview.runs.export import export
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = [
-    "Run", "__version__", "browse", "compare", "demo", "detect", "distill", "doctor", "draw_views",
-    "embed", "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "predict",
-    "pretrain", "push", "resume", "search", "select", "study",
+    "Duplicates", "Run", "__version__", "browse", "compare", "demo", "detect", "distill", "doctor",
+    "draw_views", "duplicates", "embed", "evaluate", "export", "find", "finetune",
+    "import_checkpoint", "load", "predict", "pretrain", "push", "resume", "search", "select",
+    "study",
 ]  # fmt: skip
 # Not in __all__: `from coview import *` must not replace Python's own map.
 _NAMES = (*__all__, "map")

@@ -522,6 +522,24 @@ class DoctorOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DuplicatesOptions(DataOptions, ImportOptions):
+    """Find copies: identical pixels, and re-encoded, resized, cropped, flipped, brightened or
+    marked images. Pairs with contradicting labels come first, then those of train and test."""
+
+    data: Any = argument("the images")
+    test: Any = option("other images: copies of `data` among them are leaks")
+    with_: Path | None = option(
+        "a run's folder or an exported encoder's, whose nearest neighbors are compared as well")
+    out: Path | None = option(
+        "a table, .csv or .parquet, with a page of the pictures beside it, or the page alone, "
+        ".html (default of the command: duplicates.csv)")
+    similarity: float = option(
+        "the least similarity of a copy: 1 is the same pixels; lower finds more and errs more",
+        0.65)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportOptions(ImportOptions):
     """Write the encoder for another library; the file is loaded there and compared."""
 

@@ -21,7 +21,7 @@ from coview.diagnosis.data_checks import (
     check_data,
     is_gray,
 )
-from coview.embeddings.duplicates import descriptor, exact_groups, near_pairs, thumbnail
+from coview.embeddings.duplicates import exact_groups
 
 Image = npt.NDArray[np.uint8]
 
@@ -153,24 +153,6 @@ def changed_copies() -> list[Image]:
     return [half, brighter, np.clip(image + noise, 0, 255).astype(np.uint8)]
 
 
-def test_near_pairs_finds_resized_brightened_and_noisy_copies_only() -> None:
-    store = store_from_arrays([picture(i) for i in range(50)] + changed_copies())
-    same = [3, 50, 51, 52]
-    expected = {(a, b) for a in same for b in same if a < b}
-    assert set(near_pairs(store, np.arange(53))) == expected
-
-
-def test_near_pairs_compares_every_pair_whatever_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = store_from_arrays([picture(i % 7) for i in range(23)])
-    rows = np.arange(22, -1, -1)
-    whole = near_pairs(store, rows)
-    monkeypatch.setattr("coview.embeddings.duplicates.CHUNK", 4)
-    assert near_pairs(store, rows) == whole
-    assert {tuple(sorted(pair)) for pair in whole} == {
-        (a, b) for a in range(23) for b in range(a + 1, 23) if a % 7 == b % 7
-    }
-
-
 def test_near_copies_leaves_exact_copies_to_their_own_finding() -> None:
     exact = store_from_arrays([picture(i) for i in range(9)] + [picture(3)])
     assert data_checks.check_near_copies(data_of(exact)).level == "good"
@@ -181,24 +163,16 @@ def test_near_copies_leaves_exact_copies_to_their_own_finding() -> None:
     assert "4 of all 12 images" in found.sentence
 
 
-def test_thumbnail_is_the_mean_of_each_cell() -> None:
-    image = picture(1, 35, 50)
-    small = thumbnail(image, 4)
-    edges_down, edges_right = [0, 8, 17, 26, 35], [0, 12, 25, 37, 50]
-    for i in range(4):
-        for j in range(4):
-            rows = slice(edges_down[i], edges_down[i + 1])
-            cell = image[rows, edges_right[j] : edges_right[j + 1]].astype(float)
-            assert small[i, j] == pytest.approx(cell.mean(axis=(0, 1)), abs=1e-3)
-
-
-def test_thumbnail_of_an_image_smaller_than_it_repeats_pixels() -> None:
-    image = picture(1, 2, 3)
-    assert np.array_equal(thumbnail(image, 4)[::2, [0, 2, 3]], image.astype(np.float32))
-
-
-def test_descriptor_of_a_flat_image_is_near_to_nothing() -> None:
-    assert not descriptor(np.full((9, 9, 3), 77, np.uint8)).any()
+def test_near_copies_under_other_labels_come_first_and_are_a_problem() -> None:
+    images = [picture(i) for i in range(400)]
+    images += [np.clip(images[7] * 1.2 + 8, 0, 255).astype(np.uint8), images[9][:, ::-1]]
+    labels = np.zeros(402, np.int64)
+    same = data_checks.check_near_copies(data_of(store_from_arrays(images, labels=labels)))
+    assert same.level == "note"
+    labels[401] = 1
+    found = data_checks.check_near_copies(data_of(store_from_arrays(images, labels=labels)))
+    assert found.level == "problem"
+    assert "1 pair under different labels (arrays#9 ~ arrays#401: flipped" in found.sentence
 
 
 def test_classes_tells_the_balance() -> None:

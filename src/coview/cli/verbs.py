@@ -198,6 +198,23 @@ def report(options: kinds.ReportOptions) -> Answer:
     return 0, {"path": out}
 
 
+def duplicates(options: kinds.DuplicatesOptions) -> Answer:
+    from pathlib import Path
+
+    from coview import runs
+
+    out = options.out or Path("duplicates.csv")
+    result = runs.duplicates(replace(options, out=out))
+    for sentence in result.sentences():
+        say(sentence)
+    contradicting = sum(group.contradicts for group in result.groups)
+    leaks = sum(group.leaks for group in result.groups)
+    return 0, {
+        "path": out, "images": len(result.names), "groups": len(result),
+        "surplus": result.surplus, "contradicting": contradicting, "leaks": leaks,
+    }  # fmt: skip
+
+
 def export(options: kinds.ExportOptions) -> Answer:
     from coview import runs
 
@@ -320,6 +337,8 @@ VERBS: Mapping[str, Verb] = {
     "views": Verb("draw a contact sheet of what the model will see", kinds.ViewsOptions, views),
     "doctor": Verb("is this data usable, has this run learned anything, what to do",
                    kinds.DoctorOptions, doctor, prints=True),
+    "duplicates": Verb("find copies: contradicting labels, train and test, near-identical images",
+                       kinds.DuplicatesOptions, duplicates),
     "push": Verb("put an encoder on the Hugging Face Hub", kinds.PushOptions, push),
     "import": Verb("make an encoder folder of another program's checkpoint",
                    kinds.ImportCheckpointOptions, import_checkpoint),

@@ -16,7 +16,8 @@ from coview.core.images import ImageStore
 from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.core.text import plural
 from coview.data.held_out import MIN_TRAIN_IMAGES, hold_out
-from coview.embeddings.duplicates import exact_groups, near_pairs
+from coview.embeddings.duplicates import Pair, exact_groups, find_pairs
+from coview.embeddings.signatures import signatures
 
 RECOMMENDED_IMAGES = 2_000
 RECOMMENDED_STEPS = 5_000
@@ -223,23 +224,33 @@ def check_copies(data: DataCheck) -> Finding:
 
 
 def check_near_copies(data: DataCheck) -> Finding:
-    """Re-encoded, resized or brightened copies in the sample."""
-    groups = (data.sample[group] for group in exact_groups(data.store.subset(data.sample)))
-    exact = {(a, b) for rows in map(np.ndarray.tolist, groups) for a in rows for b in rows if a < b}
-    pairs = [pair for pair in near_pairs(data.store, data.sample) if pair not in exact]
+    """Re-encoded, resized, cropped, flipped or brightened copies in the sample."""
+    sample = data.store.subset(data.sample)
+    sizes = np.stack([sample.heights, sample.widths], axis=1)
+    pairs = find_pairs(signatures(sample), exact=exact_groups(sample), sizes=sizes)
+    pairs = [pair for pair in pairs if pair.kind != "identical pixels"]
     data.figures["near_pairs"] = len(pairs)
-    near = len({row for pair in pairs for row in pair})
+    near = len({row for pair in pairs for row in (pair.first, pair.second)})
     if not pairs:
         return Finding(
             name="near copies", level="good", sentence=f"No near copies among {_sampled(data)}."
         )
-    names = data.store.names
-    shown = ", ".join(f"{names[a]} ~ {names[b]}" for a, b in pairs[:3])
+    names, labels = sample.names, sample.labels
+
+    def contradicts(pair: Pair) -> bool:
+        known = set() if labels is None else {int(labels[pair.first]), int(labels[pair.second])}
+        return len(known - {-1}) > 1
+
+    pairs.sort(key=lambda pair: not contradicts(pair))
+    disagree = data.figures["near_pairs_with_other_labels"] = sum(map(contradicts, pairs))
+    doubt = f", {plural(disagree, 'pair')} under different labels" if disagree else ""
+    shown = ", ".join(f"{names[p.first]} ~ {names[p.second]}: {p.kind}" for p in pairs[:3])
     return Finding(
         name="near copies",
-        level="problem" if near / len(data.sample) > MAX_COPIES_SHARE else "note",
-        sentence=f"{near:,} of {_sampled(data)} look almost like another ({shown}).",
-        fix="Keep one of each burst or series, or accept them as false negatives.",
+        level="problem" if near / len(data.sample) > MAX_COPIES_SHARE or disagree else "note",
+        sentence=f"{near:,} of {_sampled(data)} are near copies of another{doubt} ({shown}).",
+        fix="`coview duplicates` finds all of them and shows them side by side. Keep one of each "
+        "group, or accept them as false negatives.",
     )
 
 

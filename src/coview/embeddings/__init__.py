@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coview.embeddings.clusters import describe_clusters, nested_clusters
-    from coview.embeddings.duplicates import exact_groups, near_pairs
+    from coview.embeddings.duplicates import exact_groups, find_pairs, group_column, group_pairs
     from coview.embeddings.map import landmark_tsne, tsne
     from coview.embeddings.neighbors import neighbors
     from coview.embeddings.outliers import outlier_scores
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 MODULES = {
     "EmbeddingTable": "table", "TableWriter": "table_writer", "describe_clusters": "clusters",
-    "exact_groups": "duplicates", "landmark_tsne": "map", "near_pairs": "duplicates",
-    "neighbors": "neighbors", "nested_clusters": "clusters", "outlier_scores": "outliers",
-    "select_rows": "selection", "table_of": "table_writer", "tsne": "map",
+    "exact_groups": "duplicates", "find_pairs": "duplicates", "group_column": "duplicates",
+    "group_pairs": "duplicates", "landmark_tsne": "map", "neighbors": "neighbors",
+    "nested_clusters": "clusters", "outlier_scores": "outliers", "select_rows": "selection",
+    "table_of": "table_writer", "tsne": "map",
 }  # fmt: skip
 
 __all__ = [
-    "EmbeddingTable", "TableWriter", "describe_clusters", "exact_groups", "landmark_tsne",
-    "near_pairs", "neighbors", "nested_clusters", "outlier_scores", "select_rows", "table_of",
-    "tsne",
+    "EmbeddingTable", "TableWriter", "describe_clusters", "exact_groups", "find_pairs",
+    "group_column", "group_pairs", "landmark_tsne", "neighbors", "nested_clusters",
+    "outlier_scores", "select_rows", "table_of", "tsne",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from coview.runs.demo import demo
 from coview.runs.detect import detect
 from coview.runs.distill import distill
 from coview.runs.doctor import doctor
+from coview.runs.duplicates import Duplicates, duplicates
 from coview.runs.embed import embed, table_file
 from coview.runs.evaluate import evaluate
 from coview.runs.export import export
@@ -24,7 +25,8 @@ from coview.runs.select import select
 from coview.runs.views import draw_views
 
 __all__ = [
-    "Run", "browse", "clusters_in", "compare", "demo", "detect", "distill", "doctor", "draw_views",
-    "embed", "evaluate", "export", "find", "finetune", "import_checkpoint", "load", "map",
-    "predict", "pretrain", "push", "resume", "search", "select", "table_file",
+    "Duplicates", "Run", "browse", "clusters_in", "compare", "demo", "detect", "distill", "doctor",
+    "draw_views", "duplicates", "embed", "evaluate", "export", "find", "finetune",
+    "import_checkpoint", "load", "map", "predict", "pretrain", "push", "resume", "search", "select",
+    "table_file",
 ]  # fmt: skip

@@ -8,10 +8,10 @@ import numba
 import pytest
 from numba.core import caching
 
-from coview.views.fused import compiler
+from coview.core import compiled as compiler
 
 SOURCE = """
-from coview.views.fused.compiler import compiled
+from coview.core.compiled import compiled
 
 @compiled(nogil=True)
 def double(x):

@@ -1,0 +1,316 @@
+"""Copies in data: a table, a page with pictures, and what to read first."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from coview.core.errors import CoviewError, DataError, InvalidValue
+from coview.core.images import ImageStore
+from coview.core.options import takes
+from coview.core.places import output_file
+from coview.core.progress import progress, say
+from coview.core.text import plural
+from coview.core.user_code import import_files
+from coview.data.spec import DataSpec, name_of
+from coview.embeddings.duplicates import (
+    Group,
+    Pair,
+    equal_rows,
+    find_pairs,
+    group_column,
+    group_pairs,
+)
+from coview.embeddings.signatures import Signatures, signatures
+from coview.options import DuplicatesOptions
+from coview.reports.duplicates import PAGE_GROUPS, Copies, Copy, thumbnail, write_duplicates_page
+from coview.runs.data import say_source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENDINGS = (".csv", ".parquet", ".html")
+MAX_SHOWN = 12
+"""Images of a group on the page."""
+NAMED = 3
+"""Groups that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicates:
+    """The copies among images.
+
+    ``groups``: those of contradicting labels first, then those that are in more than one part,
+    then the others, most similar first; their rows count over all images. ``names``, ``classes``
+    and ``parts`` are of each image: "" where unknown.
+    """
+
+    groups: tuple[Group, ...]
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def column(self) -> npt.NDArray[np.int64]:
+        """The number of the group of each image, from 1; 0 for an image without a copy."""
+        return group_column(len(self.names), self.groups)
+
+    @property
+    def surplus(self) -> int:
+        """The images that can go, if one of each group stays."""
+        return sum(len(group.rows) - 1 for group in self.groups)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat dict for each image that has a copy, group by group."""
+        return [
+            {
+                "duplicate_group": number,
+                "name": self.names[row],
+                "part": self.parts[row],
+                "class": self.classes[row],
+                "copy_of": self.names[_other(pair, row)],
+                "similarity": round(pair.similarity, 4),
+                "kind": pair.kind,
+                "labels_contradict": group.contradicts,
+                "leak": group.leaks,
+            }
+            for number, group in enumerate(self.groups, 1)
+            for row in group.rows
+            for pair in (group.pair_of(row),)
+        ]
+
+    def to_table(self) -> pa.Table:
+        """:meth:`rows` as an Arrow table."""
+        import pyarrow as pa
+
+        kinds = {
+            "duplicate_group": pa.int64(), "similarity": pa.float64(),
+            "labels_contradict": pa.bool_(), "leak": pa.bool_(),
+        }  # fmt: skip
+        names = (
+            "duplicate_group", "name", "part", "class", "copy_of", "similarity", "kind",
+            "labels_contradict", "leak",
+        )  # fmt: skip
+        schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
+        return pa.Table.from_pylist(self.rows(), schema=schema)
+
+    def sentences(self) -> Iterator[str]:
+        """What a user should read, the worst first."""
+        wrong = [group for group in self.groups if group.contradicts]
+        leaks = [group for group in self.groups if group.leaks]
+        if wrong:
+            yield (
+                f"{plural(len(wrong), 'group')} of copies "
+                f"{'has' if len(wrong) == 1 else 'have'} contradicting labels: "
+                f"{self._examples(wrong)}."
+            )
+        if leaks:
+            yield (
+                f"{plural(len(leaks), 'group')} of copies "
+                f"{'is' if len(leaks) == 1 else 'are'} in more than one part: "
+                f"{self._examples(leaks)}. A test on such images measures memory."
+            )
+        if not self.groups:
+            yield f"No copies among {plural(len(self.names), 'image')}."
+            return
+        share = self.surplus / len(self.names)
+        rest = [group for group in self.groups if not (group.contradicts or group.leaks)]
+        shown = f": {self._examples(rest)}" if rest else ""
+        surplus = plural(self.surplus, "surplus copy", "surplus copies")
+        yield (
+            f"{plural(len(self.groups), 'group')} of copies among "
+            f"{plural(len(self.names), 'image')}; {surplus} ({share:.1%}){shown}."
+        )
+
+    def _examples(self, groups: list[Group]) -> str:
+        texts = []
+        for group in groups[:NAMED]:
+            pair = self._telling(group)
+            one, two = (self._named(row) for row in (pair.first, pair.second))
+            texts.append(f"{one} = {two} ({pair.kind})")
+        return "; ".join(texts) + ("; ..." if len(groups) > NAMED else "")
+
+    def _telling(self, group: Group) -> Pair:
+        """The most similar pair that shows what is wrong with the group, if one does."""
+        for values, wanted in ((self.classes, group.contradicts), (self.parts, group.leaks)):
+            for pair in group.pairs if wanted else ():
+                if values[pair.first] != values[pair.second]:
+                    return pair
+        return group.pairs[0]
+
+    def _named(self, row: int) -> str:
+        label = f" [{self.classes[row]}]" if self.classes[row] else ""
+        return f"{self.names[row]}{label}"
+
+
+def _other(pair: Pair, row: int) -> int:
+    return pair.second if row == pair.first else pair.first
+
+
+@takes(DuplicatesOptions)
+def duplicates(options: DuplicatesOptions) -> Duplicates:
+    """The copies among the images of ``data``, and between it and ``test``.
+
+    Identical pixels, and images that are re-encoded, resized, cropped by up to 20 % of each side,
+    flipped, brighter or darker, or marked. A table (.csv or .parquet) is written to ``out`` where
+    given, and beside it a page with the pictures (.html), or the page alone.
+
+    >>> import coview
+    >>> result = coview.duplicates("scenes", limit=60)
+    >>> len(result), result.surplus, result.column.max()
+    (0, 0, 0)
+    """
+    import_files(options.import_)
+    if not 0 < options.similarity <= 1:
+        raise InvalidValue(
+            f"`similarity` is {options.similarity:g}; expected a number above 0 and up to 1."
+        )
+    out = None if options.out is None else output_file(options.out, ENDINGS)
+    sources = [options.data] if options.test is None else [options.data, options.test]
+    stores = [_open(data, options, is_test=place > 0) for place, data in enumerate(sources)]
+    for store in stores:
+        say_source(store)
+    if not any(map(len, stores)):
+        raise DataError(f"{stores[0].source} holds no image that can be read.")
+    images = _signatures_of(stores)
+    content, heights, widths = (
+        np.concatenate([getattr(store, name) for store in stores])
+        for name in ("content", "heights", "widths")
+    )
+    pairs = find_pairs(
+        images, exact=equal_rows(content, heights, widths),
+        sizes=np.stack([heights, widths], axis=1),
+        vectors=_vectors(options, stores),
+        threshold=options.similarity,
+    )  # fmt: skip
+    result = _grouped(pairs, stores, [name_of(data) for data in sources])
+    if out is not None:
+        _write(result, stores, out, options)
+    return result
+
+
+def _open(data: Any, options: DuplicatesOptions, *, is_test: bool) -> ImageStore:
+    """The images: of data with parts all of them, or with ``test`` the part of its kind."""
+    spec = DataSpec.of(
+        data, options, for_test=is_test, needs_labels=None,
+        limit=None if is_test else options.limit,
+    )  # fmt: skip
+    if options.split is not None or options.test is not None:
+        return spec.open(data)
+    try:
+        return replace(spec, split="all").open(data)
+    except CoviewError:  # a source without parts; any other fault shows again
+        return spec.open(data)
+
+
+def _signatures_of(stores: list[ImageStore]) -> Signatures:
+    with progress("Reading images", sum(map(len, stores))) as advance:
+        parts = [signatures(store, advance) for store in stores]
+    return parts[0] if len(parts) == 1 else parts[0].followed_by(parts[1])
+
+
+def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) -> Duplicates:
+    names: list[str] = []
+    classes: list[str] = []
+    parts: list[str] = []
+    distinct = len(stores) > 1
+    if distinct and sources[0] == sources[1]:
+        sources = ["data", "test"]
+    for store, source in zip(stores, sources, strict=True):
+        names += store.names
+        labels = [-1] * len(store) if store.labels is None else store.labels.tolist()
+        known = store.class_names
+        classes += [
+            "" if label < 0 else known[label] if label < len(known) else str(label)
+            for label in labels
+        ]
+        own = [
+            name.partition("/")[0] if store.parts and "/" in name else "" for name in store.names
+        ]
+        parts += [source] * len(store) if distinct else own
+    # Classes are compared by name: two sources number them differently.
+    number = {name: place for place, name in enumerate(sorted(set(classes) - {""}))}
+    part_number = {name: place for place, name in enumerate(sorted(set(parts)))}
+    groups = group_pairs(
+        len(names), pairs,
+        labels=np.array([number.get(name, -1) for name in classes], np.int64),
+        parts=np.array([part_number[name] for name in parts], np.int64),
+    )  # fmt: skip
+    return Duplicates(
+        groups=tuple(groups), names=tuple(names), classes=tuple(classes), parts=tuple(parts)
+    )
+
+
+def _vectors(
+    options: DuplicatesOptions, stores: list[ImageStore]
+) -> npt.NDArray[np.float32] | None:
+    """The features of all images by the encoder of ``with_``; None without one."""
+    if options.with_ is None:
+        return None
+    from coview.evaluation import extract
+    from coview.runs.load import load_subject
+    from coview.training import choose_device
+
+    device = choose_device(options.device)
+    subject = load_subject(options.with_, None)
+    subject.encoder.to(device)
+    parts = [
+        extract(subject, store, device=device, layers=("h",), label="Embedding").layers["h"].numpy()
+        for store in stores
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _write(
+    result: Duplicates, stores: list[ImageStore], out: Path, options: DuplicatesOptions
+) -> None:
+    table = result.to_table()
+    if out.suffix.lower() == ".csv":
+        from pyarrow import csv
+
+        from coview.core.files import write_bytes
+
+        sink = io.BytesIO()
+        csv.write_csv(table, sink)
+        write_bytes(out, sink.getvalue())
+    elif out.suffix.lower() == ".parquet":
+        from coview.runs.embed import write_table
+
+        write_table(table, out)
+    page = out.with_suffix(".html")
+    starts = np.cumsum([0, *map(len, stores)])
+
+    def picture(row: int) -> npt.NDArray[np.uint8]:
+        place = int(np.searchsorted(starts, row, side="right")) - 1
+        return thumbnail(stores[place].image(row - int(starts[place])))
+
+    copies = [
+        Copies(
+            contradicts=group.contradicts, leaks=group.leaks, similarity=group.similarity,
+            number=number,
+            images=tuple(
+                Copy(
+                    name=result.names[row], label=result.classes[row], part=result.parts[row],
+                    similarity=group.pair_of(row).similarity, kind=group.pair_of(row).kind,
+                    pixels=picture(row),
+                )
+                for row in group.rows[:MAX_SHOWN]
+            ),
+            left_out=max(0, len(group.rows) - MAX_SHOWN),
+        )
+        for number, group in enumerate(result.groups[:PAGE_GROUPS], 1)
+    ]  # fmt: skip
+    write_duplicates_page(
+        page, copies, sentences=list(result.sentences()), number=len(result.groups),
+        title=name_of(options.data), encoder=None if options.with_ is None else str(options.with_),
+    )  # fmt: skip
+    say(f"Page: {page}" if page == out else f"Table: {out}; page with the pictures: {page}")

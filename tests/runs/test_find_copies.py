@@ -1,0 +1,106 @@
+"""The command and the function: table, page and sentences of a folder with known copies."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import coview
+from coview.cli.main import main
+from coview.core.errors import InvalidValue
+
+
+def picture(seed):
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    return small.resize((80, 60), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """24 images of two classes; three of them have copies."""
+    for name, seed in [(f"{'ab'[i % 2]}/{i:02}.png", i) for i in range(24)]:
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(path)
+    picture(4).save(tmp_path / "data/a/same.png")
+    picture(5).save(tmp_path / "data/a/wrong.jpg", quality=80)
+    picture(6).crop((8, 3, 80, 60)).save(tmp_path / "data/a/<crop>.png")
+    return tmp_path
+
+
+def test_table_page_and_sentences(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert main(["duplicates", "data"]) == 0
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if "group" in line]
+    assert lines[0].startswith("1 group of copies has contradicting labels: ")
+    assert "a/wrong.jpg [a] = b/05.png [b] (re-encoded)" in printed
+    assert "3 groups of copies among 27 images; 3 surplus copies (11.1%)" in printed
+    with open("duplicates.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [
+        "a/wrong.jpg", "b/05.png", "a/04.png", "a/same.png", "a/06.png", "a/<crop>.png",
+    ]  # fmt: skip
+    assert [row["duplicate_group"] for row in rows] == ["1", "1", "2", "2", "3", "3"]
+    assert [row["labels_contradict"] for row in rows] == ["true"] * 2 + ["false"] * 4
+    kinds = {row["name"]: row["kind"] for row in rows}
+    assert kinds["a/same.png"] == "identical pixels"
+    assert kinds["a/<crop>.png"].startswith("cropped to 8")
+    page = (folder / "duplicates.html").read_text()
+    assert page.index('id="labels"') < page.index('id="copies"')
+    assert "<crop>" not in page
+    assert page.count("data:image/jpeg") == 6
+
+
+def test_the_ending_decides_and_python_has_the_same_options(folder, capsys):
+    result = coview.duplicates(str(folder / "data"), out=folder / "copies.parquet")
+    table = pq.read_table(folder / "copies.parquet")
+    assert table.num_rows == 6
+    assert table.column("duplicate_group").to_pylist() == [1, 1, 2, 2, 3, 3]
+    assert (folder / "copies.html").exists()
+    assert len(result.column) == 27
+    assert result.column.max() == 3
+    coview.duplicates(str(folder / "data"), out=folder / "page.html", labels_from="none")
+    assert not list(folder.glob("page.[cp]*"))
+    assert "Contradicting" not in (folder / "page.html").read_text()
+    with pytest.raises(InvalidValue, match=r"ends in \.csv or \.parquet or \.html"):
+        coview.duplicates(str(folder / "data"), out=folder / "copies.npy")
+    with pytest.raises(InvalidValue, match="`similarity` is 2"):
+        coview.duplicates(str(folder / "data"), similarity=2)
+
+
+def test_leaks_between_two_sources_and_between_parts(folder, capsys):
+    test = folder / "other"
+    for name in ("a/x.png", "b/y.png"):
+        (test / name).parent.mkdir(parents=True, exist_ok=True)
+    picture(100).save(test / "a/x.png")
+    picture(7).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(test / "b/y.png")
+    result = coview.duplicates(str(folder / "data"), test=str(test))
+    assert [group.leaks for group in result.groups] == [False, True, False, False]
+    (leak,) = (group for group in result.groups if group.leaks)
+    assert [result.names[row] for row in leak.rows] == ["b/07.png", "b/y.png"]
+    assert [result.parts[row] for row in leak.rows] == ["data", "other"]
+    assert leak.pairs[0].kind == "flipped"
+    assert not leak.contradicts
+    assert any("more than one part" in sentence for sentence in result.sentences())
+    parts = folder / "parts"
+    parts.mkdir()
+    (folder / "data").rename(parts / "train")
+    test.rename(parts / "val")
+    both = coview.duplicates(str(parts))
+    assert [group.leaks for group in both.groups] == [False, True, False, False]
+    assert len(both.names) == 29
+
+
+def test_nothing_found_and_json(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert main(["duplicates", "scenes", "--limit", "30", "--json", "--quiet"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["groups"] == 0
+    assert answer["images"] == 30
+    assert (folder / "duplicates.csv").read_text().startswith('"duplicate_group","name"')
+    assert "No copies among 30 images." in (folder / "duplicates.html").read_text()
