@@ -535,7 +535,7 @@ class DuplicatesOptions(DataOptions, ImportOptions):
         ".html (default of the command: duplicates.csv)")
     similarity: float = option(
         "the least similarity of a copy: 1 is the same pixels; lower finds more and errs more",
-        0.65)
+        0.75)
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
 
 

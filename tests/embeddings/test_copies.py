@@ -80,7 +80,7 @@ def test_a_copy_is_found_and_named(words, others):
     (pair,) = pairs_of([*others, copy])
     assert (pair.first, pair.second) == (7, 40)
     assert pair.kind.startswith(words) or f", {words}" in pair.kind
-    assert 0.65 <= pair.similarity < 1
+    assert 0.75 <= pair.similarity < 1
 
 
 def test_different_things_on_one_background_are_no_copies():

@@ -22,7 +22,7 @@ from coview.core.progress import progress
 from coview.embeddings.candidates import Candidates, find_candidates, window_grid
 from coview.embeddings.signatures import Signatures
 
-SIMILAR = 0.65
+SIMILAR = 0.75
 """Of a copy, chosen on known copies of CIFAR-10 and photographs (docs/duplicates.md)."""
 BLOCK = 256
 MIN_CROP, MIN_BRIGHTER, MIN_CHANGED = 0.97, 6.0, 0.01

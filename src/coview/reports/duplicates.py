@@ -125,7 +125,7 @@ def _figure(image: Copy) -> Markup:
                        height=height, loading="lazy"), class_="copy-frame"),
         tag(
             "figcaption", tag("bdi", image.name, class_="file", title=image.name),
-            label and tag("strong", label), tag("span", f"{image.similarity:.2f}, {image.kind}"),
+            label and tag("strong", label), tag("span", f"{image.similarity:.3f}, {image.kind}"),
         ),
         class_="copy",
     )  # fmt: skip
