@@ -112,7 +112,13 @@ def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
 
 
 def clusters_in(table: EmbeddingTable, layer: str = "h") -> dict[int, list[Cluster]]:
-    """Number of clusters -> each cluster with its central images and classes, of a mapped table."""
+    """Number of clusters -> each cluster with its central images and classes, of a mapped table.
+
+    >>> import coview
+    >>> table = coview.runs.map("runs/scenes", "scenes", limit=12, clusters="2", out="mapped.parquet")
+    >>> [len(clusters) for clusters in clusters_in(table).values()]
+    [2]
+    """
     columns = [name for name in table.column_names if name.startswith(CLUSTER)]
     rows = torch.from_numpy(table.vectors(layer))
     numbers = {int(name.removeprefix(CLUSTER)): table[name] for name in columns}
