@@ -11,6 +11,7 @@ from PIL import Image
 import coview
 from coview.cli.main import main
 from coview.core.errors import InvalidValue
+from small_run import SMALL, pictures
 
 
 def picture(seed):
@@ -94,6 +95,20 @@ def test_leaks_between_two_sources_and_between_parts(folder, capsys):
     both = coview.duplicates(str(parts))
     assert [group.leaks for group in both.groups] == [False, True, False, False]
     assert len(both.names) == 29
+
+
+def test_with_an_encoder_the_groups_are_in_its_table_of_vectors_too(folder):
+    data = str(folder / "data")
+    run = coview.pretrain(pictures(80), out=folder / "run", epochs=1, **SMALL)
+    alone = coview.duplicates(data, with_=run.path)
+    assert "duplicate_group" not in coview.embed(run.path, data).column_names
+    result = coview.duplicates(data, with_=run.path)
+    assert result.groups == alone.groups
+    table = coview.embed(run.path, data)
+    assert dict(zip(table.names, table["duplicate_group"].tolist(), strict=True)) == dict(
+        zip(result.names, result.column.tolist(), strict=True)
+    )
+    assert result.column.max() == 3
 
 
 def test_nothing_found_and_json(folder, capsys, monkeypatch):

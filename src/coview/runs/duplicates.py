@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import CoviewError, DataError, InvalidValue
+from coview.core.files import exists
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.places import output_file
@@ -195,6 +196,8 @@ def duplicates(options: DuplicatesOptions) -> Duplicates:
     result = _grouped(pairs, stores, [name_of(data) for data in sources])
     if out is not None:
         _write(result, stores, out, options)
+    if options.with_ is not None:
+        _mark_table(result, len(stores[0]), options)
     return result
 
 
@@ -268,6 +271,21 @@ def _vectors(
         for store in stores
     ]
     return np.concatenate(parts).astype(np.float32)
+
+
+def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> None:
+    """Write the groups of the first ``images`` into the table that `coview embed` keeps, if any."""
+    from coview.embeddings.table import EmbeddingTable
+    from coview.runs.embed import table_file
+
+    path = table_file(str(options.with_), "embeddings", options.data)
+    if not exists(path):
+        return
+    table = EmbeddingTable.open(path)
+    group = dict(zip(result.names[:images], result.column[:images].tolist(), strict=True))
+    column = np.array([group.get(name, 0) for name in table.names], np.int64)
+    table.with_columns({"duplicate_group": column}).write(path)
+    say(f"The groups are in {path} as well, for coview browse.", detail=True)
 
 
 def _write(

@@ -115,7 +115,7 @@ def clusters_in(table: EmbeddingTable, layer: str = "h") -> dict[int, list[Clust
     """Number of clusters -> each cluster with its central images and classes, of a mapped table.
 
     >>> import coview
-    >>> table = coview.runs.map("runs/scenes", "scenes", limit=12, clusters="2", out="mapped.parquet")
+    >>> table = coview.map("runs/scenes", "scenes", limit=12, clusters="2", out="map.parquet")
     >>> [len(clusters) for clusters in clusters_in(table).values()]
     [2]
     """
