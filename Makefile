@@ -5,7 +5,7 @@ TORCH  ?= torch torchvision
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check docs format fuzz crash bench bench-methods bench-quick clean
+.PHONY: demo test check docs site picture wheel release format fuzz crash bench bench-methods bench-quick clean
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
@@ -26,8 +26,22 @@ check: $(STAMP)     ## linter, formatter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(STAMP)      ## docs/methods.md, from the methods and recipes themselves
-	$(BIN)/python scripts/methods_page.py docs/methods.md
+docs: $(STAMP)      ## the pages and drawings that are made from the code: methods, commands
+	$(BIN)/python scripts/methods_page.py docs
+	$(BIN)/python scripts/commands_page.py docs
+
+site: $(STAMP)      ## the documentation as a site in site/, which opens without a server
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+picture: $(STAMP)   ## the pictures of README and docs: a demo, and its report in headless Chromium
+	$(BIN)/python scripts/report_picture.py docs/pictures
+
+wheel: $(STAMP)     ## a wheel in dist/, tried in a fresh environment with the dependencies of this one
+	$(BIN)/python scripts/try_wheel.py
+
+release: $(STAMP)   ## the same with all dependencies installed anew (about 5 GB)
+	$(BIN)/python scripts/try_wheel.py --dependencies
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -50,4 +64,4 @@ bench-quick: $(STAMP)
 	$(BIN)/python benchmarks/all.py --quick
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs site dist .pytest_cache .mypy_cache .ruff_cache

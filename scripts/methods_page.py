@@ -1,6 +1,6 @@
-"""All methods and recipes as one page of Markdown: ``make docs`` writes docs/methods.md.
+"""All methods and recipes as one page of Markdown, and a drawing of each method.
 
-python scripts/methods_page.py docs/methods.md
+python scripts/methods_page.py docs      writes methods.md and drawings/*.svg (``make docs``)
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
+
+from markdown_text import as_markdown
+from method_drawing import draw_method
 
 from coview.methods import (
     EMA,
@@ -35,8 +39,9 @@ INTRODUCTION = """\
 Made by `make docs` from the methods and recipes themselves; a test compares. Change those, not
 this page.
 
-Under each method stand its equation and source, the words that make it the value it is, and its
-recipes. Where recipes differ in a word, their names stand behind it.
+Under each method stand its drawing, its equation and source, the words that make it the value it
+is, and its recipes. [Concepts](concepts.md) explains the words. Where recipes differ in a word,
+their names stand behind it.
 
 - Pairing: the loss is the sum of the pairs' losses. In `0 → 1` the view in slot 0 asks and the key
   of the view in slot 1 answers; slots 0 and 1 hold the global views, those from 2 on local crops.
@@ -86,10 +91,20 @@ def section(name: str, recipes: Sequence[Recipe]) -> str:
     told = [
         f"## {name}",
         f"{first_line} [`{file}`](../src/{file})",
-        inspect.getdoc(make) or "",
+        f"![{name} as a drawing](drawings/{name}.svg)",
+        as_markdown(inspect.getdoc(make) or ""),
         table(["word", "value"], ([word, _told(say, methods)] for word, say in WORDS.items())),
     ]
     return "\n\n".join([*told, numbers(recipes)] if recipes else told)
+
+
+def drawings() -> dict[str, str]:
+    """The drawing of every method by the name of its file, of its first recipe where it has one."""
+    found = {}
+    for name, recipes in by_method().items():
+        make = OVER.get(name) or get_method(name)
+        found[f"{name}.svg"] = draw_method(recipes[0].method if recipes else make(224))
+    return found
 
 
 def numbers(recipes: Sequence[Recipe]) -> str:
@@ -231,7 +246,17 @@ COLUMNS: Mapping[str, Callable[[Recipe], str]] = {
 }
 
 
-if __name__ == "__main__":
-    from pathlib import Path
+def write(folder: Path) -> None:
+    """methods.md and drawings/ in ``folder``; a drawing of a method that is gone is deleted."""
+    (folder / "methods.md").write_text(page(), encoding="utf-8")
+    (folder / "drawings").mkdir(exist_ok=True)
+    made = drawings()
+    for name, text in made.items():
+        (folder / "drawings" / name).write_text(text, encoding="utf-8")
+    for file in (folder / "drawings").glob("*.svg"):
+        if file.name not in made:
+            file.unlink()
 
-    Path(sys.argv[1]).write_text(page())
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -17,6 +17,7 @@ from coview.core.files import exists, replacing
 from coview.core.images import images_fingerprint
 from coview.core.paths import Words, absolute_path, open_regular
 from coview.core.text import plural
+from coview.embeddings.table_html import rows_html
 from coview.embeddings.table_schema import FORMAT, OWN, PREFIX, parquet_writer, stored_path
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-Version = tuple[int, int] | None
-"""Of a table: size and time of change, in ns, of its file when it was opened; None in memory."""
+SHOWN, SHOWN_ROWS = ("id", "name", "label", "class"), 5
+"""What a notebook shows of the columns of every table, and how many rows."""
 KEPT_GROUPS = 2
 """Row groups that :meth:`EmbeddingTable.take` keeps, for rows that come in order."""
 
@@ -100,6 +101,13 @@ class EmbeddingTable:
         return (
             f"<EmbeddingTable of {plural(len(self), 'image')} {where}: {list(self.column_names)}>"
         )
+
+    def _repr_html_(self) -> str:
+        """The first rows in a notebook, without paths and hashes."""
+        names = [name for name in self.column_names if name not in OWN or name in SHOWN]
+        rows = self.take(np.arange(min(SHOWN_ROWS, len(self))), names).to_pydict()
+        where = "in memory" if self.path is None else f"in {self.path}"
+        return rows_html(rows, f"{plural(len(self), 'image')} {where}")
 
     @property
     def num_rows(self) -> int:

@@ -15,6 +15,7 @@ from coview.core.paths import local_path
 from coview.core.progress import say
 from coview.core.run_folder import read_object
 from coview.reports import write_comparison, write_report
+from coview.reports.notebook import results_table
 from coview.runs.subjects import TRAINED, UNTRAINED, Judged
 
 PIXELS = "pixels"
@@ -31,6 +32,10 @@ class Results(list[evaluation.Result]):
     def caveats(self) -> list[str]:
         """Sentences on why the figures say less than they seem to, as in the files."""
         return list(self.contents[0]["data"]["caveats"]) if self.contents else []
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook: the figure that represents each protocol, of each subject."""
+        return results_table(self.contents)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

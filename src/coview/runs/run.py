@@ -12,6 +12,7 @@ from coview.core.errors import DamagedFile
 from coview.core.run_folder import Description, RunFolder
 from coview.core.values import decode_one, misfit
 from coview.recipes import Recipe, Start, recipe_of
+from coview.reports.notebook import run_card
 from coview.runs.data import RunData
 
 
@@ -64,3 +65,7 @@ class Run(RunFolder):
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """The run in a notebook: its verdict, its main figures and where its report lies."""
+        return run_card(self.path)
