@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+Version = tuple[int, int] | None
+"""Of a table: size and time of change, in ns, of its file when it was opened; None in memory."""
 SHOWN, SHOWN_ROWS = ("id", "name", "label", "class"), 5
 """What a notebook shows of the columns of every table, and how many rows."""
 KEPT_GROUPS = 2
