@@ -30,7 +30,7 @@ docs: $(STAMP)      ## the pages and drawings that are made from the code: metho
 	$(BIN)/python scripts/methods_page.py docs
 	$(BIN)/python scripts/commands_page.py docs
 
-site: $(STAMP)      ## the documentation as a site in site/, which opens without a server
+site: $(STAMP)      ## the documentation as a site in site/; python -m http.server -d site shows it, with its search
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

@@ -115,6 +115,38 @@ def outside_links(text: str, page: str, repository: str | None) -> str:
     )
 
 
+def on_post_page(output: str, *, page: Any, config: Any) -> str:
+    """Remove what a browser would fetch from a server; the build fails where anything is left."""
+    output = without_shim(output)
+    left = remote_addresses(output)
+    if left:
+        from mkdocs.exceptions import PluginError
+
+        raise PluginError(f"{page.file.src_uri} would load {', '.join(left)}.")
+    return output
+
+
+def without_shim(html: str) -> str:
+    """A page without the script that Material's offline plugin fetches from a server.
+
+    It makes the search work in a folder that is opened without a server; the rest does without.
+
+    >>> without_shim('<p></p><script src="https://unpkg.com/iframe-worker/shim"></script>')
+    '<p></p>'
+    """
+    return re.sub(r'<script src="https://unpkg\.com/iframe-worker/shim[^"]*"></script>', "", html)
+
+
+def remote_addresses(html: str) -> list[str]:
+    """The addresses that a page loads by itself, in order. Links to click are none.
+
+    >>> remote_addresses('<a href="https://a.b/"></a><img alt="x" src="//c.d/e.png">')
+    ['//c.d/e.png']
+    """
+    tags = r'<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)="((?:https?:)?//[^"]+)"'
+    return re.findall(tags, html)
+
+
 _CODE_FENCE = re.compile(r"(^ *```.*?^ *```[ ]*$)", re.MULTILINE | re.DOTALL)
 
 

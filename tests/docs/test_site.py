@@ -138,3 +138,11 @@ def test_notebooks_are_stripped_and_valid(path):
             ast.parse("".join(cell["source"]))
     assert content["cells"][0]["source"][0].startswith("# "), "the first cell has the title"
     assert "```python" in site_hooks.notebook_page(Path(path))
+
+
+def test_no_page_of_the_site_loads_an_address():
+    shim = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
+    page = f'<script src="assets/a.js"></script>{shim}<a href="https://x.org">x</a>'
+    assert site_hooks.remote_addresses(page) == ["https://unpkg.com/iframe-worker/shim"]
+    assert site_hooks.remote_addresses(site_hooks.without_shim(page)) == []
+    assert site_hooks.on_post_page(page, page=None, config=None).count("<script") == 1
