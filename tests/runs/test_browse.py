@@ -134,6 +134,8 @@ def test_labels_lie_in_the_run_and_train_a_classifier(run: Path) -> None:
 
 
 def test_one_file_is_written(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="`tags` has no effect with `out`"):
+        coview.browse(run, out=tmp_path / "page.html", tags=tmp_path / "t.csv", device="cpu")
     out = coview.browse(run, out=tmp_path / "page.html", device="cpu")
     assert out == tmp_path / "page.html"
     text = out.read_text("utf-8")

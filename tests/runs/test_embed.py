@@ -275,3 +275,17 @@ def test_a_run_that_may_not_be_written_still_embeds(encoder, photos, monkeypatch
     table = coview.embed(encoder, photos, device="cpu")
     assert (table.path, len(table)) == (None, 12)
     assert "not kept" in capsys.readouterr().out
+
+
+def test_what_others_have_added_stays_while_the_images_are_the_same(encoder, photos, capsys):
+    table = coview.embed(encoder, photos)
+    table.with_columns({"x": np.arange(12.0)}).write(table.path)
+    pictured = coview.embed(encoder, photos, images=True)
+    assert pictured["x"].tolist() == list(range(12))
+    assert "image" in pictured.column_names
+    draw(photos / "a" / "99.png", 99)
+    capsys.readouterr()
+    more = coview.embed(encoder, photos)
+    assert "The columns x are left out" in capsys.readouterr().out
+    assert "x" not in more.column_names
+    assert len(more["image"]) == 13

@@ -156,3 +156,14 @@ def test_the_command_writes_a_list_and_prints_its_beginning(encoder, photos, cap
     assert answer["path"].endswith("selections/photos.csv")
     assert "and 2 more; the whole list" in streams.err
     assert isinstance(pa.array([row["order"] for row in answer["images"]]), pa.Int64Array)
+
+
+def test_a_relative_path_begins_at_the_folder_of_a_table_named_without_one(
+    select, photos, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(photos.parent)
+    path = photos.parent / "done.csv"
+    path.write_text("path,label\nphotos/03.png,x\n")
+    chosen = select(number=COUNT - 1, labeled="done.csv", data="photos")
+    assert "03.png" not in chosen["name"].to_pylist()
+    path.unlink()

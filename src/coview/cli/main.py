@@ -59,7 +59,8 @@ def _main(words: list[str]) -> tuple[int, bool]:
 
 def help_text() -> str:
     """What ``coview --help`` prints. Made without importing anything heavy."""
-    lines = [f"  {name:<10}{verb.summary}" for name, verb in VERBS.items()]
+    width = max(map(len, VERBS)) + 2
+    lines = [f"  {name:<{width}}{verb.summary}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             f"coview {VERSION}: learn image representations by comparing views.", "",

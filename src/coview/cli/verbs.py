@@ -126,7 +126,9 @@ def map_images(options: kinds.MapOptions) -> Answer:
 
     table = runs.map(options)
     clusters = runs.clusters_in(table, options.layer)
-    clusters_table(table, clusters[min(clusters)])
+    wanted = min(runs.numbers_of_clusters(options.clusters) or clusters)
+    say(f"{plural(wanted, 'cluster')}:")
+    clusters_table(table, clusters[wanted])
     unlike = most_unlike(table)
     say(f"Most unlike all others: {', '.join(unlike)}.")
     where = options.out or table.path

@@ -127,5 +127,5 @@ def _figure(image: Copy) -> Markup:
             "figcaption", tag("bdi", image.name, class_="file", title=image.name),
             label and tag("strong", label), tag("span", f"{image.similarity:.3f}, {image.kind}"),
         ),
-        class_="copy",
+        class_="copied",
     )  # fmt: skip

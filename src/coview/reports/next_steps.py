@@ -68,8 +68,8 @@ def _of_an_encoder(record: Record, run: str, data: list[str]) -> Iterator[NextSt
                            typed("finetune", run, *data, "--labels", "10%"))  # fmt: skip
         yield NextStep("Find images that are there twice or nearly so",
                        typed("duplicates", *data, "--with", run))  # fmt: skip
-    yield NextStep("Use it in torchvision or plain PyTorch",
-                   typed("export", run, "--to", "torchvision"))  # fmt: skip
+    # Not for torchvision: it has no narrow network, which is what a CPU trains by default.
+    yield NextStep("Take the encoder along, for plain PyTorch", typed("export", run))
     yield from _longer(record, run)
 
 
@@ -87,9 +87,10 @@ def _of_a_failure(record: Record, run: str, data: list[str], label: str) -> Iter
 def _of_a_task(record: Record, run: str, data: list[str]) -> Iterator[NextStep]:
     if record.kind != "detect" and data:
         yield NextStep("Let it name the class of images", typed("predict", run, *data))
-    to = "torchvision" if record.kind == "detect" else "onnx"
-    what = "Use its encoder elsewhere" if record.kind == "detect" else "Use it in other programs"
-    yield NextStep(what, typed("export", run, "--to", to))
+    if record.kind == "detect":
+        yield NextStep("Take its encoder along, for plain PyTorch", typed("export", run))
+    else:
+        yield NextStep("Use it in other programs", typed("export", run, "--to", "onnx"))
     yield from _longer(record, run)
 
 

@@ -14,7 +14,7 @@ from coview.runs.find import find
 from coview.runs.finetune import finetune
 from coview.runs.import_checkpoint import import_checkpoint
 from coview.runs.load import load
-from coview.runs.map import clusters_in, map
+from coview.runs.map import clusters_in, map, numbers_of_clusters
 from coview.runs.predict import predict
 from coview.runs.pretrain import pretrain
 from coview.runs.push import push
@@ -27,6 +27,6 @@ from coview.runs.views import draw_views
 __all__ = [
     "Duplicates", "Run", "browse", "clusters_in", "compare", "demo", "detect", "distill", "doctor",
     "draw_views", "duplicates", "embed", "evaluate", "export", "find", "finetune",
-    "import_checkpoint", "load", "map", "predict", "pretrain", "push", "resume", "search", "select",
-    "table_file",
+    "import_checkpoint", "load", "map", "numbers_of_clusters", "predict", "pretrain", "push",
+    "resume", "search", "select", "table_file",
 ]  # fmt: skip

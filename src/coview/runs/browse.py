@@ -61,6 +61,11 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
     out = None if options.out is None else output_file(options.out, (".html",))
     if not 0 <= options.port < 2**16:
         raise InvalidValue(f"`port` is {options.port}; expected 0, for a free one, to 65535.")
+    if out is not None and options.tags is not None:
+        raise InvalidValue(
+            "`tags` has no effect with `out`: a page in one file has no table of tags. "
+            "Leave out one of the two."
+        )
     tags = None if options.tags is None else _tags_file(options.tags)
     subject = load_subject(options.run, options.checkpoint)
     images = _images(options, subject)

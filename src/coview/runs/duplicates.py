@@ -120,6 +120,9 @@ class Duplicates:
                 f"{'is' if len(leaks) == 1 else 'are'} in more than one part: "
                 f"{self._examples(leaks)}. A test on such images measures memory."
             )
+        if not leaks and len(set(self.parts)) > 1:
+            names = sorted(set(self.parts))
+            yield f"No image is in more than one part ({', '.join(names)})."
         if not self.groups:
             yield f"No copies among {plural(len(self.names), 'image')}."
             return

@@ -70,6 +70,8 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
     with tempfile.TemporaryDirectory() as folder:
         table = update_table(job, kept or Path(folder, "table.parquet"))
         write_as(table, out, kind, layers)
+    if options.out is None:
+        say(f"The vectors as {kind}: {out}")
     return table
 
 

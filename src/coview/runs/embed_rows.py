@@ -57,7 +57,10 @@ def update_table(job: Job, path: Path | None) -> EmbeddingTable:
         )
     if before is not None:
         kept = [name for name in before.layers if name in job.subject.all_layers]
-        job = replace(job, layers=tuple(dict.fromkeys([*job.layers, *kept])))
+        job = replace(
+            job, layers=tuple(dict.fromkeys([*job.layers, *kept])),
+            images=job.images or "image" in before.column_names,
+        )  # fmt: skip
     journal = Journal(path, job)
     known = KnownRows([*journal.tables(), *([] if before is None else [before])], job)
     writer = TableWriter(
@@ -71,8 +74,13 @@ def update_table(job: Job, path: Path | None) -> EmbeddingTable:
         writer.metadata[f"{PREFIX}left_out"] = json.dumps(left_out)
     journal.remove()
     say_source(job.stream)
-    _say_counts(writer.count, journal.count, before)
-    return writer.table()
+    if journal.count < writer.count:
+        known_rows = writer.count - journal.count
+        say(
+            f"Embedded {plural(journal.count, 'image')}; the vectors of {known_rows:,} were there "
+            "already."
+        )
+    return writer.table() if before is None else _with_added(writer.table(), before)
 
 
 def _is_current(table: EmbeddingTable, job: Job) -> bool:
@@ -85,14 +93,18 @@ def _is_current(table: EmbeddingTable, job: Job) -> bool:
     )
 
 
-def _say_counts(total: int, new: int, before: EmbeddingTable | None) -> None:
-    if new < total:
-        say(f"Embedded {plural(new, 'image')}; the vectors of {total - new:,} were there already.")
-    if before is None:
-        return
-    added = [n for n in before.column_names if n not in (*OWN, *before.layers, "image")]
-    if added:
-        say(f"The columns {', '.join(added)} are left out: they were of the images before.")
+def _with_added(table: EmbeddingTable, before: EmbeddingTable) -> EmbeddingTable:
+    """``table`` with the columns that others have added to ``before``: where the images are the
+    same, a map or groups still hold. Says which are left out otherwise."""
+    added = [name for name in before.column_names if name not in (*OWN, *before.layers, "image")]
+    if not added:
+        return table
+    facts = ("id", "pixel_hash")
+    if all(np.array_equal(table[name], before[name]) for name in facts):
+        table = table.with_columns({name: before[name] for name in added})
+        return table if table.path is None else table.write(table.path)
+    say(f"The columns {', '.join(added)} are left out: they were of the images before.")
+    return table
 
 
 def thumbnails(part: ImageStore) -> list[dict[str, Any]]:

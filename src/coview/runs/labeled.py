@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
-from coview.core.paths import local_path
+from coview.core.paths import absolute_path, local_path
 from coview.core.places import Kind, place_of
 from coview.data.manifest import PATH_NAMES, TABLE_SUFFIXES, read_table
 from coview.data.parquet import holds_images, open_parquet
@@ -87,9 +87,10 @@ def named_rows(table: EmbeddingTable, path: Path, names: Sequence[str]) -> npt.N
     """
     by_name = {name: row for row, name in enumerate(table.names)}
     by_path = {str(place): row for row, place in enumerate(table.paths) if place is not None}
+    folder = absolute_path(path).parent
     rows, missing = [], []
     for name in names:
-        place = os.path.normpath(path.parent / name)
+        place = os.path.normpath(folder / name)
         row = by_name.get(name, by_path.get(place))
         missing += [] if row is not None else [name]
         rows += [] if row is None else [row]

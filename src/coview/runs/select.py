@@ -49,7 +49,9 @@ def select(options: SelectOptions) -> pa.Table:
     import pyarrow as pa
 
     number = options.number
-    if number is None or number < 1:
+    if number is None:
+        raise InvalidValue("`number` is missing; expected how many images to choose.")
+    if number < 1:
         raise InvalidValue(f"`number` is {number}; expected how many images to choose, from 1.")
     require_strategy(options.strategy)
     out = None if options.out is None else output_file(options.out, SELECTION_ENDINGS)
