@@ -49,6 +49,11 @@ def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return views * gain + offset
 
 
+def dimmed(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each channel of an image times 0.9 .. 1.1: a weak view."""
+    return images * (0.9 + 0.2 * torch.rand(len(images), 3, 1, 1, generator=generator))
+
+
 def unaltered(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return images
 
@@ -195,10 +200,9 @@ def test_diagnosis_of_unrelated_positives_under_batch_norm_is_chance() -> None:
 
 
 def test_diagnosis_of_a_rank_one_head_is_dimensional_collapse() -> None:
-    found = trained(head=OneDirection).diagnosis()
-    # Rounding decides on some processors whether one direction gets away from chance at all.
-    if found.label != "at chance":
-        assert_says(found, "dimensional collapse", 5, "about 1.0 of 32", "`learning_rate`")
+    # Under strong views rounding decides whether a single direction gets away from chance.
+    found = trained(head=OneDirection, view=dimmed).diagnosis()
+    assert_says(found, "dimensional collapse", 5, "about 1.0 of 32", "`learning_rate`")
 
 
 def test_diagnosis_of_learning_rate_zero_is_unchanged() -> None:
