@@ -11,6 +11,7 @@ import ast
 import json
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,7 @@ def outside_links(text: str, page: str, repository: str | None) -> str:
             return match[0]
         return f"[{words}]({repository}/blob/main/{path})" if repository else words
 
-    return "".join(
-        part if number % 2 else _LINK.sub(replace, part)
-        for number, part in enumerate(_CODE_FENCE.split(text))
-    )
+    return _with_links(text, replace)
 
 
 def on_post_page(output: str, *, page: Any, config: Any) -> str:
@@ -147,6 +145,14 @@ def remote_addresses(html: str) -> list[str]:
     return re.findall(tags, html)
 
 
+def _with_links(text: str, replace: Callable[[re.Match[str]], str]) -> str:
+    """``text`` with its links replaced, those in blocks of code left alone."""
+    return "".join(
+        part if number % 2 else _LINK.sub(replace, part)
+        for number, part in enumerate(_CODE_FENCE.split(text))
+    )
+
+
 _CODE_FENCE = re.compile(r"(^ *```.*?^ *```[ ]*$)", re.MULTILINE | re.DOTALL)
 
 
@@ -160,10 +166,7 @@ def move_links(text: str, name: str) -> str:
         moved = target.removeprefix("docs/") if target.startswith("docs/") else f"../{target}"
         return f"{mark}[{words}]({moved})"
 
-    return "".join(
-        part if number % 2 else _LINK.sub(replace, part)
-        for number, part in enumerate(_CODE_FENCE.split(text))
-    )
+    return _with_links(text, replace)
 
 
 def notebook_page(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from coview.encoders import export_encoder, resnet
+
 SMALL = {"size": 8, "encoder": "resnet18/8-small", "batch_size": 32, "device": "cpu", "workers": 1}
 
 
@@ -12,3 +14,10 @@ def pictures(count=160, size=12, seed=0):
     coarse = generator.integers(0, 200, (count, 3, 3, 3), dtype=np.uint8)
     coarse[np.arange(count), labels, labels] = 255
     return coarse.repeat(size // 3, axis=1).repeat(size // 3, axis=2), labels.astype(np.int64)
+
+
+def small_export(folder, seed=0):
+    """The exported folder of an untrained encoder for images of 16 px."""
+    network = resnet(10, width=0.125, stem="small", seed=seed)
+    export_encoder(network, folder, image_size=16, mean=(0.5,) * 3, std=(0.2,) * 3)
+    return folder

@@ -15,13 +15,11 @@ from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, StorageError
 from coview.data.stream import ImageStream
 from coview.embeddings import EmbeddingTable
-from coview.encoders import export_encoder, resnet
 from coview.evaluation import extract
 from coview.runs import embed_journal, embed_rows
 from coview.runs.embed import embeddings_of
 from coview.runs.load import load_subject
-
-SIZE = 16
+from small_run import small_export
 
 
 def draw(path, seed, side=20):
@@ -32,10 +30,7 @@ def draw(path, seed, side=20):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoders") / "small"
-    export_encoder(resnet(10, width=0.125, stem="small"), folder, image_size=SIZE,
-                   mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
-    return folder
+    return small_export(tmp_path_factory.mktemp("encoders") / "small")
 
 
 @pytest.fixture
@@ -202,9 +197,7 @@ def test_a_table_of_other_weights_or_changed_rows_is_not_used(
     assert len(embedded) == 12
     assert "it is replaced" in capsys.readouterr().out
     assert table.names == sorted(table.names)
-    other = tmp_path / "other"
-    export_encoder(resnet(10, width=0.125, stem="small", seed=1), other, image_size=SIZE,
-                   mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
+    other = small_export(tmp_path / "other", seed=1)
     embedded.clear()
     coview.embed(other, photos, device="cpu", out=out)
     assert len(embedded) == 12

@@ -14,19 +14,15 @@ from coview.core.errors import DataError, InvalidValue, MissingExtra
 from coview.embeddings import map as maps
 from coview.embeddings.outliers import outlier_scores
 from coview.embeddings.table import EmbeddingTable
-from coview.encoders import export_encoder, resnet
 from coview.runs import clusters_in
+from small_run import small_export
 
 COUNT = 36
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoders") / "small"
-    torch.manual_seed(0)
-    export_encoder(resnet(10, width=0.125, stem="small"), folder, image_size=16,
-                   mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
-    return folder
+    return small_export(tmp_path_factory.mktemp("encoders") / "small")
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,9 @@ from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError
 from coview.data import open_images
 from coview.embeddings import EmbeddingTable
-from coview.encoders import export_encoder, resnet
 from coview.evaluation import extract
 from coview.runs.load import load_subject
-
-SIZE = 16
+from small_run import small_export
 
 
 def draw(path, seed):
@@ -31,8 +29,7 @@ def draw(path, seed):
 def place(tmp_path_factory):
     """A folder with an encoder, photos/ of two classes, and query.png, which is not among them."""
     folder = tmp_path_factory.mktemp("search")
-    network = resnet(10, width=0.125, stem="small")
-    export_encoder(network, folder / "encoder", image_size=SIZE, mean=(0.5,) * 3, std=(0.2,) * 3)
+    small_export(folder / "encoder")
     for number in range(14):
         draw(folder / "photos" / "ab"[number % 2] / f"{number:02}.png", number)
     (folder / "photos" / "b" / "copy.png").write_bytes(

@@ -15,7 +15,7 @@ import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.embeddings.selection import select_rows
-from coview.encoders import export_encoder, resnet
+from small_run import small_export
 
 COUNT = 24
 
@@ -28,11 +28,7 @@ def draw(path, seed):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoders") / "small"
-    torch.manual_seed(0)
-    export_encoder(resnet(10, width=0.125, stem="small"), folder, image_size=16,
-                   mean=(0.5,) * 3, std=(0.2,) * 3)  # fmt: skip
-    return folder
+    return small_export(tmp_path_factory.mktemp("encoders") / "small")
 
 
 @pytest.fixture(scope="module")

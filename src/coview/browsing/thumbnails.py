@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.images import ImageStore
+from coview.reports.pictures import encode_jpeg
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -115,14 +115,3 @@ def center_square(pixels: Pixels, side: int) -> Pixels:
         return square
     return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BOX
                       if short > side else Image.Resampling.BICUBIC, reducing_gap=2.0))  # fmt: skip
-
-
-def encode_jpeg(pixels: Pixels, *, quality: int = 85) -> bytes:
-    """uint8 [H, W, 3] as JPEG."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(
-        stream, "JPEG", quality=quality, subsampling=0
-    )
-    return stream.getvalue()

@@ -51,9 +51,8 @@ def _print_settings(
     subjects: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """A row for each setting, a column for each subject; returns which rows are left out."""
-    from coview.core.metrics import metric_of
     from coview.reports.records import part
-    from coview.reports.results import first, headline_of, layer_of, metric_name, setting_text
+    from coview.reports.results import first, headline_of, setting_text
 
     table = _table(title=_title(contents), title_justify="left")
     wide = console.width >= TEXT_WIDTH + FIGURE_WIDTH * len(subjects)
@@ -69,11 +68,9 @@ def _print_settings(
         shown = main_rows(rows, headline_of(each))
         for row in shown:
             result = first(row)
-            metric = metric_name(result)
-            what = "" if metric == "accuracy" else f", {metric_of(metric).label}"
             cells = [_cell(row.get(subject), between) for subject in subjects]
             setting = setting_text(part(result, "setting"))
-            table.add_row(f"{name} on {layer_of(result)}{what}", setting, *cells)
+            table.add_row(_figure_name(name, result), setting, *cells)
         table.add_section()
         if len(shown) < len(rows):
             notes.append(f"{name}: {len(shown)} of {len(rows)} rows; its file has all.")
@@ -86,21 +83,27 @@ def _print_subjects(
     subjects: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """A row for each subject, a column for the figure that represents each protocol."""
-    from coview.core.metrics import metric_of
-    from coview.reports.results import first, headline_of, headline_row, layer_of, metric_name
+    from coview.reports.results import first, headline_of, headline_row
 
     columns: list[tuple[str, list[str]]] = []
     for each in contents:
         rows = rows_of[str(each.get("protocol"))]
         if rows:
             row = headline_row(rows, headline_of(each))
-            result = first(row)
-            metric = metric_name(result)
-            what = "" if metric == "accuracy" else f", {metric_of(metric).label}"
-            head = f"{each.get('protocol')} on {layer_of(result)}{what}"
+            head = _figure_name(str(each.get("protocol")), first(row))
             columns.append((head, [_cell(row.get(name), "\n") for name in subjects]))
     _print_parts(console, "subject", subjects, columns, title=_title(contents))
     return ["Each figure is the one that represents its protocol; the files have all."]
+
+
+def _figure_name(protocol: str, result: Mapping[str, Any]) -> str:
+    """As "knn on h", with the metric where it is not accuracy."""
+    from coview.core.metrics import metric_of
+    from coview.reports.results import layer_of, metric_name
+
+    metric = metric_name(result)
+    what = "" if metric == "accuracy" else f", {metric_of(metric).label}"
+    return f"{protocol} on {layer_of(result)}{what}"
 
 
 def _sentences(
@@ -152,17 +155,12 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
 
 def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the images that a search has found: a table for each query."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(file=output_stream())
     has_class = any(row["class"] is not None for row in rows)
     for query in dict.fromkeys(row["query"] for row in rows):
-        table = Table(
-            title=printable(f"Nearest to {query}"), title_justify="left", box=box.SIMPLE_HEAD,
-            pad_edge=False, collapse_padding=True,
-        )  # fmt: skip
+        table = _table(title=printable(f"Nearest to {query}"), title_justify="left")
         table.add_column("", justify="right")
         table.add_column("cosine", justify="right")
         table.add_column("image", overflow="fold")

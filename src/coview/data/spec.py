@@ -83,7 +83,7 @@ class DataSpec(DataOptions):
         Where no short side is asked for, images are kept large enough for views of ``size``
         pixels. Raises UnknownName for an unknown place of labels.
         """
-        given = {} if options is None else _fields(options)
+        given = {} if options is None else data_settings(options)
         spec = cls(source=source_of(data), **{**given, **changes})
         if spec.labels_from not in {*LABELS, "none"}:
             raise UnknownName("place of labels", spec.labels_from, (*LABELS, "none"))
@@ -130,7 +130,9 @@ class DataSpec(DataOptions):
 
     def _settings(self, workers: int | None) -> dict[str, Any]:
         return {
-            **{name: value for name, value in _fields(self).items() if name != "memory_share"},
+            **{
+                name: value for name, value in data_settings(self).items() if name != "memory_share"
+            },
             "needs_labels": self.needs_labels,
             "for_test": self.for_test,
             "seed": self.seed,
@@ -217,6 +219,6 @@ def _absolute(path: str | Path | None) -> Path | None:
     return None if path is None else absolute_path(path)
 
 
-def _fields(options: DataOptions) -> dict[str, Any]:
+def data_settings(options: DataOptions) -> dict[str, Any]:
     """The options that ``DataOptions`` declares, of it or of a class that inherits them."""
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}

@@ -92,14 +92,17 @@ def remove_surroundings(image, radius, table, out):
 
 
 @inner
-def axis(start, scale, side, index, fraction, inside):
-    """Where the pixels of a window of one axis lie: left pixel, weight of the right one."""
+def axis(start, scale, side):
+    """Where the pixels of a window of one axis lie: left pixel, weight of the right one, inside."""
+    index, fraction = np.empty(side, np.int64), np.empty(side, np.float32)
+    inside = np.empty(side, np.bool_)
     for u in range(side):
         place = start + scale * (np.float32(u) + np.float32(0.5)) / np.float32(side)
         inside[u] = 0 <= place <= 1
         place = min(max(place * side - np.float32(0.5), np.float32(0)), np.float32(side - 1.001))
         index[u] = np.int64(place)
         fraction[u] = place - np.float32(index[u])
+    return index, fraction, inside
 
 
 @inner
@@ -128,11 +131,8 @@ def accumulate(a, b, window, totals, j1, ja, jb, jj):
     in the four parameters, in pixels.
     """
     side = a.shape[0]
-    iy, ix = np.empty(side, np.int64), np.empty(side, np.int64)
-    fy, fx = np.empty(side, np.float32), np.empty(side, np.float32)
-    my, mx = np.empty(side, np.bool_), np.empty(side, np.bool_)
-    axis(np.float32(window[0]), np.float32(window[1]), side, iy, fy, my)
-    axis(np.float32(window[2]), np.float32(window[3]), side, ix, fx, mx)
+    iy, fy, my = axis(np.float32(window[0]), np.float32(window[1]), side)
+    ix, fx, mx = axis(np.float32(window[2]), np.float32(window[3]), side)
     totals[:], j1[:], ja[:], jb[:], jj[:] = 0, 0, 0, 0, 0
     for u in range(side):
         if not my[u]:
@@ -268,11 +268,8 @@ def bilinear(image, y, x, channel):
 def cut(a, window, out, inside):
     """The pixels of the window of ``a``, and which of them lie in it."""
     side = a.shape[0]
-    iy, ix = np.empty(side, np.int64), np.empty(side, np.int64)
-    fy, fx = np.empty(side, np.float32), np.empty(side, np.float32)
-    my, mx = np.empty(side, np.bool_), np.empty(side, np.bool_)
-    axis(np.float32(window[0]), np.float32(window[1]), side, iy, fy, my)
-    axis(np.float32(window[2]), np.float32(window[3]), side, ix, fx, mx)
+    iy, fy, my = axis(np.float32(window[0]), np.float32(window[1]), side)
+    ix, fx, mx = axis(np.float32(window[2]), np.float32(window[3]), side)
     for u in range(side):
         top, bottom = a[iy[u]], a[iy[u] + 1]
         for v in range(side):

@@ -17,12 +17,17 @@ MAX_PNG_BYTES = 1_500_000
 
 def image_uri(pixels: Pixels, *, quality: int = 90) -> str:
     """uint8 [H, W, 3] as a JPEG data URI."""
+    return data_uri(encode_jpeg(pixels, quality=quality), "image/jpeg")
+
+
+def encode_jpeg(pixels: Pixels, *, quality: int = 85) -> bytes:
+    """uint8 [H, W, 3] as JPEG."""
     from PIL import Image
 
     stream = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8))
     picture.save(stream, "JPEG", quality=quality, subsampling=0)
-    return data_uri(stream.getvalue(), "image/jpeg")
+    return stream.getvalue()
 
 
 def make_sheet(thumbnails: Pixels) -> tuple[Pixels, int]:

@@ -21,7 +21,7 @@ from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import output, say
 from coview.core.user_code import import_files
-from coview.data.spec import DataSpec, name_of
+from coview.data.spec import DataSpec, data_settings, name_of
 from coview.embeddings.table import EmbeddingTable
 from coview.evaluation import Subject, extract
 from coview.options import BrowseOptions, DataOptions
@@ -110,7 +110,7 @@ def _images(options: BrowseOptions, subject: Subject) -> _Images:
     table = embeddings_of(
         options.run, data if known is None else known, layers=(options.layer,),
         checkpoint=options.checkpoint, device=options.device, import_=options.import_,
-        **{field.name: getattr(spec, field.name) for field in dataclasses.fields(DataOptions)},
+        **data_settings(spec),
     )  # fmt: skip
     name = name_of(spec.source if options.data is None else options.data)
     return _Images(

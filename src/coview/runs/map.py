@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from coview.core.errors import DataError, InvalidValue
 from coview.core.options import takes
 from coview.core.places import output_file
 from coview.core.progress import say
+from coview.data.spec import data_settings
 from coview.embeddings.clusters import Cluster, describe_clusters, granularities, nested_clusters
 from coview.embeddings.map import (
     MAX_FAST,
@@ -23,7 +23,7 @@ from coview.embeddings.map import (
 )  # fmt: skip
 from coview.embeddings.outliers import MAX_BANK, outlier_scores
 from coview.embeddings.table import EmbeddingTable
-from coview.options import DataOptions, MapOptions, VectorsOptions
+from coview.options import MapOptions, VectorsOptions
 from coview.runs.embed import TABLE_ENDINGS, embeddings_of
 
 CLUSTER = "cluster_"
@@ -102,7 +102,7 @@ def numbers_of_clusters(text: str | None) -> tuple[int, ...]:
 
 def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
     """The table of the images of a command, or of other images, by its run and its options."""
-    settings = {f.name: getattr(options, f.name) for f in dataclasses.fields(DataOptions)}
+    settings = data_settings(options)
     if data is not None:
         settings["limit"] = None
     return embeddings_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from coview.core.options import takes
 from coview.core.places import Kind, output_file, place_of
 from coview.core.progress import say
 from coview.core.user_code import import_files
+from coview.data.spec import data_settings
 from coview.embeddings.index import require_usearch
 from coview.embeddings.search import directions_of
 from coview.embeddings.table import EmbeddingTable
-from coview.options import DataOptions, SearchOptions
+from coview.options import SearchOptions
 from coview.runs.embed import embeddings_of
 from coview.runs.load import load_subject
 from coview.runs.run import Run
@@ -65,7 +66,7 @@ def search(options: SearchOptions) -> SearchResults:
     data = options.in_ if options.in_ is not None else _own_images(options)
     table = embeddings_of(
         options.run, data, layers=[options.layer], checkpoint=options.checkpoint,
-        **_data_options(options),
+        device=options.device, **data_settings(options),
     )  # fmt: skip
     directions, examples = directions_of(
         positive.vectors, None if negative is None else negative.vectors,
@@ -129,8 +130,3 @@ def _own_images(options: SearchOptions) -> Any:
         if source is not None:
             return list(source) if isinstance(source, tuple) else source
     raise RunError(f"{options.run} does not say which images to search; name them by `in_`.")
-
-
-def _data_options(options: SearchOptions) -> dict[str, Any]:
-    names = [field.name for field in fields(DataOptions)]
-    return {name: getattr(options, name) for name in (*names, "device")}
