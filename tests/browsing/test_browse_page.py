@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import CLASSES, annotations_of, drawn, write_png
+from drawn_table import CLASSES, annotations_of, drawn, write_png
 
 from coview.browsing import Annotation, Annotations, BrowseServer, write_page
 from coview.core.errors import InvalidValue

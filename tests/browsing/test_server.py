@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import annotations_of, drawn
+from drawn_table import annotations_of, drawn
 from PIL import Image
 
 from coview.browsing import Annotation, BrowseServer

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from drawn import NAMES, draw, write_coco, write_voc
+from drawn_boxes import NAMES, draw, write_coco, write_voc
 from PIL import Image
 
 from coview.core.errors import DataError

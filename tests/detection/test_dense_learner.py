@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from drawn import write_coco, write_voc
+from drawn_boxes import write_coco, write_voc
 from small_detector import FORMS, PIXELS, SMALL, batch, encoder, learner, store
 from torchvision.models.detection import FasterRCNN
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from drawn import write_coco, write_voc
+from drawn_boxes import write_coco, write_voc
 from small_detector import SETTINGS, encoder
 from test_average_precision import random_case
 

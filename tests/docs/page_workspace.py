@@ -10,7 +10,7 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "detection"))
 
-from drawn import write_coco, write_voc
+from drawn_boxes import write_coco, write_voc
 
 CLASSES = ("cat", "dog", "bird")
 

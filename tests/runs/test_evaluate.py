@@ -179,7 +179,7 @@ def test_a_loaded_encoder_is_known(run):
             {"size": 8},
             "none of the subjects is a module",
         ),
-        ("torchvision:resnet18=nowhere.pth", {}, "is missing; expected a checkpoint"),
+        ("torchvision:resnet18=nowhere.pth", {}, "There is no file nowhere.pth; expected"),
         ("torchvision:resnet18=nowhere.safetensors", {}, "There is no file"),
         ("torchvision:resnet1888", {}, "resnet18"),
         ({"pixels": Colors()}, {"size": 8}, "each once"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from drawn import annotations_of, drawn
+from drawn_table import annotations_of, drawn
 
 from coview.browsing import Annotation, Annotations
 from coview.core.errors import DataError, InvalidValue, StorageError
