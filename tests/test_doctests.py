@@ -14,7 +14,7 @@ from coview.core.errors import MissingExtra
 
 PACKAGES = (
     "data", "embeddings", "encoders", "evaluation", "heads", "importing", "methods", "objectives",
-    "recipes", "runs", "testing", "training", "views",
+    "recipes", "testing", "training", "views",
 )  # fmt: skip
 
 
@@ -58,8 +58,8 @@ def test_examples_run(name, tmp_path, monkeypatch, request):
 
 
 def public_functions():
-    for package in PACKAGES:
-        module = import_module(f"coview.{package}")
+    for package in ("coview", *(f"coview.{name}" for name in PACKAGES)):
+        module = import_module(package)
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value):

@@ -13,6 +13,7 @@ Importing this package is cheap: torch is loaded by the first call, not by the i
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from coview.core.version import VERSION
@@ -52,18 +53,16 @@ __all__ = [
 ]  # fmt: skip
 # Not in __all__: `from coview import *` must not replace Python's own map.
 _NAMES = (*__all__, "map")
+# The module of coview.runs that has a name, where it is not called as the name is.
+_MODULES = {"Duplicates": "duplicates", "Run": "run", "draw_views": "views"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "study":
-        from coview import studies
-
-        return studies.study
-    if name in _NAMES:
-        from coview import runs
-
-        return getattr(runs, name)
-    raise AttributeError(f"module 'coview' has no attribute {name!r}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'coview' has no attribute {name!r}")
+    # One module, not all of them: a verb that needs no network waits for none.
+    module = "coview.studies" if name == "study" else f"coview.runs.{_MODULES.get(name, name)}"
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,9 @@ import numpy as np
 from coview.core.batches import Batch
 from coview.core.ranks import SINGLE_PROCESS
 from coview.data.annotated import AnnotatedSpec
-from coview.dense import Detector, Segmenter, dense_learner
+from coview.dense import Detector, Segmenter
 from coview.dense.inputs import render_maps, render_objects
+from coview.dense.learner import dense_learner
 from coview.encoders import resnet
 from coview.views import ViewPlan, ViewSpec
 

@@ -274,14 +274,14 @@ def test_values_out_of_range(changes, error):
 
 def test_an_encoder_without_groups_is_refused():
     other = EncoderSpec(kind="torchvision", name="mobilenet_v3_small").build(seed=0)
-    from coview.dense import dense_learner
+    from coview.dense.learner import dense_learner
 
     with pytest.raises(InvalidValue, match="no residual network"):
         dense_learner(SMALL, other, seed=0)
 
 
 def test_torchvisions_resnet_is_an_encoder(images):
-    from coview.dense import dense_learner
+    from coview.dense.learner import dense_learner
 
     spec = EncoderSpec(kind="torchvision", name="resnet18")
     method = Detector(

@@ -175,8 +175,9 @@ if __name__ == "__main__":
     import torch
 
     import coview.cli.main
-    import coview.runs
-    import coview.studies  # noqa: F401
+
+    for verb in coview.__all__:  # loads its module, which the forked pages then have
+        getattr(coview, verb)
 
     torch.set_num_threads(1)
     serve(sys.argv[1])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coview.core.errors import MissingExtra, RunError
-from coview.runs import find
+from coview.runs.find import find
 
 RECIPE = {
     "type": "Recipe", "batch_size": 256,

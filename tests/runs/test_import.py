@@ -14,7 +14,7 @@ from coview.core.errors import InvalidValue, UnknownName, UnknownValue
 from coview.core.user_code import files_of, import_files
 from coview.methods import METHODS, register_method
 from coview.recipes import RECIPES, find_recipe, list_recipes, recipe, register_recipe
-from coview.runs import Run
+from coview.runs.run import Run
 from small_run import SMALL, pictures
 
 GUIDE = Path(__file__).parents[2] / "CONTRIBUTING.md"

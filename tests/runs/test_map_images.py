@@ -14,7 +14,7 @@ from coview.core.errors import DataError, InvalidValue, MissingExtra
 from coview.embeddings import map as maps
 from coview.embeddings.outliers import outlier_scores
 from coview.embeddings.table import EmbeddingTable
-from coview.runs import clusters_in
+from coview.runs.map import clusters_in
 from small_run import small_export
 
 COUNT = 36

@@ -12,8 +12,9 @@ from coview.cli import main
 from coview.core.errors import DamagedFile, RunError
 from coview.data import open_images
 from coview.data.spec import DataSpec, name_of
-from coview.runs import Run, find
 from coview.runs.data import RunData
+from coview.runs.find import find
+from coview.runs.run import Run
 from coview.runs.start import new_folder
 from coview.training import StopSignals
 

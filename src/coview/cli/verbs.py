@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import coview
 from coview import options as kinds
 from coview.core.errors import DamagedFile
 from coview.core.progress import say
 from coview.core.text import plural
 
 if TYPE_CHECKING:
-    from coview.runs import Run
+    from coview.runs.run import Run
 
 
 Answer = tuple[int, Any]
@@ -38,21 +39,15 @@ class Verb:
 
 
 def pretrain(options: kinds.PretrainOptions) -> Answer:
-    from coview import runs
-
-    return end_of(runs.pretrain(options))
+    return end_of(coview.pretrain(options))
 
 
 def finetune(options: kinds.FinetuneOptions) -> Answer:
-    from coview import runs
-
-    return end_of(runs.finetune(options))
+    return end_of(coview.finetune(options))
 
 
 def detect(options: kinds.DetectOptions) -> Answer:
-    from coview import runs
-
-    return end_of(runs.detect(options))
+    return end_of(coview.detect(options))
 
 
 def study(options: kinds.StudyOptions) -> Answer:
@@ -63,70 +58,60 @@ def study(options: kinds.StudyOptions) -> Answer:
 
 
 def distill(options: kinds.DistillOptions) -> Answer:
-    from coview import runs
-
-    return end_of(runs.distill(options))
+    return end_of(coview.distill(options))
 
 
 def resume(options: kinds.ResumeOptions) -> Answer:
-    from coview import runs
-
-    return end_of(runs.resume(options))
+    return end_of(coview.resume(options))
 
 
 def demo(options: kinds.DemoOptions) -> Answer:
-    from coview import runs
     from coview.cli.tables import evaluation_table
 
-    run = runs.demo(options)
+    run = coview.demo(options)
     if run.is_ended:
         evaluation_table(run.evaluations)
     return end_of(run)
 
 
 def evaluate(options: kinds.EvaluateOptions) -> Answer:
-    from coview import runs
     from coview.cli.tables import evaluation_table
 
-    results = runs.evaluate(options)
+    results = coview.evaluate(options)
     evaluation_table(results.contents)
     return 0, {"path": results.path, "results": [asdict(result) for result in results]}
 
 
 def compare(options: kinds.CompareOptions) -> Answer:
-    from coview import runs
     from coview.cli.tables import comparison_table
 
-    rows = runs.compare(options)
+    rows = coview.compare(options)
     comparison_table(rows.to_json(), rows.sentences())
     return 0, rows.to_json()
 
 
 def embed(options: kinds.EmbedOptions) -> Answer:
-    from coview import runs
-
-    table = runs.embed(options)
+    table = coview.embed(options)
     where = options.out or table.path
     say(f"{plural(len(table), 'image')} as vectors{'' if where is None else f': {where}'}")
     return 0, {"path": where, "images": len(table), "layers": table.layers}
 
 
 def search(options: kinds.SearchOptions) -> Answer:
-    from coview import runs
     from coview.cli.tables import search_table
 
-    results = runs.search(options)
+    results = coview.search(options)
     search_table(results.to_rows())
     return 0, results.to_rows()
 
 
 def map_images(options: kinds.MapOptions) -> Answer:
-    from coview import runs
     from coview.cli.clusters import clusters_table, most_unlike
+    from coview.runs.map import clusters_in, numbers_of_clusters
 
-    table = runs.map(options)
-    clusters = runs.clusters_in(table, options.layer)
-    wanted = min(runs.numbers_of_clusters(options.clusters) or clusters)
+    table = coview.map(options)
+    clusters = clusters_in(table, options.layer)
+    wanted = min(numbers_of_clusters(options.clusters) or clusters)
     say(f"{plural(wanted, 'cluster')}:")
     clusters_table(table, clusters[wanted])
     unlike = most_unlike(table)
@@ -140,11 +125,11 @@ def map_images(options: kinds.MapOptions) -> Answer:
 
 
 def select(options: kinds.SelectOptions) -> Answer:
-    from coview import runs
+    from coview.runs.embed import table_file
 
-    place = runs.table_file(options.run, "selections", options.data, options.checkpoint)
+    place = table_file(options.run, "selections", options.data, options.checkpoint)
     out = options.out or place.with_suffix(".csv")
-    selection = runs.select(replace(options, out=out))
+    selection = coview.select(replace(options, out=out))
     for row in selection.slice(0, 10).to_pylist():
         say(f"{row['order']:>4}  {row['name']}: {row['reason']}")
     left = selection.num_rows - 10
@@ -153,12 +138,10 @@ def select(options: kinds.SelectOptions) -> Answer:
 
 
 def predict(options: kinds.PredictOptions) -> Answer:
-    from coview import runs
+    from coview.runs.embed import table_file
 
-    out = options.out or runs.table_file(
-        options.run, "predictions", options.data, options.checkpoint
-    )
-    table = runs.predict(replace(options, out=out))
+    out = options.out or table_file(options.run, "predictions", options.data, options.checkpoint)
+    table = coview.predict(replace(options, out=out))
     say(f"{table.num_rows:,} images classified: {out}")
     return 0, {"path": out, "images": table.num_rows}
 
@@ -166,9 +149,7 @@ def predict(options: kinds.PredictOptions) -> Answer:
 def browse(options: kinds.BrowseOptions) -> Answer:
     from pathlib import Path
 
-    from coview import runs
-
-    page = runs.browse(options)
+    page = coview.browse(options)
     if isinstance(page, Path):
         return 0, {"path": page}
     with page:
@@ -177,17 +158,13 @@ def browse(options: kinds.BrowseOptions) -> Answer:
 
 
 def views(options: kinds.ViewsOptions) -> Answer:
-    from coview import runs
-
-    out = runs.draw_views(options)
+    out = coview.draw_views(options)
     say(f"Contact sheet: {out}")
     return 0, {"path": out}
 
 
 def doctor(options: kinds.DoctorOptions) -> Answer:
-    from coview import runs
-
-    report = runs.doctor(options)
+    report = coview.doctor(options)
     say(report.render_text())
     return int(report.exit_code), asdict(report)
 
@@ -203,10 +180,8 @@ def report(options: kinds.ReportOptions) -> Answer:
 def duplicates(options: kinds.DuplicatesOptions) -> Answer:
     from pathlib import Path
 
-    from coview import runs
-
     out = options.out or Path("duplicates.csv")
-    result = runs.duplicates(replace(options, out=out))
+    result = coview.duplicates(replace(options, out=out))
     for sentence in result.sentences():
         say(sentence)
     contradicting = sum(group.contradicts for group in result.groups)
@@ -218,25 +193,19 @@ def duplicates(options: kinds.DuplicatesOptions) -> Answer:
 
 
 def export(options: kinds.ExportOptions) -> Answer:
-    from coview import runs
-
-    out = runs.export(options)
+    out = coview.export(options)
     say(f"Written and compared: {out}")
     return 0, {"path": out}
 
 
 def push(options: kinds.PushOptions) -> Answer:
-    from coview import runs
-
-    address = runs.push(options)
+    address = coview.push(options)
     say(f"Address: {address}")
     return 0, {"address": address}
 
 
 def import_checkpoint(options: kinds.ImportCheckpointOptions) -> Answer:
-    from coview import runs
-
-    out = runs.import_checkpoint(options)
+    out = coview.import_checkpoint(options)
     say(f"Written and compared: {out}")
     return 0, {"path": out}
 

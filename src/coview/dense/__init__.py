@@ -1,9 +1,9 @@
-"""Networks on an encoder's maps: boxes, outlines, and the class of every pixel."""
+"""Networks on an encoder's maps: boxes, outlines, and the class of every pixel.
 
-from coview.dense.learner import DenseLearner, DetectionLearner, SegmentationLearner, dense_learner
+Here are the values of a recipe. ``coview.dense.learner`` has the networks: it needs torchvision,
+which is slow to import.
+"""
+
 from coview.dense.method import DenseMethod, Detector, Segmenter
 
-__all__ = [
-    "DenseLearner", "DenseMethod", "DetectionLearner", "Detector", "SegmentationLearner",
-    "Segmenter", "dense_learner",
-]  # fmt: skip
+__all__ = ["DenseMethod", "Detector", "Segmenter"]

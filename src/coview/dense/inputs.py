@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from coview.core.batches import Batch
 from coview.core.images import ImageStore
@@ -56,6 +56,15 @@ def draw_scale(method: DenseMethod, number: float) -> float:
     return low + (high - low) * step / (method.scales - 1)
 
 
+def resize(image: Tensor, size: Sequence[int]) -> Tensor:
+    """An image [3, H, W] at the size (height, width): bilinear, with antialiasing.
+
+    >>> resize(torch.zeros(3, 8, 6), (4, 3)).shape
+    torch.Size([3, 4, 3])
+    """
+    return F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0]
+
+
 def normalize(image: Tensor, view: ViewSpec) -> Tensor:
     """uint8 [3, H, W] -> float32, by mean and standard deviation of the view."""
     values = image.to(torch.float32) / 255
@@ -94,7 +103,7 @@ def render_objects(
         scale = draw_scale(method, float(draws[place, 1]))
         size = output_size(method, annotated, scale)
         flip = bool(draws[place, 0] < method.view.flip)
-        image = F.resize(image, list(size), antialias=True)
+        image = resize(image, size)
         images.append(normalize(image.flip(2) if flip else image, method.view))
         sizes.append(size)
         own = np.arange(objects.of(int(row)).start, objects.of(int(row)).stop)
@@ -142,7 +151,7 @@ def render_test_images(
     """The images as they are tested, [B, 3, H, W], and their (height, width) without padding."""
     sizes = [output_size(method, size, 1.0) for size in annotated]
     images = [
-        normalize(F.resize(image, list(size), antialias=True), method.view)
+        normalize(resize(image, size), method.view)
         for image, size in zip(images_of(store, rows), sizes, strict=True)
     ]
     return pad_together(images), sizes
@@ -165,9 +174,9 @@ def render_maps(
         # Sizes are factors of the square, so that small and large images are seen alike.
         factor = draw_scale(method, float(draws[place, 1])) * side / max(labels.shape)
         size = [max(1, round(n * factor)) for n in labels.shape]
-        image = normalize(F.resize(image, size, antialias=True), method.view)
-        label = torch.from_numpy(labels)[None]
-        label = F.resize(label, size, interpolation=F.InterpolationMode.NEAREST_EXACT)[0]
+        image = normalize(resize(image, size), method.view)
+        label = torch.from_numpy(labels)[None, None]
+        label = F.interpolate(label, size, mode="nearest-exact")[0, 0]
         if draws[place, 0] < method.view.flip:
             image, label = image.flip(2), label.flip(1)
         cut, put = zip(

@@ -16,8 +16,15 @@ from coview.core.progress import progress
 from coview.core.rng import Stream, permutation
 from coview.data.annotations import AnnotatedStore, Objects
 from coview.data.outlines import encode_rle
-from coview.dense import DetectionLearner, SegmentationLearner
-from coview.dense.inputs import images_of, label_map, normalize, pad_together, render_test_images
+from coview.dense.inputs import (
+    images_of,
+    label_map,
+    normalize,
+    pad_together,
+    render_test_images,
+    resize,
+)
+from coview.dense.learner import DetectionLearner, SegmentationLearner
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation.average_precision import mean_over_classes
 from coview.evaluation.detections import Detected, match_boxes
@@ -99,12 +106,10 @@ def segment_logits(
     device: torch.device,
 ) -> torch.Tensor:  # fmt: skip
     """The logits [K, height, width] of an image at the size of its label map."""
-    from torchvision.transforms.v2 import functional as T
-
     view = learner.method.view
     factor = view.size / max(shape)
     size = [max(1, round(n * factor)) for n in shape]
-    image = normalize(T.resize(images_of(store, np.array([row]))[0], size, antialias=True), view)
+    image = normalize(resize(images_of(store, np.array([row]))[0], size), view)
     logits = learner.segment(pad_together([image]).to(device))[:, :, : size[0], : size[1]]
     return F.interpolate(logits, tuple(shape), mode="bilinear", align_corners=False)[0]
 

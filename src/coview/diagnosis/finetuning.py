@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import binomtest
 
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
@@ -126,6 +125,8 @@ def p_value(one: Contender, other: Contender) -> float:
     losses = int((other.correct & ~one.correct).sum())
     if wins + losses == 0:
         return 1.0
+    from scipy.stats import binomtest  # slow to import
+
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
 
 

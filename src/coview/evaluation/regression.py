@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
@@ -139,6 +138,8 @@ class LogisticRegression:
             slope = (error @ rows) @ directions + penalty * weights
             gradient = torch.cat([slope, error.sum(1, keepdim=True)], dim=1)
             return loss, (gradient * scale).double().flatten().numpy()
+
+        from scipy.optimize import minimize  # slow to import
 
         start = (self._on_axes / scale).double().flatten().numpy()
         options = {"maxiter": self._max_steps, "ftol": self._tolerance, "gtol": 1e-9}

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from coview.core.errors import InvalidValue
 
@@ -100,6 +99,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return -math.inf, math.inf
+    from scipy import stats  # slow to import
+
     half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1)) / math.sqrt(
         len(values)
     )
@@ -125,5 +126,7 @@ def paired_permutation_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np
         raise InvalidValue(
             f"The outcomes are of {len(first)} and {len(second)} images; expected the same images."
         )
+    from scipy import stats  # slow to import
+
     won, lost = int((first & ~second).sum()), int((second & ~first).sum())
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from coview.core.errors import InvalidValue
 from coview.encoders import EncoderSpec
@@ -81,10 +80,13 @@ def residual_network(state: Mapping[str, Tensor]) -> EncoderSpec | None:
 def torchvision_network(state: Mapping[str, Tensor]) -> EncoderSpec | None:
     """The network of torchvision with these tensors, but for its classifier; None if there is none.
 
+    >>> from torchvision import models
     >>> with torch.device("meta"):
     ...     torchvision_network(models.get_model("shufflenet_v2_x0_5").state_dict()).name
     'shufflenet_v2_x0_5'
     """
+    from torchvision import models  # slow to import
+
     shapes = {name: value.shape for name, value in state.items()}
     begins = (part for part in FAMILIES if any(name.startswith(part) for name in state))
     families = FAMILIES.get(next(begins, ""), ())

@@ -14,7 +14,6 @@ from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.run_folder import RunFolder
-from coview.dense import dense_learner
 from coview.encoders import Encoder
 from coview.encoders.exchange.head import read_head
 from coview.encoders.exchange.weights import find_export, load_weights
@@ -77,6 +76,8 @@ def build_task(
     """
     if not isinstance(recipe, DenseRecipe):
         return build(recipe, start, total_steps=total_steps, ranks=ranks)
+    from coview.dense.learner import dense_learner  # slow to import
+
     encoder = recipe.encoder.build(seed=recipe.seed)
     if start is not None:
         load_start(encoder, start)

@@ -19,7 +19,8 @@ from coview.data.annotated import AnnotatedSpec
 from coview.data.annotations import AnnotatedStore, LabelMaps
 from coview.data.held_out import split_held_out
 from coview.data.spec import name_of
-from coview.dense import DenseLearner, DetectionLearner, Detector, Segmenter
+from coview.dense import Detector, Segmenter
+from coview.dense.learner import DenseLearner, DetectionLearner
 from coview.diagnosis.detecting import DetectionMonitor, detect_images, segment_images
 from coview.diagnosis.object_pictures import write_inputs
 from coview.diagnosis.rules import diverged

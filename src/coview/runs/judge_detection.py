@@ -16,7 +16,7 @@ from coview.core.files import parse_json, read_content, write_json, write_text
 from coview.core.rng import Stream, stream_seed
 from coview.data.annotations import AnnotatedStore, Objects
 from coview.data.outlines import decode_rle, fill_outline
-from coview.dense import DenseLearner, DetectionLearner, SegmentationLearner
+from coview.dense.learner import DenseLearner, DetectionLearner, SegmentationLearner
 from coview.diagnosis.detecting import (
     Judged,
     detect_images,

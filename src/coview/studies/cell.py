@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview import runs
 from coview.core.errors import RunError
 from coview.core.files import digest
 from coview.core.paths import absolute_path
@@ -17,6 +16,11 @@ from coview.core.values import encode, fingerprint
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.recipes import recipe
+from coview.runs.distill import distill
+from coview.runs.finetune import finetune
+from coview.runs.pretrain import pretrain
+from coview.runs.resume import resume
+from coview.runs.run import Run
 
 KEY_LETTERS = 12
 
@@ -31,7 +35,7 @@ class Existing:
     @classmethod
     def at(cls, path: str | Path) -> Existing:
         """Raises RunError where there is no run, or one that has not ended."""
-        run = runs.Run.open(path)
+        run = Run.open(path)
         if not run.is_ended:
             raise RunError(
                 f"{run.path} has not ended; go on with {run.command('resume')} first, or give "
@@ -102,33 +106,33 @@ class Cell:
         """The folder of the run, below that of the study."""
         return root / f"{self.verb}-{self.key}"
 
-    def run(self, root: Path) -> runs.Run:
+    def run(self, root: Path) -> Run:
         """The run of this cell, which may not exist yet."""
-        return runs.Run(self.folder(root))
+        return Run(self.folder(root))
 
     def is_ended(self, root: Path) -> bool:
         folder = self.folder(root)
-        return is_run(folder) and runs.Run(folder).is_ended
+        return is_run(folder) and Run(folder).is_ended
 
-    def train(self, root: Path, machine: Mapping[str, Any]) -> runs.Run:
+    def train(self, root: Path, machine: Mapping[str, Any]) -> Run:
         """The run, begun or gone on with; it may have been stopped again.
 
         ``machine``: device and threads, which do not change what is computed.
         """
         folder = self.folder(root)
         if is_run(folder):
-            run = runs.Run(folder)
-            return run if run.is_ended else runs.resume(folder, **machine)
+            run = Run(folder)
+            return run if run.is_ended else resume(folder, **machine)
         settings = {
             name: value.folder(root) if isinstance(value, Cell | Existing) else value
             for name, value in self.settings
         }
         begun = VERBS[self.verb](**settings, **machine, out=folder)
-        assert isinstance(begun, runs.Run)
+        assert isinstance(begun, Run)
         return begun
 
 
 VERBS: Mapping[str, Any] = {
-    "pretrain": runs.pretrain, "finetune": runs.finetune, "distill": runs.distill,
+    "pretrain": pretrain, "finetune": finetune, "distill": distill,
 }  # fmt: skip
 """What a cell can be. Their runs have the same folder, are resumed by one function, and end."""

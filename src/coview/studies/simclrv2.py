@@ -16,7 +16,7 @@ from coview.options import DataOptions, StudyOptions
 from coview.planning.defaults import default_distillation, default_finetuning
 from coview.recipes import Recipe, recipe
 from coview.recipes.finetune import for_label_share
-from coview.runs import Run
+from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
 from coview.studies.simclrv2_table import Entry, summarize

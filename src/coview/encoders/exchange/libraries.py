@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from coview.core.errors import InvalidValue
@@ -37,11 +36,11 @@ def to_torchvision(encoder: Encoder, classifier: nn.Linear | None = None) -> nn.
     name = encoder.spec.name or f"resnet{encoder.spec.depth}"
     if classifier is None:
         return load_into(build_torchvision(name, 0, encoder.spec.image_size).model, encoder)
+    from torchvision import models  # slow to import
+
     size = {} if encoder.spec.image_size is None else {"image_size": encoder.spec.image_size}
     with torch.random.fork_rng(devices=[]):
-        model = torchvision.models.get_model(
-            name, weights=None, num_classes=classifier.out_features, **size
-        )
+        model = models.get_model(name, weights=None, num_classes=classifier.out_features, **size)
     return load_into(model, encoder, classifier)
 
 

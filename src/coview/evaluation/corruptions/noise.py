@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import poisson
 
 from coview.evaluation.corruptions.draws import Draws, Floats
 from coview.evaluation.corruptions.parameters import Strength
@@ -35,6 +34,8 @@ def poisson_counts(images: Images, photons: float, uniform: Floats) -> Floats:
     The count is the number of values of the distribution function at or below the uniform number.
     """
     levels = np.arange(256)
+    from scipy.stats import poisson  # slow to import
+
     longest = int(poisson.isf(2.0**-30, photons)) + 1
     table = poisson.cdf(np.arange(longest)[None], photons * levels[:, None] / 255)
     # One search for all levels: level l occupies [l, l + 1) of one ascending list.
