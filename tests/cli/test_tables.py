@@ -2,7 +2,7 @@
 
 import pytest
 
-from coview.cli.tables import comparison_table, evaluation_table
+from coview.cli.tables import comparison_table, evaluation_table, search_table
 
 NAMES = ["a-run-with-a-long-name", "photos", "scenes-finetune", "untrained", "pixels"]
 
@@ -89,3 +89,18 @@ def test_runs_with_many_figures_fit_80_columns(printed):
     assert text.count("12,000 of 12,000") == 5
     assert "\u2026" not in text
     assert "a is above b." in sentences
+
+
+def test_a_pipe_gets_whole_paths_in_one_line(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = "/photos/" + "/".join(["a-folder-with-a-long-name"] * 8) + "/picture one.jpg"
+    row = {"query": path, "rank": 1, "score": 0.5, "name": "x", "path": path, "class": "dress",
+           "mark": ""}  # fmt: skip
+    search_table([row])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Nearest to {path}"
+    assert any(path in line and line.rstrip().endswith("dress") for line in lines)
+    differences = {"data.source": {"one": path, "two": "scenes"}}
+    runs = [{"name": "one"}, {"name": "two"}]
+    comparison_table({"runs": runs, "figures": [], "differences": differences}, [])
+    assert path in capsys.readouterr().out

@@ -108,3 +108,15 @@ def test_a_log_that_cannot_be_written_costs_its_lines_alone(tmp_path, capsys):
         log.open(tmp_path / "missing" / "log.txt")
         room.say("goes on")
     assert capsys.readouterr().out == "goes on\n"
+
+
+def test_the_last_line_is_printed_once(monkeypatch, capsys):
+    pretend(monkeypatch, terminal=False, seconds_a_look=11.0)
+    with room.progress("Aligning", 20, "pairs") as advance:
+        advance(5)
+        advance(15)
+    said = [line[20:] for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in said if "20/20" in line] == ["Aligning: 20/20 pairs"]
+    with room.progress("Aligning", 20, "pairs"):
+        pass  # nothing was printed meanwhile: the end still is
+    assert "0/20" in capsys.readouterr().out

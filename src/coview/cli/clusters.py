@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coview.core.progress import output_stream
+from coview.core.progress import table_console
 
 if TYPE_CHECKING:
     from coview.embeddings.clusters import Cluster
@@ -20,7 +20,6 @@ CENTRAL, UNLIKE = 3, 5
 def clusters_table(table: EmbeddingTable, clusters: Sequence[Cluster]) -> None:
     """Print a row a cluster: number, images, classes where labels are known, central images."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
@@ -35,7 +34,7 @@ def clusters_table(table: EmbeddingTable, clusters: Sequence[Cluster]) -> None:
         classes = [cluster.class_sentence(table.class_names)] if labeled else []
         central = "\n".join(names[row] for row in cluster.central[:CENTRAL])
         shown.add_row(str(cluster.number), f"{cluster.size:,}", *classes, central)
-    Console(file=output_stream()).print(shown)
+    table_console().print(shown)
 
 
 def most_unlike(table: EmbeddingTable) -> list[str]:

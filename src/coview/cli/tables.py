@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from coview.core.progress import output_stream, say
+from coview.core.progress import UNBROKEN, say, table_console
 from coview.core.text import printable
 
 if TYPE_CHECKING:
@@ -31,14 +31,12 @@ def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
     subjects than the terminal is wide there is a row each, with the figure that represents each
     protocol. Sentences on the headline figure, on the paired tests and on the subjects follow.
     """
-    from rich.console import Console
-
     from coview.reports.results import by_interest, comparison_rows
 
     contents = by_interest(dict(each) for each in contents)
     rows_of = {str(each.get("protocol")): comparison_rows(each.get("results")) for each in contents}
     subjects = list(dict.fromkeys(n for rows in rows_of.values() for row in rows for n in row))
-    console = Console(file=output_stream())
+    console = table_console()
     narrow = NARROWEST_TEXT + NARROWEST_FIGURE * len(subjects) > console.width
     print_rows = _print_subjects if narrow else _print_settings
     notes = print_rows(console, contents, rows_of, subjects)
@@ -122,11 +120,9 @@ def _sentences(
 
 def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
     """Print one row for each run: verdict, steps and figures; below what differs, and sentences."""
-    from rich.console import Console
-
     from coview.reports.formatting import count, value
 
-    console = Console(file=output_stream())
+    console = table_console()
     runs = compared["runs"]
     names = [str(row["name"]) for row in runs]
     columns: list[tuple[str, list[str]]] = [
@@ -155,12 +151,11 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
 
 def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the images that a search has found: a table for each query."""
-    from rich.console import Console
-
-    console = Console(file=output_stream())
+    console = table_console()
     has_class = any(row["class"] is not None for row in rows)
     for query in dict.fromkeys(row["query"] for row in rows):
-        table = _table(title=printable(f"Nearest to {query}"), title_justify="left")
+        say(f"Nearest to {query}")
+        table = _table()
         table.add_column("", justify="right")
         table.add_column("cosine", justify="right")
         table.add_column("image", overflow="fold")
@@ -184,6 +179,7 @@ def _print_parts(
     """A table with the ``names`` at the left, in as many parts below each other as the terminal's
     width asks for. A cell of more than ``most`` letters is broken."""
     width = console.width
+    most = width if width >= UNBROKEN else most
     first = min(max(map(len, (corner, *names))), width // 3)
     place, part = 0, 0
     while part == 0 or place < len(columns):

@@ -6,6 +6,7 @@ where the standard output is for a machine. Every line is also a line of the run
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
@@ -13,16 +14,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from coview.core.line_log import log_line, stamp
 from coview.core.streams import SafeStream
 from coview.core.text import duration, printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Advance = Callable[..., None]
 
 LINE_SECONDS, RECENT_SECONDS = 10.0, 60.0
 """Between the plain lines of long work, and over which its speed is taken."""
+
+UNBROKEN = 10_000
+"""Letters in a line of a table that is no terminal's: nothing is broken for its width."""
 
 SPEEDS = ("images", "views")
 """Of which a speed is told."""
@@ -61,6 +68,16 @@ def output_stream() -> TextIO:
     """Where lines for a person go: standard output, or standard error. Writing never fails."""
     stream = sys.stderr if _output.get().on_stderr else sys.stdout
     return cast(TextIO, SafeStream.over(stream))
+
+
+def table_console() -> Console:
+    """What tables are printed on: as wide as the terminal. A file or another program gets each row
+    in one line, unless $COLUMNS says how wide its lines are."""
+    from rich.console import Console
+
+    stream = output_stream()
+    bounded = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, width=None if bounded else UNBROKEN)
 
 
 def say(text: str = "", *, detail: bool = False, advice: bool = False) -> None:
@@ -114,12 +131,13 @@ def count_aloud(label: str, unit: str) -> Callable[[], None]:
 
 
 class _Meter:
-    """How far long work is, and the plain line that says so."""
+    """How far long work is, and the plain line that says so. ``printed``: of how much the last
+    line was, -1 before the first."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.start = self.last = time.monotonic()
-        self.done, self.note = 0, ""
+        self.done, self.printed, self.note = 0, -1, ""
         self._marks = deque([(self.start, 0)])
 
     def advance(self, count: int, note: str, left: int | None) -> bool:
@@ -128,7 +146,7 @@ class _Meter:
         self.total = self.total if left is None else self.done + left
         due = time.monotonic() - self.last > LINE_SECONDS
         if due:
-            self.last = time.monotonic()
+            self.last, self.printed = time.monotonic(), self.done
             self._marks.append((self.last, self.done))
             while self._marks[1][0] < self.last - RECENT_SECONDS:
                 self._marks.popleft()
@@ -188,6 +206,6 @@ def _lines(meter: _Meter) -> Iterator[Advance]:
             say(meter.line(), detail=True)
 
     yield advance
-    if time.monotonic() - meter.start > 2:
+    if time.monotonic() - meter.start > 2 and meter.printed != meter.done:
         meter.note = ""
         say(meter.line(), detail=True)
