@@ -120,3 +120,15 @@ def test_the_last_line_is_printed_once(monkeypatch, capsys):
     with room.progress("Aligning", 20, "pairs"):
         pass  # nothing was printed meanwhile: the end still is
     assert "0/20" in capsys.readouterr().out
+
+
+def test_what_is_slow_for_once_is_said(monkeypatch, capsys):
+    pretend(monkeypatch, terminal=False)
+    with room.say_when_slow("It is compiled.", 30):
+        pass
+    with room.output(quiet=True), room.say_when_slow("It is compiled.", 0.001):
+        room.time.sleep(0.05)
+    assert capsys.readouterr().out == ""
+    with room.say_when_slow("It is compiled.", 0.001):
+        room.time.sleep(0.05)
+    assert capsys.readouterr().out == "It is compiled.\n"

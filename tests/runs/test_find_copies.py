@@ -80,7 +80,7 @@ def test_leaks_between_two_sources_and_between_parts(folder, capsys):
         (test / name).parent.mkdir(parents=True, exist_ok=True)
     picture(100).save(test / "a/x.png")
     picture(7).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(test / "b/y.png")
-    result = coview.duplicates(str(folder / "data"), test=str(test))
+    result = coview.duplicates(str(folder / "data"), test=str(test), out=folder / "leaks.html")
     assert [group.leaks for group in result.groups] == [False, True, False, False]
     (leak,) = (group for group in result.groups if group.leaks)
     assert [result.names[row] for row in leak.rows] == ["b/07.png", "b/y.png"]
@@ -88,6 +88,9 @@ def test_leaks_between_two_sources_and_between_parts(folder, capsys):
     assert leak.pairs[0].kind == "flipped"
     assert not leak.contradicts
     assert any("more than one part" in sentence for sentence in result.sentences())
+    page = (folder / "leaks.html").read_text()
+    assert "<h1>Copies in data and other</h1>" in page
+    assert "of copies among 29 images of data and other; " in page
     parts = folder / "parts"
     parts.mkdir()
     (folder / "data").rename(parts / "train")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO, cast
 
@@ -117,6 +118,18 @@ def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
             yield advance
     finally:
         _shown.reset(token)
+
+
+@contextmanager
+def say_when_slow(text: str, seconds: float = 2.0) -> Iterator[None]:
+    """Say ``text`` once the body has taken so long: of work that is mostly done already."""
+    timer = threading.Timer(seconds, copy_context().run, (say, text), {"detail": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def count_aloud(label: str, unit: str) -> Callable[[], None]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from coview.core.images import ImageStore
 from coview.core.machine import cores
-from coview.core.progress import progress
+from coview.core.progress import progress, say_when_slow
 from coview.embeddings.candidates import Candidates, find_candidates, window_grid
 from coview.embeddings.signatures import Signatures
 
@@ -215,20 +215,23 @@ def _judge(images: Signatures, candidates: Candidates) -> _Judged:
 
     windows = candidates.windows.copy()
     figures = np.zeros((len(candidates), FIGURES), np.float32)
+
+    def work(start: int, stop: int) -> int:
+        part = slice(start, stop)
+        compare_pairs(
+            images.gray, images.tints, candidates.first[part], candidates.second[part],
+            candidates.flips[part], windows[part], figures[part],
+        )  # fmt: skip
+        return len(windows[part])
+
+    with say_when_slow("The alignment of pairs is compiled, once on this machine (1 to 2 min)."):
+        work(0, 0)
+    starts = range(0, len(candidates), BLOCK)
     with (
         progress("Aligning pairs", len(candidates), "pairs") as advance,
         ThreadPoolExecutor(cores()) as pool,
     ):
-
-        def work(start: int) -> int:
-            part = slice(start, start + BLOCK)
-            compare_pairs(
-                images.gray, images.tints, candidates.first[part], candidates.second[part],
-                candidates.flips[part], windows[part], figures[part],
-            )  # fmt: skip
-            return len(windows[part])
-
-        for count in pool.map(work, range(0, len(candidates), BLOCK)):
+        for count in pool.map(work, starts, (start + BLOCK for start in starts)):
             advance(count)
     return _Judged(candidates, windows, figures)
 

@@ -19,6 +19,7 @@ from coview.core.places import output_file
 from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.core.user_code import import_files
+from coview.data.sources import is_path
 from coview.data.spec import DataSpec, name_of
 from coview.embeddings.duplicates import (
     Group,
@@ -49,13 +50,15 @@ class Duplicates:
 
     ``groups``: those of contradicting labels first, then those that are in more than one part,
     then the others, most similar first; their rows count over all images. ``names``, ``classes``
-    and ``parts`` are of each image: "" where unknown.
+    and ``parts`` are of each image: "" where unknown. ``sources``: the name of the data, and that
+    of the test data where these were given.
     """
 
     groups: tuple[Group, ...]
     names: tuple[str, ...]
     classes: tuple[str, ...]
     parts: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -123,16 +126,19 @@ class Duplicates:
         if not leaks and len(set(self.parts)) > 1:
             names = sorted(set(self.parts))
             yield f"No image is in more than one part ({', '.join(names)})."
+        images = plural(len(self.names), "image")
+        if len(self.sources) > 1:
+            images += f" of {' and '.join(self.sources)}"
         if not self.groups:
-            yield f"No copies among {plural(len(self.names), 'image')}."
+            yield f"No copies among {images}."
             return
         share = self.surplus / len(self.names)
         rest = [group for group in self.groups if not (group.contradicts or group.leaks)]
         shown = f": {self._examples(rest)}" if rest else ""
         surplus = plural(self.surplus, "surplus copy", "surplus copies")
         yield (
-            f"{plural(len(self.groups), 'group')} of copies among "
-            f"{plural(len(self.names), 'image')}; {surplus} ({share:.1%}){shown}."
+            f"{plural(len(self.groups), 'group')} of copies among {images}; {surplus} "
+            f"({share:.1%}){shown}."
         )
 
     def _examples(self, groups: list[Group]) -> str:
@@ -196,7 +202,7 @@ def duplicates(options: DuplicatesOptions) -> Duplicates:
         vectors=_vectors(options, stores),
         threshold=options.similarity,
     )  # fmt: skip
-    result = _grouped(pairs, stores, [name_of(data) for data in sources])
+    result = _grouped(pairs, stores, source_names(sources))
     if out is not None:
         _write(result, stores, out, options)
     if options.with_ is not None:
@@ -218,6 +224,19 @@ def _open(data: Any, options: DuplicatesOptions, *, is_test: bool) -> ImageStore
         return spec.open(data)
 
 
+def source_names(sources: list[Any]) -> list[str]:
+    """The name of each source; of equal names the paths, and "data" and "test" of images in memory.
+
+    >>> source_names(["photos", "holdout"]), source_names(["a/photos", "b/photos"])
+    (['photos', 'holdout'], ['a/photos', 'b/photos'])
+    """
+    names = [name_of(data) for data in sources]
+    if len(set(names)) == len(names):
+        return names
+    paths = [str(data) for data in sources if is_path(data)]
+    return paths if len(set(paths)) == len(names) else ["data", "test"]
+
+
 def _signatures_of(stores: list[ImageStore]) -> Signatures:
     with progress("Reading images", sum(map(len, stores))) as advance:
         parts = [signatures(store, advance) for store in stores]
@@ -229,8 +248,6 @@ def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) ->
     classes: list[str] = []
     parts: list[str] = []
     distinct = len(stores) > 1
-    if distinct and sources[0] == sources[1]:
-        sources = ["data", "test"]
     for store, source in zip(stores, sources, strict=True):
         names += store.names
         labels = [-1] * len(store) if store.labels is None else store.labels.tolist()
@@ -252,8 +269,9 @@ def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) ->
         parts=np.array([part_number[name] for name in parts], np.int64),
     )  # fmt: skip
     return Duplicates(
-        groups=tuple(groups), names=tuple(names), classes=tuple(classes), parts=tuple(parts)
-    )
+        groups=tuple(groups), names=tuple(names), classes=tuple(classes), parts=tuple(parts),
+        sources=tuple(sources),
+    )  # fmt: skip
 
 
 def _vectors(
@@ -332,6 +350,6 @@ def _write(
     ]  # fmt: skip
     write_duplicates_page(
         page, copies, sentences=list(result.sentences()), number=len(result.groups),
-        title=name_of(options.data), encoder=None if options.with_ is None else str(options.with_),
+        title=" and ".join(result.sources), encoder=None if options.with_ is None else str(options.with_),
     )  # fmt: skip
     say(f"Page: {page}" if page == out else f"Table: {out}; page with the pictures: {page}")
