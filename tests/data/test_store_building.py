@@ -122,6 +122,18 @@ def test_store_without_any_usable_image_is_refused(tmp_path: Path) -> None:
         open_images(tmp_path, allow_broken=True)
 
 
+def test_few_broken_images_are_named_without_a_limit_of_none(tmp_path: Path) -> None:
+    write_images(tmp_path, ["good.png"])
+    (tmp_path / "bad.jpg").write_bytes(b"text")
+    with pytest.raises(DataError) as error:
+        open_images(tmp_path)
+    sentence = str(error.value)
+    assert sentence.startswith(f"1 of 2 images in {tmp_path} cannot be used: bad.jpg (not an image")
+    assert sentence.endswith("; repair or remove it, or skip it with `allow_broken`.")
+    with pytest.raises(DataError, match=r"^The image bad\.jpg cannot be used: not an image"):
+        open_images(tmp_path / "bad.jpg")
+
+
 def test_store_labels_skip_the_broken(tmp_path: Path) -> None:
     write_images(tmp_path, ["cat/1.png", "cat/2.png", "dog/1.png"])
     (tmp_path / "cat" / "1.png").write_bytes(b"")

@@ -30,6 +30,9 @@ MAX_UNUSABLE_SHARE = 0.01
 """A data set with a larger share of unusable images is refused."""
 TOLERATED_UNUSABLE = 3
 """This many unusable images are skipped in any case, up to a tenth of a small data set."""
+NAMED = 3
+"""Unusable images that a sentence names."""
+
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 64, 1 << 18
 _EARLY = 100
@@ -155,9 +158,7 @@ def _decode_into_store(
                     listing, rejected, len(rows), cache_policy.allow_broken, prefix="At least "
                 )
         if not images:
-            raise DataError(
-                f"No image in {listing.source} is usable: {name_first(listing, rejected)}."
-            )
+            raise no_usable_image(listing, rejected)
         columns = np.array(images, dtype=np.int64)
         usable = columns[:, 0].copy()
         parts: dict[str, Any] = {}
@@ -224,17 +225,31 @@ def check_unusable(
     tolerated = int(max(MAX_UNUSABLE_SHARE * total, min(TOLERATED_UNUSABLE, total // 10)))
     if allow_broken or len(rejected) <= tolerated:
         return
+    if len(rejected) == total:  # skipping them would leave none
+        raise no_usable_image(listing, rejected)
+    count = len(rejected)
+    limit = f", more than the {tolerated:,} that are skipped by default" if tolerated else ""
+    listed = " (`coview doctor` lists them)" if count > NAMED else ""
+    it = "it" if count == 1 else "them"
     raise DataError(
-        f"{prefix}{len(rejected):,} of {total:,} images in {listing.source} are unusable, more "
-        f"than the {tolerated:,} that are skipped by default: {name_first(listing, rejected)}; "
-        "repair or remove them (`coview doctor` lists them), or skip them with `allow_broken`."
+        f"{prefix}{count:,} of {plural(total, 'image')} in {listing.source} cannot be used{limit}: "
+        f"{name_first(listing, rejected)}; repair or remove {it}{listed}, or skip {it} with "
+        "`allow_broken`."
     )
+
+
+def no_usable_image(listing: Listing, rejected: Sequence[tuple[int, Rejected]]) -> DataError:
+    """The error where all images, or the only one, are unusable."""
+    if len(listing.names) == 1:
+        ((row, image),) = rejected
+        return DataError(f"The image {listing.names[row]} cannot be used: {image.reason}.")
+    return DataError(f"No image in {listing.source} is usable: {name_first(listing, rejected)}.")
 
 
 def name_first(listing: Listing, rejected: Sequence[tuple[int, Rejected]]) -> str:
     """The first three unusable images, each with the reason."""
-    shown = [f"{listing.names[row]} ({image.reason})" for row, image in rejected[:3]]
-    return ", ".join(shown) + (" ..." if len(rejected) > 3 else "")
+    shown = [f"{listing.names[row]} ({image.reason})" for row, image in rejected[:NAMED]]
+    return ", ".join(shown) + (" ..." if len(rejected) > NAMED else "")
 
 
 def _storage_notes(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:

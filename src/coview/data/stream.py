@@ -25,7 +25,7 @@ from coview.data.sources import (
     open_scenes,
     read_options,
 )
-from coview.data.store import check_unusable, decode_all, make_store, name_first
+from coview.data.store import check_unusable, decode_all, make_store, no_usable_image
 
 Rows = npt.NDArray[np.int64]
 
@@ -149,9 +149,7 @@ class ImageStream:
         """Raise DataError where too many images are unusable, or all."""
         check_unusable(self.listing, self.unusable, len(self), self.allow_broken)
         if len(self.unusable) == len(self):
-            raise DataError(
-                f"No image in {self.source} is usable: {name_first(self.listing, self.unusable)}."
-            )
+            raise no_usable_image(self.listing, self.unusable)
 
     def _part(self, images: list[tuple[int, Decoded, int]]) -> tuple[Rows, ImageStore]:
         rows = np.array([row for row, _, _ in images], dtype=np.int64)

@@ -60,7 +60,10 @@ class Journal:
         if kind is not None and self._pending:
             with contextlib.suppress(CoviewError, OSError):
                 self._write()
-                say(f"{plural(self.count, 'image')} embedded; the same command goes on there.")
+                if isinstance(error, CoviewError):  # the same command would be refused again
+                    say(f"The vectors of {plural(self.count, 'image')} are kept for later.")
+                else:
+                    say(f"{plural(self.count, 'image')} embedded; the same command goes on there.")
 
     def remove(self) -> None:
         """Delete what was saved: the table is whole."""
