@@ -87,7 +87,7 @@ def test_examples_together_and_negative_ones(here):
     (result,) = coview.search(
         "encoder", queries, in_="photos", number=3, together=True, device="cpu"
     )
-    assert [hit.mark for hit in result.hits].count("the query") == 2
+    assert [hit.mark for hit in result.hits].count("an example") == 2
     (without,) = coview.search(
         "encoder", queries, in_="photos", number=3, negative="photos/a/02.png", device="cpu"
     )
@@ -118,6 +118,8 @@ def test_the_command_prints_a_table_csv_json_and_a_page(here, tmp_path, capsys):
     assert [row["rank"] for row in rows] == ["0", "1", "2", "3"]
     html = page.read_text()
     assert html.count("data:image/jpeg") == 5  # the query and what was found
+    assert "a, the query" in html  # the class and the mark
+    assert "its cosine to the query" in html
     assert not re.search(r"(src|href)=.?https?:", html)
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[1]["mark"] == "same pixels"
@@ -148,6 +150,13 @@ def test_queries_that_cannot_be_read_are_one_sentence(here, tmp_path, capsys):
         coview.search("encoder", "query.png", device="cpu")
     with pytest.raises(DataError, match="cannot be read"):
         coview.search("encoder", str(broken), in_="photos", device="cpu")
+
+
+def test_a_folder_is_one_query_of_examples_or_none(here):
+    with pytest.raises(InvalidValue, match=r"photos/a, a folder.*`together`.*photos/a/\*\.jpg"):
+        coview.search("encoder", "photos/a", in_="photos", device="cpu")
+    results = coview.search("encoder", "photos/a", in_="photos", together=True, device="cpu")
+    assert [hit.mark for result in results for hit in result.hits].count("an example") == 7
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from coview.reports.html import Child, Markup, tag
 class Picture:
     """An image on the page: ``uri`` is its data URI, or None where the image cannot be shown.
 
-    ``address``: of the file, which a click opens. ``note``: a class or a mark.
+    ``address``: of the file, which a click opens. ``note``: its class, and a mark.
     """
 
     name: str
@@ -54,10 +54,12 @@ def write_search_page(
     sections: list[Section] = [
         (f"query-{number}", row.title, _result(row)) for number, row in enumerate(rows, 1)
     ]
+    by_examples = any(len(row.positive) > 1 or row.negative for row in rows)
+    to = "direction of the examples" if by_examples else "query"
     missed = " The search was approximate: nearer images may be missing." if approximate else ""
     header = tag(
         "header", tag("h1", f"The nearest of {plural(images, 'image')}"),
-        tag("p", f"From {source}. Under each image its cosine to the query, at most 1." + missed,
+        tag("p", f"From {source}. Under each image its cosine to the {to}, at most 1." + missed,
             class_="state"),
     )  # fmt: skip
     write_text(path, build_document("Coview search", header, sections, version=VERSION))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,19 @@ from coview.core.options import takes
 from coview.core.places import Kind, output_file, place_of
 from coview.core.progress import say
 from coview.core.user_code import import_files
+from coview.data.sources import is_path
 from coview.data.spec import data_settings
 from coview.embeddings.index import require_usearch
 from coview.embeddings.search import directions_of
 from coview.embeddings.table import EmbeddingTable
 from coview.options import SearchOptions
 from coview.runs.embed import embeddings_of
+from coview.runs.inputs import STDIN
 from coview.runs.load import load_subject
 from coview.runs.run import Run
 from coview.runs.search_pictures import write_page
 from coview.runs.search_queries import Queries
-from coview.runs.search_results import ITSELF, SAME, Hit, SearchResult, SearchResults
+from coview.runs.search_results import EXAMPLE, ITSELF, SAME, Hit, SearchResult, SearchResults
 from coview.runs.search_scores import approximate_scores, exact_scores
 from coview.training import choose_device
 
@@ -53,6 +56,8 @@ def search(options: SearchOptions) -> SearchResults:
         raise InvalidValue(f"`number` is {options.number}; expected at least 1.")
     if options.index:
         require_usearch()
+    if not (options.together or options.negative):
+        _refuse_folders(options.queries)
     out = None if options.out is None else output_file(options.out, (".csv",))
     page = None if options.html is None else output_file(options.html, (".html",))
     subject = load_subject(options.run, options.checkpoint)
@@ -91,9 +96,21 @@ def search(options: SearchOptions) -> SearchResults:
     return results
 
 
+def _refuse_folders(queries: Any) -> None:
+    """Raise InvalidValue for a folder, whose images would be as many searches."""
+    for word in queries if isinstance(queries, list | tuple) else [queries]:
+        if is_path(word) and word != STDIN and place_of(word).is_folder:
+            raise InvalidValue(
+                f"`queries` names {word}, a folder. To search by all its images as examples of one "
+                f"thing, give `together`; to search for each of them, name the files, as "
+                f"{Path(word) / '*.jpg'}."
+            )
+
+
 def _marks(table: EmbeddingTable, queries: Queries, chosen: Sequence[int]) -> dict[int, str]:
     """The rows of the table that are a query, or have the pixels of one."""
     marks: dict[int, str] = {}
+    own_mark = ITSELF if len(chosen) == 1 else EXAMPLE
     hashes = table.column("pixel_hash")
     for number in chosen:
         rows = np.flatnonzero(hashes == queries.content[number])
@@ -101,8 +118,8 @@ def _marks(table: EmbeddingTable, queries: Queries, chosen: Sequence[int]) -> di
         for row, path in zip(rows.tolist(), map(table.resolve, found), strict=True):
             own = queries.paths[number]
             is_query = own is not None and path is not None and own.resolve() == path.resolve()
-            if marks.get(row) != ITSELF:
-                marks[row] = ITSELF if is_query else SAME
+            if marks.get(row, SAME) == SAME:
+                marks[row] = own_mark if is_query else SAME
     return marks
 
 
@@ -111,8 +128,8 @@ def _hits(
 ) -> tuple[Hit, ...]:
     """The queries, then the ``number`` best of the other rows."""
     ranked = sorted(scores, key=lambda row: (-scores[row], row))
-    itself = [row for row in ranked if marks.get(row) == ITSELF]
-    rows = itself + [row for row in ranked if marks.get(row) != ITSELF][:number]
+    queries = [row for row in ranked if marks.get(row, SAME) != SAME]
+    rows = queries + [row for row in ranked if row not in queries][:number]
     found = table.take(np.array(rows, np.int64), ["name", "path", "class"]).to_pylist()
     return tuple(
         Hit(

@@ -42,7 +42,7 @@ def write_page(
             found=[
                 Picture(
                     name=hit.name, uri=uris.get(hit.row), score=hit.score,
-                    note=hit.mark or hit.class_name or "",
+                    note=", ".join(filter(None, (hit.class_name, hit.mark))),
                     address=None if hit.path is None else hit.path.as_uri(),
                 )
                 for hit in result.hits

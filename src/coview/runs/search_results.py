@@ -11,15 +11,15 @@ from typing import Any
 from coview.core.files import write_text
 from coview.embeddings.table import EmbeddingTable
 
-ITSELF, SAME = "the query", "same pixels"
-"""What is said of a found image that is a query, and of another one with its pixels."""
+ITSELF, EXAMPLE, SAME = "the query", "an example", "same pixels"
+"""What is said of a found image that is the query or one of several, and of one with its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A found image: its row in the table, its cosine to the query, and what is known of it.
 
-    ``mark``: "the query", "same pixels" (a copy of the query), or "".
+    ``mark``: "the query", "an example" (of several), "same pixels" (a copy of one), or "".
     """
 
     row: int
@@ -28,6 +28,11 @@ class Hit:
     path: Path | None
     class_name: str | None
     mark: str = ""
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is the query itself, or one of the examples."""
+        return self.mark in (ITSELF, EXAMPLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +63,9 @@ class SearchResults(list[SearchResult]):
         for result in self:
             rank = 0
             for hit in result.hits:
-                rank += hit.mark != ITSELF
+                rank += not hit.is_query
                 rows.append({
-                    "query": result.query, "rank": rank if hit.mark != ITSELF else 0,
+                    "query": result.query, "rank": 0 if hit.is_query else rank,
                     "score": round(hit.score, 6), "name": hit.name,
                     "path": None if hit.path is None else str(hit.path),
                     "class": hit.class_name, "mark": hit.mark,
