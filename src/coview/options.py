@@ -479,7 +479,8 @@ class SelectOptions(VectorsOptions):
         "images that are labeled already, or a table (.csv, .tsv, .parquet) of their names or "
         "paths; they count as chosen; may be repeated", (), several=True)
     strategy: str = option("coverage, typical, diverse, k-center or random", "coverage")
-    out: Path | None = option("the table, .csv or .parquet (default: RUN/selections/NAME.csv)")
+    out: Path | None = option("the table, .csv or .parquet (default: RUN/selections/NAME.csv; "
+        "where it is there already NAME-2.csv and so on)")
     copy_to: Path | None = option(
         "a new folder for copies of the chosen files, numbered in their order")
     seed: int = option("of clusters and of chance", 0)

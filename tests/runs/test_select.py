@@ -101,7 +101,7 @@ def test_more_than_there_are_is_one_sentence(select, tmp_path):
     draw(tmp_path / "elsewhere" / "a.png", 100)
     labeled = [tmp_path / "known.csv", tmp_path / "elsewhere"]
     with pytest.raises(
-        InvalidValue, match="24 images, of which 2 are labeled; expected at most 22"
+        InvalidValue, match="24 images, of which 2 are labeled already; expected at most 22"
     ):
         select(number=23, labeled=labeled)
     assert len(select(number=22, labeled=labeled)) == 22
@@ -163,3 +163,20 @@ def test_a_relative_path_begins_at_the_folder_of_a_table_named_without_one(
     chosen = select(number=COUNT - 1, labeled="done.csv", data="photos")
     assert "03.png" not in chosen["name"].to_pylist()
     path.unlink()
+
+
+def test_the_default_list_replaces_none(encoder, photos, tmp_path, capsys):
+    run = shutil.copytree(encoder, tmp_path / "copy", ignore=shutil.ignore_patterns("selections"))
+    words = ["select", str(run), str(photos), "--number", "3", "--device", "cpu", "--json"]
+    paths = []
+    for _ in range(3):
+        assert main(words) == 0
+        paths.append(json.loads(capsys.readouterr().out)["path"])
+    lists = [run / "selections" / f"photos{number}.csv" for number in ("", "-2", "-3")]
+    assert paths == [str(path) for path in lists]
+    assert all(path.exists() for path in lists)
+
+
+def test_nothing_left_to_choose_is_one_sentence(select, photos):
+    with pytest.raises(InvalidValue, match="All 24 images are labeled: none is left"):
+        select(number=2, labeled=[photos])

@@ -125,10 +125,12 @@ def map_images(options: kinds.MapOptions) -> Answer:
 
 
 def select(options: kinds.SelectOptions) -> Answer:
+    from coview.core.places import free_file
     from coview.runs.embed import table_file
 
     place = table_file(options.run, "selections", options.data, options.checkpoint)
-    out = options.out or place.with_suffix(".csv")
+    # A list by which somebody labels is not replaced: the next one has a number.
+    out = options.out or free_file(place.with_suffix(".csv"))
     selection = coview.select(replace(options, out=out))
     for row in selection.slice(0, 10).to_pylist():
         say(f"{row['order']:>4}  {row['name']}: {row['reason']}")

@@ -135,6 +135,19 @@ def output_file(words: Words, endings: tuple[str, ...]) -> Path:
     return path
 
 
+def free_file(path: Path) -> Path:
+    """``path``, or where something is there already the first free one of NAME-2, NAME-3, ...
+
+    >>> free_file(Path("nowhere/list.csv")).as_posix()
+    'nowhere/list.csv'
+    """
+    free, number = path, 1
+    while file_mode(free) is not None:
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
 def _kind_of_folder(path: Path) -> Kind:
     if file_mode(path / DESCRIPTION) is not None:
         return Kind.RUN

@@ -17,6 +17,7 @@ from coview.core.machine import processes_here
 from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.values import decode_one
+from coview.data.kinds import IMAGE_SUFFIXES
 from coview.data.manifest import TABLE_SUFFIXES
 from coview.data.options import LABELS
 from coview.data.scan import SHARD_SUFFIX, TABLES
@@ -180,9 +181,14 @@ def name_of(data: Any) -> str:
     ('2024.v2', 'train', 'scenes-test')
     >>> name_of("photos/*.parquet"), name_of([[0]]), name_of("train-{000..010}.tar")
     ('photos', 'arrays', 'train')
+    >>> name_of(["a/cat.jpg", "b/dog.jpg"]), name_of(["a/train-0.parquet", "a/train-1.parquet"])
+    ('images', 'train-0')
     """
     if isinstance(data, (list, tuple)) and data and is_path(data[0]):
         data = data[0]
+        # The first of many images says nothing of the others.
+        if place_of(data, NAMES).suffix in IMAGE_SUFFIXES:
+            return "images"
     if not is_path(data):
         return "arrays"
     place = place_of(data, NAMES)

@@ -38,8 +38,8 @@ def choose_format(out: Path | None, name: str | None, layers: Sequence[str]) -> 
     kind = name or ending or "parquet"
     if kind == "npy" and len(layers) > 1:
         raise InvalidValue(
-            f"A .npy file holds one layer, and `layers` names {', '.join(layers)}; take one, or "
-            "Parquet."
+            f"A .npy file holds one layer, and `layers` names {', '.join(layers)}. Name one of "
+            "them, or a .csv or .parquet file, which holds several."
         )
     return kind
 

@@ -60,13 +60,15 @@ def select(options: SelectOptions) -> pa.Table:
     table = vectors_table(options)
     labeled, outside = labeled_images(table, options)
     if len(labeled) or len(outside):
-        say(
-            f"{plural(len(labeled), 'image')} of these and {len(outside):,} from elsewhere are "
-            "labeled already.", detail=True,
-        )  # fmt: skip
+        elsewhere = f" and {len(outside):,} from elsewhere" if len(outside) else ""
+        say(f"Labeled already: {len(labeled):,} of these images{elsewhere}.", detail=True)
     left = len(table) - len(labeled)
+    if not left:
+        raise InvalidValue(
+            f"All {plural(len(table), 'image')} are labeled: none is left to choose."
+        )
     if number > left:
-        rest = f", of which {len(labeled):,} are labeled" if len(labeled) else ""
+        rest = f", of which {len(labeled):,} are labeled already" if len(labeled) else ""
         raise InvalidValue(
             f"`number` is {number:,}, but there are {plural(len(table), 'image')}{rest}; expected "
             f"at most {left:,}."
