@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.data.arrays import read_store

@@ -350,6 +350,7 @@ def _write(
     ]  # fmt: skip
     write_duplicates_page(
         page, copies, sentences=list(result.sentences()), number=len(result.groups),
-        title=" and ".join(result.sources), encoder=None if options.with_ is None else str(options.with_),
+        title=" and ".join(result.sources),
+        encoder=None if options.with_ is None else str(options.with_),
     )  # fmt: skip
     say(f"Page: {page}" if page == out else f"Table: {out}; page with the pictures: {page}")
