@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from coview.runs.search import search
     from coview.runs.select import select
     from coview.runs.views import draw_views
-    from coview.studies import study
+    from coview.studies import study, sweep
 
 __version__ = VERSION
 __all__ = [
     "Duplicates", "Run", "__version__", "browse", "compare", "demo", "detect", "distill", "doctor",
     "draw_views", "duplicates", "embed", "evaluate", "export", "find", "finetune",
     "import_checkpoint", "load", "predict", "pretrain", "push", "resume", "search", "select",
-    "study",
+    "study", "sweep",
 ]  # fmt: skip
 # Not in __all__: `from coview import *` must not replace Python's own map.
 _NAMES = (*__all__, "map")
@@ -61,8 +61,8 @@ def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'coview' has no attribute {name!r}")
     # One module, not all of them: a verb that needs no network waits for none.
-    module = "coview.studies" if name == "study" else f"coview.runs.{_MODULES.get(name, name)}"
-    return getattr(import_module(module), name)
+    home = "studies" if name in {"study", "sweep"} else f"runs.{_MODULES.get(name, name)}"
+    return getattr(import_module(f"coview.{home}"), name)
 
 
 def __dir__() -> list[str]:

@@ -289,30 +289,74 @@ class DistillOptions(RunOptions):
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(DataOptions):
     """A paper's experiment: several runs and one report. The same command goes on where it was
-    stopped, and draws a finished study again."""
+    stopped, and draws a finished study again. Without a name, the list of all with their claims."""
 
-    name: str = argument("simclrv2/chain: pretrain, fine-tune on few labels, distill")
+    name: Any = argument(
+        "a study as simclr/temperature (without one: the list), all, or FILE.py:NAME, one of yours",
+        optional=True)
+    data: Any = argument(
+        "labeled images, as for pretrain (default: scenes, the built-in set)", optional=True)
+    test: Any = option(
+        "labeled images that everything is tested on (default: the test part of the data, or a "
+        "fifth of `data`)", group=DATA)
+    out: Path | None = option(
+        "the folder of all runs of these data, which studies share (default: studies/NAME of the "
+        "data)")
+    scale: str = option(
+        "how much is trained: tiny (seconds), cpu (two cores, up to 90 minutes), gpu (one GPU, an "
+        "hour), paper (as published)", "cpu", group=TRAINED)
+    seeds: int | None = option("so many seeds (default: by the scale)", group=TRAINED)
+    seed: int = option("the first of them", 0, group=TRAINED)
+    epochs: float | None = option("of pretraining (default: by the scale)", group=TRAINED)
+    encoder: str | None = option("the network (default: by the scale)", group=LEARNED)
+    jobs: int = option(
+        "runs side by side, each in a process of its own with its share of the cores", 1,
+        group=MACHINE)
+    dry_run: bool = option("print the runs and the estimate, train nothing", False)
+    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
+    workers: int | None = option("threads that decode images and render views ahead", group=MACHINE)
+    outliers: Any = option(
+        "images from elsewhere, for supcon/ood; may be repeated", (), several=True, group=DATA)
+    pretrained: Path | None = option(
+        "of simclrv2/chain: a pretrained run that has ended, in place of pretraining",
+        group=LEARNED)
+    recipe: str | None = option(
+        "of simclrv2/chain: the recipe of pretraining (default: simclr-v2-cpu, on a GPU "
+        "simclr-v2-cifar)", group=LEARNED)
+    student: str = option(
+        "of simclrv2/chain: the small network", "resnet10/4-medium", group=LEARNED)
+    labels: str = option(
+        "of simclrv2/chain: shares of the labels, separated by commas", "1%,10%", group=LEARNED)
+    draws: int = option("of simclrv2/chain: draws of each share", 3, group=LEARNED)
+    layers: str = option(
+        "of simclrv2/chain: layers of the projection head to compare at the fewest labels, "
+        "separated by commas", "0,1,last", group=LEARNED)
+    finetune_epochs: float | None = option(
+        "of simclrv2/chain (default: the recipe's)", group=TRAINED)
+    distill_epochs: float | None = option(
+        "of simclrv2/chain (default: the recipe's)", group=TRAINED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(DataOptions):
+    """Every combination of settings of a recipe, each with several seeds: ordinary runs, judged,
+    and one table. The same command goes on where it was stopped."""
+
     data: Any = argument("labeled images, as for pretrain")
     test: Any = option(
-        "labeled images that everything is tested on (default: a fifth of `data`)", group=DATA)
-    out: Path | None = option("the study's folder (default: runs/NAME of the data and the study)")
-    pretrained: Path | None = option(
-        "a pretrained run that has ended, in place of pretraining", group=LEARNED)
-    recipe: str | None = option(
-        "the recipe of pretraining (default: simclr-v2-cpu, on a GPU simclr-v2-cifar)",
-        group=LEARNED)
-    encoder: str | None = option(
-        "the large network (default: the recipe's)", group=LEARNED)
-    student: str = option("the small network", "resnet10/4-medium", group=LEARNED)
-    labels: str = option("shares of the labels, separated by commas", "1%,10%", group=LEARNED)
-    draws: int = option("draws of each share", 3, group=LEARNED)
-    layers: str = option(
-        "layers of the projection head to compare at the fewest labels, separated by commas",
-        "0,1,last", group=LEARNED)
-    pretrain_epochs: float | None = option("default: the recipe's", group=TRAINED)
-    finetune_epochs: float | None = option("default: the recipe's", group=TRAINED)
-    distill_epochs: float | None = option("default: the recipe's", group=TRAINED)
-    seed: int = option("of every run", 0, group=TRAINED)
+        "labeled images that runs are judged on (default: a fifth of `data`)", group=DATA)
+    recipe: str = option("a recipe by name, as simclr-cpu", "simclr-cpu", group=LEARNED)
+    set: Any = option(
+        "a field of the recipe with its values, separated by commas (by semicolons where a value "
+        "has commas), as method.objective.temperature=0.1,0.2; repeat it for a grid", (),
+        several=True, group=TRAINED)
+    seeds: int = option("so many seeds of each", 1, group=TRAINED)
+    seed: int = option("the first of them", 0, group=TRAINED)
+    protocols: Any = option("which judge the runs, separated by commas", "linear")
+    out: Path | None = option("the folder of the runs (default: sweeps/NAME of the data)")
+    jobs: int = option(
+        "runs side by side, each in a process of its own with its share of the cores", 1,
+        group=MACHINE)
     dry_run: bool = option("print the runs and the estimate, train nothing", False)
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
     workers: int | None = option("threads that decode images and render views ahead", group=MACHINE)

@@ -11,7 +11,7 @@ from typing import Any
 
 ALWAYS: dict[str, Any] = {
     "epochs": 1, "budget": None, "warmup_epochs": 0, "draws": 1,
-    "pretrain_epochs": 1, "finetune_epochs": 1, "distill_epochs": 1, "device": "cpu", "workers": 1,
+    "finetune_epochs": 1, "distill_epochs": 1, "device": "cpu", "workers": 1,
 }  # fmt: skip
 """Replaced, also where the page says something else."""
 
@@ -54,6 +54,10 @@ def small(options: Any) -> Any:
         changed["number"] = 5
     if kind in ("EvaluateOptions", "EmbedOptions"):
         changed["limit"] = min(has["limit"] or JUDGED, JUDGED)
+    if kind == "SweepOptions":
+        changed |= {"limit": 60, "set": (*has["set"], "epochs=1", "encoder=resnet10/8-small")}
+    if is_study and has["name"] != "simclrv2/chain":
+        return replace(options, scale="tiny", limit=48, seeds=1)
     if is_study:
         changed |= {"limit": 60, "layers": "1,last"}
     for name in ("encoder", "student"):

@@ -22,9 +22,11 @@ from coview.training import StopSignals
 
 TINY = {
     "limit": 160, "encoder": "resnet10/8-medium", "student": "resnet10/8-medium",
-    "labels": "20%,50%", "draws": 2, "layers": "1,last", "pretrain_epochs": 1, "finetune_epochs": 1,
+    "labels": "20%,50%", "draws": 2, "layers": "1,last", "epochs": 1, "finetune_epochs": 1,
     "distill_epochs": 1, "device": "cpu", "workers": 0,
 }  # fmt: skip
+
+PLACE = "simclrv2-chain"
 
 
 def run_chain(out, **changes):
@@ -49,7 +51,7 @@ def test_the_whole_pipeline_is_ordinary_runs_in_one_folder(ended):
     kinds = [cell["verb"] for cell in result["cells"]]
     assert kinds[0] == "pretrain"
     assert kinds.index("distill") < len(kinds) - 1 - kinds[::-1].index("finetune")
-    assert json.loads((out / "study.json").read_text())["cells"] == result["cells"]
+    assert json.loads((out / PLACE / "study.json").read_text())["cells"] == result["cells"]
 
 
 def test_the_teacher_of_the_small_student_is_the_self_distilled_network(ended):
@@ -135,7 +137,7 @@ def test_a_key_holds_the_numbers_of_a_recipe(monkeypatch):
 
 def test_the_report_is_one_page_that_loads_nothing(ended):
     _, out = ended
-    page = (out / "report.html").read_text()
+    page = (out / PLACE / "report.html").read_text()
     assert "default-src &#x27;none&#x27;" in page
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert "<script" not in page
@@ -168,7 +170,7 @@ def test_a_stopped_study_goes_on_and_gives_the_same(ended, tmp_path, monkeypatch
     stopped = run_chain(tmp_path / "few", **few)
     assert not stopped["ended"]
     assert 0 < sum(cell["ended"] for cell in stopped["cells"]) < len(stopped["cells"])
-    assert (tmp_path / "few" / "report.html").exists()
+    assert (tmp_path / "few" / PLACE / "report.html").exists()
     again = run_chain(tmp_path / "few", **few)
     assert again["ended"]
     assert len(again["cells"]) == 4
@@ -184,7 +186,7 @@ def test_a_pretrained_run_takes_the_place_of_pretraining(ended, tmp_path):
     result, out = ended
     pretrained = out / result["cells"][0]["folder"]
     options = StudyOptions(
-        name="simclrv2/chain", data="scenes", **{**TINY, "encoder": None, "pretrain_epochs": None},
+        name="simclrv2/chain", data="scenes", **{**TINY, "encoder": None, "epochs": None},
         pretrained=pretrained,
     )  # fmt: skip
     study = chain(options)
@@ -214,7 +216,7 @@ def test_a_key_holds_what_a_run_computes_and_nothing_else():
     for other in (
         {"seed": 1},
         {"limit": 170},
-        {"pretrain_epochs": 2},
+        {"epochs": 2},
         {"encoder": "resnet10/4-medium"},
     ):
         assert not set(keys) & {cell.key for cell in cells(**other)}
@@ -230,7 +232,7 @@ def test_a_key_holds_what_a_run_computes_and_nothing_else():
         ({"student": "resnet11"}, UnknownName, "resnet11"),
         ({"layers": "0,4"}, InvalidValue, "expected numbers from 0 to 3"),
         ({"pretrained": "runs/none"}, InvalidValue, "leave out `encoder`"),
-        ({"pretrained": "runs/none", "encoder": None, "pretrain_epochs": None}, RunError,
+        ({"pretrained": "runs/none", "encoder": None, "epochs": None}, RunError,
          "There is no run folder"),
         ({"recipe": "simclr-none"}, UnknownName, "simclr-none"),
     ],

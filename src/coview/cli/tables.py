@@ -259,3 +259,36 @@ def _notes(contents: Sequence[Mapping[str, Any]]) -> list[str]:
         if isinstance(subject, dict) and (note := subject.get("note"))
     }
     return [f"{name}: {note}." for name, note in subjects.items()]
+
+
+def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
+    """Print each study with its state, its cost on this machine and its question."""
+    from coview.core.text import duration
+
+    for each in studies:
+        if each["runs"] is None:
+            state = each.get("error") or f"needs {' and '.join(each['needs'])}"
+        elif each["ended"] == each["runs"]:
+            state = ", ".join(
+                f"{text['text']}: {CLAIM_WORDS[text['holds']]}" for text in each["claims"]
+            )
+        else:
+            state = f"{each['ended']} of {each['runs']} runs, about {duration(each['seconds'])}"
+        say(f"{each['name']}: {state}")
+        say(f"    {each['question']}")
+
+
+CLAIM_WORDS: Mapping[bool | None, str] = {
+    True: "holds", False: "does not hold", None: "undecided",
+}  # fmt: skip
+
+
+def arms_table(tables: Sequence[Mapping[str, Any]]) -> None:
+    """Print the tables of a study.json."""
+    for content in tables:
+        table = _table(title=content["title"], title_justify="left")
+        for name in content["columns"]:
+            table.add_column(name)
+        for row in content["rows"]:
+            table.add_row(*row)
+        table_console().print(table)

@@ -51,9 +51,19 @@ def detect(options: kinds.DetectOptions) -> Answer:
 
 
 def study(options: kinds.StudyOptions) -> Answer:
-    from coview import studies
+    from coview.cli.tables import studies_table
 
-    result = studies.study(options)
+    result = coview.study(options)
+    if options.name is None:
+        studies_table(result["studies"])
+    return (0 if result["ended"] or options.dry_run else STOPPED), result
+
+
+def sweep(options: kinds.SweepOptions) -> Answer:
+    from coview.cli.tables import arms_table
+
+    result = coview.sweep(options)
+    arms_table(result.get("tables", ()))
     return (0 if result["ended"] or options.dry_run else STOPPED), result
 
 
@@ -288,8 +298,10 @@ VERBS: Mapping[str, Verb] = {
                    kinds.DetectOptions, detect, command=TRAINS),
     "distill": Verb("train a small or a like network to classify as a teacher does",
                     kinds.DistillOptions, distill, command=TRAINS),
-    "study": Verb("a paper's experiment: its runs and one report, such as simclrv2/chain",
+    "study": Verb("a paper's experiment and whether its claim holds here; alone: the list",
                   kinds.StudyOptions, study),
+    "sweep": Verb("every combination of settings of a recipe, with several seeds, as one table",
+                  kinds.SweepOptions, sweep),
     "resume": Verb("go on with a run where it stopped, exactly", kinds.ResumeOptions, resume,
                    command=TRAINS),
     "evaluate": Verb("judge encoders on labeled images, beside untrained ones and raw pixels",

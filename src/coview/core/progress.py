@@ -81,6 +81,12 @@ def table_console() -> Console:
     return Console(file=stream, width=None if bounded else UNBROKEN)
 
 
+def shows_bars() -> bool:
+    """Whether long work may draw: on a terminal, unless the output is quiet."""
+    settings = _output.get()
+    return output_stream().isatty() and not (settings.quiet or settings.muted)
+
+
 def say(text: str = "", *, detail: bool = False, advice: bool = False) -> None:
     """One line to the user, at once; ``detail``: left out of quiet output. ``advice``: what to do
     with a run, left out where it is an inner one.
@@ -111,10 +117,9 @@ def progress(label: str, total: int, unit: str = "images") -> Iterator[Advance]:
         yield lambda count=1, note="", left=None: None
         return
     token = _shown.set(True)
-    settings, meter = _output.get(), _Meter(label, total, unit)
-    bar = output_stream().isatty() and not (settings.quiet or settings.muted)
+    meter = _Meter(label, total, unit)
     try:
-        with _bar(meter) if bar else _lines(meter) as advance:
+        with _bar(meter) if shows_bars() else _lines(meter) as advance:
             yield advance
     finally:
         _shown.reset(token)

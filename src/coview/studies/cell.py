@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import RunError
-from coview.core.files import digest
+from coview.core.files import digest, exists
 from coview.core.paths import absolute_path
 from coview.core.run_folder import is_run
 from coview.core.values import encode, fingerprint
@@ -17,6 +17,7 @@ from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.recipes import recipe
 from coview.runs.distill import distill
+from coview.runs.evaluate import evaluate
 from coview.runs.finetune import finetune
 from coview.runs.pretrain import pretrain
 from coview.runs.resume import resume
@@ -74,6 +75,9 @@ class Cell:
     Equal verbs and settings are the same run, so that studies in one folder share it. ``work`` is
     what the estimate of time is made of.
 
+    ``protocols`` judge the run when it has ended, with the settings ``judged`` of `evaluate`; their
+    names are not in the key, as studies that ask different questions share the training.
+
     >>> first = Cell(name="pretraining", verb="pretrain", settings=(("data", "scenes"),))
     >>> tuned = Cell(name="1 %", verb="finetune", settings=(("start", first), ("data", "scenes")))
     >>> other = Cell(name="one in a hundred", verb="finetune", settings=tuned.settings)
@@ -85,6 +89,8 @@ class Cell:
     verb: str
     settings: tuple[tuple[str, Any], ...]
     work: tuple[Work, ...] = ()
+    protocols: tuple[str, ...] = ()
+    judged: tuple[tuple[str, Any], ...] = ()
 
     @property
     def key(self) -> str:
@@ -99,7 +105,10 @@ class Cell:
         name = settings.get("recipe")
         if isinstance(name, str):
             settings["recipe"] = [name, fingerprint(recipe(name))]
-        content = json.dumps([self.verb, settings], sort_keys=True, allow_nan=False)
+        content = json.dumps(
+            [self.verb, settings, *([encode(self.judged)] if self.judged else [])],
+            sort_keys=True, allow_nan=False,
+        )  # fmt: skip
         return digest(content.encode())[:KEY_LETTERS]
 
     def folder(self, root: Path) -> Path:
@@ -110,15 +119,39 @@ class Cell:
         """The run of this cell, which may not exist yet."""
         return Run(self.folder(root))
 
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """The cells that must have ended before this one begins."""
+        return tuple(value for _, value in self.settings if isinstance(value, Cell))
+
     def is_ended(self, root: Path) -> bool:
+        """Whether the run has ended and every protocol has judged it."""
+        return self.is_trained(root) and not self.missing(root)
+
+    def is_trained(self, root: Path) -> bool:
         folder = self.folder(root)
         return is_run(folder) and Run(folder).is_ended
 
-    def train(self, root: Path, machine: Mapping[str, Any]) -> Run:
-        """The run, begun or gone on with; it may have been stopped again.
+    def missing(self, root: Path) -> tuple[str, ...]:
+        """The protocols that have not judged the run yet."""
+        place = self.run(root).evaluation_path
+        return tuple(name for name in self.protocols if not exists(place / f"{name}.json"))
 
-        ``machine``: device and threads, which do not change what is computed.
+    def train(self, root: Path, machine: Mapping[str, Any]) -> Run:
+        """The run, begun or gone on with, and judged; it may have been stopped again.
+
+        ``machine``: device and workers, which do not change what is computed.
         """
+        run = self._trained(root, machine)
+        missing = self.missing(root) if run.is_ended else ()
+        if missing:
+            evaluate(
+                run.path, **dict(self.judged), protocols=missing, no_baselines=True,
+                device=machine.get("device", "auto"),
+            )  # fmt: skip
+        return run
+
+    def _trained(self, root: Path, machine: Mapping[str, Any]) -> Run:
         folder = self.folder(root)
         if is_run(folder):
             run = Run(folder)

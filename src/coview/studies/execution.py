@@ -15,12 +15,16 @@ from coview.core.run_folder import RunFolder
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
 from coview.studies.cell import Cell
+from coview.studies.jobs import train_side_by_side
 from coview.studies.page import write_page
 from coview.studies.speed import Speeds
 
+SOURCES = ("data", "test", "labels", "labels_from", "limit", "split")
+"""The settings of a cell that decide which images are opened."""
 Figures = dict[str, Any]
-"""What a study says: "tables", each with "title", "note", "columns" and "rows", and "claims", each
-with "text", "holds" (True, False, or None where it cannot be said yet) and "because"."""
+"""What a study says: "tables", each with "title", "note", "columns" and "rows"; "claims", each with
+"text", "holds" (True, False, or None where it cannot be said yet) and "because"; perhaps "drawings"
+(see ``coview.studies.drawings``) and "rows", an object for each run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +45,14 @@ class Study:
 
 
 def run_study(
-    study: Study, root: Path, machine: Mapping[str, Any], *, dry_run: bool = False
+    study: Study, root: Path, machine: Mapping[str, Any], *, jobs: int = 1, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Train the cells that are not there yet, and write study.json and report.html into ``root``.
+    """Train the cells that are not there yet in ``root``, and write study.json and report.html.
 
-    The same call goes on where it was stopped or killed. Returns the content of study.json, whose
+    They lie in a folder of ``root`` with the name of the study; studies share the runs beside it.
+
+    ``jobs``: so many cells are trained side by side, each in a process of its own. The same call
+    goes on where it was stopped or killed. Returns the content of study.json, whose
     "ended" says whether every cell has ended. Raises the errors of the runs.
     """
     cells = tuple({cell.key: cell for cell in study.cells}.values())
@@ -53,26 +60,41 @@ def run_study(
     say(f"{study.name}: {plural(len(cells), 'run')} in {root}, {len(cells) - len(missing)} ended.")
     with opened_once():
         if missing:
-            _train(study, cells, missing, root, machine, dry_run=dry_run)
+            planned = _plan(study, missing, jobs, str(machine.get("device", "auto")))
         if dry_run:
-            return {"study": study.name, "ended": not missing, "path": str(root)}
+            return {
+                "study": study.name,
+                "ended": not missing,
+                "path": str(place_of(study.name, root)),
+            }
+        if missing and jobs > 1:
+            train_side_by_side(
+                missing, root, machine, jobs, after=lambda: write_study(study, cells, root)
+            )
+        elif missing:
+            _train(study, cells, missing, root, machine, planned)
     return write_study(study, cells, root)
+
+
+def _plan(study: Study, missing: Sequence[Cell], jobs: int, device: str) -> dict[str, float]:
+    """Say how long the missing cells take; the seconds of each by its key."""
+    speeds = Speeds(study.images(), device)
+    planned = {cell.key: speeds.seconds(cell) for cell in missing}
+    for cell in missing:
+        say(f"  {cell.name}: about {duration(planned[cell.key])}", detail=True)
+    whole = sum(planned.values())
+    beside = "" if jobs == 1 else f", {jobs} at a time"
+    say(
+        f"To run: {plural(len(missing), 'run')}{beside}, about {duration(whole)} at the speed "
+        "measured here, without opening images and evaluation."
+    )
+    return planned
 
 
 def _train(
     study: Study, cells: Sequence[Cell], missing: Sequence[Cell], root: Path,
-    machine: Mapping[str, Any], *, dry_run: bool,
+    machine: Mapping[str, Any], planned: Mapping[str, float],
 ) -> None:  # fmt: skip
-    speeds = Speeds(study.images(), str(machine.get("device", "auto")))
-    planned = {cell.key: speeds.seconds(cell) for cell in missing}
-    for cell in missing:
-        say(f"  {cell.name}: about {duration(planned[cell.key])}", detail=True)
-    say(
-        f"To run: {plural(len(missing), 'run')}, about {duration(sum(planned.values()))} at the "
-        "speed measured here, without opening images and evaluation."
-    )
-    if dry_run:
-        return
     began, done = time.monotonic(), 0.0
     for place, cell in enumerate(missing, start=1):
         number = cells.index(cell) + 1
@@ -97,14 +119,15 @@ def _train(
 
 
 def check_images(cells: Sequence[Cell], root: Path) -> None:
-    """Raise RunError where the ended cells of one verb have opened different images."""
+    """Raise RunError where ended cells of one verb and one data have opened different images."""
     firsts: dict[str, tuple[str, str]] = {}
     for cell in cells:
         if not cell.is_ended(root):
             continue
         name = cell.folder(root).name
         images = str(RunFolder(cell.folder(root)).description["data"]["fingerprint"])
-        first, others = firsts.setdefault(cell.verb, (name, images))
+        opened = [item for item in cell.settings if item[0] in SOURCES]
+        first, others = firsts.setdefault(repr((cell.verb, opened)), (name, images))
         if images != others:
             raise RunError(
                 f"The runs {first} and {name} in {root} were made from different images, so that "
@@ -114,7 +137,7 @@ def check_images(cells: Sequence[Cell], root: Path) -> None:
 
 
 def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:
-    """study.json and report.html of what has ended; returns the content of the former.
+    """study.json and report.html of what has ended; returns the content of the former and "path".
 
     Raises RunError where runs of one kind were made from different images.
     """
@@ -132,6 +155,16 @@ def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, An
         ],
         **study.summarize(root),
     }  # fmt: skip
-    write_json(root / "study.json", content)
-    write_page(RunFolder(root).report_path, content)
-    return content
+    place = place_of(study.name, root)
+    write_json(place / "study.json", content)
+    write_page(RunFolder(place).report_path, content)
+    return {**content, "path": str(place)}
+
+
+def place_of(name: str, root: Path) -> Path:
+    """Where a study's own files lie.
+
+    >>> place_of("simclr/pairs", Path("studies/cifar10")).as_posix()
+    'studies/cifar10/simclr-pairs'
+    """
+    return root / name.replace("/", "-")

@@ -12,10 +12,11 @@ from coview.core.run_folder import RunFolder
 from coview.core.version import VERSION
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.tables import cut_table, object_list
+from coview.studies.drawings import drawing
 
 STATES = {
     True: ("good", "This claim holds"), False: ("bad", "This claim does not hold"),
-    None: ("open", "This claim is open"),
+    None: ("open", "This claim is undecided"),
 }  # fmt: skip
 
 
@@ -29,18 +30,28 @@ def build_page(content: Mapping[str, Any]) -> str:
     cells = content["cells"]
     ended = sum(bool(cell["ended"]) for cell in cells)
     state = f"{ended} of {len(cells)} runs have ended"
+    head = [
+        tag("p", state, class_="state"),
+        tag("p", "What is tested: ", content["claim"], class_="lead"),
+        [_claim(claim) for claim in content.get("claims", ())],
+    ]
     body = tag(
-        "body",
-        tag("header", tag("h1", str(content["study"])), tag("p", state, class_="state"),
-            tag("p", "What is tested: ", content["claim"], class_="lead"),
-            [_claim(claim) for claim in content.get("claims", ())]),
-        tag("main", [_table(table) for table in content.get("tables", ()) if table["rows"]],
-            _section("Runs", _cells(cells)),
-            _section("How it was measured", object_list(dict(content["card"])))),
+        "main", [drawing(each) for each in content.get("drawings", ())],
+        [_table(table) for table in content.get("tables", ()) if table["rows"]],
+        _section("Runs", _cells(cells)),
+        _section("How it was measured", object_list(dict(content["card"]))),
+    )  # fmt: skip
+    return document(str(content["study"]), head, body)
+
+
+def document(title: str, head: Child, main: Markup) -> str:
+    """A page that loads nothing: title, what stands below it, and the main part."""
+    body = tag(
+        "body", tag("header", tag("h1", title), head), main,
         tag("footer", f"Written by Coview {VERSION}. This page loads nothing and opens offline."),
     )  # fmt: skip
-    document = tag("html", _head(str(content["study"])), body, lang="en")
-    return f"<!doctype html>\n{document}\n"
+    whole = tag("html", _head(title), body, lang="en")
+    return f"<!doctype html>\n{whole}\n"
 
 
 def _head(name: str) -> Markup:
@@ -52,6 +63,15 @@ def _head(name: str) -> Markup:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", f"{name}: Coview study"), tag("style", Markup(style)),
+    )  # fmt: skip
+
+
+def claims_and_tables(content: Mapping[str, Any]) -> Markup:
+    """The claims, drawings and tables alone, for a notebook."""
+    return tag(
+        "div", [_claim(claim) for claim in content.get("claims", ())],
+        [drawing(each) for each in content.get("drawings", ())],
+        [_table(table) for table in content.get("tables", ()) if table["rows"]],
     )  # fmt: skip
 
 
@@ -74,7 +94,11 @@ def _cells(cells: list[Mapping[str, Any]]) -> Markup:
     rows: list[tuple[Child, ...]] = [
         (
             cell["name"],
-            tag("a", cell["folder"], href=RunFolder(Path(cell["folder"])).report_path.as_posix())
+            tag(
+                "a",
+                cell["folder"],
+                href=RunFolder(Path("..") / cell["folder"]).report_path.as_posix(),
+            )
             if cell["ended"]
             else cell["folder"],
             (cell["verdict"] or {}).get("sentence", "not ended"),

@@ -2,49 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import UnknownName
+from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.core.options import takes
+from coview.core.paths import absolute_path
 from coview.core.progress import say
-from coview.core.run_folder import RunFolder
+from coview.core.run_folder import RunFolder, read_object
+from coview.core.user_code import agree_to, hash_file, run_file
 from coview.data.spec import name_of
 from coview.options import StudyOptions
-from coview.studies.execution import Study, run_study
-from coview.studies.simclrv2 import chain
+from coview.studies.catalogue import STUDIES, Named
+from coview.studies.execution import place_of, run_study
+from coview.studies.ledger import write_ledger
+from coview.studies.result import StudyResult
+from coview.studies.speed import Speeds
 
-STUDIES: Mapping[str, Callable[[StudyOptions], Study]] = {"simclrv2/chain": chain}
-"""Every study by its name: its options -> the study."""
+ALL = "all"
+WORDS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "undecided"}
 
 
 @takes(StudyOptions)
-def study(options: StudyOptions) -> dict[str, Any]:
-    """Run the study ``name`` on ``data``; returns the content of its study.json.
+def study(options: StudyOptions) -> StudyResult:
+    """Run the study ``name`` on ``data``; returns the content of its study.json, and "path".
 
-    The runs lie in ``out``, each in a folder that is named by what it contains. The same call goes
-    on where it was stopped or killed, and draws a finished study again in seconds. "ended" of the
-    result says whether every run has ended. Raises UnknownName for an unknown study, and the
-    errors of the runs.
+    ``name``: one of STUDIES, "all", "FILE.py:NAME", or an :class:`Experiment` of your own. Without
+    a name the list of all studies is returned as "studies", each with its question, state and the
+    seconds that it would take on this machine.
+
+    The runs lie in ``out``, each in a folder that is named by what it contains, so that studies of
+    the same data share them. The same call goes on where it was stopped or killed, and draws a
+    finished study again in seconds. "ended" of the result says whether every run has ended. Raises
+    UnknownName for an unknown study, and the errors of the runs.
 
     >>> import coview
     >>> result = coview.study("simclrv2/chain", "scenes", limit=200, dry_run=True)
     >>> result["ended"]
     False
     """
-    if options.name not in STUDIES:
-        raise UnknownName("study", options.name, STUDIES)
-    value = STUDIES[options.name](options)
-    root = options.out or Path("runs") / f"{name_of(options.data)}-{options.name.replace('/', '-')}"
+    options = replace(options, data="scenes" if options.data is None else options.data)
+    root = options.out or Path("studies") / name_of(options.data)
+    if options.jobs < 1:
+        raise InvalidValue(f"`jobs` is {options.jobs}; expected 1 or more.")
+    if options.name is None:
+        return list_studies(options, root)
+    if options.name != ALL:
+        return run_one(named(options.name), options, root)
+    results = []
+    for experiment in STUDIES.values():
+        if any(not getattr(options, need) for need in experiment.needs):
+            say(f"{experiment.name} is left out: it needs {' and '.join(experiment.needs)}.")
+            continue
+        results.append(run_one(experiment, options, root))
+        if not (results[-1]["ended"] or options.dry_run):
+            break
+    ended = len(results) > 0 and all(result["ended"] for result in results)
+    path = write_ledger(root)
+    say(f"Ledger of claims: {path}")
+    return StudyResult(study=ALL, ended=ended, studies=results, path=str(root))
+
+
+def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult:
+    """One study; what its claims came to is said."""
     machine = {"device": options.device, "workers": options.workers}
-    result = run_study(value, root, machine, dry_run=options.dry_run)
+    result = run_study(
+        experiment.study(options), root, machine, jobs=options.jobs, dry_run=options.dry_run
+    )
     if not options.dry_run:
         say()
         for claim in result["claims"]:
             say(f"{claim['text']}: {WORDS[claim['holds']]}. {claim['because']}")
-        say(f"Report: {RunFolder(root).report_path}")
-    return {**result, "path": str(root)}
+        say(f"Report: {RunFolder(Path(result['path'])).report_path}")
+        write_ledger(root)
+    return StudyResult(result)
 
 
-WORDS: Mapping[bool | None, str] = {True: "yes", False: "no", None: "not decided"}
+def named(name: Any) -> Named:
+    """The study of a name, of "FILE.py:NAME", or the value itself."""
+    if not isinstance(name, str):
+        return name  # type: ignore[no-any-return]
+    if name in STUDIES:
+        return STUDIES[name]
+    file, colon, attribute = name.rpartition(":")
+    if not (colon and file.endswith(".py")):
+        raise UnknownName("study", name, (*STUDIES, ALL))
+    path = absolute_path(file)
+    file_hash = hash_file(path)
+    agree_to(file_hash)
+    value = getattr(run_file(path, file_hash), attribute, None)
+    if value is None or not hasattr(value, "study"):
+        raise InvalidValue(f"{file} has no study {attribute!r}; expected an Experiment.")
+    return value  # type: ignore[no-any-return]
+
+
+def list_studies(options: StudyOptions, root: Path) -> StudyResult:
+    """Each study with its question, state, and the seconds of its missing runs on this machine."""
+    speeds: Speeds | None = None
+    rows = []
+    for experiment in STUDIES.values():
+        row: dict[str, Any] = {
+            "name": experiment.name, "question": experiment.question, "needs": experiment.needs,
+            "runs": None, "ended": None, "seconds": None,
+        }  # fmt: skip
+        if all(getattr(options, need) for need in experiment.needs):
+            try:
+                value = experiment.study(options)
+            except CoviewError as error:
+                rows.append({**row, "error": str(error)})
+                continue
+            cells = {cell.key: cell for cell in value.cells}
+            missing = [cell for cell in cells.values() if not cell.is_ended(root)]
+            speeds = speeds or Speeds(value.images(), options.device)
+            row |= {
+                "runs": len(cells), "ended": len(cells) - len(missing),
+                "seconds": sum(speeds.seconds(cell) for cell in missing),
+            }  # fmt: skip
+        content = read_object(place_of(experiment.name, root) / "study.json") or {}
+        rows.append({**row, "claims": content.get("claims", [])})
+    return StudyResult(study=None, ended=True, studies=rows, path=str(root))

@@ -12,13 +12,14 @@ from coview.core.run_folder import RunFolder, is_run
 from coview.data.labels import check_labels, names_a_file, share_of_labels
 from coview.data.spec import DataSpec
 from coview.encoders import EncoderSpec, parse_encoder
-from coview.options import DataOptions, StudyOptions
+from coview.options import StudyOptions
 from coview.planning.defaults import default_distillation, default_finetuning
 from coview.recipes import Recipe, recipe
 from coview.recipes.finetune import for_label_share
 from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
+from coview.studies.setting import data_settings, ordered
 from coview.studies.simclrv2_table import Entry, summarize
 from coview.training import choose_device
 
@@ -96,10 +97,9 @@ class ChainPlan:
         device = choose_device(options.device).type
         base = recipe(options.recipe or f"simclr-v2-{'cifar' if device == 'cuda' else 'cpu'}")
         if options.pretrained is not None:
-            if options.encoder is not None or options.pretrain_epochs is not None:
+            if options.encoder is not None or options.epochs is not None:
                 raise InvalidValue(
-                    "`pretrained` takes the place of pretraining; leave out `encoder` and "
-                    "`pretrain_epochs`."
+                    "`pretrained` takes the place of pretraining; leave out `encoder` and `epochs`."
                 )
             pretrained: Cell | Existing = Existing.at(options.pretrained)
             base = Run.open(options.pretrained).recipe
@@ -194,7 +194,7 @@ def about_test(tuned: Cell, root: Path) -> str:
 
 
 def _pretraining(options: StudyOptions, base: Recipe, encoder: EncoderSpec) -> Cell:
-    epochs = options.pretrain_epochs or base.epochs
+    epochs = options.epochs or base.epochs
     settings = {"recipe": base.name, "encoder": encoder, "epochs": epochs, "labels_from": "none"}
     views = len(base.method.views.views)
     return Cell(
@@ -207,36 +207,9 @@ def _pretraining(options: StudyOptions, base: Recipe, encoder: EncoderSpec) -> C
 def with_data(
     options: StudyOptions, settings: dict[str, Any], *, test: bool = True
 ) -> tuple[tuple[str, Any], ...]:
-    """The settings of a cell with those of the data, and the seed, in the order of their names.
-
-    Where caches lie and how much memory they take is not among them: it changes no run.
-    """
-    given = DataOptions()
-    data = {
-        name: str(value) if isinstance(value, Path) else value
-        for name in DATA_FIELDS
-        if (value := getattr(options, name)) != getattr(given, name)
-    }
-    data |= {"data": _source(options.data, "data"), "seed": options.seed}
-    if test and options.test is not None:
-        data["test"] = _source(options.test, "test")
-    return tuple(sorted({**data, **settings}.items(), key=lambda item: item[0]))
-
-
-def _source(data: Any, field: str) -> str | tuple[str, ...]:
-    """The place of the images from any working folder. Raises InvalidValue for images in memory."""
-    source = DataSpec.of(data).source
-    if source is None:
-        raise InvalidValue(
-            f"`{field}` is in memory; a study goes on in other processes, so give a path or a name."
-        )
-    return source
-
-
-DATA_FIELDS = (
-    "labels_from", "split", "limit", "short_side", "image_column", "label_column", "white",
-    "max_pixels", "allow_broken", "download", "root",
-)  # fmt: skip
+    """The settings of a cell with those of the data, and the seed, in the order of their names."""
+    data = data_settings(options, data=options.data, test=options.test if test else None)
+    return ordered({**data, "seed": options.seed, **settings})
 
 
 def _layer(word: str, head: int) -> int:
@@ -249,3 +222,27 @@ def _layer(word: str, head: int) -> int:
             "projection head, or last."
         )
     return int(word)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """The chain among the studies. It names its own amounts: `scale` is not used."""
+
+    name: str = "simclrv2/chain"
+    question: str = CLAIM
+    needs: tuple[str, ...] = ()
+
+    def study(self, options: StudyOptions) -> Study:
+        refuse_unused(options)
+        return chain(options)
+
+
+def refuse_unused(options: StudyOptions) -> None:
+    """Raise InvalidValue for options of other studies: the chain has draws in place of seeds."""
+    if options.seeds is not None:
+        raise InvalidValue("simclrv2/chain does not take `seeds`; its `draws` are those of labels.")
+    if options.outliers:
+        raise InvalidValue("simclrv2/chain does not take `outliers`; leave it out.")
+
+
+CHAIN = _Chain()

@@ -1,0 +1,73 @@
+"""The arms of an experiment, and their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.studies.cell import Cell
+from coview.studies.measure import Measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One condition of an experiment, trained with every seed.
+
+    ``cell``: a seed -> the run whose figures count; runs that it needs are among its settings.
+    ``row`` and ``column`` are its place in a matrix, ``x`` that on the axis of a curve, of which
+    ``row`` is then the name. ``published``: the paper's figure of the first measure.
+    """
+
+    name: str
+    cell: Callable[[int], Cell]
+    row: str = ""
+    column: str = ""
+    x: float | None = None
+    published: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """The figures of the cells of a grid, as far as they have ended in ``root``.
+
+    ``cells``: (name of an arm, seed) -> its cell.
+    """
+
+    root: Path
+    arms: tuple[Arm, ...]
+    measures: tuple[Measure, ...]
+    cells: Mapping[tuple[str, int], Cell]
+
+    def of(self, arm: str, measure: str = "") -> list[float | None]:
+        """The figure of an arm for every seed, None where its run has not ended."""
+        wanted = next((each for each in self.measures if each.name == measure), self.measures[0])
+        return [
+            wanted.read(cell.run(self.root)) if cell.is_ended(self.root) else None
+            for (name, _), cell in self.cells.items()
+            if name == arm
+        ]
+
+    def known(self, arm: str, measure: str = "") -> list[float]:
+        """Those that are there."""
+        return [value for value in self.of(arm, measure) if value is not None]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One object for each run: arm, seed, folder and its figures by the measures' names."""
+        figures = {
+            (arm.name, measure.name): self.of(arm.name, measure.name)
+            for arm in self.arms
+            for measure in self.measures
+        }
+        seeds = list(dict.fromkeys(seed for _, seed in self.cells))
+        return [
+            {
+                "arm": name, "seed": seed, "folder": cell.folder(self.root).name,
+                **{
+                    measure.name: figures[name, measure.name][seeds.index(seed)]
+                    for measure in self.measures
+                },
+            }
+            for (name, seed), cell in self.cells.items()
+        ]  # fmt: skip

@@ -1,0 +1,32 @@
+"""Every study by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from coview.options import StudyOptions
+from coview.studies import simclr_objectives
+from coview.studies.execution import Study
+from coview.studies.simclrv2 import CHAIN
+
+
+class Named(Protocol):
+    """What the catalogue holds: an Experiment, or the chain, which is made another way."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def question(self) -> str: ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+
+    def study(self, options: StudyOptions) -> Study:
+        """The study that these options make."""
+
+
+EXPERIMENTS: tuple[Named, ...] = (*simclr_objectives.EXPERIMENTS, CHAIN)
+STUDIES: Mapping[str, Named] = {experiment.name: experiment for experiment in EXPERIMENTS}
+"""Every study by its name, in the order of the papers."""

@@ -1,0 +1,260 @@
+"""Claims about arms of a study, written down before there are figures, and their tests.
+
+An arm is a condition that is trained with several seeds. A claim is made of comparisons, each a
+weighted sum of the arms' figures, computed seed by seed: arms are paired by the seed, and so by the
+data order and the first weights. A comparison is tested by Student's t over the seeds, one-sided at
+2.5 %, which is the 95 % interval that is printed.
+
+A claim of several comparisons holds where each of them is shown: the largest p value counts, and no
+correction is needed (intersection-union test). It does not hold where the opposite of one of them
+is shown: the smallest p value counts, times the number of comparisons (Bonferroni). Several claims
+of one study are corrected by Holm's procedure. What is neither is undecided.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import Any
+
+from coview.core.errors import InvalidValue
+from coview.evaluation.statistics import mean_interval
+from coview.reports.formatting import MINUS
+
+LEVEL = 0.025
+"""One-sided: the level at which a comparison is shown."""
+
+Figures = Callable[[str, str], Sequence[float | None]]
+"""(arm, measure) -> its figure for each seed, None where there is none yet; measure "" is the first
+of the study."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An arm with its weight in a comparison; ``measure`` "" is the first measure of the study."""
+
+    arm: str
+    weight: float = 1.0
+    measure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The sum of the ``terms`` is to lie above ``above``, in units of the figures.
+
+    ``text`` names it, as "crop + color - crop".
+    """
+
+    text: str
+    terms: tuple[Term, ...]
+    above: float = 0.0
+
+    def values(self, figures: Figures) -> list[float]:
+        """The sum for every seed whose figures are all there."""
+        columns = [figures(term.arm, term.measure) for term in self.terms]
+        sums = []
+        for row in zip(*columns, strict=True):
+            known = [value for value in row if value is not None]
+            if len(known) == len(self.terms):
+                pairs = zip(self.terms, known, strict=True)
+                sums.append(sum(term.weight * value for term, value in pairs))
+        return sums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence that a study tests by all of its ``comparisons``.
+
+    ``source``: where the paper says it. Raises InvalidValue without a comparison.
+
+    >>> Claim(text="two are better", comparisons=(greater("two", "one"),)).comparisons[0].text
+    'two - one'
+    """
+
+    text: str
+    comparisons: tuple[Comparison, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.comparisons:
+            raise InvalidValue(f"The claim {self.text!r} has no comparison; expected one or more.")
+
+
+def greater(one: str, other: str, *, by: float = 0.0, measure: str = "") -> Comparison:
+    """``one`` is greater than ``other`` by more than ``by``."""
+    more = f" by more than {by:g}" if by else ""
+    return Comparison(
+        text=f"{one} - {other}{more}", terms=(Term(one, 1, measure), Term(other, -1, measure)),
+        above=by,
+    )  # fmt: skip
+
+
+def best(
+    one: str, others: Sequence[str], *, by: float = 0.0, measure: str = ""
+) -> tuple[Comparison, ...]:
+    """``one`` is greater than each of the ``others``; it may be among them."""
+    return tuple(greater(one, arm, by=by, measure=measure) for arm in others if arm != one)
+
+
+def rising(arms: Sequence[str], *, measure: str = "", sign: int = 1) -> Comparison:
+    """The figures rise along ``arms``: the slope of the least-squares line over their places.
+
+    ``sign`` -1: they fall. The unit is that of the figures, for each step from arm to arm.
+
+    >>> comparison = rising(["a", "b", "c"])
+    >>> [term.weight for term in comparison.terms]
+    [-0.5, 0.0, 0.5]
+    """
+    if len(arms) < 2:
+        raise InvalidValue(f"`arms` is {list(arms)}; a slope needs two arms or more.")
+    middle = (len(arms) - 1) / 2
+    total = sum((place - middle) ** 2 for place in range(len(arms)))
+    terms = tuple(
+        Term(arm, sign * (place - middle) / total, measure) for place, arm in enumerate(arms)
+    )
+    word = "rise" if sign > 0 else "fall"
+    return Comparison(text=f"{word} with each step from {arms[0]} to {arms[-1]}", terms=terms)
+
+
+def between(
+    inner: Sequence[str], ends: Sequence[str], *, measure: str = ""
+) -> tuple[Comparison, ...]:
+    """The mean of the ``inner`` arms is greater than each of the ``ends``."""
+    mean = tuple(Term(arm, 1 / len(inner), measure) for arm in inner)
+    name = inner[0] if len(inner) == 1 else f"mean of {', '.join(inner)}"
+    return tuple(
+        Comparison(text=f"{name} - {end}", terms=(*mean, Term(end, -1, measure))) for end in ends
+    )
+
+
+def alike(arms: Sequence[str], *, within: float, measure: str = "") -> tuple[Comparison, ...]:
+    """No two of the ``arms`` differ by ``within`` or more: two one-sided tests for each pair."""
+    return tuple(
+        replace(greater(one, other, measure=measure), above=-within)
+        for one, other in permutations(arms, 2)
+    )
+
+
+def smaller_gap(
+    first: tuple[str, str], second: tuple[str, str], *, measure: str = ""
+) -> Comparison:
+    """The difference of the ``first`` two arms is smaller than that of the ``second`` two."""
+    (a, b), (c, d) = first, second
+    return Comparison(
+        text=f"({c} - {d}) - ({a} - {b})",
+        terms=tuple(
+            Term(arm, weight, measure) for arm, weight in ((c, 1), (d, -1), (a, -1), (b, 1))
+        ),
+    )
+
+
+def one_sided(values: Sequence[float], above: float) -> tuple[float, float]:
+    """The p values that the mean lies above, and below, ``above`` (Student); 1, 1 for one value.
+
+    Equal values decide by themselves.
+
+    >>> above, below = one_sided([1.0, 2.0, 3.0], 0.0)
+    >>> round(above, 4), round(below, 4)
+    (0.0371, 0.9629)
+    """
+    if len(values) < 2:
+        return 1.0, 1.0
+    distance = statistics.fmean(values) - above
+    deviation = statistics.stdev(values)
+    if deviation == 0:
+        return (0.0, 1.0) if distance > 0 else (1.0, 0.0) if distance < 0 else (1.0, 1.0)
+    from scipy import stats  # slow to import
+
+    t = distance / (deviation / math.sqrt(len(values)))
+    return float(stats.t.sf(t, len(values) - 1)), float(stats.t.cdf(t, len(values) - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A comparison, its ``values``, one for each seed, and their p values (:func:`one_sided`)."""
+
+    comparison: Comparison
+    values: list[float]
+    shown: float
+    refuted: float
+
+    @classmethod
+    def of(cls, comparison: Comparison, figures: Figures) -> Finding:
+        values = comparison.values(figures)
+        shown, refuted = one_sided(values, comparison.above)
+        return cls(comparison=comparison, values=values, shown=shown, refuted=refuted)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Student's 95 % interval of the mean; None for fewer than two values."""
+        return None if len(self.values) < 2 else mean_interval(self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "text": self.comparison.text, "above": self.comparison.above,
+            "mean": statistics.fmean(self.values) if self.values else None,
+            "interval": self.interval, "seeds": len(self.values), "p": self.shown,
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        """In words: "a - b is +3.2, 95 % interval +1.0 to +5.4 over 3 seeds"."""
+        if not self.values:
+            return f"{self.comparison.text}: no seed has all its runs yet"
+        text = f"{self.comparison.text} is {signed(statistics.fmean(self.values))}"
+        if self.interval is None:
+            return f"{text} for one seed, without an interval"
+        low, high = (signed(end) for end in self.interval)
+        return f"{text}, 95 % interval {low} to {high} over {len(self.values)} seeds"
+
+
+def signed(points: float) -> str:
+    """A difference with its sign, a true minus.
+
+    >>> signed(2.345), signed(-0.04)
+    ('+2.3', '−0.0')
+    """
+    return f"{points:+.1f}".replace("-", MINUS)
+
+
+def decide(claims: Sequence[Claim], figures: Figures) -> list[dict[str, Any]]:
+    """Each claim as an object of study.json: text, source, holds, because, p and comparisons.
+
+    "holds" is True, False, or None where it is undecided; "p" has the adjusted values "for" and
+    "against" the claim.
+
+    >>> claim = Claim(text="two are better than one", comparisons=(greater("two", "one"),))
+    >>> figures = {"one": [60.0, 61.0, 60.5], "two": [64.0, 65.5, 64.0]}
+    >>> decide([claim], lambda arm, measure: figures[arm])[0]["because"]
+    'two - one is +4.0, 95 % interval +2.8 to +5.2 over 3 seeds.'
+    """
+    found = [[Finding.of(each, figures) for each in claim.comparisons] for claim in claims]
+    yes = holm([max(each.shown for each in own) for own in found])
+    no = holm([min(1.0, len(own) * min(each.refuted for each in own)) for own in found])
+    decided = []
+    for claim, own, p_for, p_against in zip(claims, found, yes, no, strict=True):
+        holds = True if p_for < LEVEL else False if p_against < LEVEL else None
+        key = min(own, key=lambda each: each.refuted if holds is False else -each.shown)
+        because = str(key) if len(own) == 1 else f"Of {len(own)} comparisons the weakest: {key}"
+        decided.append({
+            "text": claim.text, "source": claim.source, "holds": holds, "because": f"{because}.",
+            "p": {"for": p_for, "against": p_against},
+            "comparisons": [each.to_json() for each in own],
+        })  # fmt: skip
+    return decided

@@ -1,0 +1,94 @@
+"""The pictures of a study as HTML: a matrix whose cells are colored, and curves.
+
+A drawing is an object of study.json: "kind", "title", and for a "matrix" "rows", "columns",
+"values" and "published", each of them rows of numbers or None; for "curves" "axis" and "lines" with
+"name" and "points", pairs of numbers.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coview.reports.curves import Chart, Line, chart_figure
+from coview.reports.formatting import MISSING
+from coview.reports.html import Markup, tag
+
+Numbers = Sequence[Sequence[float | None]]
+
+
+def drawing(content: Mapping[str, Any]) -> Markup:
+    """One drawing under its title; nothing where no figure is there yet."""
+    draw = {"matrix": _matrices, "curves": _curves}[content["kind"]]
+    return draw(content)
+
+
+def _matrices(content: Mapping[str, Any]) -> Markup:
+    published = content["published"]
+    has_published = any(value is not None for row in published for value in row)
+    return tag(
+        "section", tag("h2", content["title"]),
+        tag("p", content["axis"], class_="lead"),
+        matrix_table("here", content["rows"], content["columns"], content["values"]),
+        matrix_table("published", content["rows"], content["columns"], published)
+        if has_published
+        else None,
+    )  # fmt: skip
+
+
+def matrix_table(
+    caption: str, rows: Sequence[str], columns: Sequence[str], values: Numbers
+) -> Markup:
+    """A table whose cells are the darker, the higher their value; the last column is the mean.
+
+    >>> "82%" in matrix_table("here", ["a"], ["b", "c"], [[1.0, 3.0]])
+    True
+    """
+    known = [value for row in values for value in row if value is not None]
+    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    body = [
+        tag(
+            "tr", tag("th", name, scope="row"),
+            [_cell(value, low, high) for value in row], tag("td", _mean(row), class_="number"),
+        )
+        for name, row in zip(rows, values, strict=True)
+    ]  # fmt: skip
+    heads = [tag("th", name, scope="col") for name in ("", *columns, "mean")]
+    table = tag(
+        "table", tag("caption", caption), tag("thead", tag("tr", heads)), tag("tbody", body)
+    )
+    return tag("div", table, class_="scroll")
+
+
+def _cell(value: float | None, low: float, high: float) -> Markup:
+    if value is None:
+        return tag("td", MISSING, class_="number")
+    share = (value - low) / (high - low) if high > low else 0.0
+    # The color is mixed with the page's own background, so that it suits a dark page too.
+    style = f"background:color-mix(in srgb, var(--good) {4 + 78 * share:.0f}%, transparent)"
+    return tag("td", f"{value:.1f}", class_="number", style=style)
+
+
+def _mean(row: Sequence[float | None]) -> str:
+    known = [value for value in row if value is not None]
+    return f"{statistics.fmean(known):.1f}" if known else MISSING
+
+
+def _curves(content: Mapping[str, Any]) -> Markup:
+    lines = [
+        Line(
+            name=line["name"], dots=True,
+            points=([x for x, _ in line["points"]], [y for _, y in line["points"]]),
+        )
+        for line in content["lines"]
+        if line["points"]
+    ]  # fmt: skip
+    xs = [x for line in lines for x in line.points[0]]
+    chart = Chart(
+        title=content["title"], lines=lines, x_label=content["axis"], wide=True,
+        log_x=bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16,
+    )  # fmt: skip
+    return tag(
+        "section", tag("h2", content["title"]), None if chart.is_empty else chart_figure(chart)
+    )

@@ -1,0 +1,107 @@
+"""An experiment as arms that are trained with several seeds, compared by claims, and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import InvalidValue
+from coview.studies.arms import Arm, Values
+from coview.studies.cell import Cell
+from coview.studies.claims import Claim, decide
+from coview.studies.execution import Study
+from coview.studies.measure import LINEAR, Measure
+from coview.studies.setting import OWN, Setting
+from coview.studies.tables import arm_table, curves, matrix
+
+CARD_SELECTION = "none: the last epoch of every run counts"
+CARD_TESTS = (
+    "the claims were written down before the runs; Student's t over seeds, paired, one-sided at "
+    "2.5 %; a claim of several comparisons holds if each of them is shown; Holm over the claims"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Arms, what is measured of each, and the claims about them.
+
+    ``question`` is one sentence. ``source`` says where the paper has it, ``published`` in words
+    which figures stand in the column of published ones ("ResNet-50 on ImageNet, 100 epochs").
+    ``drawn``: "matrix" (rows and columns), "curve" (over ``axis``) or "" (a table alone).
+    Raises InvalidValue for arms of one name, and for claims about arms that are not there.
+    """
+
+    name: str
+    question: str
+    source: str
+    arms: tuple[Arm, ...]
+    claims: tuple[Claim, ...]
+    measures: tuple[Measure, ...] = (LINEAR,)
+    published: str = ""
+    drawn: str = ""
+    axis: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        measures = {"", *(measure.name for measure in self.measures)}
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidValue(f"Two arms of {self.name} are called {name!r}.")
+        for claim in self.claims:
+            for term in (term for each in claim.comparisons for term in each.terms):
+                if term.arm not in names or term.measure not in measures:
+                    raise InvalidValue(
+                        f"The claim {claim.text!r} of {self.name} is about {term.arm!r} and "
+                        f"{term.measure or 'the first measure'!r}, which the study does not have."
+                    )
+
+    def study(self, setting: Setting) -> Study:
+        """The runs of all arms and seeds, and how they are summarized.
+
+        Seeds come first, so that what is stopped has compared all arms with some of them.
+        """
+        cells = {(arm.name, seed): arm.cell(seed) for seed in setting.seeds for arm in self.arms}
+        return Study(
+            name=self.name, claim=self.question,
+            cells=tuple(each for cell in cells.values() for each in with_needs(cell)),
+            summarize=lambda root: self.summarize(self.values(root, cells)),
+            images=setting.count_images, card=lambda root: self.card(setting),
+        )  # fmt: skip
+
+    def values(self, root: Path, cells: Mapping[tuple[str, int], Cell]) -> Values:
+        return Values(root=root, arms=self.arms, measures=self.measures, cells=cells)
+
+    def summarize(self, values: Values) -> dict[str, Any]:
+        """Figures, tables, pictures and claims of the runs that have ended."""
+        drawn = {"matrix": matrix, "curve": curves}.get(self.drawn)
+        return {
+            "rows": values.rows(), "source": self.source,
+            "drawings": [] if drawn is None else [drawn(values, self.axis)],
+            "tables": [arm_table(values, self.published)], "claims": decide(self.claims, values.of),
+        }  # fmt: skip
+
+    def card(self, setting: Setting) -> dict[str, Any]:
+        """How it was measured, for the page."""
+        amount = setting.amount
+        return {
+            **({"source": self.source} if self.source else {}),
+            **({} if setting.scale == OWN else {"scale": setting.scale}),
+            "data": str(setting.source),
+            "training images": "all" if amount.images is None else f"{amount.images:,}",
+            "test images": str(setting.test or "a part of the data"),
+            "epochs": "those of the recipes" if amount.epochs is None else f"{amount.epochs:g}",
+            "encoder": amount.encoder or "that of the recipes",
+            "seeds": ", ".join(str(seed) for seed in setting.seeds),
+            "selection": CARD_SELECTION,
+            **({"tests": CARD_TESTS} if self.claims else {}),
+            **({"published figures": self.published} if self.published else {}),
+            **{f"note {number}": note for number, note in enumerate(self.notes, start=1)},
+        }
+
+
+def with_needs(cell: Cell) -> list[Cell]:
+    """The cell after those that it needs."""
+    return [*(each for need in cell.needs for each in with_needs(need)), cell]

@@ -1,0 +1,240 @@
+"""Cells side by side, each in a process of its own: two single threads do more than two threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import CoviewError, RunError
+from coview.core.machine import cores
+from coview.core.progress import output, output_stream, say, shows_bars
+from coview.core.run_folder import RunFolder, is_run
+from coview.core.text import duration
+from coview.studies.cell import Cell
+from coview.training.signals import handle_signals, restore_signals
+
+POLL_SECONDS, LINE_SECONDS = 0.5, 30.0
+
+
+def train_side_by_side(
+    cells: Sequence[Cell], root: Path, machine: Mapping[str, Any], jobs: int,
+    after: Callable[[], object],
+) -> bool:  # fmt: skip
+    """Train the cells in ``jobs`` processes, each after those that it needs; whether all ended.
+
+    ``after`` is called in this process when a cell has ended. A signal to stop goes to all
+    of them: they save, and the same call goes on. Raises RunError for the first cell that fails,
+    when the others have saved.
+    """
+    waiting, running = list(cells), dict[Future[str], Cell]()
+    failed: RunError | None = None
+    stopped = False
+    with (
+        _pool(jobs) as (pool, workers), _Stop(workers) as stop, _Lines(root, len(cells)) as shown,
+    ):  # fmt: skip
+        while running or waiting:
+            free = [] if stop.received or failed or stopped else _ready(waiting, running, root)
+            for cell in free[: jobs - len(running)]:
+                waiting.remove(cell)
+                say(f"Begins: {cell.name} in {cell.folder(root)}")
+                running[pool.submit(in_process, cell, root, dict(machine))] = cell
+            if not running:
+                break
+            done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = running.pop(future)
+                error = future.result()
+                if error:
+                    say(f"Failed: {cell.name}. The others save and end.")
+                    failed = failed or RunError(f"{cell.name} ({cell.folder(root)}): {error}")
+                    stop.send(signal.SIGTERM)
+                elif cell.is_ended(root):
+                    shown.ended(cell)
+                    after()
+                else:
+                    stopped = True
+            shown.progress(running.values())
+    if failed:
+        raise failed
+    return not waiting and not stopped and not stop.received
+
+
+def _ready(waiting: Sequence[Cell], running: Mapping[Any, Cell], root: Path) -> list[Cell]:
+    """The cells whose needs have ended; equal ones are one."""
+    busy = {cell.key for cell in running.values()}
+    return [
+        cell
+        for cell in waiting
+        if cell.key not in busy and all(need.is_ended(root) for need in cell.needs)
+    ]
+
+
+def in_process(cell: Cell, root: Path, machine: dict[str, Any]) -> str:
+    """In a process of the pool: the run, begun or gone on with. Returns what went wrong, or ""."""
+    _BUSY.set()
+    try:
+        with output(muted=True, inner=True):
+            cell.train(root, machine)
+    except CoviewError as error:
+        return str(error) or type(error).__name__
+    except KeyboardInterrupt:  # while it was judged: the run has ended and is judged anew
+        return ""
+    finally:
+        _BUSY.clear()
+    return ""
+
+
+_BUSY = threading.Event()
+"""Set while this process has a cell."""
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """A signal ends what is not a training, which takes its signals itself; idle, nothing."""
+    if _BUSY.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], list[int]]]]:
+    """The processes, and a function that tells their numbers."""
+    threads = max(1, cores() // jobs)
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # the children read it when they import torch
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(threads, os.getpid())
+    )
+    try:
+        yield pool, lambda: list(pool._processes or {})
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _begin(threads: int, parent: int) -> None:
+    """In a new process: its share of the cores, out of the terminal's group, gone with its parent.
+
+    The terminal's Ctrl-C reaches the parent alone, which hands it on once: a second signal would
+    end a run while it saves.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(os, "setsid"):
+        os.setsid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Stop:
+    """Hands the first signal to stop on to the processes of ``workers``."""
+
+    def __init__(self, workers: Callable[[], list[int]]) -> None:
+        self.workers, self.received = workers, 0
+
+    def __enter__(self) -> _Stop:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = handle_signals(lambda number, frame: self._receive(number))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        restore_signals(self._before)
+
+    def _receive(self, number: int) -> None:
+        if not self.received:
+            say("Stopping: the runs save. The same command goes on with the study.")
+        self.received = number
+        self.send(signal.SIGTERM)
+
+    def send(self, number: int) -> None:
+        for process in self.workers():
+            try:
+                os.kill(process, number)
+            except ProcessLookupError:
+                continue
+
+
+class _Lines:
+    """A line for each run that has ended, and now and then how far the others are; on a terminal
+    a table of those that run."""
+
+    def __init__(self, root: Path, count: int) -> None:
+        self.root, self.count, self.done = root, count, 0
+        self.began = self.last = time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> _Lines:
+        if shows_bars():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(file=output_stream()), transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def ended(self, cell: Cell) -> None:
+        self.done += 1
+        say(f"[{self.done} of {self.count}] {cell.name}: {_verdict(cell, self.root)}")
+
+    def progress(self, running: Collection[Cell]) -> None:
+        """How far ``running`` are; by lines at most every half a minute."""
+        if self._live is not None:
+            self._live.update(self._table(running))
+        elif time.monotonic() - self.last > LINE_SECONDS and running:
+            self.last = time.monotonic()
+            each = (f"{cell.name} {_step(cell, self.root)}" for cell in running)
+            say(f"Running: {'; '.join(each)}{self._left()}", detail=True)
+
+    def _table(self, running: Collection[Cell]) -> Any:
+        from rich.table import Table
+
+        table = Table(caption=f"{self.done} of {self.count} runs have ended{self._left()}")
+        table.add_column("run")
+        table.add_column("state")
+        for cell in running:
+            table.add_row(cell.name, _step(cell, self.root))
+        return table
+
+    def _left(self) -> str:
+        if not self.done:
+            return ""
+        passed = time.monotonic() - self.began
+        return f"; about {duration(passed / self.done * (self.count - self.done))} left"
+
+
+def _verdict(cell: Cell, root: Path) -> str:
+    return str((cell.run(root).verdict or {}).get("sentence", "ended."))
+
+
+def _step(cell: Cell, root: Path) -> str:
+    """How far a run is, from its files."""
+    if not is_run(cell.folder(root)):
+        return "is beginning"
+    if cell.is_trained(root):
+        return "is judged"
+    run = RunFolder(cell.folder(root))
+    rows = run.metrics()
+    return f"at step {rows[-1]['step'] if rows else 0:,} of {run.total_steps:,}"

@@ -1,0 +1,79 @@
+"""The ledger: every claim of the studies in one folder, with what came out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coview.core.files import entries, write_bytes, write_json
+from coview.core.run_folder import read_object
+from coview.core.text import plural
+from coview.reports.html import Child, Markup, tag
+from coview.reports.tables import cut_table
+from coview.studies.page import document
+
+WORDS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "undecided"}
+
+
+def write_ledger(root: Path) -> Path:
+    """Write claims.json and claims.html of all studies whose study.json lies in ``root``.
+
+    Returns the place of the page.
+    """
+    rows = ledger_rows(root)
+    write_json(root / "claims.json", {"summary": summary(rows), "claims": rows})
+    write_bytes(root / "claims.html", ledger_page(rows).encode("utf-8", "replace"))
+    return root / "claims.html"
+
+
+def ledger_rows(root: Path) -> list[dict[str, Any]]:
+    """Every claim with its study, verdict, reason, the seeds, and whether all runs have ended."""
+    rows = []
+    for name in entries(root):
+        content = read_object(root / name / "study.json") or {}
+        for claim in content.get("claims", ()):
+            card = content.get("card", {})
+            rows.append({
+                "study": content["study"], "folder": name, "claim": claim["text"],
+                "source": claim.get("source", ""), "holds": claim["holds"],
+                "because": claim["because"], "ended": content["ended"],
+                "scale": card.get("scale", ""), "data": card.get("data", ""),
+                "seeds": card.get("seeds", ""),
+            })  # fmt: skip
+    return rows
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The ledger in one sentence.
+
+    >>> summary([{"holds": True}, {"holds": None}])
+    '2 claims of the papers were tested here: 1 holds, 0 do not hold, 1 is undecided.'
+    """
+    counts = Counter(row["holds"] for row in rows)
+    yes, no, open_ = (counts[key] for key in (True, False, None))
+    tested = f"{plural(len(rows), 'claim')} of the papers {_verb(len(rows), 'was', 'were')} tested"
+    return (
+        f"{tested} here: {yes} {_verb(yes, 'holds', 'hold')}, "
+        f"{no} {_verb(no, 'does', 'do')} not hold, {open_} {_verb(open_, 'is', 'are')} undecided."
+    )
+
+
+def _verb(number: int, one: str, more: str) -> str:
+    return one if number == 1 else more
+
+
+def ledger_page(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The ledger as a page that loads nothing, with a link to each study."""
+    table: list[tuple[Child, ...]] = [
+        (
+            tag("a", row["study"], href=f"{row['folder']}/report.html"), row["claim"],
+            tag("b", WORDS[row["holds"]]), row["because"],
+            f"{row['scale']}, seeds {row['seeds']}" + ("" if row["ended"] else ", not all runs"),
+        )
+        for row in rows
+    ]  # fmt: skip
+    heads = ("study", "claim", "verdict", "because", "measured")
+    body: Markup = tag("main", tag("section", cut_table(heads, table)))
+    return document("Claims of the papers", tag("p", summary(rows), class_="lead"), body)

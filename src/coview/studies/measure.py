@@ -1,0 +1,61 @@
+"""A figure of a run that a study compares, read from the run's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coview.core.metrics import headline_misfit
+from coview.core.run_folder import RunFolder, read_object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One figure of a run: the result of a protocol, or a health figure of its last report.
+
+    ``name`` heads a column. ``protocol`` is the file of results that is read, of it the result with
+    this ``subject``, ``metric`` and ``layer`` and, where there are several, the one that represents
+    the protocol; ``setting`` narrows it ({"k": 20}). Without a ``protocol``, ``metric`` is a key of
+    metrics.jsonl. ``factor`` turns the value into the unit that is shown (100: per cent).
+
+    >>> Measure(name="linear accuracy", protocol="linear").metric
+    'accuracy'
+    """
+
+    name: str
+    protocol: str = ""
+    metric: str = "accuracy"
+    layer: str = "h"
+    subject: str = "trained"
+    setting: tuple[tuple[str, Any], ...] = ()
+    factor: float = 100.0
+
+    def read(self, run: RunFolder) -> float | None:
+        """The figure; None where the run has none yet."""
+        if not self.protocol:
+            rows = [row for row in run.metrics() if self.metric in row]
+            return self.factor * float(rows[-1][self.metric]) if rows else None
+        file = read_object(run.evaluation_path / f"{self.protocol}.json") or {}
+        own = [row for row in file.get("results", ()) if self._fits(row)]
+        if not own:
+            return None
+        headline = {**file.get("headline", {}), "metric": self.metric, "layer": self.layer}
+        best = min(own, key=lambda row: headline_misfit(
+            headline, row["layer"], row["metric"], row["setting"]
+        ))  # fmt: skip
+        return self.factor * float(best["value"])
+
+    def _fits(self, row: Mapping[str, Any]) -> bool:
+        wanted = {"subject": self.subject, "metric": self.metric, "layer": self.layer}
+        return all(row[name] == value for name, value in wanted.items()) and all(
+            row["setting"].get(name) == value for name, value in self.setting
+        )
+
+
+LINEAR = Measure(name="linear", protocol="linear")
+LINEAR_Z = Measure(name="linear on z", protocol="linear", layer="z")
+KNN = Measure(name="kNN", protocol="knn")
+CONTRASTIVE = Measure(name="contrastive", metric="instance_accuracy_z")
+"""How often the other view of an image is the nearest of the held-out views: what papers call
+contrastive accuracy, of two views among those of the held-out images."""

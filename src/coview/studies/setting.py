@@ -1,0 +1,208 @@
+"""What an experiment is run on: the data, the scale, the seeds; and the cells that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.data.spec import DataSpec
+from coview.encoders import EncoderSpec, parse_encoder
+from coview.options import DataOptions, StudyOptions
+from coview.recipes import RECIPES, Recipe, recipe
+from coview.studies.cell import Cell, Existing, Work
+
+SCALES = ("tiny", "cpu", "gpu", "paper")
+KINDS: Mapping[str, str] = {"tiny": "cpu", "cpu": "cpu", "gpu": "cifar", "paper": "imagenet"}
+"""The scale -> the last part of the names of its recipes."""
+OWN = "own"
+"""What stands for a scale where the recipe is the user's, as in a sweep."""
+DATA_FIELDS = (
+    "labels_from", "split", "limit", "short_side", "image_column", "label_column", "white",
+    "max_pixels", "allow_broken", "download", "root",
+)  # fmt: skip
+"""The settings of data that decide which images are opened. Where caches lie and how much memory
+they take is not among them: it changes no run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """How much a scale trains: ``images`` (None: all), ``epochs`` (None: the recipe's) over them,
+    with each of ``seeds`` seeds; ``encoder`` None is the recipe's."""
+
+    images: int | None
+    epochs: float | None
+    seeds: int
+    encoder: str | None = None
+    batch_size: int | None = None
+
+
+AMOUNTS: Mapping[str, Amount] = {
+    "tiny": Amount(images=96, epochs=1, seeds=2, encoder="resnet10/8-small", batch_size=24),
+    "cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium"),
+    "gpu": Amount(images=None, epochs=100, seeds=3, encoder="resnet18-small"),
+    "paper": Amount(images=None, epochs=None, seeds=3),
+}
+"""Of an experiment that names no others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The options of a study with what its scale gives; makes recipes and cells of them.
+
+    Raises UnknownName for a scale, InvalidValue for a number of seeds below 1.
+
+    >>> setting = Setting.of(StudyOptions(name="mine", scale="tiny"))
+    >>> setting.recipe("simclr").encoder.label(), setting.seeds
+    ('ResNet-10 width 1/8, small stem', (0, 1))
+    """
+
+    options: StudyOptions
+    amount: Amount
+
+    @classmethod
+    def of(cls, options: StudyOptions, amounts: Mapping[str, Amount] | None = None) -> Setting:
+        """``amounts``: those of the experiment, by scale, in place of AMOUNTS."""
+        if options.scale not in SCALES:
+            raise UnknownName("scale", options.scale, SCALES)
+        amount = {**AMOUNTS, **(amounts or {})}[options.scale]
+        if options.scale == "tiny":
+            amount = AMOUNTS["tiny"]
+        given: dict[str, Any] = {
+            "images": options.limit, "epochs": options.epochs, "seeds": options.seeds,
+            "encoder": options.encoder,
+        }  # fmt: skip
+        amount = replace(amount, **{name: to for name, to in given.items() if to is not None})
+        if amount.seeds < 1:
+            raise InvalidValue(f"`seeds` is {amount.seeds}; expected 1 or more.")
+        return cls(options=options, amount=amount)
+
+    @property
+    def scale(self) -> str:
+        return self.options.scale
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        first = self.options.seed
+        return tuple(range(first, first + self.amount.seeds))
+
+    def recipe(self, method: str, *, epochs: float = 1.0) -> Recipe:
+        """The recipe of this scale for ``method``, a word such as "simclr" or "logo-moco".
+
+        ``epochs``: a factor of those of the scale. Raises UnknownName where the scale has none.
+        """
+        name = f"{method}-{KINDS[self.scale]}"
+        if name not in RECIPES:
+            raise UnknownName("recipe", name, RECIPES)
+        made, amount = recipe(name), self.amount
+        if amount.encoder is not None:
+            made = replace(made, encoder=parse_encoder(amount.encoder))
+        if amount.batch_size is not None:
+            made = replace(made, batch_size=amount.batch_size)
+        passes = epochs * (amount.epochs or made.epochs)
+        # A short run warms up for a tenth of it at most.
+        warmup = min(made.schedule.warmup_epochs, passes / 10)
+        return replace(made, epochs=passes, schedule=replace(made.schedule, warmup_epochs=warmup))
+
+    def data(self, *, labels: bool = True, test: bool = True) -> dict[str, Any]:
+        """The settings of a verb that open the images, from any working folder.
+
+        ``labels`` False: without labels. ``test``: with the test images, where there are any.
+        """
+        settings = data_settings(self.options, data=self.source, images=self.amount.images)
+        if not labels:
+            settings["labels_from"] = "none"
+        if test and self.test is not None:
+            settings["test"] = self.test
+        return settings
+
+    @property
+    def source(self) -> str | tuple[str, ...]:
+        """The images, by default the built-in scenes."""
+        return place_of_data(self.options.data, "data")
+
+    @property
+    def test(self) -> str | tuple[str, ...] | None:
+        """The test images; those of the scenes for the scenes, except at the scale tiny."""
+        if self.options.test is not None:
+            return place_of_data(self.options.test, "test")
+        whole = self.options.split is None and self.scale != "tiny"
+        return "scenes:test" if self.source == "scenes" and whole else None
+
+    def pretrain(
+        self, name: str, recipe: Recipe, seed: int, *, protocols: Sequence[str] = ("linear",),
+        labels: bool | None = None, more: Mapping[str, Any] | None = None,
+    ) -> Cell:  # fmt: skip
+        """A cell that trains exactly ``recipe`` with ``seed``, judged by ``protocols``.
+
+        ``labels``: with labels, as supervised methods need them (the default there); others show
+        kNN accuracy during training with them. ``more``: settings of `evaluate`, as outliers.
+        """
+        trained = replace(recipe, seed=seed)
+        labels = recipe.method.needs_labels if labels is None else labels
+        settings = {**self.data(labels=labels, test=False), "recipe": trained}
+        views = len(recipe.method.views.views)
+        return Cell(
+            name=f"{name}, seed {seed}", verb="pretrain", settings=ordered(settings),
+            work=(Work(encoder=recipe.encoder, passes=recipe.epochs, views=views),),
+            protocols=tuple(protocols), judged=ordered({**self.data(), **(more or {})}),
+        )  # fmt: skip
+
+    def finetune(
+        self, name: str, start: Cell | Existing, encoder: EncoderSpec, seed: int, **settings: Any
+    ) -> Cell:
+        """A cell that fine-tunes the run of ``start`` with these settings of `finetune`."""
+        base = recipe(settings.get("recipe", "finetune-cpu"))
+        epochs = 1.0 if self.scale == "tiny" else base.epochs
+        settings = {
+            "recipe": base.name, "epochs": epochs, "seed": seed, "no_baselines": True, **settings,
+        }  # fmt: skip
+        share = float(str(settings.get("labels", "100%")).rstrip("%")) / 100
+        return Cell(
+            name=f"{name}, seed {seed}", verb="finetune",
+            settings=ordered({**self.data(), "start": start, **settings}),
+            work=(Work(encoder=encoder, passes=settings["epochs"], share=share),),
+        )  # fmt: skip
+
+    def count_images(self) -> int:
+        """The number of training images."""
+        spec = DataSpec.of(self.source, replace(self.options, limit=self.amount.images))
+        return len(spec.open())
+
+
+def data_settings(
+    options: DataOptions, *, data: Any, images: int | None = None, test: Any = None
+) -> dict[str, Any]:
+    """The settings of the data that are not the defaults, as JSON can hold them.
+
+    ``images`` takes the place of the option `limit`. Raises InvalidValue for images in memory.
+    """
+    given = DataOptions()
+    settings = {
+        name: str(value) if isinstance(value, Path) else value
+        for name in DATA_FIELDS
+        if (value := getattr(options, name)) != getattr(given, name)
+    }
+    if images is not None:
+        settings["limit"] = images
+    settings["data"] = place_of_data(data, "data")
+    if test is not None:
+        settings["test"] = place_of_data(test, "test")
+    return settings
+
+
+def place_of_data(data: Any, field: str) -> str | tuple[str, ...]:
+    """Where the images are, from any working folder. Raises InvalidValue for images in memory."""
+    source = DataSpec.of(data).source
+    if source is None:
+        raise InvalidValue(
+            f"`{field}` is in memory; a study goes on in other processes, so give a path or a name."
+        )
+    return source
+
+
+def ordered(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The settings by their names, so that equal ones are equal values."""
+    return tuple(sorted(settings.items()))

@@ -1,0 +1,53 @@
+"""SimCLR's experiments on its objective (Chen et al., 2020): temperature and normalization."""
+
+from __future__ import annotations
+
+from coview.recipes import change
+from coview.studies.arms import Arm
+from coview.studies.claims import Claim, between
+from coview.studies.experiment import Experiment
+from coview.studies.grid import Grid
+from coview.studies.measure import CONTRASTIVE, LINEAR
+from coview.studies.setting import Amount, Setting
+
+TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
+"""Those of table 5 (0.05 to 1) and of appendix B.9 (0.1 to 1), and a step beyond both ends."""
+PUBLISHED = {0.05: 59.7, 0.1: 64.4, 0.5: 60.7, 1.0: 58.0}
+
+
+def temperature(setting: Setting) -> Grid:
+    """NT-Xent at several temperatures."""
+    base = setting.recipe("simclr")
+
+    def arm(tau: float) -> Arm:
+        made = change(base, temperature=tau)
+        name = f"{tau:g}"
+        return Arm(
+            name=name, x=tau, published=PUBLISHED.get(tau),
+            cell=lambda seed: setting.pretrain(f"temperature {name}", made, seed),
+        )  # fmt: skip
+
+    names = [f"{tau:g}" for tau in TEMPERATURES]
+    return Grid(
+        name="simclr/temperature", question=TEMPERATURE.question,
+        source="SimCLR, table 5 and appendix B.9",
+        arms=tuple(arm(tau) for tau in TEMPERATURES),
+        measures=(LINEAR, CONTRASTIVE), drawn="curve", axis="temperature",
+        published="ResNet-50 on ImageNet, 100 epochs, linear, top-1",
+        claims=(
+            Claim(
+                text="An intermediate temperature is better than a very low and a very high one",
+                source="SimCLR, section 5.1",
+                comparisons=between(names[1:-1], (names[0], names[-1])),
+            ),
+        ),
+    )  # fmt: skip
+
+
+TEMPERATURE = Experiment(
+    name="simclr/temperature",
+    question="Which temperature gives the best features, and is it the best at the pretext task?",
+    grid=temperature,
+    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")},
+)
+EXPERIMENTS = (TEMPERATURE,)

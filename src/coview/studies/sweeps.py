@@ -1,0 +1,140 @@
+"""A grid over fields of a recipe: the sweep that every researcher asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import InvalidValue, UnknownName
+from coview.core.options import takes
+from coview.core.progress import say
+from coview.core.run_folder import RunFolder
+from coview.core.values import parse_setting, set_fields
+from coview.data.spec import name_of
+from coview.evaluation import PROTOCOLS
+from coview.options import StudyOptions, SweepOptions
+from coview.recipes import Recipe, change, known_values, recipe
+from coview.runs.protocols import words
+from coview.studies.arms import Arm
+from coview.studies.execution import run_study
+from coview.studies.grid import Grid
+from coview.studies.measure import Measure
+from coview.studies.result import StudyResult
+from coview.studies.setting import DATA_FIELDS, OWN, Amount, Setting
+
+
+@takes(SweepOptions)
+def sweep(options: SweepOptions) -> StudyResult:
+    """Train a recipe with every combination of ``set`` and seed, and compare the runs.
+
+    ``set``: texts "field=value,value", or in Python a mapping from fields to lists of values. Each
+    run is an ordinary run folder in ``out``, named by what it contains; the same call goes on where
+    it was stopped. ``rows`` of the result are a table: the values, the seed, the folder and the
+    figure of each protocol. Raises InvalidValue or UnknownName for a field or a value.
+
+    >>> import coview
+    >>> result = coview.sweep("scenes", limit=100, dry_run=True,
+    ...     set=["method.objective.temperature=0.1,0.5"], seeds=2)
+    >>> result["ended"]
+    False
+    """
+    if options.seeds < 1 or options.jobs < 1:
+        raise InvalidValue("`seeds` and `jobs` are expected to be 1 or more.")
+    base = recipe(options.recipe)
+    root = options.out or Path("sweeps") / name_of(options.data)
+    grid = sweep_grid(options, base, axes_of(options.set, base))
+    study = grid.study(setting_of(options))
+    machine = {"device": options.device, "workers": options.workers}
+    result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
+    if not options.dry_run:
+        say(f"Report: {RunFolder(Path(result['path'])).report_path}")
+    return StudyResult(result)
+
+
+Axes = Mapping[str, Sequence[Any]]
+"""A field of a recipe -> its values: texts, or values of its type."""
+
+
+def axes_of(given: Any, base: Recipe) -> Axes:
+    """The axes of texts "field=value,value" or of a mapping.
+
+    >>> axes_of(["method.objective.temperature=0.1,0.5"], recipe("simclr-cpu"))
+    {'method.objective.temperature': ['0.1', '0.5']}
+    """
+    if isinstance(given, Mapping):
+        return {str(name): list(values) for name, values in given.items()}
+    axes: dict[str, Sequence[Any]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        listed = [value.strip() for value in values.split(";" if ";" in values else ",")]
+        if not (name and equals) or "" in listed or name in axes:
+            raise InvalidValue(
+                f"`set` is {text!r}; expected FIELD=VALUE,VALUE, each field once, such as "
+                "method.objective.temperature=0.1,0.2."
+            )
+        axes[name] = listed
+    return axes
+
+
+def changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """``base`` with these fields. Raises InvalidValue or UnknownName."""
+    for name, value in values.items():
+        if name == "encoder":
+            base = change(base, encoder=value)
+        elif isinstance(value, str):
+            path, typed = parse_setting(base, f"{name}={value}", known_values())
+            base = set_fields(base, {path: typed})
+        else:
+            base = set_fields(base, {name: value})
+    return base
+
+
+def setting_of(options: SweepOptions) -> Setting:
+    """The data and seeds of a sweep, as its cells take them."""
+    data = {name: getattr(options, name) for name in DATA_FIELDS}
+    given = StudyOptions(
+        name="sweep", data=options.data, test=options.test, seed=options.seed, scale=OWN, **data
+    )
+    return Setting(
+        options=given, amount=Amount(images=options.limit, epochs=None, seeds=options.seeds)
+    )
+
+
+def sweep_grid(options: SweepOptions, base: Recipe, axes: Axes) -> Grid:
+    """An arm for every combination of the values of the axes; all runs judged alike."""
+    setting, protocols = setting_of(options), words(options.protocols)
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UnknownName("protocol", name, PROTOCOLS)
+    arms = []
+    for values in product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        name = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
+        arms.append(_arm(setting, name or base.name, changed(base, point), protocols))
+    return Grid(
+        name="sweep", question=f"{base.name} with {', '.join(axes) or 'several seeds'}.",
+        source="", arms=tuple(arms), claims=(),
+        measures=tuple(measure_of(name) for name in protocols),
+    )  # fmt: skip
+
+
+def _arm(setting: Setting, name: str, made: Recipe, protocols: tuple[str, ...]) -> Arm:
+    return Arm(name=name, cell=lambda seed: setting.pretrain(name, made, seed, protocols=protocols))
+
+
+def measure_of(protocol: str) -> Measure:
+    """The headline figure of a protocol.
+
+    >>> measure_of("retrieval").metric
+    'recall_at_k'
+    """
+    headline = PROTOCOLS[protocol].description["headline"]
+    setting = tuple(
+        (name, value) for name, value in headline.items() if name not in {"metric", "layer"}
+    )
+    return Measure(
+        name=protocol, protocol=protocol, metric=headline["metric"], layer=headline["layer"],
+        setting=setting,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""What a study shows: a table of its arms, a matrix with colors, or curves; as JSON objects."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from coview.evaluation.statistics import mean_interval
+from coview.reports.formatting import MINUS, MISSING
+from coview.studies.arms import Values
+
+
+def arm_table(values: Values, published: str) -> dict[str, Any]:
+    """One row for each arm: the mean over seeds and its interval, of every measure.
+
+    ``published``: in words, what the paper's figures are of.
+    """
+    shows_published = any(arm.published is not None for arm in values.arms)
+    columns = [f"{measure.name}" for measure in values.measures]
+    rows = [
+        [
+            arm.name, *(shown(values.known(arm.name, name)) for name in columns),
+            *([MISSING if arm.published is None else f"{arm.published:g}"] * shows_published),
+        ]
+        for arm in values.arms
+    ]  # fmt: skip
+    note = "Mean over the seeds and its 95 % interval (Student)."
+    if shows_published:
+        note += f" Published: {published}."
+    return {
+        "title": "Figures", "note": note, "rows": rows,
+        "columns": ["arm", *columns, *(["published"] * shows_published)],
+    }  # fmt: skip
+
+
+def matrix(values: Values, axis: str) -> dict[str, Any]:
+    """The first measure by rows and columns; ``axis`` says what they are."""
+    rows = list(dict.fromkeys(arm.row for arm in values.arms))
+    columns = list(dict.fromkeys(arm.column for arm in values.arms))
+    at = {(arm.row, arm.column): values.known(arm.name) for arm in values.arms}
+    cells = [[_mean(at.get((row, column), [])) for column in columns] for row in rows]
+    published = {(arm.row, arm.column): arm.published for arm in values.arms}
+    return {
+        "kind": "matrix", "title": values.measures[0].name, "axis": axis,
+        "rows": rows, "columns": columns,
+        "values": cells,
+        "published": [[published.get((row, column)) for column in columns] for row in rows],
+    }  # fmt: skip
+
+
+def curves(values: Values, axis: str) -> dict[str, Any]:
+    """The first measure over the places ``x`` of the arms, one line for each ``row``."""
+    lines: dict[str, list[list[float]]] = {}
+    for arm in values.arms:
+        mean = _mean(values.known(arm.name))
+        if arm.x is not None and mean is not None:
+            lines.setdefault(arm.row, []).append([arm.x, mean])
+    return {
+        "kind": "curves", "title": values.measures[0].name, "axis": axis,
+        "lines": [{"name": name, "points": sorted(points)} for name, points in lines.items()],
+    }  # fmt: skip
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def shown(values: list[float]) -> str:
+    """Mean and interval in a cell of a table.
+
+    >>> shown([50.0, 52.0, 54.0]), shown([50.0]), shown([])
+    ('52.0 \N{PLUS-MINUS SIGN} 5.0', '50.0', '\N{EN DASH}')
+    """
+    if not values:
+        return MISSING
+    mean = statistics.fmean(values)
+    text = f"{mean:.1f}".replace("-", MINUS)
+    if len(values) < 2:
+        return text
+    return f"{text} \N{PLUS-MINUS SIGN} {mean_interval(values)[1] - mean:.1f}"

@@ -1,0 +1,136 @@
+"""Claims are decided by Student's t over paired seeds, by Holm, and by intersection and union."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from coview.core.errors import InvalidValue
+from coview.studies import Claim, alike, best, between, decide, greater, rising, smaller_gap
+from coview.studies.claims import LEVEL, holm, one_sided
+
+FIGURES = {
+    "a": [50.0, 51.0, 52.5], "b": [55.0, 57.0, 57.5], "c": [61.0, 62.5, 63.0],
+    "like c": [61.2, 62.4, 63.1],
+}  # fmt: skip
+
+
+def figures(arm, measure=""):
+    return FIGURES[arm]
+
+
+def verdict(*comparisons):
+    return decide([Claim(text="it", comparisons=comparisons)], figures)[0]
+
+
+def test_one_comparison_is_scipys_paired_t_test():
+    row = verdict(greater("b", "a"))
+    expected = stats.ttest_rel(FIGURES["b"], FIGURES["a"], alternative="greater").pvalue
+    assert row["p"]["for"] == pytest.approx(expected)
+    interval = stats.ttest_rel(FIGURES["b"], FIGURES["a"]).confidence_interval(0.95)
+    assert row["comparisons"][0]["interval"] == pytest.approx(tuple(interval))
+    assert row["holds"] is True
+
+
+def test_a_claim_holds_where_the_weakest_of_its_comparisons_is_shown():
+    both = verdict(*best("c", ["a", "b"]))
+    each = [verdict(greater("c", other))["p"]["for"] for other in ("a", "b")]
+    assert both["p"]["for"] == pytest.approx(max(each))
+    assert both["holds"] is True
+    assert verdict(greater("c", "a"), greater("c", "like c"))["holds"] is None
+
+
+def test_a_claim_does_not_hold_where_the_opposite_of_one_comparison_is_shown():
+    row = verdict(greater("c", "a"), greater("a", "b"))
+    below = stats.ttest_rel(FIGURES["a"], FIGURES["b"], alternative="less").pvalue
+    assert row["p"]["against"] == pytest.approx(2 * below)
+    assert row["holds"] is False
+    assert "a - b is \N{MINUS SIGN}5.3" in row["because"]
+
+
+def test_holm_is_the_definition():
+    """By the definition: the k-th smallest is compared with level / (n - k)."""
+    draws = np.random.default_rng(0)
+    for _ in range(50):
+        p = draws.uniform(0, 0.2, size=5)
+        adjusted = np.array(holm(list(p)))
+        for level in (0.01, 0.05, 0.1):
+            order, rejected = np.argsort(p), np.zeros(5, bool)
+            for rank, place in enumerate(order):
+                if p[place] > level / (5 - rank):
+                    break
+                rejected[place] = True
+            assert (rejected == (adjusted <= level)).all()
+
+
+def test_several_claims_are_corrected():
+    claims = [Claim(text=str(k), comparisons=(greater("b", "a"),)) for k in range(3)]
+    alone, together = verdict(greater("b", "a")), decide(claims, figures)
+    assert together[0]["p"]["for"] == pytest.approx(3 * alone["p"]["for"])
+
+
+def test_a_slope_is_that_of_least_squares():
+    comparison = rising(["a", "b", "c"])
+    values = comparison.values(figures)
+    for seed, value in enumerate(values):
+        ys = [FIGURES[arm][seed] for arm in ("a", "b", "c")]
+        assert value == pytest.approx(np.polyfit([0, 1, 2], ys, 1)[0])
+    assert verdict(comparison)["holds"] is True
+    assert verdict(rising(["a", "b", "c"], sign=-1))["holds"] is False
+
+
+def test_alike_is_two_one_sided_tests():
+    near, far = alike(["c", "like c"], within=1.0), alike(["a", "c"], within=1.0)
+    assert verdict(*near)["holds"] is True
+    assert verdict(*far)["holds"] is False
+    p = [
+        stats.ttest_1samp(np.subtract(FIGURES["c"], FIGURES["like c"]), -1, alternative="greater"),
+        stats.ttest_1samp(np.subtract(FIGURES["c"], FIGURES["like c"]), 1, alternative="less"),
+    ]  # fmt: skip
+    assert verdict(*near)["p"]["for"] == pytest.approx(max(each.pvalue for each in p))
+
+
+def test_the_inner_arms_are_compared_by_their_mean():
+    values = between(["b", "c"], ["a"])[0].values(figures)
+    expected = (np.add(FIGURES["b"], FIGURES["c"]) / 2) - FIGURES["a"]
+    assert values == pytest.approx(expected)
+
+
+def test_a_gap_is_a_difference_of_differences():
+    values = smaller_gap(("c", "b"), ("b", "a")).values(figures)
+    columns = {name: np.array(values) for name, values in FIGURES.items()}
+    first, second = columns["c"] - columns["b"], columns["b"] - columns["a"]
+    assert values == pytest.approx(second - first)
+
+
+def test_seeds_without_all_figures_are_left_out_and_one_decides_nothing():
+    known = {"a": [1.0, None, 3.0], "b": [2.0, 3.0, None]}
+    (row,) = decide([Claim(text="it", comparisons=(greater("b", "a"),))], lambda arm, _: known[arm])
+    assert row["comparisons"][0]["seeds"] == 1
+    assert row["holds"] is None
+    none = {"a": [None], "b": [None]}
+    (row,) = decide([Claim(text="it", comparisons=(greater("b", "a"),))], lambda arm, _: none[arm])
+    assert "no seed has all its runs yet" in row["because"]
+
+
+def test_equal_values_decide_by_themselves():
+    assert one_sided([1.0, 1.0], 0.0) == (0.0, 1.0)
+    assert one_sided([0.0, 0.0], 0.0) == (1.0, 1.0)
+
+
+def test_the_rate_of_false_verdicts_is_kept():
+    """Claims about arms that do not differ: at most LEVEL of them hold, and as many do not."""
+    draws, wrong = np.random.default_rng(1), {True: 0, False: 0, None: 0}
+    for _ in range(400):
+        drawn = {name: list(draws.normal(size=3)) for name in "abc"}
+        claim = Claim(text="it", comparisons=best("a", ["b", "c"]))
+        (row,) = decide([claim], lambda arm, _, drawn=drawn: drawn[arm])
+        wrong[row["holds"]] += 1
+    assert wrong[True] / 400 < 2 * LEVEL
+    assert wrong[False] / 400 < 2 * LEVEL
+
+
+def test_a_claim_needs_a_comparison():
+    with pytest.raises(InvalidValue, match="has no comparison"):
+        Claim(text="it", comparisons=())
+    with pytest.raises(InvalidValue, match="two arms or more"):
+        rising(["a"])

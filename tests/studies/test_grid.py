@@ -1,0 +1,225 @@
+"""Grids of arms: from a value to runs, figures, claims, pages and the ledger."""
+
+import json
+
+import pytest
+
+import coview
+from coview.cli import main
+from coview.core.errors import InvalidValue, UnknownName
+from coview.options import StudyOptions
+from coview.recipes import change, recipe
+from coview.studies import (
+    LINEAR,
+    STUDIES,
+    Arm,
+    Cell,
+    Claim,
+    Experiment,
+    Grid,
+    Setting,
+    greater,
+)
+from coview.studies.execution import place_of, run_study
+from coview.studies.jobs import in_process
+from coview.studies.ledger import ledger_rows, summary, write_ledger
+from coview.studies.sweeps import axes_of, changed
+
+
+def rates(setting):
+    base = setting.recipe("simclr")
+    arms = tuple(
+        Arm(
+            name=f"rate {rate}", row="simclr", x=rate, published=60 + rate,
+            cell=lambda seed, rate=rate: setting.pretrain(
+                f"rate {rate}", change(base, learning_rate=rate), seed
+            ),
+        )
+        for rate in (0.001, 0.004)
+    )  # fmt: skip
+    return Grid(
+        name="mine/rates", question="Which rate is better?", source="nowhere", arms=arms,
+        claims=(Claim(text="4e-3 is better", comparisons=(greater("rate 0.004", "rate 0.001"),)),),
+        drawn="curve", axis="learning rate", published="invented",
+    )  # fmt: skip
+
+
+VERDICT = {
+    "label": "learned", "sentence": "It learned.", "causes": [], "remedy": "", "step": 3,
+}  # fmt: skip
+RATES = Experiment(name="mine/rates", question="Which rate is better?", grid=rates)
+
+
+def tiny(**changes):
+    return StudyOptions(**{"name": "mine/rates", "data": "scenes", "scale": "tiny", **changes})
+
+
+def end(cell, root, value):
+    """The files of a run that has ended and was judged, without one."""
+    folder = cell.folder(root)
+    (folder / "evaluation").mkdir(parents=True)
+    row = {
+        "subject": "trained", "metric": "accuracy", "layer": "h", "value": value, "setting": {},
+    }  # fmt: skip
+    for name, content in (
+        ("run", {"data": {"fingerprint": "abc"}}),
+        ("verdict", VERDICT),
+        ("evaluation/linear", {"results": [row], "headline": {}}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
+    study = RATES.study(tiny())
+    assert [cell.name for cell in study.cells] == [
+        "rate 0.001, seed 0", "rate 0.004, seed 0", "rate 0.001, seed 1", "rate 0.004, seed 1",
+    ]  # fmt: skip
+    for cell, value in zip(study.cells, (0.50, 0.60, 0.52, 0.622), strict=True):
+        end(cell, tmp_path, value)
+    result = run_study(study, tmp_path, {})
+    assert result["ended"]
+    assert [(row["arm"], row["seed"], row["linear"]) for row in result["rows"]] == [
+        ("rate 0.001", 0, 50.0), ("rate 0.004", 0, 60.0),
+        ("rate 0.001", 1, 52.0), ("rate 0.004", 1, 62.2),
+    ]  # fmt: skip
+    assert result["claims"][0]["holds"] is True
+    assert result["drawings"][0]["lines"] == [
+        {"name": "simclr", "points": [[0.001, 51.0], [0.004, pytest.approx(61.1)]]}
+    ]
+    assert result["tables"][0]["rows"][1][2] == "60.004"
+    page = (place_of("mine/rates", tmp_path) / "report.html").read_text()
+    assert "This claim holds" in page
+    assert "<svg" in page
+    assert f"../{study.cells[0].folder(tmp_path).name}/report.html" in page
+    (row,) = ledger_rows(tmp_path)
+    assert (row["study"], row["holds"], row["scale"]) == ("mine/rates", True, "tiny")
+    assert "mine-rates/report.html" in write_ledger(tmp_path).read_text()
+    assert summary([row]) == (
+        "1 claim of the papers was tested here: 1 holds, 0 do not hold, 0 are undecided."
+    )
+
+
+def test_a_study_that_has_begun_says_what_is_there(tmp_path):
+    study = RATES.study(tiny())
+    end(study.cells[0], tmp_path, 0.5)
+    content = study.summarize(tmp_path)
+    assert content["claims"][0]["holds"] is None
+    assert [row["linear"] for row in content["rows"]] == [50.0, None, None, None]
+
+
+def test_runs_that_have_not_been_judged_have_not_ended(tmp_path):
+    cell = RATES.study(tiny()).cells[0]
+    end(cell, tmp_path, 0.5)
+    (cell.folder(tmp_path) / "evaluation" / "linear.json").unlink()
+    assert cell.is_trained(tmp_path)
+    assert not cell.is_ended(tmp_path)
+    assert cell.missing(tmp_path) == ("linear",)
+
+
+def test_equal_cells_are_one_and_other_outliers_are_another():
+    setting = Setting.of(tiny())
+    base = setting.recipe("simclr")
+    one, same = (setting.pretrain(name, base, 0, protocols=(name,)) for name in ("knn", "linear"))
+    assert one.key == same.key
+    other = setting.pretrain("ood", base, 0, more={"outliers": "scenes:test"})
+    assert other.key != one.key
+    assert setting.pretrain("seed", base, 1).key != one.key
+
+
+def test_seeds_epochs_images_and_encoder_can_be_given():
+    setting = Setting.of(tiny(seeds=5, seed=3, epochs=2, limit=40, encoder="resnet18/4"))
+    assert setting.seeds == (3, 4, 5, 6, 7)
+    assert setting.data()["limit"] == 40
+    made = setting.recipe("simclr", epochs=1.5)
+    assert (made.epochs, made.encoder.label()) == (3.0, "ResNet-18 width 1/4")
+    with pytest.raises(UnknownName, match="scale"):
+        Setting.of(tiny(scale="huge"))
+    with pytest.raises(InvalidValue, match="`seeds` is 0"):
+        Setting.of(tiny(seeds=0))
+
+
+def test_options_of_other_studies_are_refused():
+    with pytest.raises(InvalidValue, match="does not take `draws`"):
+        RATES.study(tiny(draws=2))
+    with pytest.raises(InvalidValue, match="in memory"):
+        RATES.study(tiny(data=[[1]]))
+
+
+def test_a_claim_about_an_arm_that_is_not_there_is_refused():
+    with pytest.raises(InvalidValue, match="is about 'b'"):
+        Grid(
+            name="x", question="?", source="", arms=(Arm(name="a", cell=lambda seed: None),),
+            claims=(Claim(text="it", comparisons=(greater("a", "b"),)),),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+@pytest.mark.parametrize("scale", ["tiny", "cpu", "gpu"])
+def test_every_study_can_be_made(name, scale):
+    """Recipes are valid, arms have names, claims are about them."""
+    given = {"outliers": ("scenes:test",)} if "outliers" in STUDIES[name].needs else {}
+    study = STUDIES[name].study(StudyOptions(name=name, data="scenes", scale=scale, **given))
+    assert study.cells
+    assert study.claim.endswith(("?", "."))
+
+
+def test_two_jobs_train_and_judge_the_runs(tmp_path):
+    study = RATES.study(tiny(seeds=1, limit=48))
+    result = run_study(study, tmp_path, {"device": "cpu"}, jobs=2)
+    assert result["ended"]
+    assert all(0 <= row["linear"] <= 100 for row in result["rows"])
+    for cell in study.cells:
+        assert cell.run(tmp_path).recipe == dict(cell.settings)["recipe"]
+
+
+def test_a_failure_in_a_process_is_a_sentence_for_the_study(tmp_path):
+    bad = Cell(
+        name="bad", verb="pretrain", settings=(("data", "nowhere"), ("recipe", "simclr-cpu"))
+    )
+    assert "nowhere" in in_process(bad, tmp_path, {"device": "cpu"})
+
+
+def test_axes_of_a_sweep():
+    base = recipe("simclr-cpu")
+    axes = axes_of(["optimizer.learning_rate=1e-3,2e-3", "epochs=1"], base)
+    assert axes == {"optimizer.learning_rate": ["1e-3", "2e-3"], "epochs": ["1"]}
+    made = changed(base, {"optimizer.learning_rate": "2e-3", "epochs": 2.0, "encoder": "resnet18"})
+    assert (made.optimizer.learning_rate, made.epochs, made.encoder.depth) == (2e-3, 2.0, 18)
+    assert list(axes_of({"epochs": [1, 2]}, base)) == ["epochs"]
+    for wrong in ("epochs", "epochs=", "=1", "epochs=1,,2"):
+        with pytest.raises(InvalidValue, match="expected FIELD=VALUE"):
+            axes_of([wrong], base)
+    with pytest.raises(UnknownName):
+        changed(base, {"optimizer.rate": "1"})
+
+
+def test_a_sweep_is_a_table_of_runs(tmp_path, capsys):
+    words = [
+        "sweep", "scenes", "--limit", "60", "--set", "method.objective.temperature=0.1,0.5",
+        "--set", "encoder=resnet10/8-small", "--set", "epochs=1", "--set", "batch_size=16",
+        "--set", "schedule.warmup_epochs=0", "--protocols", "knn", "--out", str(tmp_path),
+    ]  # fmt: skip
+    assert main([*words, "--dry-run"]) == 0
+    assert "To run: 2 runs" in capsys.readouterr().out
+    assert main(words) == 0
+    assert "temperature 0.1" in capsys.readouterr().out
+    again = coview.sweep(
+        "scenes", limit=60, protocols="knn", out=tmp_path,
+        set={
+            "method.objective.temperature": [0.1, 0.5], "encoder": ["resnet10/8-small"],
+            "epochs": [1.0], "batch_size": [16], "schedule.warmup_epochs": [0.0],
+        },
+    )  # fmt: skip
+    assert again["ended"]
+    assert len(again.rows) == 2
+    assert "<table" in again._repr_html_()
+
+
+def test_the_list_names_every_study(tmp_path, capsys):
+    assert main(["study", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in STUDIES)
+
+
+def test_the_figure_of_an_arm_is_the_one_that_represents_the_protocol():
+    assert (LINEAR.protocol, LINEAR.metric, LINEAR.layer) == ("linear", "accuracy", "h")
