@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 from coview.cli.options import as_options, flag
 from coview.cli.verbs import STOPPED, VERBS, Verb
 from coview.core.figures import DIAGNOSES
-from coview.core.options import KINDS, is_positional, plain_type
+from coview.core.options import is_positional
+from coview.core.plain import KINDS, plain_type
 from coview.options import (
     CommandOptions,
     DataOptions,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coview.core.option_checks import IMAGES, NETWORK, NETWORKS, RUN
 from coview.core.options import argument, option
 
 DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
@@ -183,7 +184,7 @@ class PretrainOptions(RunOptions, RecipeOptions):
 
     data: Any = argument(
         "a folder of images (any nesting), Parquet file(s), tar shards, a table of paths (CSV), a "
-        "torchvision data set by name, or scenes (the built-in set)")
+        "torchvision data set by name, or scenes (the built-in set)", names=IMAGES)
     recipe: Any = option(
         "a method (simclr, simclr-v2, supcon, moco, byol, simsiam, supervised), a recipe by name, "
         "or one to be trained exactly: a file of `coview recipes NAME --json`, or a run", "simclr")
@@ -198,8 +199,8 @@ class FinetuneOptions(RunOptions):
     """Train a classifier from a pretrained encoder and a few labels, beside a linear probe on the
     same labels and the same network from scratch. Leaves a classifier and a report."""
 
-    start: Path = argument("a run's folder, or an exported encoder's")
-    data: Any = argument("labeled images, as for pretrain")
+    start: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
+    data: Any = argument("labeled images, as for pretrain", names=IMAGES)
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `start` (default: its last)", group=LEARNED)
     recipe: Any = option(
@@ -223,10 +224,10 @@ class DetectOptions(RunOptions):
     """Train a detector (boxes, outlines) or a segmenter from a pretrained encoder, beside the same
     network from scratch. Leaves COCO's and VOC's figures, the detections and a report."""
 
-    start: Path = argument("a run's folder, or an exported encoder's")
+    start: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     data: Any = argument(
         "annotated images: a folder in COCO's layout (annotations/) or VOC's (ImageSets/), a JSON "
-        "file in COCO's format, or images/ beside masks/")
+        "file in COCO's format, or images/ beside masks/", names=IMAGES)
     task: str | None = option(
         "boxes, masks (boxes and outlines), or semantic (the class of every pixel; default: what "
         "the recipe learns, else boxes)", None, group=LEARNED)
@@ -253,8 +254,9 @@ class DistillOptions(RunOptions):
     """Train a student to classify images as a teacher does, of the same architecture or a smaller
     one; the images need no labels. Leaves a classifier and a report."""
 
-    teacher: Path = argument("the folder of a fine-tuned run, or an exported classifier's")
-    data: Any = argument("images, as for pretrain")
+    teacher: Path = argument(
+        "the folder of a fine-tuned run, or an exported classifier's", names=NETWORK)
+    data: Any = argument("images, as for pretrain", names=IMAGES)
     student: Any = option(
         "the student's network, as for pretrain's --encoder (default: the teacher's)",
         group=LEARNED, changes="with_encoder")
@@ -295,7 +297,8 @@ class StudyOptions(DataOptions):
         "a study as simclr/temperature (without one: the list), all, or FILE.py:NAME, one of yours",
         optional=True)
     data: Any = argument(
-        "labeled images, as for pretrain (default: scenes, the built-in set)", optional=True)
+        "labeled images, as for pretrain (default: scenes, the built-in set)", optional=True,
+        names=IMAGES)
     test: Any = option(
         "labeled images that everything is tested on (default: the test part of the data, or a "
         "fifth of `data`)", group=DATA)
@@ -342,7 +345,7 @@ class SweepOptions(DataOptions):
     """Every combination of settings of a recipe, each with several seeds: ordinary runs, judged,
     and one table. The same command goes on where it was stopped."""
 
-    data: Any = argument("labeled images, as for pretrain")
+    data: Any = argument("labeled images, as for pretrain", names=IMAGES)
     test: Any = option(
         "labeled images that runs are judged on (default: a fifth of `data`)", group=DATA)
     recipe: str = option("a recipe by name, as simclr-cpu", "simclr-cpu", group=LEARNED)
@@ -367,7 +370,7 @@ class ResumeOptions(MachineOptions, ImportOptions):
     """Go on with a run where it stopped: the result is the one it would have had. With a number of
     epochs or a budget, also with a run that has ended."""
 
-    run: Path = argument("the run's folder")
+    run: Path = argument("the run's folder", names=RUN)
     epochs: float | None = option("train on to this number of epochs in all")
     budget: str | None = option("train on for this time, as 30m or 2h")
     data: Any = option("where the images are now, if they have moved")
@@ -381,8 +384,9 @@ class EvaluateOptions(DataOptions, ImportOptions):
 
     subjects: Any = argument(
         "runs, exported encoders, torchvision:NAME=FILE or timm:NAME=FILE with weights from a file "
-        "(random ones without =FILE)", several=True)
-    data: Any = argument("labeled images: neighbors and probe training come from here")
+        "(random ones without =FILE)", several=True, names=NETWORKS)
+    data: Any = argument(
+        "labeled images: neighbors and probe training come from here", names=IMAGES)
     test: Any = option("labeled images that are tested on (default: a part of `data`)")
     protocols: Any = option(
         "which, separated by commas; default: those that need nothing but labels and a few "
@@ -414,7 +418,8 @@ class CompareOptions:
 
     runs: Any = argument("the folders of two or more runs", several=True)
     out: Path | None = option(
-        "an HTML page with their curves over each other, which opens offline (default: none)")
+        "an HTML page with their curves over each other, which opens offline (default: none)",
+        endings=(".html",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,15 +427,16 @@ class EmbedOptions(DataOptions, ImportOptions):
     """Turn images into vectors: a table with a row an image, its path, label and one vector a
     layer. The same command on more images embeds only the new ones."""
 
-    run: Path = argument("a run's folder, or an exported encoder's")
+    run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     data: Any = argument(
         "the images, as for pretrain; one image or several; or - for paths on the standard input",
-        several=True)
+        several=True, names=IMAGES)
     out: Path | None = option(
-        "the file, .parquet, .npy or .csv (default: RUN/embeddings/NAME.parquet)")
+        "the file, .parquet, .npy or .csv (default: RUN/embeddings/NAME.parquet)",
+        endings=(".parquet", ".npy", ".csv"))
     format: str | None = option(
         "parquet, npy (the vectors alone, with their names in a second file) or csv (default: by "
-        "the ending of `out`, else parquet)")
+        "the ending of `out`, else parquet)", choices=("parquet", "npy", "csv"))
     layers: Any = option("h, z, or both separated by a comma", "h")
     images: bool = option(
         "add a column of small pictures, for programs that show them (about 5 kB an image)", False)
@@ -444,14 +450,14 @@ class SearchOptions(DataOptions, ImportOptions):
     """The nearest images to one image, or to several examples, by an encoder. Their vectors are
     kept, as `coview embed` keeps them: the next search begins at once."""
 
-    run: Path = argument("a run's folder, or an exported encoder's")
+    run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     queries: Any = argument(
         "images to search for, each for itself; or - for paths on the standard input",
-        several=True)
+        several=True, names=IMAGES)
     in_: Any = option(
         "the images to search in, as for pretrain, or the Parquet file of their vectors (default: "
-        "those of the run)", group=DATA)
-    number: int = option("how many images to find for each query", 10)
+        "those of the run)", group=DATA, names=IMAGES)
+    number: int = option("how many images to find for each query", 10, least=1)
     together: bool = option("take the queries as examples of one thing: one search", False)
     negative: Any = option(
         "an image that is no such thing, as an example to stay away from; may be repeated, and "
@@ -460,8 +466,9 @@ class SearchOptions(DataOptions, ImportOptions):
     index: bool = option(
         "search an approximate index, which is built once and kept beside the table: for 100,000 "
         "images and more (needs the extra index)", False)
-    out: Path | None = option("a CSV file of the results")
-    html: Path | None = option("a page of the results with their pictures, which opens offline")
+    out: Path | None = option("a CSV file of the results", endings=(".csv",))
+    html: Path | None = option(
+        "a page of the results with their pictures, which opens offline", endings=(".html",))
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
@@ -472,12 +479,15 @@ class BrowseOptions(DataOptions, ImportOptions):
     """A page over all images: a map with pictures, neighbors, search by an image file, filters, and
     tags and labels that are written to a table. Served on this machine alone, or one HTML file."""
 
-    run: Path = argument("a run's folder, or an exported encoder's")
-    data: Any = argument("the images (default: those of the run)", optional=True)
+    run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
+    data: Any = argument(
+        "the images (default: those of the run)", optional=True, names=IMAGES)
     out: Path | None = option(
-        "one HTML file of up to 10,000 images, which opens offline, in place of a server")
+        "one HTML file of up to 10,000 images, which opens offline, in place of a server",
+        endings=(".html",))
     tags: Path | None = option(
-        "the .csv or .parquet file of tags and labels (default: RUN/tags/NAME.csv)")
+        "the .csv or .parquet file of tags and labels (default: RUN/tags/NAME.csv)",
+        endings=(".csv", ".parquet"))
     port: int = option("of the server at 127.0.0.1 (default: a free one)", 0, group=MACHINE)
     open: bool = option("open the page in the browser", False, group=OUTPUT)
     layer: str = option("the vectors: h, the encoder's output, or z, the head's", "h")
@@ -490,8 +500,10 @@ class BrowseOptions(DataOptions, ImportOptions):
 class VectorsOptions(DataOptions, ImportOptions):
     """What a command takes that works on the vectors of images."""
 
-    run: Path = argument("a run's folder, or an exported encoder's")
-    data: Any = argument("the images, or their table of coview embed")
+    run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
+    data: Any = argument(
+        "the images, or their table of coview embed (default: those of the run)", optional=True,
+        names=IMAGES)
     layer: str = option("the vectors: h, the encoder's output, or z, the head's", "h")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
@@ -504,13 +516,14 @@ class MapOptions(VectorsOptions):
     are columns of the table of coview embed."""
 
     out: Path | None = option(
-        "a table of its own, .parquet (default: the columns are added to that of coview embed)")
+        "a table of its own, .parquet (default: the columns are added to that of coview embed)",
+        endings=(".parquet",))
     clusters: str | None = option(
         "numbers of clusters separated by commas, as 10,50 (default: those of 8, 32 and 128 that "
         "leave 20 images in each)")
     landmarks: int | None = option(
         "images that t-SNE maps themselves; the others are placed beside the nearest of them "
-        "(default: 10000, or 100000 with the extra map)")
+        "(default: 10000, or 100000 with the extra map)", least=4)
     seed: int = option("of the coordinates and the clusters", 0)
 
 
@@ -518,13 +531,15 @@ class MapOptions(VectorsOptions):
 class SelectOptions(VectorsOptions):
     """Which images to label next: a table with their order, path, and the reason in words."""
 
-    number: int | None = option("how many images to choose; must be given")
+    number: int | None = option("how many images to choose", required=True, least=1)
     labeled: Any = option(
         "images that are labeled already, or a table (.csv, .tsv, .parquet) of their names or "
         "paths; they count as chosen; may be repeated", (), several=True)
-    strategy: str = option("coverage, typical, diverse, k-center or random", "coverage")
+    strategy: str = option(
+        "coverage, typical, diverse, k-center or random", "coverage",
+        choices=("coverage", "typical", "diverse", "k-center", "random"))
     out: Path | None = option("the table, .csv or .parquet (default: RUN/selections/NAME.csv; "
-        "where it is there already NAME-2.csv and so on)")
+        "where it is there already NAME-2.csv and so on)", endings=(".csv", ".parquet"))
     copy_to: Path | None = option(
         "a new folder for copies of the chosen files, numbered in their order")
     seed: int = option("of clusters and of chance", 0)
@@ -534,9 +549,11 @@ class SelectOptions(VectorsOptions):
 class PredictOptions(DataOptions, ImportOptions):
     """Classify images: a Parquet file with the columns name, class and probability."""
 
-    run: Path = argument("the folder of a fine-tuned run, or an exported classifier's")
-    data: Any = argument("the images")
-    out: Path | None = option("the file (default: RUN/predictions/NAME.parquet)")
+    run: Path = argument(
+        "the folder of a fine-tuned run, or an exported classifier's", names=NETWORK)
+    data: Any = argument("the images", names=IMAGES)
+    out: Path | None = option(
+        "the file (default: RUN/predictions/NAME.parquet)", endings=(".parquet",))
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
@@ -546,8 +563,8 @@ class PredictOptions(DataOptions, ImportOptions):
 class ViewsOptions(DataOptions, ImportOptions):
     """Draw a contact sheet: images, the views made of them, and where the two crops overlap."""
 
-    data: Any = argument("the images")
-    out: Path = option("the PNG to write", Path("views.png"))
+    data: Any = argument("the images", names=IMAGES)
+    out: Path = option("the PNG to write", Path("views.png"), endings=(".png",))
     recipe: Any = option("whose views", "simclr", group=LEARNED)
     size: int | None = option("side of the views in pixels", group=LEARNED)
     jitter_strength: float | None = option("of the color jitter, SimCLR's s", group=LEARNED)
@@ -571,13 +588,14 @@ class DuplicatesOptions(DataOptions, ImportOptions):
     """Find copies: identical pixels, and re-encoded, resized, cropped, flipped, brightened or
     marked images. Pairs with contradicting labels come first, then those of train and test."""
 
-    data: Any = argument("the images")
+    data: Any = argument("the images", names=IMAGES)
     test: Any = option("other images: copies of `data` among them are leaks")
     with_: Path | None = option(
-        "a run's folder or an exported encoder's, whose nearest neighbors are compared as well")
+        "a run's folder or an exported encoder's, whose nearest neighbors are compared as well",
+        names=NETWORK)
     out: Path | None = option(
         "a table, .csv or .parquet, with a page of the pictures beside it, or the page alone, "
-        ".html (default of the command: duplicates.csv)")
+        ".html (default of the command: duplicates.csv)", endings=(".csv", ".parquet", ".html"))
     similarity: float = option(
         "the least similarity of a copy: 1 is the same pixels; lower finds more and errs more",
         0.75)
@@ -588,7 +606,7 @@ class DuplicatesOptions(DataOptions, ImportOptions):
 class ExportOptions(ImportOptions):
     """Write the encoder for another library; the file is loaded there and compared."""
 
-    run: Path = argument("a run's folder, or an exported encoder's")
+    run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     to: str = option("torchvision, timm, onnx, detectron2 or safetensors", "safetensors")
     out: Path | None = option("the file (default: RUN/exports/FORMAT.safetensors, .onnx or .pth)")
     checkpoint: int | None = option(
@@ -600,7 +618,7 @@ class PushOptions(ImportOptions):
     """Put an exported encoder on the Hugging Face Hub, with a model card that holds the results of
     evaluations. Needs huggingface_hub and a login there; the only verb that sends anything."""
 
-    run: Path = argument("a run's folder, or an exported encoder's")
+    run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     repository: str = argument("where, as me/photos; it is made where there is none")
     public: bool = option("for everybody to see, where the repository is new", False)
     license: str | None = option("the Hub's short name of a license, as apache-2.0, for the card")
@@ -640,7 +658,7 @@ class ImportCheckpointOptions:
 class ReportOptions:
     """Write a run's report.html again from its files."""
 
-    run: Path = argument("the run's folder")
+    run: Path = argument("the run's folder", names=RUN)
 
 
 @dataclass(frozen=True, kw_only=True)

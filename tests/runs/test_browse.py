@@ -18,7 +18,8 @@ from PIL import Image
 
 import coview
 from coview.browsing import Annotation, BrowseServer
-from coview.core.errors import DataError, InvalidValue
+from coview.cli import main
+from coview.core.errors import DataError, InvalidValue, RunError
 from coview.embeddings.table import EmbeddingTable
 from coview.runs.browse_facets import known_facets, verdicts
 from small_run import SMALL, pictures
@@ -74,6 +75,21 @@ def test_a_mapped_table_is_not_mapped_again(run: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("coview.runs.browse_columns.map", again)
     with coview.browse(run, device="cpu") as server:
         assert len(collection_of(server)) == 60
+
+
+def test_map_and_select_take_the_images_of_the_run_too(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = coview.map(run, device="cpu")
+    assert table.path == run / "embeddings" / "photos.parquet"
+    assert len(table) == 60
+    assert table.class_names == ("a", "b", "c")
+    assert main(["select", str(run), "--number", "2", "--device", "cpu", "--quiet"]) == 0
+    assert "selections/photos.csv" in capsys.readouterr().out
+    chosen = coview.select(run, folder, number=2, device="cpu")
+    assert (run / "selections" / "photos.csv").read_text().count(str(chosen["path"][0])) == 1
+    with pytest.raises(RunError, match=r"does not say which images are its own; .* `data`"):
+        coview.map(run / "encoder", device="cpu")
 
 
 def test_three_images_need_no_map(run: Path, folder: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_tilde_that_no_shell_has_seen_is_the_home_folder(home, tmp_path):
     assert main(["embed", "~/run", "~/photos/*.png", "--out=~/vectors.parquet"]) == 0
     assert main(["report", "~/run"]) == 0
     assert coview.load("~/run").features
-    assert coview.runs.find("~/r*")[0]["path"] == str(home / "run")
+    assert coview.find("~/r*")[0]["path"] == str(home / "run")
     assert sorted(path.name for path in home.iterdir()) == ["photos", "run", "vectors.parquet"]
     assert list((tmp_path / "here").iterdir()) == []
 

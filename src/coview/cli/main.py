@@ -17,10 +17,12 @@ from typing import Any
 
 from coview.cli.options import as_options, parse_command
 from coview.cli.processes import end_with_parent, run_processes, starts_processes
+from coview.cli.sources import check_sources
 from coview.cli.verbs import VERBS, Verb
 from coview.core.clock import command_since
 from coview.core.errors import CoviewError, UnknownName
 from coview.core.machine import is_main_process
+from coview.core.option_checks import check_options
 from coview.core.progress import output
 from coview.core.streams import safe_streams
 from coview.core.text import printable
@@ -91,6 +93,9 @@ def _call(name: str, words: list[str]) -> int:
         options: Any
         command: Any
         options, command = parse_command(verb.options, verb.command, name, words)
+        # The function does so too, but its module loads torch first, which takes seconds.
+        check_options(options)
+        check_sources(options)
         count = getattr(command, "processes", None)
         if count is not None and starts_processes(count):
             return run_processes(count, [name, *words], options.device)

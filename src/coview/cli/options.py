@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.options import KINDS, OTHER_WORDS, is_positional, number, plain_type
+from coview.core.options import OTHER_WORDS, is_positional
 from coview.core.paths import local_path
+from coview.core.plain import KINDS, number, plain_type
 from coview.options import GROUPS, CommandOptions
 
 T = TypeVar("T")

@@ -137,8 +137,12 @@ def map_images(options: kinds.MapOptions) -> Answer:
 def select(options: kinds.SelectOptions) -> Answer:
     from coview.core.places import free_file
     from coview.runs.embed import table_file
+    from coview.runs.own_images import own_images, source_in
 
-    place = table_file(options.run, "selections", options.data, options.checkpoint)
+    data = options.data
+    if data is None:
+        data = source_in(own_images(options.run, options, "data"))
+    place = table_file(options.run, "selections", data, options.checkpoint)
     # A list by which somebody labels is not replaced: the next one has a number.
     out = options.out or free_file(place.with_suffix(".csv"))
     selection = coview.select(replace(options, out=out))

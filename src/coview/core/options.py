@@ -10,24 +10,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 import os
-import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.option_checks import check_options
 from coview.core.paths import local_path
+from coview.core.plain import KINDS, plain_number, plain_type
 
 T = TypeVar("T")
 Options = TypeVar("Options")
-
-KINDS: Mapping[type, str] = {
-    int: "a whole number", float: "a number", str: "a text", Path: "a path", bool: "true or false",
-}  # fmt: skip
-
 
 OTHER_WORDS: Mapping[str, str] = {
     word: field
@@ -67,7 +62,9 @@ OTHER_WORDS: Mapping[str, str] = {
 
 def option(
     text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
-    changes: str = "", several: bool = False,
+    changes: str = "", several: bool = False, least: int | None = None,
+    choices: tuple[str, ...] = (), endings: tuple[str, ...] = (), names: str = "",
+    required: bool = False,
 ) -> Any:  # fmt: skip
     """An option of the dataclass.
 
@@ -75,49 +72,33 @@ def option(
     recipe that it sets ("optimizer.weight_decay"), or the function of ``recipes.changes`` that
     does. ``several``: it may be repeated on the command line, which gives a tuple of texts; Python
     takes any value there.
+
+    What :mod:`coview.core.option_checks` sees to: ``required``: it must be given; ``least``, of a
+    number; ``choices``, of a word; ``endings``, of a file that is written; ``names``: what it is
+    the path of, as "network".
     """
     metadata = {
         "help": text, "group": group, "also": also, "changes": changes, "several": several,
+        "least": least, "choices": choices, "endings": endings, "names": names,
+        "required": required,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def argument(text: str, *, optional: bool = False, several: bool = False) -> Any:
+def argument(text: str, *, optional: bool = False, several: bool = False, names: str = "") -> Any:
     """A positional argument and its help text.
 
-    ``several``: it takes one word or more on the command line, as a tuple of texts.
+    ``several``: it takes one word or more on the command line, as a tuple of texts. ``names``: see
+    :func:`option`.
     """
-    metadata = {"help": text, "positional": True, "optional": optional, "several": several}
+    metadata = {
+        "help": text, "positional": True, "optional": optional, "several": several, "names": names,
+    }  # fmt: skip
     return dataclasses.field(default=None, metadata=metadata)
 
 
 def is_positional(field: dataclasses.Field[Any]) -> bool:
     return bool(field.metadata.get("positional"))
-
-
-def plain_type(annotation: Any) -> Any:
-    """``int`` of ``int | None``; other types as they are.
-
-    >>> plain_type(int | None)
-    <class 'int'>
-    """
-    if isinstance(annotation, types.UnionType):
-        return next(arg for arg in typing.get_args(annotation) if arg is not type(None))
-    return annotation
-
-
-def number(kind: type, text: str) -> int | float:
-    """``text`` as a finite number of ``kind``, int or float. Raises ValueError.
-
-    >>> number(int, "1e3"), number(float, "0.5")
-    (1000, 0.5)
-    """
-    if kind is int and text.strip().lstrip("+-").isdecimal():
-        return int(text)  # a float would round a large seed
-    value = float(text)
-    if not math.isfinite(value) or (kind is int and not value.is_integer()):
-        raise ValueError(text)
-    return int(value) if kind is int else value
 
 
 def takes(options: type[Options]) -> Callable[[Callable[[Options], T]], Callable[..., T]]:
@@ -155,15 +136,16 @@ def takes(options: type[Options]) -> Callable[[Callable[[Options], T]], Callable
         @functools.wraps(function)
         def call(*args: Any, **settings: Any) -> T:
             if len(args) == 1 and not settings and isinstance(args[0], options):
+                check_options(args[0])
                 return function(args[0])
             if len(args) > len(positional):
                 raise InvalidValue(
                     f"{function.__name__} takes {', '.join(positional)} without a name; give the "
                     "other arguments by name."
                 )
-            return function(
-                build_options(options, dict(zip(positional, args, strict=False)) | settings)
-            )
+            value = build_options(options, dict(zip(positional, args, strict=False)) | settings)
+            check_options(value)
+            return function(value)
 
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return call
@@ -196,17 +178,6 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
         if is_positional(field) and not field.metadata["optional"] and name not in values:
             raise InvalidValue(f"`{name}` is missing: {field.metadata['help']}.")
     return options(**values)
-
-
-def plain_number(value: Any) -> Any:
-    """Python's number of a number of numpy or torch without dimensions; other values as they are.
-
-    >>> import numpy as np
-    >>> plain_number(np.int64(2)), plain_number(np.array(0.5)), plain_number([2])
-    (2, 0.5, [2])
-    """
-    is_scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
-    return value.item() if is_scalar else value
 
 
 def checked(name: str, value: Any, annotation: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -102,9 +102,13 @@ def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
     return path, ()
 
 
-def output_file(words: Words, endings: tuple[str, ...]) -> Path:
+def output_file(
+    words: Words, endings: tuple[str, ...], *, name: str = "out",
+    others: Mapping[str, str] | None = None,
+) -> Path:  # fmt: skip
     """The path of a file to be written. ``endings`` are those that it may have, in lower case.
 
+    ``name``: of the option that names the file. ``others``: ending -> the option for such a file.
     Raises InvalidValue for an empty path, a folder, an address, and a name with another ending,
     StorageError where nothing may be written: before the work that the file is for.
 
@@ -112,26 +116,28 @@ def output_file(words: Words, endings: tuple[str, ...]) -> Path:
     'vectors.parquet'
     """
     if not os.fsdecode(words):
-        raise InvalidValue(f"`out` is empty; expected the name of a file, as x{endings[0]}.")
+        raise InvalidValue(f"`{name}` is empty; expected the name of a file, as x{endings[0]}.")
     place = place_of(words)
     if place.kind is Kind.ADDRESS:
-        raise InvalidValue(f"`out` is {place.words}, an address; expected a path here.")
+        raise InvalidValue(f"`{name}` is {place.words}, an address; expected a path here.")
     if place.is_folder or place.path.suffix == "":
         example = place.path / f"x{endings[0]}"
         raise InvalidValue(
-            f"`out` is {place.words}, which is {'a folder' if place.is_folder else 'no file'}; "
+            f"`{name}` is {place.words}, which is {'a folder' if place.is_folder else 'no file'}; "
             f"expected the name of a file, as {example}."
         )
     if place.suffix not in endings:
+        other = (others or {}).get(place.suffix)
         raise InvalidValue(
-            f"`out` is {place.words}; expected a name that ends in {' or '.join(endings)}."
+            f"`{name}` is {place.words}; expected a name that ends in {' or '.join(endings)}."
+            + (f" A {place.suffix} file is written by `{other}`." if other else "")
         )
     path = local_path(words)
     folder = path.parent
     while file_mode(folder) is None and folder != folder.parent:
         folder = folder.parent
     if not os.access(folder, os.W_OK):
-        raise StorageError(f"{path} cannot be written: {folder} is read-only. Set `out`.")
+        raise StorageError(f"{path} cannot be written: {folder} is read-only. Set `{name}`.")
     return path
 
 

@@ -27,7 +27,7 @@ for "not written yet". A file or folder that is there and cannot be read raises 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -178,8 +178,7 @@ class RunFolder:
         if is_run(folder):
             return cls(folder)
         if not exists(folder):
-            siblings = entries(folder.parent)
-            near = nearest(folder.name, (n for n in siblings if _is_run_quietly(folder.parent / n)))
+            near = near_run(folder, _is_run_quietly)
             hint = f" Did you mean {folder.parent / near}?" if near else ""
             raise RunError(f"There is no run folder {folder}.{hint}")
         raise RunError(f"{folder} is not a run: it has no {DESCRIPTION}. Give the folder of a run.")
@@ -311,6 +310,15 @@ def planned_steps(description: dict[str, Any], rows: list[dict[str, Any]]) -> in
 
 def _digest(description: Mapping[str, Any]) -> str:
     return digest(json.dumps(description, sort_keys=True, allow_nan=False).encode())
+
+
+def near_run(folder: Path, is_one: Callable[[Path], bool]) -> str | None:
+    """The name beside ``folder`` that is nearest to its own, of folders of which ``is_one`` holds;
+    None where none is near, or the folder around cannot be read."""
+    with suppress(RunError):
+        parent = folder.parent
+        return nearest(folder.name, (name for name in entries(parent) if is_one(parent / name)))
+    return None
 
 
 def is_run(path: str | Path) -> bool:

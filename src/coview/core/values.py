@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName, UnknownValue
 from coview.core.files import digest
-from coview.core.options import KINDS, number, plain_number
+from coview.core.plain import KINDS, number, plain_number
 
 Value = TypeVar("Value")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from coview.core.errors import InvalidValue
 from coview.core.files import digest
 from coview.core.images import ImageStore
-from coview.core.options import plain_number
+from coview.core.plain import plain_number
 from coview.data.classes import Label, number_labels
 from coview.data.listing import Content, Listing, hash_lines, image_ids
 

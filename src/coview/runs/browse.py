@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import webbrowser
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coview.browsing import Annotations, BrowseServer, Collection, write_page
-from coview.browsing.annotations import ENDINGS
 from coview.browsing.collection import Encode, Floats
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
@@ -24,13 +22,13 @@ from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, data_settings, name_of
 from coview.embeddings.table import EmbeddingTable
 from coview.evaluation import Subject, extract
-from coview.options import BrowseOptions, DataOptions
+from coview.options import BrowseOptions
 from coview.runs.browse_columns import with_map
 from coview.runs.browse_facets import known_facets
 from coview.runs.data import say_source
 from coview.runs.embed import embeddings_of, table_at
 from coview.runs.load import at_step, load_subject
-from coview.runs.run import Run
+from coview.runs.own_images import own_images, source_in
 from coview.runs.transform import one_image
 from coview.training import choose_device
 
@@ -58,7 +56,7 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
     'page.html'
     """
     import_files(options.import_)
-    out = None if options.out is None else output_file(options.out, (".html",))
+    out = options.out
     if not 0 <= options.port < 2**16:
         raise InvalidValue(f"`port` is {options.port}; expected 0, for a free one, to 65535.")
     if out is not None and options.tags is not None:
@@ -66,7 +64,6 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
             "`tags` has no effect with `out`: a page in one file has no table of tags. "
             "Leave out one of the two."
         )
-    tags = None if options.tags is None else _tags_file(options.tags)
     subject = load_subject(options.run, options.checkpoint)
     images = _images(options, subject)
     table = with_map(options, images.table)
@@ -84,7 +81,7 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
             webbrowser.open(out.resolve().as_uri())
         return out
     annotations = Annotations(
-        tags or _tags_file(local_path(options.run) / "tags" / f"{images.name}.csv"),
+        options.tags or _own_tags(options.run, images.name),
         ids=images.store.ids, names=images.store.names, paths=collection.paths,
     )  # fmt: skip
     server = BrowseServer(collection, annotations, port=options.port)
@@ -128,15 +125,8 @@ def _source(options: BrowseOptions, size: int) -> tuple[DataSpec, Any]:
     if data is not None:
         data = list(data) if isinstance(data, tuple) else data
         return DataSpec.of(data, options, size=size, needs_labels=None), data
-    given = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(DataOptions)
-        if getattr(options, field.name) != field.default
-    }
-    spec = replace(Run.open(options.run).data.images, needs_labels=None, **given)
-    if spec.source is None:
-        raise InvalidValue("The images of the run were in memory; give the same ones as `data`.")
-    return spec, list(spec.source) if isinstance(spec.source, tuple) else spec.source
+    spec = own_images(options.run, options, "data")
+    return spec, source_in(spec)
 
 
 def _store(spec: DataSpec, data: Any, table: EmbeddingTable) -> ImageStore:
@@ -188,8 +178,5 @@ def _scores(table: EmbeddingTable) -> dict[str, Floats]:
     return {} if outlier is None else {"outlier": np.asarray(outlier, dtype=np.float32)}
 
 
-def _tags_file(path: Path) -> Path:
-    try:
-        return output_file(path, ENDINGS)
-    except InvalidValue as error:
-        raise InvalidValue(str(error).replace("`out`", "`tags`")) from error
+def _own_tags(run: Path, name: str) -> Path:
+    return output_file(local_path(run) / "tags" / f"{name}.csv", (".csv",), name="tags")

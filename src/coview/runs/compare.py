@@ -12,7 +12,7 @@ from coview.core.errors import CoviewError, DamagedFile, InvalidValue, RunError
 from coview.core.metrics import difference_in_words, metric_of, p_in_words
 from coview.core.options import takes
 from coview.core.paths import local_path
-from coview.core.places import Kind, output_file, place_of, split_pattern
+from coview.core.places import Kind, place_of, split_pattern
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder, is_run, read_object
 from coview.core.text import plural
@@ -114,7 +114,7 @@ def compare(options: CompareOptions) -> Compared:
     runs = [each if isinstance(each, RunFolder) else RunFolder.open(each) for each in words]
     if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
         raise InvalidValue("`runs` are fewer than two different runs; expected two or more.")
-    out = None if options.out is None else output_file(options.out, (".html",))
+    out = options.out
     names = distinct_names([run.path.resolve().name for run in runs], [run.path for run in runs])
     rows = Compared({"name": name, **row_of(run)} for name, run in zip(names, runs, strict=True))
     rows.differences = differences_of(rows)

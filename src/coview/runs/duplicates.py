@@ -15,7 +15,6 @@ from coview.core.errors import CoviewError, DataError, InvalidValue
 from coview.core.files import exists
 from coview.core.images import ImageStore
 from coview.core.options import takes
-from coview.core.places import output_file
 from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.core.user_code import import_files
@@ -37,7 +36,6 @@ from coview.runs.data import say_source
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ENDINGS = (".csv", ".parquet", ".html")
 MAX_SHOWN = 12
 """Images of a group on the page."""
 NAMED = 3
@@ -184,7 +182,7 @@ def duplicates(options: DuplicatesOptions) -> Duplicates:
         raise InvalidValue(
             f"`similarity` is {options.similarity:g}; expected a number above 0 and up to 1."
         )
-    out = None if options.out is None else output_file(options.out, ENDINGS)
+    out = options.out
     sources = [options.data] if options.test is None else [options.data, options.test]
     stores = [_open(data, options, is_test=place > 0) for place, data in enumerate(sources)]
     for store in stores:

@@ -18,7 +18,7 @@ from coview.core.progress import say
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of, source_of
 from coview.embeddings.table import EmbeddingTable
-from coview.embeddings.table_formats import ENDINGS, choose_format, write_as
+from coview.embeddings.table_formats import choose_format, write_as
 from coview.options import EmbedOptions
 from coview.runs.embed_job import Job, network_of
 from coview.runs.embed_rows import update_table
@@ -56,7 +56,7 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
     """
     import_files(options.import_)
     layers = words(options.layers)
-    out = None if options.out is None else output_file(options.out, ENDINGS)
+    out = options.out
     kind = choose_format(out, options.format, layers)
     data = images_named(options.data)
     job = _job(options, data, layers)

@@ -9,7 +9,6 @@ import torch
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.options import takes
-from coview.core.places import output_file
 from coview.core.progress import say
 from coview.data.spec import data_settings
 from coview.embeddings.clusters import Cluster, describe_clusters, granularities, nested_clusters
@@ -24,7 +23,8 @@ from coview.embeddings.map import (
 from coview.embeddings.outliers import MAX_BANK, outlier_scores
 from coview.embeddings.table import EmbeddingTable
 from coview.options import MapOptions, VectorsOptions
-from coview.runs.embed import TABLE_ENDINGS, embeddings_of
+from coview.runs.embed import embeddings_of
+from coview.runs.own_images import own_images, source_in
 
 CLUSTER = "cluster_"
 """What the name of a column of clusters begins with; their number follows."""
@@ -33,6 +33,8 @@ CLUSTER = "cluster_"
 @takes(MapOptions)
 def map(options: MapOptions) -> EmbeddingTable:
     """The table of ``data`` with the columns x, y, cluster_8 and so on, and outlier.
+
+    By default that of the images of the run.
 
     x, y: in 0 .. 1, images with similar vectors lie together. cluster_N: 0 .. N - 1, the largest
     first; each cluster lies within one cluster of every coarser granularity. outlier: the mean
@@ -49,10 +51,7 @@ def map(options: MapOptions) -> EmbeddingTable:
     ((40,), [0, 1, 2, 3], 40)
     """
     counts = numbers_of_clusters(options.clusters)
-    out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
     landmarks = options.landmarks
-    if landmarks is not None and landmarks < MIN_ROWS:
-        raise InvalidValue(f"`landmarks` is {landmarks}; expected at least {MIN_ROWS}.")
     has_opentsne(required=landmarks is not None and landmarks > MAX_TSNE)
     table = vectors_table(options)
     if len(table) < MIN_ROWS:
@@ -68,7 +67,7 @@ def map(options: MapOptions) -> EmbeddingTable:
         **{f"{CLUSTER}{count}": numbers for count, numbers in clusters.items()},
         "outlier": outlier,
     })  # fmt: skip
-    place = out or table.path
+    place = options.out or table.path
     return table if place is None else table.write(place)
 
 
@@ -101,12 +100,18 @@ def numbers_of_clusters(text: str | None) -> tuple[int, ...]:
 
 
 def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
-    """The table of the images of a command, or of other images, by its run and its options."""
+    """The table of ``data`` by the run and the options of a command; by default that of the images
+    of the command, and where it names none of those of the run."""
     settings = data_settings(options)
     if data is not None:
         settings["limit"] = None
+    elif options.data is not None:
+        data = options.data
+    else:
+        own = own_images(options.run, options, "data")
+        data, settings = source_in(own), data_settings(own)
     return embeddings_of(
-        options.run, options.data if data is None else data, layers=(options.layer,),
+        options.run, data, layers=(options.layer,),
         checkpoint=options.checkpoint, device=options.device, import_=options.import_, **settings,
     )  # fmt: skip
 

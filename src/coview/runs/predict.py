@@ -8,7 +8,6 @@ import torch
 
 from coview.core.errors import RunError
 from coview.core.options import takes
-from coview.core.places import output_file
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.classifier import Classifier
@@ -17,7 +16,7 @@ from coview.encoders.exchange.weights import read_config
 from coview.evaluation import Subject, extract
 from coview.options import PredictOptions
 from coview.runs.data import say_source
-from coview.runs.embed import TABLE_ENDINGS, origin_of_table, write_table
+from coview.runs.embed import origin_of_table, write_table
 from coview.runs.load import exported
 from coview.training import choose_device
 from coview.views import eval_view
@@ -41,7 +40,7 @@ def predict(options: PredictOptions) -> pa.Table:
     import pyarrow as pa
 
     import_files(options.import_)
-    out = None if options.out is None else output_file(options.out, TABLE_ENDINGS)
+    out = options.out
     with exported(options.run, options.checkpoint) as folder:
         network, size = load_network(folder), int(read_config(folder)["image_size"])
     if not isinstance(network, Classifier):

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from coview.core.errors import InvalidValue, RunError
+from coview.core.errors import InvalidValue
 from coview.core.options import takes
-from coview.core.places import Kind, output_file, place_of
+from coview.core.places import place_of
 from coview.core.progress import say
 from coview.core.user_code import import_files
 from coview.data.sources import is_path
@@ -23,7 +23,7 @@ from coview.options import SearchOptions
 from coview.runs.embed import embeddings_of
 from coview.runs.inputs import STDIN
 from coview.runs.load import load_subject
-from coview.runs.run import Run
+from coview.runs.own_images import own_images, source_in
 from coview.runs.search_pictures import write_page
 from coview.runs.search_queries import Queries
 from coview.runs.search_results import EXAMPLE, ITSELF, SAME, Hit, SearchResult, SearchResults
@@ -52,14 +52,11 @@ def search(options: SearchOptions) -> SearchResults:
     (3, True)
     """
     import_files(options.import_)
-    if options.number < 1:
-        raise InvalidValue(f"`number` is {options.number}; expected at least 1.")
     if options.index:
         require_usearch()
     if not (options.together or options.negative):
         _refuse_folders(options.queries)
-    out = None if options.out is None else output_file(options.out, (".csv",))
-    page = None if options.html is None else output_file(options.html, (".html",))
+    out, page = options.out, options.html
     subject = load_subject(options.run, options.checkpoint)
     subject.require_layers([options.layer])
     device = choose_device(options.device)
@@ -68,10 +65,13 @@ def search(options: SearchOptions) -> SearchResults:
     negative = None
     if options.negative:
         negative = Queries.open(options.negative, subject, options, device)
-    data = options.in_ if options.in_ is not None else _own_images(options)
+    data, settings = options.in_, data_settings(options)
+    if data is None:
+        own = own_images(options.run, options, "in_")
+        data, settings = source_in(own), data_settings(own)
     table = embeddings_of(
         options.run, data, layers=[options.layer], checkpoint=options.checkpoint,
-        device=options.device, **data_settings(options),
+        device=options.device, **settings,
     )  # fmt: skip
     directions, examples = directions_of(
         positive.vectors, None if negative is None else negative.vectors,
@@ -138,12 +138,3 @@ def _hits(
         )
         for row, each in zip(rows, found, strict=True)
     )  # fmt: skip
-
-
-def _own_images(options: SearchOptions) -> Any:
-    """The images of the run that is searched with."""
-    if place_of(options.run).kind is Kind.RUN:
-        source = Run.open(options.run).data.images.source
-        if source is not None:
-            return list(source) if isinstance(source, tuple) else source
-    raise RunError(f"{options.run} does not say which images to search; name them by `in_`.")

@@ -15,10 +15,9 @@ import torch
 from coview.core.errors import DataError, InvalidValue, RunError
 from coview.core.files import entries, exists, storage_errors, write_bytes
 from coview.core.options import takes
-from coview.core.places import output_file
 from coview.core.progress import progress, say
 from coview.core.text import plural
-from coview.embeddings.selection import require_strategy, select_rows
+from coview.embeddings.selection import select_rows
 from coview.options import SelectOptions
 from coview.runs.embed import write_table
 from coview.runs.labeled import labeled_images
@@ -27,13 +26,14 @@ from coview.runs.map import vectors_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SELECTION_ENDINGS = (".csv", ".parquet")
 COLUMNS = ("order", "name", "path", "reason")
 
 
 @takes(SelectOptions)
 def select(options: SelectOptions) -> pa.Table:
-    """The ``number`` images of ``data`` to label next: order, id, name, path and reason.
+    """The ``number`` images of ``data``, by default those of the run, to label next.
+
+    The columns: order, id, name, path and reason.
 
     ``labeled`` images count as chosen: images, or tables of their names or paths, of ``data`` or
     of elsewhere. ``path`` is absolute, and null for an image that is no file of its own. Written as
@@ -48,13 +48,8 @@ def select(options: SelectOptions) -> pa.Table:
     """
     import pyarrow as pa
 
-    number = options.number
-    if number is None:
-        raise InvalidValue("`number` is missing; expected how many images to choose.")
-    if number < 1:
-        raise InvalidValue(f"`number` is {number}; expected how many images to choose, from 1.")
-    require_strategy(options.strategy)
-    out = None if options.out is None else output_file(options.out, SELECTION_ENDINGS)
+    number, out = options.number, options.out
+    assert number is not None
     if options.copy_to is not None:
         _require_empty(options.copy_to)
     table = vectors_table(options)

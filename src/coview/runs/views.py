@@ -7,7 +7,6 @@ from pathlib import Path
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
-from coview.core.places import output_file
 from coview.core.rng import CONTACT_SHEET_IMAGES, Stream, permutation
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec
@@ -30,7 +29,7 @@ def draw_views(options: ViewsOptions) -> Path:
     'views.png'
     """
     import_files(options.import_)
-    out, recipe = output_file(options.out, (".png",)), find_recipe(options.recipe)
+    out, recipe = options.out, find_recipe(options.recipe)
     refuse_dense(recipe)
     if options.images < 1:
         raise InvalidValue(f"`images` is {options.images}; expected at least 1.")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coview.core.errors import DamagedFile, InvalidValue, RunError
 from coview.core.files import digest, read_content, write_bytes
+from coview.core.option_checks import require_network_at
 from coview.core.paths import local_path, open_regular
 from coview.core.places import Kind, place_of
 from coview.core.run_folder import RunFolder, read_object
@@ -91,13 +92,7 @@ def join_names(keys: list[str]) -> str:
 def find_export(path: str | Path) -> Path:
     """``path`` or its encoder/, the one with an export. Raises RunError if neither has one."""
     place = place_of(path)
-    if place.kind is Kind.MISSING:
-        raise RunError(f"There is no run or exported encoder {path}.")
-    if place.kind is Kind.FILE:
-        raise RunError(
-            f"{path} is a file; expected the folder of a run or of an exported encoder. It comes "
-            "before the images."
-        )
+    require_network_at(place)
     for folder in (place.path, RunFolder(place.path).encoder_path):
         found = place_of(folder)
         if found.kind is Kind.UNREADABLE:

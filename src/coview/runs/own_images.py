@@ -1,0 +1,38 @@
+"""The images of a run, for commands that take them where no others are named."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from coview.core.errors import RunError
+from coview.core.places import Kind, place_of
+from coview.data.spec import DataSpec
+from coview.options import DataOptions
+from coview.runs.run import Run
+
+
+def own_images(run: str | Path, options: DataOptions, field: str) -> DataSpec:
+    """The images of ``run``, opened as it opened them but for the options that are given.
+
+    ``field``: the option by which a user names images instead. Raises RunError where the run does
+    not know its images: those in memory, and those of an exported encoder.
+    """
+    if place_of(run).kind is not Kind.RUN:
+        raise RunError(f"{run} does not say which images are its own; name them by `{field}`.")
+    given = {
+        each.name: getattr(options, each.name)
+        for each in dataclasses.fields(DataOptions)
+        if getattr(options, each.name) != each.default
+    }
+    spec = replace(Run.open(run).data.images, needs_labels=None, **given)
+    if spec.source is None:
+        raise RunError(f"The images of the run were in memory; give the same ones as `{field}`.")
+    return spec
+
+
+def source_in(spec: DataSpec) -> Any:
+    """The source of ``spec`` as a user would give it."""
+    return list(spec.source) if isinstance(spec.source, tuple) else spec.source
