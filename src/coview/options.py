@@ -488,6 +488,9 @@ class BrowseOptions(DataOptions, ImportOptions):
     tags: Path | None = option(
         "the .csv or .parquet file of tags and labels (default: RUN/tags/NAME.csv)",
         endings=(".csv", ".parquet"))
+    near_copies: bool = option(
+        "look for near copies too, as coview duplicates does, and keep their groups (default: "
+        "copies are images of equal pixels)", False)
     port: int = option("of the server at 127.0.0.1 (default: a free one)", 0, group=MACHINE)
     open: bool = option("open the page in the browser", False, group=OUTPUT)
     layer: str = option("the vectors: h, the encoder's output, or z, the head's", "h")

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 import coview
-from coview.browsing import Annotation, BrowseServer
+from coview.browsing import Annotation, BrowseServer, Facet
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError
+from coview.core.images import store_from_arrays
 from coview.embeddings.table import EmbeddingTable
 from coview.runs.browse_facets import known_facets, verdicts
 from small_run import SMALL, pictures
@@ -43,6 +44,11 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coview.pretrain(folder, out=out, epochs=1, labels_from="folders", **SMALL).path
 
 
+def marked(facet: Facet, value: str) -> np.ndarray:
+    """Which images have this mark."""
+    return facet.codes >> facet.values.index(value) & 1
+
+
 def collection_of(server: BrowseServer):
     return server._server.requests.collection
 
@@ -61,8 +67,9 @@ def test_the_images_of_the_run_are_shown_with_their_vectors(run: Path, folder: P
         clusters = next(facet for facet in shown.facets if facet.name.startswith("cluster_"))
         assert np.array_equal(clusters.codes, table[clusters.name])
         assert np.array_equal(shown.scores["outlier"], table["outlier"])
-        outliers = next(f for f in shown.facets if f.name == "verdict").codes >> 2 & 1
-        assert outliers.argmax() == table["outlier"].argmax()
+        verdict = next(f for f in shown.facets if f.name == "verdict")
+        assert "predicted right" not in verdict.values  # nothing was predicted
+        assert marked(verdict, "outlier").argmax() == table["outlier"].argmax()
         for row in (0, 59):
             with Image.open(shown.paths[row]) as picture:
                 assert np.array_equal(shown.store.image(row), np.asarray(picture))
@@ -155,6 +162,7 @@ def test_one_file_is_written(run: Path, tmp_path: Path) -> None:
     out = coview.browse(run, out=tmp_path / "page.html", device="cpu")
     assert out == tmp_path / "page.html"
     text = out.read_text("utf-8")
+    assert "Search by image" not in text.split('id="about">')[0]  # a file has no encoder
     about = json.loads(text.split('id="about">')[1].split("</script>")[0])
     assert about["count"] == 60
     assert len(about["static"]["sheets"]) == 1
@@ -237,7 +245,49 @@ def test_equal_images_are_copies_of_each_other(run: Path, folder: Path, tmp_path
     assert sorted(groups) == [
         ["a/00.png", "b/copy-of-00.png"], ["a/03.png", "b/copy-of-03.png"],
     ]  # fmt: skip
-    assert (facets["verdict"].codes >> 4 & 1).sum() == 4  # each has a copy in another class
+    assert facets["copies"].title == "Copies (equal pixels)"
+    # Each has a copy in another class.
+    assert marked(facets["verdict"], "copies of another class").sum() == 4
+
+
+def test_near_copies_are_found_when_asked_for_and_kept(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(folder, tmp_path / "near"))
+    rough = np.random.default_rng(7).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    picture = Image.fromarray(rough).resize((64, 64), Image.Resampling.BICUBIC)
+    picture.save(copy / "a" / "new.png")
+    picture.save(copy / "b" / "again.jpg", quality=80)
+    with coview.browse(run, copy, near_copies=True, labels_from="folders", device="cpu") as server:
+        shown = collection_of(server)
+    facets = {each.name: each for each in shown.facets}
+    names = np.array(shown.store.names)
+    rows = facets["copies"].codes >= 0
+    assert {"a/new.png", "b/again.jpg"} <= set(names[rows])
+    assert facets["copies"].title == "Copies"
+    assert marked(facets["verdict"], "copies of another class")[names == "a/new.png"] == 1
+    kept = EmbeddingTable.open(run / "embeddings" / "near.parquet")
+    assert (np.asarray(kept["duplicate_group"]) > 0).tolist() == rows.tolist()
+    monkeypatch.setattr("coview.runs.browse_columns.duplicates_in", lambda *_, **__: 1 / 0)
+    with coview.browse(run, copy, near_copies=True, labels_from="folders", device="cpu"):
+        pass  # they are not looked for again
+
+
+def test_a_cluster_has_the_name_of_a_class_that_is_most_of_it(run: Path) -> None:
+    table = EmbeddingTable.open(run / "embeddings" / "photos.parquet")
+    clusters = np.arange(60) // 20
+    labels = np.full(60, -1)
+    labels[:9] = [0] * 5 + [1] * 4  # 5 of 9
+    labels[20:24] = [0, 0, 1, 2]  # half is no majority
+    store = store_from_arrays(
+        np.zeros((60, 4, 4, 3), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None, None],
+        labels=labels, class_names=("a", "b", "c"),
+    )  # fmt: skip
+    facets = known_facets(run, store, table.with_columns({"cluster": clusters}))
+    (facet,) = [each for each in facets if each.name == "cluster"]
+    assert facet.values == ("0 a", "1 mixed", "2")
 
 
 def test_ctrl_c_ends_the_command_quietly(run: Path) -> None:

@@ -500,7 +500,7 @@ const listen = () => {
   for (const input of document.querySelectorAll("[name=marks]")) input.addEventListener("change", () => map.setMode(input.value));
   for (const button of document.querySelectorAll("[role=tab]")) button.addEventListener("click", () => openTab(button.dataset.tab));
   byId("by-file")?.addEventListener("click", () => byId("file").click());
-  byId("file").addEventListener("change", (event) => { searchByFile(event.target.files[0]); event.target.value = ""; });
+  byId("file")?.addEventListener("change", (event) => { searchByFile(event.target.files[0]); event.target.value = ""; });
 
   let findTimer = 0;
   const find = async () => {

@@ -48,6 +48,7 @@ def write_page(collection: Collection, path: Path) -> Path:
         )
     side = 96 if number <= 1000 else 64 if number <= 3000 else 48
     about = describe(collection) | {
+        "canEncode": False,  # the file has no encoder
         "static": {
             "arrays": _text(collection.arrays()), "side": side, "perSheet": SHEET_IMAGES,
             "sheets": _sheets(collection, side), "names": [str(n) for n in collection.store.names],
@@ -120,7 +121,7 @@ def _header(about: dict[str, Any]) -> Markup:
         _button("by-file", "Search by image", "Or drop an image file anywhere on the page")
         if about["canEncode"] else None,
         tag("input", type="file", id="file", accept="image/*", hidden=True,
-            aria_label="Image file"),
+            aria_label="Image file") if about["canEncode"] else None,
         _button("help", "Keys", "The keys of this page"),
     )  # fmt: skip
 

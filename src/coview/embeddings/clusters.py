@@ -49,7 +49,7 @@ class Cluster:
             f"{class_names[label] if label < len(class_names) else label} ({100 * share:.0f} %)"
             for label, share in self.classes[:3]
         ]
-        is_clear = bool(shares) and self.classes[0][1] >= 0.5
+        is_clear = majority(self.classes) is not None
         return f"mostly {shares[0]}" if is_clear else ", ".join(shares)
 
 
@@ -205,3 +205,12 @@ def class_shares(labels: Rows) -> tuple[tuple[int, float], ...]:
     values, counts = np.unique(known, return_counts=True)
     order = np.lexsort((values, -counts))
     return tuple((int(values[i]), float(counts[i] / len(known))) for i in order)
+
+
+def majority(classes: Sequence[tuple[int, float]]) -> int | None:
+    """The label of more than half of the labeled images; None where no class has so many.
+
+    >>> majority(((3, 0.75), (1, 0.25))), majority(((0, 0.5), (2, 0.5))), majority(())
+    (3, None, None)
+    """
+    return classes[0][0] if classes and classes[0][1] > 0.5 else None

@@ -23,9 +23,10 @@ from coview.data.spec import DataSpec, data_settings, name_of
 from coview.embeddings.table import EmbeddingTable
 from coview.evaluation import Subject, extract
 from coview.options import BrowseOptions
-from coview.runs.browse_columns import with_map
+from coview.runs.browse_columns import with_copies, with_map
 from coview.runs.browse_facets import known_facets
 from coview.runs.data import say_source
+from coview.runs.duplicates import GROUP
 from coview.runs.embed import embeddings_of, table_at
 from coview.runs.load import at_step, load_subject
 from coview.runs.own_images import own_images, source_in
@@ -67,6 +68,10 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
     subject = load_subject(options.run, options.checkpoint)
     images = _images(options, subject)
     table = with_map(options, images.table)
+    if options.near_copies:
+        table = with_copies(table, images.store, options.layer)
+    elif GROUP not in table.column_names:
+        say("Copies: those of equal pixels; `near_copies` finds others too.", detail=True)
     collection = Collection(
         title=images.name, store=images.store, paths=table.paths,
         points=np.stack([table["x"], table["y"]], axis=1).astype(np.float32),

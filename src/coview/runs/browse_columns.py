@@ -1,12 +1,14 @@
-"""The columns of a table that a page shows: coordinates, clusters, outlier scores."""
+"""The columns of a table that a page shows: coordinates, clusters, outlier scores, copies."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from coview.core.images import ImageStore
 from coview.embeddings.map import MIN_ROWS
 from coview.embeddings.table import EmbeddingTable
 from coview.options import BrowseOptions
+from coview.runs.duplicates import GROUP, duplicates_in
 from coview.runs.map import CLUSTER, map
 
 COLUMNS = {"x", "y", "outlier"}
@@ -29,3 +31,13 @@ def with_map(options: BrowseOptions, table: EmbeddingTable) -> EmbeddingTable:
         options.run, table, layer=options.layer, checkpoint=options.checkpoint,
         device=options.device, import_=options.import_,
     )  # fmt: skip
+
+
+def with_copies(table: EmbeddingTable, store: ImageStore, layer: str) -> EmbeddingTable:
+    """The table with the groups of copies that `coview duplicates` finds among its images, in the
+    order of ``store``; they are kept in its file. Where it has them already they stay."""
+    if GROUP in table.column_names:
+        return table
+    copies = duplicates_in([store], [""], vectors=table.vectors(layer))
+    table = table.with_columns({GROUP: copies.column})
+    return table if table.path is None else table.write(table.path)

@@ -14,8 +14,10 @@ from coview.core.files import entries, exists
 from coview.core.images import ImageStore
 from coview.core.paths import local_path
 from coview.core.run_folder import RunFolder, read_object
+from coview.embeddings.clusters import class_shares, majority
 from coview.embeddings.duplicates import exact_groups
 from coview.embeddings.table import EmbeddingTable
+from coview.runs.duplicates import GROUP
 
 Codes = npt.NDArray[np.int64]
 
@@ -38,7 +40,7 @@ def known_facets(run: Path, store: ImageStore, table: EmbeddingTable) -> tuple[F
         Facet(name="class", title="Class", values=store.class_names, codes=labels),
         _predicted(predicted, names),
         *_all_clusters(table, labels, store.class_names),
-        _copies(groups),
+        _copies(groups, "Copies" if GROUP in table.column_names else "Copies (equal pixels)"),
         verdicts(labels, _renumbered(predicted, names, store.class_names), groups,
                  table.column("outlier")),
     ]  # fmt: skip
@@ -50,27 +52,30 @@ def verdicts(labels: Codes, predicted: Codes | None, groups: Codes | None, outli
 
     Predicted right or wrong: by a table of predictions, where the image has a label. Outlier: among
     the 1 % with the highest score. Copies: in a group of duplicates; of another class: a copy has
-    another label. ``predicted`` and ``labels`` number the same classes; -1 is unknown. Groups are
-    numbered from 1; 0 is none.
+    another label. A mark of which nothing is known is left out. ``predicted`` and ``labels`` number
+    the same classes; -1 is unknown. Groups are numbered from 1; 0 is none.
 
-    >>> verdicts(np.array([0, 1, 1]), np.array([0, 0, -1]), np.array([1, 1, 0]), None).counts
-    [1, 1, 0, 2, 2]
+    >>> facet = verdicts(np.array([0, 1, 1]), np.array([0, 0, -1]), np.array([1, 1, 0]), None)
+    >>> dict(zip(facet.values, facet.counts, strict=True))
+    {'predicted right': 1, 'predicted wrong': 1, 'has copies': 2, 'copies of another class': 2}
     """
-    marks = np.zeros((5, len(labels)), dtype=bool)
+    marks: dict[str, npt.NDArray[np.bool_]] = {}
     if predicted is not None:
         judged = (labels >= 0) & (predicted >= 0)
-        marks[0], marks[1] = judged & (labels == predicted), judged & (labels != predicted)
+        if judged.any():
+            marks[RIGHT] = judged & (labels == predicted)
+            marks[WRONG] = judged & (labels != predicted)
     if outlier is not None and len(labels):
         scores = np.nan_to_num(np.asarray(outlier, dtype=np.float64), nan=-np.inf)
-        marks[2] = scores >= np.quantile(scores, 1 - OUTLIER_SHARE)
+        marks[OUTLIER] = scores >= np.quantile(scores, 1 - OUTLIER_SHARE)
     if groups is not None:
-        marks[3] = groups > 0
-        marks[4] = _contradicts(labels, groups)
-    codes = (marks * 2 ** np.arange(5)[:, None]).sum(axis=0)
-    return Facet(
-        name="verdict", title="Verdict", codes=codes, marks=True,
-        values=(RIGHT, WRONG, OUTLIER, COPY, CONTRADICTION),
-    )  # fmt: skip
+        marks[COPY] = groups > 0
+        if (labels >= 0).any():
+            marks[CONTRADICTION] = _contradicts(labels, groups)
+    codes = np.zeros(len(labels), dtype=np.int64)
+    for bit, mask in enumerate(marks.values()):
+        codes |= mask.astype(np.int64) << bit
+    return Facet(name="verdict", title="Verdict", codes=codes, marks=True, values=tuple(marks))
 
 
 def groups_of_copies(store: ImageStore, table: EmbeddingTable) -> Codes:
@@ -78,7 +83,7 @@ def groups_of_copies(store: ImageStore, table: EmbeddingTable) -> Codes:
 
     The column duplicate_group of the table where it has one, else the images of equal pixels.
     """
-    column = table.column("duplicate_group")
+    column = table.column(GROUP)
     if column is not None:
         return np.nan_to_num(np.asarray(column, dtype=np.float64)).astype(np.int64)
     groups = np.zeros(len(store), dtype=np.int64)
@@ -164,19 +169,21 @@ def _all_clusters(
 
 
 def _clusters(name: str, clusters: Codes, labels: Codes, class_names: tuple[str, ...]) -> Facet:
-    """Clusters by number, each with the class of most of its images."""
+    """Clusters by number, each with the class of most of its labeled images, or "mixed"."""
     count = int(clusters.max(initial=-1)) + 1
     values = []
     for number in range(count):
-        own = labels[(clusters == number) & (labels >= 0)]
-        most = int(np.bincount(own).argmax()) if len(own) else -1
-        named = 0 <= most < len(class_names)
-        values.append(f"{number} {class_names[most]}" if named else f"{number}")
+        classes = class_shares(labels[clusters == number])
+        most = majority(classes)
+        word = " mixed" if classes else ""
+        if most is not None and most < len(class_names):
+            word = f" {class_names[most]}"
+        values.append(f"{number}{word}")
     title = "Cluster" if name == "cluster" else f"{count} clusters"
     return Facet(name=name, title=title, values=tuple(values), codes=clusters)
 
 
-def _copies(groups: Codes) -> Facet:
+def _copies(groups: Codes, title: str) -> Facet:
     """The groups of duplicates, the largest first."""
     numbers, codes, sizes = np.unique(groups[groups > 0], return_inverse=True, return_counts=True)
     order = np.argsort(-sizes, kind="stable")
@@ -185,7 +192,7 @@ def _copies(groups: Codes) -> Facet:
     places = np.full(len(groups), -1)
     places[groups > 0] = rank[codes]
     values = tuple(f"group {place + 1}" for place in range(len(numbers)))
-    return Facet(name="copies", title="Copies", values=values, codes=places)
+    return Facet(name="copies", title=title, values=values, codes=places)
 
 
 def _contradicts(labels: Codes, groups: Codes) -> npt.NDArray[np.bool_]:

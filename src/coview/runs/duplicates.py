@@ -19,8 +19,9 @@ from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.sources import is_path
-from coview.data.spec import DataSpec, name_of
+from coview.data.spec import DataSpec, data_settings, name_of
 from coview.embeddings.duplicates import (
+    SIMILAR,
     Group,
     Pair,
     equal_rows,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 12
 """Images of a group on the page."""
+GROUP = "duplicate_group"
+"""The column of a table with the number of each image's group, from 1; 0 is none."""
 NAMED = 3
 """Groups that a sentence names."""
 
@@ -189,6 +192,25 @@ def duplicates(options: DuplicatesOptions) -> Duplicates:
         say_source(store)
     if not any(map(len, stores)):
         raise DataError(f"{stores[0].source} holds no image that can be read.")
+    result = duplicates_in(
+        stores, source_names(sources), vectors=_vectors(options, stores, sources),
+        threshold=options.similarity,
+    )  # fmt: skip
+    if out is not None:
+        _write(result, stores, out, options)
+    if options.with_ is not None:
+        _mark_table(result, len(stores[0]), options)
+    return result
+
+
+def duplicates_in(
+    stores: list[ImageStore], sources: list[str], *, vectors: npt.NDArray[np.float32] | None,
+    threshold: float = SIMILAR,
+) -> Duplicates:  # fmt: skip
+    """The copies among the images of one or two ``stores``, whose names are ``sources``.
+
+    ``vectors``: of all images by an encoder, float32 [N, D], whose neighbors are compared as well.
+    """
     images = _signatures_of(stores)
     content, heights, widths = (
         np.concatenate([getattr(store, name) for store in stores])
@@ -196,16 +218,9 @@ def duplicates(options: DuplicatesOptions) -> Duplicates:
     )
     pairs = find_pairs(
         images, exact=equal_rows(content, heights, widths),
-        sizes=np.stack([heights, widths], axis=1),
-        vectors=_vectors(options, stores),
-        threshold=options.similarity,
+        sizes=np.stack([heights, widths], axis=1), vectors=vectors, threshold=threshold,
     )  # fmt: skip
-    result = _grouped(pairs, stores, source_names(sources))
-    if out is not None:
-        _write(result, stores, out, options)
-    if options.with_ is not None:
-        _mark_table(result, len(stores[0]), options)
-    return result
+    return _grouped(pairs, stores, sources)
 
 
 def _open(data: Any, options: DuplicatesOptions, *, is_test: bool) -> ImageStore:
@@ -273,23 +288,43 @@ def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) ->
 
 
 def _vectors(
-    options: DuplicatesOptions, stores: list[ImageStore]
+    options: DuplicatesOptions, stores: list[ImageStore], sources: list[Any]
 ) -> npt.NDArray[np.float32] | None:
-    """The features of all images by the encoder of ``with_``; None without one."""
+    """The vectors of all images by the encoder of ``with_``; None without one."""
     if options.with_ is None:
         return None
+    parts = [
+        _kept_vectors(options, store, data, limit=None if place else options.limit)
+        for place, (store, data) in enumerate(zip(stores, sources, strict=True))
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _kept_vectors(
+    options: DuplicatesOptions, store: ImageStore, data: Any, *, limit: int | None
+) -> npt.NDArray[np.float32]:
+    """The vectors of the images of ``store``, as `coview embed` keeps them. Of data with parts,
+    which that takes one at a time, they are computed here."""
     from coview.evaluation import extract
+    from coview.runs.embed import embeddings_of
     from coview.runs.load import load_subject
     from coview.training import choose_device
 
+    if len(store.parts) < 2:
+        settings = {**data_settings(options), "limit": limit}
+        table = embeddings_of(
+            options.with_, data, device=options.device, import_=options.import_, **settings
+        )
+        row_of = {number: row for row, number in enumerate(table.ids.tolist())}
+        rows = [row_of.get(number, -1) for number in store.ids.tolist()]
+        if min(rows, default=-1) >= 0:
+            return table.vectors("h")[rows]
     device = choose_device(options.device)
-    subject = load_subject(options.with_, None)
+    subject = load_subject(str(options.with_), None)
     subject.encoder.to(device)
-    parts = [
-        extract(subject, store, device=device, layers=("h",), label="Embedding").layers["h"].numpy()
-        for store in stores
-    ]
-    return np.concatenate(parts).astype(np.float32)
+    features = extract(subject, store, device=device, layers=("h",), label="Embedding")
+    vectors: npt.NDArray[np.float32] = features.layers["h"].numpy()
+    return vectors
 
 
 def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> None:
@@ -303,7 +338,7 @@ def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> 
     table = EmbeddingTable.open(path)
     group = dict(zip(result.names[:images], result.column[:images].tolist(), strict=True))
     column = np.array([group.get(name, 0) for name in table.names], np.int64)
-    table.with_columns({"duplicate_group": column}).write(path)
+    table.with_columns({GROUP: column}).write(path)
     say(f"The groups are in {path} as well, for coview browse.", detail=True)
 
 
