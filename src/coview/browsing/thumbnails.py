@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.images import ImageStore
-from coview.reports.pictures import encode_jpeg
+from coview.reports.pictures import encode_jpeg, shrink
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -83,20 +83,6 @@ class Thumbnails:
 
 def _size(value: bytes | Pixels) -> int:
     return len(value) if isinstance(value, bytes) else value.nbytes
-
-
-def shrink(pixels: Pixels, side: int) -> Pixels:
-    """The image in at most ``side`` x ``side`` pixels, with its proportions.
-
-    >>> shrink(np.zeros((40, 20, 3), np.uint8), 10).shape
-    (10, 5, 3)
-    """
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    if max(picture.size) > side:
-        picture.thumbnail((side, side), reducing_gap=2.0)
-    return np.asarray(picture)
 
 
 def center_square(pixels: Pixels, side: int) -> Pixels:

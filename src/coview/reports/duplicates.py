@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from coview.core.files import write_bytes
 from coview.core.text import plural
 from coview.core.version import VERSION
@@ -16,6 +14,7 @@ from coview.reports.html import Markup, tag
 from coview.reports.pictures import Pixels, image_uri
 
 SIDE = 128
+"""Of a picture on the page: the longer side in pixels."""
 PAGE_GROUPS = 300
 """Groups that the page shows; the table has all."""
 
@@ -42,22 +41,6 @@ class Copies:
     similarity: float
     images: tuple[Copy, ...]
     left_out: int = 0
-
-
-def thumbnail(pixels: Pixels, side: int = SIDE) -> Pixels:
-    """The image with its longer side at ``side`` pixels; a smaller image is enlarged.
-
-    >>> thumbnail(np.zeros((50, 100, 3), np.uint8)).shape
-    (64, 128, 3)
-    """
-    from PIL import Image
-
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    method = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BILINEAR
-    picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, method)
-    return np.asarray(picture)
 
 
 def write_duplicates_page(

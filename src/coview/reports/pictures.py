@@ -30,6 +30,30 @@ def encode_jpeg(pixels: Pixels, *, quality: int = 85) -> bytes:
     return stream.getvalue()
 
 
+def shrink(pixels: Pixels, side: int, *, enlarge: bool = False) -> Pixels:
+    """The image with its longer side at ``side`` pixels; a smaller one keeps its size, or is
+    enlarged to it.
+
+    >>> shrink(np.zeros((40, 20, 3), np.uint8), 10).shape
+    (10, 5, 3)
+    >>> image = np.zeros((4, 2, 3), np.uint8)
+    >>> shrink(image, 10).shape, shrink(image, 10, enlarge=True).shape
+    ((4, 2, 3), (10, 5, 3))
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    scale = side / max(picture.size)
+    if scale < 1:
+        picture.thumbnail((side, side), reducing_gap=2.0)
+    elif enlarge:
+        # A few pixels are shown as what they are.
+        method = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BILINEAR
+        width, height = (max(1, round(each * scale)) for each in picture.size)
+        picture = picture.resize((width, height), method)
+    return np.asarray(picture)
+
+
 def make_sheet(thumbnails: Pixels) -> tuple[Pixels, int]:
     """Thumbnails [n, t, t, 3] side by side on one sheet, and the number of columns."""
     number, size = thumbnails.shape[:2]

@@ -31,7 +31,8 @@ from coview.embeddings.duplicates import (
 )
 from coview.embeddings.signatures import Signatures, signatures
 from coview.options import DuplicatesOptions
-from coview.reports.duplicates import PAGE_GROUPS, Copies, Copy, thumbnail, write_duplicates_page
+from coview.reports.duplicates import PAGE_GROUPS, SIDE, Copies, Copy, write_duplicates_page
+from coview.reports.pictures import shrink
 from coview.runs.data import say_source
 
 if TYPE_CHECKING:
@@ -363,7 +364,7 @@ def _write(
 
     def picture(row: int) -> npt.NDArray[np.uint8]:
         place = int(np.searchsorted(starts, row, side="right")) - 1
-        return thumbnail(stores[place].image(row - int(starts[place])))
+        return shrink(stores[place].image(row - int(starts[place])), SIDE, enlarge=True)
 
     copies = [
         Copies(

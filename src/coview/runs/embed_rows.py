@@ -22,6 +22,7 @@ from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_schema import OWN, PREFIX
 from coview.embeddings.table_writer import TableWriter
 from coview.evaluation.features import vectors_of_parts
+from coview.reports.pictures import shrink
 from coview.runs.data import say_source
 from coview.runs.embed_job import (
     Block,
@@ -113,10 +114,8 @@ def thumbnails(part: ImageStore) -> list[dict[str, Any]]:
 
     pictures = []
     for row, name in enumerate(part.names):
-        picture = Image.fromarray(np.ascontiguousarray(part.image(row)))
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
         stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=85)
+        Image.fromarray(shrink(part.image(row), THUMBNAIL)).save(stream, "JPEG", quality=85)
         pictures.append({"bytes": stream.getvalue(), "path": name})
     return pictures
 

@@ -13,7 +13,7 @@ from coview.data.spec import DataSpec
 from coview.data.stream import open_stream
 from coview.embeddings.table import EmbeddingTable
 from coview.options import SearchOptions
-from coview.reports.pictures import data_uri, image_uri
+from coview.reports.pictures import data_uri, image_uri, shrink
 from coview.reports.search_page import Picture, SearchRow, write_search_page
 from coview.runs.search_queries import Queries
 from coview.runs.search_results import SearchResults
@@ -104,8 +104,4 @@ def _uris(
 
 
 def _uri(pixels: Pixels) -> str:
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((SIDE, SIDE))
-    return image_uri(np.asarray(picture), quality=85)
+    return image_uri(shrink(pixels, SIDE), quality=85)
