@@ -122,7 +122,7 @@ class Duplicates:
         if leaks:
             yield (
                 f"{plural(len(leaks), 'group')} of copies "
-                f"{'is' if len(leaks) == 1 else 'are'} in more than one part: "
+                f"{'is' if len(leaks) == 1 else 'are'} in {self._parts_in_words}: "
                 f"{self._examples(leaks)}. A test on such images measures memory."
             )
         if not leaks and len(set(self.parts)) > 1:
@@ -149,7 +149,13 @@ class Duplicates:
             pair = self._telling(group)
             one, two = (self._named(row) for row in (pair.first, pair.second))
             texts.append(f"{one} = {two} ({pair.kind})")
-        return "; ".join(texts) + ("; ..." if len(groups) > NAMED else "")
+        more = len(groups) - NAMED
+        return "; ".join(texts) + (f"; and {more:,} more" if more > 0 else "")
+
+    @property
+    def _parts_in_words(self) -> str:
+        sources = self.sources
+        return f"both {' and '.join(sources)}" if len(sources) > 1 else "more than one part"
 
     def _telling(self, group: Group) -> Pair:
         """The most similar pair that shows what is wrong with the group, if one does."""
