@@ -320,6 +320,9 @@ class StudyOptions(DataOptions):
     workers: int | None = option("threads that decode images and render views ahead", group=MACHINE)
     outliers: Any = option(
         "images from elsewhere, for supcon/ood; may be repeated", (), several=True, group=DATA)
+    transfer: Any = option(
+        "further labeled images, for simclr/transfer, as DATA or TRAIN::TEST; may be repeated", (),
+        several=True, group=DATA)
     pretrained: Path | None = option(
         "of simclrv2/chain: a pretrained run that has ended, in place of pretraining",
         group=LEARNED)

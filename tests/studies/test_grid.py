@@ -157,7 +157,7 @@ def test_a_claim_about_an_arm_that_is_not_there_is_refused():
 @pytest.mark.parametrize("scale", ["tiny", "cpu", "gpu"])
 def test_every_study_can_be_made(name, scale):
     """Recipes are valid, arms have names, claims are about them."""
-    given = {"outliers": ("scenes:test",)} if "outliers" in STUDIES[name].needs else {}
+    given = {need: ("scenes:test",) for need in STUDIES[name].needs}
     study = STUDIES[name].study(StudyOptions(name=name, data="scenes", scale=scale, **given))
     assert study.cells
     assert study.claim.endswith(("?", "."))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from coview.options import StudyOptions
-from coview.studies import simclr_objectives
+from coview.studies import few_labels, simclr_objectives, simclr_training, simclrv2_parts
 from coview.studies.execution import Study
 from coview.studies.simclrv2 import CHAIN
 
@@ -27,6 +27,12 @@ class Named(Protocol):
         """The study that these options make."""
 
 
-EXPERIMENTS: tuple[Named, ...] = (*simclr_objectives.EXPERIMENTS, CHAIN)
+EXPERIMENTS: tuple[Named, ...] = (
+    *simclr_objectives.EXPERIMENTS,
+    *simclr_training.EXPERIMENTS,
+    *few_labels.EXPERIMENTS,
+    *simclrv2_parts.EXPERIMENTS,
+    CHAIN,
+)
 STUDIES: Mapping[str, Named] = {experiment.name: experiment for experiment in EXPERIMENTS}
 """Every study by its name, in the order of the papers."""

@@ -15,7 +15,9 @@ CHAIN = (
     "pretrained", "recipe", "student", "labels", "draws", "layers", "finetune_epochs",
     "distill_epochs",
 )  # fmt: skip
-"""Options that only some experiments take; `outliers` is another."""
+"""Options of simclrv2/chain."""
+NEEDED = ("outliers", "transfer")
+"""Options that only experiments take that need them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,6 @@ class Experiment:
 def refuse_others(name: str, options: StudyOptions, takes: tuple[str, ...]) -> None:
     """Raise InvalidValue for a given option of other studies alone, which would do nothing here."""
     for each in fields(StudyOptions):
-        only_others = each.name in (*CHAIN, "outliers") and each.name not in takes
+        only_others = each.name in (*CHAIN, *NEEDED) and each.name not in takes
         if only_others and getattr(options, each.name) != each.default:
             raise InvalidValue(f"{name} does not take `{each.name}`; leave it out.")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.data.spec import DataSpec
-from coview.encoders import EncoderSpec, parse_encoder
+from coview.encoders import parse_encoder
 from coview.options import DataOptions, StudyOptions
 from coview.recipes import RECIPES, Recipe, recipe
-from coview.studies.cell import Cell, Existing, Work
+from coview.studies.cell import Cell, Work
 
 SCALES = ("tiny", "cpu", "gpu", "paper")
 KINDS: Mapping[str, str] = {"tiny": "cpu", "cpu": "cpu", "gpu": "cifar", "paper": "imagenet"}
@@ -91,7 +92,8 @@ class Setting:
     def recipe(self, method: str, *, epochs: float = 1.0) -> Recipe:
         """The recipe of this scale for ``method``, a word such as "simclr" or "logo-moco".
 
-        ``epochs``: a factor of those of the scale. Raises UnknownName where the scale has none.
+        ``epochs``: a factor of those of the scale. A classifier gets the classes of the data.
+        Raises UnknownName where the scale has none.
         """
         name = f"{method}-{KINDS[self.scale]}"
         if name not in RECIPES:
@@ -150,26 +152,19 @@ class Setting:
             protocols=tuple(protocols), judged=ordered({**self.data(), **(more or {})}),
         )  # fmt: skip
 
-    def finetune(
-        self, name: str, start: Cell | Existing, encoder: EncoderSpec, seed: int, **settings: Any
-    ) -> Cell:
-        """A cell that fine-tunes the run of ``start`` with these settings of `finetune`."""
-        base = recipe(settings.get("recipe", "finetune-cpu"))
-        epochs = 1.0 if self.scale == "tiny" else base.epochs
-        settings = {
-            "recipe": base.name, "epochs": epochs, "seed": seed, "no_baselines": True, **settings,
-        }  # fmt: skip
-        share = float(str(settings.get("labels", "100%")).rstrip("%")) / 100
-        return Cell(
-            name=f"{name}, seed {seed}", verb="finetune",
-            settings=ordered({**self.data(), "start": start, **settings}),
-            work=(Work(encoder=encoder, passes=settings["epochs"], share=share),),
-        )  # fmt: skip
-
     def count_images(self) -> int:
         """The number of training images."""
-        spec = DataSpec.of(self.source, replace(self.options, limit=self.amount.images))
-        return len(spec.open())
+        return len(self._spec(labels=False).open())
+
+    def _spec(self, *, labels: bool) -> DataSpec:
+        options = replace(self.options, limit=self.amount.images)
+        return DataSpec.of(self.source, options, needs_labels=labels)
+
+
+@cache
+def count_classes(spec: DataSpec) -> int:
+    """The number of classes of labeled data; the images are opened once in a process."""
+    return len(spec.open().class_names)
 
 
 def data_settings(

@@ -241,8 +241,9 @@ def refuse_unused(options: StudyOptions) -> None:
     """Raise InvalidValue for options of other studies: the chain has draws in place of seeds."""
     if options.seeds is not None:
         raise InvalidValue("simclrv2/chain does not take `seeds`; its `draws` are those of labels.")
-    if options.outliers:
-        raise InvalidValue("simclrv2/chain does not take `outliers`; leave it out.")
+    for name in ("outliers", "transfer"):
+        if getattr(options, name):
+            raise InvalidValue(f"simclrv2/chain does not take `{name}`; leave it out.")
 
 
 CHAIN = _Chain()

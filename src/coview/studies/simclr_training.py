@@ -1,0 +1,222 @@
+"""SimCLR's experiments on how it is trained (Chen et al., 2020): head, batch, length and size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coview.heads import HeadSpec
+from coview.recipes import Recipe, change
+from coview.studies.arms import Arm
+from coview.studies.claims import Claim, Comparison, alike, greater, rising, smaller_gap
+from coview.studies.experiment import Experiment
+from coview.studies.grid import Grid
+from coview.studies.measure import LINEAR, LINEAR_Z
+from coview.studies.setting import Amount, Setting
+
+WIDTHS = (16, 64, 256)
+POINTS_ALIKE = 2.0
+"""Of accuracy, within which widths of the output count as alike."""
+
+
+def head(setting: Setting) -> Grid:
+    """No head, a linear and a nonlinear one, with several widths of its output."""
+    base = setting.recipe("simclr")
+
+    def arm(name: str, spec: HeadSpec, row: str, width: int | None) -> Arm:
+        made = replace(base, method=replace(base.method, head=spec))
+        return Arm(
+            name=name, row=row, x=width,
+            cell=lambda seed: setting.pretrain(f"head {name}", made, seed),
+        )  # fmt: skip
+
+    own = base.method.head
+    kinds = {"linear": 1, "nonlinear": 2}
+    arms = [arm("none", HeadSpec(layers=0, output=1), "none", None)]
+    arms += [
+        arm(f"{kind} {width}", replace(own, layers=layers, output=width), kind, width)
+        for kind, layers in kinds.items()
+        for width in WIDTHS
+    ]
+    nonlinear = [f"nonlinear {width}" for width in WIDTHS]
+    middle = WIDTHS[1]
+    return Grid(
+        name="simclr/head", question=HEAD.question, source="SimCLR, section 4.2 and figure 8",
+        arms=tuple(arms), measures=(LINEAR, LINEAR_Z), drawn="curve", axis="width of the output",
+        claims=(
+            Claim(
+                text="A nonlinear head is better than a linear one, and that than none",
+                source="SimCLR, figure 8",
+                comparisons=(
+                    greater(f"nonlinear {middle}", f"linear {middle}"),
+                    greater(f"linear {middle}", "none"),
+                ),
+            ),
+            Claim(
+                text=f"The width of the output matters by less than {POINTS_ALIKE:g} points",
+                source="SimCLR, figure 8", comparisons=alike(nonlinear, within=POINTS_ALIKE),
+            ),
+            Claim(
+                text="Features before the head are better than those after it",
+                source="SimCLR, section 4.2", comparisons=tuple(map(before_and_after, nonlinear)),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def before_and_after(arm: str) -> Comparison:
+    """h of an arm is better than its z = g(h)."""
+    plain = greater(arm, arm)
+    h, z = plain.terms
+    return replace(
+        plain, text=f"{arm}: h - z",
+        terms=(replace(h, measure=LINEAR.name), replace(z, measure=LINEAR_Z.name)),
+    )  # fmt: skip
+
+
+BATCHES = {"tiny": (12, 24), "cpu": (32, 128, 512), "gpu": (256, 1024, 4096),
+           "paper": (256, 512, 1024, 2048, 4096, 8192)}  # fmt: skip
+LENGTHS = {"tiny": (0.5, 1.0), "cpu": (0.25, 0.5, 1.0), "gpu": (0.25, 0.5, 1.0),
+           "paper": (1.0, 2.0, 4.0, 8.0)}  # fmt: skip
+"""Factors of the epochs of the scale."""
+RULES = {"linear": 1.0, "sqrt": 0.5}
+"""A rule for the learning rate -> the power of the batch that it grows with."""
+TABLE_B1 = {
+    (256, 100): (57.5, 62.8), (512, 100): (60.7, 63.8), (1024, 100): (62.8, 64.3),
+    (2048, 100): (64.0, 64.7), (4096, 100): (64.6, 64.5), (8192, 100): (64.8, 64.8),
+    (256, 200): (61.9, 64.3), (512, 200): (64.0, 65.6), (1024, 200): (65.3, 66.1),
+    (2048, 200): (66.1, 66.8), (4096, 200): (66.5, 66.8), (8192, 200): (66.6, 67.0),
+    (256, 400): (64.7, 65.7), (512, 400): (66.2, 66.7), (1024, 400): (67.2, 67.2),
+    (2048, 400): (68.1, 67.9), (4096, 400): (68.2, 68.0), (8192, 400): (67.8, 68.3),
+    (256, 800): (66.6, 66.5), (512, 800): (67.8, 67.4), (1024, 800): (68.5, 68.3),
+    (2048, 800): (68.9, 68.8), (4096, 800): (68.9, 69.1), (8192, 800): (69.0, 69.1),
+}  # fmt: skip
+"""(batch, epochs) -> top-1 with the linear and with the square-root rule (SimCLR, table B.1)."""
+
+
+def of_batch(base: Recipe, batch: int, rule: str) -> Recipe:
+    """``base`` with a batch and the learning rate that the rule gives, from the base's own."""
+    peak = base.optimizer.peak(base.batch_size)
+    rate = peak * (batch / base.batch_size) ** RULES[rule]
+    optimizer = replace(base.optimizer, learning_rate=rate, scaling="none")
+    return replace(base, batch_size=batch, optimizer=optimizer)
+
+
+def batch_epochs(setting: Setting) -> Grid:
+    """Batch by epochs, with two rules for the learning rate."""
+    batches, lengths = BATCHES[setting.scale], LENGTHS[setting.scale]
+
+    def arm(batch: int, length: float, rule: str) -> Arm:
+        made = of_batch(setting.recipe("simclr", epochs=length), batch, rule)
+        published = TABLE_B1.get((batch, round(made.epochs)), (None, None))
+        name = _batch_name(batch, made.epochs, rule)
+        return Arm(
+            name=name, row=f"{made.epochs:g} epochs, {rule}", column=f"batch {batch}",
+            published=published[list(RULES).index(rule)] if setting.scale == "paper" else None,
+            cell=lambda seed: setting.pretrain(name, made, seed),
+        )  # fmt: skip
+
+    epochs = [setting.recipe("simclr", epochs=length).epochs for length in lengths]
+    short, long = epochs[0], epochs[-1]
+    few, many = batches[0], batches[-1]
+
+    def name(batch: int, length: float, rule: str = "linear") -> str:
+        return _batch_name(batch, length, rule)
+
+    return Grid(
+        name="simclr/batch-epochs", question=BATCH_EPOCHS.question,
+        source="SimCLR, figure 9 and table B.1",
+        arms=tuple(
+            arm(batch, length, rule) for rule in RULES for length in lengths for batch in batches
+        ),
+        drawn="matrix", axis="Rows: epochs and the rule for the learning rate. Columns: batch.",
+        published="ResNet-50 on ImageNet, linear, top-1",
+        claims=(
+            Claim(
+                text="With few epochs larger batches are better (linear rule)",
+                source="SimCLR, figure 9",
+                comparisons=(rising([name(batch, short) for batch in batches]),),
+            ),
+            Claim(
+                text="The advantage of a large batch shrinks with the epochs",
+                source="SimCLR, figure 9",
+                comparisons=(
+                    smaller_gap((name(many, long), name(few, long)),
+                                (name(many, short), name(few, short))),
+                ),
+            ),
+            Claim(
+                text="Longer training helps at every batch", source="SimCLR, figure 9",
+                comparisons=tuple(greater(name(b, long), name(b, short)) for b in batches),
+            ),
+            Claim(
+                text="The square-root rule is better for a small batch and few epochs",
+                source="SimCLR, table B.1",
+                comparisons=(greater(name(few, short, "sqrt"), name(few, short)),),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _batch_name(batch: int, epochs: float, rule: str) -> str:
+    return f"batch {batch}, {epochs:g} epochs, {rule}"
+
+
+ENCODERS = {
+    "tiny": ("resnet10/8-small", "resnet10/4-small"),
+    "cpu": ("resnet10/8-medium", "resnet10/4-medium", "resnet18/4-medium", "resnet18/2-medium"),
+    "gpu": ("resnet18/4-small", "resnet18/2-small", "resnet18-small", "resnet50-small"),
+    "paper": ("resnet18", "resnet34", "resnet50", "resnet101"),
+}
+
+
+def size(setting: Setting) -> Grid:
+    """Networks of several depths and widths, by SimCLR and by labels."""
+    encoders = ENCODERS[setting.scale]
+    bases = {"SimCLR": setting.recipe("simclr"), "supervised": setting.recipe("supervised")}
+
+    def arm(method: str, encoder: str, place: int) -> Arm:
+        made = change(bases[method], encoder=encoder)
+        name = f"{method}, {encoder}"
+        return Arm(
+            name=name, row=method, x=place, cell=lambda seed: setting.pretrain(name, made, seed)
+        )
+
+    names = {method: [f"{method}, {encoder}" for encoder in encoders] for method in bases}
+    smallest = (names["supervised"][0], names["SimCLR"][0])
+    largest = (names["supervised"][-1], names["SimCLR"][-1])
+    return Grid(
+        name="simclr/size", question=SIZE.question, source="SimCLR, section 4.1 and figure 7",
+        arms=tuple(
+            arm(method, encoder, place)
+            for method in bases
+            for place, encoder in enumerate(encoders, start=1)
+        ),
+        drawn="curve", axis="network, from small to large",
+        claims=(
+            Claim(
+                text="SimCLR's features get better with depth and width",
+                source="SimCLR, figure 7", comparisons=(rising(names["SimCLR"]),),
+            ),
+            Claim(
+                text="The gap to supervised features shrinks as the network grows",
+                source="SimCLR, section 4.1", comparisons=(smaller_gap(largest, smallest),),
+            ),
+        ),
+    )  # fmt: skip
+
+
+HEAD = Experiment(
+    name="simclr/head", grid=head,
+    question="Which projection head is best, and are features before or after it better?",
+)  # fmt: skip
+BATCH_EPOCHS = Experiment(
+    name="simclr/batch-epochs", grid=batch_epochs,
+    question="Do larger batches help, and how much of it does longer training give?",
+    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")},
+)  # fmt: skip
+SIZE = Experiment(
+    name="simclr/size", grid=size,
+    question="Does the gap to supervised training close as networks grow?",
+    amounts={"cpu": Amount(images=5_000, epochs=30, seeds=3)},
+)  # fmt: skip
+EXPERIMENTS = (HEAD, BATCH_EPOCHS, SIZE)
