@@ -26,9 +26,10 @@ check: $(STAMP)     ## linter, formatter and type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(STAMP)      ## the pages and drawings that are made from the code: methods, commands
+docs: $(STAMP)      ## the pages and drawings that are made from the code: methods, commands, studies
 	$(BIN)/python scripts/methods_page.py docs
 	$(BIN)/python scripts/commands_page.py docs
+	$(BIN)/python scripts/studies_page.py docs
 
 site: $(STAMP)      ## the documentation as a site in site/; python -m http.server -d site shows it, with its search
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"

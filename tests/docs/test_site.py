@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import commands_page
 import methods_page
 import site_hooks
+import studies_page
 from markdown_text import as_markdown
 
 from coview.core.figures import DIAGNOSES
@@ -64,6 +65,11 @@ def test_every_page_is_in_the_navigation():
 def test_the_commands_are_those_of_the_program():
     same = (DOCS / "commands.md").read_text(encoding="utf-8") == commands_page.page()
     assert same, "docs/commands.md is not what the options are now: run `make docs`."
+
+
+def test_the_studies_are_those_of_the_program():
+    same = (DOCS / "studies.md").read_text(encoding="utf-8") == studies_page.page()
+    assert same, "docs/studies.md is not what the studies are now: run `make docs`."
 
 
 def test_the_drawings_are_those_of_the_methods():

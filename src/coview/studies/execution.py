@@ -34,6 +34,7 @@ class Study:
     ``summarize`` reads the runs that have ended, in the folder of the study, and returns the
     figures; it trains nothing. ``images``: the number of training images, read when a cell has to
     be trained. ``card``: how it was measured, in words, by the runs in the folder of the study.
+    ``claim`` is the question in one sentence, ``claims`` are the sentences that are tested.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Study:
     summarize: Callable[[Path], Figures]
     images: Callable[[], int]
     card: Callable[[Path], Mapping[str, Any]]
+    claims: tuple[str, ...] = ()
 
 
 def run_study(

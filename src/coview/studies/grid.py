@@ -65,7 +65,7 @@ class Grid:
         """
         cells = {(arm.name, seed): arm.cell(seed) for seed in setting.seeds for arm in self.arms}
         return Study(
-            name=self.name, claim=self.question,
+            name=self.name, claim=self.question, claims=tuple(each.text for each in self.claims),
             cells=tuple(each for cell in cells.values() for each in with_needs(cell)),
             summarize=lambda root: self.summarize(self.values(root, cells)),
             images=setting.count_images, card=lambda root: self.card(setting),

@@ -20,7 +20,7 @@ from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
 from coview.studies.setting import data_settings, ordered
-from coview.studies.simclrv2_table import Entry, summarize
+from coview.studies.simclrv2_table import Entry, claims_about, summarize
 from coview.training import choose_device
 
 CLAIM = (
@@ -65,6 +65,7 @@ def chain(options: StudyOptions) -> Study:
     return Study(
         name="simclrv2/chain", claim=CLAIM, cells=tuple(cells),
         card=lambda root: plan.card(root, entries[0].tuned),
+        claims=tuple(text for text, *_ in claims_about(fewest)),
         images=lambda: len(DataSpec.of(options.data, options, needs_labels=True).open()),
         summarize=lambda root: summarize(root, entries, layers, fewest),
     )  # fmt: skip

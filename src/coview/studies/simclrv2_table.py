@@ -215,8 +215,9 @@ def _layers(root: Path, layers: Mapping[tuple[int, int], Cell], fewest: str) -> 
     }
 
 
-def _claims(entries: Sequence[Entry], fewest: str, root: Path) -> list[dict[str, Any]]:
-    texts = (
+def claims_about(fewest: str) -> tuple[tuple[str, Row, Row, float], ...]:
+    """(sentence, one, other, points): ``one`` is better than ``other`` by more than the points."""
+    return (
         (f"Fine-tuning beats training from scratch at {fewest} of the labels by {POINTS:g} points",
          TUNED, SCRATCH, POINTS),
         (f"Distillation into itself improves the fine-tuned network at {fewest} of the labels",
@@ -224,9 +225,12 @@ def _claims(entries: Sequence[Entry], fewest: str, root: Path) -> list[dict[str,
         (f"Distillation gives the small network more than {fewest} of the labels alone",
          SMALL, ALONE, 0.0),
     )  # fmt: skip
+
+
+def _claims(entries: Sequence[Entry], fewest: str, root: Path) -> list[dict[str, Any]]:
     return [
         _claim(text, _differences(entries, fewest, root, one, other), least)
-        for text, one, other, least in texts
+        for text, one, other, least in claims_about(fewest)
     ]
 
 
