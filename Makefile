@@ -19,7 +19,7 @@ demo: $(STAMP)      ## a complete first run without data, network or GPU, ending
 	$(BIN)/coview demo
 
 test: $(STAMP)      ## all tests, a file to a core
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)     ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -16,6 +16,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 share_cores()
 
 
+LONG = (
+    "test_pages.py", "test_protocols.py", "test_processes.py", "test_many_processes.py",
+    "test_distribution.py", "test_crash.py", "test_browse.py", "test_chain.py", "test_distill.py",
+    "test_benchmark.py", "test_extend.py", "test_grid.py", "test_torch_layouts.py",
+)  # fmt: skip
+"""Files that take long: a worker that is given one last would work alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing that other tests or commands have kept is used, and nothing is left."""

@@ -61,13 +61,15 @@ def training(photos, tmp_path):
     )  # fmt: skip
     metrics = out / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not (metrics.is_file() and '"step", "step"' in metrics.read_text()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    yield process, out
-    process.kill()
-    process.communicate()
+    try:
+        while not (metrics.is_file() and '"step", "step"' in metrics.read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield process, out
+    finally:  # its own processes end when it is gone
+        process.kill()
+        process.communicate()
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(training):

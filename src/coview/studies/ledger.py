@@ -31,7 +31,7 @@ def write_ledger(root: Path) -> Path:
 def ledger_rows(root: Path) -> list[dict[str, Any]]:
     """Every claim with its study, verdict, reason, the seeds, and whether all runs have ended."""
     rows = []
-    for name in entries(root):
+    for name in (name for name in entries(root) if (root / name).is_dir()):
         content = read_object(root / name / "study.json") or {}
         for claim in content.get("claims", ()):
             card = content.get("card", {})

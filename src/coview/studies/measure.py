@@ -17,7 +17,8 @@ class Measure:
     ``name`` heads a column. ``protocol`` is the file of results that is read, of it the result with
     this ``subject``, ``metric`` and ``layer`` and, where there are several, the one that represents
     the protocol; ``setting`` narrows it ({"k": 20}). Without a ``protocol``, ``metric`` is a key of
-    metrics.jsonl. ``factor`` turns the value into the unit that is shown (100: per cent).
+    ``coview.core.figures.FIGURES``. ``factor`` turns the value into the unit that is shown (100:
+    per cent).
 
     >>> Measure(name="linear accuracy", protocol="linear").metric
     'accuracy'
@@ -34,7 +35,7 @@ class Measure:
     def read(self, run: RunFolder) -> float | None:
         """The figure; None where the run has none yet."""
         if not self.protocol:
-            rows = [row for row in run.metrics() if self.metric in row]
+            rows = [row["figures"] for row in run.metrics("health")]
             return self.factor * float(rows[-1][self.metric]) if rows else None
         file = read_object(run.evaluation_path / f"{self.protocol}.json") or {}
         own = [row for row in file.get("results", ()) if self._fits(row)]
