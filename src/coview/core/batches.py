@@ -32,14 +32,18 @@ class Batch:
         return sum(self.sizes) or len(self)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``; the host does not wait for the copy."""
+        """The batch on ``device``; the host does not wait for the copy of page-locked memory.
+
+        That memory may be dropped at once: torch's allocator keeps it until the copy has ended.
+        """
         if device.type == "cpu":
             return self
+        later = device.type != "mps"  # whose copies may read memory that has been dropped
         return Batch(
             step=self.step,
             epoch=self.epoch,
-            views=tuple(view.to(device, non_blocking=True) for view in self.views),
-            ids=self.ids.to(device, non_blocking=True),
-            labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
+            views=tuple(view.to(device, non_blocking=later) for view in self.views),
+            ids=self.ids.to(device, non_blocking=later),
+            labels=None if self.labels is None else self.labels.to(device, non_blocking=later),
             sizes=self.sizes,
         )

@@ -1,4 +1,4 @@
-"""Hashes of tensors and of networks."""
+"""Tensors on their way to a device; hashes of tensors and of networks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,29 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.files import digest
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` in page-locked memory where it lies on the CPU and goes to a CUDA ``device``.
+
+    >>> pinned(torch.ones(1), torch.device("cpu"))
+    tensor([1.])
+    """
+    on_cpu = tensor.device.type == "cpu"
+    return tensor.pin_memory() if on_cpu and device.type == "cuda" else tensor
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``; the host does not wait for the copy to a GPU of CUDA.
+
+    The caller may drop the tensor at once: torch's allocator does not hand out page-locked memory
+    again before the copies from it have ended. It must not write into it.
+
+    >>> to_device(torch.ones(1), torch.device("cpu"))
+    tensor([1.])
+    """
+    # The copy to a Mac's GPU may read the memory after the caller has dropped it.
+    return pinned(tensor, device).to(device, non_blocking=device.type != "mps")
 
 
 def tensor_hash(tensor: Tensor) -> str:

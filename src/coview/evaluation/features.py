@@ -16,9 +16,10 @@ from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.progress import progress
-from coview.core.tensors import weights_fingerprint
+from coview.core.repeatable import repeatable
+from coview.core.tensors import pinned, to_device, weights_fingerprint
 from coview.heads.head import Head
-from coview.views import ViewPlan, ViewSpec, eval_view, views_of
+from coview.views import ViewPlan, ViewSpec, eval_view, render_device, views_of
 
 UNLABELED = -1
 MAX_WORKERS = 8
@@ -174,7 +175,7 @@ def layer_vectors(
     """
 
     def embed(images: Tensor) -> tuple[Tensor, ...]:
-        return subject.outputs(images.to(device), layers)
+        return subject.outputs(images, layers)
 
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
     with eval_mode(*modules):
@@ -202,8 +203,8 @@ def vectors_of_parts(
 ) -> Iterator[tuple[ImageStore, dict[str, Tensor]]]:  # fmt: skip
     """Each part of some images with the outputs of ``layers``, float32 [n, D] on the CPU.
 
-    A part is one batch; a thread renders the next one meanwhile. The network, on ``device``, is in
-    evaluation mode until the end. Raises InvalidValue, UnknownName.
+    A part is one batch; threads render the next ones meanwhile, one on a CPU. The
+    network, on ``device``, is in evaluation mode until the end. Raises InvalidValue, UnknownName.
 
     >>> from coview.core.images import store_from_arrays
     >>> store = store_from_arrays(np.zeros((3, 12, 12, 3), np.uint8))
@@ -212,16 +213,21 @@ def vectors_of_parts(
     """
     layers = _checked_layers(subject, layers)
     plan = ViewPlan(views=(subject.view,))
+    device, place = torch.device(device), render_device(device)
+    workers = 1 if device.type == "cpu" else render_workers()
 
     def render(part: ImageStore) -> tuple[ImageStore, Tensor]:
         rows = np.arange(len(part), dtype=np.int64)
-        (images,) = views_of(part, rows, plan, seed=0, epoch=0, device=device)
-        return part, images
+        (images,) = views_of(part, rows, plan, seed=0, epoch=0, device=place)
+        return part, pinned(images, device)
 
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
-    with eval_mode(*modules), contextlib.closing(map_ahead(render, parts, 1)) as rendered:
+    with (
+        eval_mode(*modules), repeatable(device),
+        contextlib.closing(map_ahead(render, parts, workers)) as rendered,
+    ):  # fmt: skip
         for part, images in rendered:
-            outputs = subject.outputs(images.to(device), layers)
+            outputs = subject.outputs(to_device(images, device), layers)
             values = {name: out.float().cpu() for name, out in zip(layers, outputs, strict=True)}
             yield part, _finite(values, subject)
 
@@ -243,10 +249,11 @@ def embed_views(
 ) -> list[tuple[Tensor, ...]]:  # fmt: skip
     """The outputs of ``embed`` for every view of every image of ``store``, without gradient.
 
-    ``embed`` maps views [B, 3, S, S], rendered on ``device``, to a tuple of tensors [B, ...]. Each
-    view of ``plan`` gives one such tuple of float32 [N, ...] on the CPU. Threads render up to
-    ``workers`` + 1 batches ahead of the network; None takes the machine's cores less one, at most
-    8. The result does not depend on their number. Raises InvalidValue, DataError.
+    ``embed`` maps views [B, 3, S, S] on ``device`` to a tuple of tensors [B, ...]. Each view of
+    ``plan`` gives one such tuple of float32 [N, ...] on the CPU. Threads render up to ``workers`` +
+    1 batches ahead of the network, where ``coview.views.render_device`` says; None takes the
+    machine's cores less one, at most 8. The result does not depend on their number. Raises
+    InvalidValue, DataError.
 
     >>> from coview.core.images import store_from_arrays
     >>> from coview.views import eval_view
@@ -255,7 +262,8 @@ def embed_views(
     >>> [colors.shape for (colors,) in embed_views(lambda x: (x.mean((2, 3)),), store, plan)]
     [torch.Size([5, 3]), torch.Size([5, 3])]
     """
-    workers = min(MAX_WORKERS, cores() - 1) if workers is None else workers
+    device, place = torch.device(device), render_device(device)
+    workers = render_workers() if workers is None else workers
     if batch_size < 1 or workers < 0:
         raise InvalidValue(
             f"`batch_size` is {batch_size} and `workers` is {workers}; expected at least 1 and 0."
@@ -265,15 +273,22 @@ def embed_views(
 
     def render(start: int) -> tuple[Tensor, ...]:
         rows = np.arange(start, min(start + batch_size, len(store)), dtype=np.int64)
-        return views_of(store, rows, plan, seed=seed, epoch=epoch, device=device)
+        views = views_of(store, rows, plan, seed=seed, epoch=epoch, device=place)
+        return tuple(pinned(view, device) for view in views)
 
     batches: list[list[tuple[Tensor, ...]]] = [[] for _ in plan.views]
-    with progress(label, len(store)) as advance:
+    with progress(label, len(store)) as advance, repeatable(device):
         for views in map_ahead(render, range(0, len(store), batch_size), workers):
             for outputs, images in zip(batches, views, strict=True):
-                outputs.append(tuple(output.float().cpu() for output in embed(images)))
+                found = embed(to_device(images, device))
+                outputs.append(tuple(output.float().cpu() for output in found))
             advance(len(views[0]))
     return [tuple(torch.cat(parts) for parts in zip(*outputs, strict=True)) for outputs in batches]
+
+
+def render_workers() -> int:
+    """The threads that render ahead of a network: the machine's cores less one, at most 8."""
+    return min(MAX_WORKERS, cores() - 1)
 
 
 def _checked_layers(subject: Subject, layers: Sequence[str] | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.functional import normalize, relu, softplus
 
 from coview.core.rng import Stream, stream_seed
+from coview.core.tensors import to_device
 from coview.heads.head import init_linear
 from coview.methods.affinity import Critic
 
@@ -118,7 +119,8 @@ class AdversarialCritic(nn.Module):
         seed = stream_seed(self.seed, Stream.STEP, f"critic {step} {pair}")
         generator = torch.Generator().manual_seed(seed)
         scale = self.spec.noise / math.sqrt(a.shape[1])
-        draws = torch.randn(2, *a.shape, generator=generator).to(a) * scale
+        draws = torch.randn(2, *a.shape, generator=generator)
+        draws = to_device(draws, a.device).to(a.dtype) * scale
         return a + draws[0], b + draws[1]
 
 

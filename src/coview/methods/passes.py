@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from coview.core.errors import InvalidValue
 from coview.core.rng import Stream, stream_seed
+from coview.core.tensors import to_device
 from coview.methods.batch_norm import RunningStatsGuard, batch_norms
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ def forward_passes(
 
 
 def _select_rows(view: Tensor, rows: Tensor | None) -> Tensor:
-    return view if rows is None else view[rows.to(view.device)]
+    return view if rows is None else view[to_device(rows, view.device)]
 
 
 def _join_parts(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
@@ -143,9 +144,9 @@ def _join_parts(parts: list[tuple[Tensor | None, Outputs]]) -> Outputs:
     if first is None:
         return outputs
     order = torch.cat([rows for rows, _ in parts if rows is not None]).argsort()
+    order = to_device(order, outputs[0].device)
     return tuple(
-        torch.cat(pieces)[order.to(pieces[0].device)]
-        for pieces in zip(*(outputs for _, outputs in parts), strict=True)
+        torch.cat(pieces)[order] for pieces in zip(*(outputs for _, outputs in parts), strict=True)
     )
 
 

@@ -16,9 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
 from coview.core.rng import SETTLING_IMAGES, Stream, permutation
+from coview.core.tensors import to_device
 from coview.methods.batch_norm import PatchedBatchNorm, batch_norms, set_batch_norm
 from coview.methods.learner import Learner
-from coview.views import ViewPlan, ViewSpec, views_of
+from coview.views import ViewPlan, ViewSpec, render_device, views_of
 
 MAX_IMAGES, BATCH = 1_024, 256
 SETTLED = f"BatchNorm has the statistics of at most {MAX_IMAGES:,} training images"
@@ -59,8 +60,10 @@ def settled(learner: Learner, store: ImageStore, view: ViewSpec, *, seed: int) -
             norm.momentum, norm.training = None, True  # the mean over all batches
         for batch in batches:
             plan = ViewPlan(views=(view,))
-            (images,) = views_of(store, batch.numpy(), plan, seed=seed, epoch=0, device=device)
-            network.head(network.encoder(images))
+            (images,) = views_of(
+                store, batch.numpy(), plan, seed=seed, epoch=0, device=render_device(device)
+            )
+            network.head(network.encoder(to_device(images, device)))
     return network
 
 

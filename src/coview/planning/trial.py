@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from coview.core.batches import Batch
 from coview.core.clock import Clock
 from coview.core.images import ImageStore
+from coview.core.repeatable import repeatable
 from coview.dense.inputs import example_objects
 from coview.methods import Passes
 from coview.methods.learner import NetworkTask
@@ -141,7 +142,7 @@ class Trial:
         loader = make_loader(recipe, self.store, self.device, workers=workers)
         optimizer = recipe.optimizer.build(self.learner)
         passed: list[float] = []
-        with closing(iter(loader)) as batches:
+        with repeatable(self.device), closing(iter(loader)) as batches:
             last = self._now()
             for batch in batches:
                 train_step(self.learner, batch, optimizer, 0.0, self.precision)
@@ -159,7 +160,7 @@ class Trial:
             loss = torch.stack(list(self.learner.loss(batch, 0).values())).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
         return self._now() - start

@@ -14,7 +14,7 @@ from coview.dense.inputs import render_maps, render_objects
 from coview.recipes.recipe import DenseRecipe, Recipe
 from coview.training import BatchLoader, ClassBalancedSampler
 from coview.training.loader import Render, Rows
-from coview.views import views_of
+from coview.views import render_device, views_of
 
 
 def make_loader(
@@ -42,7 +42,8 @@ def make_loader(
             "simclr."
         )
     return BatchLoader(
-        store.ids, store.labels if supervised else None, renderer(recipe, store),
+        store.ids, store.labels if supervised else None,
+        renderer(recipe, store, render_device(device)),
         batch_size=recipe.batch_size, seed=recipe.seed, total_steps=total_steps, start_step=start,
         workers=workers, pin=device.type == "cuda", ranks=ranks,
         sampler=_class_balanced(recipe, store),
@@ -82,11 +83,12 @@ def dense_renderer(recipe: DenseRecipe, store: ImageStore) -> Render:
     return render
 
 
-def renderer(recipe: Recipe, store: ImageStore) -> Render:
-    """(rows, ids, epoch) -> the views of the recipe; the ids are those of the rows."""
+def renderer(recipe: Recipe, store: ImageStore, device: torch.device) -> Render:
+    """(rows, ids, epoch) -> the views of the recipe, rendered on ``device``; the ids are those of
+    the rows."""
     plan, seed = recipe.method.views, recipe.seed
 
     def render(rows: Rows, ids: Rows, epoch: int) -> tuple[torch.Tensor, ...]:
-        return views_of(store, rows, plan, seed=seed, epoch=epoch)
+        return views_of(store, rows, plan, seed=seed, epoch=epoch, device=device)
 
     return render

@@ -29,6 +29,7 @@ from coview.runs.duration import Duration
 from coview.runs.job import Parts
 from coview.runs.run import Run
 from coview.training import Precision
+from coview.views import render_device
 
 
 def describe(
@@ -81,6 +82,7 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda"
         else device.type,
         "precision": precision, "fused_loss": os.environ.get(FUSED_LOSS) == "1",
+        "render_on": render_device(device).type,
     }  # fmt: skip
 
 

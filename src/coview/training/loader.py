@@ -153,6 +153,11 @@ class BatchLoader:
         labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
         ids = torch.from_numpy(self.ids[rows])
         if self.pin:
-            views, ids = tuple(view.pin_memory() for view in views), ids.pin_memory()
-            labels = None if labels is None else labels.pin_memory()
+            views, ids = tuple(map(_pinned, views)), _pinned(ids)
+            labels = None if labels is None else _pinned(labels)
         return Batch(step=step, epoch=epoch, views=views, ids=ids, labels=labels, sizes=self.sizes)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """In page-locked memory; a view that a device has rendered stays there."""
+    return tensor.pin_memory() if tensor.device.type == "cpu" else tensor

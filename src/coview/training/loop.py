@@ -15,6 +15,7 @@ from coview.core.clock import Clock
 from coview.core.errors import StorageError
 from coview.core.progress import progress, say
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.repeatable import repeatable
 from coview.training.distribution import agreed_reason
 from coview.training.loader import BatchLoader
 from coview.training.metrics_log import MetricsLog
@@ -95,6 +96,7 @@ def train(
     images = (schedule.total_steps - loader.start_step) * loader.batch_size
     cuda = [precision.device] if precision.device.type == "cuda" else []
     with (
+        repeatable(precision.device),
         torch.random.fork_rng(devices=cuda),  # restores the caller's; every step seeds them
         progress("Training", images) as advance,
         closing(_batches(loader, schedule)) as batches,

@@ -122,7 +122,8 @@ def seed_torch(seed: int, step: int, device: torch.device) -> None:
     word = stream_seed(seed, Stream.STEP, str(step))
     torch.default_generator.manual_seed(word)
     if device.type == "cuda":
-        torch.cuda.manual_seed(word)
+        with torch.cuda.device(device):  # manual_seed is of the current device
+            torch.cuda.manual_seed(word)
     elif device.type == "mps":
         torch.mps.manual_seed(word)
 

@@ -1,0 +1,54 @@
+"""The settings under which a GPU repeats its results, which need no GPU to be set."""
+
+import pytest
+import torch
+
+from coview.core.repeatable import repeatable
+
+CUDA = torch.device("cuda")
+
+
+def settings():
+    cudnn = torch.backends.cudnn
+    return {
+        "convolutions": cudnn.conv.fp32_precision,
+        "products": torch.backends.cuda.matmul.fp32_precision,
+        "benchmark": cudnn.benchmark,
+        "cudnn": cudnn.deterministic,
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "lenient": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "filled": torch.utils.deterministic.fill_uninitialized_memory,
+    }
+
+
+def test_inside_float32_is_float32_and_algorithms_repeat():
+    with repeatable(CUDA):
+        assert settings() == {
+            "convolutions": "ieee", "products": "ieee", "benchmark": False, "cudnn": True,
+            "algorithms": True, "lenient": True, "filled": False,
+        }  # fmt: skip
+
+
+def test_settings_come_back_after_an_error_too():
+    before = settings()
+    with pytest.raises(ZeroDivisionError), repeatable(CUDA):
+        raise ZeroDivisionError
+    assert settings() == before
+
+
+def test_a_strict_setting_of_the_caller_stays():
+    torch.use_deterministic_algorithms(True)
+    try:
+        with repeatable(CUDA):
+            assert not settings()["lenient"]
+            assert settings()["filled"]
+        assert settings()["algorithms"]
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("name", ["cpu", "meta", "mps"])
+def test_nothing_changes_for_another_device(name):
+    before = settings()
+    with repeatable(torch.device(name)):
+        assert settings() == before
