@@ -5,7 +5,7 @@ TORCH  ?= torch torchvision
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check docs site picture wheel release format fuzz crash bench bench-methods bench-quick clean
+.PHONY: demo test check docs site picture wheel release format fuzz crash bench bench-methods bench-quick gpu clean
 
 $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once; downloads torch and torchvision, about 5 GB on disk)"
@@ -57,6 +57,9 @@ bench: $(STAMP)     ## every figure in docs/benchmarks, beside the peers (instal
 
 bench-methods: $(STAMP)   ## every method on CIFAR-10 at CPU size: CIFAR=folder with train.parquet and test.parquet
 	$(BIN)/python benchmarks/methods.py $(CIFAR)/train.parquet $(CIFAR)/test.parquet
+
+gpu:                ## is it right on a GPU, and how fast: at most 9 minutes, without an installation: OUT=folder CIFAR=train.parquet
+	PYTHONPATH=src $(PYTHON) benchmarks/gpu.py --out $(or $(OUT),gpu-results) $(if $(CIFAR),--data $(CIFAR))
 
 crash: $(STAMP)     ## whole runs under kills, signals, faults, damage and company: SHARE=1 is a night, SEED=0
 	$(BIN)/python benchmarks/crash.py --share $(or $(SHARE),0.02) --seed $(or $(SEED),0) --record

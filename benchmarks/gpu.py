@@ -1,0 +1,239 @@
+"""Is Coview right on a GPU, and how fast? One command of at most nine minutes.
+
+    make gpu OUT=folder
+    PYTHONPATH=src python benchmarks/gpu.py --out folder [--parts 2,4] [--data CIFAR_TRAIN.parquet]
+    PYTHONPATH=src python benchmarks/gpu.py --page folder      the page of results that are there
+    PYTHONPATH=src python benchmarks/gpu.py --out folder --device cpu --tiny      does it run at all
+
+The parts, in the order of their importance: (1) the tests marked gpu; (2) every method, objective,
+optimizer and view plan beside the CPU; (3) memory, resume, several processes; (4) step time;
+(5) rendering; (6) the fused loss; (7) kNN and linear evaluation; (8) a batch of 4,096 at 224 px;
+(9) CIFAR-10 with the time that is left. Each is a process of its own: one that crashes, runs out
+of memory or overruns its time, after which it is killed, leaves the others. Every result is
+appended to folder/part-N.jsonl as it comes; folder/gpu.json, folder/gpu.md and, on a GPU,
+docs/benchmarks/results/gpu.md are written again after each part, so that a run that is cut off
+leaves its answers. It needs what Coview needs and no installation; pytest for part 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PAGE = ROOT / "docs" / "benchmarks" / "results" / "gpu.md"
+TOTAL = 530.0  # seconds of all parts
+FOLLOWS = 15.0  # of them which a part leaves to those behind it
+LEAST = 3.0  # of a part that is begun at all
+
+# number: (module, seconds, title). What a part does not need goes to those behind it.
+PARTS: dict[int, tuple[str, float, str]] = {
+    1: ("suite", 40, "Tests that need a GPU"),
+    2: ("agree", 105, "The same as on a CPU"),
+    3: ("paths", 75, "Memory, resume, several processes"),
+    4: ("steps", 110, "Step time, memory, where the time goes"),
+    5: ("rendering", 35, "Views"),
+    6: ("losses", 25, "Fused loss beside tiles"),
+    7: ("judging", 35, "kNN and linear evaluation"),
+    8: ("large", 45, "Large batch and large loss"),
+    9: ("cifar", 60, "CIFAR-10 with the time that is left"),
+}
+
+
+def main() -> None:
+    arguments = parsed()
+    if arguments.page is not None:
+        PAGE.write_text(page_of(arguments.page))
+        print(f"Wrote {PAGE}")
+    elif arguments.run is not None:
+        run_part(arguments)
+    else:
+        sys.exit(run_all(arguments))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--out", type=Path, default=Path("gpu-results"), help="folder of the results"
+    )
+    parser.add_argument("--parts", default="", help="such as 2,4; all parts if it is left out")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="the smallest sizes: does it run")
+    parser.add_argument("--seconds", type=float, default=TOTAL, help="of all parts together")
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="CIFAR-10 for part 9")
+    parser.add_argument("--page", type=Path, help="write the page of the results in this folder")
+    parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def chosen_parts(words: str) -> list[int]:
+    numbers = [int(word) for word in words.split(",")] if words else list(PARTS)
+    if unknown := set(numbers) - set(PARTS):
+        sys.exit(f"There is no part {min(unknown)}; expected numbers from 1 to {len(PARTS)}.")
+    return sorted(numbers)
+
+
+def run_part(arguments: argparse.Namespace) -> None:
+    """In the process of one part."""
+    import torch
+
+    from on_gpu.part import Part
+
+    device = torch.device(arguments.device)
+    device = torch.device("cuda", 0) if device == torch.device("cuda") else device
+    part = Part(
+        arguments.run, device, arguments.tiny, arguments.seconds, arguments.out,
+        tuple(arguments.data),
+    )  # fmt: skip
+    import_module(f"on_gpu.{PARTS[arguments.run][0]}").run(part)
+
+
+def run_all(arguments: argparse.Namespace) -> int:
+    """Each chosen part in a process. Returns 1 where a check fails or a part does not end well."""
+    numbers, folder = chosen_parts(arguments.parts), arguments.out.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        for old in (folder / f"part-{number}.jsonl", folder / f"end-{number}.json"):
+            old.unlink(missing_ok=True)
+    (folder / "setting.json").write_text(json.dumps({"setting": setting_of(arguments.device)}))
+    begun = time.monotonic()
+    for place, number in enumerate(numbers):
+        later = numbers[place + 1 :]
+        left = arguments.seconds - (time.monotonic() - begun)
+        # The part's own share and what the earlier ones have left over; the last takes all.
+        saved = left - sum(PARTS[n][1] for n in (number, *later))
+        seconds = left if not later else min(PARTS[number][1] + max(0.0, saved), left - FOLLOWS)
+        end = one_part(arguments, number, seconds, folder)
+        (folder / f"end-{number}.json").write_text(json.dumps(end))
+        text = page_of(folder)
+        if arguments.device.startswith("cuda") and not arguments.tiny:
+            PAGE.write_text(text)
+    print(page_of(folder))
+    lines, ends = results_of(folder)
+    bad = [line for line in lines if line["ok"] is False] + [e for e in ends.values() if e["fault"]]
+    return 1 if bad else 0
+
+
+def one_part(arguments: argparse.Namespace, number: int, seconds: float, folder: Path) -> dict:
+    title = PARTS[number][2]
+    if seconds < LEAST:
+        return {"seconds": 0.0, "fault": "left out: no time was left"}
+    print(f"\n== Part {number}: {title}, at most {seconds:.0f} s", flush=True)
+    command = [
+        sys.executable, str(HERE / "gpu.py"), "--run", str(number), "--out", str(folder),
+        "--device", arguments.device, "--seconds", str(seconds - 2),
+        *(["--tiny"] if arguments.tiny else []),
+        *(["--data", *map(str, arguments.data)] if arguments.data else []),
+    ]  # fmt: skip
+    paths = [str(ROOT / "src"), str(HERE), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    begun, fault = time.monotonic(), ""
+    with (folder / f"log-{number}.txt").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            if code := process.wait(seconds):
+                fault = f"ended with code {code}: {last_line(folder / f'log-{number}.txt')}"
+        except subprocess.TimeoutExpired:
+            fault = f"overran its {seconds:.0f} s and was killed; what it had found is kept"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    spent = round(time.monotonic() - begun, 1)
+    print(f"   {spent} s{'; ' + fault if fault else ''}", flush=True)
+    return {"seconds": spent, "fault": fault}
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def setting_of(device: str) -> str:
+    """The machine, the GPU and its software; measured in a process of its own, as all CUDA is."""
+    words = (
+        "import sys, torch; from setting import setting; device = torch.device(sys.argv[1])\n"
+        "torch.empty(0, device=device); gpu = '; no GPU'\n"
+        "if device.type == 'cuda':\n"
+        "    p = torch.cuda.get_device_properties(device)\n"
+        "    gpu = f'; {p.name}, {p.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}, '\\\n"
+        "          f'cuDNN {torch.backends.cudnn.version()}'\n"
+        "print(setting() + gpu)"
+    )
+    paths = os.pathsep.join([str(ROOT / "src"), str(HERE)])
+    done = subprocess.run(
+        [sys.executable, "-c", words, device], capture_output=True, text=True, check=False,
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": paths},
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"{device} cannot be used: {(done.stderr.strip().splitlines() or [''])[-1]}")
+    return done.stdout.strip()
+
+
+def results_of(folder: Path) -> tuple[list[dict], dict[int, dict]]:
+    """The lines of all parts in order, and how each part ended."""
+    lines, ends = [], {}
+    for number in PARTS:
+        path, end = folder / f"part-{number}.jsonl", folder / f"end-{number}.json"
+        if path.exists():
+            texts = path.read_text().splitlines()
+            lines += [json.loads(text) for text in texts if text.endswith("}")]
+        if end.exists():
+            ends[number] = json.loads(end.read_text())
+    return lines, ends
+
+
+def page_of(folder: Path) -> str:
+    """The page of the results in ``folder``, where gpu.json and gpu.md are written as well."""
+    lines, ends = results_of(folder)
+    setting = json.loads((folder / "setting.json").read_text())["setting"]
+    checks = [line["ok"] for line in lines if line["ok"] is not None]
+    text = [
+        "# On a GPU", "", "Written by `benchmarks/gpu.py`; seed 7 for networks and batches.", "",
+        f"{setting}.", "", f"{sum(checks)} of {len(checks)} checks hold.",
+    ]  # fmt: skip
+    for number, (_, _, title) in PARTS.items():
+        own = [line for line in lines if line["part"] == number]
+        if not own and number not in ends:
+            continue
+        end = ends.get(number, {"seconds": 0.0, "fault": "did not end"})
+        fault = f" {end['fault'][0].upper()}{end['fault'][1:]}." if end["fault"] else ""
+        text += ["", f"## {number}. {title}", "", f"{end['seconds']:.0f} s.{fault}", ""]
+        text += ["| case | holds | result |", "|---|---|---|"] if own else ["No result."]
+        text += [row_of(line) for line in own]
+    page = "\n".join(text) + "\n"
+    content = {"setting": setting, "parts": ends, "results": lines}
+    (folder / "gpu.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / "gpu.md").write_text(page)
+    return page
+
+
+def row_of(line: dict) -> str:
+    values = "; ".join(f"{name} {shown(value)}" for name, value in line["values"].items())
+    result = "; ".join(filter(None, (values, line["note"]))).replace("|", "/").replace("\n", " ")
+    holds = {None: "", True: "yes", False: "**no**"}[line["ok"]]
+    return f"| {line['name'].replace('|', '/')} | {holds} | {result} |"
+
+
+def shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(shown, value)) if value else "none"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Part 4: how long a step takes, how much memory, and where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from coview.core.batches import Batch
+from coview.core.repeatable import repeatable
+from coview.methods.learner import NetworkTask
+from coview.recipes import Recipe, build_task, change, recipe
+from coview.training.precision import Precision
+from coview.training.step import total_of, train_step
+from on_gpu.part import Part
+
+# Kernels by their names: the first word that a name contains decides.
+KINDS = {
+    "batch norm": ("bn_", "batch_norm", "batchnorm"),
+    "convolution": ("conv", "wgrad", "dgrad", "implicit", "xmma_fprop", "cudnn", "cutlass"),
+    "product": ("gemm", "gemv", "addmm", "::mm", "bmm", "cublas"),
+    "copy": ("memcpy", "copy_", "memset", "cat", "_to_copy", "fill_"),
+    "optimizer and state": ("multi_tensor", "foreach", "adam", "lars"),
+    "pooling": ("pool",),
+    "element by element": ("elementwise", "vectorized", "relu", "threshold", "add", "mul", "exp"),
+    "sums": ("reduce", "sum", "norm"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and a batch that are measured."""
+
+    name: str
+    recipe: Recipe
+
+    @property
+    def views(self) -> int:
+        return self.recipe.batch_size * len(self.recipe.method.views.views)
+
+
+def cases(tiny: bool) -> list[Case]:
+    if tiny:
+        small = change(recipe("simclr-cpu"), encoder="resnet10/8-small", batch_size=4, size=8)
+        return [Case("tiny", small)]
+    return [
+        Case("ResNet-18, small stem, 32 px, batch 512", recipe("simclr-cifar")),
+        Case("ResNet-50, 224 px, batch 256", recipe("simclr-photos")),
+    ]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to compute the step; ``free`` leaves torch's choice of algorithms, with benchmark."""
+
+    name: str
+    format: str
+    channels_last: bool
+    free: bool = False
+    compiled: bool = False
+    graph: bool = False
+
+
+WAYS = (
+    Way("float32", "fp32", channels_last=False),
+    Way("bf16", "bf16", channels_last=False),
+    Way("bf16, channels last (as trained)", "bf16", channels_last=True),
+    Way("the same, algorithms free", "bf16", channels_last=True, free=True),
+    Way("the same, CUDA graph", "bf16", channels_last=True, free=True, graph=True),
+    Way("the same, compiled", "bf16", channels_last=True, free=True, compiled=True),
+)
+SECONDS = {"float32": 8, "the same, CUDA graph": 8, "the same, compiled": 45}
+
+
+def run(part: Part) -> None:
+    ways = [w for w in WAYS if not (w.compiled and part.tiny)]
+    for late in (False, True):  # compiling takes longest, so it comes last
+        for case in cases(part.tiny):
+            for way in (w for w in ways if w.compiled is late):
+                name = f"{case.name}: {way.name}"
+                with part.case(name, needs=0 if part.tiny else SECONDS.get(way.name, 5)) as go:
+                    if go:
+                        measure(part, case, way, name)
+            if not late:
+                with part.case(f"{case.name}: where the time goes", needs=5) as go:
+                    if go:
+                        where(part, case)
+
+
+def prepared(part: Part, case: Case, way: Way) -> tuple[NetworkTask, Precision, Any, Batch]:
+    learner = build_task(case.recipe, total_steps=1000)
+    precision = Precision(part.device, way.format)
+    if way.channels_last:
+        precision.prepare(learner)
+    else:
+        learner.to(part.device)
+    built = case.recipe.optimizer.build(learner)
+    return learner, precision, built, precision.place(noise(case.recipe))
+
+
+def noise(chosen: Recipe) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = chosen.batch_size
+    views = tuple(
+        torch.rand(images, 3, spec.size, spec.size, generator=generator)
+        for spec in chosen.method.views.views
+    )
+    return Batch(step=0, epoch=0, views=views, ids=torch.arange(images))
+
+
+def algorithms(part: Part, way: Way) -> AbstractContextManager[object]:
+    if not way.free:
+        return repeatable(part.device)
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=True, deterministic=False, allow_tf32=True
+    ) if part.on_gpu else nullcontext()  # fmt: skip
+
+
+def measure(part: Part, case: Case, way: Way, name: str) -> None:
+    learner, precision, built, batch = prepared(part, case, way)
+    if way.compiled:
+        learner.encoder.compile()  # type: ignore[no-untyped-call]
+    with algorithms(part, way):
+        if way.graph:
+            if not part.on_gpu:
+                part.write(name, note="left out: a CPU has no CUDA graphs")
+                return
+            action = graphed(learner, precision, built, batch)
+        else:
+            action = plain(learner, precision, built, batch)
+        gigabytes = part.peak(action)
+        turns = {"warm": 1, "turns": 1} if part.tiny else {"warm": 4, "turns": 12}
+        spent = part.milliseconds(action, **turns)
+    rate = 1000 * case.views / spent
+    part.write(name, milliseconds=round(spent, 2), views_per_second=round(rate),
+               gibibytes=round(gigabytes, 2))  # fmt: skip
+
+
+def plain(
+    learner: NetworkTask, precision: Precision, built: torch.optim.Optimizer, batch: Batch
+) -> Callable[[], object]:
+    return lambda: train_step(learner, batch, built, 1e-3, precision)
+
+
+def graphed(
+    learner: NetworkTask, precision: Precision, built: torch.optim.Optimizer, batch: Batch
+) -> Callable[[], object]:
+    """Loss and gradient as one CUDA graph; then the finite check and the update as ever."""
+    for group in built.param_groups:
+        group["lr"] = 1e-3
+    parameters = [p for group in built.param_groups for p in group["params"]]
+
+    def gradient() -> torch.Tensor:
+        # Entered and left inside, so that autocast keeps no cast beyond the graph.
+        with precision.autocast():
+            loss = total_of(learner.loss(batch, 0))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    side = torch.cuda.Stream(precision.device)
+    side.wait_stream(torch.cuda.current_stream(precision.device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            built.zero_grad(set_to_none=True)
+            gradient()
+    torch.cuda.current_stream(precision.device).wait_stream(side)
+    built.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = gradient()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+    def step() -> None:
+        graph.replay()
+        if bool(torch.isfinite(loss + norm)):
+            built.step()
+            learner.after_step(0)
+
+    return step
+
+
+def where(part: Part, case: Case) -> None:
+    """The share of each kind of kernel in three steps as trained, and the longest kernels."""
+    learner, precision, built, batch = prepared(part, case, WAYS[2] if part.on_gpu else WAYS[0])
+    action = plain(learner, precision, built, batch)
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * part.on_gpu
+    with algorithms(part, WAYS[2]):
+        for _ in range(1 if part.tiny else 3):
+            action()
+        with profile(activities=activities) as profiled:
+            for _ in range(1 if part.tiny else 3):
+                action()
+            part.wait()
+    times: dict[str, float] = {}
+    for event in profiled.key_averages():
+        spent = event.self_device_time_total if part.on_gpu else event.self_cpu_time_total
+        if spent > 0 and (not part.on_gpu or event.device_type != torch.profiler.DeviceType.CPU):
+            times[event.key] = times.get(event.key, 0.0) + spent
+    total = sum(times.values()) or 1.0
+    shares: dict[str, float] = {}
+    for key, spent in times.items():
+        kind = kind_of(key)
+        shares[kind] = shares.get(kind, 0.0) + spent / total
+    longest = sorted(times, key=lambda key: -times[key])[:8]
+    part.write(
+        f"{case.name}: where the time goes",
+        shares={k: round(v, 3) for k, v in sorted(shares.items(), key=lambda item: -item[1])},
+        longest=[f"{key[:70]} {times[key] / total:.1%}" for key in longest],
+    )
+
+
+def kind_of(kernel: str) -> str:
+    name = kernel.lower()
+    return next((kind for kind, words in KINDS.items() if any(w in name for w in words)), "other")
