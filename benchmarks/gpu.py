@@ -10,9 +10,10 @@ optimizer and view plan beside the CPU; (3) memory, resume, several processes; (
 (5) rendering; (6) the fused loss; (7) kNN and linear evaluation; (8) a batch of 4,096 at 224 px;
 (9) CIFAR-10 with the time that is left. Each is a process of its own: one that crashes, runs out
 of memory or overruns its time, after which it is killed, leaves the others. Every result is
-appended to folder/part-N.jsonl as it comes; folder/gpu.json, folder/gpu.md and, on a GPU,
+appended to folder/results.jsonl as it comes; folder/gpu.json, folder/gpu.md and, on a GPU,
 docs/benchmarks/results/gpu.md are written again after each part, so that a run that is cut off
-leaves its answers. It needs what Coview needs and no installation; pytest for part 1.
+leaves its answers; folder/log.txt is what the parts have printed. It needs what Coview needs and
+no installation; pytest for part 1.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+RESULTS, CONTENT, LOG = "results.jsonl", "gpu.json", "log.txt"
 PAGE = ROOT / "docs" / "benchmarks" / "results" / "gpu.md"
 TOTAL = 530.0  # seconds of all parts
 FOLLOWS = 15.0  # of them which a part leaves to those behind it
@@ -94,33 +96,39 @@ def run_part(arguments: argparse.Namespace) -> None:
         arguments.run, device, arguments.tiny, arguments.seconds, arguments.out,
         tuple(arguments.data),
     )  # fmt: skip
-    import_module(f"on_gpu.{PARTS[arguments.run][0]}").run(part)
+    try:
+        module = import_module(f"on_gpu.{PARTS[arguments.run][0]}")
+    except ModuleNotFoundError as error:
+        part.write("this part", note=f"left out: {error}")
+        return
+    module.run(part)
 
 
 def run_all(arguments: argparse.Namespace) -> int:
     """Each chosen part in a process. Returns 1 where a check fails or a part does not end well."""
     numbers, folder = chosen_parts(arguments.parts), arguments.out.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        for old in (folder / f"part-{number}.jsonl", folder / f"end-{number}.json"):
-            old.unlink(missing_ok=True)
-    (folder / "setting.json").write_text(json.dumps({"setting": setting_of(arguments.device)}))
     begun = time.monotonic()
+    others = [line for line in results_of(folder) if line["part"] not in numbers]
+    ends = {n: end for n, end in ends_of(folder).items() if n not in numbers}
+    (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in others))
+    (folder / LOG).write_text("")
+    setting = setting_of(arguments.device)
     for place, number in enumerate(numbers):
         later = numbers[place + 1 :]
         left = arguments.seconds - (time.monotonic() - begun)
         # The part's own share and what the earlier ones have left over; the last takes all.
         saved = left - sum(PARTS[n][1] for n in (number, *later))
         seconds = left if not later else min(PARTS[number][1] + max(0.0, saved), left - FOLLOWS)
-        end = one_part(arguments, number, seconds, folder)
-        (folder / f"end-{number}.json").write_text(json.dumps(end))
+        ends[number] = one_part(arguments, number, seconds, folder)
+        content = {"setting": setting, "parts": ends, "results": results_of(folder)}
+        (folder / CONTENT).write_text(json.dumps(content, indent=1) + "\n")
         text = page_of(folder)
         if arguments.device.startswith("cuda") and not arguments.tiny:
             PAGE.write_text(text)
     print(page_of(folder))
-    lines, ends = results_of(folder)
-    bad = [line for line in lines if line["ok"] is False] + [e for e in ends.values() if e["fault"]]
-    return 1 if bad else 0
+    failed = [line for line in results_of(folder) if line["ok"] is False]
+    return 1 if failed or any(end["fault"] for end in ends.values()) else 0
 
 
 def one_part(arguments: argparse.Namespace, number: int, seconds: float, folder: Path) -> dict:
@@ -137,16 +145,19 @@ def one_part(arguments: argparse.Namespace, number: int, seconds: float, folder:
     paths = [str(ROOT / "src"), str(HERE), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     begun, fault = time.monotonic(), ""
-    with (folder / f"log-{number}.txt").open("w") as log:
+    path = folder / LOG
+    with path.open("a") as log:
+        log.write(f"== Part {number}: {title}\n")
+        log.flush()
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         try:
             if code := process.wait(seconds):
-                fault = f"ended with code {code}: {last_line(folder / f'log-{number}.txt')}"
+                fault = f"ended with code {code}: {last_line(path)}"
         except subprocess.TimeoutExpired:
-            fault = f"overran its {seconds:.0f} s and was killed; what it had found is kept"
+            fault = f"overran its {seconds:.0f} s and was killed; the last line: {last_line(path)}"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -182,23 +193,24 @@ def setting_of(device: str) -> str:
     return done.stdout.strip()
 
 
-def results_of(folder: Path) -> tuple[list[dict], dict[int, dict]]:
-    """The lines of all parts in order, and how each part ended."""
-    lines, ends = [], {}
-    for number in PARTS:
-        path, end = folder / f"part-{number}.jsonl", folder / f"end-{number}.json"
-        if path.exists():
-            texts = path.read_text().splitlines()
-            lines += [json.loads(text) for text in texts if text.endswith("}")]
-        if end.exists():
-            ends[number] = json.loads(end.read_text())
-    return lines, ends
+def results_of(folder: Path) -> list[dict]:
+    """The lines of all parts, in the order of the parts; a line that was cut off is left out."""
+    path = folder / RESULTS
+    texts = path.read_text().splitlines() if path.exists() else []
+    return sorted((json.loads(t) for t in texts if t.endswith("}")), key=lambda line: line["part"])
+
+
+def ends_of(folder: Path) -> dict[int, dict]:
+    """How each part ended, by its number."""
+    path = folder / CONTENT
+    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    return {int(number): end for number, end in parts.items()}
 
 
 def page_of(folder: Path) -> str:
-    """The page of the results in ``folder``, where gpu.json and gpu.md are written as well."""
-    lines, ends = results_of(folder)
-    setting = json.loads((folder / "setting.json").read_text())["setting"]
+    """The page of the results in ``folder``, which is written to gpu.md there."""
+    lines, ends = results_of(folder), ends_of(folder)
+    setting = json.loads((folder / CONTENT).read_text())["setting"]
     checks = [line["ok"] for line in lines if line["ok"] is not None]
     text = [
         "# On a GPU", "", "Written by `benchmarks/gpu.py`; seed 7 for networks and batches.", "",
@@ -214,8 +226,6 @@ def page_of(folder: Path) -> str:
         text += ["| case | holds | result |", "|---|---|---|"] if own else ["No result."]
         text += [row_of(line) for line in own]
     page = "\n".join(text) + "\n"
-    content = {"setting": setting, "parts": ends, "results": lines}
-    (folder / "gpu.json").write_text(json.dumps(content, indent=1) + "\n")
     (folder / "gpu.md").write_text(page)
     return page
 

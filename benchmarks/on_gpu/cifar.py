@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ def run(part: Part) -> None:
 
 
 def train(part: Part, name: str, data: str, **options: Any) -> None:
-    run = coview.pretrain(data, out=part.folder / "run", device=str(part.device), **options)
-    lines = [
-        json.loads(line) for line in (Path(run.path) / "metrics.jsonl").read_text().splitlines()
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        coview.pretrain(data, out=out, device=str(part.device), **options)
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     last: dict[str, Any] = {}
     knn: list[tuple[float, float]] = []  # seconds of training, accuracy
     for line in lines:

@@ -43,7 +43,7 @@ class Part:
     def write(self, name: str, *, ok: bool | None = None, note: str = "", **values: Any) -> None:
         """Append a result. ``ok``: whether a check holds; None for a figure or what is left out."""
         line = {"part": self.number, "name": name, "ok": ok, "values": values, "note": note}
-        with (self.folder / f"part-{self.number}.jsonl").open("a") as file:
+        with (self.folder / "results.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(
             self.number, name, {None: "", True: "ok", False: "FAILED"}[ok], values, note, flush=True
@@ -61,6 +61,7 @@ class Part:
             )
             yield False
             return
+        print(f"{self.number} {name} ...", flush=True)
         try:
             yield True
         except Exception as error:

@@ -83,6 +83,17 @@ def micro_batches(part: Part, name: str) -> None:
     )  # fmt: skip
     far = distance(parts, whole)
     part.write(name, ok=far["relative"] < 1e-9, **rounded({"gradient off": far["relative"]}))
+    # Casts of autocast are shared by the parts, and made again in the backward pass.
+    passes = Passes(micro_batch=3), Passes(micro_batch=3, activation_checkpointing=True)
+    once, twice = (
+        gradient(part, make_learner(methods(16)["simclr"], passes=each), 8, "bf16")
+        for each in passes
+    )
+    far = distance(twice, once)
+    part.write(
+        f"{name} of recomputed blocks, bf16", ok=far["relative"] < 1e-6,
+        **rounded({"gradient off": far["relative"]}),
+    )  # fmt: skip
 
 
 def without_norm(method: Method) -> Method:

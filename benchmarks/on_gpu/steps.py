@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from coview.core.batches import Batch
@@ -115,9 +116,17 @@ def noise(chosen: Recipe) -> Batch:
 def algorithms(part: Part, way: Way) -> AbstractContextManager[object]:
     if not way.free:
         return repeatable(part.device)
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=True, deterministic=False, allow_tf32=True
-    ) if part.on_gpu else nullcontext()  # fmt: skip
+    return benchmarked() if part.on_gpu else nullcontext()
+
+
+@contextmanager
+def benchmarked() -> Iterator[None]:
+    """Inside, cuDNN tries the algorithms of each convolution and takes the fastest."""
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = False
 
 
 def measure(part: Part, case: Case, way: Way, name: str) -> None:
@@ -173,11 +182,13 @@ def graphed(
     with torch.cuda.graph(graph):
         loss = gradient()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    statistics = learner._new_statistics  # the graph writes them anew
 
     def step() -> None:
         graph.replay()
         if bool(torch.isfinite(loss + norm)):
             built.step()
+            learner._new_statistics = statistics
             learner.after_step(0)
 
     return step
@@ -198,7 +209,7 @@ def where(part: Part, case: Case) -> None:
     times: dict[str, float] = {}
     for event in profiled.key_averages():
         spent = event.self_device_time_total if part.on_gpu else event.self_cpu_time_total
-        if spent > 0 and (not part.on_gpu or event.device_type != torch.profiler.DeviceType.CPU):
+        if spent > 0 and (not part.on_gpu or event.device_type != DeviceType.CPU):
             times[event.key] = times.get(event.key, 0.0) + spent
     total = sum(times.values()) or 1.0
     shares: dict[str, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,7 +23,11 @@ def run(part: Part) -> None:
     if part.tiny:
         part.write("tests", note=f"left out: {len(files)} files have tests that need a GPU")
         return
-    report = part.folder / "tests.xml"
+    with tempfile.TemporaryDirectory() as folder:
+        run_tests(part, files, Path(folder) / "tests.xml")
+
+
+def run_tests(part: Part, files: list[str], report: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider",
                f"--junitxml={report}", *files]  # fmt: skip
     done = subprocess.run(

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from coview.methods import Passes, get_method, list_methods, logo, multi_crop
+from coview.methods import Passes, get_method, list_methods, logo
 from coview.methods.set_objectives import NTXent, SupCon
 from coview.testing.device import DEVICE, HostSyncs, meta_autocast
 from coview.testing.methods import make_batch, make_learner
 from coview.training import OptimizerSpec
 from coview.training.precision import Precision
-from coview.training.step import train_step
+from coview.training.step import seed_torch, train_step
 
 FINITE = "training/step.py: train_step"
 TEMPERATURE = {"objectives/inputs.py: real_number", "objectives/inputs.py: as_number"}
@@ -23,8 +23,6 @@ METHODS |= {
     "logo-critic": logo(METHODS["byol"]),
     "logo-ratio": logo(METHODS["simsiam"], gradient_ratio=0.015),
     "logo-queue": logo(METHODS["moco"], affinity="cosine"),
-    "multi_crop": multi_crop(METHODS["simclr"]),
-    "decoupled": replace(METHODS["simclr"], objective=NTXent(temperature=0.2, decoupled=True)),
     "supcon-in": replace(METHODS["supcon"], objective=SupCon(temperature=0.1, form="in")),
 }  # fmt: skip
 
@@ -89,3 +87,23 @@ def test_what_needs_values_of_the_device_is_noticed(operation):
     with HostSyncs() as syncs, pytest.raises(NotImplementedError):
         operation(torch.ones(3, device=DEVICE))  # which has no values
     assert syncs.places
+
+
+def test_the_gpu_of_the_run_is_seeded_not_the_current_one(monkeypatch):
+    entered = []
+
+    class Device:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            entered.append(self.device)
+
+        def __exit__(self, *error):
+            entered.append(None)
+
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda word: entered.append("seed"))
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(1, 2, torch.device("cuda", 3))
+    assert entered == [torch.device("cuda", 3), "seed", None]

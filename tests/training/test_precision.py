@@ -156,3 +156,13 @@ def test_a_mac_is_not_chosen_by_itself(monkeypatch):
 def test_a_mac_that_is_not_there_is_one_sentence():
     with pytest.raises(InvalidValue, match="'mps', which this machine does not have"):
         choose_device("mps")
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_gpu_is_named_without_touching_it(monkeypatch, name, index):
+    """A tensor on GPU 0 in each process of torchrun would take memory of it for nothing."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "empty", None)
+    assert choose_device(name) == torch.device("cuda", index)
+    with pytest.raises(InvalidValue, match="does not have"):
+        choose_device("cuda:2")

@@ -124,7 +124,11 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        if device.type == "cuda":  # without a tensor: under torchrun GPU 0 is not every process's
+            if (device.index or 0) >= torch.cuda.device_count():
+                raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs")
+        else:
+            torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidValue(
             f"`device` is {name!r}, which this machine does not have; expected auto, cpu, cuda or "
