@@ -21,7 +21,7 @@ from coview.studies import (
     greater,
 )
 from coview.studies.execution import place_of, run_study
-from coview.studies.jobs import in_process
+from coview.studies.jobs import in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
 from coview.studies.sweeps import axes_of, changed
 
@@ -170,6 +170,16 @@ def test_two_jobs_train_and_judge_the_runs(tmp_path):
     assert all(0 <= row["linear"] <= 100 for row in result["rows"])
     for cell in study.cells:
         assert cell.run(tmp_path).recipe == dict(cell.settings)["recipe"]
+
+
+def test_a_cell_waits_for_those_that_it_needs(tmp_path):
+    setting = Setting.of(tiny())
+    first, other = (setting.pretrain("x", setting.recipe("simclr"), seed) for seed in (0, 1))
+    tuned = Cell(name="tuned", verb="finetune", settings=(("start", first),))
+    assert ready([first, other, tuned], [], tmp_path) == [first, other]
+    assert ready([first, tuned], [first], tmp_path) == []
+    end(first, tmp_path, 0.5)
+    assert ready([tuned], [other], tmp_path) == [tuned]
 
 
 def test_a_failure_in_a_process_is_a_sentence_for_the_study(tmp_path):

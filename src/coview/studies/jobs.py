@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,7 +42,8 @@ def train_side_by_side(
         _pool(jobs) as (pool, workers), _Stop(workers) as stop, _Lines(root, len(cells)) as shown,
     ):  # fmt: skip
         while running or waiting:
-            free = [] if stop.received or failed or stopped else _ready(waiting, running, root)
+            ends = stop.received or failed or stopped
+            free = [] if ends else ready(waiting, running.values(), root)
             for cell in free[: jobs - len(running)]:
                 waiting.remove(cell)
                 say(f"Begins: {cell.name} in {cell.folder(root)}")
@@ -51,7 +53,7 @@ def train_side_by_side(
             done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
-                error = future.result()
+                error = _result(future)
                 if error:
                     say(f"Failed: {cell.name}. The others save and end.")
                     failed = failed or RunError(f"{cell.name} ({cell.folder(root)}): {error}")
@@ -67,14 +69,25 @@ def train_side_by_side(
     return not waiting and not stopped and not stop.received
 
 
-def _ready(waiting: Sequence[Cell], running: Mapping[Any, Cell], root: Path) -> list[Cell]:
-    """The cells whose needs have ended; equal ones are one."""
-    busy = {cell.key for cell in running.values()}
+def ready(waiting: Sequence[Cell], running: Collection[Cell], root: Path) -> list[Cell]:
+    """The waiting cells whose needs have ended, and which no process has."""
+    busy = {cell.key for cell in running}
     return [
         cell
         for cell in waiting
         if cell.key not in busy and all(need.is_ended(root) for need in cell.needs)
     ]
+
+
+def _result(future: Future[str]) -> str:
+    """What went wrong in the process of a cell, or ""."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return (
+            "its process has ended without a word; perhaps it was killed for lack of memory. The "
+            "same command goes on; try fewer `jobs`."
+        )
 
 
 def in_process(cell: Cell, root: Path, machine: dict[str, Any]) -> str:
@@ -137,8 +150,9 @@ def _begin(threads: int, parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60.0)
+        os.kill(os.getpid(), signal.SIGTERM)  # a training saves
+        while _BUSY.is_set():
+            time.sleep(1.0)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
