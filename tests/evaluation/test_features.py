@@ -129,3 +129,10 @@ def test_pixel_features_of_images_of_that_size_are_the_pixels():
         [torch.from_numpy(store.image(row).copy()).permute(2, 0, 1) for row in range(5)]
     )
     assert torch.allclose(pixels, expected.flatten(1) / 255, atol=1e-6)
+
+
+def test_the_embedding_of_a_head_without_layers_is_h():
+    head = HeadSpec(layers=0).build(192)
+    subject = Subject(name="a", encoder=nn.Flatten(), head=head, view=eval_view(8))
+    h, z = subject.outputs(torch.rand(2, 3, 8, 8), subject.layers)
+    assert torch.equal(h, z)

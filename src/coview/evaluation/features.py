@@ -82,7 +82,8 @@ class Subject:
         values = [h]
         if self.head is not None and set(layers) - {self.encoder_layer}:
             head = self.head
-            values += head.layer_outputs(h)[1:] if isinstance(head, Head) else [head(h)]
+            # Without layers the embedding z is h.
+            values += (head.layer_outputs(h)[1:] or [h]) if isinstance(head, Head) else [head(h)]
         by_name = dict(zip(self.all_layers, values, strict=False))
         return tuple(by_name[layer] for layer in layers)
 
