@@ -3,11 +3,13 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from toy_images import Small, colored, small_head
 
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.tensors import weights_fingerprint
 from coview.evaluation import Subject, embed_views, extract, pixel_subject
+from coview.heads import HeadSpec
 from coview.views import ViewPlan, ViewSpec, eval_view, views_of
 
 VIEW = eval_view(8)
