@@ -11,7 +11,9 @@ from coview.methods import (
     Critic,
     CrossEntropy,
     InfoNCE,
+    MarginTriplet,
     NegativeCosine,
+    NTLogistic,
     NTXent,
     SetObjective,
     SquaredDistance,
@@ -57,6 +59,13 @@ METHODS |= {
     "supervised-one-view": replace(METHODS["supervised"], views=ONE_VIEW),
     "supcon-one-view": replace(METHODS["supcon"], views=ONE_VIEW),
     "decoupled": replace(METHODS["simclr"], objective=NTXent(temperature=0.2, decoupled=True)),
+    "triplet": replace(METHODS["simclr"], objective=MarginTriplet(margin=0.8)),
+    "logistic-mined": replace(
+        METHODS["simclr"], objective=NTLogistic(temperature=0.5, semi_hard=True)
+    ),
+    "not-normalized": replace(
+        METHODS["simclr"], objective=NTXent(temperature=10.0, normalize=False)
+    ),
 }
 
 
@@ -100,6 +109,12 @@ METHODS["a user's own"] = replace(
 OBJECTIVES = {
     "NTXent": NTXent(temperature=0.3),
     "NTXent-decoupled": NTXent(temperature=0.3, decoupled=True),
+    "NTXent-other-views": NTXent(temperature=0.3, negatives="other views"),
+    "NTXent-not-normalized": NTXent(temperature=10.0, normalize=False),
+    "NTLogistic": NTLogistic(temperature=0.5),
+    "NTLogistic-semi-hard": NTLogistic(temperature=0.5, semi_hard=True),
+    "MarginTriplet": MarginTriplet(margin=0.8),
+    "MarginTriplet-semi-hard": MarginTriplet(margin=0.8, semi_hard=True),
     "SupCon-out": SupCon(temperature=0.3),
     "SupCon-in": SupCon(temperature=0.3, form="in"),
     "CrossEntropy": CrossEntropy(classes=6),

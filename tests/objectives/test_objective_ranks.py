@@ -45,6 +45,12 @@ LOSSES = {
         [*v, v[0] + 2 * v[1]], temperature=0.2, ranks=r
     ),
     "decoupled": lambda v, local_slice, n, r: decoupled_nt_xent(v, temperature=0.2, ranks=r),
+    "nt_xent other views": lambda v, local_slice, n, r: nt_xent(
+        v, temperature=0.2, negatives="other views", ranks=r
+    ),
+    "nt_xent not normalized": lambda v, local_slice, n, r: nt_xent(
+        v, temperature=5.0, normalize=False, ranks=r
+    ),
     "sup_con out": lambda v, local_slice, n, r: sup_con(
         v, labels(n)[local_slice], temperature=0.2, ranks=r
     ),

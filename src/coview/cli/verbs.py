@@ -259,8 +259,9 @@ def recipes(options: kinds.RecipesOptions) -> Answer:
         if isinstance(value, str):
             say(RECIPES[name].__doc__ or "")
             value = recipe(name)
-        say(json.dumps(encode(value), indent=2))
-        return 0, encode(value)
+        whole = encode(value, all_fields=True)
+        say(json.dumps(whole, indent=2))
+        return 0, whole
     lines = {each: (RECIPES[each].__doc__ or "\n").splitlines()[0] for each in RECIPES}
     width = max(map(len, lines)) + 2
     groups = list_recipes(name)

@@ -21,18 +21,40 @@ from coview.core.plain import KINDS, number, plain_number
 
 Value = TypeVar("Value")
 
+LATER: Mapping[str, bool] = types.MappingProxyType({"coview.later": True})
+"""Metadata of a field that a class got after values of it were written to files."""
 
-def encode(value: Any) -> Any:
-    """The JSON form of ``value``."""
+
+def encode(value: Any, *, all_fields: bool = False) -> Any:
+    """The JSON form of ``value``.
+
+    A field with the metadata ``LATER`` is left out at its default, so that a value keeps the hash
+    that it had before its class had the field; ``all_fields`` writes it, for people.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Blur:
+    ...     sigma: float = 1.0
+    ...     share: float = dataclasses.field(default=0.5, metadata=LATER)
+    >>> encode(Blur()), encode(Blur(), all_fields=True)["share"], encode(Blur(share=0.1))["share"]
+    ({'type': 'Blur', 'sigma': 1.0}, 0.5, 0.1)
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            field.name: encode(getattr(value, field.name), all_fields=all_fields)
+            for field in dataclasses.fields(value)
+            if all_fields or not (_is_later(field) and getattr(value, field.name) == field.default)
+        }
         return {"type": type(value).__name__, **fields}
     if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
+        return [encode(item, all_fields=all_fields) for item in value]
     value = plain_number(value)
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise InvalidValue(f"A recipe holds plain values only; {value!r} is a {type(value).__name__}.")
+
+
+def _is_later(field: dataclasses.Field[Any]) -> bool:
+    return all(field.metadata.get(key) == value for key, value in LATER.items())
 
 
 def decode(data: Any, known: Iterable[type]) -> Any:

@@ -29,12 +29,13 @@ from coview.methods.simsiam import simsiam
 from coview.methods.supcon import supcon
 from coview.methods.supervised import supervised
 from coview.methods.target import EMA, SameNetwork, StopGradient, Teacher
+from coview.methods.view_pair_objectives import MarginTriplet, NTLogistic
 
 __all__ = [
     "EMA", "METHODS", "CosineAffinity", "Critic", "CrossEntropy", "Distillation", "FixedWeight",
-    "GradientRatio", "InfoNCE", "Learner", "Method", "NTXent", "NegativeCosine", "Negatives",
-    "Pair", "PairObjective", "Passes", "Queue", "Repulsion", "SameNetwork", "SetObjective",
-    "SquaredDistance", "StopGradient", "SupCon", "Teacher", "byol", "get_method", "list_methods",
-    "logo", "moco", "multi_crop", "register_method", "simclr", "simclr_v2", "simsiam", "supcon",
-    "supervised",
+    "GradientRatio", "InfoNCE", "Learner", "MarginTriplet", "Method", "NTLogistic", "NTXent",
+    "NegativeCosine", "Negatives", "Pair", "PairObjective", "Passes", "Queue", "Repulsion",
+    "SameNetwork", "SetObjective", "SquaredDistance", "StopGradient", "SupCon", "Teacher", "byol",
+    "get_method", "list_methods", "logo", "moco", "multi_crop", "register_method", "simclr",
+    "simclr_v2", "simsiam", "supcon", "supervised",
 ]  # fmt: skip

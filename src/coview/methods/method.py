@@ -17,6 +17,7 @@ from coview.methods.set_objectives import (
     SupCon,
 )
 from coview.methods.target import EMA, SAME_NETWORK, Target, Teacher
+from coview.methods.view_pair_objectives import ViewPairObjective
 from coview.views import ViewPlan
 
 BATCH_NORM_MODES = ("joint", "per view", "ghost", "frozen")
@@ -221,10 +222,16 @@ class Method:
 
         The method's own objective if it is a set objective, but SupCon for cross-entropy. Pair
         objectives use NT-Xent at the method's temperature, or at 0.2: an objective without
-        negatives cannot distinguish learning from collapse.
+        negatives cannot distinguish learning from collapse. So do objectives whose mining leaves
+        equal embeddings without negatives, and NT-Xent of rows that are not normalized, whose
+        loss depends on their lengths.
         """
         if isinstance(self.objective, CrossEntropy):
             return SupCon(temperature=HEALTH_TEMPERATURE)
+        if isinstance(self.objective, ViewPairObjective) or (
+            isinstance(self.objective, NTXent) and not self.objective.normalize
+        ):
+            return NTXent(temperature=HEALTH_TEMPERATURE)
         if isinstance(self.objective, SetObjective):
             return self.objective
         if isinstance(self.objective, InfoNCE):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.values import LATER
 from coview.methods.temperature import WithTemperature
 from coview.objectives import (
     chance_level,
@@ -24,6 +25,7 @@ from coview.objectives import (
     sup_con,
 )
 from coview.objectives.inputs import as_number, checked_temperature
+from coview.objectives.sup_con import check_cap
 
 
 class SetObjective(ABC):
@@ -39,6 +41,12 @@ class SetObjective(ABC):
     """Whether it needs labels; it then also accepts a single view of each image."""
     scale_invariant: ClassVar[bool] = True
     """Whether only the directions of the embeddings matter, not their lengths."""
+
+    @property
+    def mines_negatives(self) -> bool:
+        """Whether it chooses negatives by their similarity. The loss then jumps where the choice
+        changes, and views that agree need not cost less: they may have more negatives."""
+        return False
 
     @abstractmethod
     def __call__(
@@ -69,29 +77,63 @@ class NTXent(WithTemperature, SetObjective):
     """NT-Xent at a temperature > 0 (SimCLR, equation 1); ignores labels.
 
     ``decoupled``: without the positive in the denominator (Yeh et al. 2022, equation 6).
-    Raises InvalidValue.
+    ``normalize`` False: of dot products in place of cosines (SimCLR, table 5). ``negatives`` "other
+    views": without the rows of the anchor's own view (its comparison of losses, table 4). The
+    decoupled form has neither choice. Raises InvalidValue, UnknownName.
 
     >>> NTXent(temperature=1.0)([torch.eye(2), torch.eye(2)], None)
     tensor(0.5514)
+    >>> NTXent(temperature=10.0, normalize=False)([9 * torch.eye(2), 9 * torch.eye(2)], None)
+    tensor(0.0006)
     """
 
     decoupled: bool = False
+    normalize: bool = field(default=True, metadata=LATER)
+    negatives: Literal["all views", "other views"] = field(default="all views", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        WithTemperature.__post_init__(self)
+        if self.negatives not in ("all views", "other views"):
+            raise UnknownName("`negatives`", str(self.negatives), ("all views", "other views"))
+        if self.decoupled and not (self.normalize and self.negatives == "all views"):
+            raise InvalidValue(
+                "`decoupled` NT-Xent compares unit rows of all views; leave `normalize` and "
+                "`negatives` out, or set `decoupled` to False."
+            )
+
+    @property
+    def scale_invariant(self) -> bool:  # type: ignore[override]
+        """Whether the rows are normalized."""
+        return self.normalize
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
-        function = decoupled_nt_xent if self.decoupled else nt_xent
-        return function(views, temperature=self.temperature, ranks=ranks)
+        if self.decoupled:
+            return decoupled_nt_xent(views, temperature=self.temperature, ranks=ranks)
+        return nt_xent(
+            views, temperature=self.temperature, normalize=self.normalize,
+            negatives=self.negatives, ranks=ranks,
+        )  # fmt: skip
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
-        """ln(V B - 1); decoupled, ln(V B - V)."""
+        """ln(V B - 1); decoupled, ln(V B - V); with the negatives of other views, ln(V B - B)."""
+        if self.negatives == "other views":
+            return chance_level((views - 1) * batch_size + 1)
         return chance_level(views * (batch_size - 1) + 1 if self.decoupled else views * batch_size)
 
     def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """See :func:`estimated_lower_bound`; NT-Xent ignores ``classes``."""
-        rows = views * batch_size
+        """See :func:`estimated_lower_bound`; NT-Xent ignores ``classes``.
+
+        Without normalization it is 0: rows can be of any length.
+        """
+        if not self.normalize:
+            return 0.0
+        rows = (views - 1) * batch_size + 1 if self.negatives == "other views" else (
+            views * batch_size
+        )  # fmt: skip
         if self.decoupled:
             return estimated_lower_bound(
                 rows - views + 1, width, as_number(self.temperature), positives=0
@@ -104,6 +146,8 @@ class SupCon(WithTemperature, SetObjective):
     """SupCon at a temperature > 0 (Khosla et al., equation 2 for "out", 3 for "in").
 
     Accepts one view; images without another image of their label are then left out of the mean.
+    ``positives_cap`` >= 1: at most so many positives of a row, the others of its label leave the
+    loss (see ``coview.objectives.sup_con``); which ones stay depends on the order of the batch.
     Raises InvalidValue, UnknownName.
 
     >>> SupCon(temperature=1.0)([torch.eye(2), torch.eye(2)], torch.tensor([0, 1]))
@@ -111,32 +155,40 @@ class SupCon(WithTemperature, SetObjective):
     """
 
     form: Literal["out", "in"] = "out"
+    positives_cap: int | None = field(default=None, metadata=LATER)
     needs_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         WithTemperature.__post_init__(self)
         if self.form not in ("out", "in"):
             raise UnknownName("form of the SupCon loss", str(self.form), ("out", "in"))
+        check_cap(self.positives_cap)
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
         return sup_con(
             views, require_labels(labels, "SupCon"), temperature=self.temperature, form=self.form,
-            ranks=ranks,
+            positives_cap=self.positives_cap, ranks=ranks,
         )  # fmt: skip
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
-        """ln(V B - 1), independent of the labels."""
+        """ln(V B - 1), independent of the labels; with a cap, of labels that are all different."""
         return chance_level(views * batch_size)
 
     def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
     ) -> float:
-        """See :func:`estimated_lower_bound`, with V B / classes - 1 positives of each row."""
-        rows = views * batch_size
+        """See :func:`estimated_lower_bound`, with V B / classes - 1 positives of each row.
+
+        Those beyond a cap are left out of the rows.
+        """
+        rows: float = views * batch_size
         positives = views - 1 if classes is None else rows / classes - 1
         positives = max(positives, views - 1)
+        if self.positives_cap is not None:
+            kept = min(positives, max(self.positives_cap, views - 1))
+            rows, positives = rows - (positives - kept), kept
         return estimated_lower_bound(rows, width, as_number(self.temperature), positives=positives)
 
 

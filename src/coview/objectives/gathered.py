@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from coview.core.ranks import Ranks
-from coview.objectives.inputs import Temperature, normalize_views
+from coview.objectives.inputs import Temperature, join_views, normalize_views
 from coview.objectives.log_partition import PairLogWeights, log_partition
 
 
@@ -24,7 +24,7 @@ class Gathered:
     """Unit rows: those of this rank as anchors [V b, D], those of all as candidates [V B, D].
 
     Both are view-major; images are in the order of ranks. In a single process anchors and
-    candidates are one tensor.
+    candidates are one tensor. ``are_unit`` False: the rows have any length.
     """
 
     ranks: Ranks
@@ -32,18 +32,23 @@ class Gathered:
     views: int
     anchors: Tensor
     candidates: Tensor
+    are_unit: bool = True
 
     @classmethod
-    def of(cls, views: Sequence[Tensor], ranks: Ranks) -> Gathered:
-        """Normalize this rank's views V x [b, D] and gather those of all. Raises InvalidValue."""
-        rows = normalize_views(views, may_be_empty=not ranks.is_single)
+    def of(cls, views: Sequence[Tensor], ranks: Ranks, *, normalize: bool = True) -> Gathered:
+        """Normalize this rank's views V x [b, D] and gather those of all. Raises InvalidValue.
+
+        ``normalize`` False: they stay as they are.
+        """
+        joined = normalize_views if normalize else join_views
+        rows = joined(views, may_be_empty=not ranks.is_single)
         if ranks.is_single:
-            return cls(ranks, (len(views[0]),), len(views), rows, rows)
+            return cls(ranks, (len(views[0]),), len(views), rows, rows, normalize)
         sizes, width = ranks.sizes(len(views[0])), rows.shape[1]
         by_image = rows.view(len(views), -1, width).transpose(0, 1)
         gathered = ranks.gather(by_image.contiguous(), sizes)
         candidates = gathered.transpose(0, 1).reshape(-1, width)
-        return cls(ranks, sizes, len(views), rows, candidates)
+        return cls(ranks, sizes, len(views), rows, candidates, normalize)
 
     @property
     def images(self) -> int:
@@ -72,6 +77,15 @@ class Gathered:
         by_view = per_candidate.view(self.views, self.images, *per_candidate.shape[1:])
         return by_view[:, self.local_slice].flatten(0, 1)
 
+    def anchor_views(self) -> Tensor:
+        """The view of every anchor. int64 [V b]."""
+        return self.local(self.candidate_views())
+
+    def candidate_views(self) -> Tensor:
+        """The view of every candidate. int64 [V B]."""
+        views = torch.arange(self.views, device=self.anchors.device)
+        return views.repeat_interleave(self.images)
+
     def other_views(self) -> Tensor:
         """The mean of the other views of every anchor's image. [V b, D]; needs V >= 2."""
         by_view = self.anchors.view(self.views, -1, self.anchors.shape[1])
@@ -81,10 +95,16 @@ class Gathered:
         self, temperature: Temperature, log_weights: PairLogWeights | None = None
     ) -> Tensor:
         """For every anchor, over all candidates except the anchor itself: [V b]."""
+        if log_weights is None and not self.are_unit:
+            # Without weights the sums have no row maximum, which rows of any length need.
+            log_weights = self._no_weights
         return log_partition(
             self.anchors, temperature, candidates=None if self.ranks.is_single else self.candidates,
             own=None if self.ranks.is_single else self.anchor_rows(), log_weights=log_weights,
         )  # fmt: skip
+
+    def _no_weights(self, anchors: slice, keys: slice) -> Tensor:
+        return self.anchors.new_zeros(1, 1)
 
     def mean(self, values: Tensor) -> Tensor:
         """This rank's share of the mean of ``values`` [V b] over the anchors of all ranks."""

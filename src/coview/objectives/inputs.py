@@ -27,9 +27,14 @@ def normalize_views(views: Sequence[Tensor], *, may_be_empty: bool = False) -> T
     v of image b. Raises InvalidValue for other shapes or types, and for B = 0 unless
     ``may_be_empty`` (one rank of several may have no image). See :func:`normalize_rows`.
     """
+    return normalize_rows(join_views(views, may_be_empty=may_be_empty))
+
+
+def join_views(views: Sequence[Tensor], *, may_be_empty: bool = False) -> Tensor:
+    """The same rows as they are, not scaled to length 1."""
     _check_views(views, may_be_empty)
     dtype = working_dtype(*views)
-    return normalize_rows(torch.cat([view.to(dtype) for view in views]))
+    return torch.cat([view.to(dtype) for view in views])
 
 
 def working_dtype(*tensors: Tensor) -> torch.dtype:

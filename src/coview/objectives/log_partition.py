@@ -52,10 +52,11 @@ def log_partition(
     candidate for every anchor that is left out, such as the anchor itself. ``log_weights``
     (anchor slice, candidate slice) -> log w; None means w = 1.
 
-    Shapes: anchors [A, D] and candidates [C, D] of unit length, both float32 or both float64, own
-    int64 [A] -> [A]; -inf for an anchor without candidates. Differentiable once in both, and in a
-    temperature that is a tensor; no work is done for candidates that require no gradient. Memory
-    O((A + C) D + tile^2), forward and backward. Raises InvalidValue where widths or types differ.
+    Shapes: anchors [A, D] and candidates [C, D] of unit length (of any with ``log_weights``), both
+    float32 or both float64, own int64 [A] -> [A]; -inf for an anchor without candidates.
+    Differentiable once in both, and in a temperature that is a tensor; no work is done for
+    candidates that require no gradient. Memory O((A + C) D + tile^2), forward and backward. Raises
+    InvalidValue where widths or types differ.
 
     >>> rows = torch.eye(3)
     >>> log_partition(rows, 0.5).exp()

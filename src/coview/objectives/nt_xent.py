@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.objectives.gathered import Gathered
 from coview.objectives.inputs import Temperature, check_two_views, checked_temperature
 from coview.objectives.log_partition import PairLogWeights
 
+Negatives = Literal["all views", "other views"]
+
 
 def nt_xent(
-    views: Sequence[Tensor], *, temperature: Temperature, ranks: Ranks = SINGLE_PROCESS
+    views: Sequence[Tensor],
+    *,
+    temperature: Temperature,
+    normalize: bool = True,
+    negatives: Negatives = "all views",
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Tensor:
     """NT-Xent: the mean over all rows i, with p the other view of the same image, of
 
         l_i = -log [ exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) ]
 
     With more than two views l_i is averaged over the other views p, which stay in the denominator.
+    ``normalize`` False leaves the rows at their lengths, so that z_i . z_k is no cosine (the lower
+    rows of table 5, at temperatures of 10 and 100). ``negatives`` "other views": k are the rows of
+    other views than that of i, as in the comparison of losses (table 4).
 
     Shapes: views V x [B, D], V >= 2, any floating type; rows are normalized here -> scalar in
-    float32 (float64 for float64). Equal embeddings give ln(V B - 1) at every temperature.
+    float32 (float64 for float64). Equal embeddings give ln(V B - 1) at every temperature, and
+    ln((V - 1) B) with the negatives of other views.
     The mean is unscaled: the authors' code sums its two halves and reports twice this value.
     An image that occurs twice in the batch is a negative of itself; pass its id to ``sup_con`` as
-    label to make it a positive. Memory O(V B D). Raises InvalidValue.
+    label to make it a positive. Memory O(V B D). Raises InvalidValue,
+    UnknownName.
 
     With ``ranks`` the views are this rank's images and the candidates those of all ranks; the mean
     of the ranks' values is the loss of the whole batch.
 
     Source: Chen et al., "A simple framework for contrastive learning of visual representations",
-    ICML 2020, equation 1 and algorithm 1.
+    ICML 2020, equation 1 and algorithm 1; appendix B.10 for the negatives of one view.
 
     >>> import torch
     >>> z = torch.eye(4)  # 4 images whose embeddings are orthogonal
@@ -43,10 +56,13 @@ def nt_xent(
     """
     temperature = checked_temperature(temperature)
     check_two_views(views, "NT-Xent")
-    batch = Gathered.of(views, ranks)
+    if negatives not in ("all views", "other views"):
+        raise UnknownName("`negatives`", str(negatives), ("all views", "other views"))
+    batch = Gathered.of(views, ranks, normalize=normalize)
     with torch.autocast(batch.anchors.device.type, enabled=False):
         attraction = (batch.anchors * batch.other_views()).sum(1) / temperature
-        return batch.mean(batch.log_partition(temperature) - attraction)
+        candidates = _other_views(batch) if negatives == "other views" else None
+        return batch.mean(batch.log_partition(temperature, candidates) - attraction)
 
 
 def decoupled_nt_xent(
@@ -91,7 +107,18 @@ def _other_images(batch: Gathered) -> PairLogWeights:
     return log_weights
 
 
-def chance_level(rows: int) -> float:
+def _other_views(batch: Gathered) -> PairLogWeights:
+    """0 between rows of different views, -inf between rows of one view."""
+    anchor_views, candidate_views = batch.anchor_views(), batch.candidate_views()
+    zero = batch.anchors.new_zeros(())
+
+    def log_weights(anchors: slice, keys: slice) -> Tensor:
+        return zero.where(anchor_views[anchors, None] != candidate_views[keys], -torch.inf)
+
+    return log_weights
+
+
+def chance_level(rows: float) -> float:
     """The NT-Xent or SupCon loss of equal embeddings: ln(rows - 1), at every temperature.
 
     ``rows`` = views * images of one batch, at least 2. Raises InvalidValue below.
@@ -105,7 +132,7 @@ def chance_level(rows: int) -> float:
 
 
 def estimated_lower_bound(
-    rows: int, width: int, temperature: float, *, positives: float = 1
+    rows: float, width: int, temperature: float, *, positives: float = 1
 ) -> float:
     """An estimate of the lowest NT-Xent or SupCon loss: positives equal, other rows random.
 

@@ -94,7 +94,9 @@ def _positives(
         raise InvalidValue(
             "SupCon takes either `labels` or `weights`, not both; without either use nt_xent."
         )
-    _check_cap(cap, weights)
+    if cap is not None and weights is not None:
+        raise InvalidValue("`positives_cap` counts positives by label; use it without `weights`.")
+    check_cap(cap)
     local_images = batch.sizes[batch.ranks.rank]
     if weights is not None:
         check_weights(weights, local_images, batch.images)
@@ -107,10 +109,9 @@ def _positives(
     return SameLabel(all_labels, batch)
 
 
-def _check_cap(cap: int | None, weights: Tensor | None) -> None:
+def check_cap(cap: int | None) -> None:
+    """Raises InvalidValue unless it is None or an integer of 1 or more."""
     if cap is None:
         return
-    if weights is not None:
-        raise InvalidValue("`positives_cap` counts positives by label; use it without `weights`.")
     if isinstance(cap, bool) or not isinstance(cap, int | np.integer) or cap < 1:
         raise InvalidValue(f"`positives_cap` is {cap!r}; expected an integer >= 1, or None.")

@@ -192,11 +192,7 @@ def margin_triplet(
     >>> margin_triplet([z, z], margin=1.5)  # max(0 - 1 + 1.5, 0)
     tensor(0.5000)
     """
-    if not 0 <= real_number(margin) < math.inf:
-        raise InvalidValue(
-            f"`margin` is {margin!r}; expected a finite number >= 0, such as 0.4 or 0.8."
-        )
-    margin = real_number(margin)
+    margin = checked_margin(margin)
     check_choices(mining, reduction)
 
     def per_anchor(pair: ViewPair) -> Tensor:
@@ -228,6 +224,16 @@ def mean_over_view_pairs(
             for u, v in permutations(range(batch.views), 2)
         ]
         return share_of_mean(torch.cat(per_anchor), len(per_anchor) * batch.images, ranks)
+
+
+def checked_margin(margin: float) -> float:
+    """The margin as Python's number. Raises InvalidValue unless it is finite and at least 0."""
+    number = real_number(margin)
+    if not 0 <= number < math.inf:
+        raise InvalidValue(
+            f"`margin` is {margin!r}; expected a finite number >= 0, such as 0.4 or 0.8."
+        )
+    return number
 
 
 def check_choices(mining: Mining, reduction: Reduction) -> None:

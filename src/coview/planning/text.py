@@ -7,7 +7,15 @@ from collections.abc import Iterator
 
 from coview.core.text import byte_size, duration, plural
 from coview.dense import Detector, Segmenter
-from coview.methods import Distillation, FixedWeight, Method
+from coview.methods import (
+    Distillation,
+    FixedWeight,
+    MarginTriplet,
+    Method,
+    NTLogistic,
+    NTXent,
+    SupCon,
+)
 from coview.methods.learner import NetworkTask
 from coview.methods.temperature import WithTemperature
 from coview.planning.trial import Speed
@@ -56,10 +64,29 @@ def _objective(method: Method) -> str:
             f", weight {objective.teacher_weight:g} beside the labels'"
         )  # fmt: skip
         return f"{name} at temperature {objective.temperature:g}{others}"
+    if isinstance(objective, MarginTriplet):
+        return f"{name} with margin {objective.margin:g}{_choices(method)}"
     if not isinstance(objective, WithTemperature):
         return name
     learned = ", which is learned" if objective.learn_temperature else ""
-    return f"{name} at temperature {objective.temperature:g}{learned}"
+    return f"{name} at temperature {objective.temperature:g}{learned}{_choices(method)}"
+
+
+def _choices(method: Method) -> str:
+    """What else an objective leaves in or out."""
+    objective = method.objective
+    chosen = []
+    if isinstance(objective, NTLogistic | MarginTriplet) and objective.semi_hard:
+        chosen.append("semi-hard negatives")
+    if isinstance(objective, NTXent) and not objective.normalize:
+        chosen.append("rows not normalized")
+    if isinstance(objective, NTXent) and objective.negatives != "all views":
+        chosen.append("negatives of the other view")
+    if isinstance(objective, SupCon) and objective.form != "out":
+        chosen.append(f"form {objective.form}")
+    if isinstance(objective, SupCon) and objective.positives_cap is not None:
+        chosen.append(f"at most {plural(objective.positives_cap, 'positive')} of a row")
+    return "".join(f", {choice}" for choice in chosen)
 
 
 def _repulsion(method: Method) -> str:

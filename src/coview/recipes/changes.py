@@ -32,8 +32,8 @@ def change(recipe: Recipe, **settings: Any) -> Recipe:
     Raises InvalidValue or UnknownName.
 
     >>> from coview.recipes import recipe
-    >>> change(recipe("simclr-cpu"), epochs=2, temperature=0.2).method.objective
-    NTXent(temperature=0.2, learn_temperature=False, decoupled=False)
+    >>> change(recipe("simclr-cpu"), epochs=2, temperature=0.2).method.objective.temperature
+    0.2
     """
     return apply_options(recipe, build_options(RecipeOptions, settings))
 

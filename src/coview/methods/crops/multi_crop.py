@@ -80,7 +80,12 @@ def to_pair_objective(method: Method) -> Method:
     if method.pairs_views:
         return method
     objective = method.objective
-    if not isinstance(objective, NTXent) or objective.decoupled:
+    if not (
+        isinstance(objective, NTXent)
+        and objective.normalize
+        and not objective.decoupled
+        and objective.negatives == "all views"
+    ):
         raise InvalidValue(
             f"{type(objective).__name__} has no form as a pair objective; "
             "choose simclr, moco, byol or simsiam."
