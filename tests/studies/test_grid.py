@@ -47,6 +47,7 @@ def rates(setting):
 VERDICT = {
     "label": "learned", "sentence": "It learned.", "causes": [], "remedy": "", "step": 3,
 }  # fmt: skip
+WITHOUT_TRAINING = ("supcon/gradients",)
 RATES = Experiment(name="mine/rates", question="Which rate is better?", grid=rates)
 
 
@@ -159,7 +160,7 @@ def test_every_study_can_be_made(name, scale):
     """Recipes are valid, arms have names, claims are about them."""
     given = {need: ("scenes:test",) for need in STUDIES[name].needs}
     study = STUDIES[name].study(StudyOptions(name=name, data="scenes", scale=scale, **given))
-    assert study.cells
+    assert study.cells or name in WITHOUT_TRAINING
     assert study.claim.endswith(("?", "."))
 
 

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from coview.options import StudyOptions
-from coview.studies import few_labels, simclr_objectives, simclr_training, simclrv2_parts
+from coview.studies import (
+    few_labels,
+    simclr_losses,
+    simclr_objectives,
+    simclr_training,
+    simclrv2_parts,
+    supcon_judged,
+    supcon_objective,
+)
 from coview.studies.execution import Study
 from coview.studies.simclrv2 import CHAIN
+from coview.studies.supcon_gradients import GRADIENTS
 
 
 class Named(Protocol):
@@ -28,11 +37,15 @@ class Named(Protocol):
 
 
 EXPERIMENTS: tuple[Named, ...] = (
+    *simclr_losses.EXPERIMENTS,
     *simclr_objectives.EXPERIMENTS,
     *simclr_training.EXPERIMENTS,
     *few_labels.EXPERIMENTS,
     *simclrv2_parts.EXPERIMENTS,
     CHAIN,
+    *supcon_objective.EXPERIMENTS,
+    GRADIENTS,
+    *supcon_judged.EXPERIMENTS,
 )
 STUDIES: Mapping[str, Named] = {experiment.name: experiment for experiment in EXPERIMENTS}
 """Every study by its name, in the order of the papers."""

@@ -22,6 +22,7 @@ from coview.runs.finetune import finetune
 from coview.runs.pretrain import pretrain
 from coview.runs.resume import resume
 from coview.runs.run import Run
+from coview.studies.tuning import on_training_part, pretrain_best
 
 KEY_LETTERS = 12
 
@@ -77,6 +78,7 @@ class Cell:
 
     ``protocols`` judge the run when it has ended, with the settings ``judged`` of `evaluate`; their
     names are not in the key, as studies that ask different questions share the training.
+    ``validates``: it is judged on a fifth of the training images, for a choice between runs.
 
     >>> first = Cell(name="pretraining", verb="pretrain", settings=(("data", "scenes"),))
     >>> tuned = Cell(name="1 %", verb="finetune", settings=(("start", first), ("data", "scenes")))
@@ -91,6 +93,7 @@ class Cell:
     work: tuple[Work, ...] = ()
     protocols: tuple[str, ...] = ()
     judged: tuple[tuple[str, Any], ...] = ()
+    validates: bool = False
 
     @property
     def key(self) -> str:
@@ -106,7 +109,10 @@ class Cell:
         if isinstance(name, str):
             settings["recipe"] = [name, fingerprint(recipe(name))]
         content = json.dumps(
-            [self.verb, settings, *([encode(self.judged)] if self.judged else [])],
+            [
+                self.verb, settings, *([encode(self.judged)] if self.judged else []),
+                *(["validates"] if self.validates else []),
+            ],
             sort_keys=True, allow_nan=False,
         )  # fmt: skip
         return digest(content.encode())[:KEY_LETTERS]
@@ -145,8 +151,11 @@ class Cell:
         run = self._trained(root, machine)
         missing = self.missing(root) if run.is_ended else ()
         if missing:
+            judged = dict(self.judged)
+            if self.validates:
+                judged = on_training_part(judged)
             evaluate(
-                run.path, **dict(self.judged), protocols=missing, no_baselines=True,
+                run.path, **judged, protocols=missing, no_baselines=True,
                 device=machine.get("device", "auto"),
             )  # fmt: skip
         return run
@@ -166,6 +175,6 @@ class Cell:
 
 
 VERBS: Mapping[str, Any] = {
-    "pretrain": pretrain, "finetune": finetune, "distill": distill,
+    "pretrain": pretrain, "pretrain_best": pretrain_best, "finetune": finetune, "distill": distill,
 }  # fmt: skip
 """What a cell can be. Their runs have the same folder, are resumed by one function, and end."""

@@ -29,7 +29,7 @@ def build_page(content: Mapping[str, Any]) -> str:
     """The page as HTML. It has no script and its policy forbids every request."""
     cells = content["cells"]
     ended = sum(bool(cell["ended"]) for cell in cells)
-    state = f"{ended} of {len(cells)} runs have ended"
+    state = f"{ended} of {len(cells)} runs have ended" if cells else "nothing is trained"
     head = [
         tag("p", state, class_="state"),
         tag("p", "What is tested: ", content["claim"], class_="lead"),
@@ -38,7 +38,7 @@ def build_page(content: Mapping[str, Any]) -> str:
     body = tag(
         "main", [drawing(each) for each in content.get("drawings", ())],
         [_table(table) for table in content.get("tables", ()) if table["rows"]],
-        _section("Runs", _cells(cells)),
+        _section("Runs", _cells(cells)) if cells else None,
         _section("How it was measured", object_list(dict(content["card"]))),
     )  # fmt: skip
     return document(str(content["study"]), head, body)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from coview.core.values import set_fields
 from coview.recipes import change
 from coview.studies.arms import Arm
-from coview.studies.claims import Claim, between
+from coview.studies.claims import Claim, between, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import CONTRASTIVE, LINEAR
@@ -13,10 +14,14 @@ from coview.studies.setting import Amount, Setting
 TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
 """Those of table 5 (0.05 to 1) and of appendix B.9 (0.1 to 1), and a step beyond both ends."""
 PUBLISHED = {0.05: 59.7, 0.1: 64.4, 0.5: 60.7, 1.0: 58.0}
+OF_LENGTHS = {10.0: 57.2, 100.0: 57.0}
+"""The temperatures of the rows of table 5 without normalization, and their published accuracy."""
+BEST = "0.1"
+"""The temperature of the best normalized row of table 5."""
 
 
 def temperature(setting: Setting) -> Grid:
-    """NT-Xent at several temperatures."""
+    """NT-Xent at several temperatures, with and without normalization of the rows."""
     base = setting.recipe("simclr")
 
     def arm(tau: float) -> Arm:
@@ -27,18 +32,44 @@ def temperature(setting: Setting) -> Grid:
             cell=lambda seed: setting.pretrain(f"temperature {name}", made, seed),
         )  # fmt: skip
 
+    def of_lengths(tau: float) -> Arm:
+        made = set_fields(change(base, temperature=tau), {"method.objective.normalize": False})
+        name = f"{tau:g}, not normalized"
+        return Arm(
+            name=name, published=OF_LENGTHS[tau],
+            cell=lambda seed: setting.pretrain(f"temperature {name}", made, seed),
+        )  # fmt: skip
+
     names = [f"{tau:g}" for tau in TEMPERATURES]
+    longer = tuple(of_lengths(tau) for tau in OF_LENGTHS)
     return Grid(
         name="simclr/temperature", question=TEMPERATURE.question,
         source="SimCLR, table 5 and appendix B.9",
-        arms=tuple(arm(tau) for tau in TEMPERATURES),
+        arms=(*(arm(tau) for tau in TEMPERATURES), *longer),
         measures=(LINEAR, CONTRASTIVE), drawn="curve", axis="temperature",
         published="ResNet-50 on ImageNet, 100 epochs, linear, top-1",
+        notes=(
+            "The contrastive accuracy of every arm is by cosine on held-out images, also where the "
+            "loss is of dot products.",
+        ),
         claims=(
             Claim(
                 text="An intermediate temperature is better than a very low and a very high one",
                 source="SimCLR, section 5.1",
                 comparisons=between(names[1:-1], (names[0], names[-1])),
+            ),
+            Claim(
+                text="Higher contrastive accuracy is not better features: without normalization "
+                "the other view is found more often, and the features are worse",
+                source="SimCLR, section 5.1 and table 5",
+                comparisons=tuple(
+                    comparison
+                    for arm in longer
+                    for comparison in (
+                        greater(arm.name, BEST, measure=CONTRASTIVE.name),
+                        greater(BEST, arm.name),
+                    )
+                ),
             ),
         ),
     )  # fmt: skip
