@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from coview.core.images import ImageStore
 from coview.core.rng import philox
-from coview.views import ViewParams, ViewSpec
+from coview.views import OrderedViewSpec, ViewParams, ViewSpec
 
 JITTER = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 
@@ -24,6 +24,10 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
     view = view.clamp(0, 1)  # torchvision leaves the overshoot of the cubic in a float image
     if row["flip"]:
         view = tv.horizontal_flip(view)
+    if isinstance(spec, OrderedViewSpec):
+        for name in spec.order:
+            view = one_operation(name, view, row, spec)
+        return view if spec.mean is None else tv.normalize(view, list(spec.mean), list(spec.std))
     for operation in row["order"]:
         if operation >= 0:
             view = JITTER[operation](view, float(row["factor"][operation]))
@@ -39,6 +43,31 @@ def torchvision_view(image: np.ndarray, row: np.void, spec: ViewSpec) -> torch.T
     if spec.mean is not None:
         view = tv.normalize(view, list(spec.mean), list(spec.std))
     return view
+
+
+def one_operation(name: str, view: torch.Tensor, row: np.void, spec: ViewSpec) -> torch.Tensor:
+    """The operation of one field alone, on a view as it has become."""
+    if name == "second_crop":
+        box = [int(number) for number in row["inner"]]
+        return tv.resized_crop(view, *box, size=[spec.size] * 2, antialias=True).clamp(0, 1)
+    if name == "jitter":
+        for operation in row["order"]:
+            if operation >= 0:
+                view = JITTER[operation](view, float(row["factor"][operation]))
+        return view
+    if name == "grayscale":
+        return tv.rgb_to_grayscale(view, num_output_channels=3) if row["grayscale"] else view
+    if name == "blur":
+        size = 2 * spec.blur.radius(spec.size) + 1
+        sigma = float(row["sigma"])
+        return tv.gaussian_blur(view, [size, size], [sigma] * 2) if sigma > 0 else view
+    if name == "solarize":
+        return tv.solarize(view, spec.solarize_threshold) if row["solarize"] else view
+    alone = row.copy()
+    fields = {"rotate90": "rotate90", "sobel": "sobel", "noise": "noise", "cutout": "cut_height"}
+    for other in fields.keys() - {name}:
+        alone[fields[other]] = 0
+    return finished(view, alone, spec)
 
 
 def finished(view: torch.Tensor, row: np.void, spec: ViewSpec) -> torch.Tensor:

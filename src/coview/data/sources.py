@@ -28,7 +28,11 @@ from coview.data.shards import expand_braces, read_shards
 from coview.data.store import NO_CACHE, CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
-SCENES = {"scenes": "train", "scenes:test": "test"}
+SCENES = {
+    "scenes": "train", "scenes:test": "test", "scenes:clutter": "train", "scenes:clutter:test": "test",
+}  # fmt: skip
+"""The names of the built-in scenes with the part that each means."""
+CLUTTERED = "scenes:clutter"
 SCENES_COUNT = {"train": 10_000, "test": 2_000}
 SCENES_SIZE = 32
 
@@ -62,7 +66,8 @@ def open_images(
     source: a folder of images (any nesting), one image, a list or a glob of images; a Parquet file,
     a glob or list of them, or a folder of them; tar shards, with "{000..010}" as WebDataset names
     them; a CSV, TSV or Parquet table of paths; a folder that Hugging Face's save_to_disk wrote; the
-    name of a torchvision data set ("cifar10"); "scenes" or "scenes:test"; images in memory: uint8
+    name of a torchvision data set ("cifar10"); "scenes", "scenes:test", or "scenes:clutter" and
+    "scenes:clutter:test", with several objects; images in memory: uint8
     [N, H, W, 3], [N, 3, H, W] or [N, H, W], or floats in [0, 1], as arrays of numpy or tensors of
     torch, a list of such images or of Pillow's, or (images, labels), or a list of (image, label); a
     data set of torch or of Hugging Face; or an ImageStore. A name that is also a folder here means
@@ -163,13 +168,14 @@ def open_scenes(
 
     options.refuse("the scenes", labels_from="folders")
     split = SCENES[source]
-    if source == "scenes" and (options.split or options.for_test):
+    if source in ("scenes", CLUTTERED) and (options.split or options.for_test):
         split = options.split or "test"
     if split not in SCENES_COUNT:
         raise UnknownName("split of the scenes", split, SCENES_COUNT)
     store = make_scenes(
-        limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split
-    )
+        limit or SCENES_COUNT[split], short_side or SCENES_SIZE, seed=seed, split=split,
+        clutter=source.startswith(CLUTTERED),
+    )  # fmt: skip
     return store if options.uses_labels else replace(store, labels=None, class_names=())
 
 

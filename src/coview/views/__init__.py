@@ -19,7 +19,7 @@ from coview.views.operations import (
 )
 from coview.views.parameters import ViewParams
 from coview.views.placement import RENDER_ON, render_device
-from coview.views.plan import ViewPlan, ViewSpec
+from coview.views.plan import OrderedViewSpec, ViewPlan, ViewSpec
 from coview.views.presets import (
     MAX_CIFAR_SIZE,
     POLICIES,
@@ -36,8 +36,8 @@ from coview.views.sample import sample_params
 
 __all__ = [
     "MAX_CIFAR_SIZE", "MULTI_CROPS", "POLICIES", "RENDER_ON", "STUDIED", "AutoAugment", "Blur",
-    "Crop", "Cutout", "Jitter", "MultiCrop", "Noise", "Policy", "RandAugment", "Rotate90",
-    "ViewParams", "ViewPlan", "ViewSpec", "asymmetric", "auto_augmented", "composition",
+    "Crop", "Cutout", "Jitter", "MultiCrop", "Noise", "OrderedViewSpec", "Policy", "RandAugment",
+    "Rotate90", "ViewParams", "ViewPlan", "ViewSpec", "asymmetric", "auto_augmented", "composition",
     "contact_sheet", "eval_view", "jitter_of_strength", "multi_crop_preset", "multi_crop_views",
     "plan_from_policy", "preset", "render", "render_device", "render_reference", "sample_params",
     "simclr_views", "views_of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from coview.core.files import write_bytes
 from coview.core.images import OWN_PICTURE, ImageStore
 from coview.views.multi_pass.auto_augment import OPERATIONS
 from coview.views.parameters import FULL_ROW
-from coview.views.plan import ViewPlan, ViewSpec
+from coview.views.plan import ORDERED, ViewPlan, ViewSpec
 from coview.views.render import render
 from coview.views.sample import sample_params
 
@@ -72,7 +73,10 @@ def contact_sheet(
         for numbers, spec in zip(params, plan.views, strict=True)
     ]
     captions = [
-        [wrap_caption(describe_operations(numbers[line])) for numbers in params]
+        [
+            wrap_caption(describe_operations(numbers[line], getattr(spec, "order", ORDERED)))
+            for numbers, spec in zip(params, plan.views, strict=True)
+        ]
         for line in range(len(rows))
     ]
     longest = max(len(text.splitlines()) for line in captions for text in line)
@@ -164,24 +168,27 @@ def describe_overlap(boxes: list[Box]) -> str:
     return "crops are disjoint" if share == 0 else f"crops overlap {max(share, 0.01):.0%}"
 
 
-def describe_operations(row: np.void) -> str:
-    """The operations of a row of parameters in words, in the order in which they run."""
-    words = [
-        ("flip", row["flip"] == 1),
-        *((name, True) for name in describe_augmentations(row)),
-        ("color", row["order"][0] >= 0),
-        ("grayscale", row["grayscale"] == 1),
-        (f"blur {row['sigma']:.1f}", row["sigma"] > 0),
-        ("solarize", row["solarize"] == 1),
-    ]
+def describe_operations(row: np.void, order: Sequence[str] = ORDERED) -> str:
+    """The operations of a row of parameters in words, in the ``order`` in which they run."""
+    words: dict[str, list[str]] = {
+        "augment": describe_augmentations(row),
+        "jitter": ["color"] if row["order"][0] >= 0 else [],
+        "grayscale": ["grayscale"] if row["grayscale"] == 1 else [],
+        "blur": [f"blur {row['sigma']:.1f}"] if row["sigma"] > 0 else [],
+        "solarize": ["solarize"] if row["solarize"] == 1 else [],
+    }
     if row.dtype == FULL_ROW:
-        words += [
-            (f"rotate {90 * row['rotate90']}", row["rotate90"] > 0),
-            ("Sobel", row["sobel"] == 1),
-            (f"noise {row['noise']:.2f}", row["noise"] > 0),
-            ("cutout", row["cut_height"] > 0),
-        ]
-    return ", ".join(word for word, applied in words if applied) or "crop only"
+        words |= {
+            "second_crop": ["crop"] if row["inner"][2] > 0 else [],
+            "rotate90": [f"rotate {90 * row['rotate90']}"] if row["rotate90"] > 0 else [],
+            "sobel": ["Sobel"] if row["sobel"] == 1 else [],
+            "noise": [f"noise {row['noise']:.2f}"] if row["noise"] > 0 else [],
+            "cutout": ["cutout"] if row["cut_height"] > 0 else [],
+        }
+    flip = ["flip"] if row["flip"] == 1 else []
+    return ", ".join([*flip, *(word for name in order for word in words.get(name, []))]) or (
+        "crop only"
+    )
 
 
 def describe_augmentations(row: np.void) -> list[str]:

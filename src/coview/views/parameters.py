@@ -37,13 +37,14 @@ FULL_ROW = np.dtype(
         ("magnitude", np.float32, (MAX_RAND_AUGMENT_OPERATIONS,)), ("rotate90", np.int32),
         ("sobel", np.int32), ("noise", np.float32), ("noise_key", np.uint32, (2,)),
         ("cut_top", np.int32), ("cut_left", np.int32), ("cut_height", np.int32),
-        ("cut_width", np.int32),
+        ("cut_width", np.int32), ("inner", np.int32, (4,)),
     ]
 )  # fmt: skip
 """One view with further operations. ``operation`` lists indices in auto_augment.OPERATIONS (0:
 none), each with its signed ``magnitude``. ``rotate90`` counts quarter turns; ``sobel`` is 0 or 1.
 ``noise`` is sigma in units of the view's values, 0 without noise, and ``noise_key`` its Philox
-key. The erased rectangle is in pixels of the view; its height is 0 without cutout."""
+key. The erased rectangle is in pixels of the view; its height is 0 without cutout. ``inner`` is the
+second crop of an ordered view, in pixels of the view: top, left, height, width; 0 without one."""
 
 
 def check_rows(params: ViewParams, count: int, *, multi_pass: bool) -> None:

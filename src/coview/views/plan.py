@@ -1,6 +1,6 @@
 """What a view is: frozen values, without images and without randomness.
 
-The operations of a view always run in this order:
+The operations of a view run in this order, unless an OrderedViewSpec gives another:
 
     crop, second crop, resize, flip      where the view looks
     AutoAugment or RandAugment           on the view rounded to 8 bits
@@ -120,6 +120,44 @@ class ViewSpec:
     def interpolation(self) -> Interpolation:
         """How the image is resized; the central square is resized bilinearly."""
         return "bilinear" if self.crop is None else self.crop.interpolation
+
+
+ORDERED = (
+    "second_crop", "augment", "jitter", "grayscale", "blur", "solarize", "rotate90", "sobel",
+    "noise", "cutout",
+)  # fmt: skip
+"""The fields of a ViewSpec that an OrderedViewSpec puts in an order, in that of a ViewSpec."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderedViewSpec(ViewSpec):
+    """A view whose operations run in ``order`` on the crop that was resized and flipped.
+
+    ``order`` names every operation of the view once, by its field (ORDERED). Each takes what the
+    one before it has left, so that ``second_crop`` is cut out of the view of ``size`` pixels and
+    resized to ``size`` again, wherever it stands. Mean and std come last. A view in the usual order
+    is a ViewSpec: it is rendered in fewer passes. Raises InvalidValue for an order that leaves an
+    operation out, repeats one, or names one that the view does not have.
+
+    >>> OrderedViewSpec(size=8, blur=Blur(), sobel=1.0, order=("sobel", "blur")).multi_pass
+    True
+    """
+
+    order: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        ViewSpec.__post_init__(self)
+        own = [name for name in ORDERED if getattr(self, name)]
+        require(
+            sorted(self.order) == sorted(own),
+            f"`OrderedViewSpec.order` is {self.order}; expected each operation of the view once: "
+            f"{', '.join(own) or 'it has none'}.",
+        )
+
+    @property
+    def multi_pass(self) -> bool:
+        """True: the fused kernel knows one order."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ torchvision.transforms.v2.functional on float images.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -15,10 +16,19 @@ import torch
 
 from coview.core.images import ImageStore, ImageWindow
 from coview.views.multi_pass.auto_augment import apply_augmentations
-from coview.views.multi_pass.tensor_operations import apply_last_operations, to_grayscale
+from coview.views.multi_pass.tensor_operations import (
+    add_noise,
+    apply_last_operations,
+    apply_where,
+    cut_out,
+    normalize,
+    rotate90,
+    sobel,
+    to_grayscale,
+)
 from coview.views.operations import Blur
 from coview.views.parameters import CONTRAST, HUE, SATURATION, ViewParams, check_rows
-from coview.views.plan import ViewSpec
+from coview.views.plan import OrderedViewSpec, ViewSpec
 
 CHUNK_PIXELS = 1 << 23
 
@@ -65,14 +75,15 @@ def _render_chunk(
     window: ImageWindow, params: ViewParams, spec: ViewSpec, device: torch.device
 ) -> torch.Tensor:
     views = resize_crops(gather_crops(window, params, device), params, spec)
+    if isinstance(spec, OrderedViewSpec):
+        return apply_in_order(views, params, spec).contiguous()
     if spec.augment is not None:
         views = apply_augmentations(views, params).to(torch.float32) / 255
     views = apply_jitter(views, params)
-    views = torch.where(_column(params["grayscale"] == 1, views), to_grayscale(views), views)
+    views = apply_grayscale(views, params)
     if spec.blur is not None:
         views = apply_blur(views, params["sigma"], spec.blur)
-    solarized = torch.where(views >= spec.solarize_threshold, 1 - views, views)
-    views = torch.where(_column(params["solarize"] == 1, views), solarized, views)
+    views = apply_solarize(views, params, spec.solarize_threshold)
     return apply_last_operations(views, params, spec).contiguous()
 
 
@@ -138,6 +149,67 @@ def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: boo
         weights = (1 - x).clamp(min=0)
     weights = weights * (position < size)
     return (weights / weights.sum(dim=2, keepdim=True)).to(torch.float32)
+
+
+def apply_in_order(
+    views: torch.Tensor, params: ViewParams, spec: OrderedViewSpec
+) -> torch.Tensor:
+    """The operations of ``spec`` in its order, mean and std on [B, 3, S, S] in [0, 1]."""
+    for name in spec.order:
+        views = IN_ORDER[name](views, params, spec)
+    return normalize(views, spec)
+
+
+def _augmented(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
+    return apply_augmentations(views, params).to(torch.float32) / 255
+
+
+def _blurred(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
+    return views if spec.blur is None else apply_blur(views, params["sigma"], spec.blur)
+
+
+def _cut(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
+    return views if spec.cutout is None else cut_out(views, params, spec.cutout.fill)
+
+
+IN_ORDER: Mapping[str, Callable[[torch.Tensor, ViewParams, ViewSpec], torch.Tensor]] = {
+    "second_crop": lambda views, params, spec: crop_again(views, params),
+    "augment": _augmented,
+    "jitter": lambda views, params, spec: apply_jitter(views, params),
+    "grayscale": lambda views, params, spec: apply_grayscale(views, params),
+    "blur": _blurred,
+    "solarize": lambda views, params, spec: apply_solarize(views, params, spec.solarize_threshold),
+    "rotate90": lambda views, params, spec: rotate90(views, params),
+    "sobel": lambda views, params, spec: apply_where(params["sobel"] == 1, views, sobel),
+    "noise": lambda views, params, spec: add_noise(views, params),
+    "cutout": _cut,
+}
+"""What each operation of an OrderedViewSpec does to views [B, 3, S, S] in [0, 1]."""
+
+
+def crop_again(views: torch.Tensor, params: ViewParams) -> torch.Tensor:
+    """The box ``inner`` of each view, resized with antialiasing to the size of the view."""
+    size = views.shape[2]
+
+    def weights(start: int, length: int) -> torch.Tensor:
+        """[B, S, S]: those of a crop at the edge, moved to its place; the others are zero."""
+        first = torch.from_numpy(params["inner"][:, start].astype(np.int64))[:, None, None]
+        at_edge = axis_weights(params["inner"][:, length], size, size, cubic=False)
+        place = (torch.arange(size) - first).remainder(size).expand(-1, size, -1)
+        return torch.gather(at_edge, 2, place).to(views.device)[:, None]
+
+    return (weights(0, 2) @ views @ weights(1, 3).transpose(2, 3)).clamp(0, 1)
+
+
+def apply_grayscale(views: torch.Tensor, params: ViewParams) -> torch.Tensor:
+    """The views that are drawn gray, in three equal channels."""
+    return torch.where(_column(params["grayscale"] == 1, views), to_grayscale(views), views)
+
+
+def apply_solarize(views: torch.Tensor, params: ViewParams, threshold: float) -> torch.Tensor:
+    """The views that are drawn so with values from ``threshold`` up inverted."""
+    solarized = torch.where(views >= threshold, 1 - views, views)
+    return torch.where(_column(params["solarize"] == 1, views), solarized, views)
 
 
 def apply_jitter(images: torch.Tensor, params: ViewParams) -> torch.Tensor:

@@ -22,8 +22,8 @@ from coview.core.images import ImageStore, ImageWindow
 from coview.views.multi_pass.auto_augment import apply_augmentations
 from coview.views.multi_pass.tensor_operations import apply_last_operations
 from coview.views.parameters import FULL_ROW, ViewParams, check_rows, select_fused_fields
-from coview.views.plan import ViewPlan, ViewSpec
-from coview.views.reference import render_reference_window
+from coview.views.plan import OrderedViewSpec, ViewPlan, ViewSpec
+from coview.views.reference import apply_in_order, render_reference_window
 from coview.views.sample import sample_params
 
 
@@ -137,11 +137,15 @@ def _render_window(
 
 def _render_multi_pass(window: ImageWindow, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
     """A view with operations that the kernel lacks: torch's passes around the kernel's."""
+    views = torch.empty(len(window), 3, spec.size, spec.size)
+    fused = select_fused_fields(params)
+    if isinstance(spec, OrderedViewSpec):
+        cropped = ViewSpec(size=spec.size, crop=spec.crop)
+        _render_window(window, _crop_and_flip_only(fused), cropped, views)
+        return apply_in_order(views, params, spec)
     fused_spec = replace(
         spec, augment=None, rotate90=None, sobel=0.0, noise=None, cutout=None, mean=None, std=None
     )
-    fused = select_fused_fields(params)
-    views = torch.empty(len(window), 3, spec.size, spec.size)
     if spec.augment is not None:
         _render_window(window, _crop_and_flip_only(fused), fused_spec, views)
         window = _window_of(apply_augmentations(views, params))

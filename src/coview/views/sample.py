@@ -26,7 +26,7 @@ from coview.core.rng import Stream, key_words
 from coview.views.multi_pass.sample import sample_full_rows
 from coview.views.operations import Crop
 from coview.views.parameters import BOX, FUSED_ROW, ViewParams
-from coview.views.plan import ViewSpec
+from coview.views.plan import OrderedViewSpec, ViewSpec
 
 SECOND_CROP = 64
 """How many blocks after the first crop's the attempts of the second lie."""
@@ -76,7 +76,11 @@ def sample_params(
         shared = sample_from(spec.share_crop_with << 16, sizes, spec.crop)
         for name in BOX:
             params[name] = shared[name]
-    if spec.second_crop is not None:
+    inner = None
+    if spec.second_crop is not None and isinstance(spec, OrderedViewSpec):
+        sides = np.full(len(words), spec.size, np.int32)
+        inner = sample_from((view << 16) + SECOND_CROP, (sides, sides), spec.second_crop)
+    elif spec.second_crop is not None:
         within = (params["height"].copy(), params["width"].copy())
         second = sample_from((view << 16) + SECOND_CROP, within, spec.second_crop)
         second["top"] += params["top"]
@@ -84,7 +88,9 @@ def sample_params(
         for name in BOX:
             params[name] = second[name]
     if spec.multi_pass:
-        return sample_full_rows(params, spec, ids, seed=seed, epoch=epoch, view=view)
+        params = sample_full_rows(params, spec, ids, seed=seed, epoch=epoch, view=view)
+    if inner is not None:
+        params["inner"] = np.stack([inner[name] for name in BOX], axis=1)
     return params
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,12 @@ from coview.data.scenes.kinds import KINDS
 
 SPLITS: Final = ("train", "test")
 CLUTTER: Final = 3
+OTHERS: Final = 3
+"""How many other objects a cluttered scene has."""
+SCATTERED: Final = 8
+"""How many distractors a cluttered scene has at most."""
+FIRST_OF_CLUTTER: Final = 64
+"""Where the draws begin that only cluttered scenes make."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -69,17 +75,48 @@ def scene_factors(count: int, *, seed: int = 0, split: str = "train") -> SceneFa
     return _Draws(count, seed, SPLITS.index(split)).factors()
 
 
-class _Draws:
-    """Keyed uniforms of each scene: the split is their ``epoch``, the factor their ``view``."""
+def cluttered_factors(
+    count: int, *, seed: int = 0, split: str = "train"
+) -> tuple[SceneFactors, tuple[SceneFactors, ...]]:
+    """The factors of cluttered scenes: of the labeled object, and of each of OTHERS other objects.
 
-    def __init__(self, count: int, seed: int, epoch: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, epoch
+    The labeled object is that of :func:`scene_factors` with a scale of 0.5 to 0.7, and has
+    SCATTERED distractors around it in place of 3: clutter is [N, 8, 5]. Each other object has a
+    kind of its own, which is not the labeled one, a scale of 0.28 to 0.4, a position in
+    -0.85 .. 0.85, and the light of the scene. Arguments and errors as of :func:`scene_factors`.
+    """
+    main = scene_factors(count, seed=seed, split=split)
+    draws = _Draws(count, seed, SPLITS.index(split), first=FIRST_OF_CLUTTER)
+    small = draws.uniform(2, 1, 0.5, 0.7)[:, 0]
+    main = replace(main, scale=small, clutter=draws.clutters(SCATTERED))
+    others = []
+    for number in range(OTHERS):
+        draws = _Draws(count, seed, SPLITS.index(split), first=FIRST_OF_CLUTTER + 16 * (1 + number))
+        step = 1 + (draws.uniform(10, 1)[:, 0] * (len(KINDS) - 1)).astype(np.int64)
+        others.append(
+            replace(
+                draws.factors(), kind=(main.kind + step) % len(KINDS),
+                position=draws.uniform(1, 2, -0.85, 0.85),
+                scale=draws.uniform(2, 1, 0.28, 0.4)[:, 0],
+                light_direction=main.light_direction, brightness=main.brightness,
+            )
+        )  # fmt: skip
+    return main, tuple(others)
+
+
+class _Draws:
+    """Keyed uniforms of each scene: the split is their ``epoch``, the factor their ``view``, from
+    ``first`` on."""
+
+    def __init__(self, count: int, seed: int, epoch: int, first: int = 0) -> None:
+        self.count, self.seed, self.epoch, self.first = count, seed, epoch, first
         self.indices = np.arange(count, dtype=np.int64)
 
     def uniform(self, view: int, columns: int, low: float = 0.0, high: float = 1.0) -> Floats:
         unit = uniforms(
-            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, view=view, count=columns
-        )
+            self.seed, Stream.SCENES, self.indices, epoch=self.epoch, view=self.first + view,
+            count=columns,
+        )  # fmt: skip
         return np.float32(low) + np.float32(high - low) * unit
 
     def kinds(self) -> npt.NDArray[np.int64]:
@@ -103,8 +140,8 @@ class _Draws:
         high = np.array([2 * np.pi, 2.0, 1, 0.03], dtype=np.float32)
         return low + (high - low) * unit
 
-    def clutters(self) -> Floats:
-        unit = self.uniform(7, CLUTTER * 6).reshape(self.count, CLUTTER, 6)
+    def clutters(self, most: int = CLUTTER) -> Floats:
+        unit = self.uniform(7, most * 6).reshape(self.count, most, 6)
         low = np.array([-1, -1, 0.08, 0, 0], dtype=np.float32)
         high = np.array([1, 1, 0.18, 1, 1], dtype=np.float32)
         clutter = low + (high - low) * unit[..., :5]

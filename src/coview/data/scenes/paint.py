@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from coview.data.scenes.factors import CLUTTER, SceneFactors
+from coview.data.scenes.factors import SceneFactors
 from coview.data.scenes.kinds import KINDS, Distance, Field, Kind, radius
 
 # Pixels per chunk: few enough that the planes of a chunk stay in the processor's cache.
@@ -28,20 +29,59 @@ def paint_scenes(factors: SceneFactors, size: int) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _draw(factors: SceneFactors, size: int, kind: Kind) -> list[Field]:
-    """Red, green and blue of scenes of one kind, each [N, size, size] in about 0 .. 1."""
+def paint_cluttered(
+    factors: SceneFactors, others: Sequence[SceneFactors], size: int
+) -> npt.NDArray[np.uint8]:
+    """As :func:`paint_scenes`, with the objects ``others`` of each scene beneath the labeled one.
+
+    Where objects overlap, the labeled one is on top, and a later other one on an earlier one.
+    """
+    pixels = np.zeros((len(factors), size, size, 4), dtype=np.uint8)
+    step = max(1, CHUNK // size**2)
+    x, y, pixel = _frame(size)
+    for start in range(0, len(factors), step):
+        rows = np.arange(start, min(start + step, len(factors)))
+        scene = factors.subset(rows)
+        planes = _ground(scene, _color(scene, 2), x, y, pixel)
+        for layer in (*(other.subset(rows) for other in others), scene):
+            for label, kind in enumerate(KINDS):
+                members = np.flatnonzero(layer.kind == label)
+                if len(members):
+                    below = [plane[members] for plane in planes]
+                    put = _put_object(below, layer.subset(members), kind, x, y, pixel)
+                    for plane, new in zip(planes, put, strict=True):
+                        plane[members] = new
+        for channel, plane in enumerate(planes):
+            pixels[rows, :, :, channel] = _bytes(plane)
+    return pixels
+
+
+def _frame(size: int) -> tuple[Field, Field, float]:
+    """x [1, 1, size] and y [1, size, 1] of the pixels, and the width of one."""
     pixel = 2 / size
     line = (np.arange(size, dtype=np.float32) + 0.5) * pixel - 1
-    x, y = line[None, None, :], line[None, :, None]
-    surface, marks, ground = (_color(factors, part) for part in range(3))
+    return line[None, None, :], line[None, :, None], pixel
 
+
+def _draw(factors: SceneFactors, size: int, kind: Kind) -> list[Field]:
+    """Red, green and blue of scenes of one kind, each [N, size, size] in about 0 .. 1."""
+    x, y, pixel = _frame(size)
+    return _put_object(
+        _ground(factors, _color(factors, 2), x, y, pixel), factors, kind, x, y, pixel
+    )
+
+
+def _put_object(
+    canvas: list[Field], factors: SceneFactors, kind: Kind, x: Field, y: Field, pixel: float
+) -> list[Field]:
+    """The planes ``canvas`` with the object of ``factors`` and its shadow on them."""
+    surface, marks = (_color(factors, part) for part in range(2))
     scale = _column(factors.scale)
     u, v = _object_coordinates(factors, x, y)
     inside = _coverage(kind.silhouette(u, v) * scale, pixel)
     drift_u, drift_v = (_column(part * kind.drift) for part in factors.phase.T)
     marked = _coverage(kind.pattern(u + drift_u, v + drift_v) * scale, pixel)
     light = _light(factors, x, y)
-    canvas = _ground(factors, ground, x, y, pixel)
     shaded = 1 - 0.35 * _shadow(factors, kind.silhouette, x, y)
     planes: list[Field] = []
     for base, mark, behind in zip(surface, marks, canvas, strict=True):
@@ -88,7 +128,7 @@ def _ground(
     texture = _ripple(x * along + y * across + start) + _ripple(y * along - x * across + start)
     lit = (1 + texture * _column(contrast * 2)) * _light(factors, x, y)
     planes: list[Field] = [plane * lit for plane in color]
-    for item in range(CLUTTER):
+    for item in range(factors.clutter.shape[1]):
         _add_distractor(planes, factors.clutter[:, item], x, y, pixel)
     return planes
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.views.operations import AutoAugment, Blur, Crop, Cutout, Noise, RandAugment, Rotate90
-from coview.views.plan import Triple, ViewPlan, ViewSpec
+from coview.views.plan import OrderedViewSpec, Triple, ViewPlan, ViewSpec
 from coview.views.presets import MAX_CIFAR_SIZE, jitter_of_strength, simclr_views
 
 Operation = Callable[[ViewSpec], ViewSpec]
@@ -34,20 +34,33 @@ STUDIED: Mapping[str, Operation] = MappingProxyType(
 numbers of crop, color and blur; the other numbers are choices of this project."""
 
 
+FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "crop": ("second_crop",), "cutout": ("cutout",), "color": ("jitter", "grayscale"),
+        "sobel": ("sobel",), "noise": ("noise",), "blur": ("blur",), "rotate": ("rotate90",),
+    }
+)  # fmt: skip
+"""The fields of a view that each operation of STUDIED sets, as they run."""
+
+
 def composition(
-    size: int, *names: str, mean: Triple | None = None, std: Triple | None = None
-) -> ViewPlan:
+    size: int, *names: str, in_order: bool = False, mean: Triple | None = None,
+    std: Triple | None = None,
+) -> ViewPlan:  # fmt: skip
     """One or two operations on one branch only (SimCLR, section 3.1 and figure 5).
 
     Both branches take the same random crop of the image, resized to ``size``; the first then
     applies the named operations of STUDIED, the second nothing. "crop" is a further random crop
-    within the first, and a flip. Operations run in the fixed order of a view, not in the order of
-    ``names``, so the two halves of the paper's matrix are one here. Raises UnknownName, and
-    InvalidValue for a repeated name.
+    within the first, and a flip. Operations run in the fixed order of a view; with ``in_order``
+    they run in the order of ``names``, each on the resized view that the one before it has left,
+    as in the paper, whose matrix has both orders. Raises UnknownName, and InvalidValue for a
+    repeated name.
 
     >>> first, second = composition(32, "crop", "blur").views
     >>> first.blur, second.blur, second.share_crop_with
     (Blur(probability=1.0, sigma=(0.1, 2.0), kernel_size=None), None, 0)
+    >>> composition(32, "blur", "crop", in_order=True).views[0].order
+    ('blur', 'second_crop')
     """
     for name in names:
         if name not in STUDIED:
@@ -57,6 +70,10 @@ def composition(
     branch = plain = ViewSpec(size=size, crop=Crop(), mean=mean, std=std)
     for name in names:
         branch = STUDIED[name](branch)
+    if in_order:
+        order = tuple(field for name in names for field in FIELDS[name])
+        own = {each.name: getattr(branch, each.name) for each in fields(branch)}
+        branch = OrderedViewSpec(**own, order=order)
     return ViewPlan(views=(branch, replace(plain, share_crop_with=0)))
 
 

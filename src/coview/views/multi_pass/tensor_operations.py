@@ -47,18 +47,23 @@ def apply_last_operations(views: torch.Tensor, params: ViewParams, spec: ViewSpe
     if spec.rotate90 is not None:
         views = rotate90(views, params)
     if spec.sobel > 0:
-        views = _apply_where(params["sobel"] == 1, views, sobel)
+        views = apply_where(params["sobel"] == 1, views, sobel)
     if spec.noise is not None:
         views = add_noise(views, params)
     if spec.cutout is not None:
         views = cut_out(views, params, spec.cutout.fill)
-    if spec.mean is not None and spec.std is not None:
-        mean, std = (views.new_tensor(triple)[:, None, None] for triple in (spec.mean, spec.std))
-        views = (views - mean) / std
-    return views
+    return normalize(views, spec)
 
 
-def _apply_where(
+def normalize(views: torch.Tensor, spec: ViewSpec) -> torch.Tensor:
+    """The views with ``mean`` and ``std`` of ``spec``, if it has any."""
+    if spec.mean is None or spec.std is None:
+        return views
+    mean, std = (views.new_tensor(triple)[:, None, None] for triple in (spec.mean, spec.std))
+    return (views - mean) / std
+
+
+def apply_where(
     mask: npt.NDArray[np.bool_],
     views: torch.Tensor,
     operation: Callable[[torch.Tensor], torch.Tensor],
@@ -71,7 +76,7 @@ def _apply_where(
 def rotate90(views: torch.Tensor, params: ViewParams) -> torch.Tensor:
     """Each view rotated counter-clockwise by its quarter turns."""
     for quarters in (1, 2, 3):
-        views = _apply_where(
+        views = apply_where(
             params["rotate90"] == quarters, views, partial(torch.rot90, k=quarters, dims=(2, 3))
         )
     return views
