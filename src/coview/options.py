@@ -323,6 +323,8 @@ class StudyOptions(DataOptions):
     transfer: Any = option(
         "further labeled images, for simclr/transfer, as DATA or TRAIN::TEST; may be repeated", (),
         several=True, group=DATA)
+    annotated: Any = option(
+        "of logo/dense: images with boxes, or images/ beside masks/, as for detect", group=DATA)
     pretrained: Path | None = option(
         "of simclrv2/chain: a pretrained run that has ended, in place of pretraining",
         group=LEARNED)

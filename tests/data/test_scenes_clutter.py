@@ -67,7 +67,9 @@ def test_the_labeled_object_is_painted_over_the_others():
     main, others = cluttered_factors(30)
     inside = np.zeros((30, 32, 32), bool)
     for row in range(30):
-        near = np.hypot(*(np.mgrid[0:32, 0:32][::-1] / 16 - 1 + 1 / 32 - main.position[row][:, None, None]))
+        near = np.hypot(
+            *(np.mgrid[0:32, 0:32][::-1] / 16 - 1 + 1 / 32 - main.position[row][:, None, None])
+        )
         inside[row] = near < 0.2 * main.scale[row]
     full = inside & ~np.isin(main.kind, [6, 9])[:, None, None]  # crescent and ring are open inside
     moved = [replace(other, position=-other.position) for other in others]

@@ -47,7 +47,7 @@ def rates(setting):
 VERDICT = {
     "label": "learned", "sentence": "It learned.", "causes": [], "remedy": "", "step": 3,
 }  # fmt: skip
-WITHOUT_TRAINING = ("supcon/gradients",)
+WITHOUT_TRAINING = ("simclr/histograms", "supcon/gradients")
 RATES = Experiment(name="mine/rates", question="Which rate is better?", grid=rates)
 
 
@@ -95,6 +95,7 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
     (row,) = ledger_rows(tmp_path)
     assert (row["study"], row["holds"], row["scale"]) == ("mine/rates", True, "tiny")
     assert "mine-rates/report.html" in write_ledger(tmp_path).read_text()
+    assert ledger_rows(tmp_path) == [row]  # the ledger itself is a file beside the folders
     assert summary([row]) == (
         "1 claim of the papers was tested here: 1 holds, 0 do not hold, 0 are undecided."
     )

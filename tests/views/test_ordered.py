@@ -44,9 +44,7 @@ OPERATIONS = (
 
 
 def drawn(store, spec, seed=0):
-    return sample_params(
-        spec, store.ids, store.heights, store.widths, seed=seed, epoch=0, view=0
-    )
+    return sample_params(spec, store.ids, store.heights, store.widths, seed=seed, epoch=0, view=0)
 
 
 @pytest.mark.parametrize("renderer", [render, render_reference])
@@ -93,8 +91,9 @@ def test_the_inner_crop_is_drawn_within_the_view():
     store = photographs(MIXED)
     spec = composition(32, "blur", "crop", in_order=True).views[0]
     top, left, height, width = np.concatenate([drawn(store, spec, s)["inner"] for s in range(40)]).T
-    assert (top >= 0).all() and (top + height <= 32).all()
-    assert (left >= 0).all() and (left + width <= 32).all()
+    for start, length in ((top, height), (left, width)):
+        assert (start >= 0).all()
+        assert (start + length <= 32).all()
     shares = height * width / 32**2
     assert shares.min() < 0.3 < 0.7 < shares.max()
 

@@ -29,7 +29,8 @@ from coview.data.store import NO_CACHE, CachePolicy, build_store
 from coview.data.torchvision_sets import KNOWN_SETS, read_torchvision
 
 SCENES = {
-    "scenes": "train", "scenes:test": "test", "scenes:clutter": "train", "scenes:clutter:test": "test",
+    "scenes": "train", "scenes:test": "test", "scenes:clutter": "train",
+    "scenes:clutter:test": "test",
 }  # fmt: skip
 """The names of the built-in scenes with the part that each means."""
 CLUTTERED = "scenes:clutter"

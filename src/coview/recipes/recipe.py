@@ -41,8 +41,8 @@ VALUES: tuple[type, ...] = (
     methods.Queue,
     methods.Repulsion, methods.CosineAffinity, methods.Critic, methods.FixedWeight,
     methods.GradientRatio, views.AutoAugment, views.Blur, views.Crop, views.Cutout, views.Jitter,
-    views.Noise, views.OrderedViewSpec, views.Rotate90, views.RandAugment, views.ViewPlan, views.ViewSpec, Detector,
-    Segmenter, StepSchedule,
+    views.Noise, views.OrderedViewSpec, views.Rotate90, views.RandAugment, views.ViewPlan,
+    views.ViewSpec, Detector, Segmenter, StepSchedule,
 )  # fmt: skip
 
 

@@ -46,7 +46,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chart:
-    """A titled chart; ``note`` explains it, ``x_label`` is "epoch" or "step"."""
+    """A titled chart; ``note`` explains it, ``x_label`` is "epoch" or "step".
+
+    ``reach``: heights that the axis includes, so that several charts have the same axis.
+    """
 
     title: str
     lines: list[Line]
@@ -58,6 +61,7 @@ class Chart:
     wide: bool = False
     from_zero: bool = False
     log_x: bool = False
+    reach: tuple[float, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -198,6 +202,7 @@ def _frame(chart: Chart, width: int, height: int) -> Frame:
     xs = [math.log10(x) for x in xs] if chart.log_x else [0.0, *xs]
     ys = [y for line in chart.lines for y in line.points[1]]
     ys += [level.height for level in near_levels(chart)] + ([0.0] if chart.from_zero else [])
+    ys += chart.reach
     low, high = _range(ys, 0.06)
     if chart.format is percent and min(ys) >= 0:  # no axis of shares leaves them
         low = max(low, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,18 @@ class Values:
     def known(self, arm: str, measure: str = "") -> list[float]:
         """Those that are there."""
         return [value for value in self.of(arm, measure) if value is not None]
+
+    def history(self, arm: str) -> list[list[float]]:
+        """[epoch, mean over the seeds] of the first measure while the runs of an arm trained."""
+        series = [
+            dict(self.measures[0].series(cell.run(self.root)))
+            for (name, _), cell in self.cells.items()
+            if name == arm and cell.is_ended(self.root)
+        ]
+        shared = set.intersection(*(set(each) for each in series)) if series else set()
+        return [
+            [epoch, statistics.fmean(each[epoch] for each in series)] for epoch in sorted(shared)
+        ]
 
     def rows(self) -> list[dict[str, Any]]:
         """One object for each run: arm, seed, folder and its figures by the measures' names."""

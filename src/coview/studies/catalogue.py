@@ -8,9 +8,14 @@ from typing import Protocol
 from coview.options import StudyOptions
 from coview.studies import (
     few_labels,
+    logo,
+    logo_dense,
+    simclr_color,
+    simclr_histograms,
     simclr_losses,
     simclr_objectives,
     simclr_training,
+    simclr_views,
     simclrv2_parts,
     supcon_judged,
     supcon_objective,
@@ -37,6 +42,9 @@ class Named(Protocol):
 
 
 EXPERIMENTS: tuple[Named, ...] = (
+    *simclr_views.EXPERIMENTS,
+    *simclr_histograms.EXPERIMENTS,
+    *simclr_color.EXPERIMENTS,
     *simclr_losses.EXPERIMENTS,
     *simclr_objectives.EXPERIMENTS,
     *simclr_training.EXPERIMENTS,
@@ -46,6 +54,8 @@ EXPERIMENTS: tuple[Named, ...] = (
     *supcon_objective.EXPERIMENTS,
     GRADIENTS,
     *supcon_judged.EXPERIMENTS,
+    *logo.EXPERIMENTS,
+    *logo_dense.EXPERIMENTS,
 )
 STUDIES: Mapping[str, Named] = {experiment.name: experiment for experiment in EXPERIMENTS}
 """Every study by its name, in the order of the papers."""

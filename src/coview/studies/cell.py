@@ -16,6 +16,7 @@ from coview.core.values import encode, fingerprint
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.recipes import recipe
+from coview.runs.detect import detect
 from coview.runs.distill import distill
 from coview.runs.evaluate import evaluate
 from coview.runs.finetune import finetune
@@ -176,5 +177,6 @@ class Cell:
 
 VERBS: Mapping[str, Any] = {
     "pretrain": pretrain, "pretrain_best": pretrain_best, "finetune": finetune, "distill": distill,
+    "detect": detect,
 }  # fmt: skip
 """What a cell can be. Their runs have the same folder, are resumed by one function, and end."""

@@ -2,7 +2,8 @@
 
 A drawing is an object of study.json: "kind", "title", and for a "matrix" "rows", "columns",
 "values" and "published", each of them rows of numbers or None; for "curves" "axis" and "lines" with
-"name" and "points", pairs of numbers.
+"name" and "points", pairs of numbers, and perhaps "reach", heights that the axis
+includes, and "log_x", for another axis than the usual one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from coview.reports.curves import Chart, Line, chart_figure
 from coview.reports.formatting import MISSING
 from coview.reports.html import Markup, tag
 
+MANY = 30
+"""From so many points on, a curve is drawn without dots."""
 Numbers = Sequence[Sequence[float | None]]
 
 
@@ -78,7 +81,7 @@ def _mean(row: Sequence[float | None]) -> str:
 def _curves(content: Mapping[str, Any]) -> Markup:
     lines = [
         Line(
-            name=line["name"], dots=True,
+            name=line["name"], dots=len(line["points"]) < MANY,
             points=([x for x, _ in line["points"]], [y for _, y in line["points"]]),
         )
         for line in content["lines"]
@@ -87,7 +90,8 @@ def _curves(content: Mapping[str, Any]) -> Markup:
     xs = [x for line in lines for x in line.points[0]]
     chart = Chart(
         title=content["title"], lines=lines, x_label=content["axis"], wide=True,
-        log_x=bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16,
+        reach=tuple(content.get("reach", ())),
+        log_x=bool(content.get("log_x", bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16)),
     )  # fmt: skip
     return tag(
         "section", tag("h2", content["title"]), None if chart.is_empty else chart_figure(chart)

@@ -16,7 +16,7 @@ CHAIN = (
     "distill_epochs",
 )  # fmt: skip
 """Options of simclrv2/chain."""
-NEEDED = ("outliers", "transfer")
+NEEDED = ("outliers", "transfer", "annotated")
 """Options that only experiments take that need them."""
 
 

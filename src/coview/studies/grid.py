@@ -14,7 +14,7 @@ from coview.studies.claims import Claim, decide
 from coview.studies.execution import Study
 from coview.studies.measure import LINEAR, Measure
 from coview.studies.setting import OWN, Setting
-from coview.studies.tables import arm_table, curves, matrix
+from coview.studies.tables import arm_table, curves, histories, matrix
 
 CARD_SELECTION = "none: the last epoch of every run counts"
 CARD_TESTS = (
@@ -29,7 +29,9 @@ class Grid:
 
     ``question`` is one sentence. ``source`` says where the paper has it, ``published`` in words
     which figures stand in the column of published ones ("ResNet-50 on ImageNet, 100 epochs").
-    ``drawn``: "matrix" (rows and columns), "curve" (over ``axis``) or "" (a table alone).
+    ``drawn``: "matrix" (rows and columns), "curve" (over ``axis``), "history" (the first measure
+    while training, over epochs and over ``axis``) or "" (a table alone). ``data`` names the images
+    where they are not those of the options.
     Raises InvalidValue for arms of one name, and for claims about arms that are not there.
     """
 
@@ -43,6 +45,7 @@ class Grid:
     drawn: str = ""
     axis: str = ""
     notes: tuple[str, ...] = ()
+    data: str = ""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -76,10 +79,14 @@ class Grid:
 
     def summarize(self, values: Values) -> dict[str, Any]:
         """Figures, tables, pictures and claims of the runs that have ended."""
-        drawn = {"matrix": matrix, "curve": curves}.get(self.drawn)
+        if self.drawn == "history":
+            drawings = histories(values, self.axis)
+        else:
+            drawn = {"matrix": matrix, "curve": curves}.get(self.drawn)
+            drawings = [] if drawn is None else [drawn(values, self.axis)]
         return {
             "rows": values.rows(), "source": self.source,
-            "drawings": [] if drawn is None else [drawn(values, self.axis)],
+            "drawings": drawings,
             "tables": [arm_table(values, self.published)], "claims": decide(self.claims, values.of),
         }  # fmt: skip
 
@@ -89,7 +96,7 @@ class Grid:
         return {
             **({"source": self.source} if self.source else {}),
             **({} if setting.scale == OWN else {"scale": setting.scale}),
-            "data": str(setting.source),
+            "data": self.data or str(setting.source),
             "training images": "all" if amount.images is None else f"{amount.images:,}",
             "test images": str(setting.test or "a part of the data"),
             "epochs": "those of the recipes" if amount.epochs is None else f"{amount.epochs:g}",

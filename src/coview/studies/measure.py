@@ -12,13 +12,13 @@ from coview.core.run_folder import RunFolder, read_object
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One figure of a run: the result of a protocol, or a health figure of its last report.
+    """One figure of a run: the result of a protocol, or what was measured while it trained.
 
     ``name`` heads a column. ``protocol`` is the file of results that is read, of it the result with
     this ``subject``, ``metric`` and ``layer`` and, where there are several, the one that represents
     the protocol; ``setting`` narrows it ({"k": 20}). Without a ``protocol``, ``metric`` is a key of
-    ``coview.core.figures.FIGURES``. ``factor`` turns the value into the unit that is shown (100:
-    per cent).
+    the lines of ``kind`` in metrics.jsonl, or of their health figures, at the share ``at`` of the
+    training (1: its end). ``factor`` turns the value into the unit that is shown (100: per cent).
 
     >>> Measure(name="linear accuracy", protocol="linear").metric
     'accuracy'
@@ -31,12 +31,17 @@ class Measure:
     subject: str = "trained"
     setting: tuple[tuple[str, Any], ...] = ()
     factor: float = 100.0
+    kind: str = ""
+    at: float = 1.0
 
     def read(self, run: RunFolder) -> float | None:
         """The figure; None where the run has none yet."""
         if not self.protocol:
-            rows = [row["figures"] for row in run.metrics("health")]
-            return self.factor * float(rows[-1][self.metric]) if rows else None
+            series = self.series(run)
+            if not series:
+                return None
+            wanted = self.at * series[-1][0]
+            return min(series, key=lambda point: abs(point[0] - wanted))[1]
         file = read_object(run.evaluation_path / f"{self.protocol}.json") or {}
         own = [row for row in file.get("results", ()) if self._fits(row)]
         if not own:
@@ -46,6 +51,15 @@ class Measure:
             headline, row["layer"], row["metric"], row["setting"]
         ))  # fmt: skip
         return self.factor * float(best["value"])
+
+    def series(self, run: RunFolder) -> list[tuple[float, float]]:
+        """(epoch, figure) of every report that has the figure, without a ``protocol``."""
+        points = []
+        for row in run.metrics(self.kind or None):
+            value = {**row, **row.get("figures", {})}.get(self.metric)
+            if value is not None:
+                points.append((float(row.get("epoch", row["step"])), self.factor * float(value)))
+        return points
 
     def _fits(self, row: Mapping[str, Any]) -> bool:
         wanted = {"subject": self.subject, "metric": self.metric, "layer": self.layer}
@@ -60,3 +74,5 @@ KNN = Measure(name="kNN", protocol="knn")
 CONTRASTIVE = Measure(name="contrastive", metric="instance_accuracy_z")
 """How often the other view of an image is the nearest of the held-out views: what papers call
 contrastive accuracy, of two views among those of the held-out images."""
+KNN_WHILE = Measure(name="kNN while training", kind="knn")
+"""Of held-out training images, while the run trains with labels (`Setting.pretrain`, `labels`)."""

@@ -123,7 +123,8 @@ class Setting:
     @property
     def source(self) -> str | tuple[str, ...]:
         """The images, by default the built-in scenes."""
-        return place_of_data(self.options.data, "data")
+        data = self.options.data
+        return place_of_data("scenes" if data is None else data, "data")
 
     @property
     def test(self) -> str | tuple[str, ...] | None:

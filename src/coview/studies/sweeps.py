@@ -128,7 +128,7 @@ def measure_of(protocol: str) -> Measure:
     """The headline figure of a protocol.
 
     >>> measure_of("retrieval").metric
-    'recall_at_k'
+    'mean_average_precision'
     """
     headline = PROTOCOLS[protocol].description["headline"]
     setting = tuple(

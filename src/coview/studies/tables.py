@@ -61,6 +61,32 @@ def curves(values: Values, axis: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def histories(values: Values, axis: str) -> list[dict[str, Any]]:
+    """The first measure while the runs trained, over epochs and over ``axis``: one line for each
+    arm, the mean of its seeds.
+
+    ``x`` of an arm is how much of ``axis`` an epoch is; without it the arm has epochs alone.
+    """
+    measure = values.measures[0]
+    lines = {arm.name: values.history(arm.name) for arm in values.arms}
+    drawings = [
+        {
+            "kind": "curves", "title": measure.name, "axis": "epoch",
+            "lines": [{"name": name, "points": points} for name, points in lines.items()],
+        }
+    ]  # fmt: skip
+    scaled = [(arm, arm.x) for arm in values.arms if arm.x is not None]
+    if scaled:
+        drawings.append({
+            "kind": "curves", "title": f"{measure.name}, by {axis}", "axis": axis,
+            "lines": [
+                {"name": arm.name, "points": [[x * each, y] for x, y in lines[arm.name]]}
+                for arm, each in scaled
+            ],
+        })  # fmt: skip
+    return drawings
+
+
 def _mean(values: list[float]) -> float | None:
     return statistics.fmean(values) if values else None
 

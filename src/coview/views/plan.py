@@ -136,8 +136,9 @@ class OrderedViewSpec(ViewSpec):
     ``order`` names every operation of the view once, by its field (ORDERED). Each takes what the
     one before it has left, so that ``second_crop`` is cut out of the view of ``size`` pixels and
     resized to ``size`` again, wherever it stands. Mean and std come last. A view in the usual order
-    is a ViewSpec: it is rendered in fewer passes. Raises InvalidValue for an order that leaves an
-    operation out, repeats one, or names one that the view does not have.
+    is a ViewSpec: it is rendered in fewer passes, and its JSON form and hash know no order. Raises
+    InvalidValue for an order that leaves an operation out, repeats one, or names one that the view
+    does not have.
 
     >>> OrderedViewSpec(size=8, blur=Blur(), sobel=1.0, order=("sobel", "blur")).multi_pass
     True

@@ -151,9 +151,7 @@ def axis_weights(sizes: npt.NDArray[np.int32], padded: int, out: int, cubic: boo
     return (weights / weights.sum(dim=2, keepdim=True)).to(torch.float32)
 
 
-def apply_in_order(
-    views: torch.Tensor, params: ViewParams, spec: OrderedViewSpec
-) -> torch.Tensor:
+def apply_in_order(views: torch.Tensor, params: ViewParams, spec: OrderedViewSpec) -> torch.Tensor:
     """The operations of ``spec`` in its order, mean and std on [B, 3, S, S] in [0, 1]."""
     for name in spec.order:
         views = IN_ORDER[name](views, params, spec)

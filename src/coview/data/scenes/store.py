@@ -26,8 +26,8 @@ def make_scenes(
     ``count``; another ``size`` shows the same scene at another resolution, under the same id.
     "train" and "test" have different random keys. ``clutter``: the labeled object is smaller,
     between three objects of other kinds and up to eight distractors, so that a crop may show
-    another object, or none; these are other images, under other ids. Raises InvalidValue for a count below 1, a
-    size below 8 or a negative seed, UnknownName for another split.
+    another object, or none; these are other images, under other ids. Raises InvalidValue for a
+    count below 1, a size below 8 or a negative seed, UnknownName for another split.
 
     >>> make_scenes(10).labels.tolist() == list(range(10))
     False

@@ -1,0 +1,276 @@
+"""SimCLR's experiments on augmentation (Chen et al., 2020): pairs of operations, one branch or two,
+and what the projection head is invariant to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from coview.recipes import Recipe
+from coview.studies.arms import Arm
+from coview.studies.claims import Claim, Comparison, Term, alike, greater
+from coview.studies.experiment import Experiment
+from coview.studies.grid import Grid
+from coview.studies.measure import CONTRASTIVE, LINEAR, LINEAR_Z, Measure
+from coview.studies.setting import Amount, Setting
+from coview.views import (
+    STUDIED,
+    Noise,
+    Rotate90,
+    ViewPlan,
+    asymmetric,
+    composition,
+    simclr_views,
+)
+
+PUBLISHED_PAIRS = {
+    "crop": (33.1, 33.9, 56.3, 46.0, 39.9, 35.0, 30.2),
+    "cutout": (32.2, 25.6, 33.9, 40.0, 26.5, 25.2, 22.4),
+    "color": (55.8, 35.5, 18.8, 21.0, 11.4, 16.5, 20.8),
+    "sobel": (46.2, 40.6, 20.9, 4.0, 9.3, 6.2, 4.2),
+    "noise": (38.8, 25.8, 7.5, 7.6, 9.8, 9.8, 9.6),
+    "blur": (35.1, 25.2, 16.6, 5.8, 9.7, 2.6, 6.7),
+    "rotate": (30.0, 22.5, 20.7, 4.3, 9.7, 6.5, 2.6),
+}
+"""Rows of figure 5, columns in the same order."""
+NEAR, PERFECT, SYMMETRIC = 5.0, 90.0, 5.0
+"""In points: what comes near the best pair, what is near perfect, what two orders may differ by."""
+INVARIANCES = ("color", "rotation", "noise", "sobel")
+
+
+def with_views(recipe: Recipe, plan: ViewPlan) -> Recipe:
+    """``recipe`` with other views, normalized as its own."""
+    first = recipe.method.views.views[0]
+    views = tuple(replace(view, mean=first.mean, std=first.std) for view in plan.views)
+    return replace(recipe, method=replace(recipe.method, views=ViewPlan(views=views)))
+
+
+def pairs(setting: Setting) -> Grid:
+    """One operation after another on one branch, in both orders; the same alone on the diagonal."""
+    base = setting.recipe("simclr")
+
+    def arm(first: str, place: int, second: str) -> Arm:
+        names = (first,) if first == second else (first, second)
+        plan = composition(base.image_size, *names, in_order=True)
+        made, text = with_views(base, plan), " then ".join(names)
+        return Arm(
+            name=pair(first, second), row=first, column=second,
+            published=PUBLISHED_PAIRS[first][place],
+            cell=lambda seed: setting.pretrain(text, made, seed),
+        )  # fmt: skip
+
+    return Grid(
+        name="simclr/pairs", question=PAIRS.question, source="SimCLR, section 3.1 and figure 5",
+        arms=tuple(
+            arm(first, place, second)
+            for first in STUDIED
+            for place, second in enumerate(STUDIED)
+        ),
+        measures=(LINEAR, CONTRASTIVE), drawn="matrix",
+        axis="Rows: the first operation; columns: the second; on the diagonal the operation alone.",
+        published="ResNet-50 on ImageNet, linear, top-1, of figure 5",
+        claims=pair_claims(tuple(STUDIED)), notes=PAIR_NOTES,
+    )  # fmt: skip
+
+
+PAIR_NOTES = (
+    "both branches take one random crop, resized; then one branch alone takes the operations, each "
+    "on what the one before has left; crop is a second random crop with a flip",
+    "cutout: one gray square of half the side; Sobel: gradient magnitude of the gray image; noise: "
+    "sigma 0.05 to 0.2; blur: sigma 0.1 to 2 pixels; color: jitter of the policy with probability "
+    "1 and gray with 0.2; rotate: 90, 180 or 270 degrees. The paper does not print its numbers",
+    "the published figures were taken down by hand from figure 5 and not checked against it again; "
+    "their means by row agree with its last column",
+    "contrastive: how often the other view of a held-out image is the nearest one",
+)
+
+
+def pair(first: str, second: str) -> str:
+    """The name of an arm.
+
+    >>> pair("crop", "color"), pair("blur", "blur")
+    ('crop, color', 'blur')
+    """
+    return first if first == second else f"{first}, {second}"
+
+
+def pair_claims(names: Sequence[str]) -> tuple[Claim, ...]:
+    """What the paper says of its matrix."""
+    best = mean_of_orders("crop", "color")
+    kinds = [(name, name) for name in names] + list(combinations(names, 2))
+    others = [kind for kind in kinds if set(kind) != {"crop", "color"}]
+    rows = {name: tuple(Term(pair(name, other), 1 / len(names)) for other in names)
+            for name in names}  # fmt: skip
+
+    def above(kind: tuple[str, str], by: float = 0.0) -> Comparison:
+        more = f" by more than {by:g}" if by else ""
+        return Comparison(
+            text=f"crop with color - {' with '.join(dict.fromkeys(kind))}{more}", above=by,
+            terms=(*best, *negative(mean_of_orders(*kind))),
+        )  # fmt: skip
+
+    return (
+        Claim(
+            text="Crop with color, in either order, is better than every other kind of pair and "
+            "every single operation",
+            source="SimCLR, section 3.1", comparisons=tuple(above(kind) for kind in others),
+        ),
+        Claim(
+            text=f"No single operation comes within {NEAR:g} points of crop with color",
+            source="SimCLR, section 3.1",
+            comparisons=tuple(above((name, name), NEAR) for name in names),
+        ),
+        Claim(
+            text="Crop has the best mean over its row", source="SimCLR, figure 5",
+            comparisons=tuple(
+                Comparison(
+                    text=f"mean of the row crop - of {name}",
+                    terms=(*rows["crop"], *negative(rows[name])),
+                )
+                for name in names
+                if name != "crop"
+            ),
+        ),
+        Claim(
+            text="With every single operation the pretext task is solved almost perfectly (more "
+            f"than {PERFECT:g} %)",
+            source="SimCLR, section 3.1",
+            comparisons=tuple(
+                Comparison(
+                    text=f"contrastive accuracy of {name} above {PERFECT:g} %", above=PERFECT,
+                    terms=(Term(name, 1, CONTRASTIVE.name),),
+                )
+                for name in names
+            ),
+        ),
+        Claim(
+            text=f"The order of two operations changes less than {SYMMETRIC:g} points",
+            source="SimCLR, figure 5",
+            comparisons=tuple(
+                comparison
+                for one, other in combinations(names, 2)
+                for comparison in alike((pair(one, other), pair(other, one)), within=SYMMETRIC)
+            ),
+        ),
+    )  # fmt: skip
+
+
+def mean_of_orders(first: str, second: str) -> tuple[Term, ...]:
+    """The mean of both orders of two operations, or the one alone."""
+    if first == second:
+        return (Term(first),)
+    return (Term(pair(first, second), 0.5), Term(pair(second, first), 0.5))
+
+
+def negative(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """The terms with the opposite weights."""
+    return tuple(replace(term, weight=-term.weight) for term in terms)
+
+
+def branches(setting: Setting) -> Grid:
+    """SimCLR's policy on one branch, the other only cropped and flipped, against both."""
+    base = setting.recipe("simclr")
+    area = base.method.views.views[0].crop
+    plans = {
+        "two branches": simclr_views(base.image_size),
+        "one branch": asymmetric(base.image_size),
+    }
+
+    def arm(name: str) -> Arm:
+        # The crops are those of the recipe, which may be larger than the paper's.
+        views = tuple(replace(view, crop=area) for view in plans[name].views)
+        made = with_views(base, ViewPlan(views=views))
+        return Arm(name=name, cell=lambda seed: setting.pretrain(name, made, seed))
+
+    return Grid(
+        name="simclr/branches", question=BRANCHES.question, source="SimCLR, section 3.1",
+        arms=tuple(arm(name) for name in plans), measures=(LINEAR, CONTRASTIVE),
+        claims=(
+            Claim(
+                text="Augmenting both branches is better than one",
+                source="SimCLR, section 3.1 (one branch hurts)",
+                comparisons=(greater("two branches", "one branch"),),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def invariance(setting: Setting) -> Grid:
+    """Which transformation an image got, from h and from z; the linear accuracy of both.
+
+    As in the paper rotation, noise and Sobel are in the views that the network is trained with.
+    """
+    base = setting.recipe("simclr")
+    views = tuple(
+        replace(view, rotate90=Rotate90(), sobel=0.5, noise=Noise(probability=0.5))
+        for view in base.method.views.views
+    )
+    made = with_views(base, ViewPlan(views=views))
+    measures = {
+        (task, layer): Measure(
+            name=f"{task}, {layer}", protocol="invariance", layer=layer, setting=(("task", task),)
+        )
+        for task in INVARIANCES
+        for layer in ("h", "z")
+    }
+    arm = Arm(
+        name="SimCLR",
+        cell=lambda seed: setting.pretrain(
+            "rotated, noised, filtered", made, seed, protocols=("linear", "invariance")
+        ),
+    )
+
+    def more(one: Measure, other: Measure, by: float = 0.0) -> Comparison:
+        beyond = f" by more than {by:g}" if by else ""
+        return Comparison(
+            text=f"{one.name} - {other.name}{beyond}", above=by,
+            terms=(Term("SimCLR", 1, one.name), Term("SimCLR", -1, other.name)),
+        )  # fmt: skip
+
+    return Grid(
+        name="simclr/invariance", question=INVARIANCE.question,
+        source="SimCLR, section 4.2 and table 3", arms=(arm,),
+        measures=(LINEAR, LINEAR_Z, *measures.values()),
+        notes=(
+            "published, ResNet-50 on ImageNet, from h and from z: color or gray 99.3 and 97.4 "
+            "(chance 80), rotation 67.6 and 25.6 (chance 25), noise 99.5 and 59.6 (chance 50), "
+            "Sobel 96.6 and 56.3 (chance 50)",
+            "gray is in SimCLR's own policy; rotation, noise and Sobel were added to it by chance",
+        ),
+        claims=(
+            Claim(
+                text="The projection head has lost which transformation was applied",
+                source="SimCLR, table 3",
+                comparisons=tuple(
+                    more(measures[task, "h"], measures[task, "z"]) for task in INVARIANCES
+                ),
+            ),
+            Claim(
+                text="h is better than z by more than 10 points of linear accuracy",
+                source="SimCLR, section 4.2", comparisons=(more(LINEAR, LINEAR_Z, 10.0),),
+            ),
+        ),
+    )  # fmt: skip
+
+
+PAIRS = Experiment(
+    name="simclr/pairs", grid=pairs,
+    question="Which two operations of augmentation make good features together?",
+    # 147 runs.
+    amounts={
+        "cpu": Amount(images=5_000, epochs=25, seeds=3, encoder="resnet10/4-medium"),
+        "gpu": Amount(images=None, epochs=20, seeds=3, encoder="resnet18/2-small"),
+    },
+)  # fmt: skip
+BRANCHES = Experiment(
+    name="simclr/branches", grid=branches,
+    question="Is it better to augment one branch or both?",
+    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=5, encoder="resnet10/4-medium")},
+)  # fmt: skip
+INVARIANCE = Experiment(
+    name="simclr/invariance", grid=invariance,
+    question="Does the projection head lose which transformation was applied to an image?",
+    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=5, encoder="resnet10/4-medium")},
+)  # fmt: skip
+EXPERIMENTS = (PAIRS, BRANCHES, INVARIANCE)
