@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_run import make_run
 
 from coview.reports import write_report
+from coview.reports.duplicates import Copies, Copy, write_duplicates_page
 from headless_browser import Browser, Page, find_browser, started
 
 pytestmark = [
@@ -230,3 +232,27 @@ def wait_for(page: Page, condition: str) -> None:
                 return
         time.sleep(0.05)
     raise AssertionError(condition)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(375, True), (1280, False)])
+def test_the_page_of_copies_shows_them_side_by_side(
+    browser: Browser, tmp_path: Path, width: int, dark: bool
+) -> None:
+    image = Copy(name="a/" + 40 * "long" + ".jpg", label="a", part="", similarity=0.9,
+                 kind="re-encoded", pixels=np.full((128, 96, 3), 90, np.uint8))  # fmt: skip
+    groups = [
+        Copies(number=number, contradicts=False, leaks=False, similarity=0.9,
+               images=(image,) * count)
+        for number, count in enumerate((2, 2, 5), 1)
+    ]  # fmt: skip
+    path = tmp_path / "copies.html"
+    write_duplicates_page(path, groups, sentences=["Copies."], title="photos", number=3)
+    with browser.opened(path, width=width, dark=dark) as page:
+        assert page.errors == []
+        assert page.requests == [path.resolve().as_uri()]
+        assert page.run("document.documentElement.scrollWidth - innerWidth") <= 0
+        places = "(s => [...document.querySelectorAll(s)].map(e => e.getBoundingClientRect().y))"
+        assert len(set(page.run(f"{places}('.copy-group:first-child img')"))) == 1
+        first, second, third = page.run(f"{places}('.copy-group')")
+        assert (first == second) == (width == 1280)
+        assert third > second

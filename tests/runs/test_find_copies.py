@@ -55,6 +55,7 @@ def test_table_page_and_sentences(folder, capsys, monkeypatch):
     assert page.index('id="labels"') < page.index('id="copies"')
     assert "<crop>" not in page
     assert page.count("data:image/jpeg") == 6
+    assert "1 group of copies has contradicting labels.</p>" in page
 
 
 def test_the_ending_decides_and_python_has_the_same_options(folder, capsys):

@@ -86,20 +86,24 @@ def _section(identifier: str, title: str, groups: Sequence[Copies]) -> Section:
     if not groups:
         return None
     count = tag("p", plural(len(groups), "group"), class_="note")
-    return identifier, title, [count, tag("div", [_group(group) for group in groups])]
+    return identifier, title, [
+        count, tag("div", [_group(group) for group in groups], class_="copy-groups"),
+    ]  # fmt: skip
 
 
 def _group(group: Copies) -> Markup:
     more = f"and {plural(group.left_out, 'more image')}" if group.left_out else None
+    # Class and part stand out where they are what is wrong.
+    emphasis = "strong" if group.contradicts or group.leaks else "span"
     return tag(
         "div", tag("h3", f"Group {group.number}"),
-        tag("div", [_figure(image) for image in group.images], class_="copies"),
+        tag("div", [_figure(image, emphasis) for image in group.images], class_="copies"),
         more and tag("p", more, class_="note"),
-        class_="copy-group",
+        class_="copy-group" + " copy-series" * (len(group.images) > 2),
     )  # fmt: skip
 
 
-def _figure(image: Copy) -> Markup:
+def _figure(image: Copy, emphasis: str) -> Markup:
     height, width = image.pixels.shape[:2]
     label = ", ".join(text for text in (image.label, image.part) if text)
     return tag(
@@ -108,7 +112,7 @@ def _figure(image: Copy) -> Markup:
                        height=height, loading="lazy"), class_="copy-frame"),
         tag(
             "figcaption", tag("bdi", image.name, class_="file", title=image.name),
-            label and tag("strong", label), tag("span", f"{image.similarity:.3f}, {image.kind}"),
+            label and tag(emphasis, label), tag("span", f"{image.similarity:.3f}, {image.kind}"),
         ),
         class_="copied",
     )  # fmt: skip

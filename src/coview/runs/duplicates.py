@@ -109,21 +109,22 @@ class Duplicates:
         schema = pa.schema([(name, kinds.get(name, pa.string())) for name in names])
         return pa.Table.from_pylist(self.rows(), schema=schema)
 
-    def sentences(self) -> Iterator[str]:
-        """What a user should read, the worst first."""
+    def sentences(self, *, examples: bool = True) -> Iterator[str]:
+        """What a user should read, the worst first. ``examples``: name the first groups too."""
         wrong = [group for group in self.groups if group.contradicts]
         leaks = [group for group in self.groups if group.leaks]
         if wrong:
             yield (
                 f"{plural(len(wrong), 'group')} of copies "
-                f"{'has' if len(wrong) == 1 else 'have'} contradicting labels: "
-                f"{self._examples(wrong)}."
+                f"{'has' if len(wrong) == 1 else 'have'} contradicting labels"
+                f"{self._examples(wrong) if examples else ''}."
             )
         if leaks:
             yield (
                 f"{plural(len(leaks), 'group')} of copies "
-                f"{'is' if len(leaks) == 1 else 'are'} in {self._parts_in_words}: "
-                f"{self._examples(leaks)}. A test on such images measures memory."
+                f"{'is' if len(leaks) == 1 else 'are'} in {self._parts_in_words}"
+                f"{self._examples(leaks) if examples else ''}. "
+                "A test on such images measures memory."
             )
         if not leaks and len(set(self.parts)) > 1:
             names = sorted(set(self.parts))
@@ -136,7 +137,7 @@ class Duplicates:
             return
         share = self.surplus / len(self.names)
         rest = [group for group in self.groups if not (group.contradicts or group.leaks)]
-        shown = f": {self._examples(rest)}" if rest else ""
+        shown = self._examples(rest) if rest and examples else ""
         surplus = plural(self.surplus, "surplus copy", "surplus copies")
         yield (
             f"{plural(len(self.groups), 'group')} of copies among {images}; {surplus} "
@@ -150,7 +151,7 @@ class Duplicates:
             one, two = (self._named(row) for row in (pair.first, pair.second))
             texts.append(f"{one} = {two} ({pair.kind})")
         more = len(groups) - NAMED
-        return "; ".join(texts) + (f"; and {more:,} more" if more > 0 else "")
+        return ": " + "; ".join(texts) + (f"; and {more:,} more" if more > 0 else "")
 
     @property
     def _parts_in_words(self) -> str:
@@ -389,7 +390,7 @@ def _write(
         for number, group in enumerate(result.groups[:PAGE_GROUPS], 1)
     ]  # fmt: skip
     write_duplicates_page(
-        page, copies, sentences=list(result.sentences()), number=len(result.groups),
+        page, copies, sentences=list(result.sentences(examples=False)), number=len(result.groups),
         title=" and ".join(result.sources),
         encoder=None if options.with_ is None else str(options.with_),
     )  # fmt: skip
