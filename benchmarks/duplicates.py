@@ -12,7 +12,8 @@ PNG, so that nothing else changes, and truth.json. `coview` compares with ours, 
 the cosine of the vectors of RUN alone, `hashes` with those of imagehash and imagededup, where they
 are installed. A pair is right if it is an image and its copy; a pair of two other images is
 counted as "other" and is a mistake or a copy that the data had before: `--pictures FILE` of
-`coview` draws them. Precision counts only copies that were made and every other pair as wrong.
+`coview` draws them, and of `time` pairs below the default. Precision counts only copies that were
+made, and every other pair as wrong.
 For each way: its figures at its default, where it has one, and over its thresholds.
 """
 
@@ -44,6 +45,7 @@ from setting import setting  # noqa: E402
 Picture = Image.Image
 Generator = np.random.Generator
 Pairs = list[tuple[int, int, float]]
+Images = list[npt.NDArray[np.uint8]] | dict[int, npt.NDArray[np.uint8]]
 COSINES = (0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995)
 SIMILARITIES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 DISTANCES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20)
@@ -197,7 +199,7 @@ def ours(folder: Path, run: str | None, drawing: Path | None) -> None:
         draw(images, [(p.first, p.second, f"{p.similarity:.2f} {p.kind}") for p in others], drawing)
 
 
-def draw(images: list[npt.NDArray[np.uint8]], pairs: list[tuple[int, int, str]], path: Path,
+def draw(images: Images, pairs: list[tuple[int, int, str]], path: Path,
          side: int = 120) -> None:  # fmt: skip
     columns = 5
     rows = max(1, -(-len(pairs) // columns))
@@ -271,13 +273,19 @@ def near_codes(codes: npt.NDArray[Any]) -> Pairs:
     return pairs
 
 
-def timing(source: str, images: int) -> None:
-    """Seconds of each part, for the first ``images`` images of a source, repeated if too few."""
+def timing(source: str, images: int, drawing: Path | None) -> None:
+    """Seconds of each part, for the first ``images`` images of a source.
+
+    ``drawing``: a file for 60 pairs, drawn from those between the least similarity of the tables
+    and the default.
+    """
     from coview.embeddings.candidates import find_candidates
     from coview.embeddings.duplicates import _judge
 
     store = DataSpec.of(source, None, labels_from="none").open(source)
     store = store.subset(np.arange(min(images, len(store))))
+    few = signatures(store.subset(np.arange(64)))
+    _judge(few, find_candidates(few.gray))  # compiles
     marks = [(time.monotonic(), time.process_time())]
     small = signatures(store)
     marks.append((time.monotonic(), time.process_time()))
@@ -286,10 +294,19 @@ def timing(source: str, images: int) -> None:
     judged = _judge(small, found)
     marks.append((time.monotonic(), time.process_time()))
     names = ("reading into signatures", f"candidates ({len(found):,})", "alignment")
-    print(f"\n{len(store):,} images: {int((judged.similarity >= SIMILAR).sum()):,} pairs\n")
+    similar = judged.similarity
+    counts = ", ".join(f"{int((similar >= s).sum()):,} from {s}" for s in SIMILARITIES)
+    print(f"\n{len(store):,} images of {store.heights[0]} x {store.widths[0]}; pairs: {counts}\n")
     print("| part | s | s of processor time |\n|---|---:|---:|")
     for name, before, after in zip(names, marks, marks[1:], strict=False):
         print(f"| {name} | {after[0] - before[0]:.1f} | {after[1] - before[1]:.1f} |")
+    if drawing is not None:
+        between = np.flatnonzero((similar >= min(SIMILARITIES)) & (similar < SIMILAR))
+        drawn = np.random.default_rng(0).permutation(between)[:60]
+        rows = [(int(found.first[k]), int(found.second[k])) for k in drawn]
+        images_of = {row: store.image(row) for pair in rows for row in pair}
+        texts = [f"{similar[k]:.2f}" for k in drawn]
+        draw(images_of, [(*pair, text) for pair, text in zip(rows, texts, strict=True)], drawing)
 
 
 def main() -> None:
@@ -316,7 +333,7 @@ def main() -> None:
     elif given.what == "hashes":
         hashes(Path(given.source))
     else:
-        timing(given.source, given.images or 10_000)
+        timing(given.source, given.images or 10_000, given.pictures)
 
 
 if __name__ == "__main__":
