@@ -19,6 +19,7 @@ from coview.studies.catalogue import STUDIES, Named
 from coview.studies.execution import place_of, run_study
 from coview.studies.ledger import write_ledger
 from coview.studies.result import StudyResult
+from coview.studies.simclrv2 import CHAIN
 from coview.studies.speed import Speeds
 
 ALL = "all"
@@ -56,7 +57,8 @@ def study(options: StudyOptions) -> StudyResult:
         if any(not getattr(options, need) for need in experiment.needs):
             say(f"{experiment.name} is left out: it needs {' and '.join(experiment.needs)}.")
             continue
-        results.append(run_one(experiment, options, root))
+        own = replace(options, seeds=None) if experiment is CHAIN else options
+        results.append(run_one(experiment, own, root))
         if not (results[-1]["ended"] or options.dry_run):
             break
     ended = len(results) > 0 and all(result["ended"] for result in results)

@@ -3,11 +3,12 @@ projection head on few labels, distill into the same network and from there into
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, UnknownName
 from coview.core.run_folder import RunFolder, is_run
 from coview.data.labels import check_labels, names_a_file, share_of_labels
 from coview.data.spec import DataSpec
@@ -19,7 +20,7 @@ from coview.recipes.finetune import for_label_share
 from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
-from coview.studies.setting import data_settings, ordered
+from coview.studies.setting import SCALES, data_settings, ordered
 from coview.studies.simclrv2_table import Entry, claims_about, summarize
 from coview.training import choose_device
 
@@ -227,7 +228,7 @@ def _layer(word: str, head: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """The chain among the studies. It names its own amounts: `scale` is not used."""
+    """The chain among the studies. Its seeds are draws of labels."""
 
     name: str = "simclrv2/chain"
     question: str = CLAIM
@@ -235,7 +236,32 @@ class _Chain:
 
     def study(self, options: StudyOptions) -> Study:
         refuse_unused(options)
-        return chain(options)
+        return chain(sized(options))
+
+
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {
+        "limit": 160, "encoder": "resnet10/8-medium", "student": "resnet10/8-medium",
+        "labels": "20%,50%", "draws": 2, "layers": "1,last", "epochs": 1, "finetune_epochs": 1,
+        "distill_epochs": 1,
+    },
+    "paper": {"recipe": "simclr-v2-imagenet", "student": "resnet50"},
+}  # fmt: skip
+"""A scale -> options where none is given; the others take the recipes of the device."""
+
+
+def sized(options: StudyOptions) -> StudyOptions:
+    """``options`` with those of the scale where they are the defaults. Raises UnknownName.
+
+    >>> sized(StudyOptions(scale="tiny", draws=1)).draws, sized(StudyOptions(scale="tiny")).draws
+    (1, 2)
+    """
+    if options.scale not in SCALES:
+        raise UnknownName("scale", options.scale, SCALES)
+    default = StudyOptions()
+    sizes = SIZES.get(options.scale, {})
+    unset = {n: to for n, to in sizes.items() if getattr(options, n) == getattr(default, n)}
+    return replace(options, **unset)
 
 
 def refuse_unused(options: StudyOptions) -> None:
