@@ -11,6 +11,7 @@ from page_blocks import ROOT, pages
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import claims_page
 import commands_page
 import methods_page
 import site_hooks
@@ -18,6 +19,7 @@ import studies_page
 from markdown_text import as_markdown
 
 from coview.core.figures import DIAGNOSES
+from coview.studies.ledger import summary
 
 DOCS = ROOT / "docs"
 ALL = [*pages(), *(ROOT / name for name in ("README.ko.md", "CHANGELOG.md", "CONTRIBUTING.md"))]
@@ -65,6 +67,14 @@ def test_every_page_is_in_the_navigation():
 def test_the_commands_are_those_of_the_program():
     same = (DOCS / "commands.md").read_text(encoding="utf-8") == commands_page.page()
     assert same, "docs/commands.md is not what the options are now: run `make docs`."
+
+
+def test_the_ledger_is_that_of_its_files():
+    folder, first = DOCS / "claims", (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert (folder / "README.md").read_text(encoding="utf-8") == claims_page.page(folder)
+    counts = summary(claims_page.rows_of(folder)).rstrip(".")
+    assert counts in " ".join(first.split()), "the first page counts other claims"
+    assert not any(row["card"]["data"].startswith("/") for row in claims_page.rows_of(folder))
 
 
 def test_the_studies_are_those_of_the_program():
