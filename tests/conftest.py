@@ -14,6 +14,8 @@ from coview.cli.main import share_cores
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 share_cores()
+# A process that a test starts keeps what it has compiled for the next one.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 LONG = (

@@ -248,7 +248,7 @@ def test_the_command_line_does_the_same(tmp_path, capsys):
         (["pretrian", "x"], "pretrain"),
         (["pretrain", "x", "--learning-rate", "abc"], "expected a number"),
         (["pretrain", "no-such-folder"], "no"),
-        (["evaluate", "no-such-run", "x"], "no run folder"),
+        (["evaluate", "no-such-run", "scenes"], "no run folder"),
         (["recipes", "simclr-cpo"], "simclr-cpu"),
     ],
 )

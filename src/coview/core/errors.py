@@ -39,7 +39,8 @@ class UnknownName(CoviewError, LookupError):
         names = sorted(known)
         near = meant or nearest(name, names)
         hint = f" Did you mean {near!r}?" if near else ""
-        shown = names if len(names) <= 20 else difflib.get_close_matches(name, names, 8, 0.3)
+        close = difflib.get_close_matches(name, names, 8, 0.3) or names[:8]
+        shown = names if len(names) <= 20 else close
         more = f" (and {len(names) - len(shown)} more)" if len(shown) < len(names) else ""
         super().__init__(f"There is no {kind} {name!r}.{hint} Known: {', '.join(shown)}{more}.")
         self.nearest = near

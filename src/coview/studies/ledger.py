@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.files import entries, write_bytes, write_json
-from coview.core.run_folder import read_object
+from coview.core.run_folder import RunFolder, read_object
 from coview.core.text import plural
 from coview.reports.html import Child, Markup, tag
 from coview.reports.tables import cut_table
@@ -64,11 +64,16 @@ def _verb(number: int, one: str, more: str) -> str:
     return one if number == 1 else more
 
 
+def page_of(folder: str) -> str:
+    """The address of a study's page from that of the ledger."""
+    return RunFolder(Path(folder)).report_path.as_posix()
+
+
 def ledger_page(rows: Sequence[Mapping[str, Any]]) -> str:
     """The ledger as a page that loads nothing, with a link to each study."""
     table: list[tuple[Child, ...]] = [
         (
-            tag("a", row["study"], href=f"{row['folder']}/report.html"), row["claim"],
+            tag("a", row["study"], href=page_of(row["folder"])), row["claim"],
             tag("b", WORDS[row["holds"]]), row["because"],
             f"{row['scale']}, seeds {row['seeds']}" + ("" if row["ended"] else ", not all runs"),
         )
