@@ -116,7 +116,7 @@ def rising(arms: Sequence[str], *, measure: str = "", sign: int = 1) -> Comparis
         Term(arm, sign * (place - middle) / total, measure) for place, arm in enumerate(arms)
     )
     word = "rise" if sign > 0 else "fall"
-    return Comparison(text=f"{word} with each step from {arms[0]} to {arms[-1]}", terms=terms)
+    return Comparison(text=f"{word} of a step from {arms[0]} to {arms[-1]}", terms=terms)
 
 
 def between(

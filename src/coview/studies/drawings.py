@@ -45,7 +45,7 @@ def matrix_table(
 ) -> Markup:
     """A table whose cells are the darker, the higher their value; the last column is the mean.
 
-    >>> "82%" in matrix_table("here", ["a"], ["b", "c"], [[1.0, 3.0]])
+    >>> "50%" in matrix_table("here", ["a"], ["b", "c"], [[1.0, 3.0]])
     True
     """
     known = [value for row in values for value in row if value is not None]
@@ -53,11 +53,11 @@ def matrix_table(
     body = [
         tag(
             "tr", tag("th", name, scope="row"),
-            [_cell(value, low, high) for value in row], tag("td", _mean(row), class_="number"),
+            [_cell(value, low, high) for value in row], tag("td", _mean(row), class_="num"),
         )
         for name, row in zip(rows, values, strict=True)
     ]  # fmt: skip
-    heads = [tag("th", name, scope="col") for name in ("", *columns, "mean")]
+    heads = [tag("th", name, scope="col", class_="num") for name in ("", *columns, "mean")]
     table = tag(
         "table", tag("caption", caption), tag("thead", tag("tr", heads)), tag("tbody", body)
     )
@@ -66,11 +66,12 @@ def matrix_table(
 
 def _cell(value: float | None, low: float, high: float) -> Markup:
     if value is None:
-        return tag("td", MISSING, class_="number")
+        return tag("td", MISSING, class_="num")
     share = (value - low) / (high - low) if high > low else 0.0
     # The color is mixed with the page's own background, so that it suits a dark page too.
-    style = f"background:color-mix(in srgb, var(--good) {4 + 78 * share:.0f}%, transparent)"
-    return tag("td", f"{value:.1f}", class_="number", style=style)
+    style = f"background:color-mix(in srgb, var(--good) {4 + 46 * share:.0f}%, transparent);"
+    style += "padding:6px 10px"
+    return tag("td", f"{value:.1f}", class_="num", style=style)
 
 
 def _mean(row: Sequence[float | None]) -> str:

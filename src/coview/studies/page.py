@@ -78,7 +78,7 @@ def claims_and_tables(content: Mapping[str, Any]) -> Markup:
 def _claim(claim: Mapping[str, Any]) -> Markup:
     kind, word = STATES[claim["holds"]]
     return tag(
-        "div", tag("p", word, class_="headline"), tag("p", claim["text"], class_="sentence"),
+        "div", tag("p", claim["text"], class_="headline"), tag("p", word, class_="sentence"),
         tag("p", claim["because"], class_="measured"), class_=f"verdict {kind}",
     )  # fmt: skip
 
