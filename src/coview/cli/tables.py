@@ -264,23 +264,17 @@ def _notes(contents: Sequence[Mapping[str, Any]]) -> list[str]:
 def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
     """Print each study with its state, its cost on this machine and its question."""
     from coview.core.text import duration
+    from coview.studies.ledger import WORDS
 
     for each in studies:
         if each["runs"] is None:
             state = each.get("error") or f"needs {' and '.join(each['needs'])}"
         elif each["ended"] == each["runs"]:
-            state = ", ".join(
-                f"{text['text']}: {CLAIM_WORDS[text['holds']]}" for text in each["claims"]
-            )
+            state = ", ".join(f"{text['text']}: {WORDS[text['holds']]}" for text in each["claims"])
         else:
             state = f"{each['ended']} of {each['runs']} runs, about {duration(each['seconds'])}"
         say(f"{each['name']}: {state}")
         say(f"    {each['question']}")
-
-
-CLAIM_WORDS: Mapping[bool | None, str] = {
-    True: "holds", False: "does not hold", None: "undecided",
-}  # fmt: skip
 
 
 def arms_table(tables: Sequence[Mapping[str, Any]]) -> None:

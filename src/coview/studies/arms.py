@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Arm:
     published: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Values:
     """The figures of the cells of a grid, as far as they have ended in ``root``.
 
@@ -41,14 +42,23 @@ class Values:
     measures: tuple[Measure, ...]
     cells: Mapping[tuple[str, int], Cell]
 
+    @cached_property
+    def figures(self) -> Mapping[tuple[str, str], list[float | None]]:
+        """(arm, measure) -> the figure for every seed, None where its run has not ended.
+
+        Claims ask for a figure in each of their comparisons: the files are read once.
+        """
+        found: dict[tuple[str, str], list[float | None]] = {}
+        for (arm, _), cell in self.cells.items():
+            ended = cell.is_ended(self.root)
+            for measure in self.measures:
+                value = measure.read(cell.run(self.root)) if ended else None
+                found.setdefault((arm, measure.name), []).append(value)
+        return found
+
     def of(self, arm: str, measure: str = "") -> list[float | None]:
-        """The figure of an arm for every seed, None where its run has not ended."""
-        wanted = next((each for each in self.measures if each.name == measure), self.measures[0])
-        return [
-            wanted.read(cell.run(self.root)) if cell.is_ended(self.root) else None
-            for (name, _), cell in self.cells.items()
-            if name == arm
-        ]
+        """The figure of an arm for every seed; the measure "" is the first."""
+        return self.figures[arm, measure or self.measures[0].name]
 
     def known(self, arm: str, measure: str = "") -> list[float]:
         """Those that are there."""
@@ -68,17 +78,12 @@ class Values:
 
     def rows(self) -> list[dict[str, Any]]:
         """One object for each run: arm, seed, folder and its figures by the measures' names."""
-        figures = {
-            (arm.name, measure.name): self.of(arm.name, measure.name)
-            for arm in self.arms
-            for measure in self.measures
-        }
         seeds = list(dict.fromkeys(seed for _, seed in self.cells))
         return [
             {
                 "arm": name, "seed": seed, "folder": cell.folder(self.root).name,
                 **{
-                    measure.name: figures[name, measure.name][seeds.index(seed)]
+                    measure.name: self.of(name, measure.name)[seeds.index(seed)]
                     for measure in self.measures
                 },
             }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from coview.data.spec import name_of
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
 from coview.studies.execution import place_of, run_study
-from coview.studies.ledger import write_ledger
+from coview.studies.ledger import WORDS, write_ledger
 from coview.studies.result import StudyResult
 from coview.studies.simclrv2 import CHAIN
 from coview.studies.speed import Speeds
 
 ALL = "all"
-WORDS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "undecided"}
 
 
 @takes(StudyOptions)

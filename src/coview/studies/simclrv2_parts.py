@@ -176,9 +176,12 @@ def distill(setting: Setting) -> Grid:
              "paper": "resnet50"}[setting.scale]  # fmt: skip
     teacher_recipe = recipe("distill-imagenet" if setting.scale == "paper" else "distill-cpu")
 
-    def cell(seed: int, student: str | None, weight: float) -> Cell:
+    def teacher_cell(seed: int) -> Cell:
         pretrained = setting.pretrain("pretrain", base, seed)
-        teacher = tuned(setting, f"on {few}", pretrained, base, seed, few, 1)
+        return tuned(setting, f"on {few}", pretrained, base, seed, few, 1)
+
+    def cell(seed: int, student: str | None, weight: float) -> Cell:
+        teacher = teacher_cell(seed)
         epochs = 1.0 if setting.scale == "tiny" else teacher_recipe.epochs
         settings = {
             **setting.data(), "teacher": teacher, "recipe": teacher_recipe.name, "seed": seed,
@@ -192,10 +195,6 @@ def distill(setting: Setting) -> Grid:
             settings=ordered({name: to for name, to in settings.items() if to is not None}),
             work=(Work(encoder=made.encoder, passes=epochs, teacher=base.encoder),),
         )  # fmt: skip
-
-    def teacher_cell(seed: int) -> Cell:
-        pretrained = setting.pretrain("pretrain", base, seed)
-        return tuned(setting, f"on {few}", pretrained, base, seed, few, 1)
 
     arms = (
         Arm(name="teacher", cell=teacher_cell),

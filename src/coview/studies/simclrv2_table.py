@@ -10,8 +10,9 @@ from typing import Any
 
 from coview.core.run_folder import RunFolder, read_object
 from coview.evaluation import mean_interval
-from coview.reports.formatting import MINUS, MISSING, millions
+from coview.reports.formatting import MISSING, millions
 from coview.studies.cell import Cell
+from coview.studies.claims import signed
 
 POINTS = 15.0
 """By how many points fine-tuning beats training from scratch at the fewest labels, in the claim."""
@@ -133,11 +134,6 @@ def shown(values: Sequence[float], *, sign: bool = False) -> str:
     if not sign and not 0 <= low <= high <= 100:
         return f"{text} ({max(low, 0.0):.1f} to {min(high, 100.0):.1f})"
     return f"{text} \N{PLUS-MINUS SIGN} {half:.1f}"
-
-
-def signed(points: float) -> str:
-    """A difference with its sign, a true minus."""
-    return f"{points:+.1f}".replace("-", MINUS)
 
 
 def _values(row: Row, entries: Sequence[Entry], share: str, root: Path) -> list[float]:
