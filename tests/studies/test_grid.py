@@ -193,14 +193,14 @@ def test_a_failure_in_a_process_is_a_sentence_for_the_study(tmp_path):
 
 def test_axes_of_a_sweep():
     base = recipe("simclr-cpu")
-    axes = axes_of(["optimizer.learning_rate=1e-3,2e-3", "epochs=1"], base)
+    axes = axes_of(["optimizer.learning_rate=1e-3,2e-3", "epochs=1"])
     assert axes == {"optimizer.learning_rate": ["1e-3", "2e-3"], "epochs": ["1"]}
     made = changed(base, {"optimizer.learning_rate": "2e-3", "epochs": 2.0, "encoder": "resnet18"})
     assert (made.optimizer.learning_rate, made.epochs, made.encoder.depth) == (2e-3, 2.0, 18)
-    assert list(axes_of({"epochs": [1, 2]}, base)) == ["epochs"]
+    assert list(axes_of({"epochs": [1, 2]})) == ["epochs"]
     for wrong in ("epochs", "epochs=", "=1", "epochs=1,,2"):
         with pytest.raises(InvalidValue, match="expected FIELD=VALUE"):
-            axes_of([wrong], base)
+            axes_of([wrong])
     with pytest.raises(UnknownName):
         changed(base, {"optimizer.rate": "1"})
 

@@ -44,7 +44,7 @@ def sweep(options: SweepOptions) -> StudyResult:
         raise InvalidValue("`seeds` and `jobs` are expected to be 1 or more.")
     base = recipe(options.recipe)
     root = options.out or Path("sweeps") / name_of(options.data)
-    grid = sweep_grid(options, base, axes_of(options.set, base))
+    grid = sweep_grid(options, base, axes_of(options.set))
     study = grid.study(setting_of(options))
     machine = {"device": options.device, "workers": options.workers}
     result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
@@ -57,10 +57,10 @@ Axes = Mapping[str, Sequence[Any]]
 """A field of a recipe -> its values: texts, or values of its type."""
 
 
-def axes_of(given: Any, base: Recipe) -> Axes:
+def axes_of(given: Any) -> Axes:
     """The axes of texts "field=value,value" or of a mapping.
 
-    >>> axes_of(["method.objective.temperature=0.1,0.5"], recipe("simclr-cpu"))
+    >>> axes_of(["method.objective.temperature=0.1,0.5"])
     {'method.objective.temperature': ['0.1', '0.5']}
     """
     if isinstance(given, Mapping):
