@@ -1,15 +1,17 @@
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
+import small
 import torch
 from torch import nn
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
+from coview.core.ranks import SINGLE_PROCESS
 from coview.encoders import resnet
 from coview.heads import HeadSpec
-from coview.methods import Learner, Passes, simclr, supcon, supervised
+from coview.methods import InfoNCE, Learner, NTXent, Passes, simclr, supcon, supervised
 from coview.objectives import nt_xent
 from coview.views import ViewPlan, eval_view
 
@@ -51,6 +53,43 @@ def test_learner_loss_changes_no_bit_of_state():
     before = bits(learner)
     learner.loss(batch(8, 8), 0)["NTXent"].backward()
     assert same(before, bits(learner))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seeing(NTXent):
+    """NT-Xent, which keeps what it was given: its dtypes, and that of a matrix product of them."""
+
+    seen: list = field(default_factory=list)
+
+    def __call__(self, views, labels, ranks=SINGLE_PROCESS):
+        self.seen.extend([view.dtype for view in views] + [(views[0] @ views[1].T).dtype])
+        return NTXent.__call__(self, views, labels, ranks) + torch.pdist(views[0]).mean()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeeingPairs(InfoNCE):
+    """The same of pairs; its keys and negatives come from the momentum encoder and the queue."""
+
+    seen: list = field(default_factory=list)
+
+    def __call__(self, query, key, ids, negatives, ranks=SINGLE_PROCESS):
+        rows = (query, key, negatives.rows, query @ key.T)
+        self.seen.extend(each.dtype for each in rows)
+        return InfoNCE.__call__(self, query, key, ids, negatives, ranks)
+
+
+@pytest.mark.parametrize("kind", ["views", "pairs"])
+def test_an_objective_computes_in_float32_where_the_network_does_in_bf16(kind):
+    method = small.methods()["simclr" if kind == "views" else "moco"]
+    objective = (Seeing if kind == "views" else SeeingPairs)(temperature=0.5)
+    learner = Learner(replace(method, objective=objective), small.Pixels())
+    given = batch(small.SIZE, small.SIZE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert learner.encoder(given.views[0]).dtype == torch.bfloat16
+        (loss,) = learner.loss(given, 0).values()
+    loss.backward()
+    assert objective.seen == [torch.float32] * len(objective.seen)
+    assert len(objective.seen) >= 3
 
 
 def test_learner_loss_that_raises_changes_no_bit_of_state():

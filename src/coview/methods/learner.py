@@ -36,7 +36,7 @@ from coview.methods.passes import (
 from coview.methods.set_objectives import Distillation, SetObjective
 from coview.methods.target import EMA, SAME_NETWORK, FrozenTeacher, MomentumEncoder
 from coview.methods.temperature import LearnedTemperature, WithTemperature
-from coview.objectives.inputs import as_number
+from coview.objectives.inputs import as_number, working_dtype
 
 
 class NetworkTask(nn.Module):
@@ -187,17 +187,19 @@ class Learner(NetworkTask):
             outputs = self._forward_views(self._embed_query, norms, batch, method.online, step)
             keys = self._compute_keys(outputs, batch, step)
         objective = self._current_objective()
-        if not isinstance(objective, PairObjective):
+        teacher = self._teacher_logits(batch) if isinstance(objective, Distillation) else None
+        # The embeddings are float32: what is computed of them is, too, also by a user's objective.
+        with torch.autocast(batch.ids.device.type, enabled=False):
+            if isinstance(objective, PairObjective):
+                self._pair_loss = PairLoss(
+                    method, objective, outputs, keys, batch.ids, step, queue=self.queue,
+                    critic=self.critic, ranks=self.ranks, sizes=batch.sizes or None,
+                )  # fmt: skip
+                return self._pair_loss.terms([*self.encoder.parameters(), *self.head.parameters()])
             embeddings = [outputs[index][0] for index in method.online]
             if isinstance(objective, Distillation):
-                teacher = self._teacher_logits(batch)
                 return objective.terms(embeddings, batch.labels, teacher, self.ranks)
             return {type(objective).__name__: objective(embeddings, batch.labels, self.ranks)}
-        self._pair_loss = PairLoss(
-            method, objective, outputs, keys, batch.ids, step,
-            queue=self.queue, critic=self.critic, ranks=self.ranks, sizes=batch.sizes or None,
-        )  # fmt: skip
-        return self._pair_loss.terms([*self.encoder.parameters(), *self.head.parameters()])
 
     def after_step(self, step: float) -> None:
         """Commit what the last ``loss`` prepared: statistics, moving average, queue, critic.
@@ -276,6 +278,7 @@ class Learner(NetworkTask):
         self, network: Network, norms: list[_BatchNorm], batch: Batch, indices: Sequence[int],
         step: int,
     ) -> dict[int, Outputs]:  # fmt: skip
+        """View index -> outputs, in float32 (float64 of a float64 network) under autocast, too."""
         method, micro_batch = self.method, self.passes.micro_batch
         rounds = group_passes(
             batch.views, indices,
@@ -286,7 +289,11 @@ class Learner(NetworkTask):
             rank_sizes=batch.sizes,
         )  # fmt: skip
         recompute = micro_batch is not None and torch.is_grad_enabled()
-        return forward_passes(network, norms, batch.views, rounds, recompute=recompute)
+        outputs = forward_passes(network, norms, batch.views, rounds, recompute=recompute)
+        return {
+            index: tuple(rows.to(working_dtype(rows)) for rows in of_view)
+            for index, of_view in outputs.items()
+        }
 
     def _embed_query(self, images: Tensor) -> Outputs:
         """(z,), or (z, prediction) if the method has a predictor; the last one is the query."""

@@ -54,7 +54,8 @@ class SetObjective(ABC):
     ) -> Tensor:
         """The loss, a scalar: this rank's share of the mean over all ranks (core.ranks).
 
-        Shapes: views V x [B, D]; labels int64 [B] with -1 for unknown, or None.
+        Shapes: views V x [B, D], float32 without autocast where the network computes in bf16;
+        labels int64 [B] with -1 for unknown, or None.
         """
 
     @abstractmethod
