@@ -1,24 +1,35 @@
 """The claims that were tested here, as files of docs/claims/.
 
 python scripts/claims_page.py STUDIES docs/claims      STUDIES: the folder of `coview study --out`
+python scripts/claims_page.py docs/claims              the pages again, of the files that are there
 
-Writes one JSON file for each study, without its runs, and README.md with a row for each claim.
-Studies that were written before from other folders stay.
+Writes for each study one JSON file, without its runs, a page with its figures, and README.md with a
+row for each claim. Studies that were written before from other folders stay. What came out
+differently from the paper, and why, is written by hand: explanations/NAME.md, which the page holds.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+import re
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from coview.core.files import read_json
 from coview.core.version import VERSION
+from coview.reports.curves import CURVE_CLASSES, Chart, draw_chart
+from coview.reports.formatting import MISSING
+from coview.reports.html import Markup, tag
+from coview.studies.drawings import chart_of, row_mean
 from coview.studies.ledger import WORDS, summary
 
 KEPT = ("study", "claim", "source", "card", "ended", "claims", "tables", "drawings")
+WIDTH, HEIGHT, LINE_HEIGHT, LETTER = 690, 400, 20, 6.6
+"""Of a figure, in its own units; the width of a letter of the legend is about 6.6 of them."""
 
 
 def collect(studies: Path, target: Path) -> None:
@@ -26,29 +37,51 @@ def collect(studies: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(studies.glob("*/study.json")):
         content = read_json(path)
-        card = {**content["card"], "data": short(str(content["card"]["data"]))}
+        card = {key: short(str(value)) for key, value in content["card"].items()}
         card |= {"version": VERSION, "written": datetime.date.today().isoformat()}
         kept = {name: content[name] for name in KEPT if name in content} | {"card": card}
         text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
         (target / f"{path.parent.name}.json").write_text(text, encoding="utf-8")
 
 
-def short(data: str) -> str:
+def short(text: str) -> str:
     """A path by its last two parts; other words as they are.
 
     >>> short("/data/cifar10/train.parquet"), short("scenes")
     ('cifar10/train.parquet', 'scenes')
     """
-    return "/".join(data.split("/")[-2:]) if data.startswith("/") else data
+    return re.sub(r"(?<![\w.])/[\w./+-]+", lambda found: "/".join(found[0].split("/")[-2:]), text)
+
+
+def contents(target: Path) -> dict[str, dict[str, Any]]:
+    """The name of each study's files -> what its JSON file says."""
+    return {path.stem: read_json(path) for path in sorted(target.glob("*.json"))}
 
 
 def rows_of(target: Path) -> list[dict[str, Any]]:
     """Every claim of the studies in docs/claims."""
     return [
-        {"study": content["study"], "card": content["card"], "ended": content["ended"], **claim}
-        for content in (read_json(path) for path in sorted(target.glob("*.json")))
+        {"file": name, "study": content["study"], "card": content["card"], **claim}
+        for name, content in contents(target).items()
         for claim in content["claims"]
     ]
+
+
+def files(target: Path) -> dict[str, str]:
+    """The name of each file that is made of the JSON files -> its text."""
+    made = {"README.md": page(target)}
+    for name, content in contents(target).items():
+        figures = dict(drawn(name, content))
+        made |= {f"figures/{file}": text for file, (_, text) in figures.items()}
+        titles = {file: title for file, (title, _) in figures.items()}
+        made[f"{name}.md"] = study_page(content, titles, explanation(target, name))
+    return made
+
+
+def explanation(target: Path, name: str) -> str:
+    """What was written by hand about the study, or ""."""
+    path = target / "explanations" / f"{name}.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def page(target: Path) -> str:
@@ -70,12 +103,110 @@ def page(target: Path) -> str:
         card = row["card"]
         measured = f"{card['data']}; seeds {card['seeds']}; {card['written']}"
         lines.append(
-            f"| {row['study']} | {row['text']} | {WORDS[row['holds']]} | {row['because']} "
-            f"| {measured} |"
+            f"| [{row['study']}]({row['file']}.md) | {row['text']} | {WORDS[row['holds']]} "
+            f"| {row['because']} | {measured} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def study_page(content: Mapping[str, Any], figures: Mapping[str, str], explained: str) -> str:
+    """The page of one study: claims, explanation, tables, figures, how it was measured."""
+    parts = [f"# {content['study']}", content["claim"]]
+    for claim in content["claims"]:
+        source = f" ({claim['source']})" if claim.get("source") else ""
+        verdict = WORDS[claim["holds"]].capitalize()
+        parts.append(f"**{claim['text']}{source}: {verdict.lower()}.** {claim['because']}")
+    if explained:
+        parts.append(explained.strip())
+    for table in content.get("tables", ()):
+        if table["rows"]:
+            rows = markdown_table(table["columns"], table["rows"])
+            parts += [f"## {table['title']}", table["note"], rows]
+    matrices = [each for each in content.get("drawings", ()) if each["kind"] == "matrix"]
+    for each in matrices:
+        parts += [f"## {each['title']}, by pairs", each["axis"], matrix_table(each, "values")]
+        if any(value is not None for row in each["published"] for value in row):
+            parts += ["Published:", matrix_table(each, "published")]
+    if figures:
+        parts.append("## Curves")
+        parts += [f"![{title}](figures/{file})" for file, title in figures.items()]
+    card = [f"- {name}: {value}" for name, value in content["card"].items()]
+    parts += ["## How it was measured", "\n".join(card)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:
+    """A table whose columns but the first are numbers."""
+    lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def matrix_table(content: Mapping[str, Any], key: str) -> str:
+    """A matrix of numbers under the names of its columns, with the mean of each row."""
+    rows = [
+        [name, *(MISSING if value is None else f"{value:.1f}" for value in row), row_mean(row)]
+        for name, row in zip(content["rows"], content[key], strict=True)
+    ]
+    return markdown_table(["", *content["columns"], "mean"], rows)
+
+
+def drawn(name: str, content: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name of the file -> title and SVG, of every drawing that has curves."""
+    curves = [each for each in content.get("drawings", ()) if each["kind"] == "curves"]
+    for number, each in enumerate(curves, start=1):
+        chart = chart_of(each)
+        if not chart.is_empty:
+            yield f"{name}-{number}.svg", (chart.title, svg(chart))
+
+
+def svg(chart: Chart) -> str:
+    """A chart as a file of its own: its title, legend, curves, and the style sheet's colors."""
+    places, rows = legend_places([line.name for line in chart.lines])
+    top = LINE_HEIGHT * (rows + 1) + 8
+    legend = [
+        tag(
+            "g", tag("path", d=f"M0 -4H18", class_=f"curve {CURVE_CLASSES[i % len(CURVE_CLASSES)]}"),
+            tag("text", line.name, x=24), transform=f"translate({x} {y})",
+        )
+        for i, (line, (x, y)) in enumerate(zip(chart.lines, places, strict=True))
+    ]  # fmt: skip
+    plot = re.sub(r' (data-points|tabindex)="[^"]*"', "", draw_chart(chart, WIDTH, HEIGHT))
+    plot = plot.replace("<svg", f'<svg y="{top}" width="{WIDTH}" height="{HEIGHT}"', 1)
+    title = tag("text", chart.title, x=8, y=16, style="font-weight:650;fill:var(--ink)")
+    paper = tag("rect", width="100%", height="100%", style="fill:var(--card)")
+    whole = tag(
+        "svg", tag("style", Markup(style())), paper, title, legend, Markup(plot), class_="plot",
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {WIDTH} {HEIGHT + top + 8}",
+    )  # fmt: skip
+    return whole + "\n"
+
+
+def legend_places(names: list[str]) -> tuple[list[tuple[int, int]], int]:
+    """Where each name stands below the title, and how many rows they take."""
+    x, row, places = 8, 0, []
+    for name in names:
+        width = round(24 + LETTER * len(name) + 18)
+        if x > 8 and x + width > WIDTH:
+            x, row = 8, row + 1
+        places.append((x, 16 + LINE_HEIGHT * (row + 1)))
+        x += width
+    return places, row + 1
+
+
+def style() -> str:
+    """The rules of the reports that a chart needs."""
+    text = resources.files("coview.reports").joinpath("report.css").read_text("utf-8")
+    head = text[: text.index("* {")]
+    needed = re.compile(r"^(\.plot|\.grid|\.level|\.curve|path\.|\.dot)")
+    rules = [line for line in text.splitlines() if needed.match(line)]
+    return "\n".join([head, *rules])
+
+
 if __name__ == "__main__":
-    collect(Path(sys.argv[1]), Path(sys.argv[2]))
-    Path(sys.argv[2], "README.md").write_text(page(Path(sys.argv[2])), encoding="utf-8")
+    folder = Path(sys.argv[-1])
+    if len(sys.argv) > 2:
+        collect(Path(sys.argv[1]), folder)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, text in files(folder).items():
+        (folder / name).write_text(text, encoding="utf-8")

@@ -71,7 +71,12 @@ def test_the_commands_are_those_of_the_program():
 
 def test_the_ledger_is_that_of_its_files():
     folder, first = DOCS / "claims", (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert (folder / "README.md").read_text(encoding="utf-8") == claims_page.page(folder)
+    made = claims_page.files(folder)
+    there = {*folder.glob("*.md"), *folder.glob("figures/*")}
+    assert there == {folder / name for name in made}
+    for name, text in made.items():
+        same = (folder / name).read_text(encoding="utf-8") == text
+        assert same, f"{name}: run `python scripts/claims_page.py docs/claims`"
     counts = summary(claims_page.rows_of(folder)).rstrip(".")
     assert counts in " ".join(first.split()), "the first page counts other claims"
     assert not any(row["card"]["data"].startswith("/") for row in claims_page.rows_of(folder))

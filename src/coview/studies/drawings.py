@@ -53,7 +53,7 @@ def matrix_table(
     body = [
         tag(
             "tr", tag("th", name, scope="row"),
-            [_cell(value, low, high) for value in row], tag("td", _mean(row), class_="num"),
+            [_cell(value, low, high) for value in row], tag("td", row_mean(row), class_="num"),
         )
         for name, row in zip(rows, values, strict=True)
     ]  # fmt: skip
@@ -74,12 +74,21 @@ def _cell(value: float | None, low: float, high: float) -> Markup:
     return tag("td", f"{value:.1f}", class_="num", style=style)
 
 
-def _mean(row: Sequence[float | None]) -> str:
+def row_mean(row: Sequence[float | None]) -> str:
+    """The mean of the known values of a row of a matrix, as text."""
     known = [value for value in row if value is not None]
     return f"{statistics.fmean(known):.1f}" if known else MISSING
 
 
 def _curves(content: Mapping[str, Any]) -> Markup:
+    chart = chart_of(content)
+    return tag(
+        "section", tag("h2", content["title"]), None if chart.is_empty else chart_figure(chart)
+    )
+
+
+def chart_of(content: Mapping[str, Any]) -> Chart:
+    """The chart of a drawing of the kind "curves"; empty where no line has a point."""
     lines = [
         Line(
             name=line["name"], dots=len(line["points"]) < MANY,
@@ -89,11 +98,8 @@ def _curves(content: Mapping[str, Any]) -> Markup:
         if line["points"]
     ]  # fmt: skip
     xs = [x for line in lines for x in line.points[0]]
-    chart = Chart(
+    return Chart(
         title=content["title"], lines=lines, x_label=content["axis"], wide=True,
         reach=tuple(content.get("reach", ())),
         log_x=bool(content.get("log_x", bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16)),
     )  # fmt: skip
-    return tag(
-        "section", tag("h2", content["title"]), None if chart.is_empty else chart_figure(chart)
-    )
