@@ -163,13 +163,14 @@ def drawn(name: str, content: Mapping[str, Any]) -> Iterator[tuple[str, tuple[st
 def svg(chart: Chart) -> str:
     """A chart as a file of its own: its title, legend, curves, and the style sheet's colors."""
     places, rows = legend_places([line.name for line in chart.lines])
+    shades = [CURVE_CLASSES[i % len(CURVE_CLASSES)] for i in range(len(chart.lines))]
     top = LINE_HEIGHT * (rows + 1) + 8
     legend = [
         tag(
-            "g", tag("path", d=f"M0 -4H18", class_=f"curve {CURVE_CLASSES[i % len(CURVE_CLASSES)]}"),
-            tag("text", line.name, x=24), transform=f"translate({x} {y})",
+            "g", tag("path", d="M0 -4H18", class_=f"curve {shade}"), tag("text", line.name, x=24),
+            transform=f"translate({x} {y})",
         )
-        for i, (line, (x, y)) in enumerate(zip(chart.lines, places, strict=True))
+        for line, shade, (x, y) in zip(chart.lines, shades, places, strict=True)
     ]  # fmt: skip
     plot = re.sub(r' (data-points|tabindex)="[^"]*"', "", draw_chart(chart, WIDTH, HEIGHT))
     plot = plot.replace("<svg", f'<svg y="{top}" width="{WIDTH}" height="{HEIGHT}"', 1)
