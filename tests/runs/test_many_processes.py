@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from coview.cli import main
 from coview.core.files import read_lines
 
 WORDS = [
@@ -17,12 +18,21 @@ WORDS = [
 ]  # fmt: skip
 
 
-def coview(*words, processes=1):
-    start = [sys.executable, "-m"]
-    if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+TORCHRUN = [
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
+    "coview",
+]  # fmt: skip
+
+
+def coview(*words):
+    """The command in this process, which has loaded torch already."""
+    assert main(list(words)) == 0
+
+
+def by_two(*words):
+    """What the command says that two processes carry out."""
     done = subprocess.run(
-        [*start, "coview", *words], capture_output=True, text=True, check=False, timeout=300,
+        [*TORCHRUN, *words], capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,8 +49,20 @@ def losses(folder):
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     coview(*WORDS, "--out", str(folder / "one"))
-    said = coview(*WORDS, "--out", str(folder / "two"), processes=2)
+    said = by_two(*WORDS, "--out", str(folder / "two"))
     return folder, said
+
+
+@pytest.fixture(scope="module")
+def tuned(runs):
+    """The words of a fine-tuning, and what one process made of them."""
+    folder, _ = runs
+    words = [
+        "finetune", str(folder / "one"), "scenes", "--limit=200", "--labels=50%", "--epochs=2",
+        "--batch-size=16", "--precision=fp32", "--workers=0",
+    ]  # fmt: skip
+    coview(*words, "--out", str(folder / "tuned-by-one"))
+    return words, folder / "tuned-by-one"
 
 
 def test_two_processes_learn_what_one_learns(runs):
@@ -58,46 +80,35 @@ def test_one_process_speaks_and_writes(runs):
         assert (folder / "two" / name).exists()
 
 
-def test_two_processes_fine_tune_as_one_does(runs):
-    folder, _ = runs
-    words = [
-        "finetune", str(folder / "one"), "scenes", "--limit=200", "--labels=50%", "--epochs=2",
-        "--batch-size=16", "--precision=fp32", "--workers=0",
-    ]  # fmt: skip
-    coview(*words, "--out", str(folder / "tuned-by-one"))
-    said = coview(*words, "--out", str(folder / "tuned-by-two"), processes=2)
+def test_two_processes_fine_tune_as_one_does(tuned, tmp_path):
+    words, by_one = tuned
+    said = by_two(*words, "--out", str(tmp_path / "tuned"))
     assert said.count("From scratch:") == 1
     for part in (".", "scratch"):
-        one, two = losses(folder / "tuned-by-one" / part), losses(folder / "tuned-by-two" / part)
+        one, two = losses(by_one / part), losses(tmp_path / "tuned" / part)
         assert len(one) == 10
         assert two == pytest.approx(one, rel=1e-4)
     for name in ("probe.json", "predictions.json"):
         one, two = (
-            json.loads((folder / tuned / name).read_text())["predicted"]
-            for tuned in ("tuned-by-one", "tuned-by-two")
+            json.loads((folder / name).read_text())["predicted"]
+            for folder in (by_one, tmp_path / "tuned")
         )
         assert one == two
 
 
-def test_two_processes_distill_as_one_does(runs):
-    folder, _ = runs
-    tuned = [
-        "finetune", str(folder / "one"), "scenes", "--limit=200", "--epochs=1", "--batch-size=16",
-        "--precision=fp32", "--workers=0", "--no-baselines", "--out", str(folder / "teacher"),
-    ]  # fmt: skip
-    coview(*tuned)
+def test_two_processes_distill_as_one_does(tuned, tmp_path):
     words = [
-        "distill", str(folder / "teacher"), "scenes", "--limit=200", "--labels=50%", "--epochs=1",
+        "distill", str(tuned[1]), "scenes", "--limit=200", "--labels=50%", "--epochs=1",
         "--batch-size=16", "--precision=fp32", "--workers=0", "--student=resnet10/8-medium",
         "--temperature=0.5",
     ]  # fmt: skip
-    coview(*words, "--out", str(folder / "student-of-one"))
-    said = coview(*words, "--out", str(folder / "student-of-two"), processes=2)
+    coview(*words, "--out", str(tmp_path / "student-of-one"))
+    said = by_two(*words, "--out", str(tmp_path / "student-of-two"))
     assert said.count("The labels alone:") == 1
     for part in (".", "scratch"):
         one, two = (
-            losses(folder / "student-of-one" / part),
-            losses(folder / "student-of-two" / part),
+            losses(tmp_path / "student-of-one" / part),
+            losses(tmp_path / "student-of-two" / part),
         )
         assert len(one) >= 10
         # Beyond, rounding has grown along the steps of AdamW.
@@ -107,8 +118,7 @@ def test_two_processes_distill_as_one_does(runs):
 
 def test_a_mistake_of_the_user_is_one_sentence(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
-         "coview", "pretrain", "scenes", "--limit", "200", "--batch", "100000", "--out",
+        [*TORCHRUN, "pretrain", "scenes", "--limit", "200", "--batch", "100000", "--out",
          str(tmp_path / "run")],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
@@ -120,9 +130,8 @@ def test_a_mistake_of_the_user_is_one_sentence(tmp_path):
 def test_a_run_of_two_goes_on_with_one(tmp_path):
     run = tmp_path / "run"
     words = [word for word in WORDS if not word.startswith("--epochs")]
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     started = subprocess.Popen(
-        [*start, "-m", "coview", *words, "--epochs=200", "--out", str(run)],
+        [*TORCHRUN, *words, "--epochs=200", "--out", str(run)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
