@@ -76,6 +76,20 @@ def test_ssd_without_labels_equals_scikit_learn():
     assert np.allclose(Gaussians.fit(bank).nearest(rows), expected)
 
 
+@pytest.mark.parametrize("labeled", [False, True])
+def test_fewer_rows_than_dimensions_have_the_pseudo_inverse_too(labeled):
+    bank, labels, _, rows = bank_and_rows(count=24, width=40)
+    scaled, queries = scaled_by_numpy(bank, rows)
+    groups = labels.numpy() if labeled else np.zeros(len(bank), int)
+    means = np.stack([scaled[groups == group].mean(0) for group in np.unique(groups)])
+    within = scaled - means[groups]
+    inverse = np.linalg.pinv(within.T @ within / len(within), hermitian=True)
+    away = queries[:, None] - means
+    expected = np.einsum("mcd,de,mce->mc", away, inverse, away)
+    found = Gaussians.fit(bank, labels if labeled else None).distances(rows)
+    assert np.allclose(found, expected)
+
+
 def test_many_rows_are_the_same_in_parts():
     bank, labels, _ = blobs(2 * ROWS + 50, 3, 4)
     scaled, queries = scaled_by_numpy(bank, bank[:100])

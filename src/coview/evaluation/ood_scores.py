@@ -126,6 +126,9 @@ class Gaussians:
         for part, of in zip(scaling.parts(bank), torch.split(groups, ROWS), strict=True):
             means.index_add_(0, of, part)
         means /= sizes[:, None]
+        if len(bank) < width and shared:
+            centered = torch.cat(list(scaling.parts(bank))) - means[groups]
+            return cls(scaling, means, whitening_of_rows(centered)[None])
         scatter = torch.zeros(1 if shared else count, width, width, dtype=torch.float64)
         for part, of in zip(scaling.parts(bank), torch.split(groups, ROWS), strict=True):
             centered = part - means[of]
@@ -181,6 +184,20 @@ def whitening(covariances: Tensor) -> Tensor:
     floor = covariances.shape[1] * torch.finfo(values.dtype).eps * values[:, -1:]
     scales = torch.where(values > floor, values.clamp(min=1e-300).rsqrt(), torch.zeros_like(values))
     return vectors * scales[:, None, :]
+
+
+def whitening_of_rows(rows: Tensor) -> Tensor:
+    """The same map [D, N] of the covariance of ``rows`` [N, D], whose mean is 0; N < D.
+
+    It has at most N directions, so that the eigenvectors of X X^T / N, an [N, N] matrix, do.
+    """
+    values: Tensor
+    vectors: Tensor
+    values, vectors = torch.linalg.eigh(rows @ rows.T / len(rows))
+    floor = rows.shape[1] * torch.finfo(values.dtype).eps * values[-1]
+    scales = torch.where(values > floor, 1 / values.clamp(min=1e-300), torch.zeros_like(values))
+    whitening: Tensor = rows.T @ (vectors * scales) / len(rows) ** 0.5
+    return whitening
 
 
 def unit(rows: Tensor) -> Tensor:
