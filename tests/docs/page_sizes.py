@@ -18,7 +18,7 @@ ALWAYS: dict[str, Any] = {
 UNLESS_SAID: dict[str, Any] = {"limit": 48, "size": 16, "batch_size": 8}
 """Added where the page says nothing."""
 
-JUDGED = 200
+JUDGED = 100
 """Images that are evaluated or embedded, at most."""
 
 DETECTION: dict[str, Any] = {"size": 48, "batch_size": 4, "no_baselines": True}
