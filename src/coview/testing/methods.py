@@ -384,20 +384,14 @@ def wrong_number_of_views_raises(method: Method) -> None:
     raise AssertionError("a batch that lacks a view was accepted")
 
 
-def loss_decreases_on_toy_data(method: Method) -> None:
+def loss_decreases_without_collapse_on_toy_data(method: Method) -> None:
     """Eighty steps on eight colors decrease the loss, after a memory is full of their keys (it
-    starts with random keys, which are easy negatives)."""
+    starts with random keys, which are easy negatives); the embeddings still differ then."""
     model = make_learner(method)
     start = 0 if method.memory is None else 10
     losses = train(model, 80)
     early, late = losses[start : start + 5], losses[-5:]
     assert sum(late) < sum(early), f"{early[0]:.3f} -> {late[-1]:.3f}"
-
-
-def embeddings_do_not_collapse_on_toy_data(method: Method) -> None:
-    """After sixty steps eight colors still have different embeddings."""
-    model = make_learner(method)
-    train(model, 60)
     z = normalize(model.embed(make_batch(method).views[0])[1], dim=1)
     spread = float((1 - z.mean(0).square().sum()).clamp_min(0).sqrt())
     assert spread > 0.05, f"spread {spread:.3f}"
@@ -443,7 +437,7 @@ METHOD_CHECKS: tuple[Callable[[Method], None], ...] = (
     equal_labels_give_a_finite_step, unknown_labels_give_a_finite_step,
     repeated_images_give_a_finite_step, black_images_give_a_finite_step,
     extreme_embeddings_give_a_finite_step, missing_labels_raise_only_if_needed,
-    wrong_number_of_views_raises, loss_decreases_on_toy_data,
-    embeddings_do_not_collapse_on_toy_data, embed_does_not_change_the_state,
-    embedding_does_not_depend_on_the_batch, chance_level_is_above_the_lower_bound,
+    wrong_number_of_views_raises, loss_decreases_without_collapse_on_toy_data,
+    embed_does_not_change_the_state, embedding_does_not_depend_on_the_batch,
+    chance_level_is_above_the_lower_bound,
 )  # fmt: skip
