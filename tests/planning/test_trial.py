@@ -38,6 +38,18 @@ def test_speed_of_very_long_steps_is_taken_from_fewer_of_them():
     assert speed.median == pytest.approx(32 / 7)
 
 
+def test_a_probe_takes_the_fastest_step_of_the_whole_batch():
+    """Steps of 8 images, of 16 (the batch): to warm up, and disturbed ones."""
+    steps = [0.1, 0.1, 0.9, 0.4, 0.3, 0.5, 0.6]
+    looks = itertools.chain.from_iterable((0.0, step) for step in steps)
+    assert trial(looks).probe(most_images=16, enough=1.0, steps=5) == (16, pytest.approx(0.3))
+
+
+def test_a_probe_ends_where_a_step_is_long():
+    looks = itertools.chain.from_iterable((0.0, step) for step in (3.0, 2.0))
+    assert trial(looks).probe(most_images=16, enough=1.0, steps=5) == (8, pytest.approx(2.0))
+
+
 def test_speed_bounds_hold_eight_of_ten_steps_and_are_never_narrow():
     steady, noisy = Speed.of(100, [1.0] * 10), Speed.of(100, [1.0] * 8 + [2.0] * 2)
     assert (steady.low, steady.high) == (95.0, 105.0)

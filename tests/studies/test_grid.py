@@ -7,6 +7,7 @@ import pytest
 import coview
 from coview.cli import main
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.machine import cores
 from coview.options import StudyOptions
 from coview.recipes import change, recipe
 from coview.studies import (
@@ -172,6 +173,9 @@ def test_two_jobs_train_and_judge_the_runs(tmp_path):
     assert all(0 <= row["linear"] <= 100 for row in result["rows"])
     for cell in study.cells:
         assert cell.run(tmp_path).recipe == dict(cell.settings)["recipe"]
+        took = cell.took(tmp_path)
+        assert took["seconds"] > 0
+        assert (took["device"], took["threads"]) == ("cpu", max(1, cores() // 2))
 
 
 def test_a_cell_waits_for_those_that_it_needs(tmp_path):

@@ -18,6 +18,7 @@
     scratch/             a nested run: the same network trained from scratch (fine-tuning)
     report/              pictures of the report: gallery.npz, views.png and found.png
     verdict.json         the diagnosis; it is written when the run has ended
+    cell.json            how long the run took, on what, as a part of a study
     report.html          the report
 
 The readers work on a run that is still going: they skip half-written lines and take a missing file
@@ -202,6 +203,7 @@ class RunFolder:
     gallery_path = _File("report/gallery.npz")
     views_path = _File("report/views.png")
     verdict_path = _File("verdict.json")
+    cell_path = _File("cell.json")
     report_path = _File("report.html")
 
     def checkpoint_path(self, step: int) -> Path:

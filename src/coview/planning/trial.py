@@ -114,22 +114,25 @@ class Trial:
             self.memory  # noqa: B018  (counted before passes change the blocks)
             self.learner.set_passes(passes)
 
-    def probe(self, *, most_images: int, enough: float) -> tuple[int, float]:
+    def probe(self, *, most_images: int, enough: float, steps: int = 2) -> tuple[int, float]:
         """(images of a step, its seconds), forward and backward, with noise in place of images.
 
         Tries batches of 8, 32, 128 ... images until a step takes ``enough`` seconds or the whole
         batch is reached, so that a network far too large for this machine costs few small steps.
-        The first step of a size only warms up. Raises InvalidValue where a batch does not fit into
-        memory.
+        The fastest step of a size counts: the first one warms up, and others are slowed down by
+        what else runs on the machine. Of the whole batch there are ``steps``, else two. Raises
+        InvalidValue where a batch does not fit into memory.
         """
         whole, images = max(2, min(self.recipe.batch_size, most_images)), SMALLEST
         while True:
             images = min(images, whole)
             batch = self.precision.place(example_batch(self.recipe, images))
             with memory_errors(images, self.device):
-                warm, seconds = (self._step_seconds(batch) for _ in range(2))
-            if min(warm, seconds) > enough or images == whole:
-                return images, seconds
+                seconds = [self._step_seconds(batch) for _ in range(2)]
+                if images == whole and min(seconds) <= enough:
+                    seconds += [self._step_seconds(batch) for _ in range(steps - 2)]
+            if images == whole or min(seconds) > enough:
+                return images, min(seconds)
             images *= 4
 
     def speed(self, images: int, *, seconds: float, workers: int | None = None) -> Speed:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import get_num_threads
+
 from coview.core.errors import RunError
-from coview.core.files import digest, exists
+from coview.core.files import digest, exists, write_json
 from coview.core.paths import absolute_path
-from coview.core.run_folder import is_run
+from coview.core.run_folder import is_run, read_object
 from coview.core.values import encode, fingerprint
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
-from coview.recipes import recipe
+from coview.recipes import Recipe, recipe
 from coview.runs.detect import detect
 from coview.runs.distill import distill
 from coview.runs.evaluate import evaluate
@@ -24,6 +27,7 @@ from coview.runs.pretrain import pretrain
 from coview.runs.resume import resume
 from coview.runs.run import Run
 from coview.studies.tuning import on_training_part, pretrain_best
+from coview.training import choose_device
 
 KEY_LETTERS = 12
 
@@ -57,15 +61,14 @@ class Existing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """How much a cell trains: ``passes`` over ``share`` of the images through ``encoder``.
+    """How much a cell trains: ``passes`` of ``recipe`` over ``share`` of the images.
 
-    ``teacher``: the encoder of a network that classifies the same images. ``views`` of each image.
+    ``teacher``: the encoder of the network whose classes a student learns.
     """
 
-    encoder: EncoderSpec
+    recipe: Recipe
     passes: float
     share: float = 1.0
-    views: int = 1
     teacher: EncoderSpec | None = None
 
 
@@ -149,6 +152,26 @@ class Cell:
 
         ``machine``: device and workers, which do not change what is computed.
         """
+        # Of a run that was begun in another way it is not known how long it took.
+        before = self.took(root).get("seconds") if is_run(self.folder(root)) else 0.0
+        began = time.monotonic()
+        try:
+            return self._train_and_judge(root, machine)
+        finally:
+            if before is not None and is_run(self.folder(root)):
+                passed = time.monotonic() - began
+                device = choose_device(machine.get("device", "auto")).type
+                write_json(
+                    self.run(root).cell_path,
+                    {"seconds": before + passed, "device": device, "threads": get_num_threads()},
+                )
+
+    def took(self, root: Path) -> dict[str, Any]:
+        """The "seconds" of the run so far, with opening images and evaluation, and the "device" and
+        number of "threads" that it had; {} where this is not known."""
+        return read_object(self.run(root).cell_path) or {}
+
+    def _train_and_judge(self, root: Path, machine: Mapping[str, Any]) -> Run:
         run = self._trained(root, machine)
         missing = self.missing(root) if run.is_ended else ()
         if missing:

@@ -62,7 +62,8 @@ def run_study(
     say(f"{study.name}: {plural(len(cells), 'run')} in {root}, {len(cells) - len(missing)} ended.")
     with opened_once():
         if missing:
-            planned = _plan(study, missing, jobs, str(machine.get("device", "auto")))
+            speeds = Speeds(str(machine.get("device", "auto")), jobs)
+            planned = _plan(study, cells, root, speeds)
         if dry_run:
             return {
                 "study": study.name,
@@ -78,19 +79,18 @@ def run_study(
     return write_study(study, cells, root)
 
 
-def _plan(study: Study, missing: Sequence[Cell], jobs: int, device: str) -> dict[str, float]:
-    """Say how long the missing cells take; the seconds of each by its key."""
-    speeds = Speeds(study.images(), device)
-    planned = {cell.key: speeds.seconds(cell) for cell in missing}
-    for cell in missing:
-        say(f"  {cell.name}: about {duration(planned[cell.key])}", detail=True)
-    whole = sum(planned.values())
-    beside = "" if jobs == 1 else f", {jobs} at a time"
+def _plan(study: Study, cells: Sequence[Cell], root: Path, speeds: Speeds) -> Mapping[str, float]:
+    """Say how long the cells take that have not ended; the seconds of each by its key."""
+    estimate = speeds.estimate(cells, root, study.images)
+    for cell in cells:
+        if cell.key in estimate.seconds:
+            say(f"  {cell.name}: about {duration(estimate.seconds[cell.key])}", detail=True)
+    beside = "" if speeds.jobs == 1 else f", {speeds.jobs} at a time"
     say(
-        f"To run: {plural(len(missing), 'run')}{beside}, about {duration(whole)} at the speed "
-        "measured here, without opening images and evaluation."
+        f"To run: {plural(len(estimate.seconds), 'run')}{beside}, about "
+        f"{duration(estimate.whole)} {estimate.basis}."
     )
-    return planned
+    return estimate.seconds
 
 
 def _train(

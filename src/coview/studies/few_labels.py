@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from coview.recipes import Recipe, recipe
 from coview.recipes.finetune import for_label_share
 from coview.studies.arms import Arm
@@ -47,7 +49,7 @@ def tuned(
     passes = epochs * (2 if baselines else 1)
     return Cell(
         name=f"fine-tune {name}, seed {seed}", verb="finetune", settings=ordered(settings),
-        work=(Work(encoder=made.encoder, passes=passes, share=share),),
+        work=(Work(recipe=replace(base, encoder=made.encoder), passes=passes, share=share),),
     )  # fmt: skip
 
 

@@ -115,10 +115,15 @@ def _interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
 
+def threads_of(jobs: int) -> int:
+    """The threads of each of the processes: its share of the cores."""
+    return max(1, cores() // jobs)
+
+
 @contextmanager
 def _pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], list[int]]]]:
     """The processes, and a function that tells their numbers."""
-    threads = max(1, cores() // jobs)
+    threads = threads_of(jobs)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the children read it when they import torch
     pool = ProcessPoolExecutor(

@@ -12,7 +12,7 @@ from coview.core.paths import absolute_path
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder, read_object
 from coview.core.user_code import agree_to, hash_file, run_file
-from coview.data.spec import name_of
+from coview.data.spec import name_of, opened_once
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
 from coview.studies.execution import place_of, run_study
@@ -47,7 +47,8 @@ def study(options: StudyOptions) -> StudyResult:
     if options.jobs < 1:
         raise InvalidValue(f"`jobs` is {options.jobs}; expected 1 or more.")
     if options.name is None:
-        return list_studies(options, root)
+        with opened_once():
+            return list_studies(options, root)
     if options.name != ALL:
         return run_one(named(options.name), options, root)
     results = []
@@ -100,7 +101,7 @@ def named(name: Any) -> Named:
 
 def list_studies(options: StudyOptions, root: Path) -> StudyResult:
     """Each study with its question, state, and the seconds of its missing runs on this machine."""
-    speeds: Speeds | None = None
+    speeds = Speeds(options.device, options.jobs)
     rows = []
     for experiment in STUDIES.values():
         row: dict[str, Any] = {
@@ -114,11 +115,10 @@ def list_studies(options: StudyOptions, root: Path) -> StudyResult:
                 rows.append({**row, "error": str(error)})
                 continue
             cells = {cell.key: cell for cell in value.cells}
-            missing = [cell for cell in cells.values() if not cell.is_ended(root)]
-            speeds = speeds or Speeds(value.images(), options.device)
+            estimate = speeds.estimate(tuple(cells.values()), root, value.images)
             row |= {
-                "runs": len(cells), "ended": len(cells) - len(missing),
-                "seconds": sum(speeds.seconds(cell) for cell in missing),
+                "runs": len(cells), "ended": len(cells) - len(estimate.seconds),
+                "seconds": estimate.whole,
             }  # fmt: skip
         content = read_object(place_of(experiment.name, root) / "study.json") or {}
         rows.append({**row, "claims": content.get("claims", [])})

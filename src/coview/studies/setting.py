@@ -146,10 +146,9 @@ class Setting:
         trained = replace(recipe, seed=seed)
         labels = recipe.method.needs_labels if labels is None else labels
         settings = {**self.data(labels=labels, test=False), "recipe": trained}
-        views = len(recipe.method.views.views)
         return Cell(
             name=f"{name}, seed {seed}", verb="pretrain", settings=ordered(settings),
-            work=(Work(encoder=recipe.encoder, passes=recipe.epochs, views=views),),
+            work=(Work(recipe=recipe, passes=recipe.epochs),),
             protocols=tuple(protocols), judged=ordered({**self.data(), **(more or {})}),
         )  # fmt: skip
 

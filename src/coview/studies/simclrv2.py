@@ -136,7 +136,10 @@ class ChainPlan:
             "start": self.pretrained, "labels": labels, "label_draw": draw, "from_layer": layer,
             "no_baselines": not middle, "epochs": epochs, "recipe": base.name,
         }  # fmt: skip
-        work = Work(encoder=self.encoder, passes=epochs * (2 if middle else 1), share=share)
+        work = Work(
+            recipe=replace(base, encoder=self.encoder), passes=epochs * (2 if middle else 1),
+            share=share,
+        )  # fmt: skip
         return Cell(
             name=f"fine-tune on {labels} of the labels from layer {layer}, draw {draw}",
             verb="finetune", settings=self.with_data(settings), work=(work,),
@@ -155,10 +158,13 @@ class ChainPlan:
             }  # fmt: skip
         to = "itself" if student is None else student
         encoder = self.encoder if student is None else parse_encoder(student)
-        work = [Work(encoder=encoder, passes=epochs, teacher=self.encoder)]
+        made = replace(base, encoder=encoder)
+        work = [Work(recipe=made, passes=epochs, teacher=self.encoder)]
         if student is not None:
-            alone = for_label_share(default_finetuning(self.device), self.share(labels))
-            work.append(Work(encoder=encoder, passes=alone.epochs, share=self.share(labels)))
+            share = self.share(labels)
+            alone = for_label_share(default_finetuning(self.device), share)
+            made = replace(alone, encoder=encoder)
+            work.append(Work(recipe=made, passes=alone.epochs, share=share))
         return Cell(
             name=f"distill the network of {labels} of the labels into {to}, draw {draw}",
             verb="distill", settings=self.with_data(settings), work=tuple(work),
@@ -198,11 +204,10 @@ def about_test(tuned: Cell, root: Path) -> str:
 def _pretraining(options: StudyOptions, base: Recipe, encoder: EncoderSpec) -> Cell:
     epochs = options.epochs or base.epochs
     settings = {"recipe": base.name, "encoder": encoder, "epochs": epochs, "labels_from": "none"}
-    views = len(base.method.views.views)
     return Cell(
         name="pretrain without labels", verb="pretrain",
         settings=with_data(options, settings, test=False),
-        work=(Work(encoder=encoder, passes=epochs, views=views),),
+        work=(Work(recipe=replace(base, encoder=encoder), passes=epochs),),
     )  # fmt: skip
 
 

@@ -193,7 +193,10 @@ def distill(setting: Setting) -> Grid:
             name=f"distill into {student or 'itself'}, teacher's share {weight:g}, seed {seed}",
             verb="distill",
             settings=ordered({name: to for name, to in settings.items() if to is not None}),
-            work=(Work(encoder=made.encoder, passes=epochs, teacher=base.encoder),),
+            work=(
+                Work(recipe=replace(teacher_recipe, encoder=made.encoder), passes=epochs,
+                     teacher=base.encoder),
+            ),
         )  # fmt: skip
 
     arms = (

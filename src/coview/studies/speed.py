@@ -2,43 +2,142 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import statistics
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
-from coview.encoders import EncoderSpec
+import torch
+from torch import nn
+
+from coview.core.machine import cores
+from coview.methods import Learner
 from coview.planning.trial import Trial
-from coview.recipes import change, recipe
-from coview.studies.cell import Cell
+from coview.studies.cell import Cell, Work
+from coview.studies.jobs import threads_of
 from coview.training import choose_device
 
-ENOUGH = 0.2  # seconds of a step that is measured
-FORWARD_SHARE = 1 / 3  # of a training step, which the forward pass of a teacher takes
+MOST_IMAGES = 128
+"""Of a step that is measured: an image of a larger step takes as long."""
+ENOUGH, STEPS = 0.5, 4
+"""A step of so many seconds is measured twice, a shorter one so often; the fastest one counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The ``seconds`` of each cell that has not ended, by its key, and of all of them together.
+
+    ``known``: how many of them are known from ended runs.
+    """
+
+    seconds: Mapping[str, float]
+    whole: float
+    known: int
+
+    @property
+    def basis(self) -> str:
+        """What it is made of, in words."""
+        measured = "at the speed measured here, without opening images and evaluation"
+        if not self.known:
+            return measured
+        ended = "as long as ended runs of their kind took"
+        return ended if self.known == len(self.seconds) else f"{ended}, the others {measured}"
 
 
 class Speeds:
-    """Seconds of a cell, by small steps on noise through each of its encoders.
+    """The time of cells: that of ended ones of their kind, else by a few steps on noise.
 
-    ``images``: those of the data; ``device`` as everywhere.
+    ``device`` as everywhere; ``jobs``: so many cells are trained side by side.
     """
 
-    def __init__(self, images: int, device: str) -> None:
-        self.images, self.device = images, choose_device(device)
-        self._seconds_of_view = cache(self._measure)
+    def __init__(self, device: str, jobs: int = 1) -> None:
+        self.device, self.jobs = choose_device(device), jobs
+        self.threads = torch.get_num_threads() if jobs == 1 else threads_of(jobs)
+        # On a GPU the runs share what one of them has alone.
+        self.side_by_side = min(jobs, cores()) if self.device.type == "cpu" else 1
+        self._measured: dict[Hashable, float] = {}
 
-    def seconds(self, cell: Cell) -> float:
-        """Of the training alone; 0 where the cell does not say what it trains."""
-        total = 0.0
-        for work in cell.work:
-            views = self.images * work.share * work.passes * work.views
-            each = self._seconds_of_view(work.encoder)
-            if work.teacher is not None:
-                each += FORWARD_SHARE * self._seconds_of_view(work.teacher)
-            total += views * each
-        return total
+    def estimate(self, cells: Sequence[Cell], root: Path, images: Callable[[], int]) -> Estimate:
+        """Of the cells that have not ended in ``root``. ``images``: the number of training images,
+        read where a cell has to be measured."""
+        count = cache(images)
+        machine = {"device": self.device.type, "threads": self.threads}
+        taken: dict[Hashable, list[float]] = {}
+        for cell in cells:
+            took = cell.took(root)
+            if machine.items() <= took.items() and cell.is_ended(root):
+                taken.setdefault(kind_of(cell), []).append(took["seconds"])
+        missing = [cell for cell in cells if not cell.is_ended(root)]
+        known = {
+            cell.key: statistics.median(taken[kind_of(cell)])
+            for cell in missing
+            if kind_of(cell) in taken and not cell.is_trained(root)
+        }
+        seconds = {
+            cell.key: known[cell.key] if cell.key in known else self._planned(cell, root, count)
+            for cell in missing
+        }
+        return Estimate(
+            seconds=seconds, known=len(known),
+            whole=sum(seconds.values()) / max(1, min(self.side_by_side, len(missing))),
+        )  # fmt: skip
 
-    def _measure(self, encoder: EncoderSpec) -> float:
-        base = change(recipe("supervised-cpu"), encoder=encoder)
-        one = replace(base.method.views, views=base.method.views.views[:1])
-        trial = Trial(replace(base, method=replace(base.method, views=one)), self.device)
-        images, seconds = trial.probe(most_images=base.batch_size, enough=ENOUGH)
-        return seconds / images
+    def _planned(self, cell: Cell, root: Path, images: Callable[[], int]) -> float:
+        """Of the training alone; 0 where it is done, or the cell does not say what it trains."""
+        if cell.is_trained(root):
+            return 0.0
+        return sum(images() * work.share * work.passes * self._measure(work) for work in cell.work)
+
+    def _measure(self, work: Work) -> float:
+        """Seconds of an image in a step."""
+        shape = shape_of(work)
+        if shape not in self._measured:
+            with threads(self.threads):
+                trial = Trial(work.recipe, self.device, equip=teaching(work))
+                images, seconds = trial.probe(most_images=MOST_IMAGES, enough=ENOUGH, steps=STEPS)
+            self._measured[shape] = seconds / images
+        return self._measured[shape]
+
+
+def shape_of(work: Work) -> Hashable:
+    """What the time of a step depends on."""
+    recipe, method = work.recipe, work.recipe.method
+    return (
+        recipe.encoder, min(recipe.batch_size, MOST_IMAGES),
+        tuple(view.size for view in method.views.views), type(method.objective), method.target,
+        method.memory, method.repulsion, method.batch_norm, work.teacher,
+    )  # fmt: skip
+
+
+def kind_of(cell: Cell) -> Hashable:
+    """What the time of a cell depends on, on the same images."""
+    works = tuple((shape_of(work), work.passes, work.share) for work in cell.work)
+    return cell.verb, cell.protocols, works
+
+
+def teaching(work: Work) -> Callable[[Learner], None] | None:
+    """Gives a student a teacher, of random weights; None without one."""
+    spec = work.teacher
+    if spec is None:
+        return None
+
+    def equip(learner: Learner) -> None:
+        encoder = spec.build()
+        learner.set_teacher(
+            nn.Sequential(encoder, nn.Linear(encoder.features, learner.head.widths[-1]))
+        )
+
+    return equip
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,103 @@
+"""The time of a study: of ended runs of the same kind, else measured on steps of the runs' size."""
+
+import json
+
+import pytest
+import torch
+
+from coview.core.machine import cores
+from coview.options import StudyOptions
+from coview.planning.trial import Trial
+from coview.recipes import recipe
+from coview.studies import Cell, Setting
+from coview.studies.cell import Work
+from coview.studies.speed import MOST_IMAGES, Speeds, kind_of, shape_of
+
+SECONDS_OF_IMAGE, IMAGES = 0.01, 1_000
+
+
+@pytest.fixture
+def probed(monkeypatch):
+    """Every step takes SECONDS_OF_IMAGE for an image; what was probed, with its threads."""
+    calls = []
+
+    def probe(trial, *, most_images, enough, steps):
+        calls.append((trial.recipe, torch.get_num_threads()))
+        images = min(trial.recipe.batch_size, most_images)
+        return images, SECONDS_OF_IMAGE * images
+
+    monkeypatch.setattr(Trial, "probe", probe)
+    return calls
+
+
+def cells(count=4, **changes):
+    setting = Setting.of(StudyOptions(name="mine/time", scale="tiny", **changes))
+    base = setting.recipe("simclr")
+    return [setting.pretrain("simclr", base, seed) for seed in range(count)]
+
+
+def end(cell, root, *, judged=True, **took):
+    """The files of an ended run that tell that it has ended, and how long it took."""
+    folder = cell.folder(root)
+    (folder / "evaluation").mkdir(parents=True)
+    names = ("run", "verdict", *(["evaluation/linear"] if judged else []))
+    for name in names:
+        (folder / f"{name}.json").write_text("{}")
+    if took:
+        (folder / "cell.json").write_text(json.dumps(took))
+
+
+def test_the_step_of_the_runs_own_recipe_is_measured_once(probed, tmp_path):
+    asked = cells()
+    estimate = Speeds("cpu").estimate(asked, tmp_path, lambda: IMAGES)
+    assert [made for made, _ in probed] == [asked[0].work[0].recipe]
+    epochs = asked[0].work[0].passes
+    assert estimate.seconds[asked[0].key] == pytest.approx(epochs * IMAGES * SECONDS_OF_IMAGE)
+    assert estimate.whole == pytest.approx(len(asked) * epochs * IMAGES * SECONDS_OF_IMAGE)
+    assert estimate.basis.startswith("at the speed measured here, without opening")
+
+
+def test_jobs_have_their_own_threads_and_run_side_by_side(probed, tmp_path):
+    alone = Speeds("cpu").estimate(cells(), tmp_path, lambda: IMAGES)
+    before = torch.get_num_threads()
+    beside = Speeds("cpu", jobs=2).estimate(cells(), tmp_path, lambda: IMAGES)
+    assert beside.whole == pytest.approx(alone.whole / min(2, cores()))
+    assert probed[-1][1] == max(1, cores() // 2)
+    assert torch.get_num_threads() == before
+
+
+def test_runs_take_as_long_as_ended_ones_of_their_kind_on_this_machine(probed, tmp_path):
+    first, second, third, *others = cells(6)
+    machine = {"device": "cpu", "threads": torch.get_num_threads()}
+    for cell, seconds in ((first, 50.0), (second, 70.0)):
+        end(cell, tmp_path, seconds=seconds, **machine)
+    end(third, tmp_path, seconds=1e9, **{**machine, "threads": 1_000})
+    estimate = Speeds("cpu").estimate([first, second, third, *others], tmp_path, lambda: IMAGES)
+    assert estimate.seconds == {cell.key: 60.0 for cell in others}
+    assert not probed
+    assert estimate.basis == "as long as ended runs of their kind took"
+
+
+def test_of_a_run_that_is_only_to_be_judged_no_training_is_counted(probed, tmp_path):
+    (cell,) = cells(1)
+    end(cell, tmp_path, judged=False)
+    assert Speeds("cpu").estimate([cell], tmp_path, lambda: IMAGES).whole == 0
+
+
+def test_longer_runs_and_other_protocols_are_another_kind():
+    (cell,), (longer,) = cells(1), cells(1, epochs=2)
+    assert kind_of(cell) != kind_of(longer)
+    assert shape_of(cell.work[0]) == shape_of(longer.work[0])
+    assert kind_of(cell) != kind_of(
+        Cell(name="x", verb="pretrain", settings=(), work=cell.work, protocols=("knn",))
+    )
+
+
+def test_a_student_is_measured_with_its_teacher():
+    made = recipe("distill-cpu")
+    small = Work(recipe=made, passes=1, teacher=made.encoder)
+    speeds = Speeds("cpu")
+    speeds._measure(small)
+    ((_, *_, teacher),) = speeds._measured
+    assert teacher == made.encoder
+    assert made.batch_size <= MOST_IMAGES
