@@ -30,11 +30,9 @@ from coview.studies.sweeps import axes_of, changed
 def rates(setting):
     base = setting.recipe("simclr")
     arms = tuple(
-        Arm(
-            name=f"rate {rate}", row="simclr", x=rate, published=60 + rate,
-            cell=lambda seed, rate=rate: setting.pretrain(
-                f"rate {rate}", change(base, learning_rate=rate), seed
-            ),
+        setting.arm(
+            f"rate {rate}", change(base, learning_rate=rate), row="simclr", x=rate,
+            published=60 + rate,
         )
         for rate in (0.001, 0.004)
     )  # fmt: skip

@@ -28,18 +28,17 @@ class Experiment:
     trains, in place of ``coview.studies.setting.AMOUNTS``. ``needs``: options that have to be given
     ("outliers"). ``more``: other options that it takes.
 
-    >>> from coview.studies import Arm, Grid, greater, Claim
+    >>> from coview.recipes import change
+    >>> from coview.studies import Claim, Grid, greater
     >>> def two_rates(setting):
     ...     base = setting.recipe("simclr")
     ...     arms = tuple(
-    ...         Arm(name=f"rate {rate}", cell=lambda seed, rate=rate: setting.pretrain(
-    ...             f"rate {rate}", change(base, learning_rate=rate), seed))
+    ...         setting.arm(f"rate {rate}", change(base, learning_rate=rate))
     ...         for rate in (0.001, 0.004))
     ...     better = greater("rate 0.004", "rate 0.001")
     ...     claim = Claim(text="0.004 is better", comparisons=(better,))
     ...     return Grid(name="mine/rates", question="Which rate?", source="", arms=arms,
     ...                 claims=(claim,))
-    >>> from coview.recipes import change
     >>> rates = Experiment(name="mine/rates", question="Which rate?", grid=two_rates)
     >>> study = rates.study(StudyOptions(name="mine/rates", scale="tiny"))
     >>> [cell.name for cell in study.cells]

@@ -97,20 +97,16 @@ PUBLISHED = {"1%": 48.3, "10%": 65.6}
 
 def transfer(setting: Setting) -> Grid:
     """Features of SimCLR and of supervised training on other data sets."""
-    sets = {"transfer": setting.options.transfer}
-
-    def arm(name: str) -> Arm:
-        made = setting.recipe(name)
-        return Arm(
-            name=name,
-            cell=lambda seed: setting.pretrain(
-                name, made, seed, protocols=("linear", "transfer"), more=sets
-            ),
-        )  # fmt: skip
-
+    arms = tuple(
+        setting.arm(
+            name, setting.recipe(name), protocols=("linear", "transfer"),
+            more={"transfer": setting.options.transfer},
+        )
+        for name in ("simclr", "supervised")
+    )  # fmt: skip
     return Grid(
         name="simclr/transfer", question=TRANSFERRED.question, source="SimCLR, table 8",
-        arms=(arm("simclr"), arm("supervised")), measures=(TRANSFER, LINEAR),
+        arms=arms, measures=(TRANSFER, LINEAR),
         claims=(
             Claim(
                 text="On other data SimCLR's features are at most a point below supervised ones",

@@ -3,7 +3,7 @@ each other, against multi-crop and the method alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from coview.studies.measure import KNN, KNN_WHILE, LINEAR
 from coview.studies.setting import Amount, Setting
 
 BASES: Mapping[str, str] = {"MoCo": "moco", "SimSiam": "simsiam"}
+JUDGED = ("knn", "linear")
 LOCALS = 2
 QUARTERS = (0.25, 0.5, 0.75)
 WEIGHTS = (1e-4, 5e-4, 2e-3)
@@ -70,14 +71,6 @@ def knn(setting: Setting) -> Grid:
         for share in QUARTERS
     }
 
-    def arm(name: str, made: Recipe) -> Arm:
-        return Arm(
-            name=name, x=float(len(made.method.views.views)),
-            cell=lambda seed: setting.pretrain(
-                name, made, seed, protocols=("knn", "linear"), labels=True
-            ),
-        )  # fmt: skip
-
     claims = []
     for name in BASES:
         full, plain, long = f"{name}, LoGo", name, f"{name}, twice the epochs"
@@ -97,7 +90,12 @@ def knn(setting: Setting) -> Grid:
                 comparisons=(greater(full, f"{name}, multi-crop", measure=KNN.name),),
             ),
         ]  # fmt: skip
-    arms = tuple(arm(*item) for name in BASES for item in four_ways(setting, name).items())
+    arms = tuple(
+        setting.arm(name, made, x=float(len(made.method.views.views)), protocols=JUDGED,
+                    labels=True)
+        for base in BASES
+        for name, made in four_ways(setting, base).items()
+    )  # fmt: skip
     return Grid(
         name="logo/knn", question=KNN_STUDY.question, source=f"{ORIGIN}, figure 3", arms=arms,
         measures=(KNN_WHILE, *at.values(), KNN, LINEAR), drawn="history",
@@ -160,18 +158,8 @@ EQUAL = "0.05 and 1, all alike"
 
 
 def arms_of(setting: Setting, made: Mapping[str, Recipe]) -> tuple[Arm, ...]:
-    """An arm for each recipe, judged by kNN and linearly."""
-    return tuple(
-        Arm(name=name, cell=trained(setting, name, recipe, ("knn", "linear")))
-        for name, recipe in made.items()
-    )
-
-
-def trained(
-    setting: Setting, name: str, made: Recipe, protocols: tuple[str, ...]
-) -> Callable[[int], Any]:
-    """A seed -> the cell that trains ``made``."""
-    return lambda seed: setting.pretrain(name, made, seed, protocols=protocols)
+    """An arm for each recipe."""
+    return tuple(setting.arm(name, recipe, protocols=JUDGED) for name, recipe in made.items())
 
 
 def scenes(setting: Setting) -> Grid:
@@ -179,8 +167,8 @@ def scenes(setting: Setting) -> Grid:
     parts = {"single object": on(setting, "scenes"), "clutter": on(setting, CLUTTER)}
     ways = four_ways(setting, "MoCo")
     arms = tuple(
-        Arm(name=f"{part}: {name}", row=part, column=name,
-            cell=trained(each, f"{part}, {name}", made, ("knn", "linear")))
+        each.arm(f"{part}: {name}", made, runs=f"{part}, {name}", row=part, column=name,
+                 protocols=JUDGED)
         for part, each in parts.items()
         for name, made in ways.items()
     )  # fmt: skip

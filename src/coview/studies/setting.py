@@ -13,6 +13,7 @@ from coview.data.spec import DataSpec
 from coview.encoders import parse_encoder
 from coview.options import DataOptions, StudyOptions
 from coview.recipes import RECIPES, Recipe, recipe
+from coview.studies.arms import Arm
 from coview.studies.cell import Cell, Work
 
 SCALES = ("tiny", "cpu", "gpu", "paper")
@@ -150,6 +151,20 @@ class Setting:
             name=f"{name}, seed {seed}", verb="pretrain", settings=ordered(settings),
             work=(Work(recipe=recipe, passes=recipe.epochs),),
             protocols=tuple(protocols), judged=ordered({**self.data(), **(more or {})}),
+        )  # fmt: skip
+
+    def arm(
+        self, name: str, recipe: Recipe, *, runs: str = "", row: str = "", column: str = "",
+        x: float | None = None, published: float | None = None, **how: Any,
+    ) -> Arm:  # fmt: skip
+        """An arm that trains exactly ``recipe`` with every seed.
+
+        ``runs`` names its runs where the arm's name says too little. ``how``: as for
+        :meth:`pretrain`.
+        """
+        return Arm(
+            name=name, row=row, column=column, x=x, published=published,
+            cell=lambda seed: self.pretrain(runs or name, recipe, seed, **how),
         )  # fmt: skip
 
     def count_images(self) -> int:

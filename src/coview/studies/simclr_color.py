@@ -94,10 +94,9 @@ def method_arms(setting: Setting, method: str, base: Recipe) -> tuple[Arm, ...]:
         count = len(base.method.views.views)
         made = with_views(base, ViewPlan(views=(views[place],) * count))
         name = f"{method}, {names[place]}"
-        return Arm(
-            name=name, row=method, published=PUBLISHED[method][place],
+        return setting.arm(
+            name, made, row=method, published=PUBLISHED[method][place],
             x=float(STRENGTHS[place]) if place < len(STRENGTHS) else None,
-            cell=lambda seed: setting.pretrain(name, made, seed),
         )  # fmt: skip
 
     return tuple(arm(place) for place in range(len(names)))

@@ -27,18 +27,14 @@ def temperature(setting: Setting) -> Grid:
     def arm(tau: float) -> Arm:
         made = change(base, temperature=tau)
         name = f"{tau:g}"
-        return Arm(
-            name=name, x=tau, published=PUBLISHED.get(tau),
-            cell=lambda seed: setting.pretrain(f"temperature {name}", made, seed),
-        )  # fmt: skip
+        return setting.arm(
+            name, made, runs=f"temperature {name}", x=tau, published=PUBLISHED.get(tau)
+        )
 
     def of_lengths(tau: float) -> Arm:
         made = set_fields(change(base, temperature=tau), {"method.objective.normalize": False})
         name = f"{tau:g}, not normalized"
-        return Arm(
-            name=name, published=OF_LENGTHS[tau],
-            cell=lambda seed: setting.pretrain(f"temperature {name}", made, seed),
-        )  # fmt: skip
+        return setting.arm(name, made, runs=f"temperature {name}", published=OF_LENGTHS[tau])
 
     names = [f"{tau:g}" for tau in TEMPERATURES]
     longer = tuple(of_lengths(tau) for tau in OF_LENGTHS)

@@ -24,10 +24,7 @@ def head(setting: Setting) -> Grid:
 
     def arm(name: str, spec: HeadSpec, row: str, width: int | None) -> Arm:
         made = replace(base, method=replace(base.method, head=spec))
-        return Arm(
-            name=name, row=row, x=width,
-            cell=lambda seed: setting.pretrain(f"head {name}", made, seed),
-        )  # fmt: skip
+        return setting.arm(name, made, runs=f"head {name}", row=row, x=width)
 
     own = base.method.head
     kinds = {"linear": 1, "nonlinear": 2}
@@ -109,10 +106,9 @@ def batch_epochs(setting: Setting) -> Grid:
         made = of_batch(setting.recipe("simclr", epochs=length), batch, rule)
         published = TABLE_B1.get((batch, round(made.epochs)), (None, None))
         name = _batch_name(batch, made.epochs, rule)
-        return Arm(
-            name=name, row=f"{made.epochs:g} epochs, {rule}", column=f"batch {batch}",
+        return setting.arm(
+            name, made, row=f"{made.epochs:g} epochs, {rule}", column=f"batch {batch}",
             published=published[list(RULES).index(rule)] if setting.scale == "paper" else None,
-            cell=lambda seed: setting.pretrain(name, made, seed),
         )  # fmt: skip
 
     epochs = [setting.recipe("simclr", epochs=length).epochs for length in lengths]
@@ -176,10 +172,7 @@ def size(setting: Setting) -> Grid:
 
     def arm(method: str, encoder: str, place: int) -> Arm:
         made = change(bases[method], encoder=encoder)
-        name = f"{method}, {encoder}"
-        return Arm(
-            name=name, row=method, x=place, cell=lambda seed: setting.pretrain(name, made, seed)
-        )
+        return setting.arm(f"{method}, {encoder}", made, row=method, x=place)
 
     names = {method: [f"{method}, {encoder}" for encoder in encoders] for method in bases}
     smallest = (names["supervised"][0], names["SimCLR"][0])

@@ -53,11 +53,9 @@ def pairs(setting: Setting) -> Grid:
     def arm(first: str, place: int, second: str) -> Arm:
         names = (first,) if first == second else (first, second)
         plan = composition(base.image_size, *names, in_order=True)
-        made, text = with_views(base, plan), " then ".join(names)
-        return Arm(
-            name=pair(first, second), row=first, column=second,
-            published=PUBLISHED_PAIRS[first][place],
-            cell=lambda seed: setting.pretrain(text, made, seed),
+        return setting.arm(
+            pair(first, second), with_views(base, plan), runs=" then ".join(names), row=first,
+            column=second, published=PUBLISHED_PAIRS[first][place],
         )  # fmt: skip
 
     return Grid(
@@ -180,8 +178,7 @@ def branches(setting: Setting) -> Grid:
     def arm(name: str) -> Arm:
         # The crops are those of the recipe, which may be larger than the paper's.
         views = tuple(replace(view, crop=area) for view in plans[name].views)
-        made = with_views(base, ViewPlan(views=views))
-        return Arm(name=name, cell=lambda seed: setting.pretrain(name, made, seed))
+        return setting.arm(name, with_views(base, ViewPlan(views=views)))
 
     return Grid(
         name="simclr/branches", question=BRANCHES.question, source="SimCLR, section 3.1",
@@ -214,11 +211,8 @@ def invariance(setting: Setting) -> Grid:
         for task in INVARIANCES
         for layer in ("h", "z")
     }
-    arm = Arm(
-        name="SimCLR",
-        cell=lambda seed: setting.pretrain(
-            "rotated, noised, filtered", made, seed, protocols=("linear", "invariance")
-        ),
+    arm = setting.arm(
+        "SimCLR", made, runs="rotated, noised, filtered", protocols=("linear", "invariance")
     )
 
     def more(one: Measure, other: Measure, by: float = 0.0) -> Comparison:

@@ -141,11 +141,8 @@ def memory(setting: Setting) -> Grid:
         made = replace(base, batch_size=batch)
         if not with_memory:
             made = replace(made, method=plain)
-        name = f"{'memory' if with_memory else 'no memory'}, batch {batch}"
-        return Arm(
-            name=name, row="memory" if with_memory else "no memory", column=f"batch {batch}",
-            cell=lambda seed: setting.pretrain(name, made, seed),
-        )  # fmt: skip
+        row, column = "memory" if with_memory else "no memory", f"batch {batch}"
+        return setting.arm(f"{row}, {column}", made, row=row, column=column)
 
     few, many = batches
     return Grid(

@@ -94,13 +94,10 @@ def ood(setting: Setting) -> Grid:
 def _arms(setting: Setting, protocols: tuple[str, ...], **more: object) -> tuple[Arm, ...]:
     """One arm for each method; its runs are those of supcon/methods where ``more`` is empty."""
     published = {"SupCon": 97.9, "cross-entropy": 94.2} if "ood" in protocols else {}
-    made = {name: setting.recipe(RECIPES[name]) for name in METHODS}
     return tuple(
-        Arm(
-            name=name, published=published.get(name),
-            cell=lambda seed, name=name: setting.pretrain(  # type: ignore[misc]
-                name, made[name], seed, protocols=protocols, more=more
-            ),
+        setting.arm(
+            name, setting.recipe(RECIPES[name]), published=published.get(name),
+            protocols=protocols, more=more,
         )
         for name in METHODS
     )  # fmt: skip

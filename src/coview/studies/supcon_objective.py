@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from coview.core.values import set_fields
 from coview.recipes import Recipe, change
-from coview.studies.arms import Arm
 from coview.studies.claims import Claim, best, greater, rising
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
@@ -23,10 +22,6 @@ BATCHES = (32, 64, 128, 256)
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def _arm(setting: Setting, name: str, made: Recipe, **place: object) -> Arm:
-    return Arm(name=name, cell=lambda seed: setting.pretrain(name, made, seed), **place)  # type: ignore[arg-type]
-
-
 def forms(setting: Setting) -> Grid:
     """The sum over positives outside and inside of the logarithm."""
     base = setting.recipe("supcon")
@@ -34,8 +29,8 @@ def forms(setting: Setting) -> Grid:
     return Grid(
         name=FORMS.name, question=FORMS.question, source="SupCon, section 3.2 and table 1",
         arms=tuple(
-            _arm(setting, f"L_{form}", set_fields(base, {"method.objective.form": form}),
-                 published=published[form])
+            setting.arm(f"L_{form}", set_fields(base, {"method.objective.form": form}),
+                        published=published[form])
             for form in ("out", "in")
         ),
         published=IMAGENET,
@@ -53,7 +48,7 @@ def methods(setting: Setting) -> Grid:
     return Grid(
         name=METHODS_.name, question=METHODS_.question, source="SupCon, table 2",
         arms=tuple(
-            _arm(setting, name, setting.recipe(RECIPES[name]), published=CIFAR10[name])
+            setting.arm(name, setting.recipe(RECIPES[name]), published=CIFAR10[name])
             for name in METHODS
         ),
         measures=(LINEAR, KNN), published="ResNet-50 on CIFAR-10, top-1",
@@ -87,8 +82,8 @@ def positives(setting: Setting) -> Grid:
     return Grid(
         name=POSITIVES.name, question=POSITIVES.question, source="SupCon, supplement, table 5",
         arms=tuple(
-            _arm(setting, name, made(name), published=CAPS[name],
-                 x=float(name) if name.isdecimal() else None)
+            setting.arm(name, made(name), published=CAPS[name],
+                        x=float(name) if name.isdecimal() else None)
             for name in names
         ),
         drawn="curve", axis="most positives of a row", published=IMAGENET,
@@ -121,9 +116,9 @@ def batch(setting: Setting) -> Grid:
     return Grid(
         name=BATCH.name, question=BATCH.question, source="SupCon, figure 4 and section 4.4",
         arms=(
-            *(_arm(setting, name, of_size(size), row="batch size", x=float(size))
+            *(setting.arm(name, of_size(size), row="batch size", x=float(size))
               for name, size in zip(by_size, sizes, strict=True)),
-            *(_arm(setting, name, change(base, temperature=tau))
+            *(setting.arm(name, change(base, temperature=tau))
               for name, tau in zip(by_temperature, TEMPERATURES, strict=True)),
         ),
         drawn="curve", axis="batch size",

@@ -17,7 +17,6 @@ from coview.evaluation import PROTOCOLS
 from coview.options import StudyOptions, SweepOptions
 from coview.recipes import Recipe, change, known_values, recipe
 from coview.runs.protocols import words
-from coview.studies.arms import Arm
 from coview.studies.execution import run_study
 from coview.studies.grid import Grid
 from coview.studies.measure import Measure
@@ -112,16 +111,12 @@ def sweep_grid(options: SweepOptions, base: Recipe, axes: Axes) -> Grid:
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         name = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
-        arms.append(_arm(setting, name or base.name, changed(base, point), protocols))
+        arms.append(setting.arm(name or base.name, changed(base, point), protocols=protocols))
     return Grid(
         name="sweep", question=f"{base.name} with {', '.join(axes) or 'several seeds'}.",
         source="", arms=tuple(arms), claims=(),
         measures=tuple(measure_of(name) for name in protocols),
     )  # fmt: skip
-
-
-def _arm(setting: Setting, name: str, made: Recipe, protocols: tuple[str, ...]) -> Arm:
-    return Arm(name=name, cell=lambda seed: setting.pretrain(name, made, seed, protocols=protocols))
 
 
 def measure_of(protocol: str) -> Measure:
