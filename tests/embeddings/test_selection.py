@@ -144,8 +144,7 @@ def test_diverse_takes_from_each_cluster_by_its_size():
     assert counts.tolist() == [6, 3, 1]
 
 
-def test_nearest_cosines_go_by_chunks(monkeypatch):
-    monkeypatch.setattr("coview.embeddings.selection.CHUNK", 7)
+def test_nearest_cosines_are_those_of_all_pairs():
     unit = torch.nn.functional.normalize(cloud(40), dim=1)
     assert torch.allclose(nearest_cosines(unit, unit[:19]), (unit @ unit[:19].T).amax(1))
     assert (nearest_cosines(unit, unit[:0]) == -1).all()

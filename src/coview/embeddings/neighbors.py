@@ -1,4 +1,4 @@
-"""Exact nearest neighbors by cosine."""
+"""Exact nearest neighbors by cosine: the one search of them that there is."""
 
 from __future__ import annotations
 
@@ -28,12 +28,22 @@ def neighbors(
     >>> neighbors(bank, bank, 1, exclude=torch.arange(3))[1].flatten()
     tensor([2, 2, 0])
     """
+    return nearest_unit_rows(_unit(bank), _unit(queries), k, exclude=exclude)
+
+
+def nearest_unit_rows(
+    bank: Tensor, queries: Tensor, k: int, *, exclude: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What :func:`neighbors` says, of rows that have length 1 already, float32.
+
+    >>> nearest_unit_rows(torch.eye(3), torch.eye(3)[2:], 1)[1]
+    tensor([[2]])
+    """
     if k < 1 or bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1]:
         raise InvalidValue(
             f"`k` is {k}, `bank` is {tuple(bank.shape)} and `queries` are {tuple(queries.shape)}; "
             "expected k >= 1 and two matrices of one width."
         )
-    bank, queries = _unit(bank), _unit(queries)
     k = min(k, len(bank) - (exclude is not None))
     chunk = max(1, CHUNK_NUMBERS // len(bank))
     values, rows = [], []

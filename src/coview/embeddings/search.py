@@ -1,4 +1,4 @@
-"""Search by cosine: exact, a part of the vectors at a time; by one or more examples."""
+"""Search by cosine among arrays of numpy, by one or more examples."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from coview.core.errors import InvalidValue
+from coview.embeddings.neighbors import nearest_unit_rows
 
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-PART_ROWS = 1 << 15
-"""Rows that are compared at a time: their similarities stay in the cache of the processor."""
 NEGATIVE_WEIGHT = 0.5
 """Of the mean negative example. Rocchio (1971) weighs it less than the mean positive one too."""
 
@@ -30,47 +30,20 @@ def unit_rows(vectors: Vectors) -> Vectors:
     return scaled
 
 
-def nearest_rows(unit: Vectors, queries: Vectors, number: int) -> tuple[Vectors, Rows]:
-    """The ``number`` rows of ``unit`` with the highest cosine to each query, the nearest first.
+def nearest_rows(unit: Vectors, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    """The ``k`` rows of ``unit`` with the highest cosine to each query, the nearest first.
 
-    Exact; of equal cosines the lower row comes first.
+    :func:`coview.embeddings.neighbors.nearest_unit_rows` for arrays of numpy.
 
-    Shapes: unit [N, D] and queries [M, D], both of rows of length 1 -> cosines float32 [M, k], rows
-    int64 [M, k] with k = min(number, N). Raises InvalidValue.
+    Shapes: unit [N, D] and queries [M, D], both of rows of length 1 -> cosines float32 [M, k'],
+    rows int64 [M, k'] with k' = min(k, N). Raises InvalidValue.
 
     >>> unit = unit_rows(np.array([[1, 0], [0, 1], [1, 1]], np.float32))
     >>> nearest_rows(unit, unit[:1], 2)[1]
     array([[0, 2]])
     """
-    if number < 1 or unit.ndim != 2 or queries.ndim != 2 or unit.shape[1] != queries.shape[1]:
-        raise InvalidValue(
-            f"`number` is {number}, the vectors are {unit.shape} and the queries {queries.shape}; "
-            "expected at least 1 and two matrices of one width."
-        )
-    cosines = np.zeros((len(queries), 0), np.float32)
-    rows = np.zeros((len(queries), 0), np.int64)
-    for start in range(0, len(unit), PART_ROWS):
-        part = queries @ unit[start : start + PART_ROWS].T
-        places = _candidates(part, number)
-        merged = np.concatenate([cosines, np.take_along_axis(part, places, 1)], axis=1)
-        all_rows = np.concatenate([rows, places + start], axis=1)
-        # Rows ascend within equal cosines, because a stable sort keeps the order of the parts.
-        order = np.argsort(-merged, axis=1, kind="stable")[:, :number]
-        cosines, rows = np.take_along_axis(merged, order, 1), np.take_along_axis(all_rows, order, 1)
-    return cosines, rows
-
-
-def _candidates(cosines: Vectors, number: int) -> Rows:
-    """Ascending columns of each row that hold its ``number`` largest, the lower of equal ones."""
-    if cosines.shape[1] <= number:
-        return np.broadcast_to(np.arange(cosines.shape[1]), cosines.shape)
-    chosen = np.empty((len(cosines), number), np.int64)
-    for query, values in enumerate(cosines):
-        least = np.partition(values, -number)[-number]
-        above = np.flatnonzero(values > least)
-        equal = np.flatnonzero(values == least)[: number - len(above)]
-        chosen[query] = np.sort(np.concatenate([above, equal]))
-    return chosen
+    cosines, rows = nearest_unit_rows(torch.from_numpy(unit), torch.from_numpy(queries), k)
+    return cosines.numpy(), rows.numpy()
 
 
 def example_direction(positive: Vectors, negative: Vectors | None = None) -> Vectors:

@@ -14,11 +14,10 @@ from torch.nn.functional import normalize
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.progress import progress
 from coview.embeddings.clusters import kmeans
-from coview.embeddings.neighbors import neighbors
+from coview.embeddings.neighbors import nearest_unit_rows
 
 DEMAND = 20_000
 """Rows that facility location covers; of more rows so many are drawn."""
-CHUNK = 4096
 MAX_CLUSTERS = 500
 """Clusters of `typical`, as in TypiClust."""
 TYPICAL_NEIGHBORS, MIN_CLUSTER = 20, 5
@@ -96,13 +95,9 @@ def require_strategy(name: str) -> None:
 
 def nearest_cosines(unit: Tensor, bank: Tensor) -> Tensor:
     """The cosine of each row to its nearest row of ``bank``, float32 [N]; -1 where it is empty."""
-    best = torch.full((len(unit),), -1.0)
-    for start in range(0, len(unit), CHUNK):
-        part = slice(start, start + CHUNK)
-        for first in range(0, len(bank), CHUNK):
-            cosines = unit[part] @ bank[first : first + CHUNK].T
-            best[part] = torch.maximum(best[part], cosines.amax(1))
-    return best
+    if not len(bank):
+        return torch.full((len(unit),), -1.0)
+    return nearest_unit_rows(bank, unit, 1)[0][:, 0]
 
 
 def by_k_center(unit: Tensor, labeled: Rows, number: int, seed: int) -> Iterator[Choice]:
@@ -198,7 +193,7 @@ def _most_typical(unit: Tensor, members: Rows, labeled: Rows) -> list[int]:
         return [int(row) for row in free]
     bank = unit[torch.from_numpy(members)]
     own = torch.from_numpy(np.searchsorted(members, free))
-    cosines, _ = neighbors(bank, bank[own], TYPICAL_NEIGHBORS, exclude=own)
+    cosines, _ = nearest_unit_rows(bank, bank[own], TYPICAL_NEIGHBORS, exclude=own)
     order = np.argsort(-cosines.mean(1).numpy(), kind="stable")
     return [int(row) for row in free[order]]
 
