@@ -282,3 +282,54 @@ def test_what_others_have_added_stays_while_the_images_are_the_same(encoder, pho
     assert "The columns x are left out" in capsys.readouterr().out
     assert "x" not in more.column_names
     assert len(more["image"]) == 13
+
+
+def test_some_of_the_images_have_a_table_of_their_own(encoder, photos, embedded):
+    """A limited call takes the vectors that are known, and the table of all images stays."""
+    whole = coview.embed(encoder, photos)
+    content = whole.path.read_bytes()
+    embedded.clear()
+    some = coview.embed(encoder, photos, limit=5)
+    assert embedded == []
+    assert some.path == whole.path.with_name("photos-limit-5.parquet")
+    assert (len(some), len(EmbeddingTable.open(whole.path))) == (5, 12)
+    places = [whole.names.index(name) for name in some.names]
+    assert np.array_equal(some.vectors("h"), whole.vectors("h")[places])
+    query = photos / "a" / "00.png"
+    coview.search(encoder, query, in_=photos, limit=4, number=2)
+    coview.select(encoder, photos, limit=3, number=2)
+    assert whole.path.read_bytes() == content
+    assert embedded == []
+    draw(photos / "a" / "00.png", 100)  # changed: the known vector is of another image
+    coview.embed(encoder, photos, limit=12)
+    assert embedded == ["a/00.png"]
+
+
+def test_the_table_of_all_images_takes_the_vectors_of_some(encoder, photos, embedded):
+    coview.embed(encoder, photos, limit=5)
+    coview.embed(encoder, photos, limit=5, out=encoder / "named.csv")
+    assert len(embedded) == 5
+    assert len(coview.embed(encoder, photos)) == 12
+    assert len(embedded) == len(set(embedded)) == 12
+
+
+def test_parts_of_one_folder_have_a_table_each(encoder, tmp_path, embedded):
+    for part, first, count in (("train", 0, 4), ("test", 10, 3)):
+        for number in range(count):
+            draw(tmp_path / "parts" / part / "a" / f"{number}.png", first + number)
+    for _ in range(2):
+        for part, count in (("train", 4), ("test", 3)):
+            assert len(coview.embed(encoder, tmp_path / "parts", split=part)) == count
+    assert len(embedded) == 7
+    assert sorted(path.name for path in (encoder / "embeddings").iterdir()) == [
+        "parts-test.parquet", "parts-train.parquet",
+    ]  # fmt: skip
+
+
+def test_tables_of_other_images_beside_are_not_read(encoder, photos, embedded, tmp_path):
+    coview.embed(encoder, photos, limit=5)
+    other = shutil.copytree(photos, tmp_path / "more" / "photos")
+    embedded.clear()
+    coview.embed(encoder, other, limit=5)
+    assert len(embedded) == 5
+    assert len(list((encoder / "embeddings").iterdir())) == 2

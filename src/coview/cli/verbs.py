@@ -137,12 +137,10 @@ def map_images(options: kinds.MapOptions) -> Answer:
 def select(options: kinds.SelectOptions) -> Answer:
     from coview.core.places import free_file
     from coview.runs.embed import table_file
-    from coview.runs.own_images import own_images, source_in
+    from coview.runs.own_images import images_of
 
-    data = options.data
-    if data is None:
-        data = source_in(own_images(options.run, options, "data"))
-    place = table_file(options.run, "selections", data, options.checkpoint)
+    data, images = images_of(options, "data")
+    place = table_file(options.run, "selections", data, images, options.checkpoint)
     # A list by which somebody labels is not replaced: the next one has a number.
     out = options.out or free_file(place.with_suffix(".csv"))
     selection = coview.select(replace(options, out=out))
@@ -156,7 +154,9 @@ def select(options: kinds.SelectOptions) -> Answer:
 def predict(options: kinds.PredictOptions) -> Answer:
     from coview.runs.embed import table_file
 
-    out = options.out or table_file(options.run, "predictions", options.data, options.checkpoint)
+    out = options.out or table_file(
+        options.run, "predictions", options.data, options, options.checkpoint
+    )
     table = coview.predict(replace(options, out=out))
     say(f"{table.num_rows:,} images classified: {out}")
     return 0, {"path": out, "images": table.num_rows}

@@ -338,9 +338,9 @@ def _kept_vectors(
 def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> None:
     """Write the groups of the first ``images`` into the table that `coview embed` keeps, if any."""
     from coview.embeddings.table import EmbeddingTable
-    from coview.runs.embed import table_file
+    from coview.runs.embed import FOLDER, table_file
 
-    path = table_file(str(options.with_), "embeddings", options.data)
+    path = table_file(str(options.with_), FOLDER, options.data, options)
     if not exists(path):
         return
     table = EmbeddingTable.open(path)

@@ -19,8 +19,8 @@ from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of, source_of
 from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_formats import choose_format, write_as
-from coview.options import EmbedOptions
-from coview.runs.embed_job import Job, network_of
+from coview.options import DataOptions, EmbedOptions
+from coview.runs.embed_job import SOURCE, Job, network_of, recorded_source
 from coview.runs.embed_rows import update_table
 from coview.runs.inputs import images_named
 from coview.runs.load import at_step, load_subject
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLE_ENDINGS = (".parquet",)
-SOURCE = "coview.source"
-"""The metadata of a table that name the images that it is of."""
+FOLDER = "embeddings"
+"""Of a run: where its tables lie."""
 
 
 @takes(EmbedOptions)
@@ -41,9 +41,10 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
 
     "h" is the encoder's output, "z" the head's; the export of a run has no head and so only "h".
     Rows are in the order of the images' names. The table is kept in RUN/embeddings/NAME.parquet, or
-    in ``out``; a second call embeds only the images that are new or have changed. That of images in
-    memory is kept nowhere unless ``out`` is given. With ``format`` npy or csv (or such an ending of
-    ``out``) the vectors are written so as well.
+    in ``out``; a second call embeds only the images that are new or have changed. With ``limit`` or
+    ``split`` the table has a name of its own, and that of all images stays as it is. A table of
+    images in memory is kept nowhere unless ``out`` is given. With ``format`` npy or csv (or such an
+    ending of ``out``) the vectors are written so as well.
 
     See :class:`coview.embeddings.EmbeddingTable`: `table["h"]` is an array of numpy [N, D],
     `table.to_arrow()` and `table.to_pandas()` are what they say.
@@ -60,15 +61,16 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
     kind = choose_format(out, options.format, layers)
     data = images_named(options.data)
     job = _job(options, data, layers)
-    if kind == "parquet":
-        return update_table(job, out or _kept_file(options, data))
     kept = _kept_file(options, data)
+    folder = local_path(options.run) / FOLDER
+    if kind == "parquet":
+        return update_table(job, out or kept, folder)
     if out is None:
         if kept is None:
             raise InvalidValue("`out` is missing: these images have no name for a file.")
         out = kept.with_suffix(f".{kind}")
-    with tempfile.TemporaryDirectory() as folder:
-        table = update_table(job, kept or Path(folder, "table.parquet"))
+    with tempfile.TemporaryDirectory() as temporary:
+        table = update_table(job, kept or Path(temporary, "table.parquet"), folder)
         write_as(table, out, kind, layers)
     if options.out is None:
         say(f"The vectors as {kind}: {out}")
@@ -143,7 +145,7 @@ def _kept_file(options: EmbedOptions, data: Any) -> Path | None:
     """Where the table is kept; None of images in memory, and where nothing can be written."""
     if source_of(data) is None:
         return None
-    path = table_file(options.run, "embeddings", data, options.checkpoint)
+    path = table_file(options.run, FOLDER, data, options, options.checkpoint)
     try:
         return output_file(path, TABLE_ENDINGS)
     except StorageError:
@@ -170,28 +172,23 @@ def write_table(table: pa.Table, path: Path) -> None:
         pq.write_table(table, temporary)
 
 
-def table_file(folder: str | Path, kind: str, data: Any, checkpoint: int | None = None) -> Path:
+def table_file(
+    folder: str | Path, kind: str, data: Any, options: DataOptions, checkpoint: int | None = None
+) -> Path:
     """Where a command writes its table of ``data`` unless told otherwise.
 
-    A file of this name that is of other images stays: the new one has a hash of its source.
+    The name says which of the images it is of. A file of this name that is of other images stays:
+    the new one has a hash of its source.
 
-    >>> table_file("runs/photos", "embeddings", "more/2024").as_posix()
+    >>> table_file("runs/photos", "embeddings", "more/2024", DataOptions()).as_posix()
     'runs/photos/embeddings/2024.parquet'
+    >>> table_file("runs/photos", "embeddings", "more/2024", DataOptions(limit=100)).name
+    '2024-limit-100.parquet'
     """
-    name, source = at_step(name_of(data), checkpoint), json.dumps(source_of(data))
+    part = [name_of(data), *([] if options.split is None else [options.split])]
+    part += [] if options.limit is None else [f"limit-{options.limit}"]
+    name, source = at_step("-".join(part), checkpoint), json.dumps(source_of(data))
     path = local_path(folder) / kind / f"{name}.parquet"
-    if not exists(path) or _source_in(path) == source:
+    if not exists(path) or recorded_source(path) == source:
         return path
     return path.with_name(f"{name}-{digest(source.encode())[:8]}.parquet")
-
-
-def _source_in(path: Path) -> str:
-    """The source that a table of ours names; "" for any other file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
-        return ""
-    return str(metadata.get(SOURCE.encode(), b"").decode())

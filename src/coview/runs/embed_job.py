@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from coview.core.errors import CoviewError
-from coview.core.files import digest, exists
+from coview.core.files import digest, entries, exists
 from coview.core.images import ImageStore
 from coview.core.tensors import weights_fingerprint
 from coview.core.values import encode
@@ -25,7 +25,10 @@ from coview.embeddings.table_schema import PREFIX
 from coview.evaluation import Subject
 from coview.evaluation.feature_cache import network_digest
 
-FINGERPRINT = f"{PREFIX}fingerprint"
+FINGERPRINT, SOURCE = f"{PREFIX}fingerprint", f"{PREFIX}source"
+"""The metadata of a table: of which images it is, by their pixels and by where they lie."""
+NOT_KNOWN = json.dumps(None)
+"""The source of images in memory."""
 Rows = npt.NDArray[np.int64]
 Block = dict[str, Any]
 """Columns of some rows: "row" is their place in the stream; a picture is an item of a list."""
@@ -87,6 +90,31 @@ def known_table(path: Path, network: str) -> EmbeddingTable | None:
         return table if is_ours and table.fingerprint == table.metadata[FINGERPRINT] else None
     except (CoviewError, KeyError):
         return None
+
+
+def tables_beside(path: Path | None, folder: Path, job: Job) -> list[EmbeddingTable]:
+    """The other tables in ``folder`` of the images of ``job`` by its network, of all or of some."""
+    if job.metadata.get(SOURCE) in (None, NOT_KNOWN):
+        return []
+    places = [folder / name for name in entries(folder) if name.endswith(".parquet")]
+    tables = [
+        known_table(place, job.network)
+        for place in places
+        if place != path and recorded_source(place) == job.metadata[SOURCE]
+    ]
+    return [table for table in tables if table is not None]
+
+
+def recorded_source(path: Path) -> str:
+    """The source that a table of ours names; "" for any other file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException):
+        return ""
+    return str(metadata.get(SOURCE.encode(), b"").decode())
 
 
 class KnownRows:

@@ -25,6 +25,7 @@ from coview.evaluation.features import vectors_of_parts
 from coview.reports.pictures import shrink
 from coview.runs.data import say_source
 from coview.runs.embed_job import (
+    SOURCE,
     Block,
     Job,
     KnownRows,
@@ -33,6 +34,7 @@ from coview.runs.embed_job import (
     joined,
     known_table,
     part_of,
+    tables_beside,
 )
 from coview.runs.embed_journal import Journal
 
@@ -42,11 +44,12 @@ THUMBNAIL = 128
 """The longer side of a picture in the column of images, in pixels."""
 
 
-def update_table(job: Job, path: Path | None) -> EmbeddingTable:
+def update_table(job: Job, path: Path | None, folder: Path) -> EmbeddingTable:
     """The table of the images of ``job``, in ``path`` or in memory.
 
-    Vectors of equal images by the same network are taken from the table that is there and from what
-    an interrupted call has left. Says how many were embedded.
+    Vectors of equal images by the same network are taken from the table that is there, from what
+    an interrupted call has left, and from the tables of other parts of the images in ``folder``.
+    Says how many were embedded.
     """
     before = None if path is None else known_table(path, job.network)
     if before is not None and _is_current(before, job):
@@ -63,7 +66,8 @@ def update_table(job: Job, path: Path | None) -> EmbeddingTable:
             images=job.images or "image" in before.column_names,
         )  # fmt: skip
     journal = Journal(path, job)
-    known = KnownRows([*journal.tables(), *([] if before is None else [before])], job)
+    tables = [*([] if before is None else [before]), *tables_beside(path, folder, job)]
+    known = KnownRows([*journal.tables(), *tables], job)
     writer = TableWriter(
         path, job.layers, job.stream.class_names, job.all_metadata, images=job.images
     )
@@ -89,7 +93,7 @@ def _is_current(table: EmbeddingTable, job: Job) -> bool:
     wanted = {*job.layers, *(["image"] if job.images else [])}
     return (
         table.metadata.get(f"{PREFIX}listing") == job.listing
-        and table.metadata.get(f"{PREFIX}source") == job.metadata.get(f"{PREFIX}source")
+        and table.metadata.get(SOURCE) == job.metadata.get(SOURCE)
         and wanted <= set(table.column_names)
     )
 

@@ -24,7 +24,7 @@ from coview.embeddings.outliers import MAX_BANK, outlier_scores
 from coview.embeddings.table import EmbeddingTable
 from coview.options import MapOptions, VectorsOptions
 from coview.runs.embed import embeddings_of
-from coview.runs.own_images import own_images, source_in
+from coview.runs.own_images import images_of
 
 CLUSTER = "cluster_"
 """What the name of a column of clusters begins with; their number follows."""
@@ -102,14 +102,11 @@ def numbers_of_clusters(text: str | None) -> tuple[int, ...]:
 def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
     """The table of ``data`` by the run and the options of a command; by default that of the images
     of the command, and where it names none of those of the run."""
-    settings = data_settings(options)
     if data is not None:
-        settings["limit"] = None
-    elif options.data is not None:
-        data = options.data
+        settings = {**data_settings(options), "limit": None}
     else:
-        own = own_images(options.run, options, "data")
-        data, settings = source_in(own), data_settings(own)
+        data, images = images_of(options, "data")
+        settings = data_settings(images)
     return embeddings_of(
         options.run, data, layers=(options.layer,),
         checkpoint=options.checkpoint, device=options.device, import_=options.import_, **settings,

@@ -14,6 +14,15 @@ from coview.options import DataOptions
 from coview.runs.run import Run
 
 
+def images_of(options: Any, field: str) -> tuple[Any, DataOptions]:
+    """The images that ``options`` names as ``field``, or those of its run, and what opens them."""
+    data = getattr(options, field)
+    if data is not None:
+        return data, options
+    own = own_images(options.run, options, field)
+    return source_in(own), own
+
+
 def own_images(run: str | Path, options: DataOptions, field: str) -> DataSpec:
     """The images of ``run``, opened as it opened them but for the options that are given.
 

@@ -23,7 +23,7 @@ from coview.options import SearchOptions
 from coview.runs.embed import embeddings_of
 from coview.runs.inputs import STDIN
 from coview.runs.load import load_subject
-from coview.runs.own_images import own_images, source_in
+from coview.runs.own_images import images_of
 from coview.runs.search_pictures import write_page
 from coview.runs.search_queries import Queries
 from coview.runs.search_results import EXAMPLE, ITSELF, SAME, Hit, SearchResult, SearchResults
@@ -65,13 +65,10 @@ def search(options: SearchOptions) -> SearchResults:
     negative = None
     if options.negative:
         negative = Queries.open(options.negative, subject, options, device)
-    data, settings = options.in_, data_settings(options)
-    if data is None:
-        own = own_images(options.run, options, "in_")
-        data, settings = source_in(own), data_settings(own)
+    data, images = images_of(options, "in_")
     table = embeddings_of(
         options.run, data, layers=[options.layer], checkpoint=options.checkpoint,
-        device=options.device, **settings,
+        device=options.device, **data_settings(images),
     )  # fmt: skip
     directions, examples = directions_of(
         positive.vectors, None if negative is None else negative.vectors,
