@@ -61,6 +61,22 @@ def test_figures_of_any_number_of_subjects_fit_80_columns(printed, count):
     assert len(set(said)) == len(said)
 
 
+def test_what_each_subject_chose_stands_beside_its_own_figure(printed, monkeypatch):
+    names = ["trained", "untrained"]
+    file = file_of("logistic", "accuracy", [{"penalty": "l2", "strength": 0.5}], names)
+    file["results"][1]["setting"] = {"penalty": "l2", "strength": 8.0}
+    table, _ = printed(evaluation_table, [file])
+    row = next(place for place, line in enumerate(table) if "logistic" in line)
+    assert "strength" not in table[row]
+    assert "penalty l2" in table[row]
+    assert table[row + 1].split() == ["(40.0\u201360.0)"] * 2
+    assert table[row + 2].split() == ["strength", "0.5", "strength", "8"]
+    monkeypatch.setenv("COLUMNS", "10000")  # into a pipe: a row is one line
+    table, _ = printed(evaluation_table, [file])
+    row = next(line for line in table if "logistic" in line)
+    assert "(40.0\u201360.0), strength 8" in row
+
+
 def test_no_test_against_a_baseline_is_said_twice(printed):
     _, sentences = printed(evaluation_table, contents(["a", "b", "untrained", "pixels"]))
     text = " ".join(sentences)

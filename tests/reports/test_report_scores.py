@@ -139,6 +139,19 @@ def test_rows_pair_by_setting_or_where_each_subject_chose_its_own_by_place() -> 
     assert [list(row) for row in comparison_rows(chosen)] == [["trained", "b"]]
 
 
+def test_a_row_of_several_subjects_has_the_setting_of_each() -> None:
+    chosen = [result("h", 3, 0.1), result("h", 7, 0.2, "b")]
+    for each in chosen:
+        each["setting"]["temperature"] = None  # type: ignore[index]
+    assert cells(results_table(comparison_rows(chosen), {})) == [
+        "layer", "setting", "trained", "b", "h", "plain vote", "10.0 % k 3", "20.0 % k 7",
+    ]  # fmt: skip
+    one_setting = [result("h", 3, 0.1), result("h", 3, 0.2, "b")]
+    assert cells(results_table(comparison_rows(one_setting), {}))[4:6] == ["h", "k 3"]
+    nothing_shared = [result("h", 3, 0.1), result("h", 7, 0.2, "b")]
+    assert cells(results_table(comparison_rows(nothing_shared), {}))[5] == "each its own"
+
+
 def test_a_layer_that_the_first_subject_lacks_has_its_row() -> None:
     rows = comparison_rows([
         result("h", 1, 0.1, "export"), result("h", 1, 0.2, "run"), result("z", 1, 0.3, "run"),

@@ -49,12 +49,11 @@ def _print_settings(
     subjects: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """A row for each setting, a column for each subject; returns which rows are left out."""
-    from coview.reports.records import part
-    from coview.reports.results import first, headline_of, setting_text
+    from coview.reports.results import figure_and_interval, first, headline_of, row_setting
 
     table = _table(title=_title(contents), title_justify="left")
     wide = console.width >= TEXT_WIDTH + FIGURE_WIDTH * len(subjects)
-    between = " " if wide else "\n"
+    between, line = " " if wide else "\n", ", " if console.width >= UNBROKEN else "\n"
     table.add_column("protocol", no_wrap=wide)
     table.add_column("setting")
     for name in subjects:
@@ -65,10 +64,12 @@ def _print_settings(
         rows = rows_of[name]
         shown = main_rows(rows, headline_of(each))
         for row in shown:
-            result = first(row)
-            cells = [_cell(row.get(subject), between) for subject in subjects]
-            setting = setting_text(part(result, "setting"))
-            table.add_row(_figure_name(name, result), setting, *cells)
+            setting, own = row_setting(row)
+            cells = [
+                line.join([figure_and_interval(row.get(subject), between), *own.get(subject, ())])
+                for subject in subjects
+            ]
+            table.add_row(_figure_name(name, first(row)), setting, *cells)
         table.add_section()
         if len(shown) < len(rows):
             notes.append(f"{name}: {len(shown)} of {len(rows)} rows; its file has all.")
@@ -81,7 +82,7 @@ def _print_subjects(
     subjects: Sequence[str],
 ) -> list[str]:  # fmt: skip
     """A row for each subject, a column for the figure that represents each protocol."""
-    from coview.reports.results import first, headline_of, headline_row
+    from coview.reports.results import figure_and_interval, first, headline_of, headline_row
 
     columns: list[tuple[str, list[str]]] = []
     for each in contents:
@@ -89,7 +90,7 @@ def _print_subjects(
         if rows:
             row = headline_row(rows, headline_of(each))
             head = _figure_name(str(each.get("protocol")), first(row))
-            columns.append((head, [_cell(row.get(name), "\n") for name in subjects]))
+            columns.append((head, [figure_and_interval(row.get(name), "\n") for name in subjects]))
     _print_parts(console, "subject", subjects, columns, title=_title(contents))
     return ["Each figure is the one that represents its protocol; the files have all."]
 
@@ -121,6 +122,7 @@ def _sentences(
 def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
     """Print one row for each run: verdict, steps and figures; below what differs, and sentences."""
     from coview.reports.formatting import count, value
+    from coview.reports.results import figure_and_interval
 
     console = table_console()
     runs = compared["runs"]
@@ -135,7 +137,7 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
     ]))  # fmt: skip
     for title in dict.fromkeys(figure["title"] for figure in compared["figures"]):
         own = {f["run"]: f for f in compared["figures"] if f["title"] == title}
-        columns.append((title, [_cell(own.get(name), "\n") for name in names]))
+        columns.append((title, [figure_and_interval(own.get(name), "\n") for name in names]))
     _print_parts(console, "run", names, columns)
     if compared["differences"]:
         fields = [key.removeprefix("recipe.") for key in compared["differences"]]
@@ -236,16 +238,6 @@ def _title(contents: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Figures on {counts}{' ...' if len(images) > 3 else ''} test images, with 95 % intervals"
     )
-
-
-def _cell(result: Mapping[str, Any] | None, between: str = " ") -> str:
-    from coview.reports.formatting import MISSING
-    from coview.reports.results import figure_text, interval_text
-
-    if result is None:
-        return "-"
-    interval = interval_text(result)
-    return figure_text(result) + ("" if interval == MISSING else f"{between}({interval})")
 
 
 def _notes(contents: Sequence[Mapping[str, Any]]) -> list[str]:

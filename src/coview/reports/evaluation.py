@@ -30,7 +30,7 @@ from coview.reports.results import (
     layer_of,
     metric_name,
     paired_sentences,
-    setting_text,
+    row_setting,
     title_of,
 )
 from coview.reports.tables import definition_list
@@ -102,12 +102,13 @@ def results_table(rows: Sequence[Row], headline: Mapping[str, Any]) -> Child:
 
     def line(row: Row) -> Markup:
         result = first(row)
+        setting, own = row_setting(row)
         return tag(
-            "tr", tag("th", layer_of(result), scope="row"),
-            tag("td", setting_text(part(result, "setting"))),
+            "tr", tag("th", layer_of(result), scope="row"), tag("td", setting),
             tag("td", metric_of(metric_name(result)).label) if metrics else None,
             [
-                tag("td", figure_cell(row.get(name)), class_=f"num {_class(name)}")
+                tag("td", figure_cell(row.get(name), own.get(name, ())),
+                    class_=f"num {_class(name)}")
                 for name in subjects
             ],
             tag("td", _gain(row), class_="num") if gain else None,
@@ -230,13 +231,14 @@ def _entries(prefix: str, items: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         yield f"{prefix} {key}".strip().replace("_", " "), value(item)
 
 
-def figure_cell(result: Mapping[str, Any] | None) -> Child:
-    """A figure, and its interval in small letters."""
+def figure_cell(result: Mapping[str, Any] | None, setting: Sequence[str] = ()) -> Child:
+    """A figure; in small letters its interval, and the ``setting`` that is its own."""
     if result is None:
         return MISSING
     interval = interval_text(result)
     small = None if interval == MISSING else tag("small", interval, class_="interval")
-    return [figure_text(result), small]
+    own = tag("small", ", ".join(setting), class_="own-setting") if setting else None
+    return [figure_text(result), small, own]
 
 
 def _value(item: Any, form: str) -> str:

@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.run_folder import RunFolder
-from coview.reports.formatting import MISSING, count, percent
+from coview.reports.formatting import count, percent
 from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, read_record
 from coview.reports.results import (
     comparison_rows,
-    figure_text,
+    figure_and_interval,
     first,
     headline_of,
     headline_row,
-    interval_text,
     layer_of,
     metric_name,
     result_sentence,
-    setting_text,
+    row_setting,
 )
 from coview.reports.scores import headline_scores
 
@@ -78,27 +77,18 @@ def results_table(contents: Sequence[Mapping[str, Any]]) -> Markup:
     body = []
     for protocol, row in headline.items():
         result = first(row)
-        setting = setting_text(result.get("setting") or {})
+        setting, own = row_setting(row)
         words = [protocol, layer_of(result), metric_name(result), setting]
-        body.append(tag("tr", [tag("td", word) for word in (*words, *_cells(row, subjects))]))
+        figures = [
+            ", ".join([figure_and_interval(row.get(name)), *own.get(name, ())]) for name in subjects
+        ]
+        body.append(tag("tr", [tag("td", word) for word in (*words, *figures)]))
     table = tag(
         "table", tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
         tag("tbody", body),
     )  # fmt: skip
     sentences = [tag("p", result_sentence(each)) for each in contents if each.get("results")]
     return tag("div", table, sentences)
-
-
-def _cells(row: Mapping[str, Mapping[str, Any]], subjects: Sequence[str]) -> list[str]:
-    cells = []
-    for name in subjects:
-        if name not in row:
-            cells.append(MISSING)
-            continue
-        interval = interval_text(row[name])
-        figure = figure_text(row[name])
-        cells.append(figure if interval == MISSING else f"{figure} ({interval})")
-    return cells
 
 
 def _steps(record: Record) -> str:

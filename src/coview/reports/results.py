@@ -15,6 +15,8 @@ from coview.reports.figures import FORMATS
 from coview.reports.formatting import MINUS, MISSING, decimal, percent, value
 from coview.reports.records import number, part
 
+EACH_OWN = "each its own"
+"""The setting of a row whose subjects share nothing of it."""
 BASELINES = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
 
 INTEREST = (
@@ -144,7 +146,29 @@ def setting_text(setting: Mapping[str, Any]) -> str:
     >>> setting_text({"k": 20, "temperature": None, "k_used": 20})
     'k 20, plain vote'
     """
-    return ", ".join(filter(None, (_setting_part(key, setting) for key in setting))) or MISSING
+    return ", ".join(_setting_parts(setting, setting)) or MISSING
+
+
+def row_setting(row: Row) -> tuple[str, dict[str, list[str]]]:
+    """(the setting that the results of a row share, in words; what each subject chose itself).
+
+    >>> results = {name: {"setting": {"layer": "h", "k": k}} for name, k in (("a", 5), ("b", 20))}
+    >>> row_setting(results)
+    ('layer h', {'a': ['k 5'], 'b': ['k 20']})
+    """
+    settings = {name: part(result, "setting") for name, result in row.items()}
+    keys = dict.fromkeys(key for setting in settings.values() for key in setting)
+    shared = [key for key in keys if len({repr(s.get(key)) for s in settings.values()}) == 1]
+    own = {
+        name: _setting_parts(setting, [key for key in setting if key not in shared])
+        for name, setting in settings.items()
+    }
+    texts = _setting_parts(part(first(row), "setting"), shared)
+    return ", ".join(texts) or (EACH_OWN if any(own.values()) else MISSING), own
+
+
+def _setting_parts(setting: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    return [text for key in keys if (text := _setting_part(key, setting))]
 
 
 def _setting_part(key: str, setting: Mapping[str, Any]) -> str:
@@ -187,6 +211,16 @@ def interval_text(result: Mapping[str, Any]) -> str:
     else:
         texts = [decimal(low), decimal(high)]
     return (" to " if low < 0 else "–").join(texts)
+
+
+def figure_and_interval(result: Mapping[str, Any] | None, between: str = " ") -> str:
+    """The value of a result, and its 95 % interval in brackets.
+
+    >>> figure_and_interval({"value": 0.5, "interval": [0.4, 0.6]}).replace("\\u202f", " ")
+    '50.0 % (40.0–60.0)'
+    """
+    interval = MISSING if result is None else interval_text(result)
+    return figure_text(result) + ("" if interval == MISSING else f"{between}({interval})")
 
 
 def gain_text(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
