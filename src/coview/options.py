@@ -629,7 +629,8 @@ class PushOptions(ImportOptions):
     run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     repository: str = argument("where, as me/photos; it is made where there is none")
     public: bool = option("for everybody to see, where the repository is new", False)
-    license: str | None = option("the Hub's short name of a license, as apache-2.0, for the card")
+    license: str | None = option(
+        "the Hub's name of a license for the card, as apache-2.0; other: one of your own")
     results: Path | None = option(
         "a folder of evaluation results for the card (default: the run's evaluation/)")
     subject: str | None = option("whose results, of several in that folder")

@@ -43,7 +43,7 @@ def run(tmp_path_factory):
 def test_card_on_the_hub_holds_the_results_with_protocol_interval_and_data(run, monkeypatch):
     taken = Hub()
     monkeypatch.setattr(hub, "HfApi", lambda: taken)
-    assert coview.push(run.path, "me/photos", license="apache-2.0") == "hub/me/photos"
+    assert coview.push(run.path, "me/photos", license="Apache-2.0") == "hub/me/photos"
     assert taken.made == ("me/photos", True, True)
     assert sorted(taken.files) == ["README.md", "config.json", "encoder.py", "model.safetensors"]
     assert taken.files["model.safetensors"] == (run.encoder_path / "model.safetensors").read_bytes()
@@ -85,7 +85,9 @@ def test_refusal_of_the_hub_is_one_sentence(run, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"repository": "photos"}, "`repository` is 'photos'"),
-     ({"repository": "me/x", "license": "My own!"}, "`license` is 'My own!'"),
+     ({"repository": "me/x", "license": "My own!"}, "a license of your own: other"),
+     ({"repository": "me/x", "license": "apache-2"}, "Did you mean 'apache-2.0'"),
+     ({"repository": "me/x", "license": "GPL-2.0-or-later"}, "no license to the Hub"),
      ({"repository": "me/x", "results": "nowhere"}, "holds no results of one subject")],
 )  # fmt: skip
 def test_wrong_words_are_refused_before_anything_is_sent(run, options, words):

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from coview.core.errors import InvalidValue, MissingExtra, RunError
+from coview.core.errors import InvalidValue, MissingExtra, RunError, nearest
 from coview.core.files import exists, write_text
 from coview.core.options import takes
 from coview.core.places import Kind, place_of
@@ -26,7 +26,25 @@ from coview.runs.load import exported, load_subject
 
 FILES = ("config.json", "model.safetensors", "README.md", "encoder.py", HEAD, CLASSIFIER)
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-LICENSE = re.compile(r"[a-z0-9.-]+")
+LICENSES = (
+    "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m",
+    "bigscience-bloom-rail-1.0", "bigcode-openrail-m", "afl-3.0", "artistic-2.0", "bsl-1.0",
+    "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "c-uda", "cc", "cc0-1.0",
+    "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0",
+    "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0",
+    "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0",
+    "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0", "gfdl", "gpl",
+    "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "h-research", "intel-research",
+    "lppl-1.3c", "ms-pl", "apple-ascl", "apple-amlr", "mpl-2.0", "odc-by", "odbl",
+    "openmdw-1.0", "openmdw-1.1", "openrail++", "osl-3.0", "postgresql", "ofl-1.1", "ncsa",
+    "unlicense", "zlib", "pddl", "lgpl-lr", "deepfloyd-if-license",
+    "fair-noncommercial-research-license", "llama2", "llama3", "llama3.1", "llama3.2",
+    "llama3.3", "llama4", "grok2-community", "gemma", "unknown", "other",
+)  # fmt: skip
+"""The names that the Hub takes; it refuses a card with another one. They are SPDX identifiers in
+lower case, but not all of these. Source: huggingface.co/docs/hub/repositories-licenses, and the
+Hub's answer in huggingface_hub's issue 4218 (2026)."""
 BEFORE = "## Limits\n"
 """The heading of the card before which the results stand."""
 
@@ -49,13 +67,9 @@ def push(options: PushOptions) -> str:
         raise InvalidValue(
             f"`repository` is {options.repository!r}; expected an owner and a name, as me/photos."
         )
-    if options.license is not None and not LICENSE.fullmatch(options.license):
-        raise InvalidValue(
-            f"`license` is {options.license!r}; expected the Hub's short name of one, as "
-            "apache-2.0."
-        )
+    license = None if options.license is None else license_name(options.license)
     api = None if options.dry_run else _api()
-    with prepared(options) as folder:
+    with prepared(options, license) as folder:
         files = sorted(folder.iterdir())
         what = ", ".join(f"{path.name} ({byte_size(path.stat().st_size)})" for path in files)
         kind = "public" if options.public else "private"
@@ -67,8 +81,25 @@ def push(options: PushOptions) -> str:
         return address
 
 
+def license_name(words: str) -> str:
+    """The Hub's name of a license, in any case. Raises InvalidValue for a name that is none.
+
+    >>> license_name("Apache-2.0")
+    'apache-2.0'
+    """
+    name = words.lower()
+    if name not in LICENSES:
+        near = nearest(name, LICENSES)
+        raise InvalidValue(
+            f"`license` is {words!r}, which is no license to the Hub."
+            + (f" Did you mean {near!r}?" if near else "")
+            + " Expected its name, as apache-2.0 or cc-by-4.0; of a license of your own: other."
+        )
+    return name
+
+
 @contextmanager
-def prepared(options: PushOptions) -> Iterator[Path]:
+def prepared(options: PushOptions, license: str | None) -> Iterator[Path]:
     """A folder, in the body only, with what is sent: the export, and the card with its results."""
     with exported(options.run, options.checkpoint) as source, TemporaryDirectory() as name:
         folder = Path(name)
@@ -77,7 +108,7 @@ def prepared(options: PushOptions) -> Iterator[Path]:
                 shutil.copyfile(source / file, folder / file)
         lines = _results(options, source)
         readme = (folder / "README.md").read_text()
-        write_text(folder / "README.md", card_with(readme, lines, options.license))
+        write_text(folder / "README.md", card_with(readme, lines, license))
         yield folder
 
 
