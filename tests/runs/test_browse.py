@@ -287,7 +287,7 @@ def test_a_cluster_has_the_name_of_a_class_that_is_most_of_it(run: Path) -> None
     )  # fmt: skip
     facets = known_facets(run, store, table.with_columns({"cluster": clusters}))
     (facet,) = [each for each in facets if each.name == "cluster"]
-    assert facet.values == ("0 a", "1 mixed", "2")
+    assert facet.values == ("0 a", "1 mixed: a (50 %), b (25 %), c (25 %)", "2")
 
 
 def test_ctrl_c_ends_the_command_quietly(run: Path) -> None:

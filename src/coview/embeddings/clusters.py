@@ -45,12 +45,9 @@ class Cluster:
         >>> cluster.class_sentence(["shirt", "dress"])
         'mostly dress (83 %)'
         """
-        shares = [
-            f"{class_names[label] if label < len(class_names) else label} ({100 * share:.0f} %)"
-            for label, share in self.classes[:3]
-        ]
-        is_clear = majority(self.classes) is not None
-        return f"mostly {shares[0]}" if is_clear else ", ".join(shares)
+        if majority(self.classes) is None:
+            return largest_classes(self.classes, class_names)
+        return f"mostly {largest_classes(self.classes, class_names, number=1)}"
 
 
 def granularities(count: int) -> tuple[int, ...]:
@@ -205,6 +202,20 @@ def class_shares(labels: Rows) -> tuple[tuple[int, float], ...]:
     values, counts = np.unique(known, return_counts=True)
     order = np.lexsort((values, -counts))
     return tuple((int(values[i]), float(counts[i] / len(known))) for i in order)
+
+
+def largest_classes(
+    classes: Sequence[tuple[int, float]], class_names: Sequence[str], *, number: int = 3
+) -> str:
+    """The first ``number`` of the classes with their shares.
+
+    >>> largest_classes(((1, 0.5), (0, 0.3), (7, 0.2)), ["shirt", "dress"])
+    'dress (50 %), shirt (30 %), 7 (20 %)'
+    """
+    return ", ".join(
+        f"{class_names[label] if label < len(class_names) else label} ({100 * share:.0f} %)"
+        for label, share in classes[:number]
+    )
 
 
 def majority(classes: Sequence[tuple[int, float]]) -> int | None:

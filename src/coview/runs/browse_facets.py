@@ -14,7 +14,7 @@ from coview.core.files import entries, exists
 from coview.core.images import ImageStore
 from coview.core.paths import local_path
 from coview.core.run_folder import RunFolder, read_object
-from coview.embeddings.clusters import class_shares, majority
+from coview.embeddings.clusters import class_shares, largest_classes, majority
 from coview.embeddings.duplicates import exact_groups
 from coview.embeddings.table import EmbeddingTable
 from coview.runs.duplicates import GROUP
@@ -169,15 +169,16 @@ def _all_clusters(
 
 
 def _clusters(name: str, clusters: Codes, labels: Codes, class_names: tuple[str, ...]) -> Facet:
-    """Clusters by number, each with the class of most of its labeled images, or "mixed"."""
+    """Clusters by number, each with the class of most of its labeled images, or the largest ones
+    of a mixed cluster with their shares."""
     count = int(clusters.max(initial=-1)) + 1
     values = []
     for number in range(count):
         classes = class_shares(labels[clusters == number])
         most = majority(classes)
-        word = " mixed" if classes else ""
-        if most is not None and most < len(class_names):
-            word = f" {class_names[most]}"
+        word = f" mixed: {largest_classes(classes, class_names)}" if classes else ""
+        if most is not None:
+            word = f" {class_names[most] if most < len(class_names) else most}"
         values.append(f"{number}{word}")
     title = "Cluster" if name == "cluster" else f"{count} clusters"
     return Facet(name=name, title=title, values=tuple(values), codes=clusters)
