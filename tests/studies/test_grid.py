@@ -164,6 +164,17 @@ def test_every_study_can_be_made(name, scale):
     assert study.claim.endswith(("?", "."))
 
 
+@pytest.mark.parametrize("name", [name for name in STUDIES if hasattr(STUDIES[name], "grid")])
+def test_runs_are_judged_by_what_is_shown_of_them(name):
+    """A figure of a protocol that judges no run of an arm would be a column of dashes."""
+    given = {need: ("scenes:test",) for need in STUDIES[name].needs}
+    options = StudyOptions(name=name, data="scenes", scale="tiny", **given)
+    grid = STUDIES[name].grid(Setting.of(options, STUDIES[name].amounts))
+    shown = {measure.protocol for measure in grid.measures if measure.protocol}
+    for cell in (arm.cell(0) for arm in grid.arms):
+        assert cell.verb != "pretrain" or shown <= set(cell.protocols), cell.name
+
+
 def test_two_jobs_train_and_judge_the_runs(tmp_path):
     study = RATES.study(tiny(seeds=1, limit=48))
     result = run_study(study, tmp_path, {"device": "cpu"}, jobs=2)

@@ -48,7 +48,10 @@ def methods(setting: Setting) -> Grid:
     return Grid(
         name=METHODS_.name, question=METHODS_.question, source="SupCon, table 2",
         arms=tuple(
-            setting.arm(name, setting.recipe(RECIPES[name]), published=CIFAR10[name])
+            setting.arm(
+                name, setting.recipe(RECIPES[name]), published=CIFAR10[name],
+                protocols=("linear", "knn"),
+            )
             for name in METHODS
         ),
         measures=(LINEAR, KNN), published="ResNet-50 on CIFAR-10, top-1",
