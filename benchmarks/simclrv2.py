@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import coview
+from coview.studies.execution import place_of
 from setting import setting
+
+NAME = "simclrv2/chain"
 
 
 def main() -> None:
@@ -30,11 +33,11 @@ def main() -> None:
     given = parser.parse_args()
     if not given.only_print:
         coview.study(
-            "simclrv2/chain", given.train, test=given.test, out=given.out, draws=given.draws,
+            NAME, given.train, test=given.test, out=given.out, draws=given.draws,
             pretrained=given.pretrained, distill_epochs=given.distill_epochs,
         )  # fmt: skip
     print(f"simclrv2: {setting()}\n")
-    print(page(json.loads((given.out / "study.json").read_text()), given.out))
+    print(page(json.loads((place_of(NAME, given.out) / "study.json").read_text()), given.out))
 
 
 def page(study: dict[str, Any], folder: Path) -> str:

@@ -21,6 +21,7 @@ from itertools import permutations
 from typing import Any
 
 from coview.core.errors import InvalidValue
+from coview.core.text import plural
 from coview.evaluation.statistics import mean_interval
 from coview.reports.formatting import MINUS
 
@@ -85,11 +86,30 @@ class Claim:
 
 def greater(one: str, other: str, *, by: float = 0.0, measure: str = "") -> Comparison:
     """``one`` is greater than ``other`` by more than ``by``."""
-    more = f" by more than {by:g}" if by else ""
     return Comparison(
-        text=f"{one} - {other}{more}", terms=(Term(one, 1, measure), Term(other, -1, measure)),
-        above=by,
+        text=f"{one} - {other}{_in(measure)}{_more(by)}", above=by,
+        terms=(Term(one, 1, measure), Term(other, -1, measure)),
     )  # fmt: skip
+
+
+def gain(arm: str, one: str, other: str, *, by: float = 0.0) -> Comparison:
+    """In one arm the measure ``one`` is greater than the ``other`` by more than ``by``.
+
+    >>> gain("head 64", "linear", "linear on z").text
+    'head 64: linear - linear on z'
+    """
+    return Comparison(
+        text=f"{arm}: {one} - {other}{_more(by)}", above=by,
+        terms=(Term(arm, 1, one), Term(arm, -1, other)),
+    )  # fmt: skip
+
+
+def _more(by: float) -> str:
+    return f" by more than {by:g}" if by else ""
+
+
+def _in(measure: str) -> str:
+    return f" in {measure}" if measure else ""
 
 
 def best(
@@ -116,7 +136,8 @@ def rising(arms: Sequence[str], *, measure: str = "", sign: int = 1) -> Comparis
         Term(arm, sign * (place - middle) / total, measure) for place, arm in enumerate(arms)
     )
     word = "rise" if sign > 0 else "fall"
-    return Comparison(text=f"{word} of a step from {arms[0]} to {arms[-1]}", terms=terms)
+    text = f"{word} of a step from {arms[0]} to {arms[-1]}{_in(measure)}"
+    return Comparison(text=text, terms=terms)
 
 
 def between(
@@ -126,7 +147,8 @@ def between(
     mean = tuple(Term(arm, 1 / len(inner), measure) for arm in inner)
     name = inner[0] if len(inner) == 1 else f"mean of {', '.join(inner)}"
     return tuple(
-        Comparison(text=f"{name} - {end}", terms=(*mean, Term(end, -1, measure))) for end in ends
+        Comparison(text=f"{name} - {end}{_in(measure)}", terms=(*mean, Term(end, -1, measure)))
+        for end in ends
     )
 
 
@@ -144,7 +166,7 @@ def smaller_gap(
     """The difference of the ``first`` two arms is smaller than that of the ``second`` two."""
     (a, b), (c, d) = first, second
     return Comparison(
-        text=f"({c} - {d}) - ({a} - {b})",
+        text=f"({c} - {d}) - ({a} - {b}){_in(measure)}",
         terms=tuple(
             Term(arm, weight, measure) for arm, weight in ((c, 1), (d, -1), (a, -1), (b, 1))
         ),
@@ -188,18 +210,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A comparison, its ``values``, one for each seed, and their p values (:func:`one_sided`)."""
+    """A comparison, its ``values``, one for each seed, and their p values (:func:`one_sided`).
+
+    ``unit``: what there is a value for, in words.
+    """
 
     comparison: Comparison
     values: list[float]
     shown: float
     refuted: float
+    unit: str = "seed"
 
     @classmethod
-    def of(cls, comparison: Comparison, figures: Figures) -> Finding:
+    def of(cls, comparison: Comparison, figures: Figures, unit: str) -> Finding:
         values = comparison.values(figures)
         shown, refuted = one_sided(values, comparison.above)
-        return cls(comparison=comparison, values=values, shown=shown, refuted=refuted)
+        return cls(comparison=comparison, values=values, shown=shown, refuted=refuted, unit=unit)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -216,12 +242,12 @@ class Finding:
     def __str__(self) -> str:
         """In words: "a - b is +3.2, 95 % interval +1.0 to +5.4 over 3 seeds"."""
         if not self.values:
-            return f"{self.comparison.text}: no seed has all its runs yet"
+            return f"{self.comparison.text}: no {self.unit} has all its runs yet"
         text = f"{self.comparison.text} is {signed(statistics.fmean(self.values))}"
         if self.interval is None:
-            return f"{text} for one seed, without an interval"
+            return f"{text} for one {self.unit}, without an interval"
         low, high = (signed(end) for end in self.interval)
-        return f"{text}, 95 % interval {low} to {high} over {len(self.values)} seeds"
+        return f"{text}, 95 % interval {low} to {high} over {plural(len(self.values), self.unit)}"
 
 
 def signed(points: float) -> str:
@@ -233,18 +259,20 @@ def signed(points: float) -> str:
     return f"{points:+.1f}".replace("-", MINUS)
 
 
-def decide(claims: Sequence[Claim], figures: Figures) -> list[dict[str, Any]]:
+def decide(
+    claims: Sequence[Claim], figures: Figures, *, unit: str = "seed"
+) -> list[dict[str, Any]]:
     """Each claim as an object of study.json: text, source, holds, because, p and comparisons.
 
     "holds" is True, False, or None where it is undecided; "p" has the adjusted values "for" and
-    "against" the claim.
+    "against" the claim. ``unit``: what each value of ``figures`` is of, where not of a seed.
 
     >>> claim = Claim(text="two are better than one", comparisons=(greater("two", "one"),))
     >>> figures = {"one": [60.0, 61.0, 60.5], "two": [64.0, 65.5, 64.0]}
     >>> decide([claim], lambda arm, measure: figures[arm])[0]["because"]
     'two - one is +4.0, 95 % interval +2.8 to +5.2 over 3 seeds.'
     """
-    found = [[Finding.of(each, figures) for each in claim.comparisons] for claim in claims]
+    found = [[Finding.of(each, figures, unit) for each in claim.comparisons] for claim in claims]
     yes = holm([max(each.shown for each in own) for own in found])
     no = holm([min(1.0, len(own) * min(each.refuted for each in own)) for own in found])
     decided = []

@@ -8,7 +8,7 @@ from coview.recipes import Recipe, recipe
 from coview.recipes.finetune import for_label_share
 from coview.studies.arms import Arm
 from coview.studies.cell import Cell, Work
-from coview.studies.claims import Claim, Comparison, Term, greater
+from coview.studies.claims import Claim, Comparison, Term, gain, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR, Measure
@@ -23,14 +23,6 @@ FINETUNING = {"tiny": "finetune-cpu", "cpu": "finetune-cpu", "gpu": "finetune-cp
 SHARES = {"tiny": ("25%", "50%"), "cpu": ("1%", "10%"), "gpu": ("1%", "10%"),
           "paper": ("1%", "10%")}  # fmt: skip
 """Of the labels, few and more; the tiny scale has too few images for 1 %."""
-
-
-def gain(arm: str, one: Measure, other: Measure, *, by: float = 0.0) -> Comparison:
-    """In one arm the measure ``one`` is greater than the ``other``."""
-    return Comparison(
-        text=f"{arm}: {one.name} - {other.name}", above=by,
-        terms=(Term(arm, 1, one.name), Term(arm, -1, other.name)),
-    )  # fmt: skip
 
 
 def tuned(
@@ -82,7 +74,7 @@ def few_labels(setting: Setting) -> Grid:
             Claim(
                 text="Fine-tuning a pretrained network is better than training from scratch",
                 source="SimCLR, table 7",
-                comparisons=tuple(gain(each.name, TUNED, SCRATCH) for each in arms),
+                comparisons=tuple(gain(each.name, TUNED.name, SCRATCH.name) for each in arms),
             ),
             Claim(
                 text="The gain is larger with fewer labels", source="SimCLR, table 7",

@@ -9,6 +9,8 @@ from typing import Any
 from coview.core.metrics import headline_misfit
 from coview.core.run_folder import RunFolder, read_object
 
+PER_CENT = 100.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
@@ -30,7 +32,7 @@ class Measure:
     layer: str = "h"
     subject: str = "trained"
     setting: tuple[tuple[str, Any], ...] = ()
-    factor: float = 100.0
+    factor: float = PER_CENT
     kind: str = ""
     at: float = 1.0
 

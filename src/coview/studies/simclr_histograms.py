@@ -184,12 +184,12 @@ def summarize(setting: Setting, root: Path) -> dict[str, Any]:
         f"differences, {BINS} bins over all channels) is that of another view of the same image; "
         f"chance is {100 / images:.2g} %. Mean over draws of views and its 95 % interval.",
         "columns": ["views", "found, per cent"],
-        "rows": [[name, shown(values)] for name, values in found.items()],
+        "rows": [[name, shown(values, percent=True)] for name, values in found.items()],
     }
     return {
         "rows": rows, "source": "SimCLR, section 3.1 and figure 6", "drawings": drawings,
         "tables": [table],
-        "claims": decide(claims(100 / images), lambda arm, _: found[arm]),
+        "claims": decide(claims(100 / images), lambda arm, _: found[arm], unit="draw"),
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from coview.heads import HeadSpec
 from coview.recipes import Recipe, change
 from coview.studies.arms import Arm
-from coview.studies.claims import Claim, Comparison, alike, greater, rising, smaller_gap
+from coview.studies.claims import Claim, alike, gain, greater, rising, smaller_gap
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR, LINEAR_Z
@@ -54,19 +54,10 @@ def head(setting: Setting) -> Grid:
             ),
             Claim(
                 text="Features before the head are better than those after it",
-                source="SimCLR, section 4.2", comparisons=tuple(map(before_and_after, nonlinear)),
+                source="SimCLR, section 4.2",
+                comparisons=tuple(gain(arm, LINEAR.name, LINEAR_Z.name) for arm in nonlinear),
             ),
         ),
-    )  # fmt: skip
-
-
-def before_and_after(arm: str) -> Comparison:
-    """h of an arm is better than its z = g(h)."""
-    plain = greater(arm, arm)
-    h, z = plain.terms
-    return replace(
-        plain, text=f"{arm}: h - z",
-        terms=(replace(h, measure=LINEAR.name), replace(z, measure=LINEAR_Z.name)),
     )  # fmt: skip
 
 

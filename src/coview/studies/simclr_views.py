@@ -9,7 +9,7 @@ from itertools import combinations
 
 from coview.recipes import Recipe
 from coview.studies.arms import Arm
-from coview.studies.claims import Claim, Comparison, Term, alike, greater
+from coview.studies.claims import Claim, Comparison, Term, alike, gain, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import CONTRASTIVE, LINEAR, LINEAR_Z, Measure
@@ -215,13 +215,6 @@ def invariance(setting: Setting) -> Grid:
         "SimCLR", made, runs="rotated, noised, filtered", protocols=("linear", "invariance")
     )
 
-    def more(one: Measure, other: Measure, by: float = 0.0) -> Comparison:
-        beyond = f" by more than {by:g}" if by else ""
-        return Comparison(
-            text=f"{one.name} - {other.name}{beyond}", above=by,
-            terms=(Term("SimCLR", 1, one.name), Term("SimCLR", -1, other.name)),
-        )  # fmt: skip
-
     return Grid(
         name="simclr/invariance", question=INVARIANCE.question,
         source="SimCLR, section 4.2 and table 3", arms=(arm,),
@@ -237,12 +230,14 @@ def invariance(setting: Setting) -> Grid:
                 text="The projection head has lost which transformation was applied",
                 source="SimCLR, table 3",
                 comparisons=tuple(
-                    more(measures[task, "h"], measures[task, "z"]) for task in INVARIANCES
+                    gain(arm.name, measures[task, "h"].name, measures[task, "z"].name)
+                    for task in INVARIANCES
                 ),
             ),
             Claim(
                 text="h is better than z by more than 10 points of linear accuracy",
-                source="SimCLR, section 4.2", comparisons=(more(LINEAR, LINEAR_Z, 10.0),),
+                source="SimCLR, section 4.2",
+                comparisons=(gain(arm.name, LINEAR.name, LINEAR_Z.name, by=10.0),),
             ),
         ),
     )  # fmt: skip

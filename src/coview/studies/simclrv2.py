@@ -66,7 +66,7 @@ def chain(options: StudyOptions) -> Study:
     return Study(
         name="simclrv2/chain", claim=CLAIM, cells=tuple(cells),
         card=lambda root: plan.card(root, entries[0].tuned),
-        claims=tuple(text for text, *_ in claims_about(fewest)),
+        claims=tuple(claim.text for claim in claims_about(fewest)),
         images=lambda: len(DataSpec.of(options.data, options, needs_labels=True).open()),
         summarize=lambda root: summarize(root, entries, layers, fewest),
     )  # fmt: skip

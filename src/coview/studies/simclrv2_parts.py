@@ -9,9 +9,9 @@ from coview.methods import InfoNCE, NTXent, SameNetwork
 from coview.recipes import change, recipe
 from coview.studies.arms import Arm
 from coview.studies.cell import Cell, Work
-from coview.studies.claims import Claim, Comparison, Term, best, greater, smaller_gap
+from coview.studies.claims import Claim, Comparison, Term, best, gain, greater, smaller_gap
 from coview.studies.experiment import Experiment
-from coview.studies.few_labels import SHARES, SMALL_AMOUNT, TUNED, gain, tuned
+from coview.studies.few_labels import SHARES, SMALL_AMOUNT, TUNED, tuned
 from coview.studies.grid import Grid
 from coview.studies.measure import Measure
 from coview.studies.setting import Setting, ordered
@@ -215,7 +215,7 @@ def distill(setting: Setting) -> Grid:
             Claim(
                 text="Distillation on unlabeled images is better than the labels alone",
                 source="SimCLRv2, table 2",
-                comparisons=(gain("small, unlabeled", STUDENT, ALONE),),
+                comparisons=(gain("small, unlabeled", STUDENT.name, ALONE.name),),
             ),
             Claim(
                 text="Labels beside the teacher add less than 2 points", source="SimCLRv2, table 2",

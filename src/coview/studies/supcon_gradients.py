@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from coview.core.errors import InvalidValue, UnknownName
 from coview.core.files import write_json
 from coview.core.run_folder import read_object
 from coview.objectives import sup_con
 from coview.options import StudyOptions
-from coview.studies.claims import Claim, Comparison, Term, decide, greater
+from coview.studies.claims import Claim, decide, greater, smaller_gap
 from coview.studies.execution import Study, place_of
 from coview.studies.experiment import refuse_others
+from coview.studies.grid import CARD_TESTS
 from coview.studies.pair_gradients import Form, by_autograd, by_formula, closed_form, draw
-from coview.studies.setting import SCALES
+from coview.studies.setting import Amount, Setting
 
 NAME = "supcon/gradients"
 QUESTION = "Do hard positives and hard negatives move SupCon's features more than easy ones?"
@@ -34,7 +34,9 @@ WEAK, STRONG = -0.95, 0.0
 TEMPERATURE, WIDTH, POSITIVES, NEGATIVES = 0.1, 64, 5, 64
 FEWER, MORE = 16, 256
 """Negatives of the comparison by their number."""
-SEEDS: Mapping[str, int] = {"tiny": 3, "cpu": 20, "gpu": 20, "paper": 20}
+AMOUNTS: Mapping[str, Amount] = {
+    scale: Amount(images=None, epochs=None, seeds=20) for scale in ("cpu", "gpu", "paper")
+}
 UNIT = 1_000
 """Lengths are shown times this."""
 
@@ -111,12 +113,6 @@ def _whole(seed: int) -> float:
     return float((found - expected).abs().max())
 
 
-def _more_than(text: str, hard: tuple[str, str], easy: tuple[str, str]) -> Comparison:
-    """``hard`` minus its second is above ``easy`` minus its second."""
-    weights = ((hard[0], 1.0), (hard[1], -1.0), (easy[0], -1.0), (easy[1], 1.0))
-    return Comparison(text=text, terms=tuple(Term(name, weight) for name, weight in weights))
-
-
 _FEW, _MANY = f"positive, {FEWER} negatives", f"positive, {MORE} negatives"
 _FREE = "positive, without normalization"
 CLAIMS = (
@@ -136,9 +132,10 @@ CLAIMS = (
         source="SupCon, section 3.2.2",
         comparisons=(
             greater(arm(_MANY, HARD), arm(_FEW, HARD)),
-            _more_than(
-                "what more negatives add at a hard positive - at an easy one",
-                (arm(_MANY, HARD), arm(_FEW, HARD)), (arm(_MANY, EASY), arm(_FEW, EASY)),
+            replace(
+                smaller_gap((arm(_MANY, EASY), arm(_FEW, EASY)),
+                            (arm(_MANY, HARD), arm(_FEW, HARD))),
+                text="what more negatives add at a hard positive - at an easy one",
             ),
         ),
     ),
@@ -147,10 +144,10 @@ CLAIMS = (
         "easy one than from that of a hard one",
         source="SupCon, supplement: hard mining is intrinsic",
         comparisons=(
-            _more_than(
-                "what normalization takes from an easy positive - from a hard one",
-                (arm(_FREE, EASY), arm("positive", EASY)),
-                (arm(_FREE, HARD), arm("positive", HARD)),
+            replace(
+                smaller_gap((arm(_FREE, HARD), arm("positive", HARD)),
+                            (arm(_FREE, EASY), arm("positive", EASY))),
+                text="what normalization takes from an easy positive - from a hard one",
             ),
         ),
     ),
@@ -167,12 +164,7 @@ class _Gradients:
 
     def study(self, options: StudyOptions) -> Study:
         refuse_others(NAME, options, ())
-        if options.scale not in SCALES:
-            raise UnknownName("scale", options.scale, SCALES)
-        count = SEEDS[options.scale] if options.seeds is None else options.seeds
-        if count < 1:
-            raise InvalidValue(f"`seeds` is {count}; expected 1 or more.")
-        seeds = range(options.seed, options.seed + count)
+        seeds = Setting.of(options, AMOUNTS).seeds
         return Study(
             name=NAME, claim=QUESTION, claims=tuple(claim.text for claim in CLAIMS), cells=(),
             images=lambda: 0,
@@ -255,8 +247,7 @@ def card(options: StudyOptions, seeds: Sequence[int]) -> dict[str, Any]:
         "what is measured": "the length of the pair's part of dl/dw times |w|: by autograd, with a "
         "copy of the anchor for each pair, and by the formula",
         "seeds": f"{seeds[0]} to {seeds[-1]}",
-        "tests": "the claims were written down before the figures; Student's t over seeds, paired, "
-        "one-sided at 2.5 %; Holm over the claims",
+        "tests": CARD_TESTS,
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coview.studies.arms import Arm
-from coview.studies.claims import Claim, Comparison, Term, greater
+from coview.studies.claims import Claim, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR, Measure
@@ -45,11 +45,12 @@ def robustness(setting: Setting) -> Grid:
             Claim(
                 text="SupCon makes fewer errors on corrupted images than cross-entropy",
                 source="SupCon, table 3",
-                comparisons=(_less("SupCon", "cross-entropy", CORRUPTED),),
+                comparisons=(greater("cross-entropy", "SupCon", measure=CORRUPTED.name),),
             ),
             Claim(
                 text="SupCon is better calibrated on clean images than cross-entropy",
-                source="SupCon, supplement", comparisons=(_less("SupCon", "cross-entropy", GAP),),
+                source="SupCon, supplement",
+                comparisons=(greater("cross-entropy", "SupCon", measure=GAP.name),),
             ),
         ),
     )  # fmt: skip
@@ -101,14 +102,6 @@ def _arms(setting: Setting, protocols: tuple[str, ...], **more: object) -> tuple
         )
         for name in METHODS
     )  # fmt: skip
-
-
-def _less(one: str, other: str, measure: Measure) -> Comparison:
-    """``one`` has less of ``measure`` than ``other``."""
-    return Comparison(
-        text=f"{other} - {one} in {measure.name}",
-        terms=(Term(other, 1, measure.name), Term(one, -1, measure.name)),
-    )
 
 
 ROBUSTNESS = Experiment(

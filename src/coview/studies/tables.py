@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from coview.evaluation.statistics import mean_interval
 from coview.reports.formatting import MINUS, MISSING
 from coview.studies.arms import Values
+from coview.studies.claims import signed
+from coview.studies.measure import PER_CENT
 
 
 def arm_table(values: Values, published: str) -> dict[str, Any]:
@@ -16,10 +19,13 @@ def arm_table(values: Values, published: str) -> dict[str, Any]:
     ``published``: in words, what the paper's figures are of.
     """
     shows_published = any(arm.published is not None for arm in values.arms)
-    columns = [f"{measure.name}" for measure in values.measures]
     rows = [
         [
-            arm.name, *(shown(values.known(arm.name, name)) for name in columns),
+            arm.name,
+            *(
+                shown(values.known(arm.name, each.name), percent=each.factor == PER_CENT)
+                for each in values.measures
+            ),
             *([MISSING if arm.published is None else f"{arm.published:g}"] * shows_published),
         ]
         for arm in values.arms
@@ -29,7 +35,9 @@ def arm_table(values: Values, published: str) -> dict[str, Any]:
         note += f" Published: {published}."
     return {
         "title": "Figures", "note": note, "rows": rows,
-        "columns": ["arm", *columns, *(["published"] * shows_published)],
+        "columns": [
+            "arm", *(each.name for each in values.measures), *(["published"] * shows_published),
+        ],
     }  # fmt: skip
 
 
@@ -91,16 +99,23 @@ def _mean(values: list[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def shown(values: list[float]) -> str:
-    """Mean and interval in a cell of a table.
+def shown(values: Sequence[float], *, percent: bool = False, sign: bool = False) -> str:
+    """Mean and interval in a cell of a table; ``sign``: of differences.
+
+    ``percent``: an interval that would leave 0 to 100 is written by its ends within them.
 
     >>> shown([50.0, 52.0, 54.0]), shown([50.0]), shown([])
     ('52.0 \N{PLUS-MINUS SIGN} 5.0', '50.0', '\N{EN DASH}')
+    >>> shown([90.0, 99.0], percent=True), shown([1.0], sign=True)
+    ('94.5 (37.3 to 100.0)', '+1.0')
     """
     if not values:
         return MISSING
     mean = statistics.fmean(values)
-    text = f"{mean:.1f}".replace("-", MINUS)
+    text = signed(mean) if sign else f"{mean:.1f}".replace("-", MINUS)
     if len(values) < 2:
         return text
-    return f"{text} \N{PLUS-MINUS SIGN} {mean_interval(values)[1] - mean:.1f}"
+    low, high = mean_interval(values)
+    if percent and not 0 <= low <= high <= 100:
+        return f"{text} ({max(low, 0.0):.1f} to {min(high, 100.0):.1f})"
+    return f"{text} \N{PLUS-MINUS SIGN} {high - mean:.1f}"
