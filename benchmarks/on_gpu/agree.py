@@ -34,6 +34,7 @@ from coview.views import render, render_reference, sample_params
 from on_gpu.networks import (
     OPTIMIZERS,
     SGD,
+    as_vector,
     distance,
     make_batch,
     make_learner,
@@ -165,10 +166,7 @@ def compare_objective(part: Part, name: str, loss: Callable[[list[Tensor]], Tens
         views = [draw.to(device, dtype).requires_grad_() for draw in draws]
         value = loss(views)
         gradients = torch.autograd.grad(value, views, allow_unused=True)
-        flat = torch.cat(
-            [g.detach().double().cpu().reshape(-1) for g in gradients if g is not None]
-        )
-        found[kind] = float(value.detach()), flat
+        found[kind] = float(value.detach()), as_vector(g for g in gradients if g is not None)
     far = {kind: distance(found[kind][1], found["exact"][1]) for kind in ("device", "cpu")}
     limit = AS_FAR * max(far["cpu"]["relative"], FLOOR)
     part.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -100,8 +101,17 @@ def trained(
 
 def state_of(learner: torch.nn.Module) -> Tensor:
     """All parameters and floating buffers, float64 on the CPU, as one vector."""
-    parts = [t for t in learner.state_dict().values() if t.is_floating_point()]
-    return torch.cat([tensor.detach().double().cpu().reshape(-1) for tensor in parts])
+    return as_vector(t for t in learner.state_dict().values() if t.is_floating_point())
+
+
+def gradient_of(learner: torch.nn.Module) -> Tensor:
+    """The gradients that its parameters have, as one vector."""
+    return as_vector(p.grad for p in learner.parameters() if p.grad is not None)
+
+
+def as_vector(tensors: Iterable[Tensor]) -> Tensor:
+    """Float64 on the CPU."""
+    return torch.cat([tensor.detach().double().cpu().reshape(-1) for tensor in tensors])
 
 
 def distance(found: Tensor, exact: Tensor) -> dict[str, float]:

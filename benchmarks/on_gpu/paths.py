@@ -23,6 +23,7 @@ from on_gpu.networks import (
     SGD,
     SMALL,
     distance,
+    gradient_of,
     make_batch,
     make_learner,
     methods,
@@ -66,8 +67,7 @@ def gradient(
     batch = precision.place(replace(batch, views=tuple(view.to(dtype) for view in batch.views)))
     with repeatable(part.device):
         gradients(learner, batch, SGD.build(learner), precision)
-    found = [p.grad.double().cpu().reshape(-1) for p in learner.parameters() if p.grad is not None]
-    return torch.cat(found)
+    return gradient_of(learner)
 
 
 @check("micro-batches", 3)

@@ -18,7 +18,7 @@ from coview.methods import Learner
 from coview.training.distribution import init_process_group
 from coview.training.precision import Precision
 from coview.training.step import gradients
-from on_gpu.networks import SEED, SGD, SMALL, distance, make_batch, methods, rounded
+from on_gpu.networks import SEED, SGD, SMALL, distance, gradient_of, make_batch, methods, rounded
 from on_gpu.part import Part
 
 
@@ -104,8 +104,7 @@ def one_step(device: torch.device, tiny: bool, ranks: Ranks) -> tuple[float, tor
     with repeatable(device):
         terms, _ = gradients(learner, precision.place(batch), SGD.build(learner), precision, ranks)
     loss = sum(float(ranks.mean(term.detach())) for term in terms.values())
-    found = [p.grad.double().cpu().reshape(-1) for p in learner.parameters() if p.grad is not None]
-    return loss, torch.cat(found)
+    return loss, gradient_of(learner)
 
 
 def worker(folder: str, rank: int, device: torch.device, tiny: bool) -> None:

@@ -14,8 +14,12 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
     >>> pinned(torch.ones(1), torch.device("cpu"))
     tensor([1.])
     """
-    on_cpu = tensor.device.type == "cpu"
-    return tensor.pin_memory() if on_cpu and device.type == "cuda" else tensor
+    return page_locked(tensor) if device.type == "cuda" else tensor
+
+
+def page_locked(tensor: Tensor) -> Tensor:
+    """``tensor`` in page-locked memory, which needs CUDA; one that is on a device stays there."""
+    return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -18,6 +18,7 @@ from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.rng import Stream, permutation
+from coview.core.tensors import page_locked
 from coview.training.schedules import steps_per_epoch
 
 Rows = npt.NDArray[np.int64]
@@ -153,11 +154,6 @@ class BatchLoader:
         labels = None if self.labels is None else torch.from_numpy(self.labels[rows])
         ids = torch.from_numpy(self.ids[rows])
         if self.pin:
-            views, ids = tuple(map(_pinned, views)), _pinned(ids)
-            labels = None if labels is None else _pinned(labels)
+            views, ids = tuple(map(page_locked, views)), page_locked(ids)
+            labels = None if labels is None else page_locked(labels)
         return Batch(step=step, epoch=epoch, views=views, ids=ids, labels=labels, sizes=self.sizes)
-
-
-def _pinned(tensor: Tensor) -> Tensor:
-    """In page-locked memory; a view that a device has rendered stays there."""
-    return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
