@@ -2,7 +2,8 @@
 
     python benchmarks/ood.py split TRAIN TEST FOLDER
     python benchmarks/ood.py measure TRAIN TEST --runs NAME=RUN[,RUN] ... --outliers NAME=DATA ...
-             [--jpeg NAME ...] [--limit 2000] [--k 50] [--clusters 1] [--pixels 16] [--json FILE]
+             [--jpeg NAME ...] [--bank N] [--limit 2000] [--k 50]
+             [--clusters 1] [--pixels 16] [--json FILE]
 
 `split` writes the animals and the vehicles of CIFAR-10 (files TRAIN and TEST) into FOLDER, so that
 encoders can be trained on the animals alone. `measure` takes TRAIN as the bank and TEST as the data
@@ -152,7 +153,8 @@ def cell(results: list[evaluation.Result], *, with_interval: bool) -> str:
 
 def measure(given: argparse.Namespace) -> None:
     labels = {"labels_from": "column", "needs_labels": True}
-    train, test = (DataSpec.of(path, None, **labels).open() for path in (given.train, given.test))
+    train = DataSpec.of(given.train, None, **labels, limit=given.bank).open()
+    test = DataSpec.of(given.test, None, **labels).open()
     subjects = subjects_of(pairs(given.runs), train, given.pixels)
     outliers: dict[str, ImageStore] = {}
     for name, data in pairs(given.outliers).items():
@@ -198,6 +200,7 @@ def main() -> None:
     measuring.add_argument("--runs", nargs="+", required=True, metavar="NAME=RUN[,RUN]")
     measuring.add_argument("--outliers", nargs="+", required=True, metavar="NAME=DATA")
     measuring.add_argument("--jpeg", nargs="*", default=[], metavar="NAME")
+    measuring.add_argument("--bank", type=int, help="training images, as --limit of the runs")
     measuring.add_argument("--limit", type=int, default=2000)
     measuring.add_argument("--k", type=int, default=50, help="the rank of the neighbor")
     measuring.add_argument("--clusters", type=int, nargs="+", default=[1])
