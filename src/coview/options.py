@@ -342,7 +342,7 @@ class StudyOptions(DataOptions):
     finetune_epochs: float | None = option(
         "of simclrv2/chain (default: the recipe's)", group=TRAINED)
     distill_epochs: float | None = option(
-        "of simclrv2/chain (default: the recipe's)", group=TRAINED)
+        "of simclrv2/chain (default: by the scale)", group=TRAINED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from coview.recipes import recipe
 from coview.runs.run import Run
 from coview.studies import Cell, Existing
 from coview.studies.execution import check_images
-from coview.studies.simclrv2 import about_test, chain
+from coview.studies.simclrv2 import about_test, chain, sized
 from coview.studies.simclrv2_table import ROWS
 from coview.training import StopSignals
 
@@ -128,7 +128,7 @@ def test_a_key_holds_the_numbers_of_a_recipe(monkeypatch):
     before = cell.key
     changed = replace(recipe("finetune-cpu"), epochs=3)
     monkeypatch.setattr("coview.studies.cell.recipe", lambda name: changed)
-    assert cell.key != before
+    assert replace(cell).key != before
 
 
 def test_the_report_is_one_page_that_loads_nothing(ended):
@@ -238,6 +238,13 @@ def test_a_mistake_is_a_sentence_and_leaves_nothing(tmp_path, changes, error, se
     with pytest.raises(error, match=sentence):
         run_chain(tmp_path / "no", **changes)
     assert not (tmp_path / "no").exists()
+
+
+def test_a_scale_leaves_the_network_and_length_of_a_pretrained_run_alone():
+    given = StudyOptions(name="simclrv2/chain", scale="tiny")
+    assert (sized(given).epochs, sized(given).encoder) == (1, "resnet10/8-medium")
+    pretrained = sized(replace(given, pretrained="runs/photos"))
+    assert (pretrained.epochs, pretrained.encoder, pretrained.draws) == (None, None, 2)
 
 
 def test_images_in_memory_and_unknown_studies_are_refused(tmp_path):

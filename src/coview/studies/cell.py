@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Work:
     teacher: EncoderSpec | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One run: the ``verb`` that makes it and the ``settings`` of that verb.
 
@@ -99,7 +100,7 @@ class Cell:
     judged: tuple[tuple[str, Any], ...] = ()
     validates: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of verb and settings, with those of the cells among them.
 

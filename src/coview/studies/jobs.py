@@ -43,7 +43,8 @@ def train_side_by_side(
     ):  # fmt: skip
         while running or waiting:
             ends = stop.received or failed or stopped
-            free = [] if ends else ready(waiting, running.values(), root)
+            full = len(running) == jobs
+            free = [] if ends or full else ready(waiting, running.values(), root)
             for cell in free[: jobs - len(running)]:
                 waiting.remove(cell)
                 say(f"Begins: {cell.name} in {cell.folder(root)}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from heapq import heappop, heappush
 from pathlib import Path
 
 import torch
@@ -79,10 +80,8 @@ class Speeds:
             cell.key: known[cell.key] if cell.key in known else self._planned(cell, root, count)
             for cell in missing
         }
-        return Estimate(
-            seconds=seconds, known=len(known),
-            whole=sum(seconds.values()) / max(1, min(self.side_by_side, len(missing))),
-        )  # fmt: skip
+        whole = time_of_all(missing, seconds, self.side_by_side)
+        return Estimate(seconds=seconds, known=len(known), whole=whole)
 
     def _planned(self, cell: Cell, root: Path, images: Callable[[], int]) -> float:
         """Of the training alone; 0 where it is done, or the cell does not say what it trains."""
@@ -130,6 +129,27 @@ def teaching(work: Work) -> Callable[[Learner], None] | None:
         )
 
     return equip
+
+
+def time_of_all(cells: Sequence[Cell], seconds: Mapping[str, float], jobs: int) -> float:
+    """When the last of the cells ends, if ``jobs`` are trained side by side, each after its needs.
+
+    >>> first = Cell(name="first", verb="pretrain", settings=())
+    >>> others = [Cell(name="", verb="finetune", settings=(("start", first), ("seed", seed)))
+    ...           for seed in range(2)]
+    >>> time_of_all([first, *others], {cell.key: 10.0 for cell in (first, *others)}, jobs=2)
+    20.0
+    """
+    waiting, running, now = list(cells), list[tuple[float, str]](), 0.0
+    left = set(seconds)
+    while waiting or running:
+        free = [cell for cell in waiting if left.isdisjoint(need.key for need in cell.needs)]
+        for cell in free[: jobs - len(running)]:
+            waiting.remove(cell)
+            heappush(running, (now + seconds[cell.key], cell.key))
+        now, ended = heappop(running)
+        left.remove(ended)
+    return now
 
 
 @contextmanager
