@@ -5,7 +5,8 @@ python scripts/claims_page.py docs/claims              the pages again, of the f
 
 Writes for each study one JSON file, without its runs, a page with its figures, and README.md with a
 row for each claim. Studies that were written before from other folders stay. What came out
-differently from the paper, and why, is written by hand: explanations/NAME.md, which the page holds.
+differently from the paper, and why, is written by hand in docs/lab: a page there that names
+`coview study NAME` is linked from that of the study.
 """
 
 from __future__ import annotations
@@ -74,14 +75,19 @@ def files(target: Path) -> dict[str, str]:
         figures = dict(drawn(name, content))
         made |= {f"figures/{file}": text for file, (_, text) in figures.items()}
         titles = {file: title for file, (title, _) in figures.items()}
-        made[f"{name}.md"] = study_page(content, titles, explanation(target, name))
+        explained = lab_pages(target.parent / "lab", content["study"])
+        made[f"{name}.md"] = study_page(content, titles, explained)
     return made
 
 
-def explanation(target: Path, name: str) -> str:
-    """What was written by hand about the study, or ""."""
-    path = target / "explanations" / f"{name}.md"
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+def lab_pages(lab: Path, study: str) -> list[str]:
+    """Links to the pages of ``lab`` that speak of the study."""
+    pages = [(path, path.read_text(encoding="utf-8")) for path in sorted(lab.glob("*.md"))]
+    return [
+        f"[{text.splitlines()[0].lstrip('# ')}](../lab/{path.name})"
+        for path, text in pages
+        if f"`coview study {study}`" in text
+    ]
 
 
 def page(target: Path) -> str:
@@ -109,15 +115,16 @@ def page(target: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def study_page(content: Mapping[str, Any], figures: Mapping[str, str], explained: str) -> str:
-    """The page of one study: claims, explanation, tables, figures, how it was measured."""
+def study_page(content: Mapping[str, Any], figures: Mapping[str, str], lab: list[str]) -> str:
+    """The page of one study: claims, links to what explains them, tables, figures, and how it was
+    measured."""
     parts = [f"# {content['study']}", content["claim"]]
     for claim in content["claims"]:
         source = f" ({claim['source']})" if claim.get("source") else ""
         verdict = WORDS[claim["holds"]].capitalize()
         parts.append(f"**{claim['text']}{source}: {verdict.lower()}.** {claim['because']}")
-    if explained:
-        parts.append(explained.strip())
+    if lab:
+        parts.append(f"What was found besides, and why: {', '.join(lab)}.")
     for table in content.get("tables", ()):
         if table["rows"]:
             rows = markdown_table(table["columns"], table["rows"])
