@@ -22,6 +22,7 @@ from coview.studies import (
     greater,
 )
 from coview.studies.execution import place_of, run_study
+from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
 from coview.studies.sweeps import axes_of, changed
@@ -37,7 +38,7 @@ def rates(setting):
         for rate in (0.001, 0.004)
     )  # fmt: skip
     return Grid(
-        name="mine/rates", question="Which rate is better?", source="nowhere", arms=arms,
+        source="nowhere", arms=arms,
         claims=(Claim(text="4e-3 is better", comparisons=(greater("rate 0.004", "rate 0.001"),)),),
         drawn="curve", axis="learning rate", published="invented",
     )  # fmt: skip
@@ -146,10 +147,21 @@ def test_options_of_other_studies_are_refused():
         RATES.study(tiny(data=[[1]]))
 
 
+def test_of_all_studies_each_gets_the_special_options_that_it_takes():
+    needed = {name: ("scenes:test",) for name in NEEDED}
+    options = tiny(name="all", draws=1, seeds=1, **needed)
+    own = {name: without_others(options, each.takes) for name, each in STUDIES.items()}
+    for name, each in STUDIES.items():
+        each.study(own[name])
+    chain, outliers = own["simclrv2/chain"], own["supcon/ood"]
+    assert (chain.draws, chain.seeds, chain.outliers) == (1, None, ())
+    assert (outliers.draws, outliers.seeds, outliers.outliers) == (3, 1, ("scenes:test",))
+
+
 def test_a_claim_about_an_arm_that_is_not_there_is_refused():
     with pytest.raises(InvalidValue, match="is about 'b'"):
         Grid(
-            name="x", question="?", source="", arms=(Arm(name="a", cell=lambda seed: None),),
+            arms=(Arm(name="a", cell=lambda seed: None),),
             claims=(Claim(text="it", comparisons=(greater("a", "b"),)),),
         )  # fmt: skip
 

@@ -37,6 +37,9 @@ class Named(Protocol):
     @property
     def needs(self) -> tuple[str, ...]: ...
 
+    @property
+    def takes(self) -> tuple[str, ...]: ...
+
     def study(self, options: StudyOptions) -> Study:
         """The study that these options make."""
 

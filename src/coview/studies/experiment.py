@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from coview.core.errors import InvalidValue
 from coview.options import StudyOptions
@@ -11,13 +11,16 @@ from coview.studies.execution import Study
 from coview.studies.grid import Grid
 from coview.studies.setting import Amount, Setting
 
-CHAIN = (
+OF_CHAIN = (
     "pretrained", "recipe", "student", "labels", "draws", "layers", "finetune_epochs",
     "distill_epochs",
 )  # fmt: skip
-"""Options of simclrv2/chain."""
+"""Options of simclrv2/chain, whose draws take the place of seeds."""
+SEEDS = ("seeds",)
 NEEDED = ("outliers", "transfer", "annotated")
 """Options that only experiments take that need them."""
+SPECIAL = (*OF_CHAIN, *SEEDS, *NEEDED)
+"""Options that not every study takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class Experiment:
 
     ``name`` is "paper/experiment", ``question`` one sentence. ``amounts``: how much each scale
     trains, in place of ``coview.studies.setting.AMOUNTS``. ``needs``: options that have to be given
-    ("outliers"). ``more``: other options that it takes.
+    ("outliers").
 
     >>> from coview.recipes import change
     >>> from coview.studies import Claim, Grid, greater
@@ -37,8 +40,7 @@ class Experiment:
     ...         for rate in (0.001, 0.004))
     ...     better = greater("rate 0.004", "rate 0.001")
     ...     claim = Claim(text="0.004 is better", comparisons=(better,))
-    ...     return Grid(name="mine/rates", question="Which rate?", source="", arms=arms,
-    ...                 claims=(claim,))
+    ...     return Grid(arms=arms, claims=(claim,))
     >>> rates = Experiment(name="mine/rates", question="Which rate?", grid=two_rates)
     >>> study = rates.study(StudyOptions(name="mine/rates", scale="tiny"))
     >>> [cell.name for cell in study.cells]
@@ -50,21 +52,32 @@ class Experiment:
     grid: Callable[[Setting], Grid]
     amounts: Mapping[str, Amount] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The special options that it takes."""
+        return (*SEEDS, *self.needs)
 
     def study(self, options: StudyOptions) -> Study:
         """The runs and their summary. Raises InvalidValue for options that it does not take."""
-        refuse_others(self.name, options, (*self.needs, *self.more))
+        refuse_others(self.name, options, self.takes)
         for name in self.needs:
             if not getattr(options, name):
                 raise InvalidValue(f"{self.name} needs `{name}`; see `coview study --help`.")
         setting = Setting.of(options, self.amounts)
-        return self.grid(setting).study(setting)
+        return self.grid(setting).study(self.name, self.question, setting)
 
 
-def refuse_others(name: str, options: StudyOptions, takes: tuple[str, ...]) -> None:
+def without_others(options: StudyOptions, takes: Sequence[str]) -> StudyOptions:
+    """``options`` of several studies as one that takes these special ones gets them."""
+    usual = StudyOptions()
+    others = {name: getattr(usual, name) for name in SPECIAL if name not in takes}
+    return replace(options, **others)
+
+
+def refuse_others(name: str, options: StudyOptions, takes: Sequence[str]) -> None:
     """Raise InvalidValue for a given option of other studies alone, which would do nothing here."""
-    for each in fields(StudyOptions):
-        only_others = each.name in (*CHAIN, *NEEDED) and each.name not in takes
-        if only_others and getattr(options, each.name) != each.default:
-            raise InvalidValue(f"{name} does not take `{each.name}`; leave it out.")
+    own = without_others(options, takes)
+    for each in SPECIAL:
+        if getattr(own, each) != getattr(options, each):
+            raise InvalidValue(f"{name} does not take `{each}`; leave it out.")

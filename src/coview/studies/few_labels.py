@@ -12,7 +12,7 @@ from coview.studies.claims import Claim, Comparison, Term, gain, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR, Measure
-from coview.studies.setting import Amount, Setting, ordered
+from coview.studies.setting import AMOUNTS, Setting, ordered
 
 TUNED = Measure(name="fine-tuned", protocol="finetune", subject="fine-tuned", layer="logits")
 SCRATCH = Measure(name="from scratch", protocol="finetune", subject="from scratch", layer="logits")
@@ -67,7 +67,7 @@ def few_labels(setting: Setting) -> Grid:
         ),
     )  # fmt: skip
     return Grid(
-        name="simclr/few-labels", question=FEW_LABELS.question, source="SimCLR, tables 7 and B.5",
+        source="SimCLR, tables 7 and B.5",
         arms=arms, measures=(TUNED, SCRATCH, PROBE),
         published="ResNet-50 on ImageNet, fine-tuned, top-1",
         claims=(
@@ -97,7 +97,7 @@ def transfer(setting: Setting) -> Grid:
         for name in ("simclr", "supervised")
     )  # fmt: skip
     return Grid(
-        name="simclr/transfer", question=TRANSFERRED.question, source="SimCLR, table 8",
+        source="SimCLR, table 8",
         arms=arms, measures=(TRANSFER, LINEAR),
         claims=(
             Claim(
@@ -108,7 +108,7 @@ def transfer(setting: Setting) -> Grid:
     )  # fmt: skip
 
 
-SMALL_AMOUNT = {"cpu": Amount(images=10_000, epochs=20, seeds=3, encoder="resnet10/4-medium")}
+SMALL_AMOUNT = {"cpu": replace(AMOUNTS["cpu"], images=10_000, epochs=20)}
 FEW_LABELS = Experiment(
     name="simclr/few-labels", grid=few_labels, amounts=SMALL_AMOUNT,
     question="How much better is a pretrained network with 1 % and 10 % of the labels?",

@@ -27,19 +27,17 @@ CARD_TESTS = (
 class Grid:
     """Arms, what is measured of each, and the claims about them.
 
-    ``question`` is one sentence. ``source`` says where the paper has it, ``published`` in words
-    which figures stand in the column of published ones ("ResNet-50 on ImageNet, 100 epochs").
+    ``source`` says where the paper has it, ``published`` in words which figures stand in the column
+    of published ones ("ResNet-50 on ImageNet, 100 epochs").
     ``drawn``: "matrix" (rows and columns), "curve" (over ``axis``), "history" (the first measure
     while training, over epochs and over ``axis``) or "" (a table alone). ``data`` names the images
     where they are not those of the options.
     Raises InvalidValue for arms of one name, and for claims about arms that are not there.
     """
 
-    name: str
-    question: str
-    source: str
     arms: tuple[Arm, ...]
     claims: tuple[Claim, ...]
+    source: str = ""
     measures: tuple[Measure, ...] = (LINEAR,)
     published: str = ""
     drawn: str = ""
@@ -52,23 +50,23 @@ class Grid:
         measures = {"", *(measure.name for measure in self.measures)}
         for name in names:
             if names.count(name) > 1:
-                raise InvalidValue(f"Two arms of {self.name} are called {name!r}.")
+                raise InvalidValue(f"Two arms of a study are called {name!r}.")
         for claim in self.claims:
             for term in (term for each in claim.comparisons for term in each.terms):
                 if term.arm not in names or term.measure not in measures:
                     raise InvalidValue(
-                        f"The claim {claim.text!r} of {self.name} is about {term.arm!r} and "
+                        f"The claim {claim.text!r} is about {term.arm!r} and "
                         f"{term.measure or 'the first measure'!r}, which the study does not have."
                     )
 
-    def study(self, setting: Setting) -> Study:
-        """The runs of all arms and seeds, and how they are summarized.
+    def study(self, name: str, question: str, setting: Setting) -> Study:
+        """The runs of all arms and seeds, and how they are summarized; ``question``: one sentence.
 
         Seeds come first, so that what is stopped has compared all arms with some of them.
         """
         cells = {(arm.name, seed): arm.cell(seed) for seed in setting.seeds for arm in self.arms}
         return Study(
-            name=self.name, claim=self.question, claims=tuple(each.text for each in self.claims),
+            name=name, claim=question, claims=tuple(each.text for each in self.claims),
             cells=tuple(each for cell in cells.values() for each in with_needs(cell)),
             summarize=lambda root: self.summarize(self.values(root, cells)),
             images=setting.count_images, card=lambda root: self.card(setting),

@@ -16,7 +16,7 @@ from coview.studies.claims import Claim, alike, best, greater, smaller_gap
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import KNN, KNN_WHILE, LINEAR
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import AMOUNTS, Setting
 
 BASES: Mapping[str, str] = {"MoCo": "moco", "SimSiam": "simsiam"}
 JUDGED = ("knn", "linear")
@@ -97,7 +97,7 @@ def knn(setting: Setting) -> Grid:
         for name, made in four_ways(setting, base).items()
     )  # fmt: skip
     return Grid(
-        name="logo/knn", question=KNN_STUDY.question, source=f"{ORIGIN}, figure 3", arms=arms,
+        source=f"{ORIGIN}, figure 3", arms=arms,
         measures=(KNN_WHILE, *at.values(), KNN, LINEAR), drawn="history",
         axis="views of each image", claims=tuple(claims), notes=NOT_SEEN,
     )  # fmt: skip
@@ -111,7 +111,7 @@ def affinity(setting: Setting) -> Grid:
         made[f"learned, {weight:g}"] = with_logo(base, weight=weight)
     made["learned, ratio"] = with_logo(base, gradient_ratio=RATIO)
     return Grid(
-        name="logo/affinity", question=AFFINITY.question, source=f"{ORIGIN}, equations 5 and 6",
+        source=f"{ORIGIN}, equations 5 and 6",
         arms=arms_of(setting, made), measures=(KNN, LINEAR), notes=NOT_SEEN,
         claims=(
             Claim(
@@ -135,7 +135,7 @@ def bounds(setting: Setting) -> Grid:
     made = {name: with_logo(base, r_g=low, r_l=high) for name, (low, high) in pairs.items()}
     touching = list(pairs)[: len(BOUNDS)]
     return Grid(
-        name="logo/bounds", question=BOUNDS_STUDY.question, source=ORIGIN,
+        source=ORIGIN,
         arms=arms_of(setting, made), measures=(KNN, LINEAR),
         notes=(
             *NOT_SEEN,
@@ -179,7 +179,7 @@ def scenes(setting: Setting) -> Grid:
         return smaller_gap(single, clutter)
 
     return Grid(
-        name="logo/scenes", question=SCENES.question, arms=arms, measures=(KNN, LINEAR),
+        arms=arms, measures=(KNN, LINEAR),
         source="the question of LoGo's reviewers", drawn="matrix", data=f"scenes and {CLUTTER}",
         axis="kNN accuracy by kind of scene and method.",
         notes=(
@@ -216,23 +216,22 @@ def on(setting: Setting, data: str) -> Setting:
     return replace(setting, options=options)
 
 
-CHEAP = Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")
 KNN_STUDY = Experiment(
-    name="logo/knn", grid=knn, amounts={"cpu": CHEAP},
+    name="logo/knn", grid=knn,
     question="Is LoGo above its base throughout the training, at equal epochs and equal views?",
 )  # fmt: skip
 # Four views, and for the gradient ratio several backward passes: a fifth seed would take more than
 # 90 minutes on two cores. With fewer epochs no runs would be those of logo/bounds and logo/dense.
 AFFINITY = Experiment(
-    name="logo/affinity", grid=affinity, amounts={"cpu": replace(CHEAP, seeds=4)},
+    name="logo/affinity", grid=affinity, amounts={"cpu": replace(AMOUNTS["cpu"], seeds=4)},
     question="Is a learned affinity of local crops needed, and which lambda?",
 )  # fmt: skip
 BOUNDS_STUDY = Experiment(
-    name="logo/bounds", grid=bounds, amounts={"cpu": replace(CHEAP, seeds=5)},
+    name="logo/bounds", grid=bounds, amounts={"cpu": replace(AMOUNTS["cpu"], seeds=5)},
     question="How large must global crops be, and how small local ones?",
 )  # fmt: skip
 SCENES = Experiment(
-    name="logo/scenes", grid=scenes, amounts={"cpu": replace(CHEAP, epochs=25, seeds=5)},
+    name="logo/scenes", grid=scenes, amounts={"cpu": replace(AMOUNTS["cpu"], epochs=25, seeds=5)},
     question="Is LoGo's gain larger where a crop may miss the object?",
 )  # fmt: skip
 EXPERIMENTS = (KNN_STUDY, AFFINITY, BOUNDS_STUDY, SCENES)

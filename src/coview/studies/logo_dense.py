@@ -3,7 +3,7 @@ images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from coview.recipes import Recipe, recipe
@@ -14,7 +14,7 @@ from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.logo import NOT_SEEN, ORIGIN, four_ways
 from coview.studies.measure import Measure
-from coview.studies.setting import Amount, Setting, ordered, place_of_data
+from coview.studies.setting import Setting, ordered, place_of_data
 
 BOXES = tuple(
     Measure(name=metric, protocol="detect", metric=metric, layer="boxes", subject="fine-tuned")
@@ -42,11 +42,11 @@ def dense(setting: Setting) -> Grid:
     first = next(iter(ways))
 
     def arm(name: str, made: Recipe, *, scratch: bool = False) -> Arm:
-        trained: Callable[[int], Cell] = lambda seed: fine_tuned(  # noqa: E731
-            setting, name, setting.pretrain(name, made, seed, protocols=()), seed, place,
-            pixels=pixels, scratch=scratch,
-        )  # fmt: skip
-        return Arm(name=name, cell=trained)
+        def cell(seed: int) -> Cell:
+            start = setting.pretrain(name, made, seed, protocols=())
+            return fine_tuned(setting, name, start, seed, place, pixels=pixels, scratch=scratch)
+
+        return Arm(name=name, cell=cell)
 
     # Without pretraining the run of the base gives the architecture alone.
     arms = (
@@ -54,7 +54,7 @@ def dense(setting: Setting) -> Grid:
     )  # fmt: skip
     plain, long, several, full = ways
     return Grid(
-        name="logo/dense", question=DENSE.question, source=f"{ORIGIN}, table 6", arms=arms,
+        source=f"{ORIGIN}, table 6", arms=arms,
         measures=measures, data=f"{setting.source}; annotated: {place}",
         notes=(
             *NOT_SEEN,
@@ -95,6 +95,5 @@ def fine_tuned(
 DENSE = Experiment(
     name="logo/dense", grid=dense, needs=("annotated",),
     question="Does LoGo transfer better to detection or segmentation than its base?",
-    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")},
 )  # fmt: skip
 EXPERIMENTS = (DENSE,)

@@ -16,9 +16,9 @@ from coview.data.spec import name_of, opened_once
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
 from coview.studies.execution import place_of, run_study
+from coview.studies.experiment import without_others
 from coview.studies.ledger import WORDS, write_ledger
 from coview.studies.result import StudyResult
-from coview.studies.simclrv2 import CHAIN
 from coview.studies.speed import Speeds
 
 ALL = "all"
@@ -56,8 +56,7 @@ def study(options: StudyOptions) -> StudyResult:
         if any(not getattr(options, need) for need in experiment.needs):
             say(f"{experiment.name} is left out: it needs {' and '.join(experiment.needs)}.")
             continue
-        own = replace(options, seeds=None) if experiment is CHAIN else options
-        results.append(run_one(experiment, own, root))
+        results.append(run_one(experiment, without_others(options, experiment.takes), root))
         if not (results[-1]["ended"] or options.dry_run):
             break
     ended = len(results) > 0 and all(result["ended"] for result in results)
@@ -110,7 +109,7 @@ def list_studies(options: StudyOptions, root: Path) -> StudyResult:
         }  # fmt: skip
         if all(getattr(options, need) for need in experiment.needs):
             try:
-                value = experiment.study(options)
+                value = experiment.study(without_others(options, experiment.takes))
             except CoviewError as error:
                 rows.append({**row, "error": str(error)})
                 continue

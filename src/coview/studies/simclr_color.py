@@ -11,7 +11,7 @@ from coview.studies.arms import Arm
 from coview.studies.claims import Claim, greater, rising
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import AMOUNTS, Setting
 from coview.studies.simclr_views import with_views
 from coview.views import (
     MAX_CIFAR_SIZE,
@@ -46,7 +46,7 @@ def color(setting: Setting) -> Grid:
         return [*names, f"{method}, {BLURRED}"] if large else names
 
     return Grid(
-        name="simclr/color", question=COLOR.question, source="SimCLR, section 3.2 and table 1",
+        source="SimCLR, section 3.2 and table 1",
         arms=arms, drawn="curve", axis="strength of the color jitter",
         published="ResNet-50 on ImageNet, top-1: SimCLR 100 epochs and linear, supervised 90",
         notes=(
@@ -105,6 +105,6 @@ def method_arms(setting: Setting, method: str, base: Recipe) -> tuple[Arm, ...]:
 COLOR = Experiment(
     name="simclr/color", grid=color,
     question="How strong must color distortion be, for SimCLR and for supervised training?",
-    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=5, encoder="resnet10/4-medium")},
+    amounts={"cpu": replace(AMOUNTS["cpu"], seeds=5)},
 )  # fmt: skip
 EXPERIMENTS = (COLOR,)

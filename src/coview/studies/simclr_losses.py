@@ -16,7 +16,7 @@ from coview.studies.claims import Claim, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR
-from coview.studies.setting import Amount, Setting, ordered
+from coview.studies.setting import AMOUNTS, Setting, ordered
 from coview.studies.tuning import CANDIDATE
 
 RATES = (1e-3, 4e-3, 1.6e-2)
@@ -81,7 +81,7 @@ def losses(setting: Setting) -> Grid:
 
     plain = [name for name in LOSSES if name != "NT-Xent" and not name.endswith(MINED)]
     return Losses(
-        name=LOSSES_.name, question=LOSSES_.question, source="SimCLR, table 4 and appendix B.10",
+        source="SimCLR, table 4 and appendix B.10",
         arms=tuple(arm(name) for name in LOSSES),
         published="ResNet-50 on ImageNet, 100 epochs, linear, top-1",
         notes=(
@@ -159,10 +159,10 @@ def _chosen(values: Values) -> dict[str, Any]:
     }  # fmt: skip
 
 
-LOSSES_ = Experiment(
+BEST_OF_EACH = Experiment(
     name="simclr/losses",
     question="Is NT-Xent better than other losses, each at the numbers that suit it best?",
     grid=losses,
-    amounts={"cpu": Amount(images=5_000, epochs=30, seeds=3, encoder="resnet10/4-medium")},
+    amounts={"cpu": replace(AMOUNTS["cpu"], epochs=30)},
 )
-EXPERIMENTS = (LOSSES_,)
+EXPERIMENTS = (BEST_OF_EACH,)

@@ -9,7 +9,7 @@ from coview.studies.claims import Claim, between, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import CONTRASTIVE, LINEAR
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import Setting
 
 TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
 """Those of table 5 (0.05 to 1) and of appendix B.9 (0.1 to 1), and a step beyond both ends."""
@@ -39,7 +39,6 @@ def temperature(setting: Setting) -> Grid:
     names = [f"{tau:g}" for tau in TEMPERATURES]
     longer = tuple(of_lengths(tau) for tau in OF_LENGTHS)
     return Grid(
-        name="simclr/temperature", question=TEMPERATURE.question,
         source="SimCLR, table 5 and appendix B.9",
         arms=(*(arm(tau) for tau in TEMPERATURES), *longer),
         measures=(LINEAR, CONTRASTIVE), drawn="curve", axis="temperature",
@@ -75,6 +74,5 @@ TEMPERATURE = Experiment(
     name="simclr/temperature",
     question="Which temperature gives the best features, and is it the best at the pretext task?",
     grid=temperature,
-    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")},
 )
 EXPERIMENTS = (TEMPERATURE,)

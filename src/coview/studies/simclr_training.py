@@ -11,7 +11,7 @@ from coview.studies.claims import Claim, alike, gain, greater, rising, smaller_g
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR, LINEAR_Z
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import AMOUNTS, Setting
 
 WIDTHS = (16, 64, 256)
 POINTS_ALIKE = 2.0
@@ -37,7 +37,7 @@ def head(setting: Setting) -> Grid:
     nonlinear = [f"nonlinear {width}" for width in WIDTHS]
     middle = WIDTHS[1]
     return Grid(
-        name="simclr/head", question=HEAD.question, source="SimCLR, section 4.2 and figure 8",
+        source="SimCLR, section 4.2 and figure 8",
         arms=tuple(arms), measures=(LINEAR, LINEAR_Z), drawn="curve", axis="width of the output",
         claims=(
             Claim(
@@ -110,7 +110,6 @@ def batch_epochs(setting: Setting) -> Grid:
         return _batch_name(batch, length, rule)
 
     return Grid(
-        name="simclr/batch-epochs", question=BATCH_EPOCHS.question,
         source="SimCLR, figure 9 and table B.1",
         arms=tuple(
             arm(batch, length, rule) for rule in RULES for length in lengths for batch in batches
@@ -169,7 +168,7 @@ def size(setting: Setting) -> Grid:
     smallest = (names["supervised"][0], names["SimCLR"][0])
     largest = (names["supervised"][-1], names["SimCLR"][-1])
     return Grid(
-        name="simclr/size", question=SIZE.question, source="SimCLR, section 4.1 and figure 7",
+        source="SimCLR, section 4.1 and figure 7",
         arms=tuple(
             arm(method, encoder, place)
             for method in bases
@@ -196,11 +195,10 @@ HEAD = Experiment(
 BATCH_EPOCHS = Experiment(
     name="simclr/batch-epochs", grid=batch_epochs,
     question="Do larger batches help, and how much of it does longer training give?",
-    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")},
 )  # fmt: skip
 SIZE = Experiment(
     name="simclr/size", grid=size,
     question="Does the gap to supervised training close as networks grow?",
-    amounts={"cpu": Amount(images=5_000, epochs=30, seeds=3)},
+    amounts={"cpu": replace(AMOUNTS["cpu"], epochs=30, encoder=None)},
 )  # fmt: skip
 EXPERIMENTS = (HEAD, BATCH_EPOCHS, SIZE)

@@ -13,7 +13,7 @@ from coview.studies.claims import Claim, Comparison, Term, alike, gain, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import CONTRASTIVE, LINEAR, LINEAR_Z, Measure
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import AMOUNTS, Setting
 from coview.views import (
     STUDIED,
     Noise,
@@ -59,7 +59,7 @@ def pairs(setting: Setting) -> Grid:
         )  # fmt: skip
 
     return Grid(
-        name="simclr/pairs", question=PAIRS.question, source="SimCLR, section 3.1 and figure 5",
+        source="SimCLR, section 3.1 and figure 5",
         arms=tuple(
             arm(first, place, second)
             for first in STUDIED
@@ -181,7 +181,7 @@ def branches(setting: Setting) -> Grid:
         return setting.arm(name, with_views(base, ViewPlan(views=views)))
 
     return Grid(
-        name="simclr/branches", question=BRANCHES.question, source="SimCLR, section 3.1",
+        source="SimCLR, section 3.1",
         arms=tuple(arm(name) for name in plans), measures=(LINEAR, CONTRASTIVE),
         claims=(
             Claim(
@@ -216,7 +216,6 @@ def invariance(setting: Setting) -> Grid:
     )
 
     return Grid(
-        name="simclr/invariance", question=INVARIANCE.question,
         source="SimCLR, section 4.2 and table 3", arms=(arm,),
         measures=(LINEAR, LINEAR_Z, *measures.values()),
         notes=(
@@ -248,18 +247,18 @@ PAIRS = Experiment(
     question="Which two operations of augmentation make good features together?",
     # 147 runs: with 25 epochs they would take two hours on two cores, with 16 about 80 minutes.
     amounts={
-        "cpu": Amount(images=5_000, epochs=16, seeds=3, encoder="resnet10/4-medium"),
-        "gpu": Amount(images=None, epochs=20, seeds=3, encoder="resnet18/2-small"),
+        "cpu": replace(AMOUNTS["cpu"], epochs=16),
+        "gpu": replace(AMOUNTS["gpu"], epochs=20, encoder="resnet18/2-small"),
     },
 )  # fmt: skip
 BRANCHES = Experiment(
     name="simclr/branches", grid=branches,
     question="Is it better to augment one branch or both?",
-    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=5, encoder="resnet10/4-medium")},
+    amounts={"cpu": replace(AMOUNTS["cpu"], seeds=5)},
 )  # fmt: skip
 INVARIANCE = Experiment(
     name="simclr/invariance", grid=invariance,
     question="Does the projection head lose which transformation was applied to an image?",
-    amounts={"cpu": Amount(images=5_000, epochs=40, seeds=5, encoder="resnet10/4-medium")},
+    amounts={"cpu": replace(AMOUNTS["cpu"], seeds=5)},
 )  # fmt: skip
 EXPERIMENTS = (PAIRS, BRANCHES, INVARIANCE)

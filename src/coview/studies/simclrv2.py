@@ -20,6 +20,7 @@ from coview.recipes.finetune import for_label_share
 from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
+from coview.studies.experiment import OF_CHAIN, refuse_others
 from coview.studies.setting import SCALES, data_settings, ordered
 from coview.studies.simclrv2_table import Entry, claims_about, summarize
 from coview.training import choose_device
@@ -238,9 +239,10 @@ class _Chain:
     name: str = "simclrv2/chain"
     question: str = CLAIM
     needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = OF_CHAIN
 
     def study(self, options: StudyOptions) -> Study:
-        refuse_unused(options)
+        refuse_others(self.name, options, self.takes)
         return chain(sized(options))
 
 
@@ -275,15 +277,6 @@ def sized(options: StudyOptions) -> StudyOptions:
         if name not in known and getattr(options, name) == getattr(default, name)
     }
     return replace(options, **unset)
-
-
-def refuse_unused(options: StudyOptions) -> None:
-    """Raise InvalidValue for options of other studies: the chain has draws in place of seeds."""
-    if options.seeds is not None:
-        raise InvalidValue("simclrv2/chain does not take `seeds`; its `draws` are those of labels.")
-    for name in ("outliers", "transfer"):
-        if getattr(options, name):
-            raise InvalidValue(f"simclrv2/chain does not take `{name}`; leave it out.")
 
 
 CHAIN = _Chain()

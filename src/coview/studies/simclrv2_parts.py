@@ -44,7 +44,7 @@ def size_labels(setting: Setting) -> Grid:
         return f"{encoders[-1]}, {labels}", f"{encoders[0]}, {labels}"
 
     return Grid(
-        name="simclrv2/size-labels", question=SIZE_LABELS.question, source="SimCLRv2, figures 1, 4",
+        source="SimCLRv2, figures 1, 4",
         arms=tuple(
             arm(encoder, labels, place)
             for labels in shares
@@ -92,7 +92,7 @@ def head_layer(setting: Setting) -> Grid:
     ]
     few, more = shares
     return Grid(
-        name="simclrv2/head-layer", question=HEAD_LAYER.question, source="SimCLRv2, figure 5",
+        source="SimCLRv2, figure 5",
         arms=tuple(arms), measures=(TUNED,), drawn="matrix",
         axis="Rows: layers of the head and share of the labels. Columns: the layer from which "
         "fine-tuning starts; 0 is the encoder's output.",
@@ -146,7 +146,7 @@ def memory(setting: Setting) -> Grid:
 
     few, many = batches
     return Grid(
-        name="simclrv2/memory", question=MEMORY.question, source="SimCLRv2, appendix D",
+        source="SimCLRv2, appendix D",
         arms=tuple(arm(on, batch) for on in (True, False) for batch in batches),
         drawn="matrix", axis="Rows: with and without memory. Columns: batch.",
         claims=(
@@ -207,7 +207,7 @@ def distill(setting: Setting) -> Grid:
         terms=(Term("itself", 1, STUDENT.name), Term("teacher", -1, TUNED.name)),
     )
     return Grid(
-        name="simclrv2/distill", question=DISTILL.question, source="SimCLRv2, table 2",
+        source="SimCLRv2, table 2",
         arms=arms, measures=(STUDENT, ALONE, TUNED),
         published="ResNet-50 of ResNet-50 2x+SK on ImageNet, 1 % of the labels, top-1, as others "
         "quote it; labels alone 12.3",

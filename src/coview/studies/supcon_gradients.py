@@ -16,7 +16,7 @@ from coview.objectives import sup_con
 from coview.options import StudyOptions
 from coview.studies.claims import Claim, decide, greater, smaller_gap
 from coview.studies.execution import Study, place_of
-from coview.studies.experiment import refuse_others
+from coview.studies.experiment import SEEDS, refuse_others
 from coview.studies.grid import CARD_TESTS
 from coview.studies.pair_gradients import Form, by_autograd, by_formula, closed_form, draw
 from coview.studies.setting import Amount, Setting
@@ -161,9 +161,10 @@ class _Gradients:
     name: str = NAME
     question: str = QUESTION
     needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = SEEDS
 
     def study(self, options: StudyOptions) -> Study:
-        refuse_others(NAME, options, ())
+        refuse_others(NAME, options, self.takes)
         seeds = Setting.of(options, AMOUNTS).seeds
         return Study(
             name=NAME, claim=QUESTION, claims=tuple(claim.text for claim in CLAIMS), cells=(),

@@ -8,7 +8,7 @@ from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import LINEAR, Measure
 from coview.studies.setting import Setting, place_of_data
-from coview.studies.supcon_objective import CPU, METHODS, RECIPES
+from coview.studies.supcon_objective import METHODS, RECIPES
 
 CORRUPTED = Measure(name="corruption error", protocol="robustness", metric="mean_corruption_error")
 GAP = Measure(
@@ -29,7 +29,6 @@ DISTANCE = Measure(
 def robustness(setting: Setting) -> Grid:
     """A linear probe on clean features, on fifteen corruptions of the test images."""
     return Grid(
-        name=ROBUSTNESS.name, question=ROBUSTNESS.question,
         source="SupCon, section 4.3, table 3 and supplement",
         arms=_arms(setting, ("robustness", "linear")),
         measures=(CORRUPTED, LINEAR, GAP, WORST_GAP),
@@ -65,7 +64,6 @@ def ood(setting: Setting) -> Grid:
         for each in several
     )
     return Grid(
-        name=OOD.name, question=OOD.question,
         source="asked in the reviews of SupCon; Sun et al. 2022 (kNN), Sehwag et al. 2021 (SSD)",
         arms=_arms(setting, ("ood", "linear"), outliers=outliers),
         measures=(AUROC, FALSE_POSITIVES, DISTANCE, LINEAR),
@@ -108,11 +106,11 @@ ROBUSTNESS = Experiment(
     name="supcon/robustness",
     question="Do networks of SupCon keep more accuracy on corrupted images, and know better how "
     "sure they are?",
-    grid=robustness, amounts=CPU,
+    grid=robustness,
 )  # fmt: skip
 OOD = Experiment(
     name="supcon/ood",
     question="Are images from elsewhere told from those of the data by SupCon's features?",
-    grid=ood, amounts=CPU, needs=("outliers",),
+    grid=ood, needs=("outliers",),
 )  # fmt: skip
 EXPERIMENTS = (ROBUSTNESS, OOD)

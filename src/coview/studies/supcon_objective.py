@@ -10,9 +10,8 @@ from coview.studies.claims import Claim, best, greater, rising
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import KNN, LINEAR
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import Setting
 
-CPU = {"cpu": Amount(images=5_000, epochs=40, seeds=3, encoder="resnet10/4-medium")}
 IMAGENET = "ResNet-50 on ImageNet, top-1"
 METHODS = ("SupCon", "cross-entropy", "SimCLR")
 RECIPES = {"SupCon": "supcon", "cross-entropy": "supervised", "SimCLR": "simclr"}
@@ -27,7 +26,7 @@ def forms(setting: Setting) -> Grid:
     base = setting.recipe("supcon")
     published = {"out": 78.7, "in": 67.4}
     return Grid(
-        name=FORMS.name, question=FORMS.question, source="SupCon, section 3.2 and table 1",
+        source="SupCon, section 3.2 and table 1",
         arms=tuple(
             setting.arm(f"L_{form}", set_fields(base, {"method.objective.form": form}),
                         published=published[form])
@@ -46,7 +45,7 @@ def forms(setting: Setting) -> Grid:
 def methods(setting: Setting) -> Grid:
     """Three methods on the same images for as many epochs, judged by the same linear probe."""
     return Grid(
-        name=METHODS_.name, question=METHODS_.question, source="SupCon, table 2",
+        source="SupCon, table 2",
         arms=tuple(
             setting.arm(
                 name, setting.recipe(RECIPES[name]), published=CIFAR10[name],
@@ -83,7 +82,7 @@ def positives(setting: Setting) -> Grid:
         return set_fields(base, {"method.objective.positives_cap": cap})
 
     return Grid(
-        name=POSITIVES.name, question=POSITIVES.question, source="SupCon, supplement, table 5",
+        source="SupCon, supplement, table 5",
         arms=tuple(
             setting.arm(name, made(name), published=CAPS[name],
                         x=float(name) if name.isdecimal() else None)
@@ -117,7 +116,7 @@ def batch(setting: Setting) -> Grid:
     by_temperature = [f"temperature {tau:g}" for tau in TEMPERATURES]
     lowest, *_, highest = by_temperature
     return Grid(
-        name=BATCH.name, question=BATCH.question, source="SupCon, figure 4 and section 4.4",
+        source="SupCon, figure 4 and section 4.4",
         arms=(
             *(setting.arm(name, of_size(size), row="batch size", x=float(size))
               for name, size in zip(by_size, sizes, strict=True)),
@@ -149,19 +148,18 @@ def batch(setting: Setting) -> Grid:
 
 FORMS = Experiment(
     name="supcon/forms", question="Does the sum over the positives stand outside or inside of "
-    "the logarithm?", grid=forms, amounts=CPU,
+    "the logarithm?", grid=forms,
 )  # fmt: skip
-METHODS_ = Experiment(
+THREE_METHODS = Experiment(
     name="supcon/methods",
     question="Are features learned by SupCon better than those of cross-entropy and of SimCLR?",
-    grid=methods, amounts=CPU,
+    grid=methods,
 )  # fmt: skip
 POSITIVES = Experiment(
     name="supcon/positives", question="Do more positives of an image help?", grid=positives,
-    amounts=CPU,
 )  # fmt: skip
 BATCH = Experiment(
     name="supcon/batch", question="Which batch size and which temperature does SupCon need?",
-    grid=batch, amounts=CPU,
+    grid=batch,
 )  # fmt: skip
-EXPERIMENTS = (FORMS, METHODS_, POSITIVES, BATCH)
+EXPERIMENTS = (FORMS, THREE_METHODS, POSITIVES, BATCH)

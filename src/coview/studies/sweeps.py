@@ -43,8 +43,9 @@ def sweep(options: SweepOptions) -> StudyResult:
         raise InvalidValue("`seeds` and `jobs` are expected to be 1 or more.")
     base = recipe(options.recipe)
     root = options.out or Path("sweeps") / name_of(options.data)
-    grid = sweep_grid(options, base, axes_of(options.set))
-    study = grid.study(setting_of(options))
+    axes = axes_of(options.set)
+    question = f"{base.name} with {', '.join(axes) or 'several seeds'}."
+    study = sweep_grid(options, base, axes).study("sweep", question, setting_of(options))
     machine = {"device": options.device, "workers": options.workers}
     result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
     if not options.dry_run:
@@ -112,11 +113,8 @@ def sweep_grid(options: SweepOptions, base: Recipe, axes: Axes) -> Grid:
         point = dict(zip(axes, values, strict=True))
         name = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
         arms.append(setting.arm(name or base.name, changed(base, point), protocols=protocols))
-    return Grid(
-        name="sweep", question=f"{base.name} with {', '.join(axes) or 'several seeds'}.",
-        source="", arms=tuple(arms), claims=(),
-        measures=tuple(measure_of(name) for name in protocols),
-    )  # fmt: skip
+    measures = tuple(measure_of(name) for name in protocols)
+    return Grid(arms=tuple(arms), claims=(), measures=measures)
 
 
 def measure_of(protocol: str) -> Measure:
