@@ -1,12 +1,13 @@
 """Grids of arms: from a value to runs, figures, claims, pages and the ledger."""
 
 import json
+import signal
 
 import pytest
 
 import coview
 from coview.cli import main
-from coview.core.errors import InvalidValue, UnknownName
+from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.machine import cores
 from coview.options import StudyOptions
 from coview.recipes import change, recipe
@@ -23,7 +24,7 @@ from coview.studies import (
 )
 from coview.studies.execution import place_of, run_study
 from coview.studies.experiment import NEEDED, without_others
-from coview.studies.jobs import in_process, ready
+from coview.studies.jobs import _Stop, in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
 from coview.studies.sweeps import axes_of, changed
 
@@ -55,17 +56,21 @@ def tiny(**changes):
     return StudyOptions(**{"name": "mine/rates", "data": "scenes", "scale": "tiny", **changes})
 
 
-def end(cell, root, value):
-    """The files of a run that has ended and was judged, without one."""
+def end(cell, root, value, protocols=None):
+    """The files of a run that has ended and was judged, without one; by its protocols or these."""
     folder = cell.folder(root)
-    (folder / "evaluation").mkdir(parents=True)
+    for name in ("evaluation", "encoder"):
+        (folder / name).mkdir(parents=True)
     row = {
         "subject": "trained", "metric": "accuracy", "layer": "h", "value": value, "setting": {},
     }  # fmt: skip
     for name, content in (
         ("run", {"data": {"fingerprint": "abc"}}),
         ("verdict", VERDICT),
-        ("evaluation/linear", {"results": [row], "headline": {}}),
+        *(
+            (f"evaluation/{protocol}", {"results": [row], "headline": {}})
+            for protocol in protocols or cell.protocols
+        ),
     ):
         (folder / f"{name}.json").write_text(json.dumps(content))
 
@@ -116,6 +121,9 @@ def test_runs_that_have_not_been_judged_have_not_ended(tmp_path):
     assert cell.is_trained(tmp_path)
     assert not cell.is_ended(tmp_path)
     assert cell.missing(tmp_path) == ("linear",)
+    (cell.folder(tmp_path) / "encoder").rmdir()  # its numbers were not finite
+    assert cell.is_ended(tmp_path)
+    assert LINEAR.read(cell.run(tmp_path)) is None
 
 
 def test_equal_cells_are_one_and_other_outliers_are_another():
@@ -214,6 +222,14 @@ def test_a_failure_in_a_process_is_a_sentence_for_the_study(tmp_path):
         name="bad", verb="pretrain", settings=(("data", "nowhere"), ("recipe", "simclr-cpu"))
     )
     assert "nowhere" in in_process(bad, tmp_path, {"device": "cpu"})
+
+
+def test_an_error_beside_the_runs_stops_them(monkeypatch):
+    sent = []
+    monkeypatch.setattr("coview.studies.jobs.os.kill", lambda *signal: sent.append(signal))
+    with pytest.raises(RunError, match="other images"), _Stop(lambda: [17]):
+        raise RunError("other images")
+    assert sent == [(17, signal.SIGTERM)]
 
 
 def test_axes_of_a_sweep():

@@ -75,7 +75,7 @@ def test_arms_of_affinity_and_bounds():
 def test_curves_over_epochs_and_views_and_claims_about_quarters(tmp_path):
     own = setting(seeds=3)
     grid = knn(own)
-    study = grid.study(own)
+    study = grid.study("mine", "?", own)
     random = np.random.default_rng(0)
     levels = {"": 0.40, "twice": 0.45, "multi-crop": 0.47, "LoGo": 0.50}
     for cell in {cell.key: cell for cell in study.cells}.values():
@@ -104,7 +104,7 @@ def test_curves_over_epochs_and_views_and_claims_about_quarters(tmp_path):
 def test_the_gain_on_cluttered_scenes_is_a_difference_of_differences(tmp_path):
     own = setting(seeds=3, scale="tiny")
     grid = scenes(own)
-    study = grid.study(own)
+    study = grid.study("mine", "?", own)
     assert {dict(cell.settings)["data"] for cell in study.cells} == {"scenes", CLUTTER}
     random = np.random.default_rng(1)
     for cell in study.cells:

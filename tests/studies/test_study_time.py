@@ -39,7 +39,8 @@ def cells(count=4, **changes):
 def end(cell, root, *, judged=True, **took):
     """The files of an ended run that tell that it has ended, and how long it took."""
     folder = cell.folder(root)
-    (folder / "evaluation").mkdir(parents=True)
+    for name in ("evaluation", "encoder"):
+        (folder / name).mkdir(parents=True)
     names = ("run", "verdict", *(["evaluation/linear"] if judged else []))
     for name in names:
         (folder / f"{name}.json").write_text("{}")

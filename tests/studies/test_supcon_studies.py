@@ -87,7 +87,7 @@ def test_robustness_shares_its_runs_and_compares_errors(tmp_path):
     made = study("supcon/robustness")
     assert {cell.key for cell in made.cells} == {cell.key for cell in study("supcon/methods").cells}
     for place, cell in enumerate(made.cells):
-        end(cell, tmp_path, 0.5)
+        end(cell, tmp_path, 0.5, protocols=("linear",))
         assert not cell.is_ended(tmp_path)
         error = {"S": 0.30, "c": 0.40}[cell.name[0]] + 0.001 * place
         gap = 0.05 if cell.name.startswith("SupCon") else 0.02

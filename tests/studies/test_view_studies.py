@@ -85,7 +85,7 @@ def test_one_branch_and_two_differ_in_nothing_else():
 
 def test_invariance_reads_each_task_and_layer(tmp_path):
     grid = invariance(setting(seeds=1))
-    study = grid.study(setting(seeds=1))
+    study = grid.study("mine", "?", setting(seeds=1))
     (cell,) = study.cells
     for view in recipe_of(grid.arms[0]).method.views.views:
         assert (view.sobel, view.noise.probability, view.rotate90.turns) == (0.5, 0.5, (0, 1, 2, 3))

@@ -144,8 +144,12 @@ class Cell:
         return is_run(folder) and Run(folder).is_ended
 
     def missing(self, root: Path) -> tuple[str, ...]:
-        """The protocols that have not judged the run yet."""
-        place = self.run(root).evaluation_path
+        """The protocols that have not judged the run yet; none where it has left no encoder, as its
+        features are not finite. Such a run has no figures, and its study goes on without them."""
+        run = self.run(root)
+        if run.is_ended and not exists(run.encoder_path):
+            return ()
+        place = run.evaluation_path
         return tuple(name for name in self.protocols if not exists(place / f"{name}.json"))
 
     def train(self, root: Path, machine: Mapping[str, Any]) -> Run:

@@ -165,7 +165,7 @@ def _begin(threads: int, parent: int) -> None:
 
 
 class _Stop:
-    """Hands the first signal to stop on to the processes of ``workers``."""
+    """Hands the first signal to stop on to the processes of ``workers``; an error stops them."""
 
     def __init__(self, workers: Callable[[], list[int]]) -> None:
         self.workers, self.received = workers, 0
@@ -176,7 +176,9 @@ class _Stop:
             self._before = handle_signals(lambda number, frame: self._receive(number))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self.send(signal.SIGTERM)  # the pool waits for its processes, which save
         restore_signals(self._before)
 
     def _receive(self, number: int) -> None:

@@ -70,8 +70,6 @@ class Setting:
         if options.scale not in SCALES:
             raise UnknownName("scale", options.scale, SCALES)
         amount = {**AMOUNTS, **(amounts or {})}[options.scale]
-        if options.scale == "tiny":
-            amount = AMOUNTS["tiny"]
         given: dict[str, Any] = {
             "images": options.limit, "epochs": options.epochs, "seeds": options.seeds,
             "encoder": options.encoder,

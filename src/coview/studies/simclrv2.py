@@ -57,10 +57,9 @@ def chain(options: StudyOptions) -> Study:
     first = [] if isinstance(plan.pretrained, Existing) else [plan.pretrained]
     compared = [cell for cell in layers.values() if cell not in [e.tuned for e in entries]]
     # The whole pipeline at the fewest labels comes first: what is stopped has said the most.
-    ordered = sorted(entries, key=lambda entry: plan.share(entry.labels))
     cells = [*first]
     for labels in sorted(plan.labels, key=plan.share):
-        here = [entry for entry in ordered if entry.labels == labels]
+        here = [entry for entry in entries if entry.labels == labels]
         cells += [entry.tuned for entry in here]
         cells += compared if labels == fewest else []
         cells += [cell for entry in here for cell in (entry.alike, entry.small)]
@@ -180,11 +179,13 @@ class ChainPlan:
         return {
             "data": str(self.options.data),
             "test images": test,
+            "scale": self.options.scale,
             "labels": ", ".join(self.labels),
             "draws": self.options.draws,
-            "seed": self.options.seed,
+            "seeds": str(self.options.seed),
             "selection": "none: the last epoch of every run counts",
             "intervals": "95 %, Student's t over the draws of labels; one pretraining, one seed",
+            "tests": "one-sided at 2.5 %, paired by the draw; Holm over the claims",
             "pretraining": self.pretrained.path
             if isinstance(self.pretrained, Existing)
             else self.pretrained.folder(Path()).name,
