@@ -260,6 +260,12 @@ def test_broken_files_are_named_and_too_many_refused(encoder, photos):
     assert len(EmbeddingTable.open(table.path)) == 12  # the table before
 
 
+def test_no_layer_is_one_sentence(encoder, photos):
+    with pytest.raises(InvalidValue, match="`layers` is empty"):
+        coview.embed(encoder, photos, layers="")
+    assert not (encoder / "embeddings").exists()
+
+
 def test_a_run_that_may_not_be_written_still_embeds(encoder, photos, monkeypatch, capsys):
     def refuse(path, endings):
         raise StorageError("read-only")

@@ -57,6 +57,8 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
     """
     import_files(options.import_)
     layers = words(options.layers)
+    if not layers:
+        raise InvalidValue("`layers` is empty; expected h, z, or both separated by a comma.")
     out = options.out
     kind = choose_format(out, options.format, layers)
     data = images_named(options.data)
