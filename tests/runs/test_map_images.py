@@ -101,7 +101,7 @@ def test_a_mistake_is_said_before_images_are_read(encoder):
 def test_too_few_images_and_too_many_clusters_are_one_sentence(encoder, photos):
     with pytest.raises(InvalidValue, match="from 1 to 36"):
         coview.map(encoder, photos, clusters="3,37", device="cpu")
-    with pytest.raises(DataError, match="3 images; a map needs at least 4"):
+    with pytest.raises(DataError, match="Only 3 images; a map needs at least 4"):
         coview.map(encoder, photos, limit=3, device="cpu")
 
 

@@ -16,9 +16,9 @@ from coview.browsing.thumbnails import SHEET_COLUMNS, Thumbnails
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
 from coview.core.progress import progress
+from coview.core.text import plural
 from coview.core.version import VERSION
 from coview.embeddings.search import nearest_rows, unit_rows
-from coview.reports.formatting import count
 from coview.reports.html import Child, Markup, script_data, tag
 from coview.reports.pictures import data_uri
 
@@ -109,7 +109,7 @@ def build_page(about: dict[str, Any], *, policy: str) -> str:
 
 
 def _header(about: dict[str, Any]) -> Markup:
-    images = f"{count(about['count'])} images"
+    images = plural(about["count"], "image")
     search = tag(
         "form",
         tag("input", type="search", id="find", placeholder="Find by name", autocomplete="off",
@@ -153,8 +153,8 @@ def _stage(about: dict[str, Any]) -> Markup:
         class_="tools",
     )  # fmt: skip
     label = (
-        f"Map of {count(about['count'])} images. Arrow keys move from image to image, Enter shows "
-        "neighbors, plus and minus zoom, x selects."
+        f"Map of {plural(about['count'], 'image')}. Arrow keys move from image to image, Enter "
+        "shows neighbors, plus and minus zoom, x selects."
     )
     return tag(
         "main", tools,

@@ -147,7 +147,7 @@ def select(options: kinds.SelectOptions) -> Answer:
     for row in selection.slice(0, 10).to_pylist():
         say(f"{row['order']:>4}  {row['name']}: {row['reason']}")
     left = selection.num_rows - 10
-    say(f"{f'and {left:,} more; ' if left > 0 else ''}the whole list: {out}")
+    say(f"{f'And {left:,} more; the' if left > 0 else 'The'} whole list: {out}")
     return 0, {"path": out, "images": selection.to_pylist()}
 
 
@@ -158,7 +158,7 @@ def predict(options: kinds.PredictOptions) -> Answer:
         options.run, "predictions", options.data, options, options.checkpoint
     )
     table = coview.predict(replace(options, out=out))
-    say(f"{table.num_rows:,} images classified: {out}")
+    say(f"{plural(table.num_rows, 'image')} classified: {out}")
     return 0, {"path": out, "images": table.num_rows}
 
 

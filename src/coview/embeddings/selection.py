@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.progress import progress
+from coview.core.text import plural
 from coview.embeddings.clusters import kmeans
 from coview.embeddings.neighbors import nearest_unit_rows
 
@@ -177,12 +178,10 @@ def by_typicality(unit: Tensor, labeled: Rows, number: int, seed: int) -> Iterat
         if not queues[cluster]:
             left.remove(cluster)
             continue
-        has = f"{labels[cluster]} labels" if labels[cluster] else "no label yet"
-        yield Choice(
-            queues[cluster].pop(0),
-            f"the most typical without a label in a cluster of {sizes[cluster]:,} images, which "
-            f"has {has}",
-        )
+        has = plural(int(labels[cluster]), "label") if labels[cluster] else "no label yet"
+        size = plural(int(sizes[cluster]), "image")
+        reason = f"the most typical without a label in a cluster of {size}, which has {has}"
+        yield Choice(queues[cluster].pop(0), reason)
         labels[cluster] += 1
 
 
@@ -216,7 +215,7 @@ def by_diversity(unit: Tensor, labeled: Rows, number: int, seed: int) -> Iterato
             part = unit[torch.from_numpy(members[cluster])]
             choices[cluster] = by_k_center(part, own, number, seed)
         choice = next(choices[cluster])
-        inside = f"in a cluster of {sizes[cluster]:,} images: {choice.reason}"
+        inside = f"in a cluster of {plural(int(sizes[cluster]), 'image')}: {choice.reason}"
         yield Choice(int(members[cluster][choice.row]), inside.replace("all images", "them"))
         taken[cluster] += 1
         free[cluster] -= 1

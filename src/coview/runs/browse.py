@@ -18,6 +18,7 @@ from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import output, say
+from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, data_settings, name_of
 from coview.embeddings.table import EmbeddingTable
@@ -90,7 +91,7 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
         ids=images.store.ids, names=images.store.names, paths=collection.paths,
     )  # fmt: skip
     server = BrowseServer(collection, annotations, port=options.port)
-    say(f"{len(collection):,} images: {server.address}")
+    say(f"{plural(len(collection), 'image')}: {server.address}")
     say(f"Tags and labels: {annotations.path}")
     if options.open:
         webbrowser.open(server.address)
@@ -155,7 +156,7 @@ def _rows_of(table: EmbeddingTable, names: Any, source: str) -> Any:
     missing = [name for name in table.names if name not in row]
     if missing:
         raise DataError(
-            f"{len(missing):,} images of the table, such as {missing[0]}, are not in {source}. "
+            f"{source} lacks {plural(len(missing), 'image')} of the table, such as {missing[0]}. "
             "Give the images that it was made of, or make it anew: coview embed RUN DATA"
         )
     return np.array([row[name] for name in table.names], dtype=np.int64)

@@ -53,7 +53,7 @@ def update_table(job: Job, path: Path | None, folder: Path) -> EmbeddingTable:
     """
     before = None if path is None else known_table(path, job.network)
     if before is not None and _is_current(before, job):
-        say(f"All {plural(len(before), 'image')} are in {path} already.", detail=True)
+        say(f"The vectors of {plural(len(before), 'image')} are in {path} already.", detail=True)
         return before
     if path is not None and before is None and exists(path):
         say(

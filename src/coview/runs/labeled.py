@@ -13,6 +13,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError
 from coview.core.paths import absolute_path, local_path
 from coview.core.places import Kind, place_of
+from coview.core.text import plural
 from coview.data.manifest import PATH_NAMES, TABLE_SUFFIXES, read_table
 from coview.data.parquet import holds_images, open_parquet
 from coview.embeddings.table import EmbeddingTable
@@ -97,7 +98,7 @@ def named_rows(table: EmbeddingTable, path: Path, names: Sequence[str]) -> npt.N
     if missing:
         example = table.names[0] if table.names else ""
         raise DataError(
-            f"{path} names {len(missing):,} images that are not among the {len(table):,} to choose "
+            f"{path} names {plural(len(missing), 'image')} not among the {len(table):,} to choose "
             f"from, such as {', '.join(missing[:3])}; expected their names, like {example!r}, or "
             "paths. Images from elsewhere are given as images, not as a table."
         )

@@ -10,6 +10,7 @@ import torch
 from coview.core.errors import DataError, InvalidValue
 from coview.core.options import takes
 from coview.core.progress import say
+from coview.core.text import plural
 from coview.data.spec import data_settings
 from coview.embeddings.clusters import Cluster, describe_clusters, granularities, nested_clusters
 from coview.embeddings.map import (
@@ -55,7 +56,7 @@ def map(options: MapOptions) -> EmbeddingTable:
     has_opentsne(required=landmarks is not None and landmarks > MAX_TSNE)
     table = vectors_table(options)
     if len(table) < MIN_ROWS:
-        raise DataError(f"There are {len(table)} images; a map needs at least {MIN_ROWS}.")
+        raise DataError(f"Only {plural(len(table), 'image')}; a map needs at least {MIN_ROWS}.")
     rows = torch.from_numpy(table.vectors(options.layer))
     clusters = nested_clusters(rows, counts or granularities(len(rows)), seed=options.seed)
     if len(rows) > MAX_BANK:

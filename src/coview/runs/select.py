@@ -53,6 +53,10 @@ def select(options: SelectOptions) -> pa.Table:
     if options.copy_to is not None:
         _require_empty(options.copy_to)
     table = vectors_table(options)
+    if options.copy_to is not None and None in table.paths:
+        raise DataError(
+            "These images are no files of their own and cannot be copied; leave out `copy_to`."
+        )
     labeled, outside = labeled_images(table, options)
     if len(labeled) or len(outside):
         elsewhere = f" and {len(outside):,} from elsewhere" if len(outside) else ""
@@ -63,10 +67,10 @@ def select(options: SelectOptions) -> pa.Table:
             f"All {plural(len(table), 'image')} are labeled: none is left to choose."
         )
     if number > left:
-        rest = f", of which {len(labeled):,} are labeled already" if len(labeled) else ""
+        rest = f", {len(labeled):,} of them labeled already" if len(labeled) else ""
         raise InvalidValue(
-            f"`number` is {number:,}, but there are {plural(len(table), 'image')}{rest}; expected "
-            f"at most {left:,}."
+            f"`number` is {number:,}; expected at most {left:,}, of {plural(len(table), 'image')}"
+            f"{rest}."
         )
     rows = torch.from_numpy(np.concatenate([table.vectors(options.layer), outside]))
     beyond = np.arange(len(table), len(rows))
@@ -85,7 +89,7 @@ def select(options: SelectOptions) -> pa.Table:
     if out is not None:
         write_selection(selection, out)
     if options.copy_to is not None:
-        copy_files(places, options.copy_to)
+        copy_files([path for path in places if path is not None], options.copy_to)
     return selection
 
 
@@ -103,18 +107,12 @@ def write_selection(selection: pa.Table, path: Path) -> None:
     write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def copy_files(paths: Sequence[Path | None], folder: Path) -> None:
-    """Copies named 0001-NAME in the order of ``paths``. Raises DataError, StorageError."""
-    missing = sum(path is None for path in paths)
-    if missing:
-        raise DataError(
-            f"{missing:,} of the chosen images are no files of their own and cannot be copied; "
-            "leave out `copy_to`."
-        )
+def copy_files(paths: Sequence[Path], folder: Path) -> None:
+    """Copies named 0001-NAME in the order of ``paths``. Raises StorageError."""
     digits = max(4, len(str(len(paths))))
     with progress("Copying", len(paths)) as advance, storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for order, path in enumerate((p for p in paths if p is not None), start=1):
+        for order, path in enumerate(paths, start=1):
             shutil.copyfile(path, folder / f"{order:0{digits}}-{path.name}")
             advance()
     say(f"{len(paths):,} copies: {folder}")
