@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -373,6 +374,23 @@ def test_touch_zooms_with_two_fingers_and_chooses_with_one(
         )
         assert small == []
         assert page.errors == []
+
+
+def test_no_picture_is_cut_at_the_edge_of_the_whole_map(browser: Browser, tmp_path: Path) -> None:
+    """The outermost images lie at 0 and 1; between them and the frame nothing is drawn."""
+    points = COLLECTION.points.copy()
+    points[:4] = [[0, 0.5], [1, 0.5], [0.5, 0], [0.5, 1]]
+    file = write_page(replace(COLLECTION, points=points), tmp_path / "page.html")
+    with browser.opened(file) as page:
+        page.wait_for(READY)
+        page.run("document.querySelector('[value=pictures]').click()")
+        painted = (
+            "(c => c.getContext('2d').getImageData({}, c.width, c.height).data.filter(v => v > 0).length)"
+            "(document.getElementById('map'))"
+        )
+        page.wait_for(f"{painted.format('0, 0')} > 10000")
+        for outside in ("c.width - 4, 0", "0, c.height - 4", "4 - c.width, 0", "0, 4 - c.height"):
+            assert page.run(painted.format(outside)) == 0, outside
 
 
 def test_one_file_does_the_same_offline(browser: Browser, file: Path, tmp_path: Path) -> None:

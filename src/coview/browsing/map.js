@@ -130,7 +130,9 @@ const makeMap = (state, act) => {
     }
     covered = new Map([...cells].map(([at, i]) => [at, thumbs.get(i)]).filter(([, place]) => place));
   };
-  const cellOf = (i) => Math.floor(state.points[2 * i + 1] / cell) * 1048576 + Math.floor(state.points[2 * i] / cell);
+  // A point at 1 lies in the last cell, not in one outside of the map.
+  const cellAt = (place) => Math.min(Math.floor(place / cell), Math.ceil(1 / cell) - 1);
+  const cellOf = (i) => cellAt(state.points[2 * i + 1]) * 1048576 + cellAt(state.points[2 * i]);
   const isCovered = (i) => cells.size > 0 && covered.has(cellOf(i));
 
   const drawPictures = () => {
