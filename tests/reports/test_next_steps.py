@@ -13,7 +13,9 @@ from report_run import make_run
 from coview.cli.options import parse
 from coview.cli.verbs import VERBS
 from coview.reports import read_record
+from coview.reports.html import join
 from coview.reports.next_steps import next_steps
+from coview.reports.summary import words_apart
 
 SPEC = {"type": "DataSpec", "split": None, "image_column": None, "label_column": None, "root": None}
 
@@ -117,3 +119,20 @@ def test_a_classifier_is_used(tmp_path: Path, data: Path, kind: str, verbs: list
     assert [words[1] for words in steps] == verbs
     for words in steps:
         check(words)
+
+
+@pytest.mark.parametrize(
+    ("steps", "purpose"),
+    [(8, "Train on, long enough for a verdict"), (500, "Train on, twice as long")],
+)
+def test_a_longer_training_says_how_much_longer(
+    tmp_path: Path, data: Path, steps: int, purpose: str
+) -> None:
+    folder = made(tmp_path, str(data), verdict="too early", total_steps=steps)
+    assert next_steps(read_record(folder))[0].purpose == purpose
+
+
+def test_a_command_is_broken_between_its_words() -> None:
+    words = str(join(words_apart("coview resume run --epochs 20")))
+    assert words.replace("<span>", "").replace("</span>", "") == "coview resume run --epochs 20"
+    assert "<span>--epochs</span>" in words

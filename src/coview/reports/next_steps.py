@@ -97,7 +97,9 @@ def _of_a_task(record: Record, run: str, data: list[str]) -> Iterator[NextStep]:
 def _longer(record: Record, run: str) -> Iterator[NextStep]:
     epochs = longer_epochs(record.description, record.total_steps)
     if epochs and data_words(record):
-        yield NextStep("Train on, twice as long", typed("resume", run, "--epochs", str(epochs)))
+        is_short = 2 * record.total_steps < ENOUGH_STEPS
+        purpose = "Train on, long enough for a verdict" if is_short else "Train on, twice as long"
+        yield NextStep(purpose, typed("resume", run, "--epochs", str(epochs)))
 
 
 def longer_epochs(description: dict[str, Any], total_steps: float) -> int | None:

@@ -40,13 +40,19 @@ def command_list(steps: list[NextStep]) -> Markup | None:
     items = [
         tag(
             "li", tag("span", step.purpose, class_="purpose"),
-            tag("code", step.command),
+            tag("code", words_apart(step.command)),
             tag("button", "Copy", type="button", class_="copy",
                 aria_label=f"Copy: {step.command}"),
         )
         for step in steps
     ]  # fmt: skip
     return tag("div", tag("h2", "What to do now"), tag("ol", items), class_="steps")
+
+
+def words_apart(command: str) -> Child:
+    """A command that is broken between its words where space is short, and not behind "--"."""
+    first, *others = command.split(" ")
+    return [tag("span", first), [(" ", tag("span", word)) for word in others]]
 
 
 def _verdict(record: Record) -> Markup:
