@@ -113,14 +113,16 @@ def test_classes_of_a_cluster_are_shares_of_its_labeled_images():
     first, second = describe_clusters(torch.rand(6, 4), clusters, labels)
     assert first.classes == ((2, 0.75), (1, 0.25))
     assert second.classes == ()
-    assert first.class_sentence(["a", "b", "c"]) == "mostly c (75 %)"
+    assert first.class_sentence(["a", "b", "c"]) == "mostly c (75\u202f%)"
     assert second.class_sentence(["a", "b", "c"]) == ""
 
 
 def test_a_mixed_cluster_is_named_by_its_three_largest_classes():
     classes = ((0, 0.4), (7, 0.3), (1, 0.2), (3, 0.1))
     cluster = Cluster(number=0, size=10, central=(0,), classes=classes)
-    assert cluster.class_sentence(["bag", "hat"]) == "bag (40 %), 7 (30 %), hat (20 %)"
+    assert (
+        cluster.class_sentence(["bag", "hat"]) == "bag (40\u202f%), 7 (30\u202f%), hat (20\u202f%)"
+    )
 
 
 def test_equal_sizes_keep_the_order_of_their_first_rows():

@@ -43,7 +43,7 @@ class Cluster:
 
         >>> cluster = Cluster(number=0, size=6, central=(4,), classes=((1, 0.83), (0, 0.17)))
         >>> cluster.class_sentence(["shirt", "dress"])
-        'mostly dress (83 %)'
+        'mostly dress (83\\u202f%)'
         """
         if majority(self.classes) is None:
             return largest_classes(self.classes, class_names)
@@ -209,11 +209,11 @@ def largest_classes(
 ) -> str:
     """The first ``number`` of the classes with their shares.
 
-    >>> largest_classes(((1, 0.5), (0, 0.3), (7, 0.2)), ["shirt", "dress"])
-    'dress (50 %), shirt (30 %), 7 (20 %)'
+    >>> largest_classes(((1, 0.5), (0, 0.3), (7, 0.2)), ["shirt", "dress"], number=2)
+    'dress (50\\u202f%), shirt (30\\u202f%)'
     """
     return ", ".join(
-        f"{class_names[label] if label < len(class_names) else label} ({100 * share:.0f} %)"
+        f"{class_names[label] if label < len(class_names) else label} ({100 * share:.0f}\u202f%)"
         for label, share in classes[:number]
     )
 

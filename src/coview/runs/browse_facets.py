@@ -25,6 +25,8 @@ RIGHT, WRONG, OUTLIER, COPY, CONTRADICTION = (
     "predicted right", "predicted wrong", "outlier", "has copies", "copies of another class",
 )  # fmt: skip
 OUTLIER_SHARE = 0.01
+NAMED = 2
+"""Classes of a mixed cluster: the column of filters is narrow."""
 
 
 def known_facets(run: Path, store: ImageStore, table: EmbeddingTable) -> tuple[Facet, ...]:
@@ -176,7 +178,7 @@ def _clusters(name: str, clusters: Codes, labels: Codes, class_names: tuple[str,
     for number in range(count):
         classes = class_shares(labels[clusters == number])
         most = majority(classes)
-        word = f" mixed: {largest_classes(classes, class_names)}" if classes else ""
+        word = f" mixed: {largest_classes(classes, class_names, number=NAMED)}" if classes else ""
         if most is not None:
             word = f" {class_names[most] if most < len(class_names) else most}"
         values.append(f"{number}{word}")
