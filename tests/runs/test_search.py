@@ -96,6 +96,16 @@ def test_examples_together_and_negative_ones(here):
     assert score["b/03.png"] < 1
 
 
+def test_many_examples_are_not_all_in_the_name_of_their_search(here, tmp_path):
+    (result,) = coview.search(
+        "encoder", "photos/b", in_="photos", negative="photos/a/02.png", html=tmp_path / "x.html"
+    )
+    assert result.query == "01.png, 03.png, 05.png and 5 more, unlike photos/a/02.png"
+    page = (tmp_path / "x.html").read_text()
+    assert "01.png, 03.png, 05.png and 5 more, unlike 02.png" in page
+    assert "<nav" not in page  # one section
+
+
 def test_the_command_prints_a_table_csv_json_and_a_page(here, tmp_path, capsys):
     words = [
         "search",

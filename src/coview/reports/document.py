@@ -17,8 +17,9 @@ def build_document(
     title: str, header: Child, sections: Sequence[Section], *, version: str = "",
     reload_seconds: float | None = None,
 ) -> str:  # fmt: skip
-    """A page with links to its sections. ``version``: of the Coview that made what it shows.
+    """A page with links to its sections, where there are several.
 
+    ``version``: of the Coview that made what it shows.
     ``reload_seconds``: the page loads itself again after so long; None: it stays.
 
     >>> build_document("Two runs", None, [("a", "A", "text")])[:15]
@@ -28,7 +29,7 @@ def build_document(
     links = [tag("a", name, href=f"#{identifier}") for identifier, name, _ in shown]
     script = resources.files(__package__).joinpath("report.js").read_text("utf-8")
     content = (
-        header, tag("nav", links, aria_label="Sections"),
+        header, tag("nav", links, aria_label="Sections") if len(links) > 1 else None,
         tag("main", [_section(*entry) for entry in shown]),
         tag("footer", f"Written by Coview {version}. This page loads nothing and opens offline."),
         tag("div", id="tip", role="status", aria_live="polite", hidden=True),

@@ -26,7 +26,15 @@ from coview.runs.load import load_subject
 from coview.runs.own_images import images_of
 from coview.runs.search_pictures import write_page
 from coview.runs.search_queries import Queries
-from coview.runs.search_results import EXAMPLE, ITSELF, SAME, Hit, SearchResult, SearchResults
+from coview.runs.search_results import (
+    EXAMPLE,
+    ITSELF,
+    SAME,
+    Hit,
+    SearchResult,
+    SearchResults,
+    examples_in_words,
+)
 from coview.runs.search_scores import approximate_scores, exact_scores
 from coview.training import choose_device
 
@@ -80,8 +88,8 @@ def search(options: SearchOptions) -> SearchResults:
     results = SearchResults()
     results.table = table
     for number, chosen in enumerate(examples):
-        name = ", ".join(positive.names[place] for place in chosen)
-        without = "" if negative is None else f", unlike {', '.join(negative.names)}"
+        name = examples_in_words([positive.names[place] for place in chosen])
+        without = "" if negative is None else f", unlike {examples_in_words(negative.names)}"
         hits = _hits(table, scores[number], marks[number], options.number)
         results.append(SearchResult(name + without, hits))
     if out is not None:

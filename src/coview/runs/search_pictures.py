@@ -16,7 +16,7 @@ from coview.options import SearchOptions
 from coview.reports.pictures import data_uri, image_uri, shrink
 from coview.reports.search_page import Picture, SearchRow, write_search_page
 from coview.runs.search_queries import Queries
-from coview.runs.search_results import SearchResults
+from coview.runs.search_results import SearchResults, examples_in_words
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -61,7 +61,7 @@ def _title(queries: Queries, chosen: Sequence[int], negative: Queries | None) ->
 
 
 def _files(names: Sequence[str]) -> str:
-    return ", ".join(Path(name).name for name in names)
+    return examples_in_words([Path(name).name for name in names])
 
 
 def _pictures_of(queries: Queries) -> list[Picture]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,20 @@ from coview.embeddings.table import EmbeddingTable
 
 ITSELF, EXAMPLE, SAME = "the query", "an example", "same pixels"
 """What is said of a found image that is the query or one of several, and of one with its pixels."""
+
+
+NAMED = 3
+"""Examples that the name of a search has."""
+
+
+def examples_in_words(names: Sequence[str]) -> str:
+    """The first names and how many there are beside.
+
+    >>> examples_in_words(["a", "b"]), examples_in_words(["a", "b", "c", "d", "e"])
+    ('a, b', 'a, b, c and 2 more')
+    """
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,7 @@ class Hit:
 class SearchResult:
     """The images nearest to one query, the nearest first, the query itself before them.
 
-    ``query``: the image, or the examples.
+    ``query``: the image, or the first examples.
     """
 
     query: str
