@@ -188,6 +188,24 @@ def test_wrong_options_are_refused_before_the_work(
         coview.browse(run, **options)
 
 
+def test_a_table_knows_how_its_images_are_opened(run: Path, folder: Path, tmp_path: Path) -> None:
+    """Its part of the data and its column of images need not be named again."""
+    content = [path.read_bytes() for path in sorted(folder.rglob("*.png"))[:8]]
+    other = [b"no image"] * len(content)
+    table = pa.table({"picture": other, "photo": content, "label": [0] * len(content)})
+    for part in ("train", "test"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for number, each in enumerate(content[:4] if part == "train" else content):
+            (tmp_path / "data" / part / f"{number}.png").write_bytes(each)
+    pq.write_table(table, tmp_path / "more.parquet")
+    for data, options in (
+        (tmp_path / "more.parquet", {"image_column": "photo"}), (tmp_path / "data", {"split": "test"}),
+    ):  # fmt: skip
+        made = coview.embed(run, data, device="cpu", out=tmp_path / "vectors.parquet", **options)
+        with coview.browse(run, made.path, device="cpu", tags=tmp_path / "tags.csv") as server:
+            assert len(collection_of(server)) == 8
+
+
 def test_changed_images_are_refused(run: Path, folder: Path, tmp_path: Path) -> None:
     import shutil
 

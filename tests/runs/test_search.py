@@ -3,9 +3,12 @@
 import csv
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -141,6 +144,28 @@ def test_a_table_is_searched_without_its_images(here, tmp_path):
     assert len(result.hits) == 2
     (again,) = coview.search("encoder", "query.png", in_=table, number=2, device="cpu")
     assert [hit.name for hit in again.hits] == [hit.name for hit in result.hits]
+
+
+def test_a_page_has_the_pictures_that_are_still_there(here, tmp_path):
+    def pictures(**options):
+        coview.search("encoder", "query.png", number=4, html=tmp_path / "x.html", **options)
+        return (tmp_path / "x.html").read_text().count("data:image/jpeg") - 1  # but the query
+
+    shutil.copytree("photos", tmp_path / "gone")
+    table = coview.embed("encoder", tmp_path / "gone", out=tmp_path / "x.parquet").path
+    assert pictures(in_=table) == 4
+    coview.search("encoder", "query.png", in_=table)[0].hits[0].path.unlink()
+    assert pictures(in_=table) == 3
+    for path in (tmp_path / "gone").rglob("*.png"):
+        path.unlink()
+    assert pictures(in_=table) == 0
+    images = [np.asarray(Image.open(path)) for path in sorted((here / "photos").rglob("*.png"))]
+    assert pictures(in_=images) == 4  # in memory
+    rows = [{"image": {"bytes": path.read_bytes(), "path": path.name}, "y": 1}
+            for path in sorted((here / "photos").rglob("*.png"))]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "images.parquet")
+    table = coview.embed("encoder", tmp_path / "images.parquet", out=tmp_path / "y.parquet")
+    assert pictures(in_=tmp_path / "images.parquet") == pictures(in_=table.path) == 4
 
 
 def test_queries_that_cannot_be_read_are_one_sentence(here, tmp_path, capsys):

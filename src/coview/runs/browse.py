@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +27,9 @@ from coview.runs.browse_columns import with_copies, with_map
 from coview.runs.browse_facets import known_facets
 from coview.runs.data import say_source
 from coview.runs.duplicates import GROUP
-from coview.runs.embed import embeddings_of, table_at
+from coview.runs.embed import embeddings_of, images_of_table, table_at
 from coview.runs.load import at_step, load_subject
-from coview.runs.own_images import own_images, source_in
+from coview.runs.own_images import own_images, source_in, with_given
 from coview.runs.transform import one_image
 from coview.training import choose_device
 
@@ -125,13 +124,14 @@ def _source(options: BrowseOptions, size: int) -> tuple[DataSpec, Any]:
     """What opens the images, and the images themselves or their source."""
     data = options.data
     if (table := table_at(data)) is not None:
-        data = json.loads(table.metadata.get("coview.source", "null"))
-        if data is None:
+        spec = with_given(images_of_table(table), options)
+        if spec.source is None:
             raise InvalidValue(f"{options.data} is of images in memory; give these as `data`.")
-    if data is not None:
+    elif data is not None:
         data = list(data) if isinstance(data, tuple) else data
         return DataSpec.of(data, options, size=size, needs_labels=None), data
-    spec = own_images(options.run, options, "data")
+    else:
+        spec = own_images(options.run, options, "data")
     return spec, source_in(spec)
 
 

@@ -20,7 +20,7 @@ from coview.data.spec import DataSpec, name_of, source_of
 from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_formats import choose_format, write_as
 from coview.options import DataOptions, EmbedOptions
-from coview.runs.embed_job import SOURCE, Job, network_of, recorded_source
+from coview.runs.embed_job import OPENED, SOURCE, Job, network_of, recorded_source
 from coview.runs.embed_rows import update_table
 from coview.runs.inputs import images_named
 from coview.runs.load import at_step, load_subject
@@ -110,9 +110,20 @@ def table_at(data: Any) -> EmbeddingTable | None:
         if exists(path):
             try:
                 return EmbeddingTable.open(path)
-            except (InvalidValue, CoviewError):
+            except CoviewError:
                 return None
     return None
+
+
+def images_of_table(table: EmbeddingTable) -> DataSpec:
+    """How the images of a table were opened. Raises InvalidValue where it does not say so."""
+    opened = table.metadata.get(OPENED)
+    if opened is None:
+        raise InvalidValue(
+            f"{table.path or 'The table'} does not say how its images are opened; make it anew: "
+            "coview embed RUN DATA"
+        )
+    return DataSpec.from_json(json.loads(opened))
 
 
 def require_table_of(table: EmbeddingTable, subject: Any, run: Any) -> None:
@@ -138,7 +149,7 @@ def _job(options: EmbedOptions, data: Any, layers: Sequence[str]) -> Job:
         images=options.images, metadata={
             "coview.run": str(options.run),
             "coview.checkpoint": json.dumps(options.checkpoint),
-            SOURCE: json.dumps(source_of(data)),
+            SOURCE: json.dumps(source_of(data)), OPENED: json.dumps(spec.to_json()),
         },
     )  # fmt: skip
 

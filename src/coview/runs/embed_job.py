@@ -25,8 +25,9 @@ from coview.embeddings.table_schema import PREFIX
 from coview.evaluation import Subject
 from coview.evaluation.feature_cache import network_digest
 
-FINGERPRINT, SOURCE = f"{PREFIX}fingerprint", f"{PREFIX}source"
-"""The metadata of a table: of which images it is, by their pixels and by where they lie."""
+FINGERPRINT, SOURCE, OPENED = f"{PREFIX}fingerprint", f"{PREFIX}source", f"{PREFIX}opened"
+"""The metadata of a table: of which images it is, by their pixels and by where they lie, and the
+options that opened them."""
 NOT_KNOWN = json.dumps(None)
 """The source of images in memory."""
 Rows = npt.NDArray[np.int64]

@@ -25,6 +25,7 @@ from coview.evaluation.features import vectors_of_parts
 from coview.reports.pictures import shrink
 from coview.runs.data import say_source
 from coview.runs.embed_job import (
+    OPENED,
     SOURCE,
     Block,
     Job,
@@ -95,6 +96,7 @@ def _is_current(table: EmbeddingTable, job: Job) -> bool:
         table.metadata.get(f"{PREFIX}listing") == job.listing
         and table.metadata.get(SOURCE) == job.metadata.get(SOURCE)
         and wanted <= set(table.column_names)
+        and OPENED in table.metadata
     )
 
 

@@ -31,15 +31,20 @@ def own_images(run: str | Path, options: DataOptions, field: str) -> DataSpec:
     """
     if place_of(run).kind is not Kind.RUN:
         raise RunError(f"{run} does not say which images are its own; name them by `{field}`.")
+    spec = with_given(Run.open(run).data.images, options)
+    if spec.source is None:
+        raise RunError(f"The images of the run were in memory; give the same ones as `{field}`.")
+    return spec
+
+
+def with_given(spec: DataSpec, options: DataOptions) -> DataSpec:
+    """``spec`` with the options that are given in place of its own."""
     given = {
         each.name: getattr(options, each.name)
         for each in dataclasses.fields(DataOptions)
         if getattr(options, each.name) != each.default
     }
-    spec = replace(Run.open(run).data.images, needs_labels=None, **given)
-    if spec.source is None:
-        raise RunError(f"The images of the run were in memory; give the same ones as `{field}`.")
-    return spec
+    return replace(spec, needs_labels=None, **given)
 
 
 def source_in(spec: DataSpec) -> Any:

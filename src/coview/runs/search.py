@@ -96,7 +96,7 @@ def search(options: SearchOptions) -> SearchResults:
         results.write_csv(out)
         say(f"Results: {out}")
     if page is not None:
-        write_page(page, results, positive, examples, negative, options, subject.view.size)
+        write_page(page, results, positive, examples, negative, options)
         say(f"Page: {page}")
     return results
 

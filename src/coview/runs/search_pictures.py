@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import CoviewError
-from coview.data.spec import DataSpec
-from coview.data.stream import open_stream
+from coview.core.files import exists
+from coview.data.stream import ImageStream, open_stream
 from coview.embeddings.table import EmbeddingTable
 from coview.options import SearchOptions
 from coview.reports.pictures import data_uri, image_uri, shrink
 from coview.reports.search_page import Picture, SearchRow, write_search_page
+from coview.runs.embed import images_of_table, table_at
 from coview.runs.search_queries import Queries
 from coview.runs.search_results import SearchResults, examples_in_words
 
@@ -26,13 +29,13 @@ SIDE = 192
 
 def write_page(
     path: Path, results: SearchResults, queries: Queries, examples: Sequence[Sequence[int]],
-    negative: Queries | None, options: SearchOptions, size: int,
+    negative: Queries | None, options: SearchOptions,
 ) -> None:  # fmt: skip
     """The page of ``results``; ``examples`` are the queries of each."""
     table = results.table
     assert table is not None
     rows = sorted({hit.row for result in results for hit in result.hits})
-    uris = _uris(table, rows, options, size)
+    uris = _uris(table, rows, options.in_)
     positive = _pictures_of(queries)
     page_rows = [
         SearchRow(
@@ -71,36 +74,36 @@ def _pictures_of(queries: Queries) -> list[Picture]:
     ]
 
 
-def _uris(
-    table: EmbeddingTable, rows: list[int], options: SearchOptions, size: int
-) -> dict[int, str]:
+def _uris(table: EmbeddingTable, rows: list[int], data: Any) -> dict[int, str]:
     """The picture of each row that has one: of the table, of its file, or of the data again."""
     places = np.array(rows, np.int64)
     if "image" in table.column_names:
         images = table.take(places, ["image"]).column("image").to_pylist()
         uris = [data_uri(each["bytes"], "image/jpeg") for each in images]
         return dict(zip(rows, uris, strict=True))
-    paths = [table.resolve(p) for p in table.take(places, ["path"]).column("path").to_pylist()]
     found: dict[int, str] = {}
-    try:
-        if all(path is not None for path in paths):
-            stream = open_stream(sorted({str(path) for path in paths}), short_side=SIDE)
-            row_of = {path: row for row, path in zip(rows, paths, strict=True)}
-            for places, part in stream.parts(np.arange(len(stream))):
-                for place, number in enumerate(places.tolist()):
-                    found[row_of[stream.path(number)]] = _uri(part.image(place))
-        elif options.in_ is not None and not isinstance(options.in_, EmbeddingTable):
-            stream = DataSpec.of(options.in_, options, size=size, needs_labels=None).stream(
-                options.in_
-            )
-            ids = {int(table.ids[row]): row for row in rows}
-            wanted = np.flatnonzero(np.isin(stream.ids, list(ids)))
-            for places, part in stream.parts(wanted):
-                for place, number in enumerate(places.tolist()):
-                    found[ids[int(stream.ids[number])]] = _uri(part.image(place))
-    except CoviewError:  # the images are gone: the page has their names
-        return found
+    with contextlib.suppress(CoviewError):  # the images are gone: the page has their names
+        stream, row_of = _stream(table, rows, data)
+        for places, part in stream.parts(np.array(sorted(row_of), np.int64)):
+            for place, number in enumerate(places.tolist()):
+                found[row_of[number]] = _uri(part.image(place))
     return found
+
+
+def _stream(
+    table: EmbeddingTable, rows: list[int], data: Any
+) -> tuple[ImageStream, dict[int, int]]:
+    """What decodes the images of ``rows``, and the row of each place in it that is wanted."""
+    found = table.take(np.array(rows, np.int64), ["id", "path"])
+    paths = [table.resolve(path) for path in found.column("path").to_pylist()]
+    files = {path: row for path, row in zip(paths, rows, strict=True) if path and exists(path)}
+    if files or not any(path is None for path in paths):
+        stream = open_stream(sorted(map(str, files)), short_side=SIDE)
+        return stream, {n: files[path] for n in range(len(stream)) if (path := stream.path(n))}
+    stream = images_of_table(table).stream(data if table_at(data) is None else None)
+    ids = dict(zip(found.column("id").to_pylist(), rows, strict=True))
+    wanted = np.flatnonzero(np.isin(stream.ids, list(ids)))
+    return stream, {n: ids[int(stream.ids[n])] for n in wanted.tolist()}
 
 
 def _uri(pixels: Pixels) -> str:
