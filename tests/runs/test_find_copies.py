@@ -11,6 +11,7 @@ from PIL import Image
 import coview
 from coview.cli.main import main
 from coview.core.errors import InvalidValue
+from coview.embeddings import EmbeddingTable
 from small_run import SMALL, pictures
 
 
@@ -119,6 +120,26 @@ def test_with_an_encoder_the_groups_are_in_its_table_of_vectors_too(folder, monk
         zip(result.names, result.column.tolist(), strict=True)
     )
     assert result.column.max() == 3
+
+
+def test_of_data_with_parts_the_vectors_are_kept_and_every_table_has_its_groups(folder):
+    (folder / "parts").mkdir()
+    (folder / "data").rename(folder / "parts" / "train")
+    picture(7).save(folder / "parts" / "train" / "b" / "other name.png")
+    (folder / "parts" / "val" / "b").mkdir(parents=True)
+    picture(7).save(folder / "parts" / "val" / "b" / "leak.png")
+    run = coview.pretrain(pictures(80), out=folder / "run", epochs=1, **SMALL).path
+    some = coview.embed(run, folder / "parts", limit=5).path
+    train = coview.embed(run, folder / "parts").path
+    result = coview.duplicates(folder / "parts", with_=run)
+    assert sum(group.leaks for group in result.groups) == 1
+    group = dict(zip(result.names, result.column.tolist(), strict=True))
+    for path in (some, train, train.with_name("parts-all.parquet")):
+        table = EmbeddingTable.open(path)
+        assert table["duplicate_group"].tolist() == [group[name] for name in table.names]
+    # Of images that were not compared nothing is known: their table keeps what it says.
+    coview.duplicates(folder / "parts", with_=run, limit=4)
+    assert EmbeddingTable.open(train)["duplicate_group"].max() == len(result.groups)
 
 
 def test_nothing_found_and_json(folder, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import CoviewError, DataError, InvalidValue
-from coview.core.files import exists
 from coview.core.images import ImageStore
 from coview.core.options import takes
+from coview.core.paths import local_path
 from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.sources import is_path
-from coview.data.spec import DataSpec, data_settings, name_of
+from coview.data.spec import DataSpec, data_settings, name_of, source_of
 from coview.embeddings.duplicates import (
     SIMILAR,
     Group,
@@ -311,22 +312,23 @@ def _vectors(
 def _kept_vectors(
     options: DuplicatesOptions, store: ImageStore, data: Any, *, limit: int | None
 ) -> npt.NDArray[np.float32]:
-    """The vectors of the images of ``store``, as `coview embed` keeps them. Of data with parts,
-    which that takes one at a time, they are computed here."""
+    """The vectors of the images of ``store``, as `coview embed` keeps them. Those of the part that
+    is tested on by default, which that does not take, are computed here."""
     from coview.evaluation import extract
     from coview.runs.embed import embeddings_of
     from coview.runs.load import load_subject
     from coview.training import choose_device
 
-    if len(store.parts) < 2:
-        settings = {**data_settings(options), "limit": limit}
-        table = embeddings_of(
-            options.with_, data, device=options.device, import_=options.import_, **settings
-        )
-        row_of = {number: row for row, number in enumerate(table.ids.tolist())}
-        rows = [row_of.get(number, -1) for number in store.ids.tolist()]
-        if min(rows, default=-1) >= 0:
-            return table.vectors("h")[rows]
+    settings = {**data_settings(options), "limit": limit}
+    if len(store.parts) > 1:
+        settings["split"] = "all"
+    table = embeddings_of(
+        options.with_, data, device=options.device, import_=options.import_, **settings
+    )
+    row_of = {number: row for row, number in enumerate(table.ids.tolist())}
+    rows = [row_of.get(number, -1) for number in store.ids.tolist()]
+    if min(rows, default=-1) >= 0:
+        return table.vectors("h")[rows]
     device = choose_device(options.device)
     subject = load_subject(str(options.with_), None)
     subject.encoder.to(device)
@@ -336,18 +338,19 @@ def _kept_vectors(
 
 
 def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> None:
-    """Write the groups of the first ``images`` into the table that `coview embed` keeps, if any."""
+    """Write the groups of the first ``images`` into the tables of them that the run keeps."""
     from coview.embeddings.table import EmbeddingTable
-    from coview.runs.embed import FOLDER, table_file
+    from coview.runs.embed import FOLDER
+    from coview.runs.embed_job import tables_of
 
-    path = table_file(str(options.with_), FOLDER, options.data, options)
-    if not exists(path):
-        return
-    table = EmbeddingTable.open(path)
     group = dict(zip(result.names[:images], result.column[:images].tolist(), strict=True))
-    column = np.array([group.get(name, 0) for name in table.names], np.int64)
-    table.with_columns({GROUP: column}).write(path)
-    say(f"The groups are in {path} as well, for coview browse.", detail=True)
+    folder = local_path(str(options.with_)) / FOLDER
+    for path in tables_of(folder, json.dumps(source_of(options.data))):
+        table = EmbeddingTable.open(path)
+        if group.keys() >= set(table.names):  # else nothing is known of some
+            column = np.array([group[name] for name in table.names], np.int64)
+            table.with_columns({GROUP: column}).write(path)
+            say(f"The groups are in {path} as well, for coview browse.", detail=True)
 
 
 def _write(

@@ -95,15 +95,17 @@ def known_table(path: Path, network: str) -> EmbeddingTable | None:
 
 def tables_beside(path: Path | None, folder: Path, job: Job) -> list[EmbeddingTable]:
     """The other tables in ``folder`` of the images of ``job`` by its network, of all or of some."""
-    if job.metadata.get(SOURCE) in (None, NOT_KNOWN):
+    places = tables_of(folder, job.metadata.get(SOURCE, NOT_KNOWN))
+    tables = [known_table(place, job.network) for place in places if place != path]
+    return [table for table in tables if table is not None]
+
+
+def tables_of(folder: Path, source: str) -> list[Path]:
+    """The tables in ``folder`` of the images of ``source``, as a table names it: of all or some."""
+    if source == NOT_KNOWN:
         return []
     places = [folder / name for name in entries(folder) if name.endswith(".parquet")]
-    tables = [
-        known_table(place, job.network)
-        for place in places
-        if place != path and recorded_source(place) == job.metadata[SOURCE]
-    ]
-    return [table for table in tables if table is not None]
+    return [place for place in places if recorded_source(place) == source]
 
 
 def recorded_source(path: Path) -> str:
