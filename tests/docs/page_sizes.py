@@ -19,7 +19,7 @@ UNLESS_SAID: dict[str, Any] = {"limit": 48, "size": 16, "batch_size": 8}
 """Added where the page says nothing."""
 
 JUDGED = 100
-"""Images that are evaluated or embedded, at most."""
+"""Images that are evaluated, at most."""
 
 DETECTION: dict[str, Any] = {"size": 48, "batch_size": 4, "no_baselines": True}
 DETECTOR = (
@@ -52,7 +52,7 @@ def small(options: Any) -> Any:
             changed["set"] = DETECTOR
     if kind == "SelectOptions":
         changed["number"] = 5
-    if kind in ("EvaluateOptions", "EmbedOptions"):
+    if kind == "EvaluateOptions":
         changed["limit"] = min(has["limit"] or JUDGED, JUDGED)
     if kind == "SweepOptions":
         changed |= {"limit": 60, "set": (*has["set"], "epochs=1", "encoder=resnet10/8-small")}

@@ -19,7 +19,7 @@ from coview.studies.execution import place_of, run_study
 from coview.studies.experiment import without_others
 from coview.studies.ledger import WORDS, write_ledger
 from coview.studies.result import StudyResult
-from coview.studies.speed import Speeds
+from coview.studies.speed import FEW_STEPS, Speeds
 
 ALL = "all"
 
@@ -100,7 +100,7 @@ def named(name: Any) -> Named:
 
 def list_studies(options: StudyOptions, root: Path) -> StudyResult:
     """Each study with its question, state, and the seconds of its missing runs on this machine."""
-    speeds = Speeds(options.device, options.jobs)
+    speeds = Speeds(options.device, options.jobs, steps=FEW_STEPS)
     rows = []
     for experiment in STUDIES.values():
         row: dict[str, Any] = {

@@ -22,8 +22,9 @@ from coview.training import choose_device
 
 MOST_IMAGES = 128
 """Of a step that is measured: an image of a larger step takes as long."""
-ENOUGH, STEPS = 0.5, 4
-"""A step of so many seconds is measured twice, a shorter one so often; the fastest one counts."""
+ENOUGH, STEPS, FEW_STEPS = 0.5, 4, 2
+"""A step of so many seconds is measured twice, a shorter one so often; the fastest one counts. The
+few steps are for the list of all studies, whose networks are many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +51,12 @@ class Estimate:
 class Speeds:
     """The time of cells: that of ended ones of their kind, else by a few steps on noise.
 
-    ``device`` as everywhere; ``jobs``: so many cells are trained side by side.
+    ``device`` as everywhere; ``jobs``: so many cells are trained side by side; ``steps``: of a
+    measurement.
     """
 
-    def __init__(self, device: str, jobs: int = 1) -> None:
-        self.device, self.jobs = choose_device(device), jobs
+    def __init__(self, device: str, jobs: int = 1, *, steps: int = STEPS) -> None:
+        self.device, self.jobs, self.steps = choose_device(device), jobs, steps
         self.threads = torch.get_num_threads() if jobs == 1 else threads_of(jobs)
         # On a GPU the runs share what one of them has alone.
         self.side_by_side = min(jobs, cores()) if self.device.type == "cpu" else 1
@@ -95,7 +97,9 @@ class Speeds:
         if shape not in self._measured:
             with threads(self.threads):
                 trial = Trial(work.recipe, self.device, equip=teaching(work))
-                images, seconds = trial.probe(most_images=MOST_IMAGES, enough=ENOUGH, steps=STEPS)
+                images, seconds = trial.probe(
+                    most_images=MOST_IMAGES, enough=ENOUGH, steps=self.steps
+                )
             self._measured[shape] = seconds / images
         return self._measured[shape]
 
