@@ -33,12 +33,10 @@ def build_page(content: Mapping[str, Any]) -> str:
     head = [
         tag("p", state, class_="state"),
         tag("p", "What is tested: ", content["claim"], class_="lead"),
-        [_claim(claim) for claim in content.get("claims", ())],
+        _claims(content),
     ]
     body = tag(
-        "main", [drawing(each) for each in content.get("drawings", ())],
-        [_table(table) for table in content.get("tables", ()) if table["rows"]],
-        _section("Runs", _cells(cells)) if cells else None,
+        "main", _figures(content), _section("Runs", _cells(cells)) if cells else None,
         _section("How it was measured", object_list(dict(content["card"]))),
     )  # fmt: skip
     return document(str(content["study"]), head, body)
@@ -68,11 +66,17 @@ def _head(name: str) -> Markup:
 
 def claims_and_tables(content: Mapping[str, Any]) -> Markup:
     """The claims, drawings and tables alone, for a notebook."""
-    return tag(
-        "div", [_claim(claim) for claim in content.get("claims", ())],
-        [drawing(each) for each in content.get("drawings", ())],
-        [_table(table) for table in content.get("tables", ()) if table["rows"]],
-    )  # fmt: skip
+    return tag("div", _claims(content), _figures(content))
+
+
+def _claims(content: Mapping[str, Any]) -> list[Markup]:
+    return [_claim(claim) for claim in content.get("claims", ())]
+
+
+def _figures(content: Mapping[str, Any]) -> list[Markup]:
+    """The drawings and the tables that have rows."""
+    tables = (table for table in content.get("tables", ()) if table["rows"])
+    return [*map(drawing, content.get("drawings", ())), *map(_table, tables)]
 
 
 def _claim(claim: Mapping[str, Any]) -> Markup:
