@@ -74,6 +74,28 @@ def test_lines_of_other_images_stay(tmp_path: Path) -> None:
     assert annotations_of(many, path).by_row == {80: Annotation("cat")}
 
 
+def test_images_of_the_same_names_in_two_folders_have_annotations_each(tmp_path: Path) -> None:
+    first, second = (drawn(folder=tmp_path / name) for name in ("2024", "2025"))
+    path = tmp_path / "tags" / "images.csv"
+    annotations_of(first, path).update(CHANGES)
+    other = annotations_of(second, path)
+    assert other.by_row == {}
+    other.update({0: Annotation("dog")})
+    assert annotations_of(first, path).by_row == CHANGES
+    assert annotations_of(second, path).by_row == {0: Annotation("dog")}
+    (tmp_path / "2024").rename(tmp_path / "moved")
+    (tmp_path / "link").symlink_to(tmp_path / "moved")
+    for name in ("moved", "link"):  # the paths of the file lead nowhere, or to the same files
+        annotations_of(drawn(folder=tmp_path / name), tmp_path / "own.csv").update(CHANGES)
+        assert annotations_of(drawn(folder=tmp_path / name), tmp_path / "own.csv").by_row == CHANGES
+
+
+def test_a_line_that_no_page_wrote_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text(f"name,label\n{drawn().store.names[0]},{'x' * 300}\n")
+    with pytest.raises(DataError, match=r"tags\.csv, ci/000\.png: .* at most 200 characters"):
+        annotations_of(drawn(), tmp_path / "tags.csv")
+
+
 def test_changes_of_another_program_are_not_lost(tmp_path: Path) -> None:
     collection, path = drawn(), tmp_path / "tags.csv"
     first, second = annotations_of(collection, path), annotations_of(collection, path)

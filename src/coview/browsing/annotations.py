@@ -60,8 +60,9 @@ class Annotations:
     """The annotations of N images and their file, which every change replaces at once.
 
     ``names`` and ``ids`` are those of the images, ``paths`` their files or None. What the file says
-    of other images stays in it. Safe for several threads; a file that another program has changed
-    is read again before it is replaced. Raises DataError where the file is another table.
+    of other images stays in it, also of images of the same names in another folder. Safe for
+    several threads; a file that another program has changed is read again before it is replaced.
+    Raises DataError where the file is another table.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "tags.csv"
@@ -120,12 +121,20 @@ class Annotations:
         decode = _from_parquet if self.path.suffix.lower() == ".parquet" else _from_csv
         for line in decode(content, self.path):
             row = self._rows.get(line.get("name", ""))
-            if row is None:
+            if row is None or self._is_elsewhere(line.get("path", ""), self._paths[row]):
                 self._others.append(line)
-            else:
-                self.by_row[row] = Annotation(
-                    line.get("label", ""), tuple(line.get("tags", "").split(SEPARATOR))
-                )
+                continue
+            tags = tuple(line.get("tags", "").split(SEPARATOR))
+            try:
+                self.by_row[row] = Annotation(line.get("label", ""), tags)
+            except InvalidValue as error:
+                raise DataError(f"{self.path}, {self._names[row]}: {error}") from error
+
+    def _is_elsewhere(self, text: str, own: Path | None) -> bool:
+        """Whether a line is of an image of the same name in another folder. One whose path leads
+        nowhere is of an image that was moved, or of another machine."""
+        place = self.path.parent / text
+        return bool(text) and place != own and place.exists() and not _is_same(place, own)
 
 
 def path_text(path: Path | None, folder: Path) -> str:
@@ -141,6 +150,10 @@ def path_text(path: Path | None, folder: Path) -> str:
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
     text = shown.as_posix()
     return text if text.encode("utf-8", "replace").decode() == text else ""
+
+
+def _is_same(one: Path, two: Path | None) -> bool:
+    return two is not None and two.exists() and one.samefile(two)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
