@@ -102,6 +102,7 @@ def test_figures_are_those_of_the_loaded_classifier(run):
     saved = json.loads((run.path / "predictions.json").read_text())
     assert saved["predicted"] == predicted.tolist()
     evaluation = json.loads((run.path / "evaluation" / "finetune.json").read_text())
+    assert evaluation["title"] == "Fine-tuning"
     by_subject = {row["subject"]: row for row in evaluation["results"]}
     assert set(by_subject) == {"fine-tuned", "linear probe", "from scratch"}
     assert by_subject["fine-tuned"]["value"] == pytest.approx((predicted == labels).mean())
@@ -210,6 +211,17 @@ def test_predict_writes_a_class_and_a_probability_for_every_image(run, tmp_path)
     names = run.description["data"]["class_names"]
     assert table["class"].to_pylist() == [names[number] for number in saved["predicted"]]
     np.testing.assert_allclose(table["probability"].to_numpy(), saved["probability"], atol=1e-5)
+
+
+def test_predict_prints_the_first_images(run, tmp_path, capsys):
+    words = ["predict", str(run.path), "scenes", "--limit", "12", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "p.parquet")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for row, line in zip(
+        pq.read_table(tmp_path / "p.parquet").to_pylist()[:10], printed, strict=False
+    ):
+        assert line == f"{row['name']}: {row['class']} ({100 * row['probability']:.0f} %)"
+    assert printed[10:] == [f"12 images classified: {tmp_path / 'p.parquet'}"]
 
 
 def test_predict_without_a_classifier_says_how_to_make_one(pretrained):

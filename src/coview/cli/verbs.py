@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 Answer = tuple[int, Any]
+SHOWN = 10
+"""Rows of a table that are printed; its file has all."""
 STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: start again and it goes on."""
 
@@ -144,9 +146,9 @@ def select(options: kinds.SelectOptions) -> Answer:
     # A list by which somebody labels is not replaced: the next one has a number.
     out = options.out or free_file(place.with_suffix(".csv"))
     selection = coview.select(replace(options, out=out))
-    for row in selection.slice(0, 10).to_pylist():
+    for row in selection.slice(0, SHOWN).to_pylist():
         say(f"{row['order']:>4}  {row['name']}: {row['reason']}")
-    left = selection.num_rows - 10
+    left = selection.num_rows - SHOWN
     say(f"{f'And {left:,} more; the' if left > 0 else 'The'} whole list: {out}")
     return 0, {"path": out, "images": selection.to_pylist()}
 
@@ -158,6 +160,8 @@ def predict(options: kinds.PredictOptions) -> Answer:
         options.run, "predictions", options.data, options, options.checkpoint
     )
     table = coview.predict(replace(options, out=out))
+    for row in table.slice(0, SHOWN).to_pylist():
+        say(f"{row['name']}: {row['class']} ({100 * row['probability']:.0f} %)", detail=True)
     say(f"{plural(table.num_rows, 'image')} classified: {out}")
     return 0, {"path": out, "images": table.num_rows}
 

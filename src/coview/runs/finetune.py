@@ -55,6 +55,12 @@ from coview.runs.start import Beginning, seed_of, start_run
 from coview.training import MetricsLog
 
 FINE_TUNED, PROBE, SCRATCH = "fine-tuned", "linear probe", "from scratch"
+PROTOCOL = "finetune"
+DESCRIPTION: dict[str, Any] = {
+    "title": "Fine-tuning", "question": "How many test images get their class?",
+    "headline": {"metric": "accuracy", "layer": "logits"}, "axis": "",
+}  # fmt: skip
+"""What evaluation/finetune.json says of itself."""
 
 
 @takes(FinetuneOptions)
@@ -339,7 +345,7 @@ def write_evaluation(
     }
     results = [
         evaluation.Result(
-            protocol="finetune", subject=each.name, layer="logits", metric="accuracy",
+            protocol=PROTOCOL, subject=each.name, layer="logits", metric="accuracy",
             value=each.accuracy, interval=evaluation.wilson_interval(each.accuracy, len(labels)),
             test_images=len(labels), setting={}, card=card,
         )
@@ -347,7 +353,7 @@ def write_evaluation(
     ]  # fmt: skip
     evaluation.write_results(
         run.evaluation_path, results, data=run.description["data"],
-        more=confusions(names, labels, predicted),
+        more=confusions(names, labels, predicted), descriptions={PROTOCOL: DESCRIPTION},
     )  # fmt: skip
 
 

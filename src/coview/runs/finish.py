@@ -91,11 +91,12 @@ def say_classifier(run: Run, report: Path, *, finite: bool) -> None:
 
 def say_end(run: Run, clock: Clock) -> None:
     """How to train on a run that has learned, and what of the budget was used."""
+    width = len("Evaluate: ") if run.kind == "pretrain" else len("Classifier: ")
     if DIAGNOSES[(run.verdict or {})["label"]].exit_code == 0:
-        say(f"Longer:   {longer_command(run)}", advice=True)
+        say(f"{'Longer:':<{width}}{longer_command(run)}", advice=True)
     if clock.budget is not None:
         asked, used = duration(clock.budget, 1), duration(clock.used, 1)
-        say(f"Budget:   {asked}, used {used}")
+        say(f"{'Budget:':<{width}}{asked}, used {used}")
 
 
 def leave(run: Run, learner: NetworkTask, reason: str) -> None:
