@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from finetune_run import make_finetune_run
 from report_run import make_run
 
 from coview.reports import read_record, write_comparison, write_run_comparison
@@ -97,6 +98,13 @@ def test_a_run_has_one_color_in_all_charts(tmp_path):
     drawn = draw_chart(charts["kNN while training"], 330, 200)
     assert "curve third" in drawn
     assert "curve first" not in drawn
+
+
+def test_accuracies_are_those_of_held_out_images(tmp_path):
+    runs = {name: read_record(make_finetune_run(tmp_path / name)) for name in ("a", "b")}
+    chart = next(c for c in run_charts(runs) if c.title == "Accuracy while training")
+    assert [line.name for line in chart.lines] == ["a", "b"]
+    assert chart.note == "on held-out images"
 
 
 def test_what_readers_look_for_comes_first(tmp_path, folders):

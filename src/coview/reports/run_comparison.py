@@ -146,14 +146,16 @@ def _curves(records: Mapping[str, Record]) -> Child:
 def run_charts(records: Mapping[str, Record]) -> list[Chart]:
     """Loss, accuracies and health, each with one curve for each run that has it.
 
-    A run has one color and one kind of line in all. A dashed line of a level stays where it is the
-    same in all of these runs.
+    A run has one color and one kind of line in all. Of several lines of a run the first one is
+    drawn: that of held-out images. A dashed line of a level stays where it is the same in all of
+    these runs.
     """
     places = {name: place for place, name in enumerate(records)}
     by_title: dict[str, dict[str, Chart]] = {title: {} for title in MAIN_CHARTS}
     for name, record in records.items():
         charts = [
-            figures.loss_chart(record), figures.knn_chart(record), figures.accuracy_chart(record),
+            figures.loss_chart(record), figures.knn_chart(record),
+            replace(figures.accuracy_chart(record), note="on held-out images"),
             *figures.health_charts(record),
         ]  # fmt: skip
         for chart in charts:
