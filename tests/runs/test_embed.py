@@ -260,6 +260,15 @@ def test_broken_files_are_named_and_too_many_refused(encoder, photos):
     assert len(EmbeddingTable.open(table.path)) == 12  # the table before
 
 
+def test_some_of_the_images_of_a_table_are_refused(encoder, photos):
+    table = coview.embed(encoder, photos)
+    for use in (coview.map, coview.browse):
+        with pytest.raises(InvalidValue, match="`limit` has no effect on a table of vectors"):
+            use(encoder, table.path, limit=5)
+    with pytest.raises(InvalidValue, match="`split` has no effect"):
+        coview.search(encoder, photos / "a" / "00.png", in_=table, split="test")
+
+
 def test_no_layer_is_one_sentence(encoder, photos):
     with pytest.raises(InvalidValue, match="`layers` is empty"):
         coview.embed(encoder, photos, layers="")

@@ -65,7 +65,7 @@ def test_clusters_of_colors_are_named_by_their_class(mapped):
     assert list(by_size) == [3, 6]
     assert sum(cluster.size for cluster in by_size[3]) == COUNT
     words = {cluster.class_sentence(mapped.class_names) for cluster in by_size[3]}
-    assert words == {"mostly red (100 %)", "mostly green (100 %)", "mostly blue (100 %)"}
+    assert words == {"mostly red (100\u202f%)", "mostly green (100\u202f%)", "mostly blue (100\u202f%)"}
 
 
 def test_a_table_of_its_own_leaves_that_of_embed(encoder, photos, tmp_path):
@@ -84,7 +84,7 @@ def test_the_command_prints_clusters_and_outliers(encoder, photos, capsys):
     assert answer["images"] == COUNT
     assert [cluster["size"] for cluster in answer["clusters"]["3"]] == [12, 12, 12]
     assert len(answer["unlike"]) == 5
-    assert "mostly red (100 %)" in streams.err
+    assert "mostly red (100\u202f%)" in streams.err
     assert "Most unlike all others: " in streams.err
 
 

@@ -112,7 +112,7 @@ def _images(options: BrowseOptions, subject: Subject) -> _Images:
     table = embeddings_of(
         options.run, data if known is None else known, layers=(options.layer,),
         checkpoint=options.checkpoint, device=options.device, import_=options.import_,
-        **data_settings(spec),
+        **data_settings(spec if known is None else options),
     )  # fmt: skip
     name = name_of(spec.source if options.data is None else options.data)
     return _Images(

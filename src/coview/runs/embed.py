@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,8 @@ def embeddings_of(
     """The table of ``data`` by ``run``, up to date: what search, map and others begin with.
 
     ``data`` may also be the file of such a table, or one that is open; it must be of the same
-    network. Else it is kept as :func:`embed` keeps it, whose options these are.
+    network, and all of its images are taken. Else it is kept as :func:`embed` keeps it, whose
+    options these are.
 
     >>> len(embeddings_of("runs/scenes", "scenes", limit=4))
     4
@@ -95,6 +96,7 @@ def embeddings_of(
     if known is None:
         chosen = {"layers": tuple(layers), "checkpoint": checkpoint, **options}
         return embed(build_options(EmbedOptions, {"run": run, "data": data, **chosen}))
+    refuse_part(known, options)
     require_table_of(known, load_subject(run, checkpoint), run)
     for layer in layers:
         known.require_layer(layer)
@@ -124,6 +126,16 @@ def images_of_table(table: EmbeddingTable) -> DataSpec:
             "coview embed RUN DATA"
         )
     return DataSpec.from_json(json.loads(opened))
+
+
+def refuse_part(table: EmbeddingTable, options: Mapping[str, Any]) -> None:
+    """Raise InvalidValue where ``options`` ask for some of the images of ``table``."""
+    for name in ("limit", "split"):
+        if options.get(name) is not None:
+            raise InvalidValue(
+                f"`{name}` has no effect on a table of vectors, which "
+                f"{table.path or 'the table'} is. Leave it out, or give the images themselves."
+            )
 
 
 def require_table_of(table: EmbeddingTable, subject: Any, run: Any) -> None:

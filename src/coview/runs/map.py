@@ -24,7 +24,7 @@ from coview.embeddings.map import (
 from coview.embeddings.outliers import MAX_BANK, outlier_scores
 from coview.embeddings.table import EmbeddingTable
 from coview.options import MapOptions, VectorsOptions
-from coview.runs.embed import embeddings_of
+from coview.runs.embed import embeddings_of, table_at
 from coview.runs.own_images import images_of
 
 CLUSTER = "cluster_"
@@ -105,6 +105,8 @@ def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
     of the command, and where it names none of those of the run."""
     if data is not None:
         settings = {**data_settings(options), "limit": None}
+        if table_at(data) is not None:
+            settings["split"] = None
     else:
         data, images = images_of(options, "data")
         settings = data_settings(images)
