@@ -65,7 +65,11 @@ def test_clusters_of_colors_are_named_by_their_class(mapped):
     assert list(by_size) == [3, 6]
     assert sum(cluster.size for cluster in by_size[3]) == COUNT
     words = {cluster.class_sentence(mapped.class_names) for cluster in by_size[3]}
-    assert words == {"mostly red (100\u202f%)", "mostly green (100\u202f%)", "mostly blue (100\u202f%)"}
+    assert words == {
+        "mostly red (100\u202f%)",
+        "mostly green (100\u202f%)",
+        "mostly blue (100\u202f%)",
+    }
 
 
 def test_a_table_of_its_own_leaves_that_of_embed(encoder, photos, tmp_path):
