@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 import coview
@@ -21,6 +22,7 @@ from coview.browsing import Annotation, BrowseServer, Facet
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError
 from coview.core.images import store_from_arrays
+from coview.embeddings.clusters import nested_clusters
 from coview.embeddings.table import EmbeddingTable
 from coview.runs.browse_facets import known_facets, verdicts
 from small_run import SMALL, pictures
@@ -82,6 +84,26 @@ def test_a_mapped_table_is_not_mapped_again(run: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("coview.runs.browse_columns.map", again)
     with coview.browse(run, device="cpu") as server:
         assert len(collection_of(server)) == 60
+
+
+def test_a_map_of_other_vectors_is_made_again(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    own = Path(shutil.copytree(run, tmp_path / "own"))
+    first = coview.map(own, clusters="4", device="cpu")
+    other = coview.map(own, clusters="5", layer="z", device="cpu")
+    assert not np.array_equal(other["x"], first["x"])
+    counts = [int(n.removeprefix("cluster_")) for n in other.column_names if n[:8] == "cluster_"]
+    assert {4, 5} <= set(counts)
+    clusters = nested_clusters(torch.from_numpy(other["z"]), counts)
+    for count in counts:  # none is left of the map before
+        assert np.array_equal(other[f"cluster_{count}"], clusters[count])
+    with coview.browse(own, device="cpu", tags=tmp_path / "tags.csv") as server:
+        points = collection_of(server).points
+    assert np.allclose(points[:, 0], first["x"])
+    pictured = coview.embed(own, json.loads(first.metadata["coview.source"]), images=True)
+    assert pictured.metadata["coview.map_layer"] == "h"
+    assert np.array_equal(pictured["x"], first["x"])
 
 
 def test_map_and_select_take_the_images_of_the_run_too(

@@ -53,11 +53,15 @@ class EmbeddingTable:
     [0, 0, 1]
     """
 
-    def __init__(self, content: Any, path: Path | None, added: Mapping[str, Any] | None = None):
+    def __init__(
+        self, content: Any, path: Path | None, added: Mapping[str, Any] | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._content, self.path, self._added = content, path, dict(added or {})
+        self._more = dict(more or {})
         self.version: Version = None
         self._file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         self._groups: dict[tuple[int, tuple[str, ...]], Any] = {}
@@ -139,7 +143,8 @@ class EmbeddingTable:
     def metadata(self) -> dict[str, str]:
         """Texts by name: "coview.source", "coview.encoder" (the hash of the weights), and so on."""
         entries = self._file.schema_arrow.metadata or {}
-        return {key.decode(): value.decode("utf-8", "replace") for key, value in entries.items()}
+        texts = {key.decode(): value.decode("utf-8", "replace") for key, value in entries.items()}
+        return {**texts, **self._more}
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -287,10 +292,13 @@ class EmbeddingTable:
         for table in self.groups():
             yield from table.cast(self.schema).to_batches()
 
-    def with_columns(self, columns: Mapping[str, Any]) -> EmbeddingTable:
+    def with_columns(
+        self, columns: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    ) -> EmbeddingTable:
         """The table with further columns, N values each, in place of those of the same name.
 
-        Nothing is written before :meth:`write`. Raises InvalidValue for the columns that every
+        ``metadata``: texts by name, which go with them. Nothing is written before :meth:`write`.
+        Raises InvalidValue for the columns that every
         table has, for vectors, and for another number of values.
         """
         for name, values in columns.items():
@@ -299,7 +307,8 @@ class EmbeddingTable:
                     f"The column {name!r} of {len(values):,} values cannot be added to "
                     f"{plural(len(self), 'image')} with the columns {', '.join(self.column_names)}."
                 )
-        return EmbeddingTable(self._content, self.path, {**self._added, **columns})
+        more = {**self._more, **(metadata or {})}
+        return EmbeddingTable(self._content, self.path, {**self._added, **columns}, more)
 
     def write(self, path: Words) -> EmbeddingTable:
         """The table as a file, whole or not at all; relative paths stay those of the images."""

@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 FORMAT = "1"
 """Of the columns and the metadata; a table of another format is not read."""
 PREFIX = "coview."
+MAP_LAYER = f"{PREFIX}map_layer"
+"""The metadata of a mapped table that say of which vectors its map, clusters and outliers are."""
 OWN = ("id", "name", "path", "label", "class", "width", "height", "pixel_hash", "file_hash")
 """The columns of every table; those of vectors and any others follow."""
 

@@ -7,6 +7,7 @@ import numpy as np
 from coview.core.images import ImageStore
 from coview.embeddings.map import MIN_ROWS
 from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table_schema import MAP_LAYER
 from coview.options import BrowseOptions
 from coview.runs.duplicates import GROUP, duplicates_in
 from coview.runs.map import CLUSTER, map
@@ -16,12 +17,13 @@ COLUMNS = {"x", "y", "outlier"}
 
 def with_map(options: BrowseOptions, table: EmbeddingTable) -> EmbeddingTable:
     """The table with coordinates x, y in [0, 1], clusters and outlier scores, as `coview map` has
-    them; where some are missing, all are computed and kept in the table.
+    them; where some are missing or of another layer, all are computed and kept in the table.
 
     Fewer than 4 images lie side by side.
     """
     names = set(table.column_names)
-    if names >= COLUMNS and any(name.startswith(CLUSTER) for name in names):
+    is_whole = names >= COLUMNS and any(name.startswith(CLUSTER) for name in names)
+    if is_whole and table.metadata.get(MAP_LAYER, options.layer) == options.layer:
         return table
     count = len(table)
     if count < MIN_ROWS:

@@ -19,7 +19,7 @@ from coview.core.images import ImageStore
 from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.embeddings.table import EmbeddingTable
-from coview.embeddings.table_schema import OWN, PREFIX
+from coview.embeddings.table_schema import MAP_LAYER, OWN, PREFIX
 from coview.embeddings.table_writer import TableWriter
 from coview.evaluation.features import vectors_of_parts
 from coview.reports.pictures import shrink
@@ -108,7 +108,8 @@ def _with_added(table: EmbeddingTable, before: EmbeddingTable) -> EmbeddingTable
         return table
     facts = ("id", "pixel_hash")
     if all(np.array_equal(table[name], before[name]) for name in facts):
-        table = table.with_columns({name: before[name] for name in added})
+        kept = {key: text for key, text in before.metadata.items() if key == MAP_LAYER}
+        table = table.with_columns({name: before[name] for name in added}, kept)
         return table if table.path is None else table.write(table.path)
     say(f"The columns {', '.join(added)} are left out: they were of the images before.")
     return table

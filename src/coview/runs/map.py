@@ -23,6 +23,7 @@ from coview.embeddings.map import (
 )  # fmt: skip
 from coview.embeddings.outliers import MAX_BANK, outlier_scores
 from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table_schema import MAP_LAYER
 from coview.options import MapOptions, VectorsOptions
 from coview.runs.embed import embeddings_of, table_at
 from coview.runs.own_images import images_of
@@ -58,16 +59,20 @@ def map(options: MapOptions) -> EmbeddingTable:
     if len(table) < MIN_ROWS:
         raise DataError(f"Only {plural(len(table), 'image')}; a map needs at least {MIN_ROWS}.")
     rows = torch.from_numpy(table.vectors(options.layer))
-    clusters = nested_clusters(rows, counts or granularities(len(rows)), seed=options.seed)
+    counts = counts or granularities(len(rows))
+    if table.metadata.get(MAP_LAYER, options.layer) != options.layer:  # those are of other vectors
+        counts = tuple({*counts, *_numbers_in(table)})
+    clusters = nested_clusters(rows, counts, seed=options.seed)
     if len(rows) > MAX_BANK:
         say(f"Outliers: nearest among {MAX_BANK:,} images that are drawn.", detail=True)
     outlier = outlier_scores(rows, seed=options.seed)
     points = coordinates(rows, landmarks, options.seed).numpy()
-    table = table.with_columns({
+    columns = {
         "x": points[:, 0], "y": points[:, 1],
         **{f"{CLUSTER}{count}": numbers for count, numbers in clusters.items()},
         "outlier": outlier,
-    })  # fmt: skip
+    }  # fmt: skip
+    table = table.with_columns(columns, {MAP_LAYER: options.layer})
     place = options.out or table.path
     return table if place is None else table.write(place)
 
@@ -124,10 +129,17 @@ def clusters_in(table: EmbeddingTable, layer: str = "h") -> dict[int, list[Clust
     >>> [len(clusters) for clusters in clusters_in(table).values()]
     [2]
     """
-    columns = [name for name in table.column_names if name.startswith(CLUSTER)]
     rows = torch.from_numpy(table.vectors(layer))
-    numbers = {int(name.removeprefix(CLUSTER)): table[name] for name in columns}
-    return {
-        count: describe_clusters(rows, np.asarray(numbers[count], np.int64), table.labels)
-        for count in sorted(numbers)
+    numbers = {
+        count: np.asarray(table[f"{CLUSTER}{count}"], np.int64) for count in _numbers_in(table)
     }
+    return {
+        count: describe_clusters(rows, clusters, table.labels)
+        for count, clusters in numbers.items()
+    }
+
+
+def _numbers_in(table: EmbeddingTable) -> list[int]:
+    """The numbers of clusters that a table has columns of, ascending."""
+    names = [name for name in table.column_names if name.startswith(CLUSTER)]
+    return sorted(int(name.removeprefix(CLUSTER)) for name in names)
