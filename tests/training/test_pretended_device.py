@@ -17,6 +17,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pretended_device import DEVICE, NAME, Pretended
 import torch
+from PIL import Image
 import coview
 from coview.planning.trial import Trial
 
@@ -32,11 +33,17 @@ with Pretended():
         "scenes", recipe="moco-cpu", size=8, encoder="resnet10/8-small", batch_size=32, epochs=1,
         limit=80, labels_from="column", device=NAME, out=sys.argv[2],
     )
+    Image.new("RGB", (8, 8), "red").save(sys.argv[2] + ".png")
+    for layer in ("h", "z"):
+        coview.search(
+            run.path, sys.argv[2] + ".png", in_="scenes", limit=20, number=2, layer=layer,
+            device=NAME,
+        )
     print("done")
 """
 
 
-def test_a_run_with_its_monitor_never_mixes_devices(tmp_path):
+def test_a_run_with_its_monitor_and_a_search_never_mix_devices(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", RUNS, str(Path(__file__).parent), str(tmp_path / "run")],
         capture_output=True, text=True, timeout=300, check=False,

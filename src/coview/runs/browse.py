@@ -30,6 +30,7 @@ from coview.runs.duplicates import GROUP
 from coview.runs.embed import embeddings_of, images_of_table, table_at
 from coview.runs.load import at_step, load_subject
 from coview.runs.own_images import own_images, source_in, with_given
+from coview.runs.subjects import on_device
 from coview.runs.transform import one_image
 from coview.training import choose_device
 
@@ -165,9 +166,7 @@ def _rows_of(table: EmbeddingTable, names: Any, source: str) -> Any:
 def _encoder(options: BrowseOptions, subject: Subject) -> Encode:
     """What turns an image file into a vector, as embedding did for the others."""
     device = choose_device(options.device)
-    for module in (subject.encoder, subject.head):
-        if module is not None:
-            module.to(device)
+    subject = on_device(subject, device)
 
     def encode(content: bytes, name: str) -> Floats:
         image = one_image(content, name, subject.view.size)

@@ -317,6 +317,7 @@ def _kept_vectors(
     from coview.evaluation import extract
     from coview.runs.embed import embeddings_of
     from coview.runs.load import load_subject
+    from coview.runs.subjects import on_device
     from coview.training import choose_device
 
     settings = {**data_settings(options), "limit": limit}
@@ -330,8 +331,7 @@ def _kept_vectors(
     if min(rows, default=-1) >= 0:
         return table.vectors("h")[rows]
     device = choose_device(options.device)
-    subject = load_subject(str(options.with_), None)
-    subject.encoder.to(device)
+    subject = on_device(load_subject(str(options.with_), None), device)
     features = extract(subject, store, device=device, layers=("h",), label="Embedding")
     vectors: npt.NDArray[np.float32] = features.layers["h"].numpy()
     return vectors

@@ -25,6 +25,7 @@ from coview.runs.embed_rows import update_table
 from coview.runs.inputs import images_named
 from coview.runs.load import at_step, load_subject
 from coview.runs.protocols import words
+from coview.runs.subjects import on_device
 from coview.training import choose_device
 
 if TYPE_CHECKING:
@@ -152,9 +153,7 @@ def _job(options: EmbedOptions, data: Any, layers: Sequence[str]) -> Job:
     subject = load_subject(options.run, options.checkpoint)
     subject.require_layers(layers)
     device = choose_device(options.device)
-    for module in (subject.encoder, subject.head):
-        if module is not None:
-            module.to(device)
+    subject = on_device(subject, device)
     spec = DataSpec.of(data, options, size=subject.view.size, needs_labels=None)
     return Job(
         subject=subject, stream=spec.stream(data), layers=tuple(layers), device=device,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from coview.runs.search_results import (
     examples_in_words,
 )
 from coview.runs.search_scores import approximate_scores, exact_scores
+from coview.runs.subjects import on_device
 from coview.training import choose_device
 
 
@@ -68,7 +68,7 @@ def search(options: SearchOptions) -> SearchResults:
     subject = load_subject(options.run, options.checkpoint)
     subject.require_layers([options.layer])
     device = choose_device(options.device)
-    subject = replace(subject, encoder=subject.encoder.to(device))
+    subject = on_device(subject, device)
     positive = Queries.open(options.queries, subject, options, device)
     negative = None
     if options.negative:
