@@ -139,6 +139,19 @@ def test_rows_pair_by_setting_or_where_each_subject_chose_its_own_by_place() -> 
     assert [list(row) for row in comparison_rows(chosen)] == [["trained", "b"]]
 
 
+def test_chosen_settings_stand_beside_each_other_below_the_fixed_ones() -> None:
+    def results(subject: str, chosen: int) -> list[dict[str, object]]:
+        last = result("h", chosen, 0.5, subject)
+        last["setting"]["validation_accuracy"] = chosen / 100  # type: ignore[index]
+        return [result("h", 1, 0.1, subject), result("h", 20, 0.2, subject), last]
+
+    rows = comparison_rows(results("a", 5) + results("b", 50))
+    assert [list(row) for row in rows] == [["a", "b"]] * 3
+    assert cells(results_table(rows, {}))[-3:] == [
+        "each its own", "50.0 % k 5, validation 5.0 %", "50.0 % k 50, validation 50.0 %",
+    ]  # fmt: skip
+
+
 def test_a_row_of_several_subjects_has_the_setting_of_each() -> None:
     chosen = [result("h", 3, 0.1), result("h", 7, 0.2, "b")]
     for each in chosen:

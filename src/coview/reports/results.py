@@ -15,6 +15,8 @@ from coview.reports.figures import FORMATS
 from coview.reports.formatting import MINUS, MISSING, decimal, percent, value
 from coview.reports.records import number, part
 
+CHOSEN = "validation_accuracy"
+"""In the setting of a result: the subject has chosen the setting by it."""
 EACH_OWN = "each its own"
 """The setting of a row whose subjects share nothing of it."""
 BASELINES = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
@@ -61,10 +63,10 @@ def headline_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 def comparison_rows(results: Any) -> list[Row]:
     """The results of a protocol, one row for each layer, metric and setting.
 
-    Results of one layer and metric stand beside each other where their settings are equal; where no
-    setting is (each subject has chosen its own), in their order. A subject that shares no layer
-    with another, such as raw pixels, is beside all layers. Entries that are no results are left
-    out.
+    Results of one layer and metric stand beside each other where their settings are equal, and
+    where each subject has chosen its own by a validation; where no setting is equal, in their
+    order. A subject that shares no layer with another, such as raw pixels, is beside all layers.
+    Entries that are no results are left out.
 
     >>> results = [{"subject": "trained", "layer": layer, "value": 0.9} for layer in ("h", "z")]
     >>> results.append({"subject": "pixels", "layer": "pixels", "value": 0.3})
@@ -110,13 +112,17 @@ def _alone(subjects: Mapping[str, Mapping[tuple[str, str], Any]]) -> set[str]:
 
 def _side_by_side(columns: Mapping[str, list[dict[str, Any]]]) -> list[Row]:
     base = next((column for column in columns.values() if column), [])
+    wanted = [part(result, "setting") for result in base]
     rows: list[Row] = [{} for _ in base]
     for name, column in columns.items():
         settings = [part(result, "setting") for result in column]
-        by_setting = any(part(result, "setting") in settings for result in base)
-        for place, result in enumerate(base):
+        by_setting = any(setting in settings for setting in wanted)
+        own = [i for i, each in enumerate(settings) if CHOSEN in each and each not in wanted]
+        for place, setting in enumerate(wanted):
             if by_setting:
-                matches = [i for i, each in enumerate(settings) if each == part(result, "setting")]
+                matches = [i for i, each in enumerate(settings) if each == setting]
+                if not matches and CHOSEN in setting:
+                    matches, own = own[:1], own[1:]
             else:
                 matches = [place] if place < len(column) else []
             if matches:
@@ -177,7 +183,7 @@ def _setting_part(key: str, setting: Mapping[str, Any]) -> str:
         return "plain vote"
     if key == "k_used":
         return "" if item == setting.get("k") else f"all {value(item)} images"
-    if key == "validation_accuracy" and number(item) is not None:
+    if key == CHOSEN and number(item) is not None:
         return f"validation {percent(item)}"
     return f"{key.replace('_', ' ')} {value(item)}"
 
