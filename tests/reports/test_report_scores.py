@@ -148,7 +148,7 @@ def test_chosen_settings_stand_beside_each_other_below_the_fixed_ones() -> None:
     rows = comparison_rows(results("a", 5) + results("b", 50))
     assert [list(row) for row in rows] == [["a", "b"]] * 3
     assert cells(results_table(rows, {}))[-3:] == [
-        "each its own", "50.0 % k 5, validation 5.0 %", "50.0 % k 50, validation 50.0 %",
+        "each its own", "50.0 % k 5 validation 5.0 %", "50.0 % k 50 validation 50.0 %",
     ]  # fmt: skip
 
 

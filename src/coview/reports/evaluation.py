@@ -237,7 +237,7 @@ def figure_cell(result: Mapping[str, Any] | None, setting: Sequence[str] = ()) -
         return MISSING
     interval = interval_text(result)
     small = None if interval == MISSING else tag("small", interval, class_="interval")
-    own = tag("small", ", ".join(setting), class_="own-setting") if setting else None
+    own = [tag("small", text, class_="own-setting") for text in setting]
     return [figure_text(result), small, own]
 
 
