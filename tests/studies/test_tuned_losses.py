@@ -120,6 +120,28 @@ def test_equal_candidates_and_ones_without_a_figure(tmp_path):
         best_of(folders)
 
 
+def test_a_candidate_without_finite_features_is_not_chosen(tmp_path):
+    """It has ended and left no encoder; its study goes on with the others."""
+    study = losses()
+    first, second = of_kind(study, "pretrain")[:2]
+    for cell in (first, second):
+        end(cell, tmp_path, 0.5)
+        (cell.folder(tmp_path) / "encoder").rmdir()
+        (cell.folder(tmp_path) / "evaluation" / "linear.json").unlink()
+        assert cell.is_ended(tmp_path)
+    folders = [cell.folder(tmp_path) for cell in (first, second)]
+    with pytest.raises(InvalidValue, match="None of 2 candidates has finite features"):
+        best_of(folders)
+    (folders[1] / "encoder").mkdir()
+    (folders[1] / "evaluation" / "linear.json").write_text(
+        '{"results": [{"subject": "trained", "metric": "accuracy", "layer": "h", "value": 0.3, '
+        '"setting": {}}]}'
+    )
+    assert best_of(folders) == 1
+    _, tuning = study.summarize(tmp_path)["tables"]
+    assert [row[2:] for row in tuning["rows"][:2]] == [["–", ""], ["30.0", "chosen"]]
+
+
 def test_test_images_are_left_alone(tmp_path):
     for part in ("train", "test"):
         for label in ("a", "b"):

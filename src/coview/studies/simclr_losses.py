@@ -146,7 +146,9 @@ def _chosen(values: Values) -> dict[str, Any]:
             for need in cell.needs
         ]  # fmt: skip
         known = [figure for _, figure in figures if figure is not None]
-        best = max(known, default=None) if len(known) == len(figures) else None
+        # A candidate without finite features has ended without a figure.
+        ended = all(need.is_ended(values.root) for need in cell.needs)
+        best = max(known, default=None) if ended else None
         chosen = next((words for words, figure in figures if figure == best), "")
         rows += [
             [arm.name, words, MISSING if figure is None else f"{figure:.1f}",

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue
+from coview.core.files import exists
 from coview.core.run_folder import RunFolder
+from coview.core.text import plural
 from coview.data.spec import DataSpec
 from coview.runs.pretrain import pretrain
 from coview.runs.run import Run
@@ -22,8 +24,8 @@ def pretrain_best(*, seed: int, **settings: Any) -> Run:
     """Pretrain by the recipe of the best of ended runs, with another ``seed``.
 
     ``settings``: those of `pretrain` without a recipe, and the folders of the runs as candidate_00,
-    candidate_01, ... The best has the highest linear accuracy; of equal ones the first counts.
-    Raises InvalidValue without candidates.
+    candidate_01, ... The best has the highest linear accuracy (:func:`best_of`). Raises
+    InvalidValue without candidates.
     """
     folders = [Path(settings.pop(name)) for name in sorted(settings) if name.startswith(CANDIDATE)]
     if not folders:
@@ -35,14 +37,26 @@ def pretrain_best(*, seed: int, **settings: Any) -> Run:
 
 
 def best_of(folders: Sequence[Path], measure: Measure = LINEAR) -> int:
-    """The place of the run with the highest figure. Raises InvalidValue where one has none."""
-    figures = []
-    for folder in folders:
-        figure = measure.read(RunFolder(folder))
+    """The place of the run with the highest figure; of equal ones the first.
+
+    A run that has left no encoder, as its features are not finite, is never the best. Raises
+    InvalidValue where another one has no figure, or where no run has left an encoder.
+    """
+    figures: dict[int, float] = {}
+    for place, folder in enumerate(folders):
+        run = RunFolder(folder)
+        if not exists(run.encoder_path):
+            continue
+        figure = measure.read(run)
         if figure is None:
             raise InvalidValue(f"{folder} has no figure {measure.name!r}; judge it first.")
-        figures.append(figure)
-    return max(range(len(figures)), key=lambda place: (figures[place], -place))
+        figures[place] = figure
+    if not figures:
+        raise InvalidValue(
+            f"None of {plural(len(folders), 'candidate')} has finite features; try lower learning "
+            "rates."
+        )
+    return max(figures, key=lambda place: (figures[place], -place))
 
 
 def on_training_part(settings: Mapping[str, Any]) -> dict[str, Any]:
