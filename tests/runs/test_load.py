@@ -105,3 +105,13 @@ def test_the_logits_of_a_classifier_are_named(name, logits):
     run = SimpleNamespace(recipe=chosen, description={"data": {"class_names": ["ant", "bee"]}})
     subject = subject_of(name, build(chosen), run)
     assert (subject.logits, subject.class_names) == (logits, ("ant", "bee") if logits else ())
+    assert subject.views == chosen.method.views
+
+
+def test_of_the_views_of_a_training_the_first_two_count():
+    chosen = recipe("logo-moco-cpu")
+    run = SimpleNamespace(recipe=chosen, description={})
+    assert subject_of("a", build(chosen), run).views.views == chosen.method.views.views[:2]
+    one = recipe("finetune-cpu")
+    run = SimpleNamespace(recipe=one, description={"data": {"class_names": ["ant"]}})
+    assert subject_of("a", build(one), run).views is None

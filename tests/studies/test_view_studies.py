@@ -188,7 +188,8 @@ def test_a_figure_while_training_is_read_at_its_share_of_the_epochs(tmp_path):
     rows += [{"kind": "step", "step": 80, "epoch": 8.0, "accuracy": 0.01}]
     run = RunFolder(tmp_path)
     run.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert CONTRASTIVE.read(run) == pytest.approx(80)
+    accuracy = Measure(name="instance accuracy", metric="instance_accuracy_z")
+    assert accuracy.read(run) == pytest.approx(80)
     knn = {at: Measure(name="kNN", kind="knn", at=at).read(run) for at in (0.0, 0.25, 0.7, 1.0)}
     assert knn == pytest.approx({0.0: 0, 0.25: 25, 0.7: 75, 1.0: 100})
     assert Measure(name="kNN", kind="other").read(run) is None

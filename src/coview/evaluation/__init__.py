@@ -3,6 +3,7 @@
 from coview.core.errors import InvalidValue
 from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
 from coview.evaluation.clustering import CLUSTERING, evaluate_clustering
+from coview.evaluation.contrastive import CONTRASTIVE, evaluate_contrastive
 from coview.evaluation.feature_cache import FeatureCache
 from coview.evaluation.features import (
     Features,
@@ -41,7 +42,7 @@ from coview.evaluation.transfer_sets import TRANSFER_SETS, open_transfer_set
 
 _OWN = (
     KNN, LINEAR, LOGISTIC, SGD_LINEAR, FEW_LABELS, TRANSFER, RETRIEVAL, CLUSTERING, LABEL_FREE,
-    OOD, ROBUSTNESS, INVARIANCE,
+    OOD, ROBUSTNESS, INVARIANCE, CONTRASTIVE,
 )  # fmt: skip
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _OWN}
 """Every protocol by its name."""
@@ -65,11 +66,11 @@ def register_protocol(protocol: Protocol) -> Protocol:
 __all__ = [
     "PROTOCOLS", "TRANSFER_SETS", "Benchmark", "FeatureCache", "Features", "LogisticSpec",
     "Outcomes", "Probe", "ProbeSpec", "Protocol", "Result", "Subject", "bootstrap_interval",
-    "embed_views", "evaluate_clustering", "evaluate_few_labels", "evaluate_invariance",
-    "evaluate_knn", "evaluate_label_free", "evaluate_linear", "evaluate_logistic", "evaluate_ood",
-    "evaluate_retrieval", "evaluate_robustness", "evaluate_sgd_linear", "evaluate_transfer",
-    "extract", "knn_accuracies", "knn_accuracy", "knn_monitor", "labeled", "linear_probe",
-    "make_benchmark", "mean_interval", "open_transfer_set", "paired_permutation_test",
-    "pixel_subject", "read_results", "register_protocol", "result_contents", "split_test",
-    "wilson_interval", "write_results",
+    "embed_views", "evaluate_clustering", "evaluate_contrastive", "evaluate_few_labels",
+    "evaluate_invariance", "evaluate_knn", "evaluate_label_free", "evaluate_linear",
+    "evaluate_logistic", "evaluate_ood", "evaluate_retrieval", "evaluate_robustness",
+    "evaluate_sgd_linear", "evaluate_transfer", "extract", "knn_accuracies", "knn_accuracy",
+    "knn_monitor", "labeled", "linear_probe", "make_benchmark", "mean_interval",
+    "open_transfer_set", "paired_permutation_test", "pixel_subject", "read_results",
+    "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",
 ]  # fmt: skip

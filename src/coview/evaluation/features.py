@@ -35,6 +35,7 @@ class Subject:
     maps these to embeddings [B, D'], the layer "z". ``name`` identifies the subject in results;
     ``note`` says there what a reader must know of it. ``is_code``: the encoder is code of the
     caller, so that equal weights do not mean equal features; these are not kept on disk.
+    ``views``: the first two views of each image that it was trained with, where they are known.
     ``logits``: the layer whose outputs are the logits of a classifier, "" where there is none;
     ``class_names``: the names of its classes, in the order of the logits.
 
@@ -50,6 +51,7 @@ class Subject:
     encoder_layer: str = "h"
     note: str = ""
     is_code: bool = False
+    views: ViewPlan | None = None
     logits: str = ""
     class_names: tuple[str, ...] = ()
 

@@ -26,7 +26,7 @@ from coview.evaluation.features import Subject, embed_views
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
 from coview.evaluation.statistics import RESAMPLES, bootstrap_interval
-from coview.views import simclr_views
+from coview.views import ViewPlan, simclr_views
 
 MAX_IMAGES = 2_048
 SAMPLE = 0x4C414245
@@ -72,7 +72,9 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
     results = []
     for subject in benchmark.subjects:
         features = benchmark.features_of(subject, benchmark.test)
-        first, second = two_views(subject, images, benchmark)
+        view = subject.view
+        plan = simclr_views(view.size, mean=view.mean, std=view.std)
+        first, second = two_views(subject, images, benchmark, plan)
         for layer, vectors in features.layers.items():
             figures = label_free_figures(
                 vectors[torch.from_numpy(rows)], first[layer], second[layer], seed=benchmark.seed
@@ -89,10 +91,10 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
 
 
 def two_views(
-    subject: Subject, images: ImageStore, benchmark: Benchmark
+    subject: Subject, images: ImageStore, benchmark: Benchmark, plan: ViewPlan
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The subject's layers of two views of every image: float32 [N, D] by layer, twice."""
-    plan = simclr_views(subject.view.size, mean=subject.view.mean, std=subject.view.std)
+    """The subject's layers of the two views of ``plan`` of every image: float32 [N, D] by layer,
+    twice."""
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
     with eval_mode(*modules):
         first, second = embed_views(

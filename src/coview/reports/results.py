@@ -23,7 +23,7 @@ BASELINES = {"untrained": "the untrained encoder", "pixels": "raw pixels"}
 
 INTEREST = (
     "linear", "logistic", "sgd-linear", "knn", "few-labels", "transfer", "retrieval", "clustering",
-    "robustness", "ood", "invariance", "label-free",
+    "robustness", "ood", "invariance", "label-free", "contrastive",
 )  # fmt: skip
 """The protocols in the order in which readers look for them; others follow by name."""
 

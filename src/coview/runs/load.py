@@ -25,7 +25,7 @@ from coview.runs.run import Run
 from coview.runs.transform import EvalTransform
 from coview.training import Checkpoints
 from coview.training.state import TASK, below
-from coview.views import eval_view
+from coview.views import ViewPlan, eval_view
 
 
 def load(path: str | Path, *, checkpoint: int | None = None) -> torch.nn.Module:
@@ -104,6 +104,8 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
     """
     encoder, head = learner.encoder, learner.head
     own: dict[str, Any] = {"view": run.recipe.eval_view}
+    if len(views := run.recipe.method.views.views) > 1:
+        own["views"] = ViewPlan(views=views[:2])
     if isinstance(run.recipe.method.objective, CrossEntropy):
         own |= {"logits": "z", "class_names": tuple(run.description["data"]["class_names"])}
     if isinstance(encoder, HeadedEncoder):

@@ -36,6 +36,7 @@ PUBLISHED_PAIRS = {
 """Rows of figure 5, columns in the same order."""
 NEAR, PERFECT, SYMMETRIC = 5.0, 90.0, 5.0
 """In points: what comes near the best pair, what is near perfect, what two orders may differ by."""
+JUDGED = ("linear", "contrastive")
 INVARIANCES = ("color", "rotation", "noise", "sobel")
 
 
@@ -55,7 +56,7 @@ def pairs(setting: Setting) -> Grid:
         plan = composition(base.image_size, *names, in_order=True)
         return setting.arm(
             pair(first, second), with_views(base, plan), runs=" then ".join(names), row=first,
-            column=second, published=PUBLISHED_PAIRS[first][place],
+            column=second, published=PUBLISHED_PAIRS[first][place], protocols=JUDGED,
         )  # fmt: skip
 
     return Grid(
@@ -80,7 +81,8 @@ PAIR_NOTES = (
     "1 and gray with 0.2; rotate: 90, 180 or 270 degrees. The paper does not print its numbers",
     "the published figures were taken down by hand from figure 5 and not checked against it again; "
     "their means by row agree with its last column",
-    "contrastive: how often the other view of a held-out image is the nearest one",
+    "contrastive: how often the other view of a test image is the nearest of those of all test "
+    "images, at most 4,096, with the views of the arm",
 )
 
 
@@ -178,7 +180,7 @@ def branches(setting: Setting) -> Grid:
     def arm(name: str) -> Arm:
         # The crops are those of the recipe, which may be larger than the paper's.
         views = tuple(replace(view, crop=area) for view in plans[name].views)
-        return setting.arm(name, with_views(base, ViewPlan(views=views)))
+        return setting.arm(name, with_views(base, ViewPlan(views=views)), protocols=JUDGED)
 
     return Grid(
         source="SimCLR, section 3.1",

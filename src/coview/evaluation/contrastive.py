@@ -1,0 +1,77 @@
+"""How often a network finds the other view of an image: the task that it was trained for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coview.core.errors import DataError
+from coview.core.rng import Stream, permutation
+from coview.embeddings.geometry import instance_hits
+from coview.evaluation.benchmark import Benchmark
+from coview.evaluation.label_free import two_views
+from coview.evaluation.protocol import Protocol
+from coview.evaluation.result import Result
+from coview.evaluation.statistics import wilson_interval
+from coview.views import simclr_views
+
+MAX_IMAGES = 4_096
+"""The number of images in SimCLR's batch, among which it finds the other view (table 5)."""
+SAMPLE = 0x434F4E54
+"""Draw index of Stream.PROBE for the sample of the test part."""
+
+
+def evaluate_contrastive(benchmark: Benchmark) -> list[Result]:
+    """The contrastive accuracy of each subject and layer, on at most 4,096 test images.
+
+    It is the share of first views whose nearest second view, by cosine, is of the same image. The
+    views are the first two that the subject was trained with, drawn anew; SimCLR's, where they are
+    not known or there is one. So it compares runs of one kind of views, or asks how well each has
+    learned its own task. No label enters. A setting is {"images", "views"}. Raises DataError for
+    fewer than 2 images. Source: Chen et al., SimCLR, 2020, table 5 and section 3.1.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> from coview.evaluation import make_benchmark, pixel_subject
+    >>> noise = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
+    >>> store = store_from_arrays(noise, labels=np.arange(20) % 2)
+    >>> (result,) = evaluate_contrastive(make_benchmark([pixel_subject(8)], store))
+    >>> result.metric, dict(result.setting)
+    ('instance_accuracy', {'images': 4, 'views': "SimCLR's"})
+    """
+    order = permutation(benchmark.seed, Stream.PROBE, benchmark.test.ids, draw_index=SAMPLE)
+    images = benchmark.test.subset(np.sort(order[:MAX_IMAGES]))
+    if len(images) < 2:
+        raise DataError("The contrastive accuracy compares images, and the test part has one.")
+    card = {
+        **benchmark.card,
+        "images": f"at most {MAX_IMAGES:,} test images, chosen by seed and id",
+        "views": "the first two of the subject's training, or two of SimCLR's where it has none; "
+        "drawn by seed and id",
+        "contrastive accuracy": "share of first views whose nearest second view, by cosine, is of "
+        "the same image; chance: 1 / images",
+    }
+    results = []
+    for subject in benchmark.subjects:
+        view = subject.view
+        plan = subject.views or simclr_views(view.size, mean=view.mean, std=view.std)
+        first, second = two_views(subject, images, benchmark, plan)
+        setting = {
+            "images": len(images), "views": "SimCLR's" if subject.views is None else "its own"
+        }  # fmt: skip
+        for layer in subject.layers:
+            value = float(instance_hits(first[layer], second[layer]).mean())
+            results.append(
+                Result(
+                    protocol="contrastive", subject=subject.name, layer=layer,
+                    metric="instance_accuracy", value=value,
+                    interval=wilson_interval(value, len(images)), test_images=len(images),
+                    setting=setting, card=card,
+                )
+            )  # fmt: skip
+    return results
+
+
+CONTRASTIVE = Protocol(
+    name="contrastive", title="Contrastive accuracy", evaluate=evaluate_contrastive,
+    question="How often is the other view of an image the nearest of all?",
+    headline={"metric": "instance_accuracy", "layer": "z"},
+)  # fmt: skip
