@@ -5,7 +5,17 @@ import pytest
 from scipy import stats
 
 from coview.core.errors import InvalidValue
-from coview.studies import Claim, alike, best, between, decide, greater, rising, smaller_gap
+from coview.studies import (
+    Claim,
+    alike,
+    best,
+    between,
+    decide,
+    greater,
+    rising,
+    shrinking_gap,
+    smaller_gap,
+)
 from coview.studies.claims import LEVEL, holm, one_sided
 
 FIGURES = {
@@ -134,3 +144,10 @@ def test_a_claim_needs_a_comparison():
         Claim(text="it", comparisons=())
     with pytest.raises(InvalidValue, match="two arms or more"):
         rising(["a"])
+
+
+def test_a_disadvantage_that_grows_is_no_advantage_that_shrinks():
+    # c is above b, and b above a: b - c is a disadvantage.
+    assert verdict(*shrinking_gap(("a", "c"), ("b", "c")))["holds"] is False
+    assert verdict(smaller_gap(("a", "c"), ("b", "c")))["holds"] is True
+    assert verdict(*shrinking_gap(("like c", "c"), ("c", "a")))["holds"] is True

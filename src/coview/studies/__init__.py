@@ -13,6 +13,7 @@ from coview.studies.claims import (
     decide,
     greater,
     rising,
+    shrinking_gap,
     smaller_gap,
 )
 from coview.studies.execution import Figures, Study, run_study
@@ -28,5 +29,5 @@ __all__ = [
     "CONTRASTIVE", "KNN", "KNN_WHILE", "LINEAR", "LINEAR_Z", "STUDIES", "Amount", "Arm", "Cell",
     "Claim", "Comparison", "Existing", "Experiment", "Figures", "Grid", "Measure", "Setting",
     "Study", "StudyResult", "Term", "Values", "Work", "alike", "best", "between", "decide",
-    "greater", "rising", "run_study", "smaller_gap", "study", "sweep",
+    "greater", "rising", "run_study", "shrinking_gap", "smaller_gap", "study", "sweep",
 ]  # fmt: skip

@@ -173,6 +173,16 @@ def smaller_gap(
     )
 
 
+def shrinking_gap(
+    first: tuple[str, str], second: tuple[str, str], *, measure: str = ""
+) -> tuple[Comparison, ...]:
+    """The difference of the ``second`` two arms is above 0, and above that of the ``first`` two.
+
+    So a disadvantage that grows is no advantage that shrinks.
+    """
+    return greater(*second, measure=measure), smaller_gap(first, second, measure=measure)
+
+
 def one_sided(values: Sequence[float], above: float) -> tuple[float, float]:
     """The p values that the mean lies above, and below, ``above`` (Student); 1, 1 for one value.
 

@@ -24,9 +24,10 @@ from coview.views import (
 
 STRENGTHS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), Fraction(1))
 BLURRED, LEARNED = "1 and blur", "AutoAugment"
-PUBLISHED: Mapping[str, tuple[float, ...]] = {
-    "SimCLR": (59.6, 61.0, 62.6, 63.2, 64.5, 61.1),
-    "supervised": (77.0, 76.7, 76.5, 75.7, 75.4, 77.1),
+COLUMNS = (*map(str, STRENGTHS), BLURRED, LEARNED)
+PUBLISHED: Mapping[str, Mapping[str, float]] = {
+    "SimCLR": dict(zip(COLUMNS, (59.6, 61.0, 62.6, 63.2, 64.5, 61.1), strict=True)),
+    "supervised": dict(zip(COLUMNS, (77.0, 76.7, 76.5, 75.7, 75.4, 77.1), strict=True)),
 }
 METHODS: Mapping[str, str] = {"SimCLR": "simclr", "supervised": "supervised"}
 
@@ -42,7 +43,7 @@ def color(setting: Setting) -> Grid:
 
     def steps(method: str) -> list[str]:
         names = [f"{method}, {strength}" for strength in STRENGTHS]
-        # Blur has no place at 32 px, where SimCLR leaves it out.
+        # SimCLR leaves blur out at 32 px.
         return [*names, f"{method}, {BLURRED}"] if large else names
 
     return Grid(
@@ -78,28 +79,29 @@ def color(setting: Setting) -> Grid:
 
 
 def method_arms(setting: Setting, method: str, base: Recipe) -> tuple[Arm, ...]:
-    """The columns of the table for one method."""
+    """The columns of the table for one method; without that of blur up to 32 px."""
     size, first = base.image_size, base.method.views.views[0]
-    names = (*map(str, STRENGTHS), BLURRED, LEARNED)
-    views = [
-        replace(first, jitter=jitter_of_strength(float(strength)), blur=None)
+    small = size <= MAX_CIFAR_SIZE
+    views = {
+        str(strength): replace(first, jitter=jitter_of_strength(float(strength)), blur=None)
         for strength in STRENGTHS
-    ]
-    views.append(replace(views[-1], blur=Blur(probability=0.5)))
-    policy = AutoAugment(policy="cifar10" if size <= MAX_CIFAR_SIZE else "imagenet")
+    }
+    if not small:
+        views[BLURRED] = replace(views[str(STRENGTHS[-1])], blur=Blur(probability=0.5))
+    policy = AutoAugment(policy="cifar10" if small else "imagenet")
     assert first.crop is not None
-    views.append(auto_augmented(size, policy, area=first.crop.area).views[0])
+    views[LEARNED] = auto_augmented(size, policy, area=first.crop.area).views[0]
+    places = {str(strength): float(strength) for strength in STRENGTHS}
 
-    def arm(place: int) -> Arm:
+    def arm(column: str) -> Arm:
         count = len(base.method.views.views)
-        made = with_views(base, ViewPlan(views=(views[place],) * count))
-        name = f"{method}, {names[place]}"
+        made = with_views(base, ViewPlan(views=(views[column],) * count))
         return setting.arm(
-            name, made, row=method, published=PUBLISHED[method][place],
-            x=float(STRENGTHS[place]) if place < len(STRENGTHS) else None,
+            f"{method}, {column}", made, row=method, published=PUBLISHED[method][column],
+            x=places.get(column),
         )  # fmt: skip
 
-    return tuple(arm(place) for place in range(len(names)))
+    return tuple(arm(column) for column in views)
 
 
 COLOR = Experiment(

@@ -9,7 +9,7 @@ from coview.methods import InfoNCE, NTXent, SameNetwork
 from coview.recipes import change, recipe
 from coview.studies.arms import Arm
 from coview.studies.cell import Cell, Work
-from coview.studies.claims import Claim, Comparison, Term, best, gain, greater, smaller_gap
+from coview.studies.claims import Claim, Comparison, Term, best, gain, greater, shrinking_gap
 from coview.studies.experiment import Experiment
 from coview.studies.few_labels import SHARES, SMALL_AMOUNT, TUNED, tuned
 from coview.studies.grid import Grid
@@ -59,7 +59,7 @@ def size_labels(setting: Setting) -> Grid:
             Claim(
                 text="The fewer the labels, the more a larger network gains",
                 source="SimCLRv2, figure 4",
-                comparisons=(smaller_gap(ends("100%"), ends(shares[0])),),
+                comparisons=shrinking_gap(ends("100%"), ends(shares[0])),
             ),
         ),
     )  # fmt: skip
@@ -110,9 +110,9 @@ def head_layer(setting: Setting) -> Grid:
             ),
             Claim(
                 text="They help more, the fewer the labels", source="SimCLRv2, figure 5",
-                comparisons=(
-                    smaller_gap((_layer_name(4, 1, more), _layer_name(2, 1, more)),
-                                (_layer_name(4, 1, few), _layer_name(2, 1, few))),
+                comparisons=shrinking_gap(
+                    (_layer_name(4, 1, more), _layer_name(2, 1, more)),
+                    (_layer_name(4, 1, few), _layer_name(2, 1, few)),
                 ),
             ),
         ),
@@ -156,9 +156,9 @@ def memory(setting: Setting) -> Grid:
             ),
             Claim(
                 text="It helps a large batch less", source="SimCLRv2, appendix D",
-                comparisons=(
-                    smaller_gap((f"memory, batch {many}", f"no memory, batch {many}"),
-                                (f"memory, batch {few}", f"no memory, batch {few}")),
+                comparisons=shrinking_gap(
+                    (f"memory, batch {many}", f"no memory, batch {many}"),
+                    (f"memory, batch {few}", f"no memory, batch {few}"),
                 ),
             ),
         ),

@@ -126,7 +126,9 @@ def batch(setting: Setting) -> Grid:
         drawn="curve", axis="batch size",
         notes=(
             "The learning rate goes with the square root of the batch size; every arm has as many "
-            "epochs, so that a larger batch has fewer steps.",
+            "epochs, so that a larger batch has fewer steps. At the scale cpu SupCon gains most by "
+            "more steps, above all at low temperatures (docs/lab/0002 and 0008), which the "
+            "paper's long runs do not show.",
         ),
         claims=(
             Claim(
