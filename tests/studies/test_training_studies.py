@@ -28,3 +28,9 @@ def test_a_large_batch_that_is_worse_has_no_advantage_that_shrinks():
     shrinks = grid.claims[1].comparisons
     assert [each.terms[0].arm for each in shrinks] == ["batch 128, 10 epochs, linear"] * 2
     assert shrinks[0].terms[1].arm == "batch 8, 10 epochs, linear"
+
+
+@pytest.mark.parametrize(("scale", "told"), [("cpu", True), ("gpu", False), ("paper", False)])
+def test_the_card_tells_on_which_images_the_recipes_were_chosen(scale, told):
+    setting = Setting.of(StudyOptions(name="x", data="scenes", scale=scale))
+    assert ("recipes" in batch_epochs(setting).card(setting)) == told

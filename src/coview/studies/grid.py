@@ -13,10 +13,15 @@ from coview.studies.cell import Cell
 from coview.studies.claims import Claim, decide
 from coview.studies.execution import Study
 from coview.studies.measure import LINEAR, Measure
-from coview.studies.setting import OWN, Setting
+from coview.studies.setting import KINDS, OWN, Setting
 from coview.studies.tables import arm_table, curves, histories, matrix
 
 CARD_SELECTION = "none: the last epoch of every run counts"
+CARD_RECIPES = (
+    "some of their numbers were chosen before, on the test images of CIFAR-10 (docs/lab/0001 to "
+    "0003); the studies choose nothing on test images"
+)
+"""Of the recipes for a CPU; those of the other scales have the papers' numbers."""
 CARD_TESTS = (
     "the claims were written down before the runs; Student's t over seeds, paired, one-sided at "
     "2.5 %; a claim of several comparisons holds if each of them is shown; Holm over the claims"
@@ -101,6 +106,7 @@ class Grid:
             "encoder": amount.encoder or "that of the recipes",
             "seeds": ", ".join(str(seed) for seed in setting.seeds),
             "selection": CARD_SELECTION,
+            **({"recipes": CARD_RECIPES} if KINDS.get(setting.scale) == "cpu" else {}),
             **({"tests": CARD_TESTS} if self.claims else {}),
             **({"published figures": self.published} if self.published else {}),
             **{f"note {number}": note for number, note in enumerate(self.notes, start=1)},

@@ -224,6 +224,8 @@ def invariance(setting: Setting) -> Grid:
             "published, ResNet-50 on ImageNet, from h and from z: color or gray 99.3 and 97.4 "
             "(chance 80), rotation 67.6 and 25.6 (chance 25), noise 99.5 and 59.6 (chance 50), "
             "Sobel 96.6 and 56.3 (chance 50)",
+            "h has the width of the encoder, z that of the head's output, which is smaller here; "
+            "in the paper both have 2,048",
             "gray is in SimCLR's own policy; rotation, noise and Sobel were added to it by chance",
         ),
         claims=(
