@@ -50,6 +50,21 @@ def test_fewer_rows_than_neighbors_take_all_others():
     assert np.allclose(outlier_scores(rows, k=10), by_hand(rows, 2), atol=1e-6)
 
 
+def test_by_default_50_neighbors_count_and_of_fewer_than_500_rows_a_tenth():
+    rows = torch.from_numpy(np.random.default_rng(4).normal(size=(600, 6))).float()
+    assert np.allclose(outlier_scores(rows), by_hand(rows, 50), atol=1e-6)
+    assert np.allclose(outlier_scores(rows[:120]), by_hand(rows[:120], 12), atol=1e-6)
+    assert np.allclose(outlier_scores(rows[:5]), by_hand(rows[:5], 1), atol=1e-6)
+
+
+def test_a_group_of_20_from_elsewhere_that_are_alike_is_found():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(1000, 8, generator=generator) + torch.tensor([3.0] + [0.0] * 7)
+    group = 0.01 * torch.randn(20, 8, generator=generator) + torch.tensor([-3.0] + [0.0] * 7)
+    scores = outlier_scores(torch.cat([rows, group]))
+    assert set(np.argsort(-scores)[:20]) == set(range(1000, 1020))
+
+
 def test_one_row_is_refused():
     with pytest.raises(InvalidValue, match="at least 2"):
         outlier_scores(torch.rand(1, 4))

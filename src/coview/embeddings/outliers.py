@@ -11,18 +11,21 @@ from coview.core.errors import InvalidValue
 from coview.core.progress import progress
 from coview.embeddings.neighbors import neighbors
 
-NEIGHBORS = 10
+NEIGHBORS = 50
+"""With 10, a group of more than 10 images from elsewhere that are alike is not found: each of them
+has its neighbors in the group (docs/benchmarks/results/map.md)."""
 MAX_BANK = 50_000
 """Rows among which neighbors are looked for; of more rows so many are drawn."""
 CHUNK = 4096
 
 
 def outlier_scores(
-    rows: Tensor, *, k: int = NEIGHBORS, max_bank: int = MAX_BANK, seed: int = 0
+    rows: Tensor, *, k: int | None = None, max_bank: int = MAX_BANK, seed: int = 0
 ) -> npt.NDArray[np.float32]:
     """The mean cosine distance, 1 - cosine, of each row to its k nearest others, float32 [N].
 
-    In 0 .. 2; high = unlike all others. A row is no neighbor of itself. Above ``max_bank`` rows the
+    In 0 .. 2; high = unlike all others. A row is no neighbor of itself. ``k`` is 50 by default, of
+    fewer than 500 rows a tenth of them. Above ``max_bank`` rows the
     neighbors are looked for among that number of them, drawn by ``seed``, so that the time grows
     as N and not as N^2. Shapes: rows float [N, D], N >= 2. Raises InvalidValue.
     Source: Ramaswamy et al., "Efficient algorithms for mining outliers from large data sets", 2000,
@@ -33,6 +36,8 @@ def outlier_scores(
     3
     """
     count = len(rows)
+    if k is None:
+        k = min(NEIGHBORS, max(1, count // 10))
     if count < 2 or k < 1:
         raise InvalidValue(
             f"There are {count} rows and `k` is {k}; outliers need at least 2 rows and 1 neighbor."

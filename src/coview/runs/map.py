@@ -40,8 +40,9 @@ def map(options: MapOptions) -> EmbeddingTable:
 
     x, y: in 0 .. 1, images with similar vectors lie together. cluster_N: 0 .. N - 1, the largest
     first; each cluster lies within one cluster of every coarser granularity. outlier: the mean
-    cosine distance to the 10 nearest images, in 0 .. 2. The columns are written into the table that
-    :func:`coview.embed` keeps, or with all others into ``out``. The same seed gives the same
+    cosine distance to the 50 nearest images (of fewer than 500 images, to a tenth of them), in
+    0 .. 2. The columns are written into the table that :func:`coview.embed` keeps, or with all
+    others into ``out``. The same seed gives the same
     columns on the same machine.
     Above 100,000 images with openTSNE, or 10,000 without, the others are placed among the mapped
     ones (``landmarks``).
