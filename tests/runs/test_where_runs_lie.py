@@ -150,6 +150,17 @@ def test_fine_tuning_keeps_the_test_part_of_moved_data(home):
     assert RunData(images=spec).open(str(home / "moved")).test is None
 
 
+def test_names_are_those_that_were_typed(tmp_path, monkeypatch, capsys):
+    write_photos(tmp_path / "data" / "photos" / "train")
+    (tmp_path / "photos").symlink_to(tmp_path / "data" / "photos" / "train")
+    monkeypatch.chdir(tmp_path)
+    assert name_of("photos/") == name_of("photos/*.png") == "photos"
+    assert main(["pretrain", "photos/", "--dry-run", *WORDS]) == 0
+    assert capsys.readouterr().out.startswith("Run: runs/photos\n")
+    monkeypatch.chdir(tmp_path / "data" / "photos" / "train")
+    assert (name_of("."), name_of(".."), name_of("../*.png")) == ("train", "photos", "photos")
+
+
 @pytest.mark.parametrize("name", ["photos", "photos [2024]"])
 def test_a_folder_and_a_run_may_have_brackets_in_their_names(tmp_path, monkeypatch, name):
     folder = tmp_path / name

@@ -177,6 +177,8 @@ def source_of(data: Any) -> str | tuple[str, ...] | None:
 def name_of(data: Any) -> str:
     """The name of ``data``, for a folder or a file that belongs to it.
 
+    The last part of its path as it was given: a link is not followed.
+
     >>> name_of("photos/2024.v2/"), name_of("a/train.parquet"), name_of("scenes:test")
     ('2024.v2', 'train', 'scenes-test')
     >>> name_of("photos/*.parquet"), name_of([[0]]), name_of("train-{000..010}.tar")
@@ -195,7 +197,8 @@ def name_of(data: Any) -> str:
     if place.kind is Kind.NAME:
         return place.words.replace(":", "-")
     pattern = place.kind is Kind.PATTERN
-    path = (split_pattern(place.path)[0] if pattern else place.path).resolve()
+    path = split_pattern(place.path)[0] if pattern else place.path
+    path = path.resolve() if path.name == ".." else path
     name = (
         path.stem if path.suffix.lower() in (*TABLES, *TABLE_SUFFIXES, SHARD_SUFFIX) else path.name
     )

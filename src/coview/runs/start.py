@@ -65,7 +65,8 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         raise InvalidValue(f"`keep_every` is {options.keep_every}; expected 1 epoch or more.")
     log_to = logger_names(options.log_to)
     device = local_device(options.device)
-    folder = None if options.dry_run else new_folder(options.out or Path("runs") / name)
+    place = options.out or Path("runs") / name
+    folder = None if options.dry_run else new_folder(place)
     with (
         init_distributed(device) as ranks,
         keep_lines(command()) as log,
@@ -74,6 +75,8 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         session = Session(
             device=device, workers=options.workers, ranks=ranks, log_to=log_to, clock=clock
         )
+        if ranks.is_main:
+            say(f"Run: {place}", detail=True, advice=True)
         images = ranks.main_first(
             lambda: beginning.data.open(beginning.source, beginning.test, options.workers)
         )
