@@ -603,7 +603,8 @@ class DuplicatesOptions(DataOptions, ImportOptions):
         names=NETWORK)
     out: Path | None = option(
         "a table, .csv or .parquet, with a page of the pictures beside it, or the page alone, "
-        ".html (default of the command: duplicates.csv)", endings=(".csv", ".parquet", ".html"))
+        ".html (default of the command: duplicates/NAME.csv of the data; where it is there already "
+        "NAME-2.csv and so on)", endings=(".csv", ".parquet", ".html"))
     similarity: float = option(
         "the least similarity of a copy: 1 is the same pixels; lower finds more and errs more",
         0.75)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +14,8 @@ import coview
 from coview.cli.main import main
 from coview.core.errors import InvalidValue
 from coview.embeddings import EmbeddingTable
+from coview.options import DuplicatesOptions
+from coview.runs.duplicates import default_table
 from small_run import SMALL, pictures
 
 
@@ -42,7 +46,7 @@ def test_table_page_and_sentences(folder, capsys, monkeypatch):
     assert lines[0].startswith("1 group of copies has contradicting labels: ")
     assert "a/wrong.jpg [a] = b/05.png [b] (re-encoded)" in printed
     assert "3 groups of copies among 27 images; 3 surplus copies (11.1%)" in printed
-    with open("duplicates.csv", newline="") as file:
+    with open("duplicates/data.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["name"] for row in rows] == [
         "a/wrong.jpg", "b/05.png", "a/04.png", "a/same.png", "a/06.png", "a/<crop>.png",
@@ -52,7 +56,7 @@ def test_table_page_and_sentences(folder, capsys, monkeypatch):
     kinds = {row["name"]: row["kind"] for row in rows}
     assert kinds["a/same.png"] == "identical pixels"
     assert kinds["a/<crop>.png"].startswith("cropped to 8")
-    page = (folder / "duplicates.html").read_text()
+    page = (folder / "duplicates/data.html").read_text()
     assert page.index('id="labels"') < page.index('id="copies"')
     assert "<crop>" not in page
     assert page.count("data:image/jpeg") == 6
@@ -148,5 +152,19 @@ def test_nothing_found_and_json(folder, capsys, monkeypatch):
     answer = json.loads(capsys.readouterr().out)
     assert answer["groups"] == 0
     assert answer["images"] == 30
-    assert (folder / "duplicates.csv").read_text().startswith('"duplicate_group","name"')
-    assert "No copies among 30 images." in (folder / "duplicates.html").read_text()
+    assert answer["path"] == "duplicates/scenes-limit-30.csv"
+    assert (folder / answer["path"]).read_text().startswith('"duplicate_group","name"')
+    page = (folder / answer["path"]).with_suffix(".html")
+    assert "No copies among 30 images." in page.read_text()
+
+
+def test_a_table_replaces_none_without_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = DuplicatesOptions(data="scenes")
+    assert default_table(images) == Path("duplicates/scenes.csv")
+    assert default_table(replace(images, test="scenes:test", split="val")) == Path(
+        "duplicates/scenes-val-and-scenes-test.csv"
+    )
+    Path("duplicates").mkdir()
+    Path("duplicates/scenes.html").touch()  # a page alone
+    assert default_table(images) == Path("duplicates/scenes-2.csv")

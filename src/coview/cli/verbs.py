@@ -198,9 +198,9 @@ def report(options: kinds.ReportOptions) -> Answer:
 
 
 def duplicates(options: kinds.DuplicatesOptions) -> Answer:
-    from pathlib import Path
+    from coview.runs.duplicates import default_table
 
-    out = options.out or Path("duplicates.csv")
+    out = options.out or default_table(options)
     result = coview.duplicates(replace(options, out=out))
     for sentence in result.sentences():
         say(sentence)

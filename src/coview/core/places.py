@@ -141,14 +141,16 @@ def output_file(
     return path
 
 
-def free_file(path: Path) -> Path:
+def free_file(path: Path, *beside: str) -> Path:
     """``path``, or where something is there already the first free one of NAME-2, NAME-3, ...
+
+    ``beside``: endings of other files of that name, which must be free as well.
 
     >>> free_file(Path("nowhere/list.csv")).as_posix()
     'nowhere/list.csv'
     """
     free, number = path, 1
-    while file_mode(free) is not None:
+    while any(file_mode(free.with_suffix(ending)) is not None for ending in (path.suffix, *beside)):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free

@@ -16,6 +16,7 @@ from coview.core.errors import CoviewError, DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import local_path
+from coview.core.places import free_file
 from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.core.user_code import import_files
@@ -210,6 +211,19 @@ def duplicates(options: DuplicatesOptions) -> Duplicates:
     if options.with_ is not None:
         _mark_table(result, len(stores[0]), options)
     return result
+
+
+def default_table(options: DuplicatesOptions) -> Path:
+    """Where the command writes its table: a file named after the images, which replaces none.
+
+    >>> default_table(DuplicatesOptions(data="photos/", test="holdout/", limit=800)).as_posix()
+    'duplicates/photos-limit-800-and-holdout.csv'
+    """
+    from coview.runs.embed import part_name
+
+    names = [part_name(options.data, options)]
+    names += [] if options.test is None else [name_of(options.test)]
+    return free_file(Path("duplicates") / f"{'-and-'.join(names)}.csv", ".html")
 
 
 def duplicates_in(

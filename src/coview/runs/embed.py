@@ -196,6 +196,16 @@ def write_table(table: pa.Table, path: Path) -> None:
         pq.write_table(table, temporary)
 
 
+def part_name(data: Any, options: DataOptions) -> str:
+    """The name of ``data`` and of which of its images ``options`` take.
+
+    >>> part_name("more/2024", DataOptions(split="val", limit=100))
+    '2024-val-limit-100'
+    """
+    part = [name_of(data), *([] if options.split is None else [options.split])]
+    return "-".join([*part, *([] if options.limit is None else [f"limit-{options.limit}"])])
+
+
 def table_file(
     folder: str | Path, kind: str, data: Any, options: DataOptions, checkpoint: int | None = None
 ) -> Path:
@@ -209,9 +219,7 @@ def table_file(
     >>> table_file("runs/photos", "embeddings", "more/2024", DataOptions(limit=100)).name
     '2024-limit-100.parquet'
     """
-    part = [name_of(data), *([] if options.split is None else [options.split])]
-    part += [] if options.limit is None else [f"limit-{options.limit}"]
-    name, source = at_step("-".join(part), checkpoint), json.dumps(source_of(data))
+    name, source = at_step(part_name(data, options), checkpoint), json.dumps(source_of(data))
     path = local_path(folder) / kind / f"{name}.parquet"
     if not exists(path) or recorded_source(path) == source:
         return path
