@@ -17,6 +17,7 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)      ## a complete first run without data, network or GPU, ending in a report
 	$(BIN)/coview demo
+	@echo "Commands: $(BIN)/coview, or coview after: source $(BIN)/activate"
 
 test: $(STAMP)      ## all tests, a file to a core
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -42,7 +42,7 @@ def small(options: Any) -> Any:
     is_study, trains = kind == "StudyOptions", "keep_every" in has
     changed: dict[str, Any] = {name: value for name, value in ALWAYS.items() if name in has}
     if kind == "ResumeOptions":  # its number of epochs is that of the run in all
-        del changed["epochs"]
+        changed["epochs"] = 2 if has["epochs"] or has["budget"] else None
     if trains:
         sizes = DETECTION if kind == "DetectOptions" else UNLESS_SAID
         changed |= {

@@ -58,6 +58,19 @@ def test_the_step_of_the_runs_own_recipe_is_measured_once(probed, tmp_path):
     assert estimate.basis.startswith("at the speed measured here, without opening")
 
 
+def test_a_list_takes_the_speeds_that_were_measured_here_before(probed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COVIEW_CACHE", str(tmp_path / "cache"))
+    measured = Speeds("cpu").estimate(cells(), tmp_path, lambda: IMAGES)
+    again = Speeds("cpu", kept=True).estimate(cells(), tmp_path, lambda: IMAGES)
+    assert len(probed) == 1
+    assert again.whole == measured.whole
+    Speeds("cpu").estimate(cells(), tmp_path, lambda: IMAGES)
+    assert len(probed) == 2
+    (tmp_path / "cache" / "speeds.json").write_text("{damaged")
+    Speeds("cpu", kept=True).estimate(cells(), tmp_path, lambda: IMAGES)
+    assert len(probed) == 3
+
+
 def test_jobs_have_their_own_threads_and_run_side_by_side(probed, tmp_path):
     alone = Speeds("cpu").estimate(cells(), tmp_path, lambda: IMAGES)
     before = torch.get_num_threads()

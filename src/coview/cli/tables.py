@@ -261,6 +261,8 @@ def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
     for each in studies:
         if each["runs"] is None:
             state = each.get("error") or f"needs {' and '.join(each['needs'])}"
+        elif not each["runs"] and not each["claims"]:
+            state = "without training, some seconds"
         elif each["ended"] == each["runs"]:
             state = ", ".join(f"{text['text']}: {WORDS[text['holds']]}" for text in each["claims"])
         else:

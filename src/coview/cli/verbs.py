@@ -57,6 +57,7 @@ def study(options: kinds.StudyOptions) -> Answer:
 
     result = coview.study(options)
     if options.name is None:
+        say(result["basis"])
         studies_table(result["studies"])
     return (0 if result["ended"] or options.dry_run else STOPPED), result
 

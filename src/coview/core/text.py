@@ -48,12 +48,15 @@ def duration(seconds: float, digits: int = 0) -> str:
 
     >>> duration(45), duration(720), duration(12600), duration(1752, 1)
     ('45 s', '12 min', '3.5 h', '29.2 min')
+    >>> duration(400_000)
+    '111 h'
     """
     if seconds < 90:
         return f"{round(seconds, digits):g} s"
     if seconds < 5400:
         return f"{round(seconds / 60, digits):g} min"
-    return f"{round(seconds / 3600, max(1, digits)):.1f} h"
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 100 else f"{round(hours, max(1, digits)):.1f} h"
 
 
 def parse_duration(text: str) -> float:

@@ -308,7 +308,8 @@ def check_color_shortcut(data: DataCheck) -> Finding:
         f"Color histograms alone match {accuracy:.0%} of the SimCLR views of {len(rows):,} images "
         f"(chance {1 / len(rows):.1%})."
     )
-    if accuracy < MAX_COLOR_ACCURACY:
+    # Of a few images chance alone would match as many.
+    if accuracy < max(MAX_COLOR_ACCURACY, 10 / len(rows)):
         return Finding(name="color shortcut", level="good", sentence=sentence)
     return Finding(
         name="color shortcut",

@@ -17,10 +17,11 @@ from coview.diagnosis.finetuning import (
     logits_of,
     p_value,
 )
-from coview.diagnosis.rules import MIN_STEPS, more_epochs
+from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation import embed_views
 from coview.methods import Learner
+from coview.planning.defaults import MIN_STEPS
 from coview.recipes import Recipe
 from coview.views import ViewPlan
 
@@ -106,7 +107,7 @@ def diagnose_distillation(
         if step < MIN_STEPS:
             return diagnosis(
                 "too early", f"Too early to judge after {step:,} steps: {figures}; {common}.",
-                remedy=more_epochs(step),
+                remedy=more_steps(step),
             )  # fmt: skip
         if largest == 1:
             return diagnosis(

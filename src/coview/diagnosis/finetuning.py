@@ -18,10 +18,11 @@ import torch
 
 from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
-from coview.diagnosis.rules import MIN_STEPS, more_epochs
+from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation import embed_views
 from coview.methods import Learner
+from coview.planning.defaults import MIN_STEPS
 from coview.recipes import Recipe
 from coview.training import MetricsLog
 from coview.views import ViewPlan
@@ -165,7 +166,7 @@ def diagnose_finetuning(
             return diagnosis(
                 "too early",
                 f"Too early to judge after {step:,} steps: {figures}; {common}.",
-                remedy=more_epochs(step),
+                remedy=more_steps(step),
             )
         causes = ["The learning rate is too high or too low, or the run too short."]
         if probe is None or probe.accuracy <= largest:

@@ -22,10 +22,10 @@ from coview.diagnosis.evidence import (
 from coview.diagnosis.health import HealthFigures
 from coview.diagnosis.state import Diagnosis, NeighborAccuracy, RunState
 from coview.diagnosis.words import all_figures, beside_pixels, comparison
+from coview.planning.defaults import MIN_STEPS
 
 # Calibrated on the runs of tests/diagnosis/test_rules.py (a small network trained for 210 steps in
 # each state) and of benchmarks/verdicts.py unless another reason is given.
-MIN_STEPS = 200  # a usual warm-up takes about as long
 # With fewer held-out images two standard errors of a share of 10 % exceed 10 points.
 ENOUGH_IMAGES = 36
 # A constant output gives 0, unrelated positives 0.02 .. 0.05. Networks without BatchNorm at their
@@ -160,20 +160,23 @@ def too_few_steps(state: RunState) -> Diagnosis | None:
         "too early",
         f"Too early to judge: {state.steps_done:,} of {state.steps_planned:,} steps are done and "
         f"{MIN_STEPS} are needed, with a report after them.",
-        remedy=more_epochs(state.steps_planned)
+        remedy=more_steps(state.steps_planned)
         if state.steps_planned < MIN_STEPS
         else "Let the run continue.",
     )
 
 
-def more_epochs(steps: int) -> str:
+def more_steps(steps: int) -> str:
     """What to do about a run of too few steps for a verdict.
 
-    >>> more_epochs(30)
-    'Give at least 7 times as many `epochs`: a verdict needs 200 steps.'
+    >>> more_steps(30)
+    'Give more time (`epochs` or `budget`): a verdict needs 200 steps, 7 times as many.'
     """
     times = math.ceil(MIN_STEPS / max(1, steps))
-    return f"Give at least {times} times as many `epochs`: a verdict needs {MIN_STEPS} steps."
+    return (
+        f"Give more time (`epochs` or `budget`): a verdict needs {MIN_STEPS} steps, "
+        f"{times:,} times as many."
+    )
 
 
 def same_parameters(state: RunState) -> Diagnosis | None:

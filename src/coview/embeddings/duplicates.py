@@ -224,7 +224,7 @@ def _judge(images: Signatures, candidates: Candidates) -> _Judged:
         )  # fmt: skip
         return len(windows[part])
 
-    with say_when_slow("The alignment of pairs is compiled, once on this machine (1 to 2 min)."):
+    with say_when_slow("The first alignment of pairs on a machine compiles it (1 to 2 min)."):
         work(0, 0)
     starts = range(0, len(candidates), BLOCK)
     with (

@@ -27,6 +27,8 @@ LADDERS: dict[tuple[str, str], tuple[tuple[str, int], ...]] = {
 }  # fmt: skip
 """(encoder, size) for small images and for larger ones, from the most to the least demanding."""
 MIN_STEPS_PER_EPOCH = 4
+MIN_STEPS = 200
+"""Of a run that can be judged: a usual warm-up takes about as long."""
 
 
 def default_recipe(method: str, *, side: int, images: int, device: str) -> Recipe:

@@ -18,6 +18,7 @@ from coview.methods import (
 )
 from coview.methods.learner import NetworkTask
 from coview.methods.temperature import WithTemperature
+from coview.planning.defaults import MIN_STEPS
 from coview.planning.trial import Speed
 from coview.recipes import DenseRecipe, Recipe
 from coview.training.checkpoints import KEEP
@@ -163,7 +164,13 @@ def about_precision(recipe: Recipe, precision: Precision) -> Iterator[str]:
 
 def about_scratch(recipe: Recipe, images: int) -> Iterator[str]:
     """What to expect of a run without first weights that is short of images or steps."""
-    if images < LITTLE_IMAGES or recipe.total_steps(images) < LITTLE_STEPS:
+    steps = recipe.total_steps(images)
+    if steps < MIN_STEPS:
+        yield (
+            f"{plural(steps, 'step')} are too few for a verdict, which needs {MIN_STEPS}: give "
+            "more time (`epochs` or `budget`) or smaller views (`size`)."
+        )
+    if images < LITTLE_IMAGES or steps < LITTLE_STEPS:
         yield (
             "This is little for training from scratch: expect a modest encoder, and compare it "
             "with existing weights (`weights`)."

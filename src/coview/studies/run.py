@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
+from coview.core.machine import cores
 from coview.core.options import takes
 from coview.core.paths import absolute_path
-from coview.core.progress import say
+from coview.core.progress import progress, say
 from coview.core.run_folder import RunFolder, read_object
 from coview.core.user_code import agree_to, hash_file, run_file
 from coview.data.spec import name_of, opened_once
@@ -100,25 +102,44 @@ def named(name: Any) -> Named:
 
 def list_studies(options: StudyOptions, root: Path) -> StudyResult:
     """Each study with its question, state, and the seconds of its missing runs on this machine."""
-    speeds = Speeds(options.device, options.jobs, steps=FEW_STEPS)
+    speeds = Speeds(options.device, options.jobs, steps=FEW_STEPS, kept=True)
     rows = []
-    for experiment in STUDIES.values():
-        row: dict[str, Any] = {
-            "name": experiment.name, "question": experiment.question, "needs": experiment.needs,
-            "runs": None, "ended": None, "seconds": None,
+    with progress("Measuring", len(STUDIES), "studies") as advance:
+        for experiment in STUDIES.values():
+            rows.append(_row(experiment, options, root, speeds))
+            advance(1)
+    return StudyResult(
+        study=None, ended=True, studies=rows, path=str(root), basis=_basis(options, speeds)
+    )
+
+
+def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": experiment.name, "question": experiment.question, "needs": experiment.needs,
+        "runs": None, "ended": None, "seconds": None,
+    }  # fmt: skip
+    if all(getattr(options, need) for need in experiment.needs):
+        try:
+            value = experiment.study(without_others(options, experiment.takes))
+        except CoviewError as error:
+            return {**row, "error": str(error)}
+        cells = {cell.key: cell for cell in value.cells}
+        estimate = speeds.estimate(tuple(cells.values()), root, value.images)
+        row |= {
+            "runs": len(cells), "ended": len(cells) - len(estimate.seconds),
+            "seconds": estimate.whole,
         }  # fmt: skip
-        if all(getattr(options, need) for need in experiment.needs):
-            try:
-                value = experiment.study(without_others(options, experiment.takes))
-            except CoviewError as error:
-                rows.append({**row, "error": str(error)})
-                continue
-            cells = {cell.key: cell for cell in value.cells}
-            estimate = speeds.estimate(tuple(cells.values()), root, value.images)
-            row |= {
-                "runs": len(cells), "ended": len(cells) - len(estimate.seconds),
-                "seconds": estimate.whole,
-            }  # fmt: skip
-        content = read_object(place_of(experiment.name, root) / "study.json") or {}
-        rows.append({**row, "claims": content.get("claims", [])})
-    return StudyResult(study=None, ended=True, studies=rows, path=str(root))
+    content = read_object(place_of(experiment.name, root) / "study.json") or {}
+    return {**row, "claims": content.get("claims", [])}
+
+
+def _basis(options: StudyOptions, speeds: Speeds) -> str:
+    """What the times of the list are of."""
+    sentence = (
+        f"Studies of {options.data} at the scale {options.scale}. Times are those of training on "
+        f"{speeds.machine}, without opening images and evaluation."
+    )
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if speeds.device.type == "cpu" and load > cores():
+        sentence += f" Other work runs here now (load {load:.1f}), which prolongs them."
+    return sentence

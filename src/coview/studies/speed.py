@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from coview.core.machine import cores
+from coview.core.errors import CoviewError
+from coview.core.files import digest, write_json
+from coview.core.images import cache_folder
+from coview.core.machine import cores, cpu_name
+from coview.core.run_folder import read_object
+from coview.core.text import plural
 from coview.methods import Learner
 from coview.planning.trial import Trial
 from coview.studies.cell import Cell, Work
@@ -22,6 +28,7 @@ from coview.training import choose_device
 
 MOST_IMAGES = 128
 """Of a step that is measured: an image of a larger step takes as long."""
+KEPT = "speeds.json"
 ENOUGH, STEPS, FEW_STEPS = 0.5, 4, 2
 """A step of so many seconds is measured twice, a shorter one so often; the fastest one counts. The
 few steps are for the list of all studies, whose networks are many."""
@@ -52,11 +59,14 @@ class Speeds:
     """The time of cells: that of ended ones of their kind, else by a few steps on noise.
 
     ``device`` as everywhere; ``jobs``: so many cells are trained side by side; ``steps``: of a
-    measurement.
+    measurement. Measurements are kept in speeds.json of the cache folder; with ``kept`` those of
+    this machine are taken from there.
     """
 
-    def __init__(self, device: str, jobs: int = 1, *, steps: int = STEPS) -> None:
-        self.device, self.jobs, self.steps = choose_device(device), jobs, steps
+    def __init__(
+        self, device: str, jobs: int = 1, *, steps: int = STEPS, kept: bool = False
+    ) -> None:
+        self.device, self.jobs, self.steps, self.kept = choose_device(device), jobs, steps, kept
         self.threads = torch.get_num_threads() if jobs == 1 else threads_of(jobs)
         # On a GPU the runs share what one of them has alone.
         self.side_by_side = min(jobs, cores()) if self.device.type == "cpu" else 1
@@ -95,13 +105,31 @@ class Speeds:
         """Seconds of an image in a step."""
         shape = shape_of(work)
         if shape not in self._measured:
-            with threads(self.threads):
-                trial = Trial(work.recipe, self.device, equip=teaching(work))
-                images, seconds = trial.probe(
-                    most_images=MOST_IMAGES, enough=ENOUGH, steps=self.steps
-                )
-            self._measured[shape] = seconds / images
+            key = digest(repr((shape, self.machine, torch.__version__)).encode())
+            known: dict[str, Any] = {}
+            with suppress(CoviewError):  # a damaged file is as good as none
+                known = read_object(cache_folder() / KEPT) or {}
+            if not (self.kept and isinstance(known.get(key), float)):
+                known[key] = self._seconds_of_an_image(work)
+                with suppress(OSError):
+                    cache_folder().mkdir(parents=True, exist_ok=True)
+                    write_json(cache_folder() / KEPT, known)
+            self._measured[shape] = known[key]
         return self._measured[shape]
+
+    def _seconds_of_an_image(self, work: Work) -> float:
+        with threads(self.threads):
+            trial = Trial(work.recipe, self.device, equip=teaching(work))
+            images, seconds = trial.probe(most_images=MOST_IMAGES, enough=ENOUGH, steps=self.steps)
+        return seconds / images
+
+    @property
+    def machine(self) -> str:
+        """The device by its name, and the threads of a run."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        name = cpu_name() if self.device.type == "cpu" else self.device.type
+        return f"{name}, {plural(self.threads, 'thread')}"
 
 
 def shape_of(work: Work) -> Hashable:
