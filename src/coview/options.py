@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.core.option_checks import IMAGES, NETWORK, NETWORKS, RUN
+from coview.core.option_checks import IMAGES, NETWORK, NETWORKS, RUN, VECTORS
 from coview.core.options import argument, option
 
 DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
@@ -461,7 +461,7 @@ class SearchOptions(DataOptions, ImportOptions):
         several=True, names=IMAGES)
     in_: Any = option(
         "the images to search in, as for pretrain, or the Parquet file of their vectors (default: "
-        "those of the run)", group=DATA, names=IMAGES)
+        "those of the run)", group=DATA, names=VECTORS)
     number: int = option("how many images to find for each query", 10, least=1)
     together: bool = option("take the queries as examples of one thing: one search", False)
     negative: Any = option(
@@ -486,7 +486,7 @@ class BrowseOptions(DataOptions, ImportOptions):
 
     run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     data: Any = argument(
-        "the images (default: those of the run)", optional=True, names=IMAGES)
+        "the images (default: those of the run)", optional=True, names=VECTORS)
     out: Path | None = option(
         "one HTML file of up to 10,000 images, which opens offline, in place of a server",
         endings=(".html",))
@@ -511,7 +511,7 @@ class VectorsOptions(DataOptions, ImportOptions):
     run: Path = argument("a run's folder, or an exported encoder's", names=NETWORK)
     data: Any = argument(
         "the images, or their table of coview embed (default: those of the run)", optional=True,
-        names=IMAGES)
+        names=VECTORS)
     layer: str = option("the vectors: h, the encoder's output, or z, the head's", "h")
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
@@ -528,7 +528,7 @@ class MapOptions(VectorsOptions):
         endings=(".parquet",))
     clusters: str | None = option(
         "numbers of clusters separated by commas, as 10,50 (default: those of 8, 32 and 128 that "
-        "leave 20 images in each)")
+        "leave 20 images in each)", numbers=True)
     landmarks: int | None = option(
         "images that t-SNE maps themselves; the others are placed beside the nearest of them "
         "(default: 10000, or 100000 with the extra map)", least=4)

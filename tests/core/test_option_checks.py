@@ -7,11 +7,11 @@ import pytest
 from coview.cli import main
 from coview.cli.verbs import VERBS
 from coview.core.errors import InvalidValue, RunError, UnknownName
-from coview.core.option_checks import IMAGES, NETWORK, NETWORKS, check_options
+from coview.core.option_checks import IMAGE_NAMES, NETWORK, NETWORKS, check_options
 from coview.core.options import is_positional
 from coview.embeddings.selection import STRATEGIES
 from coview.embeddings.table_formats import FORMATS
-from coview.options import EmbedOptions, ResumeOptions, SearchOptions, SelectOptions
+from coview.options import EmbedOptions, MapOptions, ResumeOptions, SearchOptions, SelectOptions
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ TAKE_BOTH = [
     for name, verb in VERBS.items()
     for kinds in [{f.metadata["names"] for f in verb.options.__dataclass_fields__.values()
                    if is_positional(f)}]
-    if IMAGES in kinds and kinds & {NETWORK, NETWORKS}
+    if kinds & {*IMAGE_NAMES} and kinds & {NETWORK, NETWORKS}
 ]  # fmt: skip
 
 
@@ -64,6 +64,13 @@ def test_a_run_that_is_not_there_has_the_nearest_name(here):
         check_options(EmbedOptions(run="elsewhere/x", data="photos"))
     with pytest.raises(RunError, match="is a file; expected the folder of a run"):
         check_options(EmbedOptions(run="photos/a.jpg", data="photos"))
+    with pytest.raises(RunError, match=r"^photos is neither a run .*`run`, .* then `data`"):
+        check_options(EmbedOptions(run="photos", data="photos"))
+    (here / "vectors.parquet").touch()
+    for options, place in ((SearchOptions(run="vectors.parquet", queries=("photos/a.jpg",)), "in_"),
+                           (MapOptions(run="vectors.parquet"), "data")):  # fmt: skip
+        with pytest.raises(RunError, match=rf"is a file; .* A table .* is given as `{place}`\."):
+            check_options(options)
     with pytest.raises(RunError, match="Did you mean runs/photos"):
         check_options(ResumeOptions(run="runs/fotos"))
     check_options(EmbedOptions(run="runs/photos", data="photos"))
@@ -104,6 +111,7 @@ def test_mistakes_are_answered_before_a_verb_is_loaded(here, capsys, monkeypatch
         (["search", "runs/photos", "photos/b.jpg"], "Did you mean photos/a.jpg?"),
         (["search", "runs/photos", "photos/a.jpg", "--in", "foto"], "Did you mean photos?"),
         (["map", "runs/photos", "photos", "--out", "x.csv"], "--out is x.csv"),
+        (["map", "runs/photos", "photos", "--clusters", "abc"], "--clusters is 'abc'; expected"),
     ):
         assert main(words) == 2
         assert sentence in capsys.readouterr().err

@@ -209,7 +209,7 @@ def test_benchmark_without_labels_is_an_error(labels):
 
 
 def test_benchmark_refuses_a_split_without_test_images():
-    with pytest.raises(DataError, match="both parts"):
+    with pytest.raises(DataError, match=r"both parts .* or give `test`"):
         benchmark(colored(2))
 
 

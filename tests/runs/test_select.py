@@ -107,6 +107,12 @@ def test_more_than_there_are_is_one_sentence(select, tmp_path):
     assert len(select(number=22, labeled=labeled)) == 22
 
 
+def test_too_many_are_refused_before_any_image_is_embedded(select, monkeypatch):
+    monkeypatch.setattr("coview.runs.embed.update_table", lambda *_: 1 / 0)
+    with pytest.raises(InvalidValue, match="`number` is 200; expected at most 24, of 24 images"):
+        select(number=200, limit=24, seed=3)
+
+
 def test_names_that_are_not_there_are_named(select, tmp_path):
     (tmp_path / "known.csv").write_text("name\n00.png\nother.png\n")
     with pytest.raises(

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from coview.core.option_checks import IMAGES
+from coview.core.option_checks import IMAGE_NAMES
 from coview.core.places import Kind, place_of
 
 
@@ -16,7 +16,7 @@ def check_sources(options: Any) -> None:
     from coview.data.sources import NAMES
 
     for field in dataclasses.fields(options):
-        if field.metadata.get("names") != IMAGES:
+        if field.metadata.get("names") not in IMAGE_NAMES:
             continue
         value = getattr(options, field.name)
         words = value if isinstance(value, tuple) else (value,)

@@ -11,7 +11,7 @@ import coview
 from coview import options as kinds
 from coview.core.errors import DamagedFile
 from coview.core.progress import say
-from coview.core.text import plural
+from coview.core.text import plural, whole_numbers
 
 if TYPE_CHECKING:
     from coview.runs.run import Run
@@ -120,11 +120,11 @@ def search(options: kinds.SearchOptions) -> Answer:
 
 def map_images(options: kinds.MapOptions) -> Answer:
     from coview.cli.clusters import clusters_table, most_unlike
-    from coview.runs.map import clusters_in, numbers_of_clusters
+    from coview.runs.map import clusters_in
 
     table = coview.map(options)
     clusters = clusters_in(table, options.layer)
-    wanted = min(numbers_of_clusters(options.clusters) or clusters)
+    wanted = min(whole_numbers("clusters", options.clusters) or clusters)
     say(f"{plural(wanted, 'cluster')}:")
     clusters_table(table, clusters[wanted])
     unlike = most_unlike(table)

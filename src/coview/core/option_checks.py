@@ -6,7 +6,7 @@ What a field must be stands in its metadata, see :func:`coview.core.options.opti
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,13 @@ from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.paths import local_path
 from coview.core.places import Kind, Place, output_file, place_of
 from coview.core.run_folder import RunFolder, near_run
+from coview.core.text import whole_numbers
 
 NETWORK, NETWORKS, RUN, IMAGES = "network", "networks", "run", "images"
 """What a field names: a run or an exported encoder, things to judge, a run, images."""
+VECTORS = "images or vectors"
+"""Images, or the table of their vectors."""
+IMAGE_NAMES = (IMAGES, VECTORS)
 
 
 def check_options(options: Any) -> None:
@@ -36,6 +40,8 @@ def check_options(options: Any) -> None:
         choices = field.metadata.get("choices")
         if choices and value is not None and value not in choices:
             raise UnknownName(field.name, str(value), choices)
+        if field.metadata.get("numbers"):
+            whole_numbers(field.name, value)
     _refuse_swapped(options)
     for field in fields:
         value = getattr(options, field.name)
@@ -44,7 +50,7 @@ def check_options(options: Any) -> None:
         if field.metadata.get("names") == RUN:
             RunFolder.open(value)
         if field.metadata.get("names") == NETWORK:
-            require_network_at(place_of(value))
+            _require_network(place_of(value), field.name, fields)
         if endings := field.metadata.get("endings"):
             output_file(value, endings, name=field.name, others=_other_endings(options, field))
 
@@ -62,6 +68,24 @@ def require_network_at(place: Place) -> None:
         )
 
 
+def _require_network(place: Place, name: str, fields: Sequence[dataclasses.Field[Any]]) -> None:
+    """As :func:`require_network_at`; says where what stands there belongs."""
+    images = [field for field in fields if field.metadata.get("names") in IMAGE_NAMES]
+    vectors = [field.name for field in images if field.metadata["names"] == VECTORS]
+    try:
+        require_network_at(place)
+    except RunError as error:
+        if place.kind is not Kind.FILE or place.suffix != ".parquet" or not vectors:
+            raise
+        raise RunError(f"{error} A table of vectors is given as `{vectors[0]}`.") from None
+    positional = [field.name for field in images if field.metadata.get("positional")]
+    if place.kind is Kind.FOLDER and positional and not is_network(place):
+        raise RunError(
+            f"{place.words} is neither a run nor an exported encoder; expected `{name}`, such as "
+            f"runs/photos, then `{positional[0]}`."
+        )
+
+
 def is_network(place: Place) -> bool:
     """Whether it is a run, an exported encoder, or a folder that holds one in encoder/."""
     if place.kind is Kind.FOLDER:
@@ -75,7 +99,8 @@ def _refuse_swapped(options: Any) -> None:
     for field in dataclasses.fields(options):
         if field.metadata.get("positional"):
             by_kind.setdefault(field.metadata.get("names", ""), field)
-    images, network = by_kind.get(IMAGES), by_kind.get(NETWORK) or by_kind.get(NETWORKS)
+    images = by_kind.get(IMAGES) or by_kind.get(VECTORS)
+    network = by_kind.get(NETWORK) or by_kind.get(NETWORKS)
     if images is None or network is None:
         return
     runs = list(_places(getattr(options, network.name)))

@@ -64,7 +64,7 @@ def option(
     text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
     changes: str = "", several: bool = False, least: int | None = None,
     choices: tuple[str, ...] = (), endings: tuple[str, ...] = (), names: str = "",
-    required: bool = False,
+    required: bool = False, numbers: bool = False,
 ) -> Any:  # fmt: skip
     """An option of the dataclass.
 
@@ -74,13 +74,13 @@ def option(
     takes any value there.
 
     What :mod:`coview.core.option_checks` sees to: ``required``: it must be given; ``least``, of a
-    number; ``choices``, of a word; ``endings``, of a file that is written; ``names``: what it is
-    the path of, as "network".
+    number; ``numbers``: whole ones separated by commas; ``choices``, of a word; ``endings``, of a
+    file that is written; ``names``: what it is the path of, as "network".
     """
     metadata = {
         "help": text, "group": group, "also": also, "changes": changes, "several": several,
         "least": least, "choices": choices, "endings": endings, "names": names,
-        "required": required,
+        "required": required, "numbers": numbers,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 

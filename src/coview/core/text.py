@@ -59,6 +59,20 @@ def duration(seconds: float, digits: int = 0) -> str:
     return f"{hours:,.0f} h" if hours >= 100 else f"{round(hours, max(1, digits)):.1f} h"
 
 
+def whole_numbers(name: str, text: str | None) -> tuple[int, ...]:
+    """The numbers in the option ``name``, as "10,50"; () for None. Raises InvalidValue.
+
+    >>> whole_numbers("clusters", "10, 50")
+    (10, 50)
+    """
+    words = [] if text is None else str(text).split(",")
+    if any(not word.strip().isdecimal() or int(word) < 1 for word in words):
+        raise InvalidValue(
+            f"`{name}` is {text!r}; expected whole numbers from 1, separated by commas, as 10,50."
+        )
+    return tuple(int(word) for word in words)
+
+
 def parse_duration(text: str) -> float:
     """'90s', '30m', '2h' or '1d' in seconds. Raises InvalidValue for anything else.
 

@@ -300,7 +300,7 @@ def split_test(
     if not 0 < count < len(store):
         raise DataError(
             f"A test share of {share:g} leaves {len(store) - count} training and {count} test "
-            f"images of {len(store)}; both parts need some."
+            f"images of {len(store)}; both parts need some. Label more images, or give `test`."
         )
     order = permutation(seed, Stream.PROBE, store.ids, draw_index=TEST_SPLIT)
     return store.subset(np.sort(order[count:])), store.subset(np.sort(order[:count]))

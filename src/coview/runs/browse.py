@@ -28,7 +28,7 @@ from coview.runs.browse_facets import known_facets
 from coview.runs.data import say_source
 from coview.runs.duplicates import GROUP
 from coview.runs.embed import embeddings_of, images_of_table, table_at
-from coview.runs.load import at_step, load_subject
+from coview.runs.load import at_step, load_subject, say_verdict
 from coview.runs.own_images import own_images, source_in, with_given
 from coview.runs.subjects import on_device
 from coview.runs.transform import one_image
@@ -66,6 +66,7 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
             "`tags` has no effect with `out`: a page in one file has no table of tags. "
             "Leave out one of the two."
         )
+    say_verdict(options.run)
     subject = load_subject(options.run, options.checkpoint)
     images = _images(options, subject)
     table = with_map(options, images.table)

@@ -316,6 +316,9 @@ def _vectors(
     """The vectors of all images by the encoder of ``with_``; None without one."""
     if options.with_ is None:
         return None
+    from coview.runs.load import say_verdict
+
+    say_verdict(options.with_)
     parts = [
         _kept_vectors(options, store, data, limit=None if place else options.limit)
         for place, (store, data) in enumerate(zip(stores, sources, strict=True))

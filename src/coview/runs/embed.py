@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coview.core.errors import CoviewError, InvalidValue, StorageError
 from coview.core.files import digest, exists, replacing
 from coview.core.images import ImageStore
+from coview.core.option_checks import check_options
 from coview.core.options import build_options, takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
@@ -23,7 +24,7 @@ from coview.options import DataOptions, EmbedOptions
 from coview.runs.embed_job import OPENED, SOURCE, Job, network_of, recorded_source
 from coview.runs.embed_rows import update_table
 from coview.runs.inputs import images_named
-from coview.runs.load import at_step, load_subject
+from coview.runs.load import at_step, load_subject, say_verdict
 from coview.runs.protocols import words
 from coview.runs.subjects import on_device
 from coview.training import choose_device
@@ -56,6 +57,15 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
     >>> len(table), table.layers, table["h"].shape
     (4, ('h', 'z'), (4, 64))
     """
+    say_verdict(options.run)
+    return update_vectors(options)
+
+
+def update_vectors(
+    options: EmbedOptions, require: Callable[[int], None] | None = None
+) -> EmbeddingTable:
+    """As :func:`embed`; says nothing of the run. ``require`` gets the number of images before any
+    is embedded."""
     import_files(options.import_)
     layers = words(options.layers)
     if not layers:
@@ -64,6 +74,8 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
     kind = choose_format(out, options.format, layers)
     data = images_named(options.data)
     job = _job(options, data, layers)
+    if require is not None:
+        require(len(job.stream))
     kept = _kept_file(options, data)
     folder = local_path(options.run) / FOLDER
     if kind == "parquet":
@@ -82,13 +94,13 @@ def embed(options: EmbedOptions) -> EmbeddingTable:
 
 def embeddings_of(
     run: Any, data: Any, *, layers: Sequence[str] = ("h",), checkpoint: int | None = None,
-    **options: Any,
+    require: Callable[[int], None] | None = None, **options: Any,
 ) -> EmbeddingTable:  # fmt: skip
     """The table of ``data`` by ``run``, up to date: what search, map and others begin with.
 
     ``data`` may also be the file of such a table, or one that is open; it must be of the same
     network, and all of its images are taken. Else it is kept as :func:`embed` keeps it, whose
-    options these are.
+    options these are. ``require`` gets the number of images before any is embedded.
 
     >>> len(embeddings_of("runs/scenes", "scenes", limit=4))
     4
@@ -96,7 +108,9 @@ def embeddings_of(
     known = table_at(data)
     if known is None:
         chosen = {"layers": tuple(layers), "checkpoint": checkpoint, **options}
-        return embed(build_options(EmbedOptions, {"run": run, "data": data, **chosen}))
+        given = build_options(EmbedOptions, {"run": run, "data": data, **chosen})
+        check_options(given)
+        return update_vectors(given, require)
     refuse_part(known, options)
     require_table_of(known, load_subject(run, checkpoint), run)
     for layer in layers:

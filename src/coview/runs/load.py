@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from coview.core.errors import RunError
+from coview.core.errors import CoviewError, RunError
+from coview.core.figures import DIAGNOSES
 from coview.core.places import Kind, place_of
 from coview.core.progress import say
+from coview.core.run_folder import RunFolder, is_run
+from coview.core.text import plural
 from coview.encoders import load_encoder
 from coview.encoders.exchange.convert import encoder_of, load_network
 from coview.encoders.exchange.weights import find_export, read_config
@@ -112,6 +115,26 @@ def subject_of(name: str, learner: Learner, run: Run) -> Subject:
         layers = torch.nn.Sequential(encoder.kept, head)
         return Subject(name=name, encoder=encoder.encoder, head=layers, **own)
     return Subject(name=name, encoder=encoder, head=head, **own)
+
+
+def say_verdict(path: str | Path) -> None:
+    """One line where the run whose network is used did not end as one that has learned.
+
+    ``path``: of the run, or of the encoder/ in it. Nothing is known of other networks, nor of a run
+    without a verdict.
+    """
+    place = place_of(path)
+    run = RunFolder(place.path if place.kind is Kind.RUN else place.path.parent)
+    with suppress(CoviewError):  # what cannot be read is no reason not to use the network
+        if not is_run(run.path) or place.path not in (run.path, run.encoder_path):
+            return
+        verdict = run.verdict or {}
+        label = DIAGNOSES.get(verdict.get("label", ""))
+        if label is None or label.kind == "good":
+            return
+        than = "; raw pixels may find better neighbors" if run.kind == "pretrain" else ""
+        steps = plural(verdict["step"], "step")
+        say(f'Note: {place.words} was judged "{verdict["label"]}" after {steps}{than}.')
 
 
 def load_subject(path: str | Path, step: int | None = None) -> Subject:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from coview.core.errors import DataError, InvalidValue
+from coview.core.errors import DataError
 from coview.core.options import takes
 from coview.core.progress import say
-from coview.core.text import plural
+from coview.core.text import plural, whole_numbers
 from coview.data.spec import data_settings
 from coview.embeddings.clusters import Cluster, describe_clusters, granularities, nested_clusters
 from coview.embeddings.map import (
@@ -26,6 +27,7 @@ from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_schema import MAP_LAYER
 from coview.options import MapOptions, VectorsOptions
 from coview.runs.embed import embeddings_of, table_at
+from coview.runs.load import say_verdict
 from coview.runs.own_images import images_of
 
 CLUSTER = "cluster_"
@@ -53,9 +55,10 @@ def map(options: MapOptions) -> EmbeddingTable:
     >>> table["x"].shape, sorted(set(table["cluster_4"].tolist())), len(table["outlier"])
     ((40,), [0, 1, 2, 3], 40)
     """
-    counts = numbers_of_clusters(options.clusters)
+    counts = whole_numbers("clusters", options.clusters)
     landmarks = options.landmarks
     has_opentsne(required=landmarks is not None and landmarks > MAX_TSNE)
+    say_verdict(options.run)
     table = vectors_table(options)
     if len(table) < MIN_ROWS:
         raise DataError(f"Only {plural(len(table), 'image')}; a map needs at least {MIN_ROWS}.")
@@ -92,23 +95,12 @@ def coordinates(rows: torch.Tensor, landmarks: int | None, seed: int) -> torch.T
     return landmark_tsne(rows, landmarks=landmarks, seed=seed)
 
 
-def numbers_of_clusters(text: str | None) -> tuple[int, ...]:
-    """The numbers in "10,50"; () for None. Raises InvalidValue.
-
-    >>> numbers_of_clusters("10, 50")
-    (10, 50)
-    """
-    words = [] if text is None else str(text).split(",")
-    if any(not word.strip().isdecimal() or int(word) < 1 for word in words):
-        raise InvalidValue(
-            f"`clusters` is {text!r}; expected whole numbers from 1, separated by commas, as 10,50."
-        )
-    return tuple(int(word) for word in words)
-
-
-def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
+def vectors_table(
+    options: VectorsOptions, data: Any = None, *, require: Callable[[int], None] | None = None
+) -> EmbeddingTable:
     """The table of ``data`` by the run and the options of a command; by default that of the images
-    of the command, and where it names none of those of the run."""
+    of the command, and where it names none of those of the run. ``require``: see
+    :func:`coview.runs.embed.embeddings_of`."""
     if data is not None:
         settings = {**data_settings(options), "limit": None}
         if table_at(data) is not None:
@@ -118,7 +110,8 @@ def vectors_table(options: VectorsOptions, data: Any = None) -> EmbeddingTable:
         settings = data_settings(images)
     return embeddings_of(
         options.run, data, layers=(options.layer,),
-        checkpoint=options.checkpoint, device=options.device, import_=options.import_, **settings,
+        checkpoint=options.checkpoint, device=options.device, import_=options.import_,
+        require=require, **settings,
     )  # fmt: skip
 
 

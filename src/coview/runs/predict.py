@@ -17,7 +17,7 @@ from coview.evaluation import Subject, extract
 from coview.options import PredictOptions
 from coview.runs.data import say_source
 from coview.runs.embed import origin_of_table, write_table
-from coview.runs.load import exported
+from coview.runs.load import exported, say_verdict
 from coview.training import choose_device
 from coview.views import eval_view
 
@@ -41,6 +41,7 @@ def predict(options: PredictOptions) -> pa.Table:
 
     import_files(options.import_)
     out = options.out
+    say_verdict(options.run)
     with exported(options.run, options.checkpoint) as folder:
         network, size = load_network(folder), int(read_config(folder)["image_size"])
     if not isinstance(network, Classifier):

@@ -21,7 +21,7 @@ from coview.embeddings.table import EmbeddingTable
 from coview.options import SearchOptions
 from coview.runs.embed import embeddings_of
 from coview.runs.inputs import STDIN
-from coview.runs.load import load_subject
+from coview.runs.load import load_subject, say_verdict
 from coview.runs.own_images import images_of
 from coview.runs.search_pictures import write_page
 from coview.runs.search_queries import Queries
@@ -65,6 +65,7 @@ def search(options: SearchOptions) -> SearchResults:
     if not (options.together or options.negative):
         _refuse_folders(options.queries)
     out, page = options.out, options.html
+    say_verdict(options.run)
     subject = load_subject(options.run, options.checkpoint)
     subject.require_layers([options.layer])
     device = choose_device(options.device)

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from coview.embeddings.selection import select_rows
 from coview.options import SelectOptions
 from coview.runs.embed import write_table
 from coview.runs.labeled import labeled_images
+from coview.runs.load import say_verdict
 from coview.runs.map import vectors_table
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ def select(options: SelectOptions) -> pa.Table:
     assert number is not None
     if options.copy_to is not None:
         _require_empty(options.copy_to)
-    table = vectors_table(options)
+    say_verdict(options.run)
+    table = vectors_table(options, require=partial(_require_enough, number))
     if options.copy_to is not None and None in table.paths:
         raise DataError(
             "These images are no files of their own and cannot be copied; leave out `copy_to`."
@@ -66,12 +69,7 @@ def select(options: SelectOptions) -> pa.Table:
         raise InvalidValue(
             f"All {plural(len(table), 'image')} are labeled: none is left to choose."
         )
-    if number > left:
-        rest = f", {len(labeled):,} of them labeled already" if len(labeled) else ""
-        raise InvalidValue(
-            f"`number` is {number:,}; expected at most {left:,}, of {plural(len(table), 'image')}"
-            f"{rest}."
-        )
+    _require_enough(number, len(table), len(labeled))
     rows = torch.from_numpy(np.concatenate([table.vectors(options.layer), outside]))
     beyond = np.arange(len(table), len(rows))
     choices = select_rows(
@@ -116,6 +114,15 @@ def copy_files(paths: Sequence[Path], folder: Path) -> None:
             shutil.copyfile(path, folder / f"{order:0{digits}}-{path.name}")
             advance()
     say(f"{len(paths):,} copies: {folder}")
+
+
+def _require_enough(number: int, images: int, labeled: int = 0) -> None:
+    if number > images - labeled:
+        rest = f", {labeled:,} of them labeled already" if labeled else ""
+        raise InvalidValue(
+            f"`number` is {number:,}; expected at most {images - labeled:,}, of "
+            f"{plural(images, 'image')}{rest}."
+        )
 
 
 def _require_empty(folder: Path) -> None:
