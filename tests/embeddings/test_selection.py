@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,22 @@ def test_coverage_is_the_plain_greedy_of_facility_location(labeled, monkeypatch)
         chosen.append(by_hand[-1])
         covered = np.maximum(covered, cosines[:, by_hand[-1]])
     assert rows_of(rows, 12, "coverage", labeled=np.array(labeled, np.int64)) == by_hand
+
+
+@pytest.mark.parametrize("labeled", [[], [7, 90]])
+def test_the_shares_of_coverage_are_those_at_its_end(labeled):
+    rows = cloud()
+    choices = select_rows(rows, 12, "coverage", labeled=np.array(labeled, np.int64))
+    unit, chosen = unit_of(rows), [*labeled, *(choice.row for choice in choices)]
+    nearest = (unit @ unit[chosen].T).argmax(1)
+    said = [float(re.search(r"stands for ([\d.]+) % of the images", c.reason)[1]) for c in choices]
+    shares = np.bincount(nearest, minlength=len(chosen))[len(labeled) :] / len(rows)
+    assert said == pytest.approx(100 * shares, abs=0.051)
+    assert labeled or sum(said) == pytest.approx(100, abs=0.6)
+    assert choices[0].reason.startswith("the most central") == (not labeled)
+    distances = [choice.mean_distance for choice in choices]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] == pytest.approx(1 - (unit @ unit[chosen].T).max(1).mean())
 
 
 def test_coverage_of_a_drawn_part_is_nearly_that_of_all(monkeypatch):

@@ -28,14 +28,15 @@ from coview.runs.map import vectors_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("order", "name", "path", "reason")
+COLUMNS = ("order", "name", "path", "reason", "mean_distance")
 
 
 @takes(SelectOptions)
 def select(options: SelectOptions) -> pa.Table:
     """The ``number`` images of ``data``, by default those of the run, to label next.
 
-    The columns: order, id, name, path and reason.
+    The columns: order, id, name, path, reason, and mean_distance: of all images to their nearest
+    chosen or labeled one from then on, by cosine (coverage; null of other strategies).
 
     ``labeled`` images count as chosen: images, or tables of their names or paths, of ``data`` or
     of elsewhere. ``path`` is absolute, and null for an image that is no file of its own. Written as
@@ -46,7 +47,7 @@ def select(options: SelectOptions) -> pa.Table:
     >>> import coview
     >>> chosen = coview.select("runs/scenes", "scenes", number=3, limit=40)
     >>> chosen.column_names, chosen["order"].to_pylist()
-    (['order', 'id', 'name', 'path', 'reason'], [1, 2, 3])
+    (['order', 'id', 'name', 'path', 'reason', 'mean_distance'], [1, 2, 3])
     """
     import pyarrow as pa
 
@@ -83,6 +84,7 @@ def select(options: SelectOptions) -> pa.Table:
         "name": pa.array([table.names[row] for row in chosen], pa.string()),
         "path": pa.array([None if p is None else str(p) for p in places], pa.string()),
         "reason": pa.array([choice.reason for choice in choices], pa.string()),
+        "mean_distance": pa.array([choice.mean_distance for choice in choices], pa.float64()),
     })  # fmt: skip
     if out is not None:
         write_selection(selection, out)
