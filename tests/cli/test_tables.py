@@ -61,6 +61,14 @@ def test_figures_of_any_number_of_subjects_fit_80_columns(printed, count):
     assert len(set(said)) == len(said)
 
 
+def test_what_the_figures_say_stands_above_them(capsys):
+    evaluation_table(contents(NAMES[:2]))
+    lines = capsys.readouterr().out.splitlines()
+    table = next(place for place, line in enumerate(lines) if line.startswith("Figures on"))
+    assert sum("On 1,000" in line or "points" in line for line in lines[:table]) >= 3
+    assert not any("points" in line for line in lines[table:])
+
+
 def test_what_each_subject_chose_stands_beside_its_own_figure(printed, monkeypatch):
     names = ["trained", "untrained"]
     file = file_of("logistic", "accuracy", [{"penalty": "l2", "strength": 0.5}], names)
@@ -117,6 +125,9 @@ def test_a_pipe_gets_whole_paths_in_one_line(monkeypatch, capsys):
     assert lines[0] == f"Nearest to {path}"
     assert any(path in line and line.rstrip().endswith("dress") for line in lines)
     differences = {"data.source": {"one": path, "two": "scenes"}}
-    runs = [{"name": "one"}, {"name": "two"}]
+    runs = [{"name": "one", "piece_accuracy_h": 0.123}, {"name": "two"}]
     comparison_table({"runs": runs, "figures": [], "differences": differences}, [])
-    assert path in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert path in printed
+    assert "Images found" in printed
+    assert "12.3\u202f%" in printed

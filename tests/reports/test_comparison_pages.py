@@ -69,6 +69,8 @@ def test_the_page_of_runs_has_a_row_and_a_curve_for_each(pages):
     assert "<b>" not in re.sub("<script.*?</script>", "", page, flags=re.DOTALL)
     loss = next(figure for figure in page.split("<figure")[1:] if ">Loss<" in figure)
     assert loss.count("swatch") == 2
+    assert re.search(r"\. a has gone [^,]*%, &lt;b&gt; [^,]*% of the way\.", loss)
+    assert "This one" not in page
 
 
 @pytest.mark.browser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coview.core.progress import UNBROKEN, say, table_console
@@ -27,9 +28,9 @@ MAX_COLUMN, MAX_VALUE = 24, 15
 def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
     """Print the results of each protocol, as its file has them: a column for each subject.
 
-    In brackets the 95 % interval. A long protocol is cut to its main metric and layer. Of more
-    subjects than the terminal is wide there is a row each, with the figure that represents each
-    protocol. Sentences on the headline figure, on the paired tests and on the subjects follow.
+    First sentences on the headline figure, on the paired tests and on the subjects. In brackets the
+    95 % interval. A long protocol is cut to its main metric and layer. Of more subjects than the
+    terminal is wide there is a row each, with the figure that represents each protocol.
     """
     from coview.reports.results import by_interest, comparison_rows
 
@@ -38,9 +39,10 @@ def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
     subjects = list(dict.fromkeys(n for rows in rows_of.values() for row in rows for n in row))
     console = table_console()
     narrow = NARROWEST_TEXT + NARROWEST_FIGURE * len(subjects) > console.width
+    for sentence in (*_sentences(contents, rows_of), *_notes(contents)):
+        say(sentence)
     print_rows = _print_subjects if narrow else _print_settings
-    notes = print_rows(console, contents, rows_of, subjects)
-    for sentence in (*notes, *_sentences(contents, rows_of), *_notes(contents)):
+    for sentence in print_rows(console, contents, rows_of, subjects):
         say(sentence)
 
 
@@ -121,8 +123,11 @@ def _sentences(
 
 def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
     """Print one row for each run: verdict, steps and figures; below what differs, and sentences."""
-    from coview.reports.formatting import count, value
+    from coview.core.figures import FIGURES
+    from coview.reports.formatting import count, percent, value
+    from coview.reports.records import number
     from coview.reports.results import figure_and_interval
+    from coview.runs.find import FOUND
 
     console = table_console()
     runs = compared["runs"]
@@ -135,6 +140,11 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
         count(row.get("step", 0)) + (f" of {count(total)}" if total else "")
         for row, total in zip(runs, totals, strict=True)
     ]))  # fmt: skip
+    if any(FOUND in row for row in runs):
+        shares = [number(row.get(FOUND)) for row in runs]
+        columns.append(
+            (FIGURES[FOUND].label, ["-" if share is None else percent(share) for share in shares])
+        )
     for title in dict.fromkeys(figure["title"] for figure in compared["figures"]):
         own = {f["run"]: f for f in compared["figures"] if f["title"] == title}
         columns.append((title, [figure_and_interval(own.get(name), "\n") for name in names]))
@@ -166,11 +176,17 @@ def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
             if row["query"] != query:
                 continue
-            name = printable(row["path"] or row["name"])
+            name = printable(_as_typed(row["path"]) if row["path"] else row["name"])
             mark = f" ({row['mark']})" if row["mark"] else ""
             cells = [str(row["rank"] or ""), f"{row['score']:.4f}", name + mark]
             table.add_row(*cells, *([printable(row["class"] or "")] if has_class else []))
         console.print(table)
+
+
+def _as_typed(path: str) -> str:
+    """A path in the working folder as one begins there, as it can be typed."""
+    place, here = Path(path), Path.cwd()
+    return str(place.relative_to(here)) if place.is_relative_to(here) else path
 
 
 def _print_parts(

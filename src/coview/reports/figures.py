@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from coview.core.figures import FIGURES, REFERENCE_FIGURES, Figure
@@ -45,10 +46,11 @@ def loss_chart(record: Record) -> Chart:
     )  # fmt: skip
 
 
-def loss_sentence(record: Record) -> str:
+def loss_sentence(record: Record, others: Mapping[str, Record] | None = None) -> str:
     """Where the training loss is between the two: no learning, and the lowest in practice.
 
-    The only sentence of a report on a loss; "" where the loss has no such levels.
+    The only sentence of a report on a loss; "" where the loss has no such levels. ``others``: runs
+    with these levels by their names, ``record`` among them, of which it says how far each is.
     """
     if record.kind == "detect":  # the loss of boxes has no chance level
         return ""
@@ -62,10 +64,20 @@ def loss_sentence(record: Record) -> str:
         return f"{text}."
     text += f"; about {decimal(bound)} is the lowest in practice (lower bound)"
     # A learned temperature changes the scale of the loss.
-    if any("temperature" in row for row in record.health):
+    if any(
+        "temperature" in row for each in (others or {"": record}).values() for row in each.health
+    ):
         return f"{text}, at the first temperature."
-    share = max(0.0, (chance - recent_mean(losses)) / (chance - bound))
-    return f"{text}. This one has gone {percent(share)} of the way."
+    way = {
+        name: percent(max(0.0, (chance - recent_mean(own)) / (chance - bound)))
+        for name, each in (others or {"This one": record}).items()
+        if (own := series(each.steps, "loss", axis="step")[1])
+    }
+    gone = ", ".join(
+        f"{name} has gone {share}" if place == 0 else f"{name} {share}"
+        for place, (name, share) in enumerate(way.items())
+    )
+    return f"{text}. {gone} of the way."
 
 
 def found_chart(record: Record) -> Chart:

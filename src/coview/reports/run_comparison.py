@@ -175,5 +175,8 @@ def run_charts(records: Mapping[str, Record]) -> list[Chart]:
             for line in chart.lines[:1]
         ]
         note = first_chart.note if levels or not first_chart.levels else ""
+        if note and first_chart.title == "Loss":
+            drawn = {name: records[name] for name in own}
+            note = figures.loss_sentence(next(iter(drawn.values())), drawn)
         merged.append(replace(first_chart, lines=lines, levels=tuple(levels), note=note))
     return merged

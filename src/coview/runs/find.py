@@ -15,9 +15,10 @@ from coview.core.paths import local_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.run_folder import RunFolder, is_run, read_object
 from coview.reports.html import Markup, join, tag
-from coview.reports.records import part
+from coview.reports.records import number, part
 
 Row = dict[str, Any]
+FOUND = "piece_accuracy_h"
 FIRST_COLUMNS = ("path", "kind", "verdict", "step")
 
 
@@ -59,7 +60,8 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     Keys: "path"; "kind" ("pretrain", "finetune", "distill"); "created"; "recipe.batch_size",
     "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint", "data.labels",
     "data.label_draw", "data.test.source"; "start" (where the first weights lie) and "teacher" (the
-    hash of its weights); "step" (the last reported) and "total_steps"; "verdict" (its label); one
+    hash of its weights); "step" (the last reported) and "total_steps"; "verdict" (its label);
+    "piece_accuracy_h" (the share of held-out images that are found by a piece, at the end); one
     "protocol.subject.layer.metric" per score, of its settings the one that represents the protocol.
     What could not be read is named in "damaged".
     Raises RunError where the folder to search is missing.
@@ -163,9 +165,14 @@ def _description(run: RunFolder) -> Row:
 
 
 def _state(run: RunFolder) -> Row:
-    steps = [row["step"] for row in run.metrics() if isinstance(row.get("step"), int)]
+    rows = run.metrics()
+    steps = [row["step"] for row in rows if isinstance(row.get("step"), int)]
     verdict = read_object(run.verdict_path) or {}
-    return {"step": max(steps, default=0), "verdict": verdict.get("label", "not ended")}
+    state: Row = {"step": max(steps, default=0), "verdict": verdict.get("label", "not ended")}
+    health = [part(row, "figures") for row in rows if row["kind"] == "health"]
+    if health and (found := number(health[-1].get(FOUND))) is not None:
+        state[FOUND] = found
+    return state
 
 
 def _scores(evaluation: Row) -> Row:
