@@ -156,6 +156,7 @@ def test_nothing_found_and_json(folder, capsys, monkeypatch):
     assert (folder / answer["path"]).read_text().startswith('"duplicate_group","name"')
     page = (folder / answer["path"]).with_suffix(".html")
     assert "No copies among 30 images." in page.read_text()
+    assert "Similarity is" not in page.read_text()
 
 
 def test_a_table_replaces_none_without_a_word(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 // The map: dots on one canvas, written pixel by pixel; pictures, rings and the lasso on another.
 // state: points, visible, selected (Uint8Array), groups (Int32Array, -1 none), current, hovered, rings.
-const COLORS = 7;
+const COLORS = 10;
 
 const makeMap = (state, act) => {
   const base = document.getElementById("dots"), over = document.getElementById("map");

@@ -66,7 +66,9 @@ def write_duplicates_page(
         _section("copies", "Copies", rest),
     ]
     notes = [
-        "Similarity is 1 for identical pixels. Each image has that of its most similar copy.",
+        "Similarity is 1 for identical pixels. Each image has that of its most similar copy."
+        if groups
+        else "",
         f"The encoder {encoder} proposed pairs too; the pixels decided." if encoder else "",
         f"The page shows the first {len(groups):,} of {number:,} groups; the table has all."
         if number > len(groups)

@@ -47,9 +47,9 @@ def decimal(value: float) -> str:
     return text.replace("-", MINUS)
 
 
-def cosine(value: float) -> str:
-    """Two decimals, with the sign."""
-    return f"{value + 0.0:.2f}".replace("-0.00", "0.00").replace("-", MINUS)
+def cosine(value: float, digits: int = 2) -> str:
+    """Two decimals, or ``digits``, with the sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)
 
 
 def millions(value: float) -> str:

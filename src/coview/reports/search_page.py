@@ -82,7 +82,9 @@ def _figure(picture: Picture, kind: str) -> Markup:
         image = tag("img", src=picture.uri, alt=picture.name, loading="lazy")
     if picture.address is not None:
         image = tag("a", image, href=picture.address, title=f"Open {picture.name}")
-    score = None if picture.score is None else tag("span", cosine(picture.score), class_="cosine")
+    # As many digits as in the terminal: the cosines of neighbors differ by little.
+    figure = None if picture.score is None else cosine(picture.score, digits=4)
+    score = figure and tag("span", figure, class_="cosine")
     note = tag("span", picture.note, class_="found-note") if picture.note else None
     name = tag("span", tag("bdi", picture.name), class_="file", title=picture.name)
     return tag("figure", image, tag("figcaption", score, note, name), class_=kind)

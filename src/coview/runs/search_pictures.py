@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from coview.core.errors import CoviewError
 from coview.core.files import exists
+from coview.core.text import plural
 from coview.data.stream import ImageStream, open_stream
 from coview.embeddings.table import EmbeddingTable
 from coview.options import SearchOptions
@@ -19,7 +20,7 @@ from coview.reports.pictures import data_uri, image_uri, shrink
 from coview.reports.search_page import Picture, SearchRow, write_search_page
 from coview.runs.embed import images_of_table, table_at
 from coview.runs.search_queries import Queries
-from coview.runs.search_results import SearchResults, examples_in_words
+from coview.runs.search_results import SearchResults
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -58,13 +59,11 @@ def write_page(
 
 
 def _title(queries: Queries, chosen: Sequence[int], negative: Queries | None) -> str:
-    """The files of a search without their folders."""
-    without = "" if negative is None else f", unlike {_files(negative.names)}"
-    return f"{_files([queries.names[number] for number in chosen])}{without}"
-
-
-def _files(names: Sequence[str]) -> str:
-    return examples_in_words([Path(name).name for name in names])
+    """The file of a search without its folder; of several their number, they have their names."""
+    like = plural(len(chosen), "example")
+    if len(chosen) == 1:
+        like = Path(queries.names[chosen[0]]).name
+    return like if negative is None else f"{like}, unlike {plural(len(negative.names), 'other')}"
 
 
 def _pictures_of(queries: Queries) -> list[Picture]:
