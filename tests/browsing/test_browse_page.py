@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from drawn_table import CLASSES, annotations_of, drawn, write_png
 
+from coview import browsing, reports
 from coview.browsing import Annotation, Annotations, BrowseServer, write_page
 from coview.core.errors import InvalidValue
 from headless_browser import Browser, Page, find_browser, started
@@ -107,6 +109,16 @@ def test_it_opens_without_errors_and_asks_this_machine_alone(
         assert page.run("location.search") == ""  # the token is in no history
         paper = page.run("getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(20, 22, 26)" if dark else "rgb(247, 247, 244)")
+
+
+def test_every_color_of_the_map_is_in_both_styles_and_in_the_legend() -> None:
+    styles = (Path(reports.__file__).parent / "report.css").read_text()
+    script = (Path(browsing.__file__).parent / "map.js").read_text()
+    colors = f"const COLORS = {len(re.findall(r'[.]c[0-9] {', styles))};"
+    assert colors in script
+    for number in range(10):
+        values = re.findall(rf"--c{number}: (#[0-9a-f]{{6}});", styles)
+        assert len(set(values)) == 2
 
 
 def test_dots_have_the_colors_of_their_classes(page: Page) -> None:
