@@ -14,8 +14,9 @@ from coview.embeddings.neighbors import neighbors
 NEIGHBORS = 50
 """With 10, a group of more than 10 images from elsewhere that are alike is not found: each of them
 has its neighbors in the group (docs/benchmarks/results/map.md)."""
-MAX_BANK = 50_000
-"""Rows among which neighbors are looked for; of more rows so many are drawn."""
+MAX_BANK = 5_000
+"""Rows among which neighbors are looked for; of more rows so many are drawn. That is faster and
+finds as many outliers or more: of a group of 1 % of the images, 50 are drawn."""
 CHUNK = 4096
 
 
