@@ -63,6 +63,14 @@ def test_table_page_and_sentences(folder, capsys, monkeypatch):
     assert "1 group of copies has contradicting labels.</p>" in page
 
 
+def test_the_doctor_names_the_copy_under_another_label_as_a_problem(folder):
+    report = coview.doctor(folder / "data")
+    (found,) = (each for each in report.findings if each.name == "near copies")
+    assert found.level == "problem"
+    assert "1 pair under different labels (a/wrong.jpg ~ b/05.png" in found.sentence
+    assert "Correct the labels" in found.fix
+
+
 def test_the_ending_decides_and_python_has_the_same_options(folder, capsys):
     result = coview.duplicates(str(folder / "data"), out=folder / "copies.parquet")
     table = pq.read_table(folder / "copies.parquet")

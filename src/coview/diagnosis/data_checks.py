@@ -249,8 +249,9 @@ def check_near_copies(data: DataCheck) -> Finding:
         name="near copies",
         level="problem" if near / len(data.sample) > MAX_COPIES_SHARE or disagree else "note",
         sentence=f"{near:,} of {_sampled(data)} are near copies of another{doubt} ({shown}).",
-        fix="`coview duplicates` finds all of them and shows them side by side. Keep one of each "
-        "group, or accept them as false negatives.",
+        fix="`coview duplicates` finds all of them and shows them side by side. "
+        + ("Correct the labels, and keep" if disagree else "Keep")
+        + " one of each group, or accept them as false negatives.",
     )
 
 

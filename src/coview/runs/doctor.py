@@ -28,7 +28,8 @@ def doctor(options: DoctorOptions) -> DataReport | RunReport:
     subject = options.subject
     if is_path(subject) and place_of(subject, NAMES).kind is Kind.RUN:
         return check_run(local_path(subject))
-    spec = replace(DataSpec.of(subject, options), allow_broken=True)
+    # With the labels of folders that look like classes: copies under other labels are problems.
+    spec = replace(DataSpec.of(subject, options, needs_labels=None), allow_broken=True)
     store = spec.open(subject)
     for note in store.notes:
         say(note, detail=True)
