@@ -2,10 +2,18 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression as Sklearn
+from threadpoolctl import threadpool_info
 from toy_images import blobs, colored
 
 from coview.core.errors import DataError, InvalidValue
-from coview.evaluation import LogisticSpec, evaluate_logistic, make_benchmark, pixel_subject
+from coview.core.threads import threads
+from coview.evaluation import (
+    LogisticSpec,
+    evaluate_logistic,
+    make_benchmark,
+    pixel_subject,
+    regression,
+)
 from coview.evaluation.logistic import STRENGTHS, choose_classifier
 from coview.evaluation.regression import LogisticRegression
 from coview.evaluation.validation import official_validation, split_validation
@@ -162,3 +170,23 @@ def test_a_strength_that_is_no_penalty_is_refused(strength):
 def test_a_spec_that_cannot_be_fitted_is_refused(fields):
     with pytest.raises(InvalidValue, match="logistic regression needs"):
         LogisticSpec(**fields)
+
+
+def test_few_numbers_are_fitted_in_one_thread_and_the_threads_are_given_back(monkeypatch):
+    seen = []
+    softmax = regression.log_softmax
+
+    def watched(*arguments, **options):
+        blas = {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+        seen.append((torch.get_num_threads(), max(blas)))
+        return softmax(*arguments, **options)
+
+    monkeypatch.setattr(regression, "log_softmax", watched)
+    rows, labels = torch.randn(60, 4), torch.arange(60) % 3
+    with threads(2):
+        LogisticRegression(rows, labels).fit(1.0)
+        assert set(seen) == {(1, 1)}
+        monkeypatch.setattr(regression, "FEW_NUMBERS", 100)
+        LogisticRegression(rows, labels).fit(1.0)
+        assert (2, 1) in seen
+        assert torch.get_num_threads() == 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from heapq import heappop, heappush
@@ -20,6 +20,7 @@ from coview.core.images import cache_folder
 from coview.core.machine import cores, cpu_name
 from coview.core.run_folder import read_object
 from coview.core.text import plural
+from coview.core.threads import threads
 from coview.methods import Learner
 from coview.planning.trial import Trial
 from coview.studies.cell import Cell, Work
@@ -182,14 +183,3 @@ def time_of_all(cells: Sequence[Cell], seconds: Mapping[str, float], jobs: int) 
         now, ended = heappop(running)
         left.remove(ended)
     return now
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Inside, torch computes with so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
