@@ -216,7 +216,8 @@ def test_predict_writes_a_class_and_a_probability_for_every_image(run, tmp_path)
 def test_predict_prints_the_first_images(run, tmp_path, capsys):
     words = ["predict", str(run.path), "scenes", "--limit", "12", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "p.parquet")]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    note, *printed = capsys.readouterr().out.splitlines()
+    assert note.startswith(f"Note: {run.path} was judged ")
     for row, line in zip(
         pq.read_table(tmp_path / "p.parquet").to_pylist()[:10], printed, strict=False
     ):

@@ -40,21 +40,11 @@ def longer_command(run: Run) -> str:
 
     In Python where only a program has the images.
     """
-    epochs = _longer_epochs(run)
+    enough = 2 * MIN_STEPS / int(run.description["steps_per_epoch"])
+    epochs = math.ceil(max(2 * durations_of(run.description)[-1].epochs, enough))
     if run.data.images.source is None:
         return f"coview.resume({str(run.path)!r}, epochs={epochs}, data=...) in Python"
     return f"{run.command('resume')} --epochs {epochs}"
-
-
-def longer_steps(run: Run) -> int:
-    """The steps in all that :func:`longer_command` comes to."""
-    return _longer_epochs(run) * int(run.description["steps_per_epoch"])
-
-
-def _longer_epochs(run: Run) -> int:
-    enough = 2 * MIN_STEPS / int(run.description["steps_per_epoch"])
-    epochs: float = durations_of(run.description)[-1].epochs
-    return math.ceil(max(2 * epochs, enough))
 
 
 def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:

@@ -21,7 +21,7 @@ from coview.recipes import Recipe
 from coview.recipes.build import HeadedEncoder
 from coview.reports import write_report
 from coview.runs.card import card_of
-from coview.runs.extend import longer_command, longer_steps
+from coview.runs.extend import longer_command
 from coview.runs.run import Run
 
 
@@ -93,8 +93,7 @@ def say_end(run: Run, clock: Clock) -> None:
     """How to train on a run that has learned, and what of the budget was used."""
     width = len("Evaluate: ") if run.kind == "pretrain" else len("Classifier: ")
     if DIAGNOSES[(run.verdict or {})["label"]].exit_code == 0:
-        command = f"{longer_command(run)}  # {longer_steps(run):,} steps"
-        say(f"{'Longer:':<{width}}{command}", advice=True)
+        say(f"{'Longer:':<{width}}{longer_command(run)}", advice=True)
     if clock.budget is not None:
         asked, used = duration(clock.budget, 1), duration(clock.used, 1)
         say(f"{'Budget:':<{width}}{asked}, used {used}")
