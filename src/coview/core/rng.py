@@ -124,6 +124,17 @@ def permutation(
     return np.argsort((bits[:, 0] << _WORD) | bits[:, 1], kind="stable").astype(np.int64)
 
 
+def drawn_rows(
+    seed: int, stream: Stream, ids: npt.NDArray[np.int64], limit: int | None, *, draw_index: int
+) -> npt.NDArray[np.int64]:
+    """The first ``limit`` positions of :func:`permutation`, ascending; all of them for None.
+
+    >>> drawn_rows(0, Stream.ORDER, np.arange(4), 2, draw_index=0)
+    array([1, 3])
+    """
+    return np.sort(permutation(seed, stream, ids, draw_index=draw_index)[:limit])
+
+
 def stream_seed(seed: int, stream: Stream, part: str) -> int:
     """The seed of a sequential generator for one named part, for draws that have no image id.
 

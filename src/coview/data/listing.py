@@ -14,7 +14,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError
 from coview.core.files import digest
 from coview.core.images import image_id
-from coview.core.rng import LIMITED_IMAGES, Stream, permutation
+from coview.core.rng import LIMITED_IMAGES, Stream, drawn_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -97,7 +97,7 @@ def select_rows(listing: Listing, limit: int | None, seed: int) -> npt.NDArray[n
     """The rows to use, ascending: all, or ``limit`` of them selected by (seed, id)."""
     if limit is None or limit >= len(listing):
         return np.arange(len(listing), dtype=np.int64)
-    return np.sort(permutation(seed, Stream.SPLIT, listing.ids, draw_index=LIMITED_IMAGES)[:limit])
+    return drawn_rows(seed, Stream.SPLIT, listing.ids, limit, draw_index=LIMITED_IMAGES)
 
 
 def file_fact(name: str | Path, status: os.stat_result | None) -> str:

@@ -30,13 +30,13 @@ from coview.evaluation.average_precision import mean_over_classes
 from coview.evaluation.detections import Detected, match_boxes
 from coview.evaluation.segmentation import PixelCounts, count_pixels, mean_iou
 from coview.methods.learner import NetworkTask
+from coview.planning.defaults import MIN_STEPS
 from coview.recipes import DenseRecipe
 from coview.training import MetricsLog
 
 BATCH = 4
 MAX_REPORTS, SAMPLED_IMAGES, SAMPLE = 8, 200, 8
 """SAMPLE is the draw index of Stream.HEALTH for the images of a report."""
-MIN_STEPS = 200
 LITTLE = 0.02
 """Below this AP50 nothing is found; for label maps, above the share of the most frequent class."""
 

@@ -31,14 +31,14 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A chosen row, and in words why it was chosen.
+    """A chosen row, and in words why it was chosen; of coverage they are known at the end.
 
     ``mean_distance``: of all rows to their nearest chosen one from then on, by cosine; only
     coverage knows it.
     """
 
     row: int
-    reason: str
+    reason: str = ""
     mean_distance: float | None = None
 
 
@@ -158,7 +158,7 @@ def by_coverage(unit: Tensor, labeled: Rows, number: int, seed: int) -> Iterator
     while True:
         row = _best_gain(unit, demand, covered, bounds)
         torch.maximum(covered, demand @ unit[row], out=covered)
-        yield Choice(row, "lowers the mean distance most", 1 - float(covered.mean()))
+        yield Choice(row, mean_distance=1 - float(covered.mean()))
         bounds[row] = -np.inf
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from coview.core.errors import DataError
-from coview.core.rng import Stream, permutation
+from coview.core.rng import Stream, drawn_rows
 from coview.embeddings.geometry import instance_hits
 from coview.evaluation.benchmark import Benchmark
 from coview.evaluation.label_free import two_views
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
 from coview.evaluation.statistics import wilson_interval
-from coview.views import simclr_views
 
 MAX_IMAGES = 4_096
 """The number of images in SimCLR's batch, among which it finds the other view (table 5)."""
@@ -37,8 +34,9 @@ def evaluate_contrastive(benchmark: Benchmark) -> list[Result]:
     >>> result.metric, dict(result.setting)
     ('instance_accuracy', {'images': 4, 'views': "SimCLR's"})
     """
-    order = permutation(benchmark.seed, Stream.PROBE, benchmark.test.ids, draw_index=SAMPLE)
-    images = benchmark.test.subset(np.sort(order[:MAX_IMAGES]))
+    test = benchmark.test
+    rows = drawn_rows(benchmark.seed, Stream.PROBE, test.ids, MAX_IMAGES, draw_index=SAMPLE)
+    images = test.subset(rows)
     if len(images) < 2:
         raise DataError("The contrastive accuracy compares images, and the test part has one.")
     card = {
@@ -51,9 +49,7 @@ def evaluate_contrastive(benchmark: Benchmark) -> list[Result]:
     }
     results = []
     for subject in benchmark.subjects:
-        view = subject.view
-        plan = subject.views or simclr_views(view.size, mean=view.mean, std=view.std)
-        first, second = two_views(subject, images, benchmark, plan)
+        first, second = two_views(subject, images, benchmark, subject.views)
         setting = {
             "images": len(images), "views": "SimCLR's" if subject.views is None else "its own"
         }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError
 from coview.core.files import entries
 from coview.core.images import ImageStore, store_from_arrays
-from coview.core.rng import Stream, permutation
+from coview.core.rng import Stream, drawn_rows
 from coview.data.held_out import relabel
 from coview.data.sources import open_images
 from coview.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, scale_of
@@ -62,8 +62,7 @@ def corrupted_images(
 
 def _chosen(ids: npt.NDArray[np.int64], limit: int | None, seed: int) -> npt.NDArray[np.int64]:
     """Ascending rows of at most ``limit`` images."""
-    order = permutation(seed, Stream.PROBE, ids, draw_index=SUBSET)
-    return np.sort(order[:limit])
+    return drawn_rows(seed, Stream.PROBE, ids, limit, draw_index=SUBSET)
 
 
 def _how_many(used: int, total: int) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.progress import progress
-from coview.core.rng import Stream, permutation, stream_seed
+from coview.core.rng import Stream, drawn_rows, stream_seed
 from coview.core.text import plural
 from coview.evaluation.benchmark import Benchmark
 from coview.evaluation.features import Subject, layer_vectors
@@ -167,8 +167,7 @@ def mlp_predictions(
 
 
 def _chosen(store: ImageStore, limit: int | None, seed: int) -> ImageStore:
-    order = permutation(seed, Stream.PROBE, store.ids, draw_index=SUBSET)
-    return store.subset(np.sort(order[:limit]))
+    return store.subset(drawn_rows(seed, Stream.PROBE, store.ids, limit, draw_index=SUBSET))
 
 
 def _require_outcomes(labels: Labels, store: ImageStore, task: Task) -> None:

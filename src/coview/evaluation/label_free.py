@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from coview.core.errors import DataError
 from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, permutation
+from coview.core.rng import Stream, drawn_rows
 from coview.embeddings.geometry import (
     effective_rank,
     instance_hits,
@@ -50,9 +50,9 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
     >>> [result.metric for result in results]
     ['rankme', 'alignment', 'uniformity', 'instance_accuracy']
     """
-    order = permutation(benchmark.seed, Stream.PROBE, benchmark.test.ids, draw_index=SAMPLE)
-    rows = np.sort(order[:MAX_IMAGES])
-    images = benchmark.test.subset(rows)
+    test = benchmark.test
+    rows = drawn_rows(benchmark.seed, Stream.PROBE, test.ids, MAX_IMAGES, draw_index=SAMPLE)
+    images = test.subset(rows)
     if len(images) < 2:
         raise DataError("Figures without labels compare images, and the test part has one.")
     card = {
@@ -72,9 +72,7 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
     results = []
     for subject in benchmark.subjects:
         features = benchmark.features_of(subject, benchmark.test)
-        view = subject.view
-        plan = simclr_views(view.size, mean=view.mean, std=view.std)
-        first, second = two_views(subject, images, benchmark, plan)
+        first, second = two_views(subject, images, benchmark)
         for layer, vectors in features.layers.items():
             figures = label_free_figures(
                 vectors[torch.from_numpy(rows)], first[layer], second[layer], seed=benchmark.seed
@@ -91,10 +89,12 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
 
 
 def two_views(
-    subject: Subject, images: ImageStore, benchmark: Benchmark, plan: ViewPlan
+    subject: Subject, images: ImageStore, benchmark: Benchmark, plan: ViewPlan | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The subject's layers of the two views of ``plan`` of every image: float32 [N, D] by layer,
-    twice."""
+    """The subject's layers of the two views of ``plan``, by default two of SimCLR's, of every
+    image: float32 [N, D] by layer, twice."""
+    view = subject.view
+    plan = plan or simclr_views(view.size, mean=view.mean, std=view.std)
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
     with eval_mode(*modules):
         first, second = embed_views(

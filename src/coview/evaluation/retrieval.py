@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from coview.core.errors import DataError
-from coview.core.rng import Stream, permutation
+from coview.core.rng import Stream, drawn_rows
 from coview.embeddings.neighbors import CHUNK_NUMBERS
 from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.features import Subject
@@ -129,8 +129,10 @@ def _by_rank(cosines: Tensor, relevant: Tensor) -> Tensor:
 
 def _train_queries(benchmark: Benchmark) -> Tensor:
     ids = benchmark.test.ids
-    order = permutation(benchmark.seed, Stream.PROBE, ids, draw_index=RETRIEVAL_QUERIES)
-    return torch.from_numpy(np.sort(order[:MAX_TRAIN_QUERIES]))
+    rows = drawn_rows(
+        benchmark.seed, Stream.PROBE, ids, MAX_TRAIN_QUERIES, draw_index=RETRIEVAL_QUERIES
+    )
+    return torch.from_numpy(rows)
 
 
 def _results(

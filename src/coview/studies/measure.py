@@ -78,5 +78,7 @@ CONTRASTIVE = Measure(
 )
 """Contrastive accuracy: how often the other view of a test image is the nearest of all. The health
 figure of a run is of about 128 images, too few to compare runs by."""
+PRETEXT = ("linear", "contrastive")
+"""The protocols of a study that sets contrastive accuracy beside that of the features."""
 KNN_WHILE = Measure(name="kNN while training", kind="knn")
 """Of held-out training images, while the run trains with labels (`Setting.pretrain`, `labels`)."""

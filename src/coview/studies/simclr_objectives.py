@@ -8,7 +8,7 @@ from coview.studies.arms import Arm
 from coview.studies.claims import Claim, between, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
-from coview.studies.measure import CONTRASTIVE, LINEAR
+from coview.studies.measure import CONTRASTIVE, LINEAR, PRETEXT
 from coview.studies.setting import Setting
 
 TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
@@ -16,7 +16,6 @@ TEMPERATURES = (0.02, 0.1, 0.2, 0.5, 2.0)
 PUBLISHED = {0.05: 59.7, 0.1: 64.4, 0.5: 60.7, 1.0: 58.0}
 OF_LENGTHS = {10.0: 57.2, 100.0: 57.0}
 """The temperatures of the rows of table 5 without normalization, and their published accuracy."""
-JUDGED = ("linear", "contrastive")
 BEST = "0.1"
 """The temperature of the best normalized row of table 5."""
 
@@ -30,14 +29,14 @@ def temperature(setting: Setting) -> Grid:
         name = f"{tau:g}"
         return setting.arm(
             name, made, runs=f"temperature {name}", x=tau, published=PUBLISHED.get(tau),
-            protocols=JUDGED,
+            protocols=PRETEXT,
         )  # fmt: skip
 
     def of_lengths(tau: float) -> Arm:
         made = set_fields(change(base, temperature=tau), {"method.objective.normalize": False})
         name = f"{tau:g}, not normalized"
         return setting.arm(
-            name, made, runs=f"temperature {name}", published=OF_LENGTHS[tau], protocols=JUDGED
+            name, made, runs=f"temperature {name}", published=OF_LENGTHS[tau], protocols=PRETEXT
         )
 
     names = [f"{tau:g}" for tau in TEMPERATURES]

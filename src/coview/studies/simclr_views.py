@@ -12,7 +12,7 @@ from coview.studies.arms import Arm
 from coview.studies.claims import Claim, Comparison, Term, alike, gain, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
-from coview.studies.measure import CONTRASTIVE, LINEAR, LINEAR_Z, Measure
+from coview.studies.measure import CONTRASTIVE, LINEAR, LINEAR_Z, PRETEXT, Measure
 from coview.studies.setting import AMOUNTS, Setting
 from coview.views import (
     STUDIED,
@@ -36,7 +36,6 @@ PUBLISHED_PAIRS = {
 """Rows of figure 5, columns in the same order."""
 NEAR, PERFECT, SYMMETRIC = 5.0, 90.0, 5.0
 """In points: what comes near the best pair, what is near perfect, what two orders may differ by."""
-JUDGED = ("linear", "contrastive")
 INVARIANCES = ("color", "rotation", "noise", "sobel")
 
 
@@ -56,7 +55,7 @@ def pairs(setting: Setting) -> Grid:
         plan = composition(base.image_size, *names, in_order=True)
         return setting.arm(
             pair(first, second), with_views(base, plan), runs=" then ".join(names), row=first,
-            column=second, published=PUBLISHED_PAIRS[first][place], protocols=JUDGED,
+            column=second, published=PUBLISHED_PAIRS[first][place], protocols=PRETEXT,
         )  # fmt: skip
 
     return Grid(
@@ -180,7 +179,7 @@ def branches(setting: Setting) -> Grid:
     def arm(name: str) -> Arm:
         # The crops are those of the recipe, which may be larger than the paper's.
         views = tuple(replace(view, crop=area) for view in plans[name].views)
-        return setting.arm(name, with_views(base, ViewPlan(views=views)), protocols=JUDGED)
+        return setting.arm(name, with_views(base, ViewPlan(views=views)), protocols=PRETEXT)
 
     return Grid(
         source="SimCLR, section 3.1",
