@@ -26,6 +26,7 @@ def evaluate_contrastive(benchmark: Benchmark) -> list[Result]:
     learned its own task. No label enters. A setting is {"images", "views"}. Raises DataError for
     fewer than 2 images. Source: Chen et al., SimCLR, 2020, table 5 and section 3.1.
 
+    >>> import numpy as np
     >>> from coview.core.images import store_from_arrays
     >>> from coview.evaluation import make_benchmark, pixel_subject
     >>> noise = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
