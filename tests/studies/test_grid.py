@@ -126,13 +126,13 @@ def test_runs_that_have_not_been_judged_have_not_ended(tmp_path):
     assert LINEAR.read(cell.run(tmp_path)) is None
 
 
-def test_equal_cells_are_one_and_other_outliers_are_another():
+def test_equal_cells_are_one_whatever_judges_them():
     setting = Setting.of(tiny())
     base = setting.recipe("simclr")
     one, same = (setting.pretrain(name, base, 0, protocols=(name,)) for name in ("knn", "linear"))
     assert one.key == same.key
     other = setting.pretrain("ood", base, 0, more={"outliers": "scenes:test"})
-    assert other.key != one.key
+    assert other.key == one.key
     assert setting.pretrain("seed", base, 1).key != one.key
 
 

@@ -106,9 +106,11 @@ def test_ood_needs_outliers_and_compares_distances(tmp_path):
     with pytest.raises(InvalidValue, match="needs `outliers`"):
         study("supcon/ood", outliers=())
     made = study("supcon/ood")
-    assert dict(made.cells[0].judged)["outliers"] == ("scenes:test",)
+    assert {cell.key for cell in made.cells} == {cell.key for cell in study("supcon/methods").cells}
     for place, cell in enumerate(made.cells):
         end(cell, tmp_path, 0.5)
+        assert cell.missing(tmp_path) == ("ood",)  # judged with outliers that are not known
+        cell._keep(tmp_path, more={"ood": [["outliers", ["scenes:test"]]]})
         auroc = {"SupCon": 0.9, "cross-entropy": 0.8, "SimCLR": 0.95}[cell.name.split(",")[0]]
         write(tmp_path, cell, "ood", [
             {"metric": "auroc", "setting": {"score": "softmax"}, "value": 0.1},
@@ -118,6 +120,31 @@ def test_ood_needs_outliers_and_compares_distances(tmp_path):
     content = made.summarize(tmp_path)
     assert [claim["holds"] for claim in content["claims"]] == [True, False]
     assert content["rows"][0]["AUROC"] == pytest.approx(90.0)
+    others = study("supcon/ood", outliers=("scenes",)).cells[0]
+    assert others.missing(tmp_path) == ("ood",)
+
+
+def test_ood_judges_again_with_other_outliers_and_trains_once(tmp_path, monkeypatch):
+    """The files of a real run: what is trained, judged and kept."""
+    first = study("supcon/ood", seeds=1).cells[0]
+    first.train(tmp_path, {})
+    trained = (first.run(tmp_path).path / "metrics.jsonl").read_bytes()
+    assert first.is_ended(tmp_path)
+    kept = first.took(tmp_path)
+    assert kept["more"]["ood"] == [["outliers", ["scenes:test"]]]
+    assert kept["more"]["linear"] is None
+    other = study("supcon/ood", seeds=1, outliers=("scenes", "scenes:test")).cells[0]
+    assert other.missing(tmp_path) == ("ood",)
+    asked = []
+    monkeypatch.setattr(
+        "coview.studies.cell.evaluate",
+        lambda path, **given: asked.append((given["protocols"], given["outliers"])),
+    )
+    other.train(tmp_path, {})
+    assert asked == [(("ood",), ("scenes", "scenes:test"))]
+    assert other.is_ended(tmp_path)
+    assert first.missing(tmp_path) == ("ood",)
+    assert (first.run(tmp_path).path / "metrics.jsonl").read_bytes() == trained
 
 
 @pytest.mark.parametrize("form", ["out", "in"])

@@ -19,6 +19,7 @@ from coview.core.run_folder import is_run, read_object
 from coview.core.values import encode, fingerprint
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
+from coview.evaluation import PROTOCOLS
 from coview.recipes import Recipe, recipe
 from coview.runs.detect import detect
 from coview.runs.distill import distill
@@ -82,7 +83,9 @@ class Cell:
     what the estimate of time is made of.
 
     ``protocols`` judge the run when it has ended, with the settings ``judged`` of `evaluate`; their
-    names are not in the key, as studies that ask different questions share the training.
+    names are not in the key, as studies that ask different questions share the training. ``more``
+    names further images that some protocols need, as outliers; they are not in the key either, and
+    with others those protocols judge the run again.
     ``validates``: it is judged on a fifth of the training images, for a choice between runs.
 
     >>> first = Cell(name="pretraining", verb="pretrain", settings=(("data", "scenes"),))
@@ -98,6 +101,7 @@ class Cell:
     work: tuple[Work, ...] = ()
     protocols: tuple[str, ...] = ()
     judged: tuple[tuple[str, Any], ...] = ()
+    more: tuple[tuple[str, Any], ...] = ()
     validates: bool = False
 
     @cached_property
@@ -149,8 +153,17 @@ class Cell:
         run = self.run(root)
         if run.is_ended and not exists(run.encoder_path):
             return ()
-        place = run.evaluation_path
-        return tuple(name for name in self.protocols if not exists(place / f"{name}.json"))
+        judged_with = self.took(root).get("more", {}) if self.more else {}
+        return tuple(
+            name
+            for name in self.protocols
+            if not exists(run.evaluation_path / f"{name}.json")
+            or judged_with.get(name) != self._more_of(name)
+        )
+
+    def _more_of(self, protocol: str) -> Any:
+        """``more`` as JSON has it; None where ``protocol`` needs none."""
+        return encode(self.more) if self.more and PROTOCOLS[protocol].needs else None
 
     def train(self, root: Path, machine: Mapping[str, Any]) -> Run:
         """The run, begun or gone on with, and judged; it may have been stopped again.
@@ -166,15 +179,16 @@ class Cell:
             if before is not None and is_run(self.folder(root)):
                 passed = time.monotonic() - began
                 device = choose_device(machine.get("device", "auto")).type
-                write_json(
-                    self.run(root).cell_path,
-                    {"seconds": before + passed, "device": device, "threads": get_num_threads()},
-                )
+                self._keep(root, seconds=before + passed, device=device, threads=get_num_threads())
 
     def took(self, root: Path) -> dict[str, Any]:
         """The "seconds" of the run so far, with opening images and evaluation, and the "device" and
-        number of "threads" that it had; {} where this is not known."""
+        number of "threads" that it had; "more": the further images by the protocol that judged
+        with them. {} where this is not known."""
         return read_object(self.run(root).cell_path) or {}
+
+    def _keep(self, root: Path, **facts: Any) -> None:
+        write_json(self.run(root).cell_path, {**self.took(root), **facts})
 
     def _train_and_judge(self, root: Path, machine: Mapping[str, Any]) -> Run:
         run = self._trained(root, machine)
@@ -184,9 +198,12 @@ class Cell:
             if self.validates:
                 judged = on_training_part(judged)
             evaluate(
-                run.path, **judged, protocols=missing, no_baselines=True,
+                run.path, **judged, **dict(self.more), protocols=missing, no_baselines=True,
                 device=machine.get("device", "auto"),
             )  # fmt: skip
+            if self.more:
+                judged_with = {name: self._more_of(name) for name in missing}
+                self._keep(root, more={**self.took(root).get("more", {}), **judged_with})
         return run
 
     def _trained(self, root: Path, machine: Mapping[str, Any]) -> Run:

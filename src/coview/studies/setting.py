@@ -139,7 +139,8 @@ class Setting:
         """A cell that trains exactly ``recipe`` with ``seed``, judged by ``protocols``.
 
         ``labels``: with labels, as supervised methods need them (the default there); others show
-        kNN accuracy during training with them. ``more``: settings of `evaluate`, as outliers.
+        kNN accuracy during training with them. ``more``: further images that ``protocols`` need,
+        as outliers, by the setting of `evaluate`.
         """
         trained = replace(recipe, seed=seed)
         labels = recipe.method.needs_labels if labels is None else labels
@@ -147,7 +148,7 @@ class Setting:
         return Cell(
             name=f"{name}, seed {seed}", verb="pretrain", settings=ordered(settings),
             work=(Work(recipe=recipe, passes=recipe.epochs),),
-            protocols=tuple(protocols), judged=ordered({**self.data(), **(more or {})}),
+            protocols=tuple(protocols), judged=ordered(self.data()), more=ordered(more or {}),
         )  # fmt: skip
 
     def arm(

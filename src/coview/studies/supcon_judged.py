@@ -92,7 +92,7 @@ def ood(setting: Setting) -> Grid:
 
 
 def _arms(setting: Setting, protocols: tuple[str, ...], **more: object) -> tuple[Arm, ...]:
-    """One arm for each method; its runs are those of supcon/methods where ``more`` is empty."""
+    """One arm for each method; its runs are those of supcon/methods."""
     published = {"SupCon": 97.9, "cross-entropy": 94.2} if "ood" in protocols else {}
     return tuple(
         setting.arm(
