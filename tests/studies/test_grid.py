@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +27,8 @@ from coview.studies.execution import place_of, run_study
 from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import _Stop, in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
+from coview.studies.run import _row
+from coview.studies.speed import Speeds
 from coview.studies.sweeps import axes_of, changed
 
 
@@ -272,6 +275,21 @@ def test_the_list_names_every_study(tmp_path, capsys):
     assert main(["study", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in STUDIES)
+    assert "- The order of two operations changes less than 5 points: not tested yet\n" in out
+
+
+def test_the_list_has_the_verdicts_of_runs_that_are_those_asked_for(tmp_path):
+    """Those of a study of other data in the same folder are not shown."""
+    options = StudyOptions(name=None, data="scenes", scale="tiny")
+    made = RATES.study(options)
+    for cell in made.cells:
+        end(cell, tmp_path, 0.5)
+    run_study(made, tmp_path, {})
+    speeds = Speeds("cpu", 1)
+    (claim,) = _row(RATES, options, tmp_path, speeds)["claims"]
+    assert (claim["holds"], claim["tested"]) == (None, True)
+    (claim,) = _row(RATES, replace(options, limit=48), tmp_path, speeds)["claims"]
+    assert (claim["holds"], claim["tested"]) == (None, False)
 
 
 def test_the_figure_of_an_arm_is_the_one_that_represents_the_protocol():

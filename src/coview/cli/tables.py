@@ -270,21 +270,24 @@ def _notes(contents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
-    """Print each study with its state, its cost on this machine and its question."""
-    from coview.core.text import duration
+    """Print each study with its state, its cost on this machine, its question and its claims."""
+    from coview.core.text import duration, plural
     from coview.studies.ledger import WORDS
 
     for each in studies:
         if each["runs"] is None:
             state = each.get("error") or f"needs {' and '.join(each['needs'])}"
-        elif not each["runs"] and not each["claims"]:
+        elif not each["runs"]:
             state = "without training, some seconds"
         elif each["ended"] == each["runs"]:
-            state = ", ".join(f"{text['text']}: {WORDS[text['holds']]}" for text in each["claims"])
+            state = f"{plural(each['runs'], 'run')}, ended"
         else:
             state = f"{each['ended']} of {each['runs']} runs, about {duration(each['seconds'])}"
         say(f"{each['name']}: {state}")
         say(f"    {each['question']}")
+        for claim in each["claims"]:
+            word = WORDS[claim["holds"]] if claim["tested"] else "not tested yet"
+            say(f"    - {claim['text']}: {word}")
 
 
 def arms_table(tables: Sequence[Mapping[str, Any]]) -> None:

@@ -101,7 +101,8 @@ def named(name: Any) -> Named:
 
 
 def list_studies(options: StudyOptions, root: Path) -> StudyResult:
-    """Each study with its question, state, and the seconds of its missing runs on this machine."""
+    """Each study with its question, state, and the seconds of its missing runs on this machine;
+    "claims" of each with "text", "holds", and whether all its runs have "tested" it."""
     speeds = Speeds(options.device, options.jobs, steps=FEW_STEPS, kept=True)
     rows = []
     with progress("Measuring", len(STUDIES), "studies") as advance:
@@ -116,7 +117,7 @@ def list_studies(options: StudyOptions, root: Path) -> StudyResult:
 def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": experiment.name, "question": experiment.question, "needs": experiment.needs,
-        "runs": None, "ended": None, "seconds": None,
+        "runs": None, "ended": None, "seconds": None, "claims": [],
     }  # fmt: skip
     if all(getattr(options, need) for need in experiment.needs):
         try:
@@ -127,10 +128,14 @@ def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -
         estimate = speeds.estimate(tuple(cells.values()), root, value.images)
         row |= {
             "runs": len(cells), "ended": len(cells) - len(estimate.seconds),
-            "seconds": estimate.whole,
+            "seconds": estimate.whole, "claims": [
+                {"text": text, "holds": None, "tested": False} for text in value.claims
+            ],
         }  # fmt: skip
     content = read_object(place_of(experiment.name, root) / "study.json") or {}
-    return {**row, "claims": content.get("claims", [])}
+    if content.get("ended") and row["ended"] == row["runs"]:
+        row["claims"] = [{**claim, "tested": True} for claim in content["claims"]]
+    return row
 
 
 def _basis(options: StudyOptions, speeds: Speeds) -> str:
