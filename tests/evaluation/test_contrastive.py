@@ -21,7 +21,7 @@ def accuracies(views):
     subject = Subject(name="a", encoder=Small(), head=small_head(), view=eval_view(12), views=views)
     made = make_benchmark([subject], colored(60))
     results = evaluate_contrastive(made)
-    return made, subject, {result.layer: result for result in results}
+    return made, subject, {(each.layer, each.setting["similarity"]): each for each in results}
 
 
 @pytest.mark.parametrize("views", [None, composition(12, "color")])
@@ -35,24 +35,29 @@ def test_it_is_the_share_of_other_views_that_are_found(views):
             for view in views_of(made.test, np.arange(len(made.test)), plan, seed=0, epoch=0)
         )
         one, two = head(first), head(second)
-    assert results["h"].value == pytest.approx(instance_accuracy(first, second))
-    assert results["z"].value == pytest.approx(instance_accuracy(one, two))
-    assert results["z"].setting["views"] == ("its own" if views else "SimCLR's")
-    low, high = results["z"].interval
-    assert low <= results["z"].value <= high
+    assert results["h", "cosine"].value == pytest.approx(instance_accuracy(first, second))
+    assert results["z", "cosine"].value == pytest.approx(instance_accuracy(one, two))
+    products = (one.double() @ two.double().T).numpy()
+    found = (products.argmax(axis=1) == np.arange(len(one))).mean()
+    assert results["z", "dot product"].value == pytest.approx(found)
+    assert found != results["z", "cosine"].value  # else the two could be one
+    result = results["z", "cosine"]
+    assert result.setting["views"] == ("its own" if views else "SimCLR's")
+    low, high = result.interval
+    assert low <= result.value <= high
 
 
 def test_equal_views_of_different_images_are_all_found():
     views = ViewPlan(views=(eval_view(12), eval_view(12)))
     flat = Subject(name="a", encoder=torch.nn.Flatten(), view=eval_view(12), views=views)
-    (result,) = evaluate_contrastive(make_benchmark([flat], colored(60)))
+    result, _ = evaluate_contrastive(make_benchmark([flat], colored(60)))
     assert result.value == 1.0
 
 
 def test_the_sample_is_limited_and_one_image_is_refused(monkeypatch):
     monkeypatch.setattr(contrastive, "MAX_IMAGES", 10)
     store = colored(100)
-    (result,) = evaluate_contrastive(make_benchmark([pixel_subject(4)], store))
+    result, _ = evaluate_contrastive(make_benchmark([pixel_subject(4)], store))
     assert (result.setting["images"], result.test_images) == (10, 10)
     made = make_benchmark([pixel_subject(4)], store, store.subset(np.arange(1)))
     with pytest.raises(DataError, match="test part has one"):

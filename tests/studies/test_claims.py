@@ -41,6 +41,16 @@ def test_one_comparison_is_scipys_paired_t_test():
     assert row["holds"] is True
 
 
+def test_a_seed_without_a_figure_is_missing_in_words():
+    """As of a run that has diverged."""
+    kept = {"a": [50.0, 51.0, None], "b": [55.0, 57.0, 57.5]}
+    (row,) = decide(
+        [Claim(text="it", comparisons=(greater("b", "a"),))], lambda arm, measure: kept[arm]
+    )
+    assert row["because"].endswith("over 2 of 3 seeds.")
+    assert verdict(greater("b", "a"))["because"].endswith("over 3 seeds.")
+
+
 def test_a_claim_holds_where_the_weakest_of_its_comparisons_is_shown():
     both = verdict(*best("c", ["a", "b"]))
     each = [verdict(greater("c", other))["p"]["for"] for other in ("a", "b")]

@@ -275,7 +275,7 @@ def test_the_list_names_every_study(tmp_path, capsys):
     assert main(["study", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in STUDIES)
-    assert "- The order of two operations changes less than 5 points: not tested yet\n" in out
+    assert "- Crop has the best mean over its row: not tested yet\n" in out
 
 
 def test_the_list_has_the_verdicts_of_runs_that_are_those_asked_for(tmp_path):

@@ -5,7 +5,9 @@ import pytest
 from coview.options import StudyOptions
 from coview.recipes import recipe
 from coview.studies import Setting
+from coview.studies.simclr_objectives import temperature
 from coview.studies.simclr_training import batch_epochs
+from coview.studies.simclrv2_parts import distill
 
 
 def test_batches_differ_in_the_rate_of_their_rule_from_that_of_the_recipe():
@@ -15,19 +17,46 @@ def test_batches_differ_in_the_rate_of_their_rule_from_that_of_the_recipe():
     base = recipe("simclr-cpu")
     assert base.batch_size == max(each.batch_size for each in made.values()) == 128
     for name, factor in (("linear", 1 / 16), ("sqrt", 1 / 4)):
-        each = made[f"batch 8, 10 epochs, {name}"]
+        each = made[f"batch 8, 20 epochs, {name}"]
         assert each.optimizer.learning_rate == pytest.approx(factor * base.optimizer.learning_rate)
-        assert (each.batch_size, each.epochs, each.encoder) == (8, 10, base.encoder)
+        assert (each.batch_size, each.epochs, each.encoder) == (8, 20, base.encoder)
     # At the recipe's own batch both rules give one run.
-    assert made["batch 128, 40 epochs, linear"] == made["batch 128, 40 epochs, sqrt"]
-    assert len({arm.cell(0).key for arm in grid.arms}) == 15
+    assert made["batch 128, 20 epochs, linear"] == made["batch 128, 20 epochs, sqrt"]
+    assert len({arm.cell(0).key for arm in grid.arms}) == 11
+
+
+def test_temperatures_without_normalization_follow_the_width_of_z():
+    """The paper's 10 and 100 are of rows with a mean squared length of 128."""
+    setting = Setting.of(StudyOptions(name="x", data="scenes", scale="cpu"))
+    grid = temperature(setting)
+    made = {arm.name: dict(arm.cell(0).settings)["recipe"] for arm in grid.arms}
+    assert {arm.name: arm.published for arm in grid.arms} == {
+        "0.05": 59.7, "0.1": 64.4, "0.2": None, "0.5": 60.7, "1": 58.0,
+        "5, not normalized": 57.2, "50, not normalized": 57.0,
+    }  # fmt: skip
+    assert made["5, not normalized"].method.head.output == 64
+    assert not made["5, not normalized"].method.objective.normalize
+    assert made["1"].method.objective.normalize
+    found, worse, *_ = grid.claims[1].comparisons
+    assert [(term.arm, term.measure) for term in found.terms] == [
+        ("5, not normalized", "contrastive, dot product"), ("0.1", "contrastive"),
+    ]  # fmt: skip
+    assert [term.arm for term in worse.terms] == ["0.1", "5, not normalized"]
+
+
+def test_a_teacher_and_its_students_have_the_same_labels():
+    setting = Setting.of(StudyOptions(name="x", data="scenes", scale="cpu"))
+    teacher, *students = (dict(arm.cell(0).settings) for arm in distill(setting).arms)
+    assert {each["labels"] for each in (teacher, *students)} == {"10%"}
+    assert teacher["start"].protocols == ()  # nothing is read of the pretraining
+    assert all(each["teacher"].key == students[0]["teacher"].key for each in students)
 
 
 def test_a_large_batch_that_is_worse_has_no_advantage_that_shrinks():
     grid = batch_epochs(Setting.of(StudyOptions(name="x", data="scenes", scale="cpu")))
     shrinks = grid.claims[1].comparisons
-    assert [each.terms[0].arm for each in shrinks] == ["batch 128, 10 epochs, linear"] * 2
-    assert shrinks[0].terms[1].arm == "batch 8, 10 epochs, linear"
+    assert [each.terms[0].arm for each in shrinks] == ["batch 128, 20 epochs, linear"] * 2
+    assert shrinks[0].terms[1].arm == "batch 8, 20 epochs, linear"
 
 
 @pytest.mark.parametrize(("scale", "told"), [("cpu", True), ("gpu", False), ("paper", False)])

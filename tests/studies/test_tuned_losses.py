@@ -12,6 +12,7 @@ from coview.methods import MarginTriplet, NTXent
 from coview.options import StudyOptions
 from coview.studies import STUDIES
 from coview.studies import cell as cells
+from coview.studies.simclr_losses import _at_end
 from coview.studies.tuning import best_of, on_training_part, pretrain_best
 
 
@@ -34,15 +35,22 @@ def test_every_loss_is_tuned_once_and_trained_with_every_seed():
         objectives = {type(dict(need.settings)["recipe"].method.objective) for need in cell.needs}
         assert len(cell.needs) == 2
         assert len(objectives) == 1
-    # At the scale cpu: four temperatures or margins at three rates, judged without test images.
+    # At the scale cpu: four temperatures or margins at three rates, judged without test images;
+    # a semi-hard negative needs a margin.
     tried, final = (
         of_kind(losses(scale="cpu", seeds=None), verb) for verb in ("pretrain", "pretrain_best")
     )
-    assert (len(tried), len(final)) == (60, 15)
+    assert (len(tried), len(final)) == (57, 15)
     assert all("test" not in dict(cell.judged) for cell in tried)
     assert all(dict(cell.judged)["test"] == "scenes:test" for cell in final)
     rates = {dict(cell.settings)["recipe"].optimizer.learning_rate for cell in tried}
     assert rates == {1e-3, 4e-3, 1.6e-2}
+
+
+def test_a_choice_at_the_end_of_the_rates_is_said():
+    tried = [f"margin 1, rate {rate}" for rate in (0.004, 0.016, 0.001)]
+    said = [_at_end(words, tried) for words in tried]
+    assert said == ["", "; the highest rate that was tried", "; the lowest rate that was tried"]
 
 
 def test_what_is_judged_on_training_images_is_another_run():

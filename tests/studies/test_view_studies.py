@@ -42,6 +42,8 @@ def test_every_pair_has_a_run_of_its_own_in_both_orders():
     assert by_place["color", "crop"][0].order == ("jitter", "grayscale", "second_crop")
     assert by_place["blur", "blur"][0].order == ("blur",)
     assert plain.share_crop_with == 0
+    assert first.crop == plain.crop == first.second_crop
+    assert first.crop == setting().recipe("simclr").method.views.views[0].crop
     assert {arm.published for arm in grid.arms if arm.row == "crop"} == set(PUBLISHED_PAIRS["crop"])
 
 
@@ -60,14 +62,14 @@ def test_the_claims_about_pairs_on_the_published_matrix():
     def figures(arm, measure):
         one, _, other = arm.partition(", ")
         if measure == CONTRASTIVE.name:
-            return [99.0, 99.2, 98.9]
+            return [80.0, 80.2, 79.9] if {one, other} == {"crop", "color"} else [99.0, 99.2, 98.9]
         value = PUBLISHED_PAIRS[one][names.index(other or one)]
         return (value + 0.1 * random.standard_normal(3)).tolist()
 
     decided = decide(pair_claims(names), figures)
-    assert [claim["holds"] for claim in decided] == [True] * 5
+    assert [claim["holds"] for claim in decided] == [True] * 4
     assert len(decided[0]["comparisons"]) == 27
-    assert len(decided[4]["comparisons"]) == 42
+    assert len(decided[3]["comparisons"]) == 7
 
     def worse(arm, measure):
         lifted = 60.0 if arm in (pair("sobel", "blur"), pair("blur", "sobel")) else 0.0

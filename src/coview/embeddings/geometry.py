@@ -106,18 +106,31 @@ def instance_accuracy(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int =
     return float(instance_hits(queries, keys, chunk=chunk).sum()) / len(queries)
 
 
-def instance_hits(queries: torch.Tensor, keys: torch.Tensor, *, chunk: int = 1024) -> torch.Tensor:
+def instance_hits(
+    queries: torch.Tensor, keys: torch.Tensor, *, by_cosine: bool = True, chunk: int = 1024
+) -> torch.Tensor:
     """The hit of each query, float64 [N]: 1 if its nearest key is of its image, 1 / n of n ties.
+
+    ``by_cosine`` False: by the dot product, in which a long row is near to many.
 
     >>> instance_hits(torch.eye(2), torch.eye(2))
     tensor([1., 1.], dtype=torch.float64)
+    >>> keys = torch.tensor([[1.0, 0.0], [3.0, 3.0]])
+    >>> instance_hits(torch.eye(2), keys, by_cosine=False)
+    tensor([0., 1.], dtype=torch.float64)
     """
-    queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
+    if by_cosine:
+        queries, keys = normalize(queries, dim=1), normalize(keys, dim=1)
+    else:  # one factor for all rows changes no order, and ties are those of cosines
+        queries, keys = (
+            rows / rows.norm(dim=1).amax().clamp_min(torch.finfo(rows.dtype).tiny)
+            for rows in (queries, keys)
+        )
     hits = []
     for start in range(0, len(queries), chunk):
-        cosines = queries[start : start + chunk] @ keys.T
-        own = cosines.diagonal(start)
-        best = cosines >= cosines.amax(dim=1, keepdim=True) - TIE
-        won = best.diagonal(start) & (own >= cosines.amax(dim=1) - TIE)
+        similarities = queries[start : start + chunk] @ keys.T
+        own, highest = similarities.diagonal(start), similarities.amax(dim=1)
+        best = similarities >= highest[:, None] - TIE
+        won = best.diagonal(start) & (own >= highest - TIE)
         hits.append((won / best.sum(dim=1)).cpu().double())
     return torch.cat(hits)

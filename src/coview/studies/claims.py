@@ -222,20 +222,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class Finding:
     """A comparison, its ``values``, one for each seed, and their p values (:func:`one_sided`).
 
-    ``unit``: what there is a value for, in words.
+    ``unit``: what there is a value for, in words; ``asked``: how many of them the study has.
     """
 
     comparison: Comparison
     values: list[float]
     shown: float
     refuted: float
+    asked: int
     unit: str = "seed"
 
     @classmethod
     def of(cls, comparison: Comparison, figures: Figures, unit: str) -> Finding:
         values = comparison.values(figures)
         shown, refuted = one_sided(values, comparison.above)
-        return cls(comparison=comparison, values=values, shown=shown, refuted=refuted, unit=unit)
+        first = comparison.terms[0]
+        return cls(
+            comparison=comparison, values=values, shown=shown, refuted=refuted, unit=unit,
+            asked=len(figures(first.arm, first.measure)),
+        )  # fmt: skip
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -257,7 +262,8 @@ class Finding:
         if self.interval is None:
             return f"{text} for one {self.unit}, without an interval"
         low, high = (signed(end) for end in self.interval)
-        return f"{text}, 95 % interval {low} to {high} over {plural(len(self.values), self.unit)}"
+        few = "" if len(self.values) == self.asked else f"{len(self.values)} of "
+        return f"{text}, 95 % interval {low} to {high} over {few}{plural(self.asked, self.unit)}"
 
 
 def signed(points: float) -> str:

@@ -51,7 +51,7 @@ def few_labels(setting: Setting) -> Grid:
 
     def arm(labels: str) -> Arm:
         def cell(seed: int) -> Cell:
-            pretrained = setting.pretrain("pretrain", base, seed)
+            pretrained = setting.pretrain("pretrain", base, seed, protocols=())
             return tuned(setting, f"on {labels}", pretrained, base, seed, labels, 0, baselines=True)
 
         return Arm(name=f"{labels} of the labels", cell=cell, published=PUBLISHED.get(labels))

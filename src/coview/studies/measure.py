@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from coview.core.metrics import headline_misfit
@@ -76,8 +76,12 @@ KNN = Measure(name="kNN", protocol="knn")
 CONTRASTIVE = Measure(
     name="contrastive", protocol="contrastive", metric="instance_accuracy", layer="z"
 )
-"""Contrastive accuracy: how often the other view of a test image is the nearest of all. The health
-figure of a run is of about 128 images, too few to compare runs by."""
+"""Contrastive accuracy: how often the other view of a test image is the nearest of all, by cosine.
+The health figure of a run is of about 128 images, too few to compare runs by."""
+CONTRASTIVE_DOT = replace(
+    CONTRASTIVE, name="contrastive, dot product", setting=(("similarity", "dot product"),)
+)
+"""The same by the dot product, as of a loss whose rows are not normalized."""
 PRETEXT = ("linear", "contrastive")
 """The protocols of a study that sets contrastive accuracy beside that of the features."""
 KNN_WHILE = Measure(name="kNN while training", kind="knn")

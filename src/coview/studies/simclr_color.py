@@ -53,6 +53,8 @@ def color(setting: Setting) -> Grid:
         notes=(
             "all views have the recipe's crop, flip and gray; AutoAugment has crop and flip alone, "
             "and is the policy of CIFAR-10 up to 32 px, else that of ImageNet",
+            "the paper itself takes strength 1/2 for CIFAR-10 (appendix B.9); its claims are of "
+            "ImageNet",
             "the figure of the supervised network is a linear classifier on h, like SimCLR's",
         ),
         claims=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -35,9 +35,11 @@ LOSSES: Mapping[str, tuple[SetObjective, ...]] = {
     ),
     "margin triplet": tuple(MarginTriplet(margin=margin) for margin in MARGINS),
     f"margin triplet{MINED}": tuple(
-        MarginTriplet(margin=margin, semi_hard=True) for margin in MARGINS
+        MarginTriplet(margin=margin, semi_hard=True) for margin in MARGINS if margin
     ),
 }
+"""Semi-hard negatives lie within the margin of the positive: without a margin there is none, and
+the loss is 0."""
 PUBLISHED = {
     "NT-Xent": 63.9, "NT-Logistic": 51.6, f"NT-Logistic{MINED}": 57.9, "margin triplet": 50.9,
     f"margin triplet{MINED}": 57.5,
@@ -92,6 +94,8 @@ def losses(setting: Setting) -> Grid:
             "on the test images.",
             "Every loss has unit rows and the negatives of the other view alone, as in the paper; "
             "the negatives of an anchor are averaged.",
+            "One choice is made for all seeds: intervals are over the seeds of the runs that "
+            "count, and not over another choice.",
         ),
         claims=(
             Claim(
@@ -135,6 +139,15 @@ def _best(
     return replace(like, verb="pretrain_best", settings=ordered(settings))
 
 
+def _at_end(chosen: str, tried: Sequence[str]) -> str:
+    """What is said of a choice beyond which no rate was tried."""
+    rates = sorted({float(words.rpartition(", rate ")[2]) for words in tried})
+    rate = float(chosen.rpartition(", rate ")[2])
+    if len(rates) < 3 or rates[0] < rate < rates[-1]:
+        return ""
+    return f"; the {'lowest' if rate == rates[0] else 'highest'} rate that was tried"
+
+
 def _chosen(values: Values) -> dict[str, Any]:
     """For each loss what it was tried with, its accuracy on training images, and the choice."""
     rows = []
@@ -152,7 +165,8 @@ def _chosen(values: Values) -> dict[str, Any]:
         chosen = next((words for words, figure in figures if figure == best), "")
         rows += [
             [arm.name, words, MISSING if figure is None else f"{figure:.1f}",
-             "chosen" if best is not None and words == chosen else ""]
+             f"chosen{_at_end(words, [each for each, _ in figures])}"
+             if best is not None and words == chosen else ""]
             for words, figure in figures
         ]  # fmt: skip
     return {
@@ -165,6 +179,6 @@ BEST_OF_EACH = Experiment(
     name="simclr/losses",
     question="Is NT-Xent better than other losses, each at the numbers that suit it best?",
     grid=losses,
-    amounts={"cpu": replace(AMOUNTS["cpu"], epochs=30)},
+    amounts={"cpu": replace(AMOUNTS["cpu"], epochs=30, seeds=5)},
 )
 EXPERIMENTS = (BEST_OF_EACH,)

@@ -9,7 +9,7 @@ from itertools import combinations
 
 from coview.recipes import Recipe
 from coview.studies.arms import Arm
-from coview.studies.claims import Claim, Comparison, Term, alike, gain, greater
+from coview.studies.claims import Claim, Comparison, Term, gain, greater
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import CONTRASTIVE, LINEAR, LINEAR_Z, PRETEXT, Measure
@@ -34,8 +34,8 @@ PUBLISHED_PAIRS = {
     "rotate": (30.0, 22.5, 20.7, 4.3, 9.7, 6.5, 2.6),
 }
 """Rows of figure 5, columns in the same order."""
-NEAR, PERFECT, SYMMETRIC = 5.0, 90.0, 5.0
-"""In points: what comes near the best pair, what is near perfect, what two orders may differ by."""
+NEAR = 5.0
+"""In points: what comes near the best pair."""
 INVARIANCES = ("color", "rotation", "noise", "sobel")
 
 
@@ -49,12 +49,19 @@ def with_views(recipe: Recipe, plan: ViewPlan) -> Recipe:
 def pairs(setting: Setting) -> Grid:
     """One operation after another on one branch, in both orders; the same alone on the diagonal."""
     base = setting.recipe("simclr")
+    crop = base.method.views.views[0].crop
 
     def arm(first: str, place: int, second: str) -> Arm:
         names = (first,) if first == second else (first, second)
         plan = composition(base.image_size, *names, in_order=True)
+        # The crops are those of the recipe: of a crop of a crop of 32 px little may be left.
+        views = tuple(
+            replace(view, crop=crop, second_crop=None if view.second_crop is None else crop)
+            for view in plan.views
+        )
+        made = with_views(base, ViewPlan(views=views))
         return setting.arm(
-            pair(first, second), with_views(base, plan), runs=" then ".join(names), row=first,
+            pair(first, second), made, runs=" then ".join(names), row=first,
             column=second, published=PUBLISHED_PAIRS[first][place], protocols=PRETEXT,
         )  # fmt: skip
 
@@ -74,7 +81,8 @@ def pairs(setting: Setting) -> Grid:
 
 PAIR_NOTES = (
     "both branches take one random crop, resized; then one branch alone takes the operations, each "
-    "on what the one before has left; crop is a second random crop with a flip",
+    "on what the one before has left; crop is a second random crop with a flip, of the recipe's "
+    "share of the area",
     "cutout: one gray square of half the side; Sobel: gradient magnitude of the gray image; noise: "
     "sigma 0.05 to 0.2; blur: sigma 0.1 to 2 pixels; color: jitter of the policy with probability "
     "1 and gray with 0.2; rotate: 90, 180 or 270 degrees. The paper does not print its numbers",
@@ -132,24 +140,18 @@ def pair_claims(names: Sequence[str]) -> tuple[Claim, ...]:
             ),
         ),
         Claim(
-            text="With every single operation the pretext task is solved almost perfectly (more "
-            f"than {PERFECT:g} %)",
+            text="Every single operation leaves an easier pretext task than crop with color: the "
+            "other view is found more often",
             source="SimCLR, section 3.1",
             comparisons=tuple(
                 Comparison(
-                    text=f"contrastive accuracy of {name} above {PERFECT:g} %", above=PERFECT,
-                    terms=(Term(name, 1, CONTRASTIVE.name),),
+                    text=f"contrastive accuracy of {name} - of crop with color",
+                    terms=(
+                        Term(name, 1, CONTRASTIVE.name),
+                        *(replace(term, measure=CONTRASTIVE.name) for term in negative(best)),
+                    ),
                 )
                 for name in names
-            ),
-        ),
-        Claim(
-            text=f"The order of two operations changes less than {SYMMETRIC:g} points",
-            source="SimCLR, figure 5",
-            comparisons=tuple(
-                comparison
-                for one, other in combinations(names, 2)
-                for comparison in alike((pair(one, other), pair(other, one)), within=SYMMETRIC)
             ),
         ),
     )  # fmt: skip
@@ -248,9 +250,10 @@ def invariance(setting: Setting) -> Grid:
 PAIRS = Experiment(
     name="simclr/pairs", grid=pairs,
     question="Which two operations of augmentation make good features together?",
-    # 147 runs: with 25 epochs they would take two hours on two cores, with 16 about 80 minutes.
+    # 196 runs, about 90 minutes on two cores. Of four claims the first must be shown at 2.5 / 4 %:
+    # with three seeds by a difference of five of their deviations, with four by half as much.
     amounts={
-        "cpu": replace(AMOUNTS["cpu"], epochs=16),
+        "cpu": replace(AMOUNTS["cpu"], epochs=16, seeds=4),
         "gpu": replace(AMOUNTS["gpu"], epochs=20, encoder="resnet18/2-small"),
     },
 )  # fmt: skip
