@@ -1,6 +1,8 @@
 """LoGo's studies: their recipes, curves over epochs, and gains on two kinds of scenes."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from coview.methods.affinity import CosineAffinity, Critic
 from coview.options import StudyOptions
 from coview.studies import STUDIES, Setting
 from coview.studies.logo import CLUTTER, affinity, bounds, four_ways, knn, scenes
+from coview.studies.measure import KNN
 
 
 def setting(scale="tiny", **changes):
@@ -21,11 +24,22 @@ def recipe_of(arm):
 
 
 def end(cell, root, values, history=()):
-    """The files of a run that has ended; ``values``: accuracy by protocol."""
+    """The files of a run that has ended; ``values``: accuracy by protocol; ``history``: kNN at the
+    kept checkpoints."""
     folder = cell.folder(root)
-    (folder / "evaluation").mkdir(parents=True)
+    for name in ("evaluation", "encoder"):
+        (folder / name).mkdir(parents=True)
+    recipe = dict(cell.settings)["recipe"]
+    data = {
+        "source": "", "images": 48, "held_out": 0, "parts": "", "class_names": [], "opened": {"images": {}, "test": None, "labels": "", "label_draw": 0},
+        "fingerprint": str(dict(cell.settings)["data"]),
+    }  # fmt: skip
     contents = {
-        "run": {"data": {"fingerprint": str(dict(cell.settings)["data"])}},
+        "run": {
+            "data": data, "steps_per_epoch": 10, "total_steps": int(10 * getattr(recipe, "epochs", 1)),
+            "recipe": {}, "hash": "", "start": None, "environment": {"precision": "bf16"},
+            "chance_level": 0.0, "created": "",
+        },
         "verdict": {"label": "learned", "sentence": "It learned.", "causes": [], "remedy": "",
                     "step": 3},
     }  # fmt: skip
@@ -33,13 +47,14 @@ def end(cell, root, values, history=()):
         row = {"subject": "trained", "metric": "accuracy", "layer": "h", "value": value,
                "setting": {}}  # fmt: skip
         contents[f"evaluation/{protocol}"] = {"results": [row], "headline": {}}
+    for place, value in enumerate(history, start=1):
+        step = f"step-{10 * place * dict(cell.settings)['keep_every']:08d}"
+        (folder / "checkpoints" / step).mkdir(parents=True)
+        (folder / "checkpoints" / step / "END").touch()
+        (folder / "evaluation" / step).mkdir()
+        contents[f"evaluation/{step}/knn"] = {"results": [{**row, "value": value}], "headline": {}}
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
-    lines = [
-        {"kind": "knn", "step": 10 * epoch, "epoch": float(epoch), "accuracy": accuracy}
-        for epoch, accuracy in enumerate(history)
-    ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def test_the_base_of_twice_the_epochs_sees_as_many_views():
@@ -73,19 +88,25 @@ def test_arms_of_affinity_and_bounds():
 
 
 def test_curves_over_epochs_and_views_and_claims_about_quarters(tmp_path):
-    own = setting(seeds=3)
+    own = setting("cpu", seeds=3)
     grid = knn(own)
     study = grid.study("mine", "?", own)
     random = np.random.default_rng(0)
     levels = {"": 0.40, "twice": 0.45, "multi-crop": 0.47, "LoGo": 0.50}
     for cell in {cell.key: cell for cell in study.cells}.values():
-        assert dict(cell.settings).get("labels_from") != "none"
+        settings = dict(cell.settings)
+        assert settings["recipe"].epochs == 4 * settings["keep_every"]
         level = next(v for k, v in reversed(levels.items()) if k in cell.name)
         if cell.name.startswith("SimSiam, LoGo"):
             level = 0.41  # above its base, below multi-crop
         noise = 0.001 * random.standard_normal()
-        history = [0.1, *(level * n / 4 + noise for n in range(1, 5))]
+        history = [level * n / 4 + noise for n in range(1, 4)]
+        end(cell, tmp_path, {"knn": level + noise, "linear": 0.6}, history[:-1])
+        assert cell.unfollowed(tmp_path) == (30 * settings["keep_every"],)
+        assert not cell.is_ended(tmp_path)
+        shutil.rmtree(cell.folder(tmp_path))
         end(cell, tmp_path, {"knn": level + noise, "linear": 0.6}, history)
+        assert cell.is_ended(tmp_path)
     result = study.summarize(tmp_path)
     holds = {claim["text"]: claim["holds"] for claim in result["claims"]}
     assert holds["MoCo-LoGo is above MoCo at equal epochs"] is True
@@ -95,12 +116,35 @@ def test_curves_over_epochs_and_views_and_claims_about_quarters(tmp_path):
     assert holds["SimSiam-LoGo is above multi-crop"] is False
     by_epoch, by_views = result["drawings"]
     lines = {line["name"]: line["points"] for line in by_epoch["lines"]}
-    assert [x for x, _ in lines["MoCo"]] == [0, 1, 2, 3, 4]
-    assert lines["MoCo, LoGo"][4][1] == pytest.approx(50, abs=0.3)
+    assert [x for x, _ in lines["MoCo"]] == [10, 20, 30, 40]
+    assert [x for x, _ in lines["MoCo, twice the epochs"]] == [20, 40, 60, 80]
+    assert lines["MoCo, LoGo"][3][1] == pytest.approx(50, abs=0.3)
     scaled = {line["name"]: line["points"] for line in by_views["lines"]}
-    assert [x for x, _ in scaled["MoCo"]] == [0, 2, 4, 6, 8]
-    assert [x for x, _ in scaled["MoCo, LoGo"]] == [0, 4, 8, 12, 16]
+    assert [x for x, _ in scaled["MoCo"]] == [20, 40, 60, 80]
+    assert [x for x, _ in scaled["MoCo, LoGo"]] == [40, 80, 120, 160]
     assert result["rows"][0]["kNN at 50% of training"] == pytest.approx(20, abs=0.3)
+
+
+def test_a_run_is_judged_after_each_quarter_of_its_epochs(tmp_path):
+    own = setting(seeds=1, epochs=4, limit=48)
+    cell = knn(own).arms[0].cell(0)
+    cell.train(tmp_path, {})
+    run = cell.run(tmp_path)
+    epoch = run.description["steps_per_epoch"]
+    judged = [run.evaluation_of(epoch * number) for number in (1, 2, 3)]
+    assert all((place / "knn.json").exists() for place in judged)
+    assert not (judged[0] / "linear.json").exists()
+    assert cell.is_ended(tmp_path)
+    points = KNN.series(run)
+    assert [x for x, _ in points] == [1, 2, 3, 4]
+    assert points[-1][1] == KNN.read(run)
+    half = replace(KNN, at=0.5).read(run)
+    table = json.loads((judged[1] / "knn.json").read_text())["results"]
+    assert half in [100 * row["value"] for row in table]
+    (judged[1] / "knn.json").unlink()
+    assert cell.unfollowed(tmp_path) == (2 * epoch,)
+    cell.train(tmp_path, {})
+    assert replace(KNN, at=0.5).read(run) == half
 
 
 def test_the_gain_on_cluttered_scenes_is_a_difference_of_differences(tmp_path):

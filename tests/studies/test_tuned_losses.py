@@ -40,7 +40,7 @@ def test_every_loss_is_tuned_once_and_trained_with_every_seed():
     tried, final = (
         of_kind(losses(scale="cpu", seeds=None), verb) for verb in ("pretrain", "pretrain_best")
     )
-    assert (len(tried), len(final)) == (57, 15)
+    assert (len(tried), len(final)) == (57, 25)
     assert all("test" not in dict(cell.judged) for cell in tried)
     assert all(dict(cell.judged)["test"] == "scenes:test" for cell in final)
     rates = {dict(cell.settings)["recipe"].optimizer.learning_rate for cell in tried}

@@ -209,6 +209,10 @@ class RunFolder:
     def checkpoint_path(self, step: int) -> Path:
         return self.checkpoints_path / f"{_STEP}{step:08d}"
 
+    def evaluation_of(self, step: int) -> Path:
+        """Where the figures of a kept checkpoint lie, beside those of the end."""
+        return self.evaluation_path / self.checkpoint_path(step).name
+
     @cached_property
     def description(self) -> dict[str, Any]:
         """run.json. Raises DamagedFile where it is not as it was written, or of other types."""

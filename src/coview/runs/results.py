@@ -115,10 +115,9 @@ def _own_card(card: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 def folder_of(judged: Judged) -> Path:
     """Where the figures of a run lie; those of a kept checkpoint beside those of the end."""
     assert judged.run is not None
-    folder = judged.run.evaluation_path
     if judged.step is None:
-        return folder
-    return folder / judged.run.checkpoint_path(judged.step).name
+        return judged.run.evaluation_path
+    return judged.run.evaluation_of(judged.step)
 
 
 def finish(opened: Evaluation) -> Path:

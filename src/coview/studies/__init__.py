@@ -19,14 +19,14 @@ from coview.studies.claims import (
 from coview.studies.execution import Figures, Study, run_study
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
-from coview.studies.measure import CONTRASTIVE, KNN, KNN_WHILE, LINEAR, LINEAR_Z, Measure
+from coview.studies.measure import CONTRASTIVE, KNN, LINEAR, LINEAR_Z, Measure
 from coview.studies.result import StudyResult
 from coview.studies.run import study
 from coview.studies.setting import Amount, Setting
 from coview.studies.sweeps import sweep
 
 __all__ = [
-    "CONTRASTIVE", "KNN", "KNN_WHILE", "LINEAR", "LINEAR_Z", "STUDIES", "Amount", "Arm", "Cell",
+    "CONTRASTIVE", "KNN", "LINEAR", "LINEAR_Z", "STUDIES", "Amount", "Arm", "Cell",
     "Claim", "Comparison", "Existing", "Experiment", "Figures", "Grid", "Measure", "Setting",
     "Study", "StudyResult", "Term", "Values", "Work", "alike", "best", "between", "decide",
     "greater", "rising", "run_study", "shrinking_gap", "smaller_gap", "study", "sweep",

@@ -86,6 +86,7 @@ class Cell:
     names are not in the key, as studies that ask different questions share the training. ``more``
     names further images that some protocols need, as outliers; they are not in the key either, and
     with others those protocols judge the run again.
+    ``follow`` are those of the protocols that judge every kept checkpoint as well (`keep_every`).
     ``validates``: it is judged on a fifth of the training images, for a choice between runs.
 
     >>> first = Cell(name="pretraining", verb="pretrain", settings=(("data", "scenes"),))
@@ -102,6 +103,7 @@ class Cell:
     protocols: tuple[str, ...] = ()
     judged: tuple[tuple[str, Any], ...] = ()
     more: tuple[tuple[str, Any], ...] = ()
+    follow: tuple[str, ...] = ()
     validates: bool = False
 
     @cached_property
@@ -141,7 +143,7 @@ class Cell:
 
     def is_ended(self, root: Path) -> bool:
         """Whether the run has ended and every protocol has judged it."""
-        return self.is_trained(root) and not self.missing(root)
+        return self.is_trained(root) and not self.missing(root) and not self.unfollowed(root)
 
     def is_trained(self, root: Path) -> bool:
         folder = self.folder(root)
@@ -159,6 +161,18 @@ class Cell:
             for name in self.protocols
             if not exists(run.evaluation_path / f"{name}.json")
             or judged_with.get(name) != self._more_of(name)
+        )
+
+    def unfollowed(self, root: Path) -> tuple[int, ...]:
+        """The steps of the kept checkpoints of an ended run that ``follow`` has not judged yet."""
+        run = self.run(root)
+        if not self.follow or not exists(run.encoder_path):
+            return ()
+        every = dict(self.settings)["keep_every"] * run.description["steps_per_epoch"]
+        return tuple(
+            step
+            for step in range(every, run.total_steps, every)
+            if not all(exists(run.evaluation_of(step) / f"{name}.json") for name in self.follow)
         )
 
     def _more_of(self, protocol: str) -> Any:
@@ -192,15 +206,15 @@ class Cell:
 
     def _train_and_judge(self, root: Path, machine: Mapping[str, Any]) -> Run:
         run = self._trained(root, machine)
-        missing = self.missing(root) if run.is_ended else ()
+        if not run.is_ended:
+            return run
+        settings: dict[str, Any] = {"no_baselines": True, "device": machine.get("device", "auto")}
+        settings |= on_training_part(dict(self.judged)) if self.validates else dict(self.judged)
+        for step in self.unfollowed(root):
+            evaluate(run.path, **settings, protocols=self.follow, checkpoint=step)
+        missing = self.missing(root)
         if missing:
-            judged = dict(self.judged)
-            if self.validates:
-                judged = on_training_part(judged)
-            evaluate(
-                run.path, **judged, **dict(self.more), protocols=missing, no_baselines=True,
-                device=machine.get("device", "auto"),
-            )  # fmt: skip
+            evaluate(run.path, **settings, **dict(self.more), protocols=missing)
             if self.more:
                 judged_with = {name: self._more_of(name) for name in missing}
                 self._keep(root, more={**self.took(root).get("more", {}), **judged_with})

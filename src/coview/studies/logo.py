@@ -15,7 +15,7 @@ from coview.studies.arms import Arm
 from coview.studies.claims import Claim, Comparison, alike, best, greater, shrinking_gap
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
-from coview.studies.measure import KNN, KNN_WHILE, LINEAR
+from coview.studies.measure import KNN, LINEAR
 from coview.studies.setting import AMOUNTS, Setting
 
 BASES: Mapping[str, str] = {"MoCo": "moco", "SimSiam": "simsiam"}
@@ -38,10 +38,6 @@ NOT_SEEN = (
 SMALL = (
     "lambda is so small that LoGo is nearly multi-crop: a difference between them is expected near "
     "that of two seeds"
-)
-WHILE_TRAINING = (
-    "kNN while training is that of the held-out training images, 2 % but at least about 128, of "
-    "which a figure of 50 % is known to 9 points; kNN is that of all test images, at the end"
 )
 
 
@@ -75,8 +71,7 @@ def four_ways(setting: Setting, name: str) -> dict[str, Recipe]:
 def knn(setting: Setting) -> Grid:
     """kNN accuracy over the epochs, at equal epochs and at equal views."""
     at = {
-        share: replace(KNN_WHILE, name=f"kNN at {share:.0%} of training", at=share)
-        for share in QUARTERS
+        share: replace(KNN, name=f"kNN at {share:.0%} of training", at=share) for share in QUARTERS
     }
 
     claims = []
@@ -105,14 +100,14 @@ def knn(setting: Setting) -> Grid:
         ]  # fmt: skip
     arms = tuple(
         setting.arm(name, made, x=float(len(made.method.views.views)), protocols=JUDGED,
-                    labels=True)
+                    follow=(KNN.protocol,))
         for base in BASES
         for name, made in four_ways(setting, base).items()
     )  # fmt: skip
     return Grid(
         source=f"{ORIGIN}, figure 3", arms=arms,
-        measures=(KNN_WHILE, *at.values(), KNN, LINEAR), drawn="history",
-        axis="views of each image", claims=tuple(claims), notes=(*NOT_SEEN, WHILE_TRAINING, SMALL),
+        measures=(KNN, *at.values(), LINEAR), drawn="history",
+        axis="views of each image", claims=tuple(claims), notes=(*NOT_SEEN, SMALL),
     )  # fmt: skip
 
 

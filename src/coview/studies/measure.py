@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from coview.core.metrics import headline_misfit
@@ -19,8 +20,9 @@ class Measure:
     ``name`` heads a column. ``protocol`` is the file of results that is read, of it the result with
     this ``subject``, ``metric`` and ``layer`` and, where there are several, the one that represents
     the protocol; ``setting`` narrows it ({"k": 20}). Without a ``protocol``, ``metric`` is a key of
-    the lines of ``kind`` in metrics.jsonl, or of their health figures, at the share ``at`` of the
-    training (1: its end). ``factor`` turns the value into the unit that is shown (100: per cent).
+    the lines of ``kind`` in metrics.jsonl, or of their health figures. ``at`` is the share of the
+    training (1: its end); of a protocol, that of the nearest checkpoint that was judged. ``factor``
+    turns the value into the unit that is shown (100: per cent).
 
     >>> Measure(name="linear accuracy", protocol="linear").metric
     'accuracy'
@@ -38,13 +40,17 @@ class Measure:
 
     def read(self, run: RunFolder) -> float | None:
         """The figure; None where the run has none yet."""
-        if not self.protocol:
-            series = self.series(run)
-            if not series:
-                return None
-            wanted = self.at * series[-1][0]
-            return min(series, key=lambda point: abs(point[0] - wanted))[1]
-        file = read_object(run.evaluation_path / f"{self.protocol}.json") or {}
+        if self.protocol and self.at == 1:
+            return self._result(run.evaluation_path)
+        series = self.series(run)
+        if not series:
+            return None
+        wanted = self.at * series[-1][0]
+        return min(series, key=lambda point: abs(point[0] - wanted))[1]
+
+    def _result(self, folder: Path) -> float | None:
+        """The figure in a folder of results, or None."""
+        file = read_object(folder / f"{self.protocol}.json") or {}
         own = [row for row in file.get("results", ()) if self._fits(row)]
         if not own:
             return None
@@ -55,7 +61,14 @@ class Measure:
         return self.factor * float(best["value"])
 
     def series(self, run: RunFolder) -> list[tuple[float, float]]:
-        """(epoch, figure) of every report that has the figure, without a ``protocol``."""
+        """(epoch, figure) of every report that has the figure; of a ``protocol``, of every kept
+        checkpoint that it has judged, and of the end."""
+        if self.protocol:
+            places = {step: run.evaluation_of(step) for step in run.checkpoint_steps}
+            places[run.total_steps] = run.evaluation_path
+            figures = [(step, self._result(folder)) for step, folder in places.items()]
+            epoch = run.description["steps_per_epoch"]
+            return [(step / epoch, figure) for step, figure in figures if figure is not None]
         points = []
         for row in run.metrics(self.kind or None):
             value = {**row, **row.get("figures", {})}.get(self.metric)
@@ -84,5 +97,3 @@ CONTRASTIVE_DOT = replace(
 """The same by the dot product, as of a loss whose rows are not normalized."""
 PRETEXT = ("linear", "contrastive")
 """The protocols of a study that sets contrastive accuracy beside that of the features."""
-KNN_WHILE = Measure(name="kNN while training", kind="knn")
-"""Of held-out training images, while the run trains with labels (`Setting.pretrain`, `labels`)."""

@@ -134,21 +134,24 @@ class Setting:
 
     def pretrain(
         self, name: str, recipe: Recipe, seed: int, *, protocols: Sequence[str] = ("linear",),
-        labels: bool | None = None, more: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None, follow: Sequence[str] = (),
     ) -> Cell:  # fmt: skip
         """A cell that trains exactly ``recipe`` with ``seed``, judged by ``protocols``.
 
-        ``labels``: with labels, as supervised methods need them (the default there); others show
-        kNN accuracy during training with them. ``more``: further images that ``protocols`` need,
-        as outliers, by the setting of `evaluate`.
+        It has labels where the method needs them. ``more``: further images that ``protocols`` need,
+        as outliers, by the setting of `evaluate`. ``follow``: protocols that judge the run after
+        each quarter of its epochs as well.
         """
         trained = replace(recipe, seed=seed)
-        labels = recipe.method.needs_labels if labels is None else labels
-        settings = {**self.data(labels=labels, test=False), "recipe": trained}
+        settings = {
+            **self.data(labels=recipe.method.needs_labels, test=False), "recipe": trained,
+            **({"keep_every": max(1, round(recipe.epochs / 4))} if follow else {}),
+        }  # fmt: skip
         return Cell(
             name=f"{name}, seed {seed}", verb="pretrain", settings=ordered(settings),
             work=(Work(recipe=recipe, passes=recipe.epochs),),
             protocols=tuple(protocols), judged=ordered(self.data()), more=ordered(more or {}),
+            follow=tuple(follow),
         )  # fmt: skip
 
     def arm(

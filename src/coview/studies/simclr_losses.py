@@ -70,7 +70,7 @@ def losses(setting: Setting) -> Grid:
         )
         candidates = {
             f"{CANDIDATE}{place:02}": replace(
-                setting.pretrain(f"tuning of {name}: {words}", made, TUNING_SEED, labels=False),
+                setting.pretrain(f"tuning of {name}: {words}", made, TUNING_SEED),
                 judged=ordered(setting.data(test=False)),
                 validates=True,
             )
@@ -134,7 +134,7 @@ def _best(
     setting: Setting, name: str, candidates: Mapping[str, Cell], base: Recipe, seed: int
 ) -> Cell:
     """The cell that trains the best of the ``candidates`` with ``seed``."""
-    like = setting.pretrain(name, base, seed, labels=False)
+    like = setting.pretrain(name, base, seed)
     settings = {**setting.data(labels=False, test=False), **candidates, "seed": seed}
     return replace(like, verb="pretrain_best", settings=ordered(settings))
 
