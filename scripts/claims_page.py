@@ -178,6 +178,7 @@ def svg(chart: Chart) -> str:
             transform=f"translate({x} {y})",
         )
         for line, shade, (x, y) in zip(chart.lines, shades, places, strict=True)
+        if line.name
     ]  # fmt: skip
     plot = re.sub(r' (data-points|tabindex)="[^"]*"', "", draw_chart(chart, WIDTH, HEIGHT))
     plot = plot.replace("<svg", f'<svg y="{top}" width="{WIDTH}" height="{HEIGHT}"', 1)
