@@ -333,9 +333,14 @@ def test_a_cluster_has_the_name_of_a_class_that_is_most_of_it(run: Path) -> None
 def test_ctrl_c_ends_the_command_quietly(run: Path) -> None:
     command = [sys.executable, "-m", "coview", "browse", str(run), "--device", "cpu"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def take_interrupts() -> None:  # a shell's job in the background ignores them, and its children
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=take_interrupts,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -343,7 +348,10 @@ def test_ctrl_c_ends_the_command_quietly(run: Path) -> None:
             if "Ctrl-C ends" in line:
                 break
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
+        try:
+            rest, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert any("http://127.0.0.1:" in line for line in lines)
     assert process.returncode == 0
     assert errors == ""
