@@ -46,20 +46,27 @@ def with_views(recipe: Recipe, plan: ViewPlan) -> Recipe:
     return replace(recipe, method=replace(recipe.method, views=ViewPlan(views=views)))
 
 
+def cropped_as(recipe: Recipe, plan: ViewPlan) -> ViewPlan:
+    """``plan`` with the recipe's crop in place of every one of its own.
+
+    It may be larger than the paper's: of a crop of a crop of 32 px little may be left.
+    """
+    crop = recipe.method.views.views[0].crop
+    views = tuple(
+        replace(view, crop=crop, second_crop=None if view.second_crop is None else crop)
+        for view in plan.views
+    )
+    return ViewPlan(views=views)
+
+
 def pairs(setting: Setting) -> Grid:
     """One operation after another on one branch, in both orders; the same alone on the diagonal."""
     base = setting.recipe("simclr")
-    crop = base.method.views.views[0].crop
 
     def arm(first: str, place: int, second: str) -> Arm:
         names = (first,) if first == second else (first, second)
         plan = composition(base.image_size, *names, in_order=True)
-        # The crops are those of the recipe: of a crop of a crop of 32 px little may be left.
-        views = tuple(
-            replace(view, crop=crop, second_crop=None if view.second_crop is None else crop)
-            for view in plan.views
-        )
-        made = with_views(base, ViewPlan(views=views))
+        made = with_views(base, cropped_as(base, plan))
         return setting.arm(
             pair(first, second), made, runs=" then ".join(names), row=first,
             column=second, published=PUBLISHED_PAIRS[first][place], protocols=PRETEXT,
@@ -172,16 +179,14 @@ def negative(terms: Sequence[Term]) -> tuple[Term, ...]:
 def branches(setting: Setting) -> Grid:
     """SimCLR's policy on one branch, the other only cropped and flipped, against both."""
     base = setting.recipe("simclr")
-    area = base.method.views.views[0].crop
     plans = {
         "two branches": simclr_views(base.image_size),
         "one branch": asymmetric(base.image_size),
     }
 
     def arm(name: str) -> Arm:
-        # The crops are those of the recipe, which may be larger than the paper's.
-        views = tuple(replace(view, crop=area) for view in plans[name].views)
-        return setting.arm(name, with_views(base, ViewPlan(views=views)), protocols=PRETEXT)
+        made = with_views(base, cropped_as(base, plans[name]))
+        return setting.arm(name, made, protocols=PRETEXT)
 
     return Grid(
         source="SimCLR, section 3.1",
