@@ -48,8 +48,8 @@ def test_every_loss_is_tuned_once_and_trained_with_every_seed():
 
 
 def test_a_choice_at_the_end_of_the_rates_is_said():
-    tried = [f"margin 1, rate {rate}" for rate in (0.004, 0.016, 0.001)]
-    said = [_at_end(words, tried) for words in tried]
+    tried = (0.004, 0.016, 0.001)
+    said = [_at_end(rate, tried) for rate in tried]
     assert said == ["", "; the highest rate that was tried", "; the lowest rate that was tried"]
 
 

@@ -9,7 +9,7 @@ import torch
 from coview.options import StudyOptions
 from coview.studies import STUDIES, Setting, decide
 from coview.studies.execution import place_of, run_study
-from coview.studies.measure import CONTRASTIVE, Measure
+from coview.studies.measure import CONTRASTIVE
 from coview.studies.simclr_color import color
 from coview.studies.simclr_histograms import histograms, retrieval
 from coview.studies.simclr_views import (
@@ -182,23 +182,3 @@ def test_histograms_are_measured_once_and_drawn_again(tmp_path, monkeypatch):
     )
     with pytest.raises(TypeError):
         run_study(other, tmp_path, {})
-
-
-def test_a_figure_while_training_is_read_at_its_share_of_the_epochs(tmp_path):
-    from coview.core.run_folder import RunFolder
-
-    rows = [
-        {"kind": "health", "step": 10 * n, "epoch": float(n), "figures": {"instance_accuracy_z": n / 10}}
-        for n in range(9)
-    ]  # fmt: skip
-    rows += [
-        {"kind": "knn", "step": 10 * n, "epoch": float(n), "accuracy": n / 8} for n in range(9)
-    ]
-    rows += [{"kind": "step", "step": 80, "epoch": 8.0, "accuracy": 0.01}]
-    run = RunFolder(tmp_path)
-    run.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    accuracy = Measure(name="instance accuracy", metric="instance_accuracy_z")
-    assert accuracy.read(run) == pytest.approx(80)
-    knn = {at: Measure(name="kNN", kind="knn", at=at).read(run) for at in (0.0, 0.25, 0.7, 1.0)}
-    assert knn == pytest.approx({0.0: 0, 0.25: 25, 0.7: 75, 1.0: 100})
-    assert Measure(name="kNN", kind="other").read(run) is None

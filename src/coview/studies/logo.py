@@ -16,12 +16,11 @@ from coview.studies.claims import Claim, Comparison, alike, best, greater, shrin
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
 from coview.studies.measure import KNN, LINEAR
-from coview.studies.setting import AMOUNTS, Setting
+from coview.studies.setting import AMOUNTS, QUARTERS, Setting
 
 BASES: Mapping[str, str] = {"MoCo": "moco", "SimSiam": "simsiam"}
 JUDGED = ("knn", "linear")
 LOCALS = 2
-QUARTERS = (0.25, 0.5, 0.75)
 WEIGHTS = (1e-4, 5e-4, 2e-3)
 RATIO = 0.015
 """That of the authors' code, in place of a fixed lambda."""

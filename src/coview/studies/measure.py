@@ -15,32 +15,30 @@ PER_CENT = 100.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """One figure of a run: the result of a protocol, or what was measured while it trained.
+    """One figure of a run: the result of a protocol.
 
     ``name`` heads a column. ``protocol`` is the file of results that is read, of it the result with
     this ``subject``, ``metric`` and ``layer`` and, where there are several, the one that represents
-    the protocol; ``setting`` narrows it ({"k": 20}). Without a ``protocol``, ``metric`` is a key of
-    the lines of ``kind`` in metrics.jsonl, or of their health figures. ``at`` is the share of the
-    training (1: its end); of a protocol, that of the nearest checkpoint that was judged. ``factor``
-    turns the value into the unit that is shown (100: per cent).
+    the protocol; ``setting`` narrows it ({"k": 20}). ``at`` is the share of the training (1: its
+    end) after which the nearest kept checkpoint was judged. ``factor`` turns the value into the
+    unit that is shown (100: per cent).
 
     >>> Measure(name="linear accuracy", protocol="linear").metric
     'accuracy'
     """
 
     name: str
-    protocol: str = ""
+    protocol: str
     metric: str = "accuracy"
     layer: str = "h"
     subject: str = "trained"
     setting: tuple[tuple[str, Any], ...] = ()
     factor: float = PER_CENT
-    kind: str = ""
     at: float = 1.0
 
     def read(self, run: RunFolder) -> float | None:
         """The figure; None where the run has none yet."""
-        if self.protocol and self.at == 1:
+        if self.at == 1:
             return self._result(run.evaluation_path)
         series = self.series(run)
         if not series:
@@ -61,20 +59,12 @@ class Measure:
         return self.factor * float(best["value"])
 
     def series(self, run: RunFolder) -> list[tuple[float, float]]:
-        """(epoch, figure) of every report that has the figure; of a ``protocol``, of every kept
-        checkpoint that it has judged, and of the end."""
-        if self.protocol:
-            places = {step: run.evaluation_of(step) for step in run.checkpoint_steps}
-            places[run.total_steps] = run.evaluation_path
-            figures = [(step, self._result(folder)) for step, folder in places.items()]
-            epoch = run.description["steps_per_epoch"]
-            return [(step / epoch, figure) for step, figure in figures if figure is not None]
-        points = []
-        for row in run.metrics(self.kind or None):
-            value = {**row, **row.get("figures", {})}.get(self.metric)
-            if value is not None:
-                points.append((float(row.get("epoch", row["step"])), self.factor * float(value)))
-        return points
+        """(epoch, figure) of every kept checkpoint that the protocol has judged, and of the end."""
+        places = {step: run.evaluation_of(step) for step in run.checkpoint_steps}
+        places[run.total_steps] = run.evaluation_path
+        figures = [(step, self._result(folder)) for step, folder in places.items()]
+        epoch = run.description["steps_per_epoch"]
+        return [(step / epoch, figure) for step, figure in figures if figure is not None]
 
     def _fits(self, row: Mapping[str, Any]) -> bool:
         wanted = {"subject": self.subject, "metric": self.metric, "layer": self.layer}

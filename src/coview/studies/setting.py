@@ -20,6 +20,8 @@ KINDS: Mapping[str, str] = {"tiny": "cpu", "cpu": "cpu", "gpu": "cifar", "paper"
 """The scale -> the last part of the names of its recipes."""
 OWN = "own"
 """What stands for a scale where the recipe is the user's, as in a sweep."""
+QUARTERS = (0.25, 0.5, 0.75)
+"""The shares of its training after which a run that is followed is judged."""
 DATA_FIELDS = (
     "labels_from", "split", "limit", "short_side", "image_column", "label_column", "white",
     "max_pixels", "allow_broken", "download", "root",
@@ -140,12 +142,12 @@ class Setting:
 
         It has labels where the method needs them. ``more``: further images that ``protocols`` need,
         as outliers, by the setting of `evaluate`. ``follow``: protocols that judge the run after
-        each quarter of its epochs as well.
+        each of QUARTERS as well.
         """
         trained = replace(recipe, seed=seed)
         settings = {
             **self.data(labels=recipe.method.needs_labels, test=False), "recipe": trained,
-            **({"keep_every": max(1, round(recipe.epochs / 4))} if follow else {}),
+            **({"keep_every": max(1, round(recipe.epochs * QUARTERS[0]))} if follow else {}),
         }  # fmt: skip
         return Cell(
             name=f"{name}, seed {seed}", verb="pretrain", settings=ordered(settings),

@@ -139,13 +139,16 @@ def _best(
     return replace(like, verb="pretrain_best", settings=ordered(settings))
 
 
-def _at_end(chosen: str, tried: Sequence[str]) -> str:
+def _at_end(rate: float, tried: Sequence[float]) -> str:
     """What is said of a choice beyond which no rate was tried."""
-    rates = sorted({float(words.rpartition(", rate ")[2]) for words in tried})
-    rate = float(chosen.rpartition(", rate ")[2])
+    rates = sorted(set(tried))
     if len(rates) < 3 or rates[0] < rate < rates[-1]:
         return ""
     return f"; the {'lowest' if rate == rates[0] else 'highest'} rate that was tried"
+
+
+def _rate(candidate: Cell) -> float:
+    return float(dict(candidate.settings)["recipe"].optimizer.learning_rate)
 
 
 def _chosen(values: Values) -> dict[str, Any]:
@@ -153,21 +156,20 @@ def _chosen(values: Values) -> dict[str, Any]:
     rows = []
     for arm in values.arms:
         cell = next(cell for (name, _), cell in values.cells.items() if name == arm.name)
-        figures = [
-            (need.name.partition(": ")[2].partition(", seed")[0],
-             LINEAR.read(need.run(values.root)) if need.is_ended(values.root) else None)
-            for need in cell.needs
-        ]  # fmt: skip
-        known = [figure for _, figure in figures if figure is not None]
         # A candidate without finite features has ended without a figure.
-        ended = all(need.is_ended(values.root) for need in cell.needs)
-        best = max(known, default=None) if ended else None
-        chosen = next((words for words, figure in figures if figure == best), "")
+        ended = [need.is_ended(values.root) for need in cell.needs]
+        figures = [
+            LINEAR.read(need.run(values.root)) if has_ended else None
+            for need, has_ended in zip(cell.needs, ended, strict=True)
+        ]
+        rates = [_rate(need) for need in cell.needs]
+        best = max((each for each in figures if each is not None), default=None)
+        place = figures.index(best) if all(ended) and best is not None else None
         rows += [
-            [arm.name, words, MISSING if figure is None else f"{figure:.1f}",
-             f"chosen{_at_end(words, [each for each, _ in figures])}"
-             if best is not None and words == chosen else ""]
-            for words, figure in figures
+            [arm.name, need.name.partition(": ")[2].partition(", seed")[0],
+             MISSING if figure is None else f"{figure:.1f}",
+             f"chosen{_at_end(rates[number], rates)}" if number == place else ""]
+            for number, (need, figure) in enumerate(zip(cell.needs, figures, strict=True))
         ]  # fmt: skip
     return {
         "title": "Tuning", "rows": rows, "columns": ["loss", "numbers", "linear", "choice"],
