@@ -15,7 +15,6 @@ from coview.options import StudyOptions
 from coview.recipes import recipe
 from coview.runs.run import Run
 from coview.studies import Cell, Existing
-from coview.studies.execution import check_images
 from coview.studies.simclrv2 import about_test, chain, sized
 from coview.studies.simclrv2_table import ROWS
 from coview.training import StopSignals
@@ -107,20 +106,6 @@ def test_the_card_says_which_images_were_tested_on(ended, tmp_path):
     run_json = cell.folder(tmp_path) / "run.json"
     run_json.write_text(json.dumps({"data": {"fingerprint": "abc+def"}}))
     assert about_test(cell, tmp_path) == "the test part of the data"
-
-
-def test_runs_that_were_made_from_other_images_are_refused(tmp_path):
-    cells = [Cell(name=n, verb="finetune", settings=(("label_draw", n),)) for n in ("0", "1")]
-    for cell, images in zip(cells, ("abc", "def"), strict=True):
-        cell.folder(tmp_path).mkdir()
-        for name, content in (
-            ("run", {"data": {"fingerprint": images}}),
-            ("verdict", {"label": "x"}),
-        ):
-            (cell.folder(tmp_path) / f"{name}.json").write_text(json.dumps(content))
-    check_images(cells[:1], tmp_path)
-    with pytest.raises(RunError, match="were made from different images"):
-        check_images(cells, tmp_path)
 
 
 def test_a_key_holds_the_numbers_of_a_recipe(monkeypatch):

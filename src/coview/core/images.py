@@ -141,6 +141,11 @@ class ImageStore:
         """Hash of ids, sizes, pixels and labels: two stores of the same data agree."""
         return images_fingerprint(self.ids, self.heights, self.widths, self.content, self.labels)
 
+    @property
+    def unlabeled_fingerprint(self) -> str:
+        """The same without labels, which not every use of the images reads."""
+        return images_fingerprint(self.ids, self.heights, self.widths, self.content, None)
+
 
 def images_fingerprint(
     ids: npt.NDArray[np.int64], heights: npt.NDArray[np.int32], widths: npt.NDArray[np.int32],

@@ -58,6 +58,7 @@ def describe(
             "images": training,
             "held_out": len(parts.held_out),
             "fingerprint": images.fingerprint, "parts": parts.fingerprint,
+            "unlabeled_fingerprint": images.unlabeled_fingerprint,
             "class_names": list(store.class_names),
             "quarantined": len(store.quarantine),
             "opened": without_download(data).to_json(),

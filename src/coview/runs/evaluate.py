@@ -78,7 +78,7 @@ def evaluate(options: EvaluateOptions) -> Results:
         say(sentence)
     results.path = finish(opened)
     results.contents = evaluation.result_contents(
-        results, data=opened.benchmark.data, descriptions=descriptions_of()
+        results, data=opened.data, descriptions=descriptions_of()
     )
     return results
 
@@ -123,7 +123,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     if out is None and alone is None:
         out = free_folder(Path("evaluations") / name_of(options.data), benchmark)
     return Evaluation(
-        judged=judged, benchmark=benchmark, about=about,
+        judged=judged, benchmark=benchmark, about=about, images=images,
         untrained={key: subject.name for key, subject in untrained.items()},
         out=None if out is None else local_path(out),
     )  # fmt: skip

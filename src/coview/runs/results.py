@@ -16,6 +16,7 @@ from coview.core.progress import say
 from coview.core.run_folder import read_object
 from coview.reports import write_comparison, write_report
 from coview.reports.notebook import results_table
+from coview.runs.data import Images
 from coview.runs.subjects import TRAINED, UNTRAINED, Judged
 
 PIXELS = "pixels"
@@ -41,29 +42,36 @@ class Results(list[evaluation.Result]):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
     """What was opened. ``untrained``: the name of the untrained subject by its architecture.
-    ``about``: by the name of a subject, sentences on what it was trained on. ``out``: the folder
-    of the figures of all subjects; None for one run, which has them in its own."""
+    ``about``: by the name of a subject, sentences on what it was trained on. ``images``: what the
+    benchmark was made of. ``out``: the folder of the figures of all subjects; None for one run,
+    which has them in its own."""
 
     judged: Sequence[Judged]
     benchmark: evaluation.Benchmark
     untrained: Mapping[str, str]
     about: Mapping[str, Sequence[str]]
+    images: Images
     out: Path | None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a file of results says of the images: of those judged on, and of all opened."""
+        return {
+            **self.benchmark.data, "unlabeled_fingerprint": self.images.unlabeled_fingerprint,
+        }  # fmt: skip
 
 
 def write(opened: Evaluation, results: Sequence[evaluation.Result]) -> None:
     """Keep the figures of one protocol: in ``out``, and in the folders of the runs."""
     benchmark, descriptions = opened.benchmark, descriptions_of()
     if opened.out is not None:
-        evaluation.write_results(
-            opened.out, results, data=benchmark.data, descriptions=descriptions
-        )
+        evaluation.write_results(opened.out, results, data=opened.data, descriptions=descriptions)
     for judged in opened.judged:
         if judged.run is None:
             continue
         own = own_results(opened, judged, results)
         general = [text for text in benchmark.caveats if text not in benchmark.more]
-        data = {**benchmark.data, "caveats": [*general, *opened.about[judged.subject.name]]}
+        data = {**opened.data, "caveats": [*general, *opened.about[judged.subject.name]]}
         try:
             evaluation.write_results(folder_of(judged), own, data=data, descriptions=descriptions)
         except StorageError as error:  # the figures are there: say them

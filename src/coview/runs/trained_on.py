@@ -101,7 +101,7 @@ def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) ->
 
 def _fingerprints(store: ImageStore) -> tuple[str, str]:
     """That of the images with their labels, and without: a run may have read none."""
-    return store.fingerprint, replace(store, labels=None).fingerprint
+    return store.fingerprint, store.unlabeled_fingerprint
 
 
 def within(name: str) -> str:

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import CoviewError, RunError
+from coview.core.errors import CoviewError
 from coview.core.files import write_json
 from coview.core.progress import output, say
 from coview.core.run_folder import RunFolder
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
 from coview.studies.cell import Cell
+from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
 from coview.studies.page import write_page
 from coview.studies.speed import Speeds
 
-SOURCES = ("data", "test", "labels", "labels_from", "limit", "split")
-"""The settings of a cell that decide which images are opened."""
 Figures = dict[str, Any]
 """What a study says: "tables", each with "title", "note", "columns" and "rows"; "claims", each with
 "text", "holds" (True, False, or None where it cannot be said yet) and "because"; perhaps "drawings"
@@ -120,28 +119,10 @@ def _train(
         write_study(study, cells, root)
 
 
-def check_images(cells: Sequence[Cell], root: Path) -> None:
-    """Raise RunError where ended cells of one verb and one data have opened different images."""
-    firsts: dict[str, tuple[str, str]] = {}
-    for cell in cells:
-        if not cell.is_ended(root):
-            continue
-        name = cell.folder(root).name
-        images = str(RunFolder(cell.folder(root)).description["data"]["fingerprint"])
-        opened = [item for item in cell.settings if item[0] in SOURCES]
-        first, others = firsts.setdefault(repr((cell.verb, opened)), (name, images))
-        if images != others:
-            raise RunError(
-                f"The runs {first} and {name} in {root} were made from different images, so that "
-                "their figures do not belong together; move the older ones away, or give another "
-                "`out`."
-            )
-
-
 def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:
     """study.json and report.html of what has ended; returns the content of the former and "path".
 
-    Raises RunError where runs of one kind were made from different images.
+    Raises RunError as :func:`~coview.studies.images.check_images`.
     """
     check_images(cells, root)
     content = {
