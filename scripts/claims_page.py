@@ -131,11 +131,12 @@ def study_page(content: Mapping[str, Any], figures: Mapping[str, str], lab: list
             parts += [f"## {table['title']}", table["note"], rows]
     matrices = [each for each in content.get("drawings", ()) if each["kind"] == "matrix"]
     for each in matrices:
-        parts += [f"## {each['title']}, by pairs", each["axis"], matrix_table(each, "values")]
+        parts += [f"## {each['title']}, as a matrix", each["axis"], matrix_table(each, "values")]
         if any(value is not None for row in each["published"] for value in row):
             parts += ["Published:", matrix_table(each, "published")]
     if figures:
-        parts.append("## Curves")
+        notes = dict.fromkeys(each.get("note", "") for each in content["drawings"])
+        parts += ["## Curves", *filter(None, notes)]
         parts += [f"![{title}](figures/{file})" for file, title in figures.items()]
     card = [f"- {name}: {value}" for name, value in content["card"].items()]
     parts += ["## How it was measured", "\n".join(card)]
@@ -150,12 +151,15 @@ def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:
 
 
 def matrix_table(content: Mapping[str, Any], key: str) -> str:
-    """A matrix of numbers under the names of its columns, with the mean of each row."""
+    """A matrix of numbers under the names of its columns; with the means of its rows where it has
+    a head for them."""
+    mean = content.get("mean", "")
     rows = [
-        [name, *(MISSING if value is None else f"{value:.1f}" for value in row), row_mean(row)]
+        [name, *(MISSING if value is None else f"{value:.1f}" for value in row),
+         *([row_mean(row)] if mean else [])]
         for name, row in zip(content["rows"], content[key], strict=True)
-    ]
-    return markdown_table(["", *content["columns"], "mean"], rows)
+    ]  # fmt: skip
+    return markdown_table(["", *content["columns"], *([mean] if mean else [])], rows)
 
 
 def drawn(name: str, content: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -207,7 +211,7 @@ def style() -> str:
     """The rules of the reports that a chart needs."""
     text = resources.files("coview.reports").joinpath("report.css").read_text("utf-8")
     head = text[: text.index("* {")]
-    needed = re.compile(r"^(\.plot|\.grid|\.level|\.curve|path\.|\.dot)")
+    needed = re.compile(r"^(\.plot|\.grid|\.level|\.curve|\.whisker|path\.|\.dot)")
     rules = [line for line in text.splitlines() if needed.match(line)]
     return "\n".join([head, *rules])
 

@@ -237,3 +237,30 @@ def test_an_unknown_health_figure_gets_a_chart_of_its_own(tmp_path_factory) -> N
         line = {"kind": "health", "step": 1000, "epoch": 40, "figures": {"neighbor_churn": 0.2}}
         stream.write(json.dumps(line) + "\n")
     assert "Neighbor churn" in [chart.title for chart in health_charts(read_record(folder))]
+
+
+def test_intervals_are_whiskers_and_the_axis_holds_them() -> None:
+    points = ([1.0, 2.0], [5.0, 6.0])
+    line = Line(name="a", points=points, intervals=((2.0, 8.0), None))
+    level = Level(name="none", height=5.5, interval=(-1.0, 12.0))
+    drawing = draw_chart(chart(lines=[line], levels=(level,)), 330, 200)
+    root = ElementTree.fromstring(drawing)
+    places = {
+        path.get("class"): [float(y) for y in re.findall(r" ([\d.]+)[HV]", path.get("d") or "")]
+        for path in root.iter() if "whisker" in (path.get("class") or "")
+    }  # fmt: skip
+    assert set(places) == {"whisker first", "whisker level"}
+    assert all(0 < y < 200 for ys in places.values() for y in ys)
+    assert max(places["whisker level"]) > max(places["whisker first"])
+
+
+def test_a_logarithmic_axis_has_round_numbers() -> None:
+    line = Line(name="a", points=([0.05, 1.0], [5.0, 6.0]))
+    drawing = draw_chart(chart(lines=[line], log_x=True), 330, 200)
+    assert re.findall(r'class="tick middle">([\d.]+)<', drawing) == [
+        "0.05",
+        "0.1",
+        "0.2",
+        "0.5",
+        "1",
+    ]

@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 
 import pytest
+from scipy import stats
 
 import coview
 from coview.cli import main
@@ -23,6 +24,7 @@ from coview.studies import (
     Setting,
     greater,
 )
+from coview.studies.drawings import drawing, matrix_table
 from coview.studies.execution import place_of, run_study
 from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import _Stop, in_process, ready
@@ -92,13 +94,16 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
         ("rate 0.001", 1, 52.0), ("rate 0.004", 1, 62.2),
     ]  # fmt: skip
     assert result["claims"][0]["holds"] is True
-    assert result["drawings"][0]["lines"] == [
-        {"name": "simclr", "points": [[0.001, 51.0], [0.004, pytest.approx(61.1)]]}
-    ]
+    (line,) = result["drawings"][0]["lines"]
+    assert (line["name"], line["points"]) == (
+        "simclr", [[0.001, 51.0], [0.004, pytest.approx(61.1)]],
+    )  # fmt: skip
+    low, high = stats.t.interval(0.95, 1, 51.0, stats.sem([50.0, 52.0]))
+    assert line["intervals"][0] == pytest.approx((low, high))
     assert result["tables"][0]["rows"][1][2] == "60.004"
     page = (place_of("mine/rates", tmp_path) / "report.html").read_text()
     assert "This claim holds" in page
-    assert "<svg" in page
+    assert page.count('class="whisker first"') == 2  # for a wide page and a narrow one
     assert f"../{study.cells[0].folder(tmp_path).name}/report.html" in page
     (row,) = ledger_rows(tmp_path)
     assert (row["study"], row["holds"], row["scale"]) == ("mine/rates", True, "tiny")
@@ -107,6 +112,41 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
     assert summary([row]) == (
         "1 claim of the papers was tested here: 1 holds, 0 do not hold, 0 are undecided."
     )
+
+
+def test_an_arm_without_a_place_is_a_level_and_another_axis_another_drawing(tmp_path):
+    setting = Setting.of(tiny())
+    base = setting.recipe("simclr")
+    arms = tuple(
+        setting.arm(name, change(base, learning_rate=rate), **place)
+        for rate, (name, place) in enumerate(
+            (("1", {"x": 1.0}), ("2", {"x": 2.0}), ("none", {}),
+             ("hot", {"x": 0.5, "axis": "temperature"})),
+            start=1,
+        )
+    )  # fmt: skip
+    grid = Grid(arms=arms, claims=(), drawn="curve", axis="width")
+    study = grid.study("mine", "?", setting)
+    for place, cell in enumerate(study.cells):
+        end(cell, tmp_path, 0.1 * (place % 4) + 0.01 * (place // 4))
+    width, temperature = study.summarize(tmp_path)["drawings"]
+    assert [line["points"] for line in width["lines"]] == [[[1.0, 0.5], [2.0, 10.5]]]
+    (level,) = width["levels"]
+    assert (level["name"], level["height"]) == ("none", 20.5)
+    assert level["interval"][0] < 20.5 < level["interval"][1]
+    assert (temperature["title"], temperature["axis"]) == ("linear, by temperature", "temperature")
+    assert temperature["levels"] == []
+    assert 'class="level-name end">none 20.5' in drawing(width)
+
+
+def test_a_matrix_has_the_mean_of_its_rows_where_it_names_one():
+    content = {"rows": ["a", "b"], "columns": ["1", "2"], "mean": "row mean"}
+    values = [[10.0, 20.0], [30.0, None]]
+    page = matrix_table("here", content, values)
+    assert ">row mean<" in page
+    assert page.count(">15.0<") == 1
+    assert page.count(">30.0<") == 1  # a row that is not there yet has no mean
+    assert "mean" not in matrix_table("here", {**content, "mean": ""}, values)
 
 
 def test_a_study_that_has_begun_says_what_is_there(tmp_path):

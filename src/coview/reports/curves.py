@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,8 @@ Format = Callable[[float], str]
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
 MAX_POINTS = 240
+CAP = 3.0  # half the width of the ends of a whisker
+SHIFT = 5.0  # between the whiskers of two lines
 CURVE_SHARE = 0.4  # of the height, which levels leave to the curves
 MAX_POWERS = 2.5  # of ten, within which 2 and 5 are marked too
 CURVE_CLASSES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
@@ -26,11 +28,13 @@ CURVE_CLASSES = ("first", "second", "third", "fourth", "fifth", "sixth", "sevent
 class Line:
     """One curve. A ``noisy`` one is drawn pale, below its mean; ``dots`` marks its points.
 
+    ``intervals``: (low, high) of each point, or None where it has none, drawn as whiskers.
     ``place``: of its color and dashes, where not its place among the lines.
     """
 
     name: str
     points: Series
+    intervals: Sequence[tuple[float, float] | None] = ()
     noisy: bool = False
     dots: bool = False
     place: int | None = None
@@ -38,10 +42,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """A horizontal dashed line with its name: chance level, lower bound, untrained network."""
+    """A horizontal dashed line with its name: chance level, lower bound, untrained network.
+
+    ``interval``: (low, high) of its height, drawn as a whisker at the right border.
+    """
 
     name: str
     height: float
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,11 +120,13 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
     thinned = [thin(line.points) for line in chart.lines]
     body = [
         _grid(frame, chart),
-        [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
         [
-            _curve(frame, line, points, shade)
-            for line, points, shade in zip(chart.lines, thinned, _shades(chart), strict=True)
+            _curve(frame, line, points, shade, SHIFT * (place - (len(thinned) - 1) / 2))
+            for place, (line, points, shade) in enumerate(
+                zip(chart.lines, thinned, _shades(chart), strict=True)
+            )
         ],
+        [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
         tag("g", class_="cursor"),
     ]
     return tag(
@@ -200,8 +210,10 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _frame(chart: Chart, width: int, height: int) -> Frame:
     xs = [x for line in chart.lines for x in line.points[0]]
     xs = [math.log10(x) for x in xs] if chart.log_x else [0.0, *xs]
-    ys = [y for line in chart.lines for y in line.points[1]]
-    ys += [level.height for level in near_levels(chart)] + ([0.0] if chart.from_zero else [])
+    ys = heights(chart)
+    ys += [end for level in near_levels(chart) for end in level.interval or (level.height,)] + (
+        [0.0] if chart.from_zero else []
+    )
     ys += chart.reach
     low, high = _range(ys, 0.06)
     if chart.format is percent and min(ys) >= 0:  # no axis of shares leaves them
@@ -213,12 +225,19 @@ def _frame(chart: Chart, width: int, height: int) -> Frame:
     )  # fmt: skip
 
 
+def heights(chart: Chart) -> list[float]:
+    """Those of all points of the lines, with the ends of their intervals."""
+    ys = [y for line in chart.lines for y in line.points[1]]
+    ends = (interval for line in chart.lines for interval in line.intervals if interval)
+    return [*ys, *(end for interval in ends for end in interval)]
+
+
 def near_levels(chart: Chart) -> list[Level]:
     """The levels that leave the curves at least 40 % of the height; the nearest ones first.
 
     The others are named at the border behind which they lie.
     """
-    ys = [y for line in chart.lines for y in line.points[1]]
+    ys = heights(chart)
     low, high = min(ys), max(ys)
     most = (high - low) / CURVE_SHARE
     kept: list[Level] = []
@@ -241,8 +260,8 @@ def _range(values: list[float], margin: float) -> tuple[float, float]:
 def _grid(frame: Frame, chart: Chart) -> Markup:
     right, bottom = frame.width - RIGHT, frame.height - BOTTOM
     marks: list[Markup] = []
-    heights = ticks(*frame.y, 4)
-    for y, text in zip(heights, tick_labels(heights, chart.format), strict=True):
+    marked = ticks(*frame.y, 4)
+    for y, text in zip(marked, tick_labels(marked, chart.format), strict=True):
         py = frame.to_y(y)
         marks.append(tag("line", x1=LEFT, x2=right, y1=py, y2=py, class_="grid"))
         marks.append(tag("text", text, x=LEFT - 8, y=py + 4, class_="tick end"))
@@ -250,7 +269,7 @@ def _grid(frame: Frame, chart: Chart) -> Markup:
     labels = tick_labels(places, decimal)
     if frame.log_x:
         places = log_ticks(*frame.x)
-        labels = [decimal(x) for x in places]
+        labels = [f"{x:,.10g}" for x in places]
     for x, text in zip(places, labels, strict=True):
         marks.append(tag("text", text, x=frame.to_x(x), y=bottom + 17, class_="tick middle"))
     marks.append(tag("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))
@@ -287,6 +306,9 @@ def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
     name_y = y - 5 if y > TOP + 14 else y + 14
     return tag(
         "g",
+        tag("path", d=whisker(frame, right + 4 + 6 * side, level.interval), class_="whisker level")
+        if level.interval
+        else None,
         tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_="level"),
         tag("text", text, x=LEFT + 4, y=name_y, class_="level-name")
         if side
@@ -295,11 +317,29 @@ def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
     )
 
 
-def _curve(frame: Frame, line: Line, points: Series, shade: str) -> Markup | None:
+def _whiskers(frame: Frame, line: Line, shade: str, shift: float) -> Markup | None:
+    """The interval of every point; ``shift`` in pixels, so that those of two lines do not hide
+    each other."""
+    strokes = [
+        whisker(frame, frame.to_x(x) + shift, interval)
+        for x, interval in zip(line.points[0], line.intervals, strict=True)
+        if interval
+    ]
+    return tag("path", d="".join(strokes), class_=f"whisker {shade}") if strokes else None
+
+
+def whisker(frame: Frame, x: float, interval: tuple[float, float]) -> str:
+    """The path of a vertical stroke with two ends, at ``x`` pixels, as far as the axis reaches."""
+    low, high = (frame.to_y(min(max(end, frame.y[0]), frame.y[1])) for end in interval)
+    left, right = x - CAP, x + CAP
+    return f"M{left:g} {low:g}H{right:g}M{x:g} {low:g}V{high:g}M{left:g} {high:g}H{right:g}"
+
+
+def _curve(frame: Frame, line: Line, points: Series, shade: str, shift: float) -> Markup | None:
     xs, ys = points
     if not xs:
         return None
-    pieces = []
+    pieces: list[Markup | None] = [_whiskers(frame, line, shade, shift)] if line.intervals else []
     if line.noisy and len(xs) > 20:
         pieces.append(_path(frame, xs, ys, f"curve pale {shade}"))
         pieces.append(_path(frame, xs, smooth(ys), f"curve {shade}"))
@@ -324,13 +364,13 @@ def _hover(frame: Frame, chart: Chart, thinned: list[Series]) -> list[list[float
     rows: list[list[float | str]] = []
     longest = max(thinned, key=lambda points: len(points[0]))
     for x in longest[0]:
-        texts, heights = [f"{chart.x_label} {decimal(x)}"], []
+        texts, places = [f"{chart.x_label} {decimal(x)}"], []
         for line, (xs, ys) in zip(chart.lines, thinned, strict=True):
             if xs:
                 y = ys[_nearest(xs, x)]
-                heights.append(frame.to_y(y))
+                places.append(frame.to_y(y))
                 texts.append(f"{line.name} {chart.format(y)}{chart.unit}")
-        rows.append([frame.to_x(x), "\n".join(texts), *heights])
+        rows.append([frame.to_x(x), "\n".join(texts), *places])
     return rows
 
 

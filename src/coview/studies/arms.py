@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,8 @@ class Arm:
 
     ``cell``: a seed -> the run whose figures count; runs that it needs are among its settings.
     ``row`` and ``column`` are its place in a matrix, ``x`` that on the axis of a curve, of which
-    ``row`` is then the name. ``published``: the paper's figure of the first measure.
+    ``row`` is then the name; without ``x`` the arm is a level beside the curves. ``axis``: that of
+    ``x`` where it is not the grid's. ``published``: the paper's figure of the first measure.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Arm:
     row: str = ""
     column: str = ""
     x: float | None = None
+    axis: str = ""
     published: float | None = None
 
 
@@ -64,17 +65,15 @@ class Values:
         """Those that are there."""
         return [value for value in self.of(arm, measure) if value is not None]
 
-    def history(self, arm: str) -> list[list[float]]:
-        """[epoch, mean over the seeds] of the first measure while the runs of an arm trained."""
+    def history(self, arm: str) -> dict[float, list[float]]:
+        """Epoch -> the first measure for every seed, while the runs of an arm trained."""
         series = [
             dict(self.measures[0].series(cell.run(self.root)))
             for (name, _), cell in self.cells.items()
             if name == arm and cell.is_ended(self.root)
         ]
         shared = set.intersection(*(set(each) for each in series)) if series else set()
-        return [
-            [epoch, statistics.fmean(each[epoch] for each in series)] for epoch in sorted(shared)
-        ]
+        return {epoch: [each[epoch] for each in series] for epoch in sorted(shared)}
 
     def rows(self) -> list[dict[str, Any]]:
         """One object for each run: arm, seed, folder and its figures by the measures' names."""

@@ -1,9 +1,12 @@
 """The pictures of a study as HTML: a matrix whose cells are colored, and curves.
 
-A drawing is an object of study.json: "kind", "title", and for a "matrix" "rows", "columns",
-"values" and "published", each of them rows of numbers or None; for "curves" "axis" and "lines" with
-"name" and "points", pairs of numbers, and perhaps "reach", heights that the axis
-includes, and "log_x", for another axis than the usual one.
+A drawing is an object of study.json: "kind", "title" and "axis", and
+
+- for a "matrix" "rows", "columns", "values" and "published", both rows of numbers or None, and
+  "mean", the head of a column with the means of the rows, or "" for none;
+- for "curves" "lines" with "name", "points", pairs of numbers, and perhaps "intervals", for each
+  point the ends of one or None; perhaps "levels" with "name", "height" and "interval", "note",
+  "unit", "reach", heights that the axis includes, and "log_x", for another axis than the usual one.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coview.reports.curves import Chart, Line, chart_figure
+from coview.reports.curves import Chart, Level, Line, chart_figure
 from coview.reports.formatting import MISSING
 from coview.reports.html import Markup, tag
 
@@ -33,31 +36,30 @@ def _matrices(content: Mapping[str, Any]) -> Markup:
     return tag(
         "section", tag("h2", content["title"]),
         tag("p", content["axis"], class_="lead"),
-        matrix_table("here", content["rows"], content["columns"], content["values"]),
-        matrix_table("published", content["rows"], content["columns"], published)
-        if has_published
-        else None,
+        matrix_table("here", content, content["values"]),
+        matrix_table("published", content, published) if has_published else None,
     )  # fmt: skip
 
 
-def matrix_table(
-    caption: str, rows: Sequence[str], columns: Sequence[str], values: Numbers
-) -> Markup:
-    """A table whose cells are the darker, the higher their value; the last column is the mean.
+def matrix_table(caption: str, content: Mapping[str, Any], values: Numbers) -> Markup:
+    """A table whose cells are the darker, the higher their value.
 
-    >>> "50%" in matrix_table("here", ["a"], ["b", "c"], [[1.0, 3.0]])
+    >>> drawn = {"rows": ["a"], "columns": ["b", "c"], "mean": "row mean"}
+    >>> "50%" in matrix_table("here", drawn, [[1.0, 3.0]])
     True
     """
     known = [value for row in values for value in row if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    mean = content.get("mean", "")
     body = [
         tag(
-            "tr", tag("th", name, scope="row"),
-            [_cell(value, low, high) for value in row], tag("td", row_mean(row), class_="num"),
+            "tr", tag("th", name, scope="row"), [_cell(value, low, high) for value in row],
+            tag("td", row_mean(row), class_="num") if mean else None,
         )
-        for name, row in zip(rows, values, strict=True)
+        for name, row in zip(content["rows"], values, strict=True)
     ]  # fmt: skip
-    heads = [tag("th", name, scope="col", class_="num") for name in ("", *columns, "mean")]
+    names = ("", *content["columns"], *([mean] if mean else []))
+    heads = [tag("th", name, scope="col", class_="num") for name in names]
     table = tag(
         "table", tag("caption", caption), tag("thead", tag("tr", heads)), tag("tbody", body)
     )
@@ -75,9 +77,13 @@ def _cell(value: float | None, low: float, high: float) -> Markup:
 
 
 def row_mean(row: Sequence[float | None]) -> str:
-    """The mean of the known values of a row of a matrix, as text."""
+    """The mean of a row of a matrix, as text; a dash where a value is not there yet.
+
+    >>> row_mean([1.0, 4.0]), row_mean([1.0, None])
+    ('2.5', '\N{EN DASH}')
+    """
     known = [value for value in row if value is not None]
-    return f"{statistics.fmean(known):.1f}" if known else MISSING
+    return f"{statistics.fmean(known):.1f}" if len(known) == len(row) else MISSING
 
 
 def _curves(content: Mapping[str, Any]) -> Markup:
@@ -93,6 +99,7 @@ def chart_of(content: Mapping[str, Any]) -> Chart:
         Line(
             name=line["name"], dots=len(line["points"]) < MANY,
             points=([x for x, _ in line["points"]], [y for _, y in line["points"]]),
+            intervals=line.get("intervals", ()),
         )
         for line in content["lines"]
         if line["points"]
@@ -100,6 +107,8 @@ def chart_of(content: Mapping[str, Any]) -> Chart:
     xs = [x for line in lines for x in line.points[0]]
     return Chart(
         title=content["title"], lines=lines, x_label=content["axis"], wide=True,
+        levels=tuple(Level(**level) for level in content.get("levels", ())),
+        note=content.get("note", ""), unit=content.get("unit", ""),
         reach=tuple(content.get("reach", ())),
         log_x=bool(content.get("log_x", bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16)),
     )  # fmt: skip

@@ -35,8 +35,9 @@ class Grid:
     ``source`` says where the paper has it, ``published`` in words which figures stand in the column
     of published ones ("ResNet-50 on ImageNet, 100 epochs").
     ``drawn``: "matrix" (rows and columns), "curve" (over ``axis``), "history" (the first measure
-    while training, over epochs and over ``axis``) or "" (a table alone). ``data`` names the images
-    where they are not those of the options.
+    while training, over epochs and over ``axis``) or "" (a table alone). ``row_mean``: the head of
+    a column of a matrix with the mean of each row, where its cells are of one kind. ``data`` names
+    the images where they are not those of the options.
     Raises InvalidValue for arms of one name, and for claims about arms that are not there.
     """
 
@@ -47,6 +48,7 @@ class Grid:
     published: str = ""
     drawn: str = ""
     axis: str = ""
+    row_mean: str = ""
     notes: tuple[str, ...] = ()
     data: str = ""
 
@@ -82,16 +84,18 @@ class Grid:
 
     def summarize(self, values: Values) -> dict[str, Any]:
         """Figures, tables, pictures and claims of the runs that have ended."""
-        if self.drawn == "history":
-            drawings = histories(values, self.axis)
-        else:
-            drawn = {"matrix": matrix, "curve": curves}.get(self.drawn)
-            drawings = [] if drawn is None else [drawn(values, self.axis)]
         return {
             "rows": values.rows(), "source": self.source,
-            "drawings": drawings,
+            "drawings": self.drawings(values),
             "tables": [arm_table(values, self.published)], "claims": decide(self.claims, values.of),
         }  # fmt: skip
+
+    def drawings(self, values: Values) -> list[dict[str, Any]]:
+        """The pictures of what has ended; see ``coview.studies.drawings``."""
+        if self.drawn == "matrix":
+            return [matrix(values, self.axis, self.row_mean)]
+        draw = {"curve": curves, "history": histories}.get(self.drawn)
+        return [] if draw is None else draw(values, self.axis)
 
     def card(self, setting: Setting) -> dict[str, Any]:
         """How it was measured, for the page."""

@@ -36,6 +36,10 @@ class Measure:
     factor: float = PER_CENT
     at: float = 1.0
 
+    @property
+    def is_percent(self) -> bool:
+        return self.factor == PER_CENT
+
     def read(self, run: RunFolder) -> float | None:
         """The figure; None where the run has none yet."""
         if self.at == 1:

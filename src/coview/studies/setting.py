@@ -158,7 +158,7 @@ class Setting:
 
     def arm(
         self, name: str, recipe: Recipe, *, runs: str = "", row: str = "", column: str = "",
-        x: float | None = None, published: float | None = None, **how: Any,
+        x: float | None = None, axis: str = "", published: float | None = None, **how: Any,
     ) -> Arm:  # fmt: skip
         """An arm that trains exactly ``recipe`` with every seed.
 
@@ -166,7 +166,7 @@ class Setting:
         :meth:`pretrain`.
         """
         return Arm(
-            name=name, row=row, column=column, x=x, published=published,
+            name=name, row=row, column=column, x=x, axis=axis, published=published,
             cell=lambda seed: self.pretrain(runs or name, recipe, seed, **how),
         )  # fmt: skip
 

@@ -79,7 +79,7 @@ def pairs(setting: Setting) -> Grid:
             for first in STUDIED
             for place, second in enumerate(STUDIED)
         ),
-        measures=(LINEAR, CONTRASTIVE), drawn="matrix",
+        measures=(LINEAR, CONTRASTIVE), drawn="matrix", row_mean="row mean",
         axis="Rows: the first operation; columns: the second; on the diagonal the operation alone.",
         published="ResNet-50 on ImageNet, linear, top-1, of figure 5",
         claims=pair_claims(tuple(STUDIED)), notes=PAIR_NOTES,

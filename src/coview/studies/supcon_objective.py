@@ -118,9 +118,9 @@ def batch(setting: Setting) -> Grid:
     return Grid(
         source="SupCon, figure 4 and section 4.4",
         arms=(
-            *(setting.arm(name, of_size(size), row="batch size", x=float(size))
+            *(setting.arm(name, of_size(size), x=float(size))
               for name, size in zip(by_size, sizes, strict=True)),
-            *(setting.arm(name, change(base, temperature=tau))
+            *(setting.arm(name, change(base, temperature=tau), x=tau, axis="temperature")
               for name, tau in zip(by_temperature, TEMPERATURES, strict=True)),
         ),
         drawn="curve", axis="batch size",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coview.evaluation.statistics import mean_interval
 from coview.reports.formatting import MINUS, MISSING
-from coview.studies.arms import Values
+from coview.studies.arms import Arm, Values
 from coview.studies.claims import signed
-from coview.studies.measure import PER_CENT
+from coview.studies.measure import Measure
 
 
 def arm_table(values: Values, published: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def arm_table(values: Values, published: str) -> dict[str, Any]:
         [
             arm.name,
             *(
-                shown(values.known(arm.name, each.name), percent=each.factor == PER_CENT)
+                shown(values.known(arm.name, each.name), percent=each.is_percent)
                 for each in values.measures
             ),
             *([MISSING if arm.published is None else f"{arm.published:g}"] * shows_published),
@@ -41,32 +41,90 @@ def arm_table(values: Values, published: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def matrix(values: Values, axis: str) -> dict[str, Any]:
-    """The first measure by rows and columns; ``axis`` says what they are."""
+def matrix(values: Values, axis: str, mean: str) -> dict[str, Any]:
+    """The first measure by rows and columns; ``axis`` says what they are.
+
+    ``mean``: the head of a further column with the mean of each row, or "" for none.
+    """
     rows = list(dict.fromkeys(arm.row for arm in values.arms))
     columns = list(dict.fromkeys(arm.column for arm in values.arms))
     at = {(arm.row, arm.column): values.known(arm.name) for arm in values.arms}
-    cells = [[_mean(at.get((row, column), [])) for column in columns] for row in rows]
+    means = {place: statistics.fmean(known) for place, known in at.items() if known}
     published = {(arm.row, arm.column): arm.published for arm in values.arms}
     return {
-        "kind": "matrix", "title": values.measures[0].name, "axis": axis,
+        "kind": "matrix", "title": values.measures[0].name, "axis": axis, "mean": mean,
         "rows": rows, "columns": columns,
-        "values": cells,
+        "values": [[means.get((row, column)) for column in columns] for row in rows],
         "published": [[published.get((row, column)) for column in columns] for row in rows],
     }  # fmt: skip
 
 
-def curves(values: Values, axis: str) -> dict[str, Any]:
-    """The first measure over the places ``x`` of the arms, one line for each ``row``."""
-    lines: dict[str, list[list[float]]] = {}
-    for arm in values.arms:
-        mean = _mean(values.known(arm.name))
-        if arm.x is not None and mean is not None:
-            lines.setdefault(arm.row, []).append([arm.x, mean])
+def curves(values: Values, axis: str) -> list[dict[str, Any]]:
+    """The first measure over the places ``x`` of the arms, one line for each ``row``.
+
+    An arm without ``x`` is a level. Arms with an axis of their own are another drawing.
+    """
+    measure = values.measures[0]
+    axes = list(dict.fromkeys(arm.axis or axis for arm in values.arms))
+    drawings = []
+    for each in axes:
+        lines: dict[str, dict[float, list[float]]] = {}
+        levels = []
+        for arm in (arm for arm in values.arms if (arm.axis or axis) == each):
+            known = values.known(arm.name)
+            if known and arm.x is not None:
+                lines.setdefault(arm.row, {})[arm.x] = known
+            elif known:
+                levels.append({
+                    "name": arm.name, "height": statistics.fmean(known),
+                    "interval": interval(known, percent=measure.is_percent),
+                })  # fmt: skip
+        drawings.append({
+            **_curves_of(measure), "axis": each, "levels": levels,
+            "title": measure.name if len(axes) == 1 else f"{measure.name}, by {each}",
+            "lines": [
+                line(name, points, percent=measure.is_percent) for name, points in lines.items()
+            ],
+        })  # fmt: skip
+    return drawings
+
+
+WHISKERS = "Means over the seeds with their 95 % intervals (Student)."
+
+
+def _curves_of(measure: Measure) -> dict[str, Any]:
+    """What all drawings of curves of a measure have."""
+    return {"kind": "curves", "note": WHISKERS, "unit": " %" if measure.is_percent else ""}
+
+
+def line(
+    name: str, points: Mapping[float, Sequence[float]], *, percent: bool = False
+) -> dict[str, Any]:
+    """A line of a drawing: at each x the mean of its values and the interval of the mean.
+
+    >>> line("a", {2.0: [50.0], 1.0: [60.0, 60.0]})["points"]
+    [[1.0, 60.0], [2.0, 50.0]]
+    """
+    places = sorted(points)
     return {
-        "kind": "curves", "title": values.measures[0].name, "axis": axis,
-        "lines": [{"name": name, "points": sorted(points)} for name, points in lines.items()],
-    }  # fmt: skip
+        "name": name,
+        "points": [[x, statistics.fmean(points[x])] for x in places],
+        "intervals": [interval(points[x], percent=percent) for x in places],
+    }
+
+
+def interval(values: Sequence[float], *, percent: bool = False) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean, None for fewer than two values.
+
+    ``percent``: as far as it lies within 0 to 100.
+
+    >>> interval([90.0, 99.0], percent=True)
+    (37.3220893293763, 100.0)
+    """
+    if len(values) < 2:
+        return None
+    low, high = mean_interval(values)
+    return (max(low, 0.0), min(high, 100.0)) if percent else (low, high)
 
 
 def histories(values: Values, axis: str) -> list[dict[str, Any]]:
@@ -76,27 +134,22 @@ def histories(values: Values, axis: str) -> list[dict[str, Any]]:
     ``x`` of an arm is how much of ``axis`` an epoch is; without it the arm has epochs alone.
     """
     measure = values.measures[0]
-    lines = {arm.name: values.history(arm.name) for arm in values.arms}
-    drawings = [
-        {
-            "kind": "curves", "title": measure.name, "axis": "epoch",
-            "lines": [{"name": name, "points": points} for name, points in lines.items()],
-        }
-    ]  # fmt: skip
-    scaled = [(arm, arm.x) for arm in values.arms if arm.x is not None]
-    if scaled:
+    series = {arm.name: values.history(arm.name) for arm in values.arms}
+
+    def scaled(arm: Arm, factor: float) -> dict[str, Any]:
+        points = {factor * epoch: of_seeds for epoch, of_seeds in series[arm.name].items()}
+        return line(arm.name, points, percent=measure.is_percent)
+
+    drawings = [{
+        **_curves_of(measure), "title": measure.name, "axis": "epoch",
+        "lines": [scaled(arm, 1.0) for arm in values.arms],
+    }]  # fmt: skip
+    if any(arm.x is not None for arm in values.arms):
         drawings.append({
-            "kind": "curves", "title": f"{measure.name}, by {axis}", "axis": axis,
-            "lines": [
-                {"name": arm.name, "points": [[x * each, y] for x, y in lines[arm.name]]}
-                for arm, each in scaled
-            ],
+            **_curves_of(measure), "title": f"{measure.name}, by {axis}", "axis": axis,
+            "lines": [scaled(arm, arm.x) for arm in values.arms if arm.x is not None],
         })  # fmt: skip
     return drawings
-
-
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None
 
 
 def shown(values: Sequence[float], *, percent: bool = False, sign: bool = False) -> str:
