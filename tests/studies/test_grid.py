@@ -198,6 +198,61 @@ def test_options_of_other_studies_are_refused():
         RATES.study(tiny(data=[[1]]))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "field"),
+    [
+        ("simclr/size", {"encoder": "resnet18"}, "encoder"),
+        ("simclrv2/size-labels", {"encoder": "resnet18"}, "encoder"),
+        ("simclr/histograms", {"epochs": 3}, "epochs"),
+        ("simclr/histograms", {"test": "scenes:test"}, "test"),
+        ("supcon/gradients", {"encoder": "resnet18"}, "encoder"),
+        ("supcon/gradients", {"data": "photos/"}, "data"),
+        ("supcon/gradients", {"limit": 40}, "limit"),
+        ("logo/scenes", {"data": "photos/"}, "data"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(name, changes, field):
+    with pytest.raises(InvalidValue, match=f"{name} does not take `{field}`; leave it out"):
+        STUDIES[name].study(tiny(name=name, **changes))
+    # Of all studies it is for the others.
+    STUDIES[name].study(without_others(tiny(name=name, **changes), STUDIES[name].takes))
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if hasattr(STUDIES[name], "grid")])
+def test_an_encoder_and_epochs_that_are_taken_change_what_is_trained(name):
+    def keys(**changes):
+        given = {need: ("scenes:test",) for need in STUDIES[name].needs}
+        made = STUDIES[name].study(tiny(name=name, scale="cpu", seeds=1, **given, **changes))
+        return {cell.key for cell in made.cells}
+
+    for option, value in (("encoder", "resnet18/8"), ("epochs", 7.0)):
+        if option in STUDIES[name].takes:
+            assert not keys() & keys(**{option: value}), option
+
+
+def card_of(name, root, **changes):
+    return STUDIES[name].study(tiny(name=name, scale="cpu", **changes)).card(root)
+
+
+def test_a_card_says_what_the_runs_train(tmp_path):
+    size = card_of("simclrv2/size-labels", tmp_path)
+    assert size["encoder"].count("ResNet") == 3
+    assert size["fine-tuning"] == (
+        "60 epochs on 1% of the labels; 30 epochs on 10% of the labels; "
+        "30 epochs on 100% of the labels"
+    )
+    batches = card_of("simclr/batch-epochs", tmp_path, epochs=10, seeds=2)
+    assert batches["epochs"] == "5, 10, 20"
+    assert batches["encoder"] == "ResNet-10 width 1/4, medium stem"
+    assert batches["scale"] == "cpu, 10 epochs, 2 seeds"
+    assert "runs begun" not in batches
+    distilled = card_of("simclrv2/distill", tmp_path)
+    assert distilled["scale"] == "cpu"
+    assert distilled["distillation"] == (
+        "20 epochs into a network like the teacher; 20 epochs into ResNet-10 width 1/8, medium stem"
+    )
+
+
 def test_of_all_studies_each_gets_the_special_options_that_it_takes():
     needed = {name: ("scenes:test",) for name in NEEDED}
     options = tiny(name="all", draws=1, seeds=1, **needed)

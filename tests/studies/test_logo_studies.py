@@ -168,13 +168,11 @@ def test_the_gain_on_cluttered_scenes_is_a_difference_of_differences(tmp_path):
     assert len(result["drawings"][0]["columns"]) == 4
 
 
-def test_scenes_of_a_scale_with_test_images_are_tested_on_their_own():
-    study = STUDIES["logo/scenes"].study(
-        StudyOptions(name="logo/scenes", data="elsewhere", test="there", scale="cpu")
-    )
+def test_scenes_of_a_scale_with_test_images_are_tested_on_their_own(tmp_path):
+    study = STUDIES["logo/scenes"].study(StudyOptions(name="logo/scenes", scale="cpu"))
     tests = {(dict(cell.settings)["data"], dict(cell.judged)["test"]) for cell in study.cells}
     assert tests == {("scenes", "scenes:test"), (CLUTTER, "scenes:clutter:test")}
-    assert study.card(None)["data"] == "scenes and scenes:clutter"
+    assert study.card(tmp_path)["data"] == "scenes and scenes:clutter"
 
 
 def test_detection_is_a_run_on_each_pretrained_one(tmp_path):

@@ -1,5 +1,7 @@
 """SimCLR's studies of its training: batch, epochs and the rule for the learning rate."""
 
+from pathlib import Path
+
 import pytest
 
 from coview.options import StudyOptions
@@ -62,4 +64,5 @@ def test_a_large_batch_that_is_worse_has_no_advantage_that_shrinks():
 @pytest.mark.parametrize(("scale", "told"), [("cpu", True), ("gpu", False), ("paper", False)])
 def test_the_card_tells_on_which_images_the_recipes_were_chosen(scale, told):
     setting = Setting.of(StudyOptions(name="x", data="scenes", scale=scale))
-    assert ("recipes" in batch_epochs(setting).card(setting)) == told
+    grid = batch_epochs(setting)
+    assert ("recipes" in grid.card(setting, grid.values(Path("none"), {}))) == told

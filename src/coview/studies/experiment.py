@@ -9,7 +9,7 @@ from coview.core.errors import InvalidValue
 from coview.options import StudyOptions
 from coview.studies.execution import Study
 from coview.studies.grid import Grid
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import DATA_FIELDS, Amount, Setting
 
 OF_CHAIN = (
     "pretrained", "recipe", "student", "labels", "draws", "layers", "finetune_epochs",
@@ -19,8 +19,14 @@ OF_CHAIN = (
 SEEDS = ("seeds",)
 NEEDED = ("outliers", "transfer", "annotated")
 """Options that only experiments take that need them."""
-SPECIAL = (*OF_CHAIN, *SEEDS, *NEEDED)
+IMAGES = ("data", *DATA_FIELDS)
+"""Of a study of images: which they are and how they are opened."""
+TRAINED = ("test", "encoder", "epochs")
+"""Of a study that trains."""
+SPECIAL = (*OF_CHAIN, *SEEDS, *NEEDED, *IMAGES, *TRAINED)
 """Options that not every study takes."""
+USUAL = StudyOptions(data="scenes")
+"""What stands for options that are not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,7 @@ class Experiment:
 
     ``name`` is "paper/experiment", ``question`` one sentence. ``amounts``: how much each scale
     trains, in place of ``coview.studies.setting.AMOUNTS``. ``needs``: options that have to be given
-    ("outliers").
+    ("outliers"). ``fixed``: options that it does not take, as the grid has its own ("encoder").
 
     >>> from coview.recipes import change
     >>> from coview.studies import Claim, Grid, greater
@@ -52,11 +58,13 @@ class Experiment:
     grid: Callable[[Setting], Grid]
     amounts: Mapping[str, Amount] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
 
     @property
     def takes(self) -> tuple[str, ...]:
         """The special options that it takes."""
-        return (*SEEDS, *self.needs)
+        taken = (*SEEDS, *IMAGES, *TRAINED, *self.needs)
+        return tuple(name for name in taken if name not in self.fixed)
 
     def study(self, options: StudyOptions) -> Study:
         """The runs and their summary. Raises InvalidValue for options that it does not take."""
@@ -70,14 +78,18 @@ class Experiment:
 
 def without_others(options: StudyOptions, takes: Sequence[str]) -> StudyOptions:
     """``options`` of several studies as one that takes these special ones gets them."""
-    usual = StudyOptions()
-    others = {name: getattr(usual, name) for name in SPECIAL if name not in takes}
+    others = {name: getattr(USUAL, name) for name in SPECIAL if name not in takes}
     return replace(options, **others)
 
 
 def refuse_others(name: str, options: StudyOptions, takes: Sequence[str]) -> None:
-    """Raise InvalidValue for a given option of other studies alone, which would do nothing here."""
-    own = without_others(options, takes)
+    """Raise InvalidValue for a given option that would do nothing in this study."""
     for each in SPECIAL:
-        if getattr(own, each) != getattr(options, each):
+        if each not in takes and _is_given(options, each):
             raise InvalidValue(f"{name} does not take `{each}`; leave it out.")
+
+
+def _is_given(options: StudyOptions, name: str) -> bool:
+    value, usual = getattr(options, name), getattr(USUAL, name)
+    # Images in memory are compared with no name.
+    return value is not None and not (type(value) is type(usual) and value == usual)

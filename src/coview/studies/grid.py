@@ -15,6 +15,7 @@ from coview.studies.execution import Study
 from coview.studies.measure import LINEAR, Measure
 from coview.studies.setting import KINDS, OWN, Setting
 from coview.studies.tables import arm_table, curves, histories, matrix
+from coview.studies.training_card import begun, training_card
 
 CARD_SELECTION = "none: the last epoch of every run counts"
 CARD_RECIPES = (
@@ -76,7 +77,8 @@ class Grid:
             name=name, claim=question, claims=tuple(each.text for each in self.claims),
             cells=tuple(each for cell in cells.values() for each in with_needs(cell)),
             summarize=lambda root: self.summarize(self.values(root, cells)),
-            images=setting.count_images, card=lambda root: self.card(setting),
+            images=setting.count_images,
+            card=lambda root: self.card(setting, self.values(root, cells)),
         )  # fmt: skip
 
     def values(self, root: Path, cells: Mapping[tuple[str, int], Cell]) -> Values:
@@ -97,24 +99,26 @@ class Grid:
         draw = {"curve": curves, "history": histories}.get(self.drawn)
         return [] if draw is None else draw(values, self.axis)
 
-    def card(self, setting: Setting) -> dict[str, Any]:
+    def card(self, setting: Setting, values: Values) -> dict[str, Any]:
         """How it was measured, for the page."""
-        amount = setting.amount
-        return {
-            **({"source": self.source} if self.source else {}),
-            **({} if setting.scale == OWN else {"scale": setting.scale}),
+        cells = [each for cell in values.cells.values() for each in with_needs(cell)]
+        images, days = setting.amount.images, begun(cells, values.root)
+        card = {
+            "source": self.source,
+            "scale": "" if setting.scale == OWN else ", ".join((setting.scale, *setting.changes)),
             "data": self.data or str(setting.source),
-            "training images": "all" if amount.images is None else f"{amount.images:,}",
+            "training images": "all" if images is None else f"{images:,}",
             "test images": str(setting.test or "a part of the data"),
-            "epochs": "those of the recipes" if amount.epochs is None else f"{amount.epochs:g}",
-            "encoder": amount.encoder or "that of the recipes",
+            **training_card(cells),
             "seeds": ", ".join(str(seed) for seed in setting.seeds),
             "selection": CARD_SELECTION,
-            **({"recipes": CARD_RECIPES} if KINDS.get(setting.scale) == "cpu" else {}),
-            **({"tests": CARD_TESTS} if self.claims else {}),
-            **({"published figures": self.published} if self.published else {}),
+            "recipes": CARD_RECIPES if KINDS.get(setting.scale) == "cpu" else "",
+            "tests": CARD_TESTS if self.claims else "",
+            "published figures": self.published,
             **{f"note {number}": note for number, note in enumerate(self.notes, start=1)},
+            "runs begun": days,
         }
+        return {name: text for name, text in card.items() if text}
 
 
 def with_needs(cell: Cell) -> list[Cell]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from coview import methods
 from coview.core.values import set_fields
-from coview.options import DataOptions
 from coview.recipes import Recipe
 from coview.studies.arms import Arm
 from coview.studies.claims import Claim, Comparison, alike, best, greater, shrinking_gap
@@ -161,6 +160,8 @@ def bounds(setting: Setting) -> Grid:
     )  # fmt: skip
 
 
+OF_DATA = ("data", "test", "split", "labels_from", "image_column", "label_column")
+"""Options of other images than the built-in scenes."""
 EQUAL = "0.05 and 1, all alike"
 
 
@@ -191,9 +192,8 @@ def scenes(setting: Setting) -> Grid:
         axis="kNN accuracy by kind of scene and method.",
         notes=(
             *NOT_SEEN,
-            "the images are the built-in scenes whatever data are given. Cluttered ones show a "
-            "smaller labeled object between three of other kinds and up to eight blobs; classes, "
-            "background and light are the same",
+            "Cluttered scenes show a smaller labeled object between three of other kinds and up to "
+            "eight blobs; classes, background and light are the same",
         ),
         claims=(
             Claim(
@@ -215,12 +215,7 @@ def scenes(setting: Setting) -> Grid:
 def on(setting: Setting, data: str) -> Setting:
     """The setting on other data, with their own test images where the scale has test images."""
     test = None if setting.scale == "tiny" else f"{data}:test"
-    usual = DataOptions()
-    options = replace(
-        setting.options, data=data, test=test, split=None, labels_from=usual.labels_from,
-        image_column=None, label_column=None,
-    )  # fmt: skip
-    return replace(setting, options=options)
+    return replace(setting, options=replace(setting.options, data=data, test=test))
 
 
 # Of its eight claims the first must be shown at 2.5 / 8 %: with three seeds by a difference of 7.3
@@ -240,7 +235,8 @@ BOUNDS_STUDY = Experiment(
     question="How large must global crops be, and how small local ones?",
 )  # fmt: skip
 SCENES = Experiment(
-    name="logo/scenes", grid=scenes, amounts={"cpu": replace(AMOUNTS["cpu"], epochs=25, seeds=5)},
+    name="logo/scenes", grid=scenes, fixed=OF_DATA,
+    amounts={"cpu": replace(AMOUNTS["cpu"], epochs=25, seeds=5)},
     question="Is LoGo's gain larger where a crop may miss the object?",
 )  # fmt: skip
 EXPERIMENTS = (KNN_STUDY, AFFINITY, BOUNDS_STUDY, SCENES)

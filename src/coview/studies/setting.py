@@ -56,7 +56,8 @@ takes at most 90 minutes of CIFAR-10."""
 class Setting:
     """The options of a study with what its scale gives; makes recipes and cells of them.
 
-    Raises UnknownName for a scale, InvalidValue for a number of seeds below 1.
+    ``changes``: in words, what the options give in place of the scale's. Raises UnknownName for a
+    scale, InvalidValue for a number of seeds below 1.
 
     >>> setting = Setting.of(StudyOptions(name="mine", scale="tiny"))
     >>> setting.recipe("simclr").encoder.label(), setting.seeds
@@ -65,21 +66,27 @@ class Setting:
 
     options: StudyOptions
     amount: Amount
+    changes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, options: StudyOptions, amounts: Mapping[str, Amount] | None = None) -> Setting:
         """``amounts``: those of the experiment, by scale, in place of AMOUNTS."""
         if options.scale not in SCALES:
             raise UnknownName("scale", options.scale, SCALES)
-        amount = {**AMOUNTS, **(amounts or {})}[options.scale]
+        usual = {**AMOUNTS, **(amounts or {})}[options.scale]
         given: dict[str, Any] = {
             "images": options.limit, "epochs": options.epochs, "seeds": options.seeds,
             "encoder": options.encoder,
         }  # fmt: skip
-        amount = replace(amount, **{name: to for name, to in given.items() if to is not None})
+        amount = replace(usual, **{name: to for name, to in given.items() if to is not None})
         if amount.seeds < 1:
             raise InvalidValue(f"`seeds` is {amount.seeds}; expected 1 or more.")
-        return cls(options=options, amount=amount)
+        changes = tuple(
+            f"{to if isinstance(to, str) else f'{to:,g}'} {name}"
+            for name, to in given.items()
+            if to is not None and to != getattr(usual, name)
+        )
+        return cls(options=options, amount=amount, changes=changes)
 
     @property
     def scale(self) -> str:
@@ -183,11 +190,11 @@ def data_settings(
 
     ``images`` takes the place of the option `limit`. Raises InvalidValue for images in memory.
     """
-    given = DataOptions()
+    usual = DataOptions()
     settings = {
         name: str(value) if isinstance(value, Path) else value
         for name in DATA_FIELDS
-        if (value := getattr(options, name)) != getattr(given, name)
+        if (value := getattr(options, name)) != getattr(usual, name)
     }
     if images is not None:
         settings["limit"] = images

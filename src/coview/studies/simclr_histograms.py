@@ -24,7 +24,7 @@ from coview.data.spec import DataSpec
 from coview.options import StudyOptions
 from coview.studies.claims import Claim, Comparison, Term, decide
 from coview.studies.execution import Study, place_of
-from coview.studies.experiment import SEEDS, refuse_others
+from coview.studies.experiment import IMAGES, SEEDS, refuse_others
 from coview.studies.grid import CARD_TESTS
 from coview.studies.setting import Amount, Setting
 from coview.studies.tables import shown
@@ -202,7 +202,7 @@ class Histograms:
         "Can crops of one image be told by their histogram, and does color distortion prevent it?"
     )
     needs: tuple[str, ...] = ()
-    takes: tuple[str, ...] = SEEDS
+    takes: tuple[str, ...] = (*SEEDS, *IMAGES)
 
     def study(self, options: StudyOptions) -> Study:
         """Raises InvalidValue for options that it does not take."""

@@ -54,9 +54,9 @@ class Losses(Grid):
         content["tables"].append(_chosen(values))
         return content
 
-    def card(self, setting: Setting) -> dict[str, Any]:
+    def card(self, setting: Setting, values: Values) -> dict[str, Any]:
         selection = "the numbers of each loss, on training images; of every run the last epoch"
-        return {**super().card(setting), "selection": selection}
+        return {**super().card(setting, values), "selection": selection}
 
 
 def losses(setting: Setting) -> Grid:

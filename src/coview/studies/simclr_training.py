@@ -213,7 +213,7 @@ BATCH_EPOCHS = Experiment(
     question="Do larger batches help, and how much of it does longer training give?",
 )  # fmt: skip
 SIZE = Experiment(
-    name="simclr/size", grid=size,
+    name="simclr/size", grid=size, fixed=("encoder",),
     question="Does the gap to supervised training close as networks grow?",
     amounts={"cpu": replace(AMOUNTS["cpu"], epochs=30, encoder=None)},
 )  # fmt: skip

@@ -20,7 +20,7 @@ from coview.recipes.finetune import for_label_share
 from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
-from coview.studies.experiment import OF_CHAIN, refuse_others
+from coview.studies.experiment import IMAGES, OF_CHAIN, TRAINED, refuse_others
 from coview.studies.setting import SCALES, data_settings, ordered
 from coview.studies.simclrv2_table import Entry, claims_about, summarize
 from coview.training import choose_device
@@ -240,7 +240,7 @@ class _Chain:
     name: str = "simclrv2/chain"
     question: str = CLAIM
     needs: tuple[str, ...] = ()
-    takes: tuple[str, ...] = OF_CHAIN
+    takes: tuple[str, ...] = (*OF_CHAIN, *IMAGES, *TRAINED)
 
     def study(self, options: StudyOptions) -> Study:
         refuse_others(self.name, options, self.takes)

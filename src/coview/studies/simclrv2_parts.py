@@ -236,7 +236,7 @@ def distill(setting: Setting) -> Grid:
 
 
 SIZE_LABELS = Experiment(
-    name="simclrv2/size-labels", grid=size_labels, amounts=SMALL_AMOUNT,
+    name="simclrv2/size-labels", grid=size_labels, amounts=SMALL_AMOUNT, fixed=("encoder",),
     question="Do larger networks gain more, the fewer labels there are?",
 )  # fmt: skip
 HEAD_LAYER = Experiment(

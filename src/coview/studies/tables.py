@@ -118,8 +118,9 @@ def interval(values: Sequence[float], *, percent: bool = False) -> tuple[float, 
 
     ``percent``: as far as it lies within 0 to 100.
 
-    >>> interval([90.0, 99.0], percent=True)
-    (37.3220893293763, 100.0)
+    >>> low, high = interval([90.0, 99.0], percent=True)
+    >>> round(low, 1), high
+    (37.3, 100.0)
     """
     if len(values) < 2:
         return None
