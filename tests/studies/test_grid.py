@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
+
+from PIL import Image
+
 import coview
 from coview.cli import main
 from coview.core.errors import InvalidValue, RunError, UnknownName
@@ -389,3 +392,35 @@ def test_the_list_has_the_verdicts_of_runs_that_are_those_asked_for(tmp_path):
 
 def test_the_figure_of_an_arm_is_the_one_that_represents_the_protocol():
     assert (LINEAR.protocol, LINEAR.metric, LINEAR.layer) == ("linear", "accuracy", "h")
+
+
+def test_recipes_with_logits_have_the_classes_of_the_images(tmp_path):
+    for label in ("ant", "bee", "cat"):
+        folder = tmp_path / "images" / label
+        folder.mkdir(parents=True)
+        for number in range(30):
+            Image.new("RGB", (32, 32), (number * 8, 9 * len(label), 90)).save(
+                folder / f"{number}.png"
+            )
+    setting = Setting.of(tiny(data=str(tmp_path / "images")))
+    made = setting.recipe("supervised")
+    assert made.method.objective.classes == 3
+    assert made.method.head.output == 3
+    assert setting.recipe("simclr") == Setting.of(tiny()).recipe("simclr")
+    study = STUDIES["supcon/methods"].study(tiny(data=str(tmp_path / "images"), seeds=1))
+    cell = next(cell for cell in study.cells if cell.name.startswith("cross-entropy"))
+    assert cell.train(tmp_path / "runs", {}).is_ended
+
+
+def test_supervised_features_are_expected_to_transfer_better(tmp_path):
+    study = STUDIES["simclr/transfer"].study(tiny(seeds=3, transfer=("scenes",)))
+    for place, cell in enumerate(study.cells):
+        end(cell, tmp_path, 0.5, protocols=("linear",))
+        value = (0.7 if cell.name.startswith("supervised") else 0.6) + 0.001 * place
+        (cell.folder(tmp_path) / "evaluation" / "transfer.json").write_text(json.dumps({
+            "headline": {}, "results": [{"subject": "trained", "metric": "transfer_mean",
+            "layer": "h", "value": value, "setting": {}}],
+        }))  # fmt: skip
+        cell._keep(tmp_path, more={"transfer": [["transfer", ["scenes"]]]})
+    content = study.summarize(tmp_path)
+    assert [claim["holds"] for claim in content["claims"]] == [True]

@@ -87,6 +87,19 @@ def test_arms_of_affinity_and_bounds():
     assert areas["0.05 and 1, all alike"] == [(0.05, 1.0)] * 4
 
 
+def test_studies_of_the_same_images_share_their_runs():
+    keys = {}
+    for name in ("knn", "affinity", "bounds", "dense"):
+        needed = {"annotated": "scenes"} if name == "dense" else {}
+        options = StudyOptions(name="x", data="scenes", seeds=1, **needed)
+        keys[name] = {cell.key for cell in STUDIES[f"logo/{name}"].study(options).cells}
+    moco = {cell.key for arm in knn(setting("cpu")).arms[:4] for cell in (arm.cell(0),)}
+    assert moco <= keys["knn"]
+    assert moco <= keys["dense"]  # beside them the runs of `detect`
+    assert len(keys["knn"] & keys["affinity"]) == 2  # multi-crop, and LoGo at its lambda
+    assert len(keys["knn"] & keys["bounds"]) == 1
+
+
 def test_curves_over_epochs_and_views_and_claims_about_quarters(tmp_path):
     own = setting("cpu", seeds=3)
     grid = knn(own)

@@ -148,34 +148,48 @@ def test_ood_judges_again_with_other_outliers_and_trains_once(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("form", ["out", "in"])
-@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("places", [(0,), (0, 1), (3,)])
 @pytest.mark.parametrize("cosine", [-0.9, 0.0, 0.99])
-def test_the_part_of_a_pair_is_its_formula(form, place, cosine):
+def test_the_part_of_a_pair_is_its_formula(form, normalize, places, cosine):
     """By autograd, and by finite differences of the loss along the pair's own copy."""
-    around = draw(positives=2, negatives=4, width=6, seed=3, place=place, cosine=cosine)
-    assert float(around.cosines[place]) == pytest.approx(cosine, abs=1e-12)
-    found = by_autograd(around, temperature=0.5, form=form)
-    assert torch.allclose(
-        found, by_formula(around, temperature=0.5, form=form), rtol=1e-9, atol=1e-12
-    )
+    around = draw(positives=2, negatives=4, width=6, seed=3, places=places, cosine=cosine)
+    assert around.cosines[list(places)].tolist() == pytest.approx([cosine] * len(places), abs=1e-12)
+    how = {"temperature": 0.5, "form": form, "normalize": normalize}
+    found = by_autograd(around, **how)
+    assert torch.allclose(found, by_formula(around, **how), rtol=1e-9, atol=1e-12)
+    unit = around.anchor / around.anchor.norm()
+    anchor = around.anchor if normalize else unit
 
     def loss(moved):
+        rows = [moved if k == places[0] else anchor for k in range(6)]
+        lengths = [float(row.norm()) if normalize else 1.0 for row in rows]
         logits = [
-            float((moved if k == place else around.anchor) @ z)
-            / float((moved if k == place else around.anchor).norm()) / 0.5
-            for k, z in enumerate(around.candidates)
-        ]  # fmt: skip
+            float(row @ z) / length / 0.5
+            for row, length, z in zip(rows, lengths, around.candidates, strict=True)
+        ]
         total = math.log(math.fsum(map(math.exp, logits)))
         own = logits[:2]
         return total - (sum(own) / 2 if form == "out" else math.log(sum(map(math.exp, own))))
 
     step = 1e-6
-    slopes = [
-        (loss(around.anchor + step * axis) - loss(around.anchor - step * axis)) / (2 * step)
+    slopes = torch.tensor([
+        (loss(anchor + step * axis) - loss(anchor - step * axis)) / (2 * step)
         for axis in torch.eye(6, dtype=torch.float64)
-    ]
-    length = math.sqrt(math.fsum(slope**2 for slope in slopes))
-    assert float(found[place]) == pytest.approx(length, abs=1e-7)
+    ], dtype=torch.float64)  # fmt: skip
+    toward = float(-(slopes @ around.candidates[places[0]]))
+    expected = math.copysign(float(slopes.norm()), toward)
+    assert float(found[places[0]]) == pytest.approx(expected, abs=1e-7)
+
+
+def test_positives_pull_and_a_negative_pushes():
+    """Of a positive that has more of the softmax than its weight, the other way round."""
+    hard = draw(positives=2, negatives=4, width=6, seed=3, places=(0, 1), cosine=0.1)
+    parts = by_formula(hard, temperature=0.5)
+    assert (parts[:2] > 0).all()
+    assert (parts[2:] < 0).all()
+    easy = draw(positives=2, negatives=4, width=6, seed=3, places=(0,), cosine=0.99)
+    assert by_formula(easy, temperature=0.1)[0] < 0 < by_formula(easy, temperature=0.1)[1]
 
 
 def test_the_parts_of_all_pairs_are_the_gradient_of_the_loss():
@@ -194,13 +208,13 @@ def test_gradients_hold_what_the_paper_says(tmp_path):
     again = run_study(made, tmp_path, {})
     write_ledger(tmp_path)
     assert {**again, "path": ""} == {**content, "path": ""}
-    assert len(ledger_rows(tmp_path)) == 4  # the ledger itself lies in the folder, too
+    assert len(ledger_rows(tmp_path)) == 3  # the ledger itself lies in the folder, too
     assert content["ended"]
-    assert [claim["holds"] for claim in content["claims"]] == [True] * 4
+    assert [claim["holds"] for claim in content["claims"]] == [True] * 3
     assert len(content["rows"]) == len(CURVES) * len(COSINES) * 12
     page = (tmp_path / "supcon-gradients" / "report.html").read_text()
     assert "runs have ended" not in page
-    assert all(f"<h2>{title}" in page for title in ("Positives", "Negatives", "Figures"))
+    assert all(f"<h2>{title}" in page for title in ("Positives", "One positive", "Figures"))
     kept = json.loads((tmp_path / "supcon-gradients" / FILE).read_text())
     assert kept["apart"] < 1e-6
     assert kept["whole"] < 1e-9
@@ -213,4 +227,4 @@ def test_figures_of_gradients_are_kept_and_measured_anew_for_other_seeds(tmp_pat
     assert made.summarize(tmp_path) == first
     with pytest.raises(TypeError):
         study("supcon/gradients", seeds=3).summarize(tmp_path)
-    assert measure([0])["measured"]["positive at 0.6"][0] == first["rows"][2 * 8]["length"]
+    assert measure([0])["measured"]["all positives at 0.6"][0] == first["rows"][2 * 8]["measured"]

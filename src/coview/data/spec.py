@@ -37,13 +37,15 @@ _OPENED: ContextVar[dict[Any, ImageStore] | None] = ContextVar("opened", default
 def opened_once() -> Iterator[None]:
     """Inside, a source that is opened again with the same options is not read again.
 
-    For several runs on the same images in one process. The images stay in memory until the end.
+    For several runs on the same images in one process. The images stay in memory until the end
+    of the outermost one.
 
     >>> with opened_once():
     ...     DataSpec.of("scenes", limit=4).open() is DataSpec.of("scenes", limit=4).open()
     True
     """
-    token = _OPENED.set({})
+    outer = _OPENED.get()
+    token = _OPENED.set({} if outer is None else outer)
     try:
         yield
     finally:

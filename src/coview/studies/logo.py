@@ -19,6 +19,9 @@ from coview.studies.setting import AMOUNTS, QUARTERS, Setting
 
 BASES: Mapping[str, str] = {"MoCo": "moco", "SimSiam": "simsiam"}
 JUDGED = ("knn", "linear")
+FOLLOWED = (KNN.protocol,)
+"""What judges a run after each quarter too, in every study of the user's images: a run that keeps
+its checkpoints is another one, and the studies share theirs."""
 LOCALS = 2
 WEIGHTS = (1e-4, 5e-4, 2e-3)
 RATIO = 0.015
@@ -98,7 +101,7 @@ def knn(setting: Setting) -> Grid:
         ]  # fmt: skip
     arms = tuple(
         setting.arm(name, made, x=float(len(made.method.views.views)), protocols=JUDGED,
-                    follow=(KNN.protocol,))
+                    follow=FOLLOWED)
         for base in BASES
         for name, made in four_ways(setting, base).items()
     )  # fmt: skip
@@ -167,7 +170,10 @@ EQUAL = "0.05 and 1, all alike"
 
 def arms_of(setting: Setting, made: Mapping[str, Recipe]) -> tuple[Arm, ...]:
     """An arm for each recipe."""
-    return tuple(setting.arm(name, recipe, protocols=JUDGED) for name, recipe in made.items())
+    return tuple(
+        setting.arm(name, recipe, protocols=JUDGED, follow=FOLLOWED)
+        for name, recipe in made.items()
+    )
 
 
 def scenes(setting: Setting) -> Grid:

@@ -12,7 +12,7 @@ from coview.studies.cell import Cell
 from coview.studies.claims import Claim, best
 from coview.studies.experiment import Experiment
 from coview.studies.grid import Grid
-from coview.studies.logo import NOT_SEEN, ORIGIN, four_ways
+from coview.studies.logo import FOLLOWED, NOT_SEEN, ORIGIN, four_ways
 from coview.studies.measure import Measure
 from coview.studies.setting import Setting, ordered, place_of_data
 
@@ -43,7 +43,7 @@ def dense(setting: Setting) -> Grid:
 
     def arm(name: str, made: Recipe, *, scratch: bool = False) -> Arm:
         def cell(seed: int) -> Cell:
-            start = setting.pretrain(name, made, seed, protocols=())
+            start = setting.pretrain(name, made, seed, protocols=(), follow=FOLLOWED)
             return fine_tuned(setting, name, start, seed, place, pixels=pixels, scratch=scratch)
 
         return Arm(name=name, cell=cell)

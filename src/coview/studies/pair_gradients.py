@@ -1,13 +1,14 @@
 """What one pair adds to the gradient of SupCon, by its formula and by autograd.
 
-For an anchor z = w / |w| and a candidate z_k at the cosine c, the part of dl/dw that comes from the
-pair has the length
+For an anchor z = w / |w| and a candidate z_k at the cosine c, a step down the loss moves w toward
+z_k by
 
-    |P_k - X_k| / tau * sqrt(1 - c^2) / |w|
+    (X_k - P_k) / tau * sqrt(1 - c^2) / |w|
 
 where P is the softmax over all candidates and X the weight of a positive: 1 / #P for the form
 "out", its share of the positives' softmax for "in", 0 for a negative (Khosla et al., supplement).
-The root is the part of z_k across z: what normalization lets through.
+The root is the part of z_k across z: what normalization lets through. Below 0 the step moves w
+away: from every negative, and from a positive that has more of the softmax than its weight.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ class Neighborhood:
 
 
 def draw(
-    *, positives: int, negatives: int, width: int, seed: int, place: int, cosine: float
+    *, positives: int, negatives: int, width: int, seed: int, places: Sequence[int], cosine: float
 ) -> Neighborhood:
-    """Random unit rows, of which the candidate ``place`` has this ``cosine`` to the anchor.
+    """Random unit rows, of which the candidates ``places`` have this ``cosine`` to the anchor.
 
-    Equal seeds differ in this one row alone.
+    Equal seeds differ in these rows alone.
 
-    >>> drawn = draw(positives=2, negatives=3, width=8, seed=0, place=1, cosine=0.5)
+    >>> drawn = draw(positives=2, negatives=3, width=8, seed=0, places=[1], cosine=0.5)
     >>> round(float(drawn.cosines[1]), 6)
     0.5
     """
@@ -53,19 +54,28 @@ def draw(
     rows = torch.randn(positives + negatives + 1, width, generator=generator, dtype=torch.float64)
     anchor, candidates = rows[0], F.normalize(rows[1:], dim=1)
     direction = F.normalize(anchor, dim=0)
-    across = F.normalize(candidates[place] - (candidates[place] @ direction) * direction, dim=0)
-    candidates[place] = cosine * direction + (1 - cosine**2) ** 0.5 * across
+    for place in places:
+        row = candidates[place]
+        across = F.normalize(row - (row @ direction) * direction, dim=0)
+        candidates[place] = cosine * direction + (1 - cosine**2) ** 0.5 * across
     return Neighborhood(anchor=anchor, candidates=candidates, positives=positives)
 
 
-def by_formula(around: Neighborhood, *, temperature: float, form: Form = "out") -> Tensor:
-    """The length of each pair's part of dl/dw: [K]."""
+def by_formula(
+    around: Neighborhood, *, temperature: float, form: Form = "out", normalize: bool = True
+) -> Tensor:
+    """How far a step of size 1 moves w toward each candidate: [K].
+
+    ``normalize`` False: w is a unit row itself, without the layer that makes it so, and moves by
+    the whole of z_k in place of its part across z.
+    """
     cosines, count = around.cosines, around.positives
-    target = torch.zeros_like(cosines)
-    target[:count] = 1 / count if form == "out" else (cosines[:count] / temperature).softmax(0)
-    slope = ((cosines / temperature).softmax(0) - target).abs() / temperature
-    length: Tensor = slope * (1 - cosines**2).clamp_min(0).sqrt() / around.anchor.norm()
-    return length
+    weight = torch.zeros_like(cosines)
+    weight[:count] = 1 / count if form == "out" else (cosines[:count] / temperature).softmax(0)
+    toward: Tensor = (weight - (cosines / temperature).softmax(0)) / temperature
+    if normalize:
+        toward = toward * (1 - cosines**2).clamp_min(0).sqrt() / around.anchor.norm()
+    return toward
 
 
 def by_autograd(
@@ -73,7 +83,7 @@ def by_autograd(
 ) -> Tensor:
     """The same, measured: every pair has a copy of the anchor, whose gradient is the pair's part.
 
-    ``normalize`` False: the copies are unit rows themselves, without the layer that makes them so.
+    Shapes and ``normalize`` as for :func:`by_formula`.
     """
     start = around.anchor if normalize else F.normalize(around.anchor, dim=0)
     copies = start.repeat(len(around.candidates), 1).requires_grad_()
@@ -82,8 +92,9 @@ def by_autograd(
     own = logits[: around.positives]
     attraction = own.mean() if form == "out" else own.logsumexp(0)
     (gradient,) = torch.autograd.grad(logits.logsumexp(0) - attraction, copies)
-    length: Tensor = gradient.norm(dim=1)
-    return length
+    sign = -(gradient * around.candidates).sum(1).sign()
+    toward: Tensor = sign * gradient.norm(dim=1)
+    return toward
 
 
 def closed_form(rows: Tensor, labels: Sequence[int], temperature: float) -> Tensor:

@@ -48,11 +48,16 @@ def study(options: StudyOptions) -> StudyResult:
     root = options.out or Path("studies") / name_of(options.data)
     if options.jobs < 1:
         raise InvalidValue(f"`jobs` is {options.jobs}; expected 1 or more.")
-    if options.name is None:
-        with opened_once():
+    with opened_once():
+        if options.name is None:
             return list_studies(options, root)
-    if options.name != ALL:
+        if options.name == ALL:
+            return run_all(options, root)
         return run_one(named(options.name), options, root)
+
+
+def run_all(options: StudyOptions, root: Path) -> StudyResult:
+    """Every study that has what it needs, and the ledger of their claims."""
     results = []
     for experiment in STUDIES.values():
         if any(not getattr(options, need) for need in experiment.needs):

@@ -10,8 +10,9 @@ from typing import Any
 from coview.core.errors import InvalidValue, UnknownName
 from coview.data.spec import DataSpec
 from coview.encoders import parse_encoder
+from coview.methods import CrossEntropy
 from coview.options import DataOptions, StudyOptions
-from coview.recipes import RECIPES, Recipe, recipe
+from coview.recipes import RECIPES, Recipe, for_classes, recipe
 from coview.studies.arms import Arm
 from coview.studies.cell import Cell, Work
 
@@ -100,7 +101,8 @@ class Setting:
     def recipe(self, method: str, *, epochs: float = 1.0) -> Recipe:
         """The recipe of this scale for ``method``, a word such as "simclr" or "logo-moco".
 
-        ``epochs``: a factor of those of the scale. Raises UnknownName where the scale has none.
+        ``epochs``: a factor of those of the scale. One with logits gets as many as the images have
+        classes. Raises UnknownName where the scale has none, and the errors of opening the images.
         """
         name = f"{method}-{KINDS[self.scale]}"
         if name not in RECIPES:
@@ -113,7 +115,9 @@ class Setting:
         passes = epochs * (amount.epochs or made.epochs)
         # A short run warms up for a tenth of it at most.
         warmup = min(made.schedule.warmup_epochs, passes / 10)
-        return replace(made, epochs=passes, schedule=replace(made.schedule, warmup_epochs=warmup))
+        made = replace(made, epochs=passes, schedule=replace(made.schedule, warmup_epochs=warmup))
+        has_logits = isinstance(made.method.objective, CrossEntropy)
+        return for_classes(made, len(self.images(labels=True).class_names)) if has_logits else made
 
     def data(self, *, labels: bool = True, test: bool = True) -> dict[str, Any]:
         """The settings of a verb that open the images, from any working folder.
@@ -179,8 +183,12 @@ class Setting:
 
     def count_images(self) -> int:
         """The number of training images."""
+        return len(self.images(labels=False))
+
+    def images(self, *, labels: bool) -> Any:
+        """The training images, opened."""
         options = replace(self.options, limit=self.amount.images)
-        return len(DataSpec.of(self.source, options, needs_labels=False).open())
+        return DataSpec.of(self.source, options, needs_labels=labels).open()
 
 
 def data_settings(

@@ -22,9 +22,9 @@ from coview.studies.pair_gradients import Form, by_autograd, by_formula, closed_
 from coview.studies.setting import Amount, Setting
 
 NAME = "supcon/gradients"
-QUESTION = "Do hard positives and hard negatives move SupCon's features more than easy ones?"
+QUESTION = "Do hard positives pull, and hard negatives push, SupCon's features more than easy ones?"
 FILE = "gradients.json"
-VERSION = 1
+VERSION = 2
 """Of the figures in the file; others are measured anew."""
 COSINES = (-0.95, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 EASY, HARD = 0.99, 0.0
@@ -38,28 +38,40 @@ AMOUNTS: Mapping[str, Amount] = {
     scale: Amount(images=None, epochs=None, seeds=20) for scale in ("cpu", "gpu", "paper")
 }
 UNIT = 1_000
-"""Lengths are shown times this."""
+"""Parts of the gradient are shown times this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A pair whose cosine is swept; everything else around the anchor stays."""
+    """Pairs whose cosine is swept together, the first ``swept`` positives, or one negative where
+    it is 0; everything else around the anchor stays."""
 
     name: str
-    positive: bool = True
+    swept: int = POSITIVES
     negatives: int = NEGATIVES
     form: Form = "out"
     normalize: bool = True
 
+    @property
+    def places(self) -> range:
+        """Of the pairs that are swept, among the candidates."""
+        return range(self.swept) if self.swept else range(POSITIVES, POSITIVES + 1)
 
+
+ALL, NEGATIVE, ONE = "all positives", "a negative", "one positive"
+ONE_IN, FREE = f"{ONE}, form in", f"{ALL}, without normalization"
+FEW, MANY = f"{ALL}, {FEWER} negatives", f"{ALL}, {MORE} negatives"
 CURVES = (
-    Curve(name="positive"),
-    Curve(name="negative", positive=False),
-    Curve(name="positive, form in", form="in"),
-    Curve(name="positive, without normalization", normalize=False),
-    Curve(name=f"positive, {FEWER} negatives", negatives=FEWER),
-    Curve(name=f"positive, {MORE} negatives", negatives=MORE),
+    Curve(name=ALL),
+    Curve(name=FREE, normalize=False),
+    Curve(name=FEW, negatives=FEWER),
+    Curve(name=MANY, negatives=MORE),
+    Curve(name=ONE, swept=1),
+    Curve(name=ONE_IN, swept=1, form="in"),
+    Curve(name=NEGATIVE, swept=0),
 )
+"""Swept together, positives of equal cosine have equal weights in both forms. One alone that
+becomes easy has more of the softmax than its weight beside four hard ones, and is pushed away."""
 
 
 def arm(curve: str, cosine: float) -> str:
@@ -68,12 +80,12 @@ def arm(curve: str, cosine: float) -> str:
 
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
-    """All lengths by autograd and by formula, one for each seed, and how far the two are apart."""
+    """All figures by autograd and by formula, one for each seed, and how far the two are apart."""
     measured, formula = dict[str, list[float]](), dict[str, list[float]]()
     apart = 0.0
     for curve in CURVES:
         for cosine in COSINES:
-            found, expected = zip(*(_pair(curve, cosine, seed) for seed in seeds), strict=True)
+            found, expected = zip(*(_part(curve, cosine, seed) for seed in seeds), strict=True)
             measured[arm(curve.name, cosine)] = [UNIT * value for value in found]
             formula[arm(curve.name, cosine)] = [UNIT * value for value in expected]
             apart = max(apart, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
@@ -83,22 +95,22 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pair(curve: Curve, cosine: float, seed: int) -> tuple[float, float]:
-    """(by autograd, by formula), each times the length of the anchor."""
-    place = 0 if curve.positive else POSITIVES
+def _part(curve: Curve, cosine: float, seed: int) -> tuple[float, float]:
+    """(by autograd, by formula) times the length of the anchor: how far a positive that is swept
+    pulls, or a negative pushes."""
     around = draw(
-        positives=POSITIVES, negatives=curve.negatives, width=WIDTH, seed=seed, place=place,
-        cosine=cosine,
+        positives=POSITIVES, negatives=curve.negatives, width=WIDTH, seed=seed,
+        places=curve.places, cosine=cosine,
     )  # fmt: skip
-    length = float(around.anchor.norm())
-    found = by_autograd(
-        around, temperature=TEMPERATURE, form=curve.form, normalize=curve.normalize
-    )[place]
-    expected = length * float(by_formula(around, temperature=TEMPERATURE, form=curve.form)[place])
-    if curve.normalize:
-        return length * float(found), expected
-    # Of a unit row, and of the whole candidate instead of its part across the anchor.
-    return float(found), expected / (1 - cosine**2) ** 0.5
+    length = float(around.anchor.norm()) if curve.normalize else 1.0
+    wanted = 1 if curve.swept else -1
+    found, expected = (
+        wanted * length * float(by(
+            around, temperature=TEMPERATURE, form=curve.form, normalize=curve.normalize
+        )[curve.places[0]])
+        for by in (by_autograd, by_formula)
+    )  # fmt: skip
+    return found, expected
 
 
 def _whole(seed: int) -> float:
@@ -113,41 +125,25 @@ def _whole(seed: int) -> float:
     return float((found - expected).abs().max())
 
 
-_FEW, _MANY = f"positive, {FEWER} negatives", f"positive, {MORE} negatives"
-_FREE = "positive, without normalization"
 CLAIMS = (
     Claim(
-        text="A hard positive moves the anchor more than an easy one",
+        text="Hard positives pull the anchor more than easy ones",
         source="SupCon, supplement: hard mining is intrinsic",
-        comparisons=(greater(arm("positive", HARD), arm("positive", EASY)),),
+        comparisons=(greater(arm(ALL, HARD), arm(ALL, EASY)),),
     ),
     Claim(
-        text="A hard negative moves the anchor more than an easy one",
+        text="A hard negative pushes the anchor more than an easy one",
         source="SupCon, supplement: hard mining is intrinsic",
-        comparisons=(greater(arm("negative", STRONG), arm("negative", WEAK)),),
+        comparisons=(greater(arm(NEGATIVE, STRONG), arm(NEGATIVE, WEAK)),),
     ),
     Claim(
-        text="The more negatives, the more a hard positive moves the anchor, and more so than an "
-        "easy one",
+        text="The more negatives, the more hard positives pull, and more so than easy ones",
         source="SupCon, section 3.2.2",
         comparisons=(
-            greater(arm(_MANY, HARD), arm(_FEW, HARD)),
+            greater(arm(MANY, HARD), arm(FEW, HARD)),
             replace(
-                smaller_gap((arm(_MANY, EASY), arm(_FEW, EASY)),
-                            (arm(_MANY, HARD), arm(_FEW, HARD))),
-                text="what more negatives add at a hard positive - at an easy one",
-            ),
-        ),
-    ),
-    Claim(
-        text="It is normalization that spares easy positives: it takes more from the part of an "
-        "easy one than from that of a hard one",
-        source="SupCon, supplement: hard mining is intrinsic",
-        comparisons=(
-            replace(
-                smaller_gap((arm(_FREE, HARD), arm("positive", HARD)),
-                            (arm(_FREE, EASY), arm("positive", EASY))),
-                text="what normalization takes from an easy positive - from a hard one",
+                smaller_gap((arm(MANY, EASY), arm(FEW, EASY)), (arm(MANY, HARD), arm(FEW, HARD))),
+                text="what more negatives add at hard positives - at easy ones",
             ),
         ),
     ),
@@ -184,33 +180,28 @@ def summarize(root: Path, seeds: Sequence[int]) -> dict[str, Any]:
     def mean(kind: str, name: str) -> float:
         return statistics.fmean(kept[kind][name])
 
-    longest = max(COSINES, key=lambda cosine: mean("measured", arm("positive", cosine)))
     return {
         "rows": [
             {
-                "arm": name, "seed": seed, "length": values[place],
+                "arm": name, "seed": seed, "measured": values[place],
                 "formula": kept["formula"][name][place],
             }
             for name, values in kept["measured"].items()
             for place, seed in enumerate(kept["seeds"])
         ],
         "drawings": [
-            _drawing("Positives", ("positive", _FREE, "positive, form in"), mean),
-            _drawing("Negatives", ("negative",), mean),
-            _drawing("Positives, by the number of negatives", (_FEW, "positive", _MANY), mean),
+            _drawing("Positives, all swept", (FEW, ALL, MANY, FREE), mean),
+            _drawing("One positive beside four hard ones", (ONE, ONE_IN), mean),
+            _drawing("A negative", (NEGATIVE,), mean),
         ],
         "tables": [
             {
                 "title": "Figures",
-                "note": f"Length of one pair's part of the gradient, times {UNIT:,}: mean over the "
-                "seeds, by autograd; the formula's is the same to the digits that are shown. The "
-                f"largest difference is {kept['apart']:.0e}. The gradient of `sup_con` on whole "
-                f"batches is {kept['whole']:.0e} from its closed form, times {UNIT:,} too. Of all "
-                f"cosines a positive's part is longest at {longest:g}, not at {HARD:g}: where its "
-                "softmax exceeds its weight, a positive is pushed away. At 0.95 the part is "
-                f"{mean('measured', arm('positive', 0.95)):,.0f} and at {HARD:g} "
-                f"{mean('measured', arm('positive', HARD)):,.0f}: a positive is spared very near "
-                "to 1 alone.",
+                "note": f"How far one positive pulls the anchor and one negative pushes it, times "
+                f"{UNIT:,}; below 0 a positive pushes. Means over the seeds, by autograd; the "
+                "formula's are the same to the digits that are shown, the largest difference is "
+                f"{kept['apart']:.0e}. The gradient of `sup_con` on whole batches is "
+                f"{kept['whole']:.0e} from its closed form, times {UNIT:,} too.",
                 "columns": ["cosine", *(curve.name for curve in CURVES)],
                 "rows": [
                     [f"{cosine:g}", *(f"{mean('measured', arm(curve.name, cosine)):,.1f}"
@@ -242,11 +233,13 @@ def card(options: StudyOptions, seeds: Sequence[int]) -> dict[str, Any]:
     return {
         "source": "SupCon, section 3.2.2 and supplement", "scale": options.scale,
         "data": "random unit rows, no images and no network",
-        "what is swept": "the cosine of one pair; the other candidates are the same",
+        "what is swept": "the cosine of all positives, of one, or of one negative; the other "
+        "candidates are the same",
         "around an anchor": f"{POSITIVES} positives and {NEGATIVES} negatives, {WIDTH} wide, "
         f"temperature {TEMPERATURE:g}",
-        "what is measured": "the length of the pair's part of dl/dw times |w|: by autograd, with a "
-        "copy of the anchor for each pair, and by the formula",
+        "what is measured": "how far a step of size 1 down the loss moves the anchor w toward the "
+        "candidate, times |w|: by autograd, with a copy of the anchor for each pair, and by the "
+        "formula",
         "seeds": f"{seeds[0]} to {seeds[-1]}",
         "tests": CARD_TESTS,
     }  # fmt: skip
