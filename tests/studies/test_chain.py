@@ -100,6 +100,8 @@ def test_the_card_says_which_images_were_tested_on(ended, tmp_path):
     """The scenes of one name have no test part of their own."""
     result, _ = ended
     assert result["card"]["test images"].startswith("a fifth of the labeled images")
+    assert result["card"]["epochs"].startswith("pretraining 1, fine-tuning 1 (")
+    assert result["card"]["epochs"].endswith(", distillation 1")
     cell = Cell(name="tuned", verb="finetune", settings=())
     assert "where they have one, else a fifth" in about_test(cell, tmp_path)
     cell.folder(tmp_path).mkdir()

@@ -3,7 +3,7 @@ projection head on few labels, distill into the same network and from there into
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def chain(options: StudyOptions) -> Study:
         cells += [cell for entry in here for cell in (entry.alike, entry.small)]
     return Study(
         name="simclrv2/chain", claim=CLAIM, cells=tuple(cells),
-        card=lambda root: plan.card(root, entries[0].tuned),
+        card=lambda root: plan.card(root, entries),
         claims=tuple(claim.text for claim in claims_about(fewest)),
         images=lambda: len(DataSpec.of(options.data, options, needs_labels=True).open()),
         summarize=lambda root: summarize(root, entries, layers, fewest),
@@ -170,11 +170,20 @@ class ChainPlan:
             verb="distill", settings=self.with_data(settings), work=tuple(work),
         )  # fmt: skip
 
+    @property
+    def pretraining_epochs(self) -> float:
+        if isinstance(self.pretrained, Existing):
+            return Run.open(self.pretrained.path).recipe.epochs
+        return epochs_of(self.pretrained)
+
     def with_data(self, settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         return with_data(self.options, settings)
 
-    def card(self, root: Path, tuned: Cell) -> dict[str, Any]:
-        """How the chain was measured; ``tuned``: any cell of fine-tuning."""
+    def card(self, root: Path, entries: Sequence[Entry]) -> dict[str, Any]:
+        """How the chain was measured."""
+        tuned, alike = entries[0].tuned, entries[0].alike
+        first = {entry.labels: entry.tuned for entry in entries if entry.draw == 0}
+        tuning = ", ".join(f"{epochs_of(cell):g} ({labels})" for labels, cell in first.items())
         test = about_test(tuned, root) if self.options.test is None else str(self.options.test)
         return {
             "data": str(self.options.data),
@@ -183,6 +192,8 @@ class ChainPlan:
             "labels": ", ".join(self.labels),
             "draws": self.options.draws,
             "seeds": str(self.options.seed),
+            "epochs": f"pretraining {self.pretraining_epochs:g}, fine-tuning {tuning}, "
+            f"distillation {epochs_of(alike):g}",
             "selection": "none: the last epoch of every run counts",
             "intervals": "95 %, Student's t over the draws of labels; one pretraining, one seed",
             "tests": "one-sided at 2.5 %, paired by the draw; Holm over the claims",
@@ -192,6 +203,11 @@ class ChainPlan:
             "encoder": self.encoder.label(),
             "student": parse_encoder(self.options.student).label(),
         }
+
+
+def epochs_of(cell: Cell) -> float:
+    """What its settings say."""
+    return float(dict(cell.settings)["epochs"])
 
 
 def about_test(tuned: Cell, root: Path) -> str:
