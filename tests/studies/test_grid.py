@@ -5,10 +5,8 @@ import signal
 from dataclasses import replace
 
 import pytest
-from scipy import stats
-
-
 from PIL import Image
+from scipy import stats
 
 import coview
 from coview.cli import main
