@@ -109,7 +109,7 @@ def exit_codes() -> str:
     fixed = {
         0: "done",
         1: "`doctor`: the images or the run have a problem",
-        2: "a mistake in the command; the sentence says which",
+        2: "a mistake in the command, or in one of all studies; the sentence says which",
     }
     rows = [(code, text) for code, text in fixed.items()]
     rows += [(d.exit_code, f"the run ended as **{label}**: {d.meaning}")

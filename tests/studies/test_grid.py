@@ -10,7 +10,7 @@ from scipy import stats
 
 import coview
 from coview.cli import main
-from coview.core.errors import InvalidValue, RunError, UnknownName
+from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.machine import cores
 from coview.options import StudyOptions
 from coview.recipes import change, recipe
@@ -26,7 +26,7 @@ from coview.studies import (
     greater,
 )
 from coview.studies.drawings import drawing, matrix_table
-from coview.studies.execution import place_of, run_study
+from coview.studies.execution import place_of, run_study, write_study
 from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import _Stop, in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
@@ -102,13 +102,14 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
     low, high = stats.t.interval(0.95, 1, 51.0, stats.sem([50.0, 52.0]))
     assert line["intervals"][0] == pytest.approx((low, high))
     assert result["tables"][0]["rows"][1][2] == "60.004"
-    page = (place_of("mine/rates", tmp_path) / "report.html").read_text()
+    page = (place_of("mine/rates", tmp_path, "tiny") / "report.html").read_text()
     assert "This claim holds" in page
     assert page.count('class="whisker first"') == 2  # for a wide page and a narrow one
     assert f"../{study.cells[0].folder(tmp_path).name}/report.html" in page
     (row,) = ledger_rows(tmp_path)
     assert (row["study"], row["holds"], row["scale"]) == ("mine/rates", True, "tiny")
-    assert "mine-rates/report.html" in write_ledger(tmp_path).read_text()
+    assert "mine-rates-tiny/report.html" in write_ledger(tmp_path).read_text()
+    assert "scale tiny, seeds 0, 1" in write_ledger(tmp_path).read_text()
     assert ledger_rows(tmp_path) == [row]  # the ledger itself is a file beside the folders
     assert summary([row]) == (
         "1 claim of the papers was tested here: 1 holds, 0 do not hold, 0 are undecided."
@@ -150,12 +151,67 @@ def test_a_matrix_has_the_mean_of_its_rows_where_it_names_one():
     assert "mean" not in matrix_table("here", {**content, "mean": ""}, values)
 
 
-def test_a_study_that_has_begun_says_what_is_there(tmp_path):
-    study = RATES.study(tiny())
-    end(study.cells[0], tmp_path, 0.5)
-    content = study.summarize(tmp_path)
-    assert content["claims"][0]["holds"] is None
-    assert [row["linear"] for row in content["rows"]] == [50.0, None, None, None]
+def test_a_study_that_has_begun_has_figures_and_no_verdict(tmp_path):
+    """Not even where the seeds that are there would decide it."""
+    study = RATES.study(tiny(seeds=3))
+    for cell, value in zip(study.cells[:4], (0.50, 0.60, 0.52, 0.622), strict=True):
+        end(cell, tmp_path, value)
+    assert study.summarize(tmp_path)["claims"][0]["holds"] is True
+    content = write_study(study, study.cells, tmp_path)
+    (claim,) = content["claims"]
+    assert (claim["holds"], content["ended"]) == (None, False)
+    assert claim["because"] == "It is decided when all runs have ended; 4 of 6 have."
+    assert "p" not in claim
+    assert "comparisons" not in claim
+    assert [row["linear"] for row in content["rows"]] == [50.0, 60.0, 52.0, 62.2, None, None]
+    page = (study.folder(tmp_path) / "report.html").read_text()
+    assert "This claim is not decided yet" in page
+    assert "This claim holds" not in page
+    (row,) = ledger_rows(tmp_path)
+    assert row["holds"] is None
+    assert "not decided yet" in write_ledger(tmp_path).read_text()
+    assert summary([row]).endswith(" 1 more not decided yet.")
+
+
+def test_more_seeds_leave_the_verdict_of_fewer_on_the_page(tmp_path):
+    few, more = (RATES.study(tiny(seeds=count)) for count in (2, 3))
+    for cell, value in zip(few.cells, (0.50, 0.50, 0.52, 0.52), strict=True):
+        end(cell, tmp_path, value)
+    assert write_study(few, few.cells, tmp_path)["earlier"] == []
+    assert write_study(few, few.cells, tmp_path)["earlier"] == []
+    earlier = write_study(more, more.cells, tmp_path)["earlier"]
+    ((with_, *rest),) = (each.values() for each in earlier)
+    assert with_["seeds"] == "0, 1"
+    assert rest == [4, [{"text": "4e-3 is better", "holds": None}]]
+    for cell in more.cells[4:]:
+        end(cell, tmp_path, 0.5)
+    content = write_study(more, more.cells, tmp_path)
+    assert (content["ended"], content["earlier"]) == (True, earlier)
+    page = (more.folder(tmp_path) / "report.html").read_text()
+    assert "Earlier verdicts" in page
+    assert "seeds: 0, 1" in page
+    assert "decided 1 time before" in write_ledger(tmp_path).read_text()
+
+
+def test_another_scale_overwrites_nothing_of_a_study(tmp_path):
+    usual, small = RATES.study(tiny(scale="cpu", seeds=1)), RATES.study(tiny(seeds=1))
+    for study in (usual, small):
+        for cell in study.cells:
+            end(cell, tmp_path, 0.5)
+        write_study(study, study.cells, tmp_path)
+    scales = {row["folder"]: row["scale"].partition(",")[0] for row in ledger_rows(tmp_path)}
+    assert scales == {"mine-rates": "cpu", "mine-rates-tiny": "tiny"}
+
+
+def test_the_card_has_the_time_of_the_runs(tmp_path):
+    study = RATES.study(tiny(seeds=1))
+    for cell, seconds in zip(study.cells, (100.0, 140.0), strict=True):
+        end(cell, tmp_path, 0.5)
+        took = {"seconds": seconds, "device": "cpu", "threads": 1}
+        (cell.folder(tmp_path) / "cell.json").write_text(json.dumps(took))
+    content = write_study(study, study.cells, tmp_path)
+    assert content["card"]["time of the runs"] == "4 min with evaluation on 1 thread (2 runs)"
+    assert study.is_in(content, tmp_path)
 
 
 def test_runs_that_have_not_been_judged_have_not_ended(tmp_path):
@@ -384,8 +440,43 @@ def test_the_list_has_the_verdicts_of_runs_that_are_those_asked_for(tmp_path):
     speeds = Speeds("cpu", 1)
     (claim,) = _row(RATES, options, tmp_path, speeds)["claims"]
     assert (claim["holds"], claim["tested"]) == (None, True)
-    (claim,) = _row(RATES, replace(options, limit=48), tmp_path, speeds)["claims"]
-    assert (claim["holds"], claim["tested"]) == (None, False)
+    for others in ({"limit": 48}, {"encoder": "resnet18/8"}, {"seed": 1}):  # as many runs
+        (claim,) = _row(RATES, replace(options, **others), tmp_path, speeds)["claims"]
+        assert (claim["holds"], claim["tested"]) == (None, False)
+
+
+@pytest.mark.parametrize("need", NEEDED)
+def test_the_list_has_claims_and_cost_of_studies_that_need_further_images(tmp_path, need):
+    (name,) = (name for name, each in STUDIES.items() if each.needs == (need,))
+    options = StudyOptions(name=None, data="scenes", scale="tiny")
+    row = _row(STUDIES[name], options, tmp_path, Speeds("cpu", 1, steps=1))
+    assert row["needs"] == (need,)
+    assert row["runs"] > 0
+    assert row["seconds"] > 0
+    assert row["claims"]
+
+
+def test_of_all_studies_one_fails_in_a_sentence_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    def broken(setting):
+        raise DataError("No labels.")
+
+    studies = {
+        "mine/broken": Experiment(name="mine/broken", question="?", grid=broken),
+        "mine/rates": RATES,
+    }
+    monkeypatch.setattr("coview.studies.run.STUDIES", studies)
+    study = RATES.study(tiny(name="all"))
+    words = ["study", "all", "scenes", "--scale", "tiny", "--out", str(tmp_path / "out")]
+    assert main([*words, "--dry-run"]) == 2
+    assert not (tmp_path / "out").exists()
+    for cell in study.cells:
+        end(cell, tmp_path / "out", 0.5)
+    assert main(words) == 2
+    out = capsys.readouterr().out
+    assert "mine/broken has failed: No labels." in out
+    assert "Of 2 studies 1 have ended." in out
+    assert "4e-3 is better: undecided" in out
+    assert (tmp_path / "out" / "claims.html").exists()
 
 
 def test_the_figure_of_an_arm_is_the_one_that_represents_the_protocol():

@@ -276,14 +276,15 @@ def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
 
     for each in studies:
         if each["runs"] is None:
-            state = each.get("error") or f"needs {' and '.join(each['needs'])}"
+            state = each["error"]
         elif not each["runs"]:
             state = "without training, some seconds"
         elif each["ended"] == each["runs"]:
             state = f"{plural(each['runs'], 'run')}, ended"
         else:
             state = f"{each['ended']} of {each['runs']} runs, about {duration(each['seconds'])}"
-        say(f"{each['name']}: {state}")
+        needs = f"; needs {' and '.join(each['needs'])}" if each["needs"] else ""
+        say(f"{each['name']}: {state}{needs}")
         say(f"    {each['question']}")
         for claim in each["claims"]:
             word = WORDS[claim["holds"]] if claim["tested"] else "not tested yet"

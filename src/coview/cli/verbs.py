@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Answer = tuple[int, Any]
 SHOWN = 10
 """Rows of a table that are printed; its file has all."""
+FAILED = 2
+"""As of a mistake in the command, of a study among all."""
 STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: start again and it goes on."""
 
@@ -59,7 +61,8 @@ def study(options: kinds.StudyOptions) -> Answer:
     if options.name is None:
         say(result["basis"])
         studies_table(result["studies"])
-    return (0 if result["ended"] or options.dry_run else STOPPED), result
+    code = 0 if result["ended"] or options.dry_run else STOPPED
+    return (FAILED if result.get("failed") else code), result
 
 
 def sweep(options: kinds.SweepOptions) -> Answer:

@@ -11,15 +11,19 @@ from typing import Any
 from coview.core.errors import CoviewError
 from coview.core.files import write_json
 from coview.core.progress import output, say
-from coview.core.run_folder import RunFolder
+from coview.core.run_folder import RunFolder, read_object
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
+from coview.options import StudyOptions
 from coview.studies.cell import Cell
 from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
 from coview.studies.page import write_page
 from coview.studies.speed import Speeds
 
+USUAL = StudyOptions().scale
+CONTENT = "study.json"
+TIME = "time of the runs"
 Figures = dict[str, Any]
 """What a study says: "tables", each with "title", "note", "columns" and "rows"; "claims", each with
 "text", "holds" (True, False, or None where it cannot be said yet) and "because"; perhaps "drawings"
@@ -34,6 +38,7 @@ class Study:
     figures; it trains nothing. ``images``: the number of training images, read when a cell has to
     be trained. ``card``: how it was measured, in words, by the runs in the folder of the study.
     ``claim`` is the question in one sentence, ``claims`` are the sentences that are tested.
+    ``scale``: how much is trained, in a word.
     """
 
     name: str
@@ -43,6 +48,18 @@ class Study:
     images: Callable[[], int]
     card: Callable[[Path], Mapping[str, Any]]
     claims: tuple[str, ...] = ()
+    scale: str = USUAL
+
+    def folder(self, root: Path) -> Path:
+        """Where its own files lie, beside the runs."""
+        return place_of(self.name, root, self.scale)
+
+    def is_in(self, content: Mapping[str, Any], root: Path) -> bool:
+        """Whether ``content`` of a study.json is of these runs; without any, measured like this."""
+        own = {cell.folder(root).name for cell in self.cells}
+        return own == {cell["folder"] for cell in content.get("cells", ())} and (
+            bool(own) or content.get("card") == self.card(root)
+        )
 
 
 def run_study(
@@ -50,7 +67,8 @@ def run_study(
 ) -> dict[str, Any]:
     """Train the cells that are not there yet in ``root``, and write study.json and report.html.
 
-    They lie in a folder of ``root`` with the name of the study; studies share the runs beside it.
+    They lie in a folder of ``root`` with the name of the study, and of its scale if that is not the
+    usual one; studies share the runs beside it. Claims are decided when every run has ended.
 
     ``jobs``: so many cells are trained side by side, each in a process of its own. The same call
     goes on where it was stopped or killed. Returns the content of study.json, whose
@@ -67,7 +85,7 @@ def run_study(
             return {
                 "study": study.name,
                 "ended": not missing,
-                "path": str(place_of(study.name, root)),
+                "path": str(study.folder(root)),
             }
         if missing and jobs > 1:
             train_side_by_side(
@@ -124,30 +142,89 @@ def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, An
 
     Raises RunError as :func:`~coview.studies.images.check_images`.
     """
-    check_images(cells, root)
+    ended = {cell.key for cell in cells if cell.is_ended(root)}
+    check_images([cell for cell in cells if cell.key in ended], root)
+    place, card = study.folder(root), dict(study.card(root))
+    before = read_object(place / CONTENT) or {}
+    figures = study.summarize(root)
+    if len(ended) < len(cells):
+        figures["claims"] = [
+            _open_claim(each, len(ended), len(cells)) for each in figures["claims"]
+        ]
+    took = time_of_runs([cell.took(root) for cell in cells])
     content = {
-        "study": study.name, "claim": study.claim, "card": dict(study.card(root)),
-        "ended": all(cell.is_ended(root) for cell in cells),
+        "study": study.name, "claim": study.claim,
+        "card": {**card, **({TIME: took} if took else {})},
+        "ended": len(ended) == len(cells),
         "cells": [
             {
                 "name": cell.name, "folder": cell.folder(root).name, "verb": cell.verb,
-                "ended": cell.is_ended(root),
-                "verdict": cell.run(root).verdict if cell.is_ended(root) else None,
+                "ended": cell.key in ended,
+                "verdict": cell.run(root).verdict if cell.key in ended else None,
             }
             for cell in cells
         ],
-        **study.summarize(root),
+        **figures, "earlier": _earlier(before, card, study, root),
     }  # fmt: skip
-    place = place_of(study.name, root)
-    write_json(place / "study.json", content)
+    write_json(place / CONTENT, content)
     write_page(RunFolder(place).report_path, content)
     return {**content, "path": str(place)}
 
 
-def place_of(name: str, root: Path) -> Path:
-    """Where a study's own files lie.
+def _open_claim(claim: Mapping[str, Any], ended: int, count: int) -> dict[str, Any]:
+    """A claim before all runs have ended: who looks at each verdict in between, and stops when he
+    likes it, does not test at the level that is said."""
+    return {
+        "text": claim["text"], "source": claim.get("source", ""), "holds": None,
+        "because": f"It is decided when all runs have ended; {ended} of {count} have.",
+    }  # fmt: skip
+
+
+def _earlier(
+    before: Mapping[str, Any], card: Mapping[str, Any], study: Study, root: Path
+) -> list[dict[str, Any]]:
+    """The verdicts that study.json held for other runs, as with fewer seeds, the oldest first:
+    "with", what its card said otherwise, "runs" and "claims"."""
+    earlier = list(before.get("earlier", ()))
+    if not before.get("ended") or not before.get("claims") or study.is_in(before, root):
+        return earlier
+    others = {
+        name: value
+        for name, value in before.get("card", {}).items()
+        if name != TIME and card.get(name) != value
+    }
+    claims = [{"text": claim["text"], "holds": claim["holds"]} for claim in before["claims"]]
+    return [*earlier, {"with": others, "runs": len(before["cells"]), "claims": claims}]
+
+
+def time_of_runs(took: Sequence[Mapping[str, Any]]) -> str:
+    """How long runs took in all, one after the other, from their cell.json; "" if none is known.
+
+    >>> time_of_runs([{"seconds": 50.0, "device": "cpu", "threads": 1}] * 3 + [{}])
+    '2 min with evaluation on 1 thread (3 runs); of 1 run it is not known'
+    """
+    known: dict[str, list[float]] = {}
+    for each in took:
+        if "seconds" in each:
+            on = plural(each["threads"], "thread") if each["device"] == "cpu" else each["device"]
+            known.setdefault(on, []).append(each["seconds"])
+    parts = [
+        f"{duration(sum(each))} with evaluation on {on} ({plural(len(each), 'run')})"
+        for on, each in known.items()
+    ]
+    lacking = len(took) - sum(map(len, known.values()))
+    if parts and lacking:
+        parts.append(f"of {plural(lacking, 'run')} it is not known")
+    return "; ".join(parts)
+
+
+def place_of(name: str, root: Path, scale: str = USUAL) -> Path:
+    """Where a study's own files lie. A scale that is not the usual one overwrites nothing of it.
 
     >>> place_of("simclr/pairs", Path("studies/cifar10")).as_posix()
     'studies/cifar10/simclr-pairs'
+    >>> place_of("simclr/pairs", Path("studies/cifar10"), "tiny").as_posix()
+    'studies/cifar10/simclr-pairs-tiny'
     """
-    return root / name.replace("/", "-")
+    suffix = "" if scale in (USUAL, "") else f"-{scale}"
+    return root / f"{name.replace('/', '-')}{suffix}"

@@ -79,6 +79,7 @@ class Grid:
             summarize=lambda root: self.summarize(self.values(root, cells)),
             images=setting.count_images,
             card=lambda root: self.card(setting, self.values(root, cells)),
+            scale="" if setting.scale == OWN else setting.scale,
         )  # fmt: skip
 
     def values(self, root: Path, cells: Mapping[tuple[str, int], Cell]) -> Values:

@@ -15,6 +15,7 @@ from coview.reports.tables import cut_table
 from coview.studies.page import document
 
 WORDS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "undecided"}
+NOT_YET = "not decided yet"
 
 
 def write_ledger(root: Path) -> Path:
@@ -29,7 +30,8 @@ def write_ledger(root: Path) -> Path:
 
 
 def ledger_rows(root: Path) -> list[dict[str, Any]]:
-    """Every claim with its study, verdict, reason, the seeds, and whether all runs have ended."""
+    """Every claim with its study, verdict (None before all its runs have ended), reason, scale and
+    seeds, whether all runs have "ended", and how often it was decided "earlier"."""
     rows = []
     for name in (name for name in entries(root) if (root / name).is_dir()):
         content = read_object(root / name / "study.json") or {}
@@ -37,26 +39,30 @@ def ledger_rows(root: Path) -> list[dict[str, Any]]:
             card = content.get("card", {})
             rows.append({
                 "study": content["study"], "folder": name, "claim": claim["text"],
-                "source": claim.get("source", ""), "holds": claim["holds"],
+                "source": claim.get("source", ""),
+                "holds": claim["holds"] if content["ended"] else None,
                 "because": claim["because"], "ended": content["ended"],
                 "scale": card.get("scale", ""), "data": card.get("data", ""),
-                "seeds": card.get("seeds", ""),
+                "seeds": card.get("seeds", ""), "earlier": len(content.get("earlier", ())),
             })  # fmt: skip
     return rows
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The ledger in one sentence.
+    """The ledger in a sentence, and how many claims wait for runs.
 
     >>> summary([{"holds": True}, {"holds": None}])
     '2 claims of the papers were tested here: 1 holds, 0 do not hold, 1 is undecided.'
     """
+    count, rows = len(rows), [row for row in rows if row.get("ended", True)]
+    waiting = f" {count - len(rows)} more not decided yet." if len(rows) < count else ""
     counts = Counter(row["holds"] for row in rows)
     yes, no, open_ = (counts[key] for key in (True, False, None))
     tested = f"{plural(len(rows), 'claim')} of the papers {_verb(len(rows), 'was', 'were')} tested"
     return (
         f"{tested} here: {yes} {_verb(yes, 'holds', 'hold')}, "
         f"{no} {_verb(no, 'does', 'do')} not hold, {open_} {_verb(open_, 'is', 'are')} undecided."
+        + waiting
     )
 
 
@@ -74,8 +80,9 @@ def ledger_page(rows: Sequence[Mapping[str, Any]]) -> str:
     table: list[tuple[Child, ...]] = [
         (
             tag("a", row["study"], href=page_of(row["folder"])), row["claim"],
-            tag("b", WORDS[row["holds"]]), row["because"],
-            f"{row['scale']}, seeds {row['seeds']}" + ("" if row["ended"] else ", not all runs"),
+            tag("b", WORDS[row["holds"]] if row["ended"] else NOT_YET), row["because"],
+            f"scale {row['scale'] or '?'}, seeds {row['seeds']}"
+            + (f", decided {plural(row['earlier'], 'time')} before" if row["earlier"] else ""),
         )
         for row in rows
     ]  # fmt: skip

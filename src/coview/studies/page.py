@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from coview.core.files import write_bytes
 from coview.core.run_folder import RunFolder
 from coview.core.version import VERSION
+from coview.reports.formatting import MISSING
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.tables import cut_table, object_list
 from coview.studies.drawings import drawing
@@ -18,6 +19,8 @@ STATES = {
     True: ("good", "This claim holds"), False: ("bad", "This claim does not hold"),
     None: ("open", "This claim is undecided"),
 }  # fmt: skip
+
+NOT_YET = ("open", "This claim is not decided yet")
 
 
 def write_page(path: Path, content: Mapping[str, Any]) -> None:
@@ -36,7 +39,8 @@ def build_page(content: Mapping[str, Any]) -> str:
         _claims(content),
     ]
     body = tag(
-        "main", _figures(content), _section("Runs", _cells(cells)) if cells else None,
+        "main", _figures(content), _earlier(content.get("earlier", ())),
+        _section("Runs", _cells(cells)) if cells else None,
         _section("How it was measured", object_list(dict(content["card"]))),
     )  # fmt: skip
     return document(str(content["study"]), head, body)
@@ -70,7 +74,7 @@ def claims_and_tables(content: Mapping[str, Any]) -> Markup:
 
 
 def _claims(content: Mapping[str, Any]) -> list[Markup]:
-    return [_claim(claim) for claim in content.get("claims", ())]
+    return [_claim(claim, content["ended"]) for claim in content.get("claims", ())]
 
 
 def _figures(content: Mapping[str, Any]) -> list[Markup]:
@@ -79,8 +83,8 @@ def _figures(content: Mapping[str, Any]) -> list[Markup]:
     return [*map(drawing, content.get("drawings", ())), *map(_table, tables)]
 
 
-def _claim(claim: Mapping[str, Any]) -> Markup:
-    kind, word = STATES[claim["holds"]]
+def _claim(claim: Mapping[str, Any], ended: bool) -> Markup:
+    kind, word = STATES[claim["holds"]] if ended else NOT_YET
     return tag(
         "div", tag("p", claim["text"], class_="headline"), tag("p", word, class_="sentence"),
         tag("p", claim["because"], class_="measured"), class_=f"verdict {kind}",
@@ -92,6 +96,25 @@ def _table(table: Mapping[str, Any]) -> Markup:
     heads = tuple(table["columns"])
     drawn = cut_table(heads, rows, numeric=tuple(range(1, len(heads))))
     return _section(table["title"], [tag("p", with_code(table["note"]), class_="lead"), drawn])
+
+
+def _earlier(earlier: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """The verdicts of the same study with other runs, for what a repetition is worth."""
+    if not earlier:
+        return None
+    rows: list[tuple[Child, ...]] = [
+        (
+            "; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
+            str(each["runs"]), claim["text"], STATES[claim["holds"]][1],
+        )
+        for each in earlier
+        for claim in each["claims"]
+    ]  # fmt: skip
+    note = "The study was decided before with these other settings. A verdict that comes after "
+    table = cut_table(("with", "runs", "claim", "verdict"), rows, numeric=(1,))
+    return _section(
+        "Earlier verdicts", [tag("p", f"{note}others is a further try.", class_="lead"), table]
+    )
 
 
 def _cells(cells: list[Mapping[str, Any]]) -> Markup:

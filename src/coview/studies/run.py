@@ -13,17 +13,20 @@ from coview.core.options import takes
 from coview.core.paths import absolute_path
 from coview.core.progress import progress, say
 from coview.core.run_folder import RunFolder, read_object
+from coview.core.text import plural
 from coview.core.user_code import agree_to, hash_file, run_file
 from coview.data.spec import name_of, opened_once
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
-from coview.studies.execution import place_of, run_study
+from coview.studies.execution import CONTENT, run_study
 from coview.studies.experiment import without_others
 from coview.studies.ledger import WORDS, write_ledger
 from coview.studies.result import StudyResult
 from coview.studies.speed import FEW_STEPS, Speeds
 
 ALL = "all"
+PLACEHOLDER = ("scenes:test",)
+"""Stands for images that a study needs, where it is only listed."""
 
 
 @takes(StudyOptions)
@@ -32,7 +35,8 @@ def study(options: StudyOptions) -> StudyResult:
 
     ``name``: one of STUDIES, "all", "FILE.py:NAME", or an :class:`Experiment` of your own. Without
     a name the list of all studies is returned as "studies", each with its question, state and the
-    seconds that it would take on this machine.
+    seconds that it would take on this machine. Of "all" those that fail are in "failed", each with
+    its error, and the others go on.
 
     The runs lie in ``out``, each in a folder that is named by what it contains, so that studies of
     the same data share them. The same call goes on where it was stopped or killed, and draws a
@@ -57,19 +61,35 @@ def study(options: StudyOptions) -> StudyResult:
 
 
 def run_all(options: StudyOptions, root: Path) -> StudyResult:
-    """Every study that has what it needs, and the ledger of their claims."""
-    results = []
+    """Every study that has what it needs, and the ledger of their claims.
+
+    Where one fails its error is said, and the others go on: "failed" has its name and sentence.
+    """
+    results: list[StudyResult] = []
+    failed: dict[str, str] = {}
     for experiment in STUDIES.values():
-        if any(not getattr(options, need) for need in experiment.needs):
-            say(f"{experiment.name} is left out: it needs {' and '.join(experiment.needs)}.")
+        if needs := lacking(experiment, options):
+            say(f"{experiment.name} is left out: it needs {' and '.join(needs)}.")
             continue
-        results.append(run_one(experiment, without_others(options, experiment.takes), root))
+        try:
+            own = without_others(options, experiment.takes)
+            results.append(run_one(experiment, own, root))
+        except CoviewError as error:
+            failed[experiment.name] = str(error)
+            say(f"{experiment.name} has failed: {error}")
+            continue
         if not (results[-1]["ended"] or options.dry_run):
             break
-    ended = len(results) > 0 and all(result["ended"] for result in results)
-    path = write_ledger(root)
-    say(f"Ledger of claims: {path}")
-    return StudyResult(study=ALL, ended=ended, studies=results, path=str(root))
+    ended = [result for result in results if result["ended"]]
+    say(f"Of {plural(len(results) + len(failed), 'study', 'studies')} {len(ended)} have ended.")
+    for name, sentence in failed.items():
+        say(f"{name} has failed: {sentence}")
+    if not options.dry_run:
+        say(f"Ledger of claims: {write_ledger(root)}")
+    return StudyResult(
+        study=ALL, ended=len(ended) == len(results) > 0 and not failed, studies=results,
+        failed=failed, path=str(root),
+    )  # fmt: skip
 
 
 def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult:
@@ -80,11 +100,16 @@ def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult
     )
     if not options.dry_run:
         say()
-        for claim in result["claims"]:
+        for claim in result["claims"] if result["ended"] else ():
             say(f"{claim['text']}: {WORDS[claim['holds']]}. {claim['because']}")
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
         write_ledger(root)
     return StudyResult(result)
+
+
+def lacking(experiment: Named, options: StudyOptions) -> tuple[str, ...]:
+    """The options that it needs and that are not given."""
+    return tuple(need for need in experiment.needs if not getattr(options, need))
 
 
 def named(name: Any) -> Named:
@@ -107,7 +132,8 @@ def named(name: Any) -> Named:
 
 def list_studies(options: StudyOptions, root: Path) -> StudyResult:
     """Each study with its question, state, and the seconds of its missing runs on this machine;
-    "claims" of each with "text", "holds", and whether all its runs have "tested" it."""
+    "claims" of each with "text", "holds", and whether all its runs have "tested" it; "needs": the
+    options that it takes and that are not given."""
     speeds = Speeds(options.device, options.jobs, steps=FEW_STEPS, kept=True)
     rows = []
     with progress("Measuring", len(STUDIES), "studies") as advance:
@@ -120,27 +146,29 @@ def list_studies(options: StudyOptions, root: Path) -> StudyResult:
 
 
 def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -> dict[str, Any]:
+    needs = lacking(experiment, options)
     row: dict[str, Any] = {
-        "name": experiment.name, "question": experiment.question, "needs": experiment.needs,
+        "name": experiment.name, "question": experiment.question, "needs": needs,
         "runs": None, "ended": None, "seconds": None, "claims": [],
     }  # fmt: skip
-    if all(getattr(options, need) for need in experiment.needs):
-        try:
-            value = experiment.study(without_others(options, experiment.takes))
-        except CoviewError as error:
-            return {**row, "error": str(error)}
-        cells = {cell.key: cell for cell in value.cells}
-        estimate = speeds.estimate(tuple(cells.values()), root, value.images)
-        row |= {
-            "runs": len(cells), "ended": len(cells) - len(estimate.seconds),
-            "seconds": estimate.whole, "claims": [
-                {"text": text, "holds": None, "tested": False} for text in value.claims
-            ],
-        }  # fmt: skip
-    content = read_object(place_of(experiment.name, root) / "study.json") or {}
-    if content.get("ended") and row["ended"] == row["runs"]:
-        row["claims"] = [{**claim, "tested": True} for claim in content["claims"]]
-    return row
+    # With others in their place it has the same claims, and runs that take as long.
+    given: dict[str, Any] = dict.fromkeys(needs, PLACEHOLDER)
+    try:
+        value = experiment.study(without_others(replace(options, **given), experiment.takes))
+    except CoviewError as error:
+        return {**row, "error": str(error)}
+    cells = {cell.key: cell for cell in value.cells}
+    estimate = speeds.estimate(tuple(cells.values()), root, value.images)
+    content = read_object(value.folder(root) / CONTENT) or {}
+    tested = bool(content.get("ended")) and value.is_in(content, root)
+    ended = len(cells) if needs and tested else len(cells) - len(estimate.seconds)
+    if tested and ended == len(cells):
+        claims = [{**claim, "tested": True} for claim in content["claims"]]
+    else:
+        claims = [{"text": text, "holds": None, "tested": False} for text in value.claims]
+    return {
+        **row, "runs": len(cells), "ended": ended, "seconds": estimate.whole, "claims": claims,
+    }  # fmt: skip
 
 
 def _basis(options: StudyOptions, speeds: Speeds) -> str:

@@ -104,7 +104,7 @@ def measure(setting: Setting, store: ImageStore) -> dict[str, Any]:
 
 def figures(setting: Setting, root: Path) -> dict[str, Any]:
     """Those of FILE in the folder of the study, or measured and written where they are others."""
-    path = place_of(NAME, root) / FILE
+    path = place_of(NAME, root, setting.scale) / FILE
     asked = [
         setting.data(test=False), setting.seeds,
         [encode(spec) for spec in specifications(setting).values()], BINS,
@@ -155,7 +155,7 @@ def summarize(setting: Setting, root: Path) -> dict[str, Any]:
     """Tables, drawings and claims; measured where they are not there yet."""
     known = figures(setting, root)
     found, images = known["retrieval"], known["images"]
-    folder = place_of(NAME, root).name
+    folder = place_of(NAME, root, setting.scale).name
     highest = max(np.max(each) for each in known["curves"].values())
     rows = [
         {"arm": name, "seed": seed, "folder": folder, "found": value}
@@ -212,7 +212,7 @@ class Histograms:
             name=self.name, claim=self.question, claims=tuple(each.text for each in claims(1.0)),
             cells=(),
             summarize=lambda root: summarize(setting, root), images=setting.count_images,
-            card=lambda root: card(setting),
+            card=lambda root: card(setting), scale=setting.scale,
         )  # fmt: skip
 
 

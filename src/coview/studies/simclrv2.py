@@ -68,7 +68,7 @@ def chain(options: StudyOptions) -> Study:
         card=lambda root: plan.card(root, entries),
         claims=tuple(claim.text for claim in claims_about(fewest)),
         images=lambda: len(DataSpec.of(options.data, options, needs_labels=True).open()),
-        summarize=lambda root: summarize(root, entries, layers, fewest),
+        summarize=lambda root: summarize(root, entries, layers, fewest), scale=options.scale,
     )  # fmt: skip
 
 
