@@ -41,7 +41,7 @@ def end(cell, root, values, history=()):
             "chance_level": 0.0, "created": "",
         },
         "verdict": {"label": "learned", "sentence": "It learned.", "causes": [], "remedy": "",
-                    "step": 3},
+                    "step": int(10 * getattr(recipe, "epochs", 1))},
     }  # fmt: skip
     for protocol, value in values.items():
         row = {"subject": "trained", "metric": "accuracy", "layer": "h", "value": value,

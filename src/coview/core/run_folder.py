@@ -245,6 +245,12 @@ class RunFolder:
         return planned_steps(self.description, self.metrics("plan"))
 
     @property
+    def last_step(self) -> int:
+        """The step at which an ended run has ended; of another one that of its plan."""
+        verdict = self.verdict
+        return self.total_steps if verdict is None else int(verdict["step"])
+
+    @property
     def verdict(self) -> dict[str, Any] | None:
         """verdict.json; None while the run has not ended. Raises DamagedFile as description."""
         return read_object(self.verdict_path, Verdict)

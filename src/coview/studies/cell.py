@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 
 from torch import get_num_threads
 
-from coview.core.errors import RunError
+from coview.core.errors import CoviewError, InvalidValue, RunError, UnknownName
 from coview.core.files import digest, exists, write_json
 from coview.core.paths import absolute_path
 from coview.core.run_folder import is_run, read_object
@@ -26,6 +27,7 @@ from coview.runs.distill import distill
 from coview.runs.evaluate import evaluate
 from coview.runs.finetune import finetune
 from coview.runs.pretrain import pretrain
+from coview.runs.protocols import NEEDS
 from coview.runs.resume import resume
 from coview.runs.run import Run
 from coview.studies.tuning import on_training_part, pretrain_best
@@ -88,6 +90,8 @@ class Cell:
     with others those protocols judge the run again.
     ``follow`` are those of the protocols that judge every kept checkpoint as well (`keep_every`).
     ``validates``: it is judged on a fifth of the training images, for a choice between runs.
+    Raises UnknownName for a protocol, InvalidValue for one whose further images are not in
+    ``more``: before anything is trained.
 
     >>> first = Cell(name="pretraining", verb="pretrain", settings=(("data", "scenes"),))
     >>> tuned = Cell(name="1 %", verb="finetune", settings=(("start", first), ("data", "scenes")))
@@ -105,6 +109,18 @@ class Cell:
     more: tuple[tuple[str, Any], ...] = ()
     follow: tuple[str, ...] = ()
     validates: bool = False
+
+    def __post_init__(self) -> None:
+        given = dict(self.more)
+        for name in (*self.protocols, *self.follow):
+            if name not in PROTOCOLS:
+                raise UnknownName("protocol", name, PROTOCOLS)
+            for need in (NEEDS.get(need, need) for need in PROTOCOLS[name].needs):
+                if not given.get(need):
+                    raise InvalidValue(
+                        f"The protocol {name!r} needs further images, `{need}`, which the runs are "
+                        "not judged with; leave it out, or evaluate the runs by it afterwards."
+                    )
 
     @cached_property
     def key(self) -> str:
@@ -171,7 +187,7 @@ class Cell:
         every = dict(self.settings)["keep_every"] * run.description["steps_per_epoch"]
         return tuple(
             step
-            for step in range(every, run.total_steps, every)
+            for step in range(every, run.last_step, every)
             if not all(exists(run.evaluation_of(step) / f"{name}.json") for name in self.follow)
         )
 
@@ -239,3 +255,16 @@ VERBS: Mapping[str, Any] = {
     "detect": detect,
 }  # fmt: skip
 """What a cell can be. Their runs have the same folder, are resumed by one function, and end."""
+
+
+def about_error(error: Exception) -> str:
+    """What went wrong in a run, in a sentence; of an error that is none of ours also where.
+
+    >>> about_error(RunError("The run is gone."))
+    'The run is gone.'
+    """
+    if isinstance(error, CoviewError):
+        return str(error) or type(error).__name__
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return f"{type(error).__name__}: {error} ({place})"

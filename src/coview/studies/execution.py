@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import CoviewError
+from coview.core.errors import CoviewError, RunError
 from coview.core.files import write_json
 from coview.core.progress import output, say
 from coview.core.run_folder import RunFolder, read_object
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
 from coview.options import StudyOptions
-from coview.studies.cell import Cell
+from coview.studies.cell import Cell, about_error
 from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
 from coview.studies.page import write_page
@@ -125,6 +125,9 @@ def _train(
         except CoviewError as error:
             error.args = (f"{cell.name} ({cell.folder(root)}): {error}",)
             raise
+        except Exception as error:
+            sentence = f"{cell.name} ({cell.folder(root)}): {about_error(error)}"
+            raise RunError(sentence) from error
         if not run.is_ended:
             say("The same command goes on with the study.")
             return

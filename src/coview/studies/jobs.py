@@ -11,15 +11,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import CoviewError, RunError
+from coview.core.errors import RunError
 from coview.core.machine import cores
 from coview.core.progress import output, output_stream, say, shows_bars
-from coview.core.run_folder import RunFolder, is_run
+from coview.core.run_folder import ImportedFile, RunFolder, is_run, planned_steps
 from coview.core.text import duration
-from coview.studies.cell import Cell
+from coview.core.user_code import agree_to, files_of, import_again
+from coview.studies.cell import Cell, about_error
 from coview.training.signals import handle_signals, restore_signals
 
 POLL_SECONDS, LINE_SECONDS = 0.5, 30.0
@@ -39,7 +41,8 @@ def train_side_by_side(
     failed: RunError | None = None
     stopped = False
     with (
-        _pool(jobs) as (pool, workers), _Stop(workers) as stop, _Lines(root, len(cells)) as shown,
+        _pool(jobs, files_of(tuple(cells))) as (pool, processes),
+        _Stop(lambda: list(processes)) as stop, _Lines(root, len(cells)) as shown,
     ):  # fmt: skip
         while running or waiting:
             ends = stop.received or failed or stopped
@@ -54,7 +57,7 @@ def train_side_by_side(
             done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
-                error = _result(future)
+                error = _result(future, processes)
                 if error:
                     say(f"Failed: {cell.name}. The others save and end.")
                     failed = failed or RunError(f"{cell.name} ({cell.folder(root)}): {error}")
@@ -80,15 +83,30 @@ def ready(waiting: Sequence[Cell], running: Collection[Cell], root: Path) -> lis
     ]
 
 
-def _result(future: Future[str]) -> str:
+def _result(future: Future[str], processes: Mapping[int, BaseProcess]) -> str:
     """What went wrong in the process of a cell, or ""."""
     try:
         return future.result()
     except BrokenProcessPool:
-        return (
-            "its process has ended without a word; perhaps it was killed for lack of memory. The "
-            "same command goes on; try fewer `jobs`."
-        )
+        return about_end([process.exitcode for process in processes.values()])
+
+
+def about_end(codes: Sequence[int | None]) -> str:
+    """Why processes that have ended without a word may have, from the exit codes of all.
+
+    The others were ended by the pool, with SIGTERM.
+
+    >>> about_end([None, 1, -15])
+    'a process of the study has ended with exit code 1. The same command goes on.'
+    """
+    first = next((code for code in codes if code not in (None, 0, -signal.SIGTERM)), None)
+    if first == -signal.SIGKILL:
+        how = "was killed, as the system does where memory is short; try fewer `jobs`"
+    elif first is not None and first < 0:
+        how = f"was ended by signal {-first}"
+    else:
+        how = "has ended" + ("" if first is None else f" with exit code {first}")
+    return f"a process of the study {how}. The same command goes on."
 
 
 def in_process(cell: Cell, root: Path, machine: dict[str, Any]) -> str:
@@ -97,8 +115,8 @@ def in_process(cell: Cell, root: Path, machine: dict[str, Any]) -> str:
     try:
         with output(muted=True, inner=True):
             cell.train(root, machine)
-    except CoviewError as error:
-        return str(error) or type(error).__name__
+    except Exception as error:
+        return about_error(error)
     except KeyboardInterrupt:  # while it was judged: the run has ended and is judged anew
         return ""
     finally:
@@ -122,16 +140,20 @@ def threads_of(jobs: int) -> int:
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], list[int]]]]:
-    """The processes, and a function that tells their numbers."""
+def _pool(
+    jobs: int, files: Sequence[ImportedFile]
+) -> Iterator[tuple[ProcessPoolExecutor, Mapping[int, BaseProcess]]]:
+    """The pool, and its processes by their numbers, as far as they have begun. ``files``: those of
+    the user that define classes of the cells."""
     threads = threads_of(jobs)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the children read it when they import torch
     pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(threads, os.getpid())
-    )
+        jobs, mp_context=get_context("spawn"), initializer=_begin,
+        initargs=(threads, os.getpid(), list({file["hash"]: file for file in files}.values())),
+    )  # fmt: skip
     try:
-        yield pool, lambda: list(pool._processes or {})
+        yield pool, pool._processes
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         if before is None:
@@ -140,8 +162,10 @@ def _pool(jobs: int) -> Iterator[tuple[ProcessPoolExecutor, Callable[[], list[in
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _begin(threads: int, parent: int) -> None:
+def _begin(threads: int, parent: int, files: Sequence[ImportedFile]) -> None:
     """In a new process: its share of the cores, out of the terminal's group, gone with its parent.
+
+    ``files`` of the user are imported, before a cell with their classes is read.
 
     The terminal's Ctrl-C reaches the parent alone, which hands it on once: a second signal would
     end a run while it saves.
@@ -149,6 +173,9 @@ def _begin(threads: int, parent: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    for file in files:
+        agree_to(file["hash"])
+    import_again(files)
     signal.signal(signal.SIGTERM, _interrupt)
     if hasattr(os, "setsid"):
         os.setsid()
@@ -259,4 +286,5 @@ def _step(cell: Cell, root: Path) -> str:
         return "is judged"
     run = RunFolder(cell.folder(root))
     rows = run.metrics()
-    return f"at step {rows[-1]['step'] if rows else 0:,} of {run.total_steps:,}"
+    total = planned_steps(run.description, rows)
+    return f"at step {rows[-1]['step'] if rows else 0:,} of {total:,}"

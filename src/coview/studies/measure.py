@@ -65,7 +65,7 @@ class Measure:
     def series(self, run: RunFolder) -> list[tuple[float, float]]:
         """(epoch, figure) of every kept checkpoint that the protocol has judged, and of the end."""
         places = {step: run.evaluation_of(step) for step in run.checkpoint_steps}
-        places[run.total_steps] = run.evaluation_path
+        places[run.last_step] = run.evaluation_path
         figures = [(step, self._result(folder)) for step, folder in places.items()]
         epoch = run.description["steps_per_epoch"]
         return [(step / epoch, figure) for step, figure in figures if figure is not None]

@@ -45,7 +45,9 @@ def sweep(options: SweepOptions) -> StudyResult:
     root = options.out or Path("sweeps") / name_of(options.data)
     axes = axes_of(options.set)
     question = f"{base.name} with {', '.join(axes) or 'several seeds'}."
-    study = sweep_grid(options, base, axes).study("sweep", question, setting_of(options))
+    # Sweeps of other fields have files of their own.
+    name = "/".join(("sweep", base.name, *axes))
+    study = sweep_grid(options, base, axes).study(name, question, setting_of(options))
     machine = {"device": options.device, "workers": options.workers}
     result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
     if not options.dry_run:

@@ -1,0 +1,115 @@
+"""What goes wrong in a run names the run; classes of the user reach other processes."""
+
+import re
+import signal
+
+import pytest
+
+import coview
+from coview.core import user_code
+from coview.core.errors import InvalidValue, RunError, UnknownName
+from coview.options import StudyOptions
+from coview.recipes import recipe
+from coview.studies import Cell, Grid, Setting
+from coview.studies.cell import about_error
+from coview.studies.execution import place_of, run_study
+from coview.studies.jobs import about_end, in_process, train_side_by_side
+
+MINE = """
+from dataclasses import dataclass, replace
+
+from coview.methods import NTXent
+from coview.studies import KNN, Experiment, Grid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own(NTXent):
+    factor: float = 2.0
+
+
+def own(setting):
+    base = setting.recipe("simclr")
+    made = replace(base, method=replace(base.method, objective=Own(temperature=0.5)))
+    arm = setting.arm("own", made, protocols=("knn",))
+    return Grid(arms=(arm,), claims=(), measures=(KNN,))
+
+
+OWN = Experiment(name="mine/own", question="Does it run?", grid=own)
+"""
+
+
+def tiny(**changes):
+    return Setting.of(StudyOptions(name="mine", data="scenes", scale="tiny", **changes))
+
+
+def test_classes_of_a_file_of_the_user_reach_the_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(user_code, "IMPORTED", {})
+    file = tmp_path / "mine.py"
+    file.write_text(f"# {tmp_path}\n{MINE}")  # a file of its own for each test
+    result = coview.study(
+        f"{file}:OWN", "scenes", scale="tiny", limit=48, seeds=1, jobs=2, device="cpu",
+        out=tmp_path / "out",
+    )  # fmt: skip
+    assert result["ended"]
+    assert 0 <= result.rows[0]["kNN"] <= 100
+
+
+class Lost(Exception):
+    """No error of Coview."""
+
+
+def lose(*_, **__):
+    raise Lost("no memory left")
+
+
+def test_any_error_of_a_run_is_a_sentence_with_its_name(tmp_path, monkeypatch):
+    setting = tiny(seeds=1)
+    cell = setting.pretrain("small", setting.recipe("simclr"), 0)
+    monkeypatch.setattr(Cell, "train", lose)
+    sentence = in_process(cell, tmp_path, {})
+    assert re.fullmatch(r"Lost: no memory left \(test_study_jobs.py, line \d+\)", sentence)
+    assert about_error(InvalidValue("`seeds` is 0.")) == "`seeds` is 0."
+    study = Grid(arms=(setting.arm("small", setting.recipe("simclr")),), claims=()).study(
+        "mine", "?", setting
+    )
+    with pytest.raises(RunError, match=rf"small, seed 0 \({tmp_path}.*\): Lost: no memory left"):
+        run_study(study, tmp_path, {"device": "cpu"})
+
+
+def test_memory_is_blamed_for_a_kill_alone():
+    assert "where memory is short" in about_end([None, -signal.SIGKILL, -signal.SIGTERM])
+    for codes in ([1, None], [-signal.SIGSEGV], [None], [-signal.SIGTERM]):
+        assert "memory" not in about_end(codes)
+    assert "ended by signal 11" in about_end([-signal.SIGSEGV])
+
+
+def test_a_process_that_cannot_begin_is_told_with_the_run(tmp_path, monkeypatch):
+    """As where a file of the user has changed since the study began."""
+    setting = tiny(seeds=1)
+    cell = setting.pretrain("small", setting.recipe("simclr"), 0)
+    gone = [{"file": str(tmp_path / "gone.py"), "hash": "0" * 32}]
+    monkeypatch.setattr("coview.studies.jobs.files_of", lambda _: gone)
+    with pytest.raises(RunError, match=r"small, seed 0 .*a process of the study has ended"):
+        train_side_by_side([cell], tmp_path, {"device": "cpu"}, 2, after=lambda: None)
+
+
+def test_a_protocol_without_its_images_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(InvalidValue, match="'ood' needs further images, `outliers`"):
+        coview.sweep("scenes", limit=48, protocols="knn,ood", out=tmp_path / "no")
+    with pytest.raises(UnknownName, match="protocol"):
+        Cell(name="x", verb="pretrain", settings=(), protocols=("linaer",))
+    assert Cell(name="x", verb="pretrain", settings=(), protocols=("ood",),
+                more=(("outliers", "scenes:test"),))  # fmt: skip
+    assert not (tmp_path / "no").exists()
+
+
+def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
+    def path(**settings):
+        return coview.sweep("scenes", limit=48, dry_run=True, out=tmp_path, **settings)["path"]
+
+    fields = ("method.objective.temperature", "optimizer.learning_rate")
+    one, other = (path(set={field: [0.1, 0.2]}) for field in fields)
+    assert one == str(tmp_path / f"sweep-{recipe('simclr-cpu').name}-{fields[0]}")
+    assert one != other
+    assert path() == str(place_of("sweep/simclr-cpu", tmp_path))
+    assert one == path(set={fields[0]: [0.1, 0.2, 0.5]})  # a further value is the same sweep
