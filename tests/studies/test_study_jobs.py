@@ -14,6 +14,8 @@ from coview.studies import Cell, Grid, Setting
 from coview.studies.cell import about_error
 from coview.studies.execution import place_of, run_study
 from coview.studies.jobs import about_end, in_process, train_side_by_side
+from coview.studies.live import StudyLines
+from coview.studies.speed import Speeds
 
 MINE = """
 from dataclasses import dataclass, replace
@@ -113,3 +115,40 @@ def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
     assert one != other
     assert path() == str(place_of("sweep/simclr-cpu", tmp_path))
     assert one == path(set={fields[0]: [0.1, 0.2, 0.5]})  # a further value is the same sweep
+
+
+def content_of(folder):
+    return {
+        "rows": [
+            {"arm": "a", "seed": 0, "folder": "other", "linear": 61.5},
+            {"arm": "a", "seed": 1, "folder": folder, "linear": 60.5, "kNN": None},
+            {"arm": "b", "seed": 1, "folder": "third", "linear": 10.0},
+        ],
+        "tables": [{"columns": ["arm", "linear"], "rows": [["a", "61.0"], ["b", "10.0"]]}],
+    }
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_ended_run_is_said_with_its_figures_and_the_means_so_far(
+    tmp_path, monkeypatch, capsys, terminal
+):
+    monkeypatch.setattr("coview.studies.live.shows_bars", lambda: terminal)
+    setting = tiny(seeds=1)
+    cell = setting.pretrain("a", setting.recipe("simclr"), 1)
+    with StudyLines(tmp_path, 3) as lines:
+        lines.progress([cell])
+        lines.ended(cell, content_of(cell.folder(tmp_path).name))
+        lines.progress([cell])
+        figures = lines._figures
+    out = capsys.readouterr().out
+    assert "[1 of 3] a, seed 1: a: linear 60.5 (mean of 2 runs 61.0)\n" in out
+    assert (figures is not None) == terminal
+
+
+def test_a_kind_of_which_no_run_has_ended_is_not_in_the_estimate(tmp_path):
+    setting = tiny(seeds=1)
+    first = setting.pretrain("a", setting.recipe("simclr"), 0)
+    box = Cell(name="box", verb="detect", settings=(("start", first),))
+    estimate = Speeds("cpu", steps=1).estimate([first, box], tmp_path, lambda: 48)
+    assert (estimate.unknown, estimate.seconds[box.key]) == (1, 0.0)
+    assert estimate.basis.endswith(", and 1 run of a kind of which none has ended yet")

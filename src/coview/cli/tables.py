@@ -283,6 +283,7 @@ def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
             state = f"{plural(each['runs'], 'run')}, ended"
         else:
             state = f"{each['ended']} of {each['runs']} runs, about {duration(each['seconds'])}"
+            state += each["lacking"]
         needs = f"; needs {' and '.join(each['needs'])}" if each["needs"] else ""
         say(f"{each['name']}: {state}{needs}")
         say(f"    {each['question']}")

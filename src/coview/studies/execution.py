@@ -18,6 +18,7 @@ from coview.options import StudyOptions
 from coview.studies.cell import Cell, about_error
 from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
+from coview.studies.live import figures_of
 from coview.studies.page import write_page
 from coview.studies.speed import Speeds
 
@@ -137,7 +138,9 @@ def _train(
         beyond = max(0.0, (time.monotonic() - began - done) / place) * (len(missing) - place)
         if place < len(missing):
             say(f"About {duration(left + beyond)} left.")
-        write_study(study, cells, root)
+        text = figures_of(cell.folder(root).name, write_study(study, cells, root))
+        if text:
+            say(f"So far {text}")
 
 
 def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:

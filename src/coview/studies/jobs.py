@@ -17,23 +17,24 @@ from typing import Any
 
 from coview.core.errors import RunError
 from coview.core.machine import cores
-from coview.core.progress import output, output_stream, say, shows_bars
-from coview.core.run_folder import ImportedFile, RunFolder, is_run, planned_steps
-from coview.core.text import duration
+from coview.core.progress import output, say
+from coview.core.run_folder import ImportedFile
 from coview.core.user_code import agree_to, files_of, import_again
 from coview.studies.cell import Cell, about_error
+from coview.studies.live import StudyLines
 from coview.training.signals import handle_signals, restore_signals
 
-POLL_SECONDS, LINE_SECONDS = 0.5, 30.0
+POLL_SECONDS = 0.5
 
 
 def train_side_by_side(
     cells: Sequence[Cell], root: Path, machine: Mapping[str, Any], jobs: int,
-    after: Callable[[], object],
+    after: Callable[[], Mapping[str, Any]],
 ) -> bool:  # fmt: skip
     """Train the cells in ``jobs`` processes, each after those that it needs; whether all ended.
 
-    ``after`` is called in this process when a cell has ended. A signal to stop goes to all
+    ``after`` is called in this process when a cell has ended, and returns the content of
+    study.json. A signal to stop goes to all
     of them: they save, and the same call goes on. Raises RunError for the first cell that fails,
     when the others have saved.
     """
@@ -42,7 +43,7 @@ def train_side_by_side(
     stopped = False
     with (
         _pool(jobs, files_of(tuple(cells))) as (pool, processes),
-        _Stop(lambda: list(processes)) as stop, _Lines(root, len(cells)) as shown,
+        _Stop(lambda: list(processes)) as stop, StudyLines(root, len(cells)) as shown,
     ):  # fmt: skip
         while running or waiting:
             ends = stop.received or failed or stopped
@@ -63,8 +64,7 @@ def train_side_by_side(
                     failed = failed or RunError(f"{cell.name} ({cell.folder(root)}): {error}")
                     stop.send(signal.SIGTERM)
                 elif cell.is_ended(root):
-                    shown.ended(cell)
-                    after()
+                    shown.ended(cell, after())
                 else:
                     stopped = True
             shown.progress(running.values())
@@ -220,71 +220,3 @@ class _Stop:
                 os.kill(process, number)
             except ProcessLookupError:
                 continue
-
-
-class _Lines:
-    """A line for each run that has ended, and now and then how far the others are; on a terminal
-    a table of those that run."""
-
-    def __init__(self, root: Path, count: int) -> None:
-        self.root, self.count, self.done = root, count, 0
-        self.began = self.last = time.monotonic()
-        self._live: Any = None
-
-    def __enter__(self) -> _Lines:
-        if shows_bars():
-            from rich.console import Console
-            from rich.live import Live
-
-            self._live = Live(console=Console(file=output_stream()), transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def ended(self, cell: Cell) -> None:
-        self.done += 1
-        say(f"[{self.done} of {self.count}] {cell.name}: {_verdict(cell, self.root)}")
-
-    def progress(self, running: Collection[Cell]) -> None:
-        """How far ``running`` are; by lines at most every half a minute."""
-        if self._live is not None:
-            self._live.update(self._table(running))
-        elif time.monotonic() - self.last > LINE_SECONDS and running:
-            self.last = time.monotonic()
-            each = (f"{cell.name} {_step(cell, self.root)}" for cell in running)
-            say(f"Running: {'; '.join(each)}{self._left()}", detail=True)
-
-    def _table(self, running: Collection[Cell]) -> Any:
-        from rich.table import Table
-
-        table = Table(caption=f"{self.done} of {self.count} runs have ended{self._left()}")
-        table.add_column("run")
-        table.add_column("state")
-        for cell in running:
-            table.add_row(cell.name, _step(cell, self.root))
-        return table
-
-    def _left(self) -> str:
-        if not self.done:
-            return ""
-        passed = time.monotonic() - self.began
-        return f"; about {duration(passed / self.done * (self.count - self.done))} left"
-
-
-def _verdict(cell: Cell, root: Path) -> str:
-    return str((cell.run(root).verdict or {}).get("sentence", "ended."))
-
-
-def _step(cell: Cell, root: Path) -> str:
-    """How far a run is, from its files."""
-    if not is_run(cell.folder(root)):
-        return "is beginning"
-    if cell.is_trained(root):
-        return "is judged"
-    run = RunFolder(cell.folder(root))
-    rows = run.metrics()
-    total = planned_steps(run.description, rows)
-    return f"at step {rows[-1]['step'] if rows else 0:,} of {total:,}"

@@ -58,7 +58,6 @@ def dense(setting: Setting) -> Grid:
         measures=measures, data=f"{setting.source}; annotated: {place}",
         notes=(
             *NOT_SEEN,
-            "the time that is said before the runs is that of pretraining alone",
             "each encoder is fine-tuned whole, for the epochs of the recipe of `coview detect`",
         ),
         claims=(

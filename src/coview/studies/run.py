@@ -149,7 +149,7 @@ def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -
     needs = lacking(experiment, options)
     row: dict[str, Any] = {
         "name": experiment.name, "question": experiment.question, "needs": needs,
-        "runs": None, "ended": None, "seconds": None, "claims": [],
+        "runs": None, "ended": None, "seconds": None, "lacking": "", "claims": [],
     }  # fmt: skip
     # With others in their place it has the same claims, and runs that take as long.
     given: dict[str, Any] = dict.fromkeys(needs, PLACEHOLDER)
@@ -168,6 +168,7 @@ def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -
         claims = [{"text": text, "holds": None, "tested": False} for text in value.claims]
     return {
         **row, "runs": len(cells), "ended": ended, "seconds": estimate.whole, "claims": claims,
+        "lacking": estimate.lacking,
     }  # fmt: skip
 
 

@@ -39,21 +39,34 @@ few steps are for the list of all studies, whose networks are many."""
 class Estimate:
     """The ``seconds`` of each cell that has not ended, by its key, and of all of them together.
 
-    ``known``: how many of them are known from ended runs.
+    ``known``: how many of them are known from ended runs; ``unknown``: how many not at all, such as
+    detections, which count nothing before one has ended.
     """
 
     seconds: Mapping[str, float]
     whole: float
     known: int
+    unknown: int = 0
 
     @property
     def basis(self) -> str:
         """What it is made of, in words."""
         measured = "at the speed measured here, without opening images and evaluation"
-        if not self.known:
-            return measured
         ended = "as long as ended runs of their kind took"
-        return ended if self.known == len(self.seconds) else f"{ended}, the others {measured}"
+        if not self.known:
+            basis = measured
+        elif self.known == len(self.seconds):
+            basis = ended
+        else:
+            basis = f"{ended}, the others {measured}"
+        return f"{basis}{self.lacking}"
+
+    @property
+    def lacking(self) -> str:
+        """What is not in it, in words; "" for nothing."""
+        if not self.unknown:
+            return ""
+        return f", and {plural(self.unknown, 'run')} of a kind of which none has ended yet"
 
 
 class Speeds:
@@ -94,7 +107,10 @@ class Speeds:
             for cell in missing
         }
         whole = time_of_all(missing, seconds, self.side_by_side)
-        return Estimate(seconds=seconds, known=len(known), whole=whole)
+        unknown = sum(
+            not (cell.work or cell.key in known or cell.is_trained(root)) for cell in missing
+        )
+        return Estimate(seconds=seconds, known=len(known), whole=whole, unknown=unknown)
 
     def _planned(self, cell: Cell, root: Path, images: Callable[[], int]) -> float:
         """Of the training alone; 0 where it is done, or the cell does not say what it trains."""
