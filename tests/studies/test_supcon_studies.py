@@ -7,13 +7,14 @@ import pytest
 import torch
 from test_grid import end
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, RunError
 from coview.objectives import sup_con
 from coview.options import StudyOptions
 from coview.studies import STUDIES, run_study
 from coview.studies.ledger import ledger_rows, write_ledger
+from coview.studies.measurement import measured
 from coview.studies.pair_gradients import by_autograd, by_formula, closed_form, draw
-from coview.studies.supcon_gradients import COSINES, CURVES, FILE, measure
+from coview.studies.supcon_gradients import COSINES, CURVES, measure
 
 
 def study(name, **changes):
@@ -212,19 +213,24 @@ def test_gradients_hold_what_the_paper_says(tmp_path):
     assert content["ended"]
     assert [claim["holds"] for claim in content["claims"]] == [True] * 3
     assert len(content["rows"]) == len(CURVES) * len(COSINES) * 12
-    page = (tmp_path / "supcon-gradients" / "report.html").read_text()
+    page = (made.folder(tmp_path) / "report.html").read_text()
     assert "runs have ended" not in page
     assert all(f"<h2>{title}" in page for title in ("Positives", "One positive", "Figures"))
-    kept = json.loads((tmp_path / "supcon-gradients" / FILE).read_text())
+    kept = measured(made.folder(tmp_path))
     assert kept["apart"] < 1e-6
     assert kept["whole"] < 1e-9
 
 
 def test_figures_of_gradients_are_kept_and_measured_anew_for_other_seeds(tmp_path, monkeypatch):
     made = study("supcon/gradients", seeds=2)
-    first = made.summarize(tmp_path)
+    with pytest.raises(RunError, match="run the study first"):
+        made.summarize(tmp_path)
+    first = run_study(made, tmp_path, {})
     monkeypatch.setattr("coview.studies.supcon_gradients.measure", None)
-    assert made.summarize(tmp_path) == first
+    assert run_study(made, tmp_path, {}) == first
+    other = study("supcon/gradients", seeds=3)
+    assert (made.is_in(first, tmp_path), other.is_in(first, tmp_path)) == (True, False)
+    assert not run_study(other, tmp_path, {}, dry_run=True)["ended"]
     with pytest.raises(TypeError):
-        study("supcon/gradients", seeds=3).summarize(tmp_path)
+        run_study(other, tmp_path, {})
     assert measure([0])["measured"]["all positives at 0.6"][0] == first["rows"][2 * 8]["measured"]

@@ -26,7 +26,7 @@ from coview.studies.supcon_gradients import GRADIENTS
 
 
 class Named(Protocol):
-    """What the catalogue holds: an Experiment, or the chain, which is made another way."""
+    """What the catalogue holds: an Experiment, or a CustomExperiment."""
 
     @property
     def name(self) -> str: ...

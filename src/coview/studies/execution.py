@@ -19,6 +19,7 @@ from coview.studies.cell import Cell, about_error
 from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
 from coview.studies.live import figures_of
+from coview.studies.measurement import Measurement
 from coview.studies.page import write_page
 from coview.studies.speed import Speeds
 
@@ -36,10 +37,11 @@ class Study:
     """Runs that belong together: ``cells`` in an order in which each finds those it needs.
 
     ``summarize`` reads the runs that have ended, in the folder of the study, and returns the
-    figures; it trains nothing. ``images``: the number of training images, read when a cell has to
-    be trained. ``card``: how it was measured, in words, by the runs in the folder of the study.
-    ``claim`` is the question in one sentence, ``claims`` are the sentences that are tested.
-    ``scale``: how much is trained, in a word.
+    figures; it trains and measures nothing. ``images``: the number of training images, read when a
+    cell has to be trained. ``card``: how it was measured, in words, by the runs in the folder of
+    the study. ``claim`` is the question in one sentence, ``claims`` are the sentences that are
+    tested. ``scale``: how much is trained, in a word. ``measurement``: what a study without runs
+    measures before it is summarized.
     """
 
     name: str
@@ -50,16 +52,17 @@ class Study:
     card: Callable[[Path], Mapping[str, Any]]
     claims: tuple[str, ...] = ()
     scale: str = USUAL
+    measurement: Measurement | None = None
 
     def folder(self, root: Path) -> Path:
         """Where its own files lie, beside the runs."""
         return place_of(self.name, root, self.scale)
 
     def is_in(self, content: Mapping[str, Any], root: Path) -> bool:
-        """Whether ``content`` of a study.json is of these runs; without any, measured like this."""
+        """Whether ``content`` of a study.json is of these runs, or of this measurement."""
         own = {cell.folder(root).name for cell in self.cells}
         return own == {cell["folder"] for cell in content.get("cells", ())} and (
-            bool(own) or content.get("card") == self.card(root)
+            content.get("measurement") == (self.measurement and self.measurement.key)
         )
 
 
@@ -83,11 +86,11 @@ def run_study(
             speeds = Speeds(str(machine.get("device", "auto")), jobs)
             planned = _plan(study, cells, root, speeds)
         if dry_run:
-            return {
-                "study": study.name,
-                "ended": not missing,
-                "path": str(study.folder(root)),
-            }
+            folder = study.folder(root)
+            measured = study.measurement is None or study.measurement.is_in(folder)
+            return {"study": study.name, "ended": not missing and measured, "path": str(folder)}
+        if study.measurement is not None:
+            study.measurement.keep(study.folder(root))
         if missing and jobs > 1:
             train_side_by_side(
                 missing, root, machine, jobs, after=lambda: write_study(study, cells, root)
@@ -170,6 +173,7 @@ def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, An
             }
             for cell in cells
         ],
+        "measurement": study.measurement and study.measurement.key,
         **figures, "earlier": _earlier(before, card, study, root),
     }  # fmt: skip
     write_json(place / CONTENT, content)

@@ -76,6 +76,25 @@ class Experiment:
         return self.grid(setting).study(self.name, self.question, setting)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomExperiment:
+    """An experiment that is no grid: ``make`` gives the study for its options.
+
+    ``takes``: the special options that it takes.
+    """
+
+    name: str
+    question: str
+    make: Callable[[StudyOptions], Study]
+    takes: tuple[str, ...] = SEEDS
+    needs: tuple[str, ...] = ()
+
+    def study(self, options: StudyOptions) -> Study:
+        """The study. Raises InvalidValue for options that it does not take."""
+        refuse_others(self.name, options, self.takes)
+        return self.make(options)
+
+
 def without_others(options: StudyOptions, takes: Sequence[str]) -> StudyOptions:
     """``options`` of several studies as one that takes these special ones gets them."""
     others = {name: getattr(USUAL, name) for name in SPECIAL if name not in takes}

@@ -5,9 +5,8 @@ Nothing is trained: the figures are computed once and kept in the folder of the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coview.core.files import digest, write_json
 from coview.core.images import ImageStore
 from coview.core.progress import progress
-from coview.core.run_folder import read_object
 from coview.core.values import encode
 from coview.data.spec import DataSpec
 from coview.options import StudyOptions
 from coview.studies.claims import Claim, Comparison, Term, decide
 from coview.studies.execution import Study, place_of
-from coview.studies.experiment import IMAGES, SEEDS, refuse_others
+from coview.studies.experiment import IMAGES, SEEDS, CustomExperiment
 from coview.studies.grid import CARD_TESTS
+from coview.studies.measurement import Measurement, measured
 from coview.studies.setting import Amount, Setting
 from coview.studies.tables import shown
 from coview.views import ViewPlan, ViewSpec, views_of
 
-NAME, FILE = "simclr/histograms", "histograms.json"
+NAME = "simclr/histograms"
+QUESTION = (
+    "Can crops of one image be told by their histogram, and does color distortion prevent it?"
+)
 BINS, SHOWN_IMAGES, SHOWN_CROPS, BATCH = 64, 2, 4, 500
 PLAIN, COLORED = "crops", "crops and color"
 FAR = 10.0
@@ -102,20 +103,13 @@ def measure(setting: Setting, store: ImageStore) -> dict[str, Any]:
     return {"images": len(store), "retrieval": found, "curves": curves}
 
 
-def figures(setting: Setting, root: Path) -> dict[str, Any]:
-    """Those of FILE in the folder of the study, or measured and written where they are others."""
-    path = place_of(NAME, root, setting.scale) / FILE
-    asked = [
+def measurement(setting: Setting) -> Measurement:
+    """Views and retrieval of all seeds, by what decides them."""
+    decides = [
         setting.data(test=False), setting.seeds,
         [encode(spec) for spec in specifications(setting).values()], BINS,
     ]  # fmt: skip
-    key = digest(json.dumps(asked, sort_keys=True).encode())
-    known = read_object(path) or {}
-    if known.get("key") != key:
-        store = open_store(setting)
-        known = {"key": key, **measure(setting, store)}
-        write_json(path, known)
-    return known
+    return Measurement(of=decides, measure=lambda: measure(setting, open_store(setting)))
 
 
 def open_store(setting: Setting) -> ImageStore:
@@ -152,13 +146,13 @@ def claims(chance: float) -> tuple[Claim, ...]:
 
 
 def summarize(setting: Setting, root: Path) -> dict[str, Any]:
-    """Tables, drawings and claims; measured where they are not there yet."""
-    known = figures(setting, root)
+    """Tables, drawings and claims of what was measured."""
+    place = place_of(NAME, root, setting.scale)
+    known = measured(place)
     found, images = known["retrieval"], known["images"]
-    folder = place_of(NAME, root, setting.scale).name
     highest = max(np.max(each) for each in known["curves"].values())
     rows = [
-        {"arm": name, "seed": seed, "folder": folder, "found": value}
+        {"arm": name, "seed": seed, "folder": place.name, "found": value}
         for name, values in found.items()
         for seed, value in zip(setting.seeds, values, strict=True)
     ]
@@ -193,27 +187,14 @@ def summarize(setting: Setting, root: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Histograms:
-    """A study without runs; its draws of views take the place of seeds."""
-
-    name: str = NAME
-    question: str = (
-        "Can crops of one image be told by their histogram, and does color distortion prevent it?"
-    )
-    needs: tuple[str, ...] = ()
-    takes: tuple[str, ...] = (*SEEDS, *IMAGES)
-
-    def study(self, options: StudyOptions) -> Study:
-        """Raises InvalidValue for options that it does not take."""
-        refuse_others(self.name, options, self.takes)
-        setting = Setting.of(options, AMOUNTS)
-        return Study(
-            name=self.name, claim=self.question, claims=tuple(each.text for each in claims(1.0)),
-            cells=(),
-            summarize=lambda root: summarize(setting, root), images=setting.count_images,
-            card=lambda root: card(setting), scale=setting.scale,
-        )  # fmt: skip
+def study(options: StudyOptions) -> Study:
+    """The study without runs; its draws of views take the place of seeds."""
+    setting = Setting.of(options, AMOUNTS)
+    return Study(
+        name=NAME, claim=QUESTION, claims=tuple(each.text for each in claims(1.0)), cells=(),
+        summarize=lambda root: summarize(setting, root), images=setting.count_images,
+        card=lambda root: card(setting), scale=setting.scale, measurement=measurement(setting),
+    )  # fmt: skip
 
 
 def card(setting: Setting) -> dict[str, Any]:
@@ -229,5 +210,5 @@ def card(setting: Setting) -> dict[str, Any]:
     }  # fmt: skip
 
 
-HISTOGRAMS = Histograms()
+HISTOGRAMS = CustomExperiment(name=NAME, question=QUESTION, make=study, takes=(*SEEDS, *IMAGES))
 EXPERIMENTS = (HISTOGRAMS,)

@@ -20,7 +20,7 @@ from coview.recipes.finetune import for_label_share
 from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
-from coview.studies.experiment import IMAGES, OF_CHAIN, TRAINED, refuse_others
+from coview.studies.experiment import IMAGES, OF_CHAIN, TRAINED, CustomExperiment
 from coview.studies.setting import SCALES, data_settings, ordered
 from coview.studies.simclrv2_table import Entry, claims_about, summarize
 from coview.training import choose_device
@@ -249,20 +249,6 @@ def _layer(word: str, head: int) -> int:
     return int(word)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """The chain among the studies. Its seeds are draws of labels."""
-
-    name: str = "simclrv2/chain"
-    question: str = CLAIM
-    needs: tuple[str, ...] = ()
-    takes: tuple[str, ...] = (*OF_CHAIN, *IMAGES, *TRAINED)
-
-    def study(self, options: StudyOptions) -> Study:
-        refuse_others(self.name, options, self.takes)
-        return chain(sized(options))
-
-
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {
         "limit": 160, "encoder": "resnet10/8-medium", "student": "resnet10/8-medium",
@@ -296,4 +282,8 @@ def sized(options: StudyOptions) -> StudyOptions:
     return replace(options, **unset)
 
 
-CHAIN = _Chain()
+CHAIN = CustomExperiment(
+    name="simclrv2/chain", question=CLAIM, make=lambda options: chain(sized(options)),
+    takes=(*OF_CHAIN, *IMAGES, *TRAINED),
+)  # fmt: skip
+"""Its seeds are draws of labels."""

@@ -5,27 +5,24 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from coview.core.files import write_json
-from coview.core.run_folder import read_object
 from coview.objectives import sup_con
 from coview.options import StudyOptions
 from coview.studies.claims import Claim, decide, greater, smaller_gap
 from coview.studies.execution import Study, place_of
-from coview.studies.experiment import SEEDS, refuse_others
+from coview.studies.experiment import CustomExperiment
 from coview.studies.grid import CARD_TESTS
+from coview.studies.measurement import Measurement, measured
 from coview.studies.pair_gradients import Form, by_autograd, by_formula, closed_form, draw
 from coview.studies.setting import Amount, Setting
 
 NAME = "supcon/gradients"
 QUESTION = "Do hard positives pull, and hard negatives push, SupCon's features more than easy ones?"
-FILE = "gradients.json"
 VERSION = 2
-"""Of the figures in the file; others are measured anew."""
+"""Of the figures; others are measured anew."""
 COSINES = (-0.95, -0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 EASY, HARD = 0.99, 0.0
 """Cosines of an easy and of a hard positive (supplement: about 1 and about 0)."""
@@ -90,7 +87,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             formula[arm(curve.name, cosine)] = [UNIT * value for value in expected]
             apart = max(apart, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
     return {
-        "version": VERSION, "seeds": list(seeds), "measured": measured, "formula": formula,
+        "seeds": list(seeds), "measured": measured, "formula": formula,
         "apart": UNIT * apart, "whole": UNIT * max(_whole(seed) for seed in seeds),
     }  # fmt: skip
 
@@ -150,32 +147,20 @@ CLAIMS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Gradients:
-    """The study among the others; nothing is trained, so that it takes no data and no encoder."""
-
-    name: str = NAME
-    question: str = QUESTION
-    needs: tuple[str, ...] = ()
-    takes: tuple[str, ...] = SEEDS
-
-    def study(self, options: StudyOptions) -> Study:
-        refuse_others(NAME, options, self.takes)
-        seeds = Setting.of(options, AMOUNTS).seeds
-        return Study(
-            name=NAME, claim=QUESTION, claims=tuple(claim.text for claim in CLAIMS), cells=(),
-            images=lambda: 0,
-            summarize=lambda root: summarize(root, seeds), card=lambda root: card(options, seeds),
-        )  # fmt: skip
+def study(options: StudyOptions) -> Study:
+    """Nothing is trained, so that it takes no data and no encoder."""
+    setting = Setting.of(options, AMOUNTS)
+    seeds, scale = setting.seeds, setting.scale
+    return Study(
+        name=NAME, claim=QUESTION, claims=tuple(claim.text for claim in CLAIMS), cells=(),
+        images=lambda: 0, scale=scale, card=lambda root: card(options, seeds),
+        summarize=lambda root: summarize(measured(place_of(NAME, root, scale))),
+        measurement=Measurement(of=[VERSION, seeds], measure=lambda: measure(seeds)),
+    )  # fmt: skip
 
 
-def summarize(root: Path, seeds: Sequence[int]) -> dict[str, Any]:
-    """Figures, curves and claims; what was measured is kept in the folder of the study."""
-    path = place_of(NAME, root) / FILE
-    kept = read_object(path) or {}
-    if kept.get("version") != VERSION or kept.get("seeds") != list(seeds):
-        kept = measure(seeds)
-        write_json(path, kept)
+def summarize(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures, curves and claims of what was measured."""
 
     def mean(kind: str, name: str) -> float:
         return statistics.fmean(kept[kind][name])
@@ -245,4 +230,4 @@ def card(options: StudyOptions, seeds: Sequence[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-GRADIENTS = _Gradients()
+GRADIENTS = CustomExperiment(name=NAME, question=QUESTION, make=study)
