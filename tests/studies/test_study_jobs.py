@@ -141,7 +141,7 @@ def test_an_ended_run_is_said_with_its_figures_and_the_means_so_far(
         lines.progress([cell])
         figures = lines._figures
     out = capsys.readouterr().out
-    assert "[1 of 3] a, seed 1: a: linear 60.5 (mean of 2 runs 61.0)\n" in out
+    assert "[1 of 3] a, seed 1: linear 60.5 (mean of 2 runs 61.0)\n" in out
     assert (figures is not None) == terminal
 
 

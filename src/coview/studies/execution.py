@@ -143,7 +143,7 @@ def _train(
             say(f"About {duration(left + beyond)} left.")
         text = figures_of(cell.folder(root).name, write_study(study, cells, root))
         if text:
-            say(f"So far {text}")
+            say(f"{cell.name}: {text}")
 
 
 def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:
