@@ -25,10 +25,11 @@ from coview.core.version import VERSION
 from coview.reports.curves import CURVE_CLASSES, Chart, draw_chart
 from coview.reports.formatting import MISSING
 from coview.reports.html import Markup, tag
+from coview.studies.claims import COMPARED, WORDS, comparison_rows, p_values
 from coview.studies.drawings import chart_of, row_mean
-from coview.studies.ledger import WORDS, summary
+from coview.studies.ledger import summary
 
-KEPT = ("study", "claim", "source", "card", "ended", "claims", "tables", "drawings")
+KEPT = ("study", "claim", "source", "card", "ended", "claims", "tables", "drawings", "earlier")
 WIDTH, HEIGHT, LINE_HEIGHT, LETTER = 690, 400, 20, 6.6
 """Of a figure, in its own units; the width of a letter of the legend is about 6.6 of them."""
 
@@ -100,17 +101,19 @@ def page(target: Path) -> str:
         "",
         "Made by `python scripts/claims_page.py` from the studies' own files, which lie beside "
         "this page; a test compares. [A paper's experiment](../papers.md) says how a claim is "
-        "decided.",
+        "decided. A number that a claim needs and that its paper does not have, such as 15 points, "
+        "is the project's own.",
         "",
-        "| study | claim | verdict | because | data, seeds, date |",
-        "|---|---|---|---|---|",
+        "| study | claim | verdict | because | p, corrected | data, seeds, date |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
         card = row["card"]
-        measured = f"{card['data']}; seeds {card['seeds']}; {card['written']}"
+        day = card.get("runs begun", card["written"])
+        measured = f"{card['data']}; seeds {card['seeds']}; {day}"
         lines.append(
             f"| [{row['study']}]({row['file']}.md) | {row['text']} | {WORDS[row['holds']]} "
-            f"| {row['because']} | {measured} |"
+            f"| {row['because']} | {p_values(row)} | {measured} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -121,8 +124,8 @@ def study_page(content: Mapping[str, Any], figures: Mapping[str, str], lab: list
     parts = [f"# {content['study']}", content["claim"]]
     for claim in content["claims"]:
         source = f" ({claim['source']})" if claim.get("source") else ""
-        verdict = WORDS[claim["holds"]].capitalize()
-        parts.append(f"**{claim['text']}{source}: {verdict.lower()}.** {claim['because']}")
+        verdict = f"**{claim['text']}{source}: {WORDS[claim['holds']]}.**"
+        parts.append(f"{verdict} {claim['because']} {p_values(claim)}.")
     if lab:
         parts.append(f"What was found besides, and why: {', '.join(lab)}.")
     for table in content.get("tables", ()):
@@ -138,9 +141,31 @@ def study_page(content: Mapping[str, Any], figures: Mapping[str, str], lab: list
         notes = dict.fromkeys(each.get("note", "") for each in content["drawings"])
         parts += ["## Curves", *filter(None, notes)]
         parts += [f"![{title}](figures/{file})" for file, title in figures.items()]
+    compared = [(claim["text"], comparison_rows(claim)) for claim in content["claims"]]
+    if any(len(rows) > 1 for _, rows in compared):
+        parts += ["## All comparisons", "p is one-sided and not corrected."]
+    for text, rows in compared:
+        if len(rows) > 1:
+            parts += [f"### {text}", markdown_table(list(COMPARED), rows)]
+    if content.get("earlier"):
+        parts += ["## Earlier verdicts", EARLIER, earlier_table(content["earlier"])]
     card = [f"- {name}: {value}" for name, value in content["card"].items()]
     parts += ["## How it was measured", "\n".join(card)]
     return "\n\n".join(parts) + "\n"
+
+
+EARLIER = "The study was decided before with other settings; a later verdict is a further try."
+
+
+def earlier_table(earlier: list[Mapping[str, Any]]) -> str:
+    """The verdicts of the same study with other runs."""
+    rows = [
+        ["; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
+         claim["text"], WORDS[claim["holds"]]]
+        for each in earlier
+        for claim in each["claims"]
+    ]  # fmt: skip
+    return markdown_table(["with", "claim", "verdict"], rows)
 
 
 def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:

@@ -16,7 +16,14 @@ from coview.studies import (
     shrinking_gap,
     smaller_gap,
 )
-from coview.studies.claims import LEVEL, holm, one_sided
+from coview.studies.claims import (
+    LEVEL,
+    comparison_rows,
+    holm,
+    one_sided,
+    p_text,
+    p_values,
+)
 
 FIGURES = {
     "a": [50.0, 51.0, 52.5], "b": [55.0, 57.0, 57.5], "c": [61.0, 62.5, 63.0],
@@ -161,3 +168,40 @@ def test_a_disadvantage_that_grows_is_no_advantage_that_shrinks():
     assert verdict(*shrinking_gap(("a", "c"), ("b", "c")))["holds"] is False
     assert verdict(smaller_gap(("a", "c"), ("b", "c")))["holds"] is True
     assert verdict(*shrinking_gap(("like c", "c"), ("c", "a")))["holds"] is True
+
+
+def test_what_a_comparison_needs_is_printed():
+    row = verdict(greater("b", "a", by=10.0))
+    assert "b - a is +5.3 (needed: above 10), 95 % interval" in row["because"]
+    assert (
+        "(needed: above \N{MINUS SIGN}1)" in verdict(*alike(["c", "like c"], within=1.0))["because"]
+    )
+    assert [line[1] for line in comparison_rows(row)] == ["above 10"]
+
+
+def test_a_page_says_why_an_interval_beside_0_decides_nothing():
+    values = {"a": [0.0, 0.0, 0.0], "b": [1.0, 1.6, 1.3]}
+    p = stats.ttest_1samp(values["b"], 0, alternative="greater").pvalue
+    claims = [Claim(text=str(k), comparisons=(greater("b", "a"),)) for k in range(7)]
+    assert p < LEVEL < 7 * p
+    row = decide(claims, lambda arm, _: values[arm])[0]
+    assert row["holds"] is None
+    assert row["because"].endswith(
+        f"Undecided although the interval is on one side of 0: p is {p_text(p)} alone, "
+        f"{p_text(7 * p)} corrected for 7 claims; needed: below 0.025."
+    )
+    opposite = decide(
+        [Claim(text="it", comparisons=(greater("a", "b"),) * 7)], lambda arm, _: values[arm]
+    )[0]
+    assert opposite["holds"] is None
+    assert f"{p_text(7 * p)} corrected for 7 comparisons; needed" in opposite["because"]
+    assert "Undecided" not in verdict(greater("c", "like c"))["because"]
+
+
+def test_p_values_are_words_with_their_corrections():
+    rows = decide([Claim(text=str(k), comparisons=best("c", ["a", "b"])) for k in (1, 2)], figures)
+    p = rows[0]["p"]
+    assert p_values(rows[0]) == (
+        f"p {p_text(p['for'])} that it holds, {p_text(p['against'])} that it does not "
+        "(against: Bonferroni over 2 comparisons; both: Holm over 2 claims)"
+    )

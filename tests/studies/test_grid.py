@@ -103,7 +103,8 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
     assert line["intervals"][0] == pytest.approx((low, high))
     assert result["tables"][0]["rows"][1][2] == "60.004"
     page = (place_of("mine/rates", tmp_path, "tiny") / "report.html").read_text()
-    assert "This claim holds" in page
+    assert ">Holds.<" in page
+    assert "p 0.00" in page
     assert page.count('class="whisker first"') == 2  # for a wide page and a narrow one
     assert f"../{study.cells[0].folder(tmp_path).name}/report.html" in page
     (row,) = ledger_rows(tmp_path)
@@ -112,7 +113,7 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
     assert "scale tiny, seeds 0, 1" in write_ledger(tmp_path).read_text()
     assert ledger_rows(tmp_path) == [row]  # the ledger itself is a file beside the folders
     assert summary([row]) == (
-        "1 claim of the papers was tested here: 1 holds, 0 do not hold, 0 are undecided."
+        "1 claim about the papers' methods was tested here: 1 holds, 0 do not hold, 0 are undecided."
     )
 
 
@@ -165,7 +166,7 @@ def test_a_study_that_has_begun_has_figures_and_no_verdict(tmp_path):
     assert "comparisons" not in claim
     assert [row["linear"] for row in content["rows"]] == [50.0, 60.0, 52.0, 62.2, None, None]
     page = (study.folder(tmp_path) / "report.html").read_text()
-    assert "This claim is not decided yet" in page
+    assert ">Not decided yet.<" in page
     assert "This claim holds" not in page
     (row,) = ledger_rows(tmp_path)
     assert row["holds"] is None
@@ -420,6 +421,8 @@ def test_a_sweep_is_a_table_of_runs(tmp_path, capsys):
     )  # fmt: skip
     assert again["ended"]
     assert len(again.rows) == 2
+    temperatures = [row["method.objective.temperature"] for row in again.rows]
+    assert (temperatures, again.rows[0]["encoder"]) == ([0.1, 0.5], "resnet10/8-small")
     assert "<table" in again._repr_html_()
 
 

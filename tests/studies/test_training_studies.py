@@ -9,6 +9,7 @@ from coview.recipes import recipe
 from coview.studies import Setting
 from coview.studies.simclr_objectives import temperature
 from coview.studies.simclr_training import batch_epochs
+from coview.studies.simclr_views import invariance
 from coview.studies.simclrv2_parts import distill
 
 
@@ -32,9 +33,16 @@ def test_temperatures_without_normalization_follow_the_width_of_z():
     setting = Setting.of(StudyOptions(name="x", data="scenes", scale="cpu"))
     grid = temperature(setting)
     made = {arm.name: dict(arm.cell(0).settings)["recipe"] for arm in grid.arms}
-    assert {arm.name: arm.published for arm in grid.arms} == {
-        "0.05": 59.7, "0.1": 64.4, "0.2": None, "0.5": 60.7, "1": 58.0,
-        "5, not normalized": 57.2, "50, not normalized": 57.0,
+    accuracy, cosine, dot = grid.measures
+    found = {
+        arm.name: tuple(arm.published_of(each, first=not place)
+                        for place, each in enumerate((accuracy, cosine, dot)))
+        for arm in grid.arms
+    }  # fmt: skip
+    assert found == {
+        "0.05": (59.7, 90.5, None), "0.1": (64.4, 87.8, None), "0.2": (None, None, None),
+        "0.5": (60.7, 68.2, None), "1": (58.0, 59.1, None),
+        "5, not normalized": (57.2, None, 91.7), "50, not normalized": (57.0, None, 92.1),
     }  # fmt: skip
     assert made["5, not normalized"].method.head.output == 64
     assert not made["5, not normalized"].method.objective.normalize
@@ -66,3 +74,22 @@ def test_the_card_tells_on_which_images_the_recipes_were_chosen(scale, told):
     setting = Setting.of(StudyOptions(name="x", data="scenes", scale=scale))
     grid = batch_epochs(setting)
     assert ("recipes" in grid.card(setting, grid.values(Path("none"), {}))) == told
+
+
+def test_published_figures_stand_beside_the_measure_that_they_are_of(tmp_path):
+    setting = Setting.of(StudyOptions(name="x", data="scenes", scale="cpu"))
+    grid = temperature(setting)
+    (table,) = grid.summarize(grid.values(tmp_path, cells_of(grid)))["tables"]
+    assert table["columns"] == [
+        "arm", "linear", "linear, published", "contrastive", "contrastive, published",
+        "contrastive, dot product", "contrastive, dot product, published",
+    ]  # fmt: skip
+    assert table["rows"][0][2::2] == ["59.7", "90.5", "\N{EN DASH}"]
+    grid = invariance(setting)
+    (table,) = grid.summarize(grid.values(tmp_path, cells_of(grid)))["tables"]
+    assert table["columns"] == ["figure", "SimCLR", "published"]  # one arm is a column
+    assert table["rows"][4] == ["rotation, h", "\N{EN DASH}", "67.6"]
+
+
+def cells_of(grid):
+    return {(arm.name, 0): arm.cell(0) for arm in grid.arms}

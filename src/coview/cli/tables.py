@@ -272,7 +272,7 @@ def _notes(contents: Sequence[Mapping[str, Any]]) -> list[str]:
 def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
     """Print each study with its state, its cost on this machine, its question and its claims."""
     from coview.core.text import duration, plural
-    from coview.studies.ledger import WORDS
+    from coview.studies.claims import WORDS
 
     for each in studies:
         if each["runs"] is None:

@@ -18,7 +18,7 @@ Format = Callable[[float], str]
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 38
 MAX_POINTS = 240
 CAP = 3.0  # half the width of the ends of a whisker
-SHIFT = 5.0  # between the whiskers of two lines
+SPREAD = 6.0  # from the whiskers of the first line to those of the last
 CURVE_SHARE = 0.4  # of the height, which levels leave to the curves
 MAX_POWERS = 2.5  # of ten, within which 2 and 5 are marked too
 CURVE_CLASSES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
@@ -121,9 +121,9 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
     body = [
         _grid(frame, chart),
         [
-            _curve(frame, line, points, shade, SHIFT * (place - (len(thinned) - 1) / 2))
-            for place, (line, points, shade) in enumerate(
-                zip(chart.lines, thinned, _shades(chart), strict=True)
+            _curve(frame, line, points, shade, shift)
+            for line, points, shade, shift in zip(
+                chart.lines, thinned, _shades(chart), _shifts(len(thinned)), strict=True
             )
         ],
         [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
@@ -326,6 +326,13 @@ def _whiskers(frame: Frame, line: Line, shade: str, shift: float) -> Markup | No
         if interval
     ]
     return tag("path", d="".join(strokes), class_=f"whisker {shade}") if strokes else None
+
+
+def _shifts(lines: int) -> list[float]:
+    """How far the whiskers of each line stand from its points, in pixels."""
+    if lines < 2:
+        return [0.0] * lines
+    return [SPREAD * (place / (lines - 1) - 0.5) for place in range(lines)]
 
 
 def whisker(frame: Frame, x: float, interval: tuple[float, float]) -> str:

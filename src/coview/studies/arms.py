@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ class Arm:
     ``cell``: a seed -> the run whose figures count; runs that it needs are among its settings.
     ``row`` and ``column`` are its place in a matrix, ``x`` that on the axis of a curve, of which
     ``row`` is then the name; without ``x`` the arm is a level beside the curves. ``axis``: that of
-    ``x`` where it is not the grid's. ``published``: the paper's figure of the first measure.
+    ``x`` where it is not the grid's. ``published``: the paper's figure of the first measure, or
+    the figures by the measures' names. ``values``: plain values that its rows have, by name.
     """
 
     name: str
@@ -28,7 +29,20 @@ class Arm:
     column: str = ""
     x: float | None = None
     axis: str = ""
-    published: float | None = None
+    published: float | Mapping[str, float] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def published_of(self, measure: Measure, *, first: bool) -> float | None:
+        """The paper's figure of a measure, which may be the ``first`` of the grid.
+
+        >>> from coview.studies.measure import KNN, LINEAR
+        >>> arm = Arm(name="a", cell=None, published={"kNN": 61.0})
+        >>> arm.published_of(KNN, first=False), arm.published_of(LINEAR, first=True)
+        (61.0, None)
+        """
+        if isinstance(self.published, Mapping):
+            return self.published.get(measure.name)
+        return self.published if first else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +90,13 @@ class Values:
         return {epoch: [each[epoch] for each in series] for epoch in sorted(shared)}
 
     def rows(self) -> list[dict[str, Any]]:
-        """One object for each run: arm, seed, folder and its figures by the measures' names."""
+        """One object for each run: arm, the arm's values, seed, folder and its figures by the
+        measures' names."""
         seeds = list(dict.fromkeys(seed for _, seed in self.cells))
+        own = {arm.name: arm.values for arm in self.arms}
         return [
             {
-                "arm": name, "seed": seed, "folder": cell.folder(self.root).name,
+                "arm": name, **own[name], "seed": seed, "folder": cell.folder(self.root).name,
                 **{
                     measure.name: self.of(name, measure.name)[seeds.index(seed)]
                     for measure in self.measures

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
@@ -23,12 +23,16 @@ from typing import Any
 from coview.core.errors import InvalidValue
 from coview.core.text import plural
 from coview.evaluation.statistics import mean_interval
-from coview.reports.formatting import MINUS
+from coview.reports.formatting import MINUS, MISSING
 
 LEVEL = 0.025
 """One-sided: the level at which a comparison is shown."""
 
-Figures = Callable[[str, str], Sequence[float | None]]
+WORDS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "undecided"}
+"""Whether a claim holds, in words."""
+NOT_YET = "not decided yet"
+"""Of a claim before all runs have ended."""
+FiguresOf = Callable[[str, str], Sequence[float | None]]
 """(arm, measure) -> its figure for each seed, None where there is none yet; measure "" is the first
 of the study."""
 
@@ -53,7 +57,7 @@ class Comparison:
     terms: tuple[Term, ...]
     above: float = 0.0
 
-    def values(self, figures: Figures) -> list[float]:
+    def values(self, figures: FiguresOf) -> list[float]:
         """The sum for every seed whose figures are all there."""
         columns = [figures(term.arm, term.measure) for term in self.terms]
         sums = []
@@ -87,7 +91,7 @@ class Claim:
 def greater(one: str, other: str, *, by: float = 0.0, measure: str = "") -> Comparison:
     """``one`` is greater than ``other`` by more than ``by``."""
     return Comparison(
-        text=f"{one} - {other}{_in(measure)}{_more(by)}", above=by,
+        text=f"{one} - {other}{_in(measure)}", above=by,
         terms=(Term(one, 1, measure), Term(other, -1, measure)),
     )  # fmt: skip
 
@@ -99,13 +103,9 @@ def gain(arm: str, one: str, other: str, *, by: float = 0.0) -> Comparison:
     'head 64: linear - linear on z'
     """
     return Comparison(
-        text=f"{arm}: {one} - {other}{_more(by)}", above=by,
+        text=f"{arm}: {one} - {other}", above=by,
         terms=(Term(arm, 1, one), Term(arm, -1, other)),
     )  # fmt: skip
-
-
-def _more(by: float) -> str:
-    return f" by more than {by:g}" if by else ""
 
 
 def _in(measure: str) -> str:
@@ -222,24 +222,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class Finding:
     """A comparison, its ``values``, one for each seed, and their p values (:func:`one_sided`).
 
-    ``unit``: what there is a value for, in words; ``asked``: how many of them the study has.
+    ``unit``: what there is a value for, in words; ``planned``: how many of them the study has.
     """
 
     comparison: Comparison
     values: list[float]
-    shown: float
-    refuted: float
-    asked: int
+    p_for: float
+    p_against: float
+    planned: int
     unit: str = "seed"
 
     @classmethod
-    def of(cls, comparison: Comparison, figures: Figures, unit: str) -> Finding:
+    def of(cls, comparison: Comparison, figures: FiguresOf, unit: str) -> Finding:
         values = comparison.values(figures)
-        shown, refuted = one_sided(values, comparison.above)
+        p_for, p_against = one_sided(values, comparison.above)
         first = comparison.terms[0]
         return cls(
-            comparison=comparison, values=values, shown=shown, refuted=refuted, unit=unit,
-            asked=len(figures(first.arm, first.measure)),
+            comparison=comparison, values=values, p_for=p_for, p_against=p_against, unit=unit,
+            planned=len(figures(first.arm, first.measure)),
         )  # fmt: skip
 
     @property
@@ -251,19 +251,39 @@ class Finding:
         return {
             "text": self.comparison.text, "above": self.comparison.above,
             "mean": statistics.fmean(self.values) if self.values else None,
-            "interval": self.interval, "seeds": len(self.values), "p": self.shown,
+            "interval": self.interval, "seeds": len(self.values), "p": self.p_for,
         }  # fmt: skip
 
     def __str__(self) -> str:
-        """In words: "a - b is +3.2, 95 % interval +1.0 to +5.4 over 3 seeds"."""
+        """In words: "a - b is +3.2 (needed: above 2), 95 % interval +1.0 to +5.4 over 3 seeds"."""
         if not self.values:
             return f"{self.comparison.text}: no {self.unit} has all its runs yet"
-        text = f"{self.comparison.text} is {signed(statistics.fmean(self.values))}"
+        needed = f" ({needed_text(self.comparison.above)})" if self.comparison.above else ""
+        text = f"{self.comparison.text} is {signed(statistics.fmean(self.values))}{needed}"
         if self.interval is None:
             return f"{text} for one {self.unit}, without an interval"
         low, high = (signed(end) for end in self.interval)
-        few = "" if len(self.values) == self.asked else f"{len(self.values)} of "
-        return f"{text}, 95 % interval {low} to {high} over {few}{plural(self.asked, self.unit)}"
+        some = "" if len(self.values) == self.planned else f"{len(self.values)} of "
+        return f"{text}, 95 % interval {low} to {high} over {some}{plural(self.planned, self.unit)}"
+
+
+def needed_text(above: float) -> str:
+    """What a comparison has to be, in words.
+
+    >>> needed_text(-2.0)
+    'needed: above −2'
+    """
+    return f"needed: above {above:.3g}".replace("-", MINUS)
+
+
+def p_text(p: float) -> str:
+    """A p value in words, with more digits where it is near LEVEL.
+
+    >>> p_text(0.01345), p_text(0.02498), p_text(1e-7), p_text(1.0)
+    ('0.013', '0.02498', 'below 0.0001', '1')
+    """
+    digits = 4 if round(p, 3) == LEVEL else 2
+    return f"{p:.{digits}g}" if p >= 1e-4 else "below 0.0001"
 
 
 def signed(points: float) -> str:
@@ -276,29 +296,94 @@ def signed(points: float) -> str:
 
 
 def decide(
-    claims: Sequence[Claim], figures: Figures, *, unit: str = "seed"
+    claims: Sequence[Claim], figures: FiguresOf, *, unit: str = "seed"
 ) -> list[dict[str, Any]]:
     """Each claim as an object of study.json: text, source, holds, because, p and comparisons.
 
     "holds" is True, False, or None where it is undecided; "p" has the adjusted values "for" and
-    "against" the claim. ``unit``: what each value of ``figures`` is of, where not of a seed.
+    "against" the claim, and in words what they are "corrected" for. ``unit``: what each value of
+    ``figures`` is of, where not of a seed.
 
     >>> claim = Claim(text="two are better than one", comparisons=(greater("two", "one"),))
     >>> figures = {"one": [60.0, 61.0, 60.5], "two": [64.0, 65.5, 64.0]}
     >>> decide([claim], lambda arm, measure: figures[arm])[0]["because"]
     'two - one is +4.0, 95 % interval +2.8 to +5.2 over 3 seeds.'
     """
-    found = [[Finding.of(each, figures, unit) for each in claim.comparisons] for claim in claims]
-    yes = holm([max(each.shown for each in own) for own in found])
-    no = holm([min(1.0, len(own) * min(each.refuted for each in own)) for own in found])
+    findings = [[Finding.of(each, figures, unit) for each in claim.comparisons] for claim in claims]
+    all_for = holm([max(each.p_for for each in own) for own in findings])
+    all_against = holm([min(1.0, len(own) * min(each.p_against for each in own))
+                        for own in findings])  # fmt: skip
     decided = []
-    for claim, own, p_for, p_against in zip(claims, found, yes, no, strict=True):
+    for claim, own, p_for, p_against in zip(claims, findings, all_for, all_against, strict=True):
         holds = True if p_for < LEVEL else False if p_against < LEVEL else None
-        key = min(own, key=lambda each: each.refuted if holds is False else -each.shown)
-        because = str(key) if len(own) == 1 else f"Of {len(own)} comparisons the weakest: {key}"
         decided.append({
-            "text": claim.text, "source": claim.source, "holds": holds, "because": f"{because}.",
-            "p": {"for": p_for, "against": p_against},
+            "text": claim.text, "source": claim.source, "holds": holds,
+            "because": _because(own, holds, p_for, p_against, len(claims)),
+            "p": {
+                "for": p_for, "against": p_against, "corrected": _corrections(len(own), len(claims))
+            },
             "comparisons": [each.to_json() for each in own],
         })  # fmt: skip
     return decided
+
+
+def _because(
+    findings: Sequence[Finding], holds: bool | None, p_for: float, p_against: float, claims: int
+) -> str:
+    """The comparison that decides a claim, and why an interval that looks decisive is not."""
+    key = max(findings, key=lambda each: each.p_for)
+    weakest = "the most against it" if holds is False else "the weakest"
+    text = f"Of {len(findings)} comparisons {weakest}: {key}" if len(findings) > 1 else str(key)
+    against = key.p_against < key.p_for
+    alone, adjusted = (key.p_against, p_against) if against else (key.p_for, p_for)
+    if holds is None and alone < LEVEL:
+        several = [plural(len(findings), "comparison")] if against and len(findings) > 1 else []
+        several += [plural(claims, "claim")] if claims > 1 else []
+        limit = f"{key.comparison.above:.3g}".replace("-", MINUS)
+        text += (
+            f". Undecided although the interval is on one side of {limit}: p is {p_text(alone)} "
+            f"alone, {p_text(adjusted)} corrected for {' and '.join(several)}; "
+            f"needed: below {LEVEL}"
+        )
+    return f"{text}."
+
+
+def _corrections(comparisons: int, claims: int) -> str:
+    """By what the p values of a claim are corrected, "" for one claim of one comparison.
+
+    >>> _corrections(6, 3)
+    'against: Bonferroni over 6 comparisons; both: Holm over 3 claims'
+    """
+    parts = [f"against: Bonferroni over {comparisons} comparisons"] if comparisons > 1 else []
+    parts += [f"both: Holm over {claims} claims"] if claims > 1 else []
+    return "; ".join(parts)
+
+
+def p_values(claim: Mapping[str, Any]) -> str:
+    """The p values of a claim in words, of its object in study.json; "" where it has none.
+
+    >>> p_values({"p": {"for": 0.5, "against": 0.01, "corrected": "both: Holm over 2 claims"}})
+    'p 0.5 that it holds, 0.01 that it does not (both: Holm over 2 claims)'
+    """
+    p = claim.get("p")
+    if not p:
+        return ""
+    corrected = f" ({p['corrected']})" if p.get("corrected") else ""
+    return f"p {p_text(p['for'])} that it holds, {p_text(p['against'])} that it does not{corrected}"
+
+
+COMPARED = ("comparison", "needed", "mean", "95 % interval", "seeds", "p")
+"""The columns of :func:`comparison_rows`."""
+
+
+def comparison_rows(claim: Mapping[str, Any]) -> list[list[str]]:
+    """Every comparison of a claim's object in study.json; p is one-sided and not corrected."""
+    rows = []
+    for each in claim.get("comparisons", ()):
+        ends = [signed(end) for end in each["interval"] or ()]
+        rows.append([
+            each["text"], needed_text(each["above"]).removeprefix("needed: "),
+            MISSING if each["mean"] is None else signed(each["mean"]), " to ".join(ends) or MISSING,
+            str(each["seeds"]), p_text(each["p"]),
+        ])  # fmt: skip
+    return rows

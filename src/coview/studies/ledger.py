@@ -12,10 +12,8 @@ from coview.core.run_folder import RunFolder, read_object
 from coview.core.text import plural
 from coview.reports.html import Child, Markup, tag
 from coview.reports.tables import cut_table
+from coview.studies.claims import NOT_YET, WORDS, p_values
 from coview.studies.page import document
-
-WORDS: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "undecided"}
-NOT_YET = "not decided yet"
 
 
 def write_ledger(root: Path) -> Path:
@@ -41,7 +39,7 @@ def ledger_rows(root: Path) -> list[dict[str, Any]]:
                 "study": content["study"], "folder": name, "claim": claim["text"],
                 "source": claim.get("source", ""),
                 "holds": claim["holds"] if content["ended"] else None,
-                "because": claim["because"], "ended": content["ended"],
+                "because": claim["because"], "p": claim.get("p"), "ended": content["ended"],
                 "scale": card.get("scale", ""), "data": card.get("data", ""),
                 "seeds": card.get("seeds", ""), "earlier": len(content.get("earlier", ())),
             })  # fmt: skip
@@ -52,13 +50,16 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """The ledger in a sentence, and how many claims wait for runs.
 
     >>> summary([{"holds": True}, {"holds": None}])
-    '2 claims of the papers were tested here: 1 holds, 0 do not hold, 1 is undecided.'
+    "2 claims about the papers' methods were tested here: 1 holds, 0 do not hold, 1 is undecided."
     """
     count, rows = len(rows), [row for row in rows if row.get("ended", True)]
     waiting = f" {count - len(rows)} more not decided yet." if len(rows) < count else ""
     counts = Counter(row["holds"] for row in rows)
     yes, no, open_ = (counts[key] for key in (True, False, None))
-    tested = f"{plural(len(rows), 'claim')} of the papers {_verb(len(rows), 'was', 'were')} tested"
+    tested = (
+        f"{plural(len(rows), 'claim')} about the papers' methods "
+        f"{_verb(len(rows), 'was', 'were')} tested"
+    )
     return (
         f"{tested} here: {yes} {_verb(yes, 'holds', 'hold')}, "
         f"{no} {_verb(no, 'does', 'do')} not hold, {open_} {_verb(open_, 'is', 'are')} undecided."
@@ -81,11 +82,13 @@ def ledger_page(rows: Sequence[Mapping[str, Any]]) -> str:
         (
             tag("a", row["study"], href=page_of(row["folder"])), row["claim"],
             tag("b", WORDS[row["holds"]] if row["ended"] else NOT_YET), row["because"],
-            f"scale {row['scale'] or '?'}, seeds {row['seeds']}"
+            p_values(row), f"scale {row['scale'] or '?'}, seeds {row['seeds']}"
             + (f", decided {plural(row['earlier'], 'time')} before" if row["earlier"] else ""),
         )
         for row in rows
     ]  # fmt: skip
-    heads = ("study", "claim", "verdict", "because", "measured")
+    heads = ("study", "claim", "verdict", "because", "p, corrected", "measured")
     body: Markup = tag("main", tag("section", cut_table(heads, table)))
-    return document("Claims of the papers", tag("p", summary(rows), class_="lead"), body)
+    return document(
+        "Claims about the papers' methods", tag("p", summary(rows), class_="lead"), body
+    )

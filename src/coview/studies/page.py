@@ -13,14 +13,11 @@ from coview.core.version import VERSION
 from coview.reports.formatting import MISSING
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.tables import cut_table, object_list
+from coview.studies.claims import COMPARED, NOT_YET, WORDS, comparison_rows, p_values
 from coview.studies.drawings import drawing
 
-STATES = {
-    True: ("good", "This claim holds"), False: ("bad", "This claim does not hold"),
-    None: ("open", "This claim is undecided"),
-}  # fmt: skip
-
-NOT_YET = ("open", "This claim is not decided yet")
+COLORS: Mapping[bool | None, str] = {True: "good", False: "bad", None: "open"}
+"""Whether a claim holds -> the class of its color in the style sheet."""
 
 
 def write_page(path: Path, content: Mapping[str, Any]) -> None:
@@ -84,11 +81,23 @@ def _figures(content: Mapping[str, Any]) -> list[Markup]:
 
 
 def _claim(claim: Mapping[str, Any], ended: bool) -> Markup:
-    kind, word = STATES[claim["holds"]] if ended else NOT_YET
+    word = WORDS[claim["holds"]] if ended else NOT_YET
     return tag(
-        "div", tag("p", claim["text"], class_="headline"), tag("p", word, class_="sentence"),
-        tag("p", claim["because"], class_="measured"), class_=f"verdict {kind}",
+        "div", tag("p", claim["text"], class_="headline"),
+        tag("p", f"{word.capitalize()}.", class_="sentence"),
+        tag("p", claim["because"], class_="measured"),
+        tag("p", f"{p_values(claim)}.", class_="measured") if p_values(claim) else None,
+        _comparisons(claim), class_=f"verdict {COLORS[claim['holds']]}",
     )  # fmt: skip
+
+
+def _comparisons(claim: Mapping[str, Any]) -> Markup | None:
+    """All comparisons of a claim that has several."""
+    rows: list[tuple[Child, ...]] = [tuple(row) for row in comparison_rows(claim)]
+    if len(rows) < 2:
+        return None
+    table = cut_table(COMPARED, rows, numeric=tuple(range(1, len(COMPARED))))
+    return tag("details", tag("summary", f"All {len(rows)} comparisons; p not corrected"), table)
 
 
 def _table(table: Mapping[str, Any]) -> Markup:
@@ -105,7 +114,7 @@ def _earlier(earlier: Sequence[Mapping[str, Any]]) -> Markup | None:
     rows: list[tuple[Child, ...]] = [
         (
             "; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
-            str(each["runs"]), claim["text"], STATES[claim["holds"]][1],
+            str(each["runs"]), claim["text"], WORDS[claim["holds"]],
         )
         for each in earlier
         for claim in each["claims"]

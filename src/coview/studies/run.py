@@ -18,9 +18,10 @@ from coview.core.user_code import agree_to, hash_file, run_file
 from coview.data.spec import name_of, opened_once
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
+from coview.studies.claims import WORDS
 from coview.studies.execution import CONTENT, run_study
 from coview.studies.experiment import without_others
-from coview.studies.ledger import WORDS, write_ledger
+from coview.studies.ledger import write_ledger
 from coview.studies.result import StudyResult
 from coview.studies.speed import FEW_STEPS, Speeds
 

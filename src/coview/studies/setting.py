@@ -169,7 +169,8 @@ class Setting:
 
     def arm(
         self, name: str, recipe: Recipe, *, runs: str = "", row: str = "", column: str = "",
-        x: float | None = None, axis: str = "", published: float | None = None, **how: Any,
+        x: float | None = None, axis: str = "", values: Mapping[str, Any] | None = None,
+        published: float | Mapping[str, float] | None = None, **how: Any,
     ) -> Arm:  # fmt: skip
         """An arm that trains exactly ``recipe`` with every seed.
 
@@ -178,6 +179,7 @@ class Setting:
         """
         return Arm(
             name=name, row=row, column=column, x=x, axis=axis, published=published,
+            values=values or {},
             cell=lambda seed: self.pretrain(runs or name, recipe, seed, **how),
         )  # fmt: skip
 

@@ -22,9 +22,9 @@ from coview.options import StudyOptions
 from coview.studies.claims import Claim, Comparison, Term, decide
 from coview.studies.execution import Study, place_of
 from coview.studies.experiment import IMAGES, SEEDS, CustomExperiment
-from coview.studies.grid import CARD_TESTS
+from coview.studies.grid import CARD_RECIPES, CARD_TESTS
 from coview.studies.measurement import Measurement, measured
-from coview.studies.setting import Amount, Setting
+from coview.studies.setting import KINDS, Amount, Setting
 from coview.studies.tables import shown
 from coview.views import ViewPlan, ViewSpec, views_of
 
@@ -127,7 +127,7 @@ def claims(chance: float) -> tuple[Claim, ...]:
             source="SimCLR, figure 6",
             comparisons=(
                 Comparison(
-                    text=f"found by crops, more than {FAR * chance:.2g} %", above=FAR * chance,
+                    text="found by crops, per cent", above=FAR * chance,
                     terms=(Term(PLAIN),),
                 ),
             ),
@@ -205,6 +205,7 @@ def card(setting: Setting) -> dict[str, Any]:
         "seeds": ", ".join(str(seed) for seed in setting.seeds),
         "views": "the recipe's crop and flip, without and with its color jitter and gray",
         "selection": "none: nothing is trained",
+        **({"recipes": CARD_RECIPES} if KINDS[setting.scale] == "cpu" else {}),
         "tests": CARD_TESTS,
         "published figures": "none: the paper draws the histograms of two images",
     }  # fmt: skip

@@ -21,6 +21,7 @@ from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
 from coview.studies.execution import Study
 from coview.studies.experiment import IMAGES, OF_CHAIN, TRAINED, CustomExperiment
+from coview.studies.grid import CARD_RECIPES, CARD_SELECTION
 from coview.studies.setting import SCALES, data_settings, ordered
 from coview.studies.simclrv2_table import Entry, claims_about, summarize
 from coview.training import choose_device
@@ -194,7 +195,8 @@ class ChainPlan:
             "seeds": str(self.options.seed),
             "epochs": f"pretraining {self.pretraining_epochs:g}, fine-tuning {tuning}, "
             f"distillation {epochs_of(alike):g}",
-            "selection": "none: the last epoch of every run counts",
+            "selection": CARD_SELECTION,
+            **({} if self.device == "cuda" else {"recipes": CARD_RECIPES}),
             "intervals": "95 %, Student's t over the draws of labels; one pretraining, one seed",
             "tests": "one-sided at 2.5 %, paired by the draw; Holm over the claims",
             "pretraining": self.pretrained.path

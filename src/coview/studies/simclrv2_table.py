@@ -9,7 +9,7 @@ from typing import Any
 
 from coview.reports.formatting import MISSING, millions
 from coview.studies.cell import Cell
-from coview.studies.claims import Claim, Figures, decide, greater
+from coview.studies.claims import Claim, FiguresOf, decide, greater
 from coview.studies.few_labels import PROBE, SCRATCH, TUNED
 from coview.studies.measure import Measure
 from coview.studies.simclrv2_parts import ALONE, STUDENT
@@ -121,7 +121,7 @@ def value_of(cell: Cell, measure: Measure, root: Path) -> float | None:
     return measure.read(cell.run(root)) if cell.is_ended(root) else None
 
 
-def _figures(entries: Sequence[Entry], share: str, root: Path) -> Figures:
+def _figures(entries: Sequence[Entry], share: str, root: Path) -> FiguresOf:
     """(row, "") -> its figure for every draw of this share of the labels."""
     own = [entry for entry in entries if entry.labels == share]
     found = {row.name: [row.value(entry, root) for entry in own] for row in ROWS}
@@ -133,7 +133,7 @@ def _known(values: Sequence[float | None]) -> list[float]:
 
 
 def _accuracies(
-    figures: Mapping[str, Figures], entries: Sequence[Entry], root: Path
+    figures: Mapping[str, FiguresOf], entries: Sequence[Entry], root: Path
 ) -> dict[str, Any]:
     sizes = {name: _parameters(entries, name, root) for name in ("tuned", "alike", "small")}
     return {
@@ -159,7 +159,7 @@ def _parameters(entries: Sequence[Entry], of: str, root: Path) -> str:
     return MISSING
 
 
-def _gains(figures: Mapping[str, Figures]) -> dict[str, Any]:
+def _gains(figures: Mapping[str, FiguresOf]) -> dict[str, Any]:
     return {
         "title": "Gains",
         "note": "Points of accuracy, paired by the draw of labels, with the 95 % interval.",

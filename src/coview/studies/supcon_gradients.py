@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from coview.studies.grid import CARD_TESTS
 from coview.studies.measurement import Measurement, measured
 from coview.studies.pair_gradients import Form, by_autograd, by_formula, closed_form, draw
 from coview.studies.setting import Amount, Setting
+from coview.studies.tables import WHISKERS, line
 
 NAME = "supcon/gradients"
 QUESTION = "Do hard positives pull, and hard negatives push, SupCon's features more than easy ones?"
@@ -175,9 +176,9 @@ def summarize(kept: Mapping[str, Any]) -> dict[str, Any]:
             for place, seed in enumerate(kept["seeds"])
         ],
         "drawings": [
-            _drawing("Positives, all swept", (FEW, ALL, MANY, FREE), mean),
-            _drawing("One positive beside four hard ones", (ONE, ONE_IN), mean),
-            _drawing("A negative", (NEGATIVE,), mean),
+            _drawing("Positives, all swept", (FEW, ALL, MANY, FREE), kept),
+            _drawing("One positive beside four hard ones", (ONE, ONE_IN), kept),
+            _drawing("A negative", (NEGATIVE,), kept),
         ],
         "tables": [
             {
@@ -199,17 +200,19 @@ def summarize(kept: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _drawing(title: str, names: Sequence[str], mean: Callable[[str, str], float]) -> dict[str, Any]:
+def _drawing(title: str, names: Sequence[str], lengths: Mapping[str, Any]) -> dict[str, Any]:
+    """Curves of what was measured; of one alone the formula's beside it."""
+
+    def values(kind: str, name: str) -> dict[float, list[float]]:
+        return {cosine: lengths[kind][arm(name, cosine)] for cosine in COSINES}
+
+    lines = [line(name, values("measured", name)) for name in names]
+    if len(names) == 1:
+        formula = line(f"{names[0]}, formula", values("formula", names[0]))
+        lines.append({**formula, "intervals": []})
     return {
-        "kind": "curves", "title": title, "axis": "cosine of the pair",
-        "lines": [
-            {
-                "name": f"{name}{'' if kind == 'measured' else ', formula'}",
-                "points": [[cosine, mean(kind, arm(name, cosine))] for cosine in COSINES],
-            }
-            for name in names
-            for kind in ("measured", *(("formula",) if len(names) == 1 else ()))
-        ],
+        "kind": "curves", "title": title, "axis": "cosine of the pair", "note": WHISKERS,
+        "lines": lines,
     }  # fmt: skip
 
 

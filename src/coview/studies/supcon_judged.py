@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from coview.studies.arms import Arm
 from coview.studies.claims import Claim, greater
 from coview.studies.experiment import Experiment
@@ -30,15 +32,19 @@ def robustness(setting: Setting) -> Grid:
     """A linear probe on clean features, on fifteen corruptions of the test images."""
     return Grid(
         source="SupCon, section 4.3, table 3 and supplement",
-        arms=_arms(setting, ("robustness", "linear")),
+        arms=_arms(
+            setting, ("robustness", "linear"),
+            {"SupCon": {GAP.name: 2.4}, "cross-entropy": {GAP.name: 3.9}},
+        ),
         measures=(CORRUPTED, LINEAR, GAP, WORST_GAP),
+        published="ResNet-50 on ImageNet, clean images",
         notes=(
             "Every arm is judged by the same linear probe on h, as SupCon's second stage is; the "
             "corruptions are drawn on 1,000 test images (protocol robustness).",
             "The paper's mCE divides by the errors of AlexNet on ImageNet-C, which hold there "
-            "alone: 67.2 for SupCon and 68.6 for cross-entropy (ResNet-50). Its calibration error "
-            "on clean images is 0.024 and 0.039; under corruption its own table has SupCon's "
-            "ResNet-200 above cross-entropy, so that no claim is made of that.",
+            "alone: 67.2 for SupCon and 68.6 for cross-entropy (ResNet-50). Of the calibration "
+            "error under corruption its own table has SupCon's ResNet-200 above cross-entropy, so "
+            "that no claim is made of that.",
         ),
         claims=(
             Claim(
@@ -65,7 +71,10 @@ def ood(setting: Setting) -> Grid:
     )
     return Grid(
         source="asked in the reviews of SupCon; Sun et al. 2022 (kNN), Sehwag et al. 2021 (SSD)",
-        arms=_arms(setting, ("ood", "linear"), outliers=outliers),
+        arms=_arms(
+            setting, ("ood", "linear"),
+            {"SupCon": {AUROC.name: 97.9}, "cross-entropy": {AUROC.name: 94.2}}, outliers=outliers,
+        ),
         measures=(AUROC, FALSE_POSITIVES, DISTANCE, LINEAR),
         published="kNN, ResNet-18 on CIFAR-10, mean of several sets of outliers (Sun et al. 2022)",
         notes=(
@@ -91,9 +100,11 @@ def ood(setting: Setting) -> Grid:
     )  # fmt: skip
 
 
-def _arms(setting: Setting, protocols: tuple[str, ...], **more: object) -> tuple[Arm, ...]:
+def _arms(
+    setting: Setting, protocols: tuple[str, ...], published: Mapping[str, Mapping[str, float]],
+    **more: object,
+) -> tuple[Arm, ...]:  # fmt: skip
     """One arm for each method; its runs are those of supcon/methods."""
-    published = {"SupCon": 97.9, "cross-entropy": 94.2} if "ood" in protocols else {}
     return tuple(
         setting.arm(
             name, setting.recipe(RECIPES[name]), published=published.get(name),

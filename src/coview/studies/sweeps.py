@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -11,7 +12,7 @@ from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
-from coview.core.values import parse_setting, set_fields
+from coview.core.values import field_of, parse_setting, set_fields
 from coview.data.spec import name_of
 from coview.evaluation import PROTOCOLS
 from coview.options import StudyOptions, SweepOptions
@@ -93,6 +94,21 @@ def changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
     return base
 
 
+def values_of(made: Recipe, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ``point`` as ``made`` has them; one that JSON has no word for as it was given.
+
+    >>> point = {"epochs": "2", "encoder": "resnet18"}
+    >>> values_of(changed(recipe("simclr-cpu"), point), point)
+    {'epochs': 2.0, 'encoder': 'resnet18'}
+    """
+    values = {}
+    for name, given in point.items():
+        value = functools.reduce(field_of, name.split("."), made)
+        plain = value is None or isinstance(value, bool | int | float | str)
+        values[name] = value if plain else str(given)
+    return values
+
+
 def setting_of(options: SweepOptions) -> Setting:
     """The data and seeds of a sweep, as its cells take them."""
     data = {name: getattr(options, name) for name in DATA_FIELDS}
@@ -114,7 +130,10 @@ def sweep_grid(options: SweepOptions, base: Recipe, axes: Axes) -> Grid:
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         name = ", ".join(f"{field.rpartition('.')[2]} {value}" for field, value in point.items())
-        arms.append(setting.arm(name or base.name, changed(base, point), protocols=protocols))
+        made = changed(base, point)
+        arms.append(
+            setting.arm(name or base.name, made, protocols=protocols, values=values_of(made, point))
+        )
     measures = tuple(measure_of(name) for name in protocols)
     return Grid(arms=tuple(arms), claims=(), measures=measures)
 

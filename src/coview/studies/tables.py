@@ -14,31 +14,47 @@ from coview.studies.measure import Measure
 
 
 def arm_table(values: Values, published: str) -> dict[str, Any]:
-    """One row for each arm: the mean over seeds and its interval, of every measure.
+    """One row for each arm: the mean over seeds and its interval, of every measure, and beside it
+    the paper's figure. Of a single arm one row for each measure.
 
     ``published``: in words, what the paper's figures are of.
     """
-    shows_published = any(arm.published is not None for arm in values.arms)
-    rows = [
-        [
-            arm.name,
-            *(
-                shown(values.known(arm.name, each.name), percent=each.is_percent)
-                for each in values.measures
-            ),
-            *([MISSING if arm.published is None else f"{arm.published:g}"] * shows_published),
-        ]
-        for arm in values.arms
-    ]  # fmt: skip
+    columns = [_column(values, measure, first=not place)
+               for place, measure in enumerate(values.measures)]  # fmt: skip
     note = "Mean over the seeds and its 95 % interval (Student)."
+    shows_published = any(any(text != MISSING for text in of_paper) for _, of_paper in columns)
     if shows_published:
         note += f" Published: {published}."
+    table: dict[str, Any] = {"title": "Figures", "note": note}
+    if len(values.arms) == 1:
+        heads = [values.arms[0].name, *["published"] * shows_published]
+        rows = [
+            [measure.name, *here, *(of_paper if shows_published else [])]
+            for measure, (here, of_paper) in zip(values.measures, columns, strict=True)
+        ]
+        return {**table, "columns": ["figure", *heads], "rows": rows}
+    heads, cells = [], []
+    for measure, (here, of_paper) in zip(values.measures, columns, strict=True):
+        heads.append(measure.name)
+        cells.append(here)
+        if any(text != MISSING for text in of_paper):
+            heads.append(f"{measure.name}, published")
+            cells.append(of_paper)
+    names = [arm.name for arm in values.arms]
     return {
-        "title": "Figures", "note": note, "rows": rows,
-        "columns": [
-            "arm", *(each.name for each in values.measures), *(["published"] * shows_published),
-        ],
+        **table, "columns": ["arm", *heads],
+        "rows": [list(row) for row in zip(names, *cells, strict=True)],
     }  # fmt: skip
+
+
+def _column(values: Values, measure: Measure, *, first: bool) -> tuple[list[str], list[str]]:
+    """The figures of all arms, here and in the paper, as text."""
+    here = [
+        shown(values.known(arm.name, measure.name), percent=measure.is_percent)
+        for arm in values.arms
+    ]
+    of_paper = [arm.published_of(measure, first=first) for arm in values.arms]
+    return here, [MISSING if figure is None else f"{figure:g}" for figure in of_paper]
 
 
 def matrix(values: Values, axis: str, mean: str) -> dict[str, Any]:
@@ -50,7 +66,10 @@ def matrix(values: Values, axis: str, mean: str) -> dict[str, Any]:
     columns = list(dict.fromkeys(arm.column for arm in values.arms))
     at = {(arm.row, arm.column): values.known(arm.name) for arm in values.arms}
     means = {place: statistics.fmean(known) for place, known in at.items() if known}
-    published = {(arm.row, arm.column): arm.published for arm in values.arms}
+    published = {
+        (arm.row, arm.column): arm.published_of(values.measures[0], first=True)
+        for arm in values.arms
+    }
     return {
         "kind": "matrix", "title": values.measures[0].name, "axis": axis, "mean": mean,
         "rows": rows, "columns": columns,
