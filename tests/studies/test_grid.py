@@ -167,7 +167,7 @@ def test_a_study_that_has_begun_has_figures_and_no_verdict(tmp_path):
     assert [row["linear"] for row in content["rows"]] == [50.0, 60.0, 52.0, 62.2, None, None]
     page = (study.folder(tmp_path) / "report.html").read_text()
     assert ">Not decided yet.<" in page
-    assert "This claim holds" not in page
+    assert ">Holds.<" not in page
     (row,) = ledger_rows(tmp_path)
     assert row["holds"] is None
     assert "not decided yet" in write_ledger(tmp_path).read_text()

@@ -148,22 +148,27 @@ def pair_claims(names: Sequence[str]) -> tuple[Claim, ...]:
                 if name != "crop"
             ),
         ),
-        Claim(
-            text="Every single operation leaves an easier pretext task than crop with color: the "
-            "other view is found more often",
-            source="SimCLR, section 3.1",
-            comparisons=tuple(
-                Comparison(
-                    text=f"contrastive accuracy of {name} - of crop with color",
-                    terms=(
-                        Term(name, 1, CONTRASTIVE.name),
-                        *(replace(term, measure=CONTRASTIVE.name) for term in negative(best)),
-                    ),
-                )
-                for name in names
-            ),
-        ),
+        _easier_claim(names, best),
     )  # fmt: skip
+
+
+def _easier_claim(names: Sequence[str], best: Sequence[Term]) -> Claim:
+    """Of the pretext task of single operations, beside that of the ``best`` pair."""
+    return Claim(
+        text="Every single operation leaves an easier pretext task than crop with color: the "
+        "other view is found more often",
+        source="SimCLR, section 3.1",
+        comparisons=tuple(
+            Comparison(
+                text=f"contrastive accuracy of {name} - of crop with color",
+                terms=(
+                    Term(name, 1, CONTRASTIVE.name),
+                    *(replace(term, measure=CONTRASTIVE.name) for term in negative(best)),
+                ),
+            )
+            for name in names
+        ),
+    )
 
 
 def mean_of_orders(first: str, second: str) -> tuple[Term, ...]:

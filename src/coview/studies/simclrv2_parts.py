@@ -213,10 +213,6 @@ def distill(setting: Setting) -> Grid:
         ),
         Arm(name="small, with labels", cell=lambda seed: cell(seed, small, 0.5), published=75.1),
     )
-    itself = Comparison(
-        text="itself - teacher",
-        terms=(Term("itself", 1, STUDENT.name), Term("teacher", -1, TUNED.name)),
-    )
     return Grid(
         source="SimCLRv2, table 2",
         arms=arms, measures=(STUDENT, ALONE, TUNED),
@@ -228,22 +224,32 @@ def distill(setting: Setting) -> Grid:
             "Labels alone: the small network by the recipe of fine-tuning, whose epochs are of the "
             "labeled images; a distilled one sees all images.",
         ),
-        claims=(
-            Claim(
-                text="Distillation on unlabeled images is better than the labels alone",
-                source="SimCLRv2, table 2",
-                comparisons=(gain("small, unlabeled", STUDENT.name, ALONE.name),),
-            ),
-            Claim(
-                text="Labels beside the teacher add less than 2 points", source="SimCLRv2, table 2",
-                comparisons=(greater("small, unlabeled", "small, with labels", by=-2.0),),
-            ),
-            Claim(
-                text="Distillation into itself improves the teacher", source="SimCLRv2, figure 6",
-                comparisons=(itself,),
-            ),
-        ),
+        claims=_distill_claims(),
     )  # fmt: skip
+
+
+def _distill_claims() -> tuple[Claim, ...]:
+    itself = Comparison(
+        text="itself - teacher",
+        terms=(Term("itself", 1, STUDENT.name), Term("teacher", -1, TUNED.name)),
+    )
+    return (
+        Claim(
+            text="Distillation on unlabeled images is better than the labels alone",
+            source="SimCLRv2, table 2",
+            comparisons=(gain("small, unlabeled", STUDENT.name, ALONE.name),),
+        ),
+        Claim(
+            text="Labels beside the teacher add less than 2 points",
+            source="SimCLRv2, table 2",
+            comparisons=(greater("small, unlabeled", "small, with labels", by=-2.0),),
+        ),
+        Claim(
+            text="Distillation into itself improves the teacher",
+            source="SimCLRv2, figure 6",
+            comparisons=(itself,),
+        ),
+    )
 
 
 SIZE_LABELS = Experiment(
