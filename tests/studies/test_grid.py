@@ -25,7 +25,7 @@ from coview.studies import (
     Setting,
     greater,
 )
-from coview.studies.drawings import drawing, matrix_table
+from coview.studies.drawings import chart_of, drawing, matrix_table
 from coview.studies.execution import place_of, run_study, write_study
 from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import _Stop, in_process, ready
@@ -140,6 +140,7 @@ def test_an_arm_without_a_place_is_a_level_and_another_axis_another_drawing(tmp_
     assert (temperature["title"], temperature["axis"]) == ("linear, by temperature", "temperature")
     assert temperature["levels"] == []
     assert 'class="level-name end">none 20.5' in drawing(width)
+    assert chart_of(width).x_ticks == (1.0, 2.0)
 
 
 def test_a_matrix_has_the_mean_of_its_rows_where_it_names_one():

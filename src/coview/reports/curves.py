@@ -57,6 +57,7 @@ class Chart:
     """A titled chart; ``note`` explains it, ``x_label`` is "epoch" or "step".
 
     ``reach``: heights that the axis includes, so that several charts have the same axis.
+    ``x_ticks``: what is marked on the other axis, where not round numbers.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Chart:
     from_zero: bool = False
     log_x: bool = False
     reach: tuple[float, ...] = ()
+    x_ticks: tuple[float, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -267,8 +269,8 @@ def _grid(frame: Frame, chart: Chart) -> Markup:
         marks.append(tag("text", text, x=LEFT - 8, y=py + 4, class_="tick end"))
     places = ticks(*frame.x, max(4, frame.width // 110))
     labels = tick_labels(places, decimal)
-    if frame.log_x:
-        places = log_ticks(*frame.x)
+    if frame.log_x or chart.x_ticks:
+        places = list(chart.x_ticks) or log_ticks(*frame.x)
         labels = [f"{x:,.10g}" for x in places]
     for x, text in zip(places, labels, strict=True):
         marks.append(tag("text", text, x=frame.to_x(x), y=bottom + 17, class_="tick middle"))

@@ -21,6 +21,8 @@ from coview.reports.html import Markup, tag
 
 MANY = 30
 """From so many points on, a curve is drawn without dots."""
+FEW = 5
+"""Up to so many places of points are marked on the axis themselves, as networks by their number."""
 Numbers = Sequence[Sequence[float | None]]
 
 
@@ -104,11 +106,11 @@ def chart_of(content: Mapping[str, Any]) -> Chart:
         for line in content["lines"]
         if line["points"]
     ]  # fmt: skip
-    xs = [x for line in lines for x in line.points[0]]
+    xs = sorted({x for line in lines for x in line.points[0]})
     return Chart(
         title=content["title"], lines=lines, x_label=content["axis"], wide=True,
         levels=tuple(Level(**level) for level in content.get("levels", ())),
         note=content.get("note", ""), unit=content.get("unit", ""),
-        reach=tuple(content.get("reach", ())),
+        x_ticks=tuple(xs) if len(xs) <= FEW else (), reach=tuple(content.get("reach", ())),
         log_x=bool(content.get("log_x", bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16)),
     )  # fmt: skip
