@@ -202,6 +202,6 @@ def test_p_values_are_words_with_their_corrections():
     rows = decide([Claim(text=str(k), comparisons=best("c", ["a", "b"])) for k in (1, 2)], figures)
     p = rows[0]["p"]
     assert p_values(rows[0]) == (
-        f"p {p_text(p['for'])} that it holds, {p_text(p['against'])} that it does not "
+        f"p {p_text(p['for'])} in favor, {p_text(p['against'])} against "
         "(against: Bonferroni over 2 comparisons; both: Holm over 2 claims)"
     )

@@ -363,13 +363,13 @@ def p_values(claim: Mapping[str, Any]) -> str:
     """The p values of a claim in words, of its object in study.json; "" where it has none.
 
     >>> p_values({"p": {"for": 0.5, "against": 0.01, "corrected": "both: Holm over 2 claims"}})
-    'p 0.5 that it holds, 0.01 that it does not (both: Holm over 2 claims)'
+    'p 0.5 in favor, 0.01 against (both: Holm over 2 claims)'
     """
     p = claim.get("p")
     if not p:
         return ""
     corrected = f" ({p['corrected']})" if p.get("corrected") else ""
-    return f"p {p_text(p['for'])} that it holds, {p_text(p['against'])} that it does not{corrected}"
+    return f"p {p_text(p['for'])} in favor, {p_text(p['against'])} against{corrected}"
 
 
 COMPARED = ("comparison", "needed", "mean", "95 % interval", "seeds", "p")
