@@ -102,7 +102,7 @@ def batch_epochs(setting: Setting) -> Grid:
         published = TABLE_B1.get((batch, round(made.epochs)), (None, None))
         name = _batch_name(batch, made.epochs, rule)
         return setting.arm(
-            name, made, row=f"{made.epochs:g} epochs, {rule}", column=f"batch {batch}",
+            name, made, row=f"batch {batch}, {rule}", x=made.epochs,
             published=published[list(RULES).index(rule)] if setting.scale == "paper" else None,
         )  # fmt: skip
 
@@ -122,8 +122,7 @@ def batch_epochs(setting: Setting) -> Grid:
             for length in tried
             for batch in batches
         ),
-        drawn="matrix", axis="Rows: epochs and the rule for the learning rate. Columns: batch.",
-        published="ResNet-50 on ImageNet, linear, top-1",
+        drawn="curve", axis="epochs", published="ResNet-50 on ImageNet, linear, top-1",
         notes=(
             f"The rates are that of the recipe at batch {base.batch_size}, by the rule. Every arm "
             "has as many epochs, so that a larger batch has fewer steps.",
