@@ -217,6 +217,8 @@ def test_settings_that_need_each_other_may_stand_in_any_order():
     ("setting", "sentence"),
     [
         ("method.objective.temprature=1", "no field of InfoNCE 'temprature'.*'temperature'"),
+        ("learning_rate=1", "Did you mean 'optimizer.learning_rate'?"),
+        ("temperature=1", "Did you mean 'method.objective.temperature'?"),
         ("batch_size=many", "batch_size is 'many'; expected a whole number"),
         ("optimizer.name=sdg", "no value of optimizer.name 'sdg'.*'sgd'"),
         ("method.views.views.7.flip=1", "no field of tuple '7'"),

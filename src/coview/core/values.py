@@ -12,7 +12,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName, UnknownValue
@@ -256,15 +256,31 @@ def parse_setting(value: Any, setting: str, known: Iterable[type]) -> tuple[str,
 
 
 def check_field(owner: Any, name: str) -> None:
-    """Raise UnknownName unless ``owner`` has the field, or the place, ``name``."""
-    if isinstance(owner, tuple):
-        names = [str(place) for place in range(len(owner))]
-    elif dataclasses.is_dataclass(owner):
-        names = [field.name for field in dataclasses.fields(owner)]
-    else:
+    """Raise UnknownName unless ``owner`` has the field, or the place, ``name``.
+
+    The message names the path of a field ``name`` below ``owner``, where there is one.
+    """
+    names = _field_names(owner)
+    if not names and not isinstance(owner, tuple):
         raise InvalidValue(f"{owner!r} has no field {name!r}: it is a plain value.")
     if name not in names:
-        raise UnknownName(f"field of {type(owner).__name__}", name, names)
+        below = next(_paths_to(owner, name), "")
+        raise UnknownName(f"field of {type(owner).__name__}", name, names, meant=below)
+
+
+def _field_names(owner: Any) -> list[str]:
+    if isinstance(owner, tuple):
+        return [str(place) for place in range(len(owner))]
+    is_value = dataclasses.is_dataclass(owner)
+    return [field.name for field in dataclasses.fields(owner)] if is_value else []
+
+
+def _paths_to(owner: Any, name: str) -> Iterator[str]:
+    """The dotted paths of the fields ``name`` of ``owner`` and below."""
+    for each in _field_names(owner):
+        if each == name:
+            yield each
+        yield from (f"{each}.{path}" for path in _paths_to(field_of(owner, each), name))
 
 
 def field_of(owner: Any, name: str) -> Any:
