@@ -136,7 +136,7 @@ def test_seeds_without_all_figures_are_left_out_and_one_decides_nothing():
     assert row["holds"] is None
     none = {"a": [None], "b": [None]}
     (row,) = decide([Claim(text="it", comparisons=(greater("b", "a"),))], lambda arm, _: none[arm])
-    assert "no seed has all its runs yet" in row["because"]
+    assert "no seed has all its figures" in row["because"]
 
 
 def test_equal_values_decide_by_themselves():
@@ -205,3 +205,14 @@ def test_p_values_are_words_with_their_corrections():
         f"p {p_text(p['for'])} in favor, {p_text(p['against'])} against "
         "(against: Bonferroni over 2 comparisons; both: Holm over 2 claims)"
     )
+
+
+def test_a_claim_that_does_not_hold_is_decided_by_what_is_most_against_it():
+    """And not by an arm without figures, as its runs have diverged."""
+    figures = {"a": [50.0, 51.0, 50.5, 50.2], "b": [60.0, 61.5, 60.4, 60.1], "c": [None] * 4}
+    claim = Claim(text="a is best", comparisons=best("a", ["b", "c"]))
+    (decided,) = decide([claim], lambda arm, _: figures[arm])
+    assert decided["holds"] is False
+    assert decided["because"].startswith("Of 2 comparisons the most against it: a - b is −")
+    (open_,) = decide([Claim(text="x", comparisons=best("a", ["c"]))], lambda arm, _: figures[arm])
+    assert open_["because"] == "a - c: no seed has all its figures."

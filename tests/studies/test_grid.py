@@ -33,6 +33,7 @@ from coview.studies.ledger import ledger_rows, summary, write_ledger
 from coview.studies.run import _row
 from coview.studies.speed import Speeds
 from coview.studies.sweeps import axes_of, changed
+from coview.studies.training_card import training_card
 
 
 def rates(setting):
@@ -112,7 +113,10 @@ def test_an_ended_study_is_figures_tables_claims_and_a_page(tmp_path):
     assert "mine-rates-tiny/report.html" in write_ledger(tmp_path).read_text()
     assert "scale tiny, seeds 0, 1" in write_ledger(tmp_path).read_text()
     assert ledger_rows(tmp_path) == [row]  # the ledger itself is a file beside the folders
-    assert summary([row]) == (
+    assert summary([row]).endswith(
+        "0 are undecided. Of the scale tiny, whose figures mean nothing: 1 claim."
+    )
+    assert summary([{**row, "scale": "cpu"}]) == (
         "1 claim about the papers' methods was tested here: 1 holds, 0 do not hold, 0 are undecided."
     )
 
@@ -172,7 +176,7 @@ def test_a_study_that_has_begun_has_figures_and_no_verdict(tmp_path):
     (row,) = ledger_rows(tmp_path)
     assert row["holds"] is None
     assert "not decided yet" in write_ledger(tmp_path).read_text()
-    assert summary([row]).endswith(" 1 more not decided yet.")
+    assert summary([{**row, "scale": "cpu"}]).endswith(" 1 more not decided yet.")
 
 
 def test_more_seeds_leave_the_verdict_of_fewer_on_the_page(tmp_path):
@@ -412,7 +416,10 @@ def test_a_sweep_is_a_table_of_runs(tmp_path, capsys):
     assert main([*words, "--dry-run"]) == 0
     assert "To run: 2 runs" in capsys.readouterr().out
     assert main(words) == 0
-    assert "temperature 0.1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "temperature 0.1" in out
+    assert "seed 0: knn " in out or "seed 0: kNN " in out
+    assert "method.objective.temperature 0.1" not in out.split("To run")[1]
     again = coview.sweep(
         "scenes", limit=60, protocols="knn", out=tmp_path,
         set={
@@ -478,7 +485,7 @@ def test_of_all_studies_one_fails_in_a_sentence_and_the_others_go_on(tmp_path, m
     assert main(words) == 2
     out = capsys.readouterr().out
     assert "mine/broken has failed: No labels." in out
-    assert "Of 2 studies 1 have ended." in out
+    assert "Studies that have ended: 1 of 2." in out
     assert "4e-3 is better: undecided" in out
     assert (tmp_path / "out" / "claims.html").exists()
 
@@ -517,3 +524,28 @@ def test_supervised_features_are_expected_to_transfer_better(tmp_path):
         cell._keep(tmp_path, more={"transfer": [["transfer", ["scenes"]]]})
     content = study.summarize(tmp_path)
     assert [claim["holds"] for claim in content["claims"]] == [True]
+
+
+def test_another_claim_about_the_same_runs_leaves_the_verdict_of_the_first(tmp_path):
+    made = RATES.study(tiny(seeds=3))
+    for place, cell in enumerate(made.cells):
+        end(cell, tmp_path, 0.5 + 0.1 * ("0.004" in cell.name) + 0.001 * place)
+    first = run_study(made, tmp_path, {})
+    assert run_study(made, tmp_path, {})["earlier"] == []
+    other = Claim(text="1e-3 is better", comparisons=(greater("rate 0.001", "rate 0.004"),))
+    turned = replace(RATES, grid=lambda setting: replace(rates(setting), claims=(other,)))
+    again = run_study(turned.study(tiny(seeds=3)), tmp_path, {})
+    ((before,),) = (each["claims"] for each in again["earlier"])
+    assert before == {"text": first["claims"][0]["text"], "holds": first["claims"][0]["holds"]}
+
+
+def test_a_card_of_cells_that_plan_for_themselves():
+    """Without a recipe, and with an encoder by its name."""
+    planned = Cell(name="a", verb="pretrain", settings=(("data", "scenes"),))
+    named = Cell(name="b", verb="pretrain", settings=(("encoder", "resnet18"), ("epochs", 3)))
+    tuned = Cell(name="c", verb="finetune", settings=(("data", "scenes"), ("start", planned)))
+    assert training_card([planned]) == {}
+    assert training_card([planned, named, tuned]) == {
+        "epochs": "3", "encoder": "ResNet-18",
+        "fine-tuning": "the epochs of the plan on 100% of the labels",
+    }  # fmt: skip

@@ -12,7 +12,8 @@ import coview
 from coview.core.errors import RunError
 from coview.data.spec import DataSpec
 from coview.options import StudyOptions
-from coview.studies import Cell, Setting
+from coview.studies import STUDIES, Cell, Setting
+from coview.studies.execution import run_study
 from coview.studies.images import check_images
 
 TRAIN, OTHER, TEST = "aa", "bb", "tt"
@@ -121,6 +122,21 @@ def test_outliers_that_were_replaced_under_their_name_are_found(tmp_path):
         check_images(cells, tmp_path)
 
 
+def test_the_seed_chooses_the_test_part_of_a_transfer_set(tmp_path):
+    """Of real runs: other parts for other seeds are no other images."""
+    options = StudyOptions(name="simclr/transfer", data="scenes", scale="tiny", limit=48, seeds=2,
+                           transfer=("scenes",), cache=Path("none"))  # fmt: skip
+    study = STUDIES["simclr/transfer"].study(options)
+    content = run_study(study, tmp_path, {"device": "cpu"})
+    assert content["ended"]
+    cards = [
+        json.loads((cell.run(tmp_path).evaluation_path / "transfer.json").read_text())["card"]
+        for cell in study.cells
+    ]
+    assert {card["seed"] for card in cards} == {0, 1}
+    assert len({repr(card["data sets"]) for card in cards}) == 2
+
+
 def pictures(folder, seed):
     random = np.random.default_rng(seed)
     for number in range(40):
@@ -146,5 +162,5 @@ def test_files_hold_the_fingerprints_without_labels(tmp_path):
     check_images([cell], tmp_path)
     pictures(tmp_path / "other", 2)
     coview.evaluate(run.path, tmp_path / "other", test=tmp_path / "held-out", protocols="knn")
-    with pytest.raises(RunError, match="move the older ones away"):
+    with pytest.raises(RunError, match="delete it, and the same command judges again"):
         check_images([cell], tmp_path)

@@ -21,7 +21,7 @@ Answer = tuple[int, Any]
 SHOWN = 10
 """Rows of a table that are printed; its file has all."""
 FAILED = 2
-"""As of a mistake in the command, of a study among all."""
+"""Exit code of a mistake in the command, and of `study all` where a study has failed."""
 STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: start again and it goes on."""
 

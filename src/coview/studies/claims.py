@@ -257,7 +257,7 @@ class Finding:
     def __str__(self) -> str:
         """In words: "a - b is +3.2 (needed: above 2), 95 % interval +1.0 to +5.4 over 3 seeds"."""
         if not self.values:
-            return f"{self.comparison.text}: no {self.unit} has all its runs yet"
+            return f"{self.comparison.text}: no {self.unit} has all its figures"
         needed = f" ({needed_text(self.comparison.above)})" if self.comparison.above else ""
         text = f"{self.comparison.text} is {signed(statistics.fmean(self.values))}{needed}"
         if self.interval is None:
@@ -331,7 +331,7 @@ def _because(
     findings: Sequence[Finding], holds: bool | None, p_for: float, p_against: float, claims: int
 ) -> str:
     """The comparison that decides a claim, and why an interval that looks decisive is not."""
-    key = max(findings, key=lambda each: each.p_for)
+    key = min(findings, key=lambda each: each.p_against if holds is False else -each.p_for)
     weakest = "the most against it" if holds is False else "the weakest"
     text = f"Of {len(findings)} comparisons {weakest}: {key}" if len(findings) > 1 else str(key)
     against = key.p_against < key.p_for

@@ -23,7 +23,8 @@ from coview.studies.measurement import Measurement
 from coview.studies.page import write_page
 from coview.studies.speed import Speeds
 
-USUAL = StudyOptions().scale
+USUAL_SCALE = StudyOptions().scale
+BEGUN = "runs begun"
 CONTENT = "study.json"
 TIME = "time of the runs"
 Figures = dict[str, Any]
@@ -51,7 +52,7 @@ class Study:
     images: Callable[[], int]
     card: Callable[[Path], Mapping[str, Any]]
     claims: tuple[str, ...] = ()
-    scale: str = USUAL
+    scale: str = USUAL_SCALE
     measurement: Measurement | None = None
 
     def folder(self, root: Path) -> Path:
@@ -59,10 +60,13 @@ class Study:
         return place_of(self.name, root, self.scale)
 
     def is_in(self, content: Mapping[str, Any], root: Path) -> bool:
-        """Whether ``content`` of a study.json is of these runs, or of this measurement."""
-        own = {cell.folder(root).name for cell in self.cells}
-        return own == {cell["folder"] for cell in content.get("cells", ())} and (
-            content.get("measurement") == (self.measurement and self.measurement.key)
+        """Whether ``content`` of a study.json is of these runs, or of this measurement, and of the
+        same claims."""
+        folders = {cell.folder(root).name for cell in self.cells}
+        return (
+            folders == {cell["folder"] for cell in content.get("cells", ())}
+            and content.get("measurement") == (self.measurement and self.measurement.key)
+            and [claim["text"] for claim in content.get("claims", ())] == list(self.claims)
         )
 
 
@@ -193,7 +197,7 @@ def _open_claim(claim: Mapping[str, Any], ended: int, count: int) -> dict[str, A
 def _earlier(
     before: Mapping[str, Any], card: Mapping[str, Any], study: Study, root: Path
 ) -> list[dict[str, Any]]:
-    """The verdicts that study.json held for other runs, as with fewer seeds, the oldest first:
+    """The verdicts that study.json held for other runs or claims, as with fewer seeds, in order:
     "with", what its card said otherwise, "runs" and "claims"."""
     earlier = list(before.get("earlier", ()))
     if not before.get("ended") or not before.get("claims") or study.is_in(before, root):
@@ -201,7 +205,7 @@ def _earlier(
     others = {
         name: value
         for name, value in before.get("card", {}).items()
-        if name != TIME and card.get(name) != value
+        if name not in (TIME, BEGUN) and card.get(name) != value
     }
     claims = [{"text": claim["text"], "holds": claim["holds"]} for claim in before["claims"]]
     return [*earlier, {"with": others, "runs": len(before["cells"]), "claims": claims}]
@@ -228,7 +232,7 @@ def time_of_runs(took: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(parts)
 
 
-def place_of(name: str, root: Path, scale: str = USUAL) -> Path:
+def place_of(name: str, root: Path, scale: str = USUAL_SCALE) -> Path:
     """Where a study's own files lie. A scale that is not the usual one overwrites nothing of it.
 
     >>> place_of("simclr/pairs", Path("studies/cifar10")).as_posix()
@@ -236,5 +240,5 @@ def place_of(name: str, root: Path, scale: str = USUAL) -> Path:
     >>> place_of("simclr/pairs", Path("studies/cifar10"), "tiny").as_posix()
     'studies/cifar10/simclr-pairs-tiny'
     """
-    suffix = "" if scale in (USUAL, "") else f"-{scale}"
+    suffix = "" if scale in (USUAL_SCALE, "") else f"-{scale}"
     return root / f"{name.replace('/', '-')}{suffix}"

@@ -11,7 +11,7 @@ from coview.core.errors import InvalidValue
 from coview.studies.arms import Arm, Values
 from coview.studies.cell import Cell
 from coview.studies.claims import Claim, decide
-from coview.studies.execution import Study
+from coview.studies.execution import BEGUN, Study
 from coview.studies.measure import LINEAR, Measure
 from coview.studies.setting import KINDS, OWN, Setting
 from coview.studies.tables import arm_table, curves, histories, matrix
@@ -89,6 +89,7 @@ class Grid:
         """Figures, tables, pictures and claims of the runs that have ended."""
         return {
             "rows": values.rows(), "source": self.source,
+            "measures": [measure.name for measure in self.measures],
             "drawings": self.drawings(values),
             "tables": [arm_table(values, self.published)], "claims": decide(self.claims, values.of),
         }  # fmt: skip
@@ -117,7 +118,7 @@ class Grid:
             "tests": CARD_TESTS if self.claims else "",
             "published figures": self.published,
             **{f"note {number}": note for number, note in enumerate(self.notes, start=1)},
-            "runs begun": days,
+            BEGUN: days,
         }
         return {name: text for name, text in card.items() if text}
 

@@ -52,7 +52,10 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     >>> summary([{"holds": True}, {"holds": None}])
     "2 claims about the papers' methods were tested here: 1 holds, 0 do not hold, 1 is undecided."
     """
-    count, rows = len(rows), [row for row in rows if row.get("ended", True)]
+    real = [row for row in rows if not row.get("scale", "").startswith("tiny")]
+    tiny = plural(len(rows) - len(real), "claim") if len(real) < len(rows) else ""
+    beside = f" Of the scale tiny, whose figures mean nothing: {tiny}." if tiny else ""
+    count, rows = len(real), [row for row in real if row.get("ended", True)]
     waiting = f" {count - len(rows)} more not decided yet." if len(rows) < count else ""
     counts = Counter(row["holds"] for row in rows)
     yes, no, open_ = (counts[key] for key in (True, False, None))
@@ -64,6 +67,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{tested} here: {yes} {_verb(yes, 'holds', 'hold')}, "
         f"{no} {_verb(no, 'does', 'do')} not hold, {open_} {_verb(open_, 'is', 'are')} undecided."
         + waiting
+        + beside
     )
 
 

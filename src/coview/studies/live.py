@@ -72,21 +72,26 @@ class StudyLines:
 def figures_of(folder: str, content: Mapping[str, Any]) -> str:
     """The figures of the run in ``folder``, with the means so far of their arms; "" without any.
 
+    Those of "measures" of ``content`` alone, where it has them: rows of a sweep have
+    its values, too.
+
     >>> rows = [{"arm": "a", "seed": 0, "folder": "x", "linear": 61.5},
     ...         {"arm": "a", "seed": 1, "folder": "y", "linear": 60.5}]
     >>> figures_of("y", {"rows": rows})
     'linear 60.5 (mean of 2 runs 61.0)'
     """
     parts = []
+    measures = content.get("measures")
     own = [row for row in content.get("rows", ()) if row.get("folder") == folder]
     for row in own:
         arm = f"{row['arm']}: " if len(own) > 1 else ""
         alike = [each for each in content["rows"] if _kind(each) == _kind(row)]
         for name, value in row.items():
+            if not isinstance(value, float) or (measures is not None and name not in measures):
+                continue
             known = [each[name] for each in alike if isinstance(each.get(name), float)]
-            if isinstance(value, float):
-                mean = f" (mean of {plural(len(known), 'run')} {statistics.fmean(known):.1f})"
-                parts.append(f"{arm}{name} {value:.1f}{mean if len(known) > 1 else ''}")
+            mean = f" (mean of {plural(len(known), 'run')} {statistics.fmean(known):.1f})"
+            parts.append(f"{arm}{name} {value:.1f}{mean if len(known) > 1 else ''}")
     return "; ".join(parts)
 
 

@@ -13,7 +13,6 @@ from coview.core.options import takes
 from coview.core.paths import absolute_path
 from coview.core.progress import progress, say
 from coview.core.run_folder import RunFolder, read_object
-from coview.core.text import plural
 from coview.core.user_code import agree_to, hash_file, run_file
 from coview.data.spec import name_of, opened_once
 from coview.options import StudyOptions
@@ -53,11 +52,11 @@ def study(options: StudyOptions) -> StudyResult:
     root = options.out or Path("studies") / name_of(options.data)
     if options.jobs < 1:
         raise InvalidValue(f"`jobs` is {options.jobs}; expected 1 or more.")
+    if options.name == ALL:
+        return run_all(options, root)
     with opened_once():
         if options.name is None:
             return list_studies(options, root)
-        if options.name == ALL:
-            return run_all(options, root)
         return run_one(named(options.name), options, root)
 
 
@@ -69,12 +68,13 @@ def run_all(options: StudyOptions, root: Path) -> StudyResult:
     results: list[StudyResult] = []
     failed: dict[str, str] = {}
     for experiment in STUDIES.values():
-        if needs := lacking(experiment, options):
+        if needs := missing_needs(experiment, options):
             say(f"{experiment.name} is left out: it needs {' and '.join(needs)}.")
             continue
         try:
-            own = without_others(options, experiment.takes)
-            results.append(run_one(experiment, own, root))
+            with opened_once():
+                own = without_others(options, experiment.takes)
+                results.append(run_one(experiment, own, root))
         except CoviewError as error:
             failed[experiment.name] = str(error)
             say(f"{experiment.name} has failed: {error}")
@@ -82,7 +82,7 @@ def run_all(options: StudyOptions, root: Path) -> StudyResult:
         if not (results[-1]["ended"] or options.dry_run):
             break
     ended = [result for result in results if result["ended"]]
-    say(f"Of {plural(len(results) + len(failed), 'study', 'studies')} {len(ended)} have ended.")
+    say(f"Studies that have ended: {len(ended)} of {len(results) + len(failed)}.")
     for name, sentence in failed.items():
         say(f"{name} has failed: {sentence}")
     if not options.dry_run:
@@ -108,7 +108,7 @@ def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult
     return StudyResult(result)
 
 
-def lacking(experiment: Named, options: StudyOptions) -> tuple[str, ...]:
+def missing_needs(experiment: Named, options: StudyOptions) -> tuple[str, ...]:
     """The options that it needs and that are not given."""
     return tuple(need for need in experiment.needs if not getattr(options, need))
 
@@ -147,7 +147,7 @@ def list_studies(options: StudyOptions, root: Path) -> StudyResult:
 
 
 def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -> dict[str, Any]:
-    needs = lacking(experiment, options)
+    needs = missing_needs(experiment, options)
     row: dict[str, Any] = {
         "name": experiment.name, "question": experiment.question, "needs": needs,
         "runs": None, "ended": None, "seconds": None, "lacking": "", "claims": [],

@@ -79,16 +79,16 @@ def arm(curve: str, cosine: float) -> str:
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """All figures by autograd and by formula, one for each seed, and how far the two are apart."""
-    measured, formula = dict[str, list[float]](), dict[str, list[float]]()
+    by_arm, formula = dict[str, list[float]](), dict[str, list[float]]()
     apart = 0.0
     for curve in CURVES:
         for cosine in COSINES:
             found, expected = zip(*(_part(curve, cosine, seed) for seed in seeds), strict=True)
-            measured[arm(curve.name, cosine)] = [UNIT * value for value in found]
+            by_arm[arm(curve.name, cosine)] = [UNIT * value for value in found]
             formula[arm(curve.name, cosine)] = [UNIT * value for value in expected]
             apart = max(apart, *(abs(a - b) for a, b in zip(found, expected, strict=True)))
     return {
-        "seeds": list(seeds), "measured": measured, "formula": formula,
+        "seeds": list(seeds), "measured": by_arm, "formula": formula,
         "apart": UNIT * apart, "whole": UNIT * max(_whole(seed) for seed in seeds),
     }  # fmt: skip
 

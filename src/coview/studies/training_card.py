@@ -8,10 +8,10 @@ from typing import Any
 
 from coview.core.run_folder import RunFolder, is_run
 from coview.encoders import parse_encoder
-from coview.recipes import Recipe, recipe
+from coview.recipes import recipe
 from coview.studies.cell import Cell
 
-VERBS: Mapping[str, str] = {
+STAGES: Mapping[str, str] = {
     "finetune": "fine-tuning", "distill": "distillation", "detect": "detection",
 }  # fmt: skip
 """A verb that trains what pretraining has left -> its name on a card."""
@@ -24,40 +24,41 @@ def training_card(cells: Iterable[Cell]) -> dict[str, str]:
     >>> training_card([cell])
     {'epochs': '100', 'encoder': 'ResNet-10 width 1/4, medium stem'}
     """
-    first = [_pretraining(cell) for cell in cells if cell.verb == "pretrain"]
-    card: dict[str, str] = {}
-    if first:
-        card["epochs"] = ", ".join(f"{epochs:g}" for epochs in sorted({each[0] for each in first}))
-        card["encoder"] = "; ".join(dict.fromkeys(encoder for _, encoder in first))
-    for verb, name in VERBS.items():
+    first = [cell for cell in cells if cell.verb == "pretrain"]
+    epochs = sorted({known for cell in first if (known := _value(cell, "epochs")) is not None})
+    encoders = dict.fromkeys(
+        (parse_encoder(known) if isinstance(known, str) else known).label()
+        for cell in first
+        if (known := _value(cell, "encoder")) is not None
+    )
+    card = {"epochs": ", ".join(f"{each:g}" for each in epochs), "encoder": "; ".join(encoders)}
+    card = {name: text for name, text in card.items() if text}
+    for verb, name in STAGES.items():
         later = dict.fromkeys(_later(cell) for cell in cells if cell.verb == verb)
         if later:
             card[name] = "; ".join(later)
     return card
 
 
-def _pretraining(cell: Cell) -> tuple[float, str]:
-    settings, made = _settings(cell)
-    encoder = settings.get("encoder", made.encoder)
-    return settings.get("epochs", made.epochs), encoder.label()
-
-
 def _later(cell: Cell) -> str:
-    settings, made = _settings(cell)
-    epochs = f"{settings.get('epochs', made.epochs):g} epochs"
+    settings, epochs = dict(cell.settings), _value(cell, "epochs")
+    length = "the epochs of the plan" if epochs is None else f"{epochs:g} epochs"
     if cell.verb == "finetune":
-        return f"{epochs} on {settings.get('labels', '100%')} of the labels"
+        return f"{length} on {settings.get('labels', '100%')} of the labels"
     if cell.verb == "distill":
         student = settings.get("student")
         own = "a network like the teacher"
-        return f"{epochs} into {parse_encoder(student).label() if student else own}"
-    return epochs
+        return f"{length} into {parse_encoder(student).label() if student else own}"
+    return length
 
 
-def _settings(cell: Cell) -> tuple[dict[str, Any], Recipe]:
+def _value(cell: Cell, name: str) -> Any:
+    """A setting of the verb, else that of its recipe; None where it plans one itself."""
     settings = dict(cell.settings)
-    made = settings["recipe"]
-    return settings, recipe(made) if isinstance(made, str) else made
+    if name in settings:
+        return settings[name]
+    made = settings.get("recipe")
+    return None if made is None else getattr(recipe(made) if isinstance(made, str) else made, name)
 
 
 def begun(cells: Iterable[Cell], root: Path) -> str:
