@@ -110,7 +110,12 @@ def page(target: Path) -> str:
     for row in rows:
         card = row["card"]
         day = card.get("runs begun", card["written"])
-        measured = f"{card['data']}; seeds {card['seeds']}; {day}"
+        amount = ", ".join(
+            f"{card[name]} {word}"
+            for name, word in (("training images", "images"), ("epochs", "epochs"))
+            if name in card
+        )
+        measured = f"{card['data']}{f' ({amount})' if amount else ''}; seeds {card['seeds']}; {day}"
         lines.append(
             f"| [{row['study']}]({row['file']}.md) | {row['text']} | {WORDS[row['holds']]} "
             f"| {row['because']} | {p_values(row)} | {measured} |"

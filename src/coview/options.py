@@ -306,8 +306,8 @@ class StudyOptions(DataOptions):
         "the folder of all runs of these data, which studies share (default: studies/NAME of the "
         "data)")
     scale: str = option(
-        "how much is trained: tiny (seconds), cpu (two cores, up to 90 minutes), gpu (one GPU, an "
-        "hour), paper (as published)", "cpu", group=TRAINED)
+        "how much is trained: tiny (seconds), cpu (two cores, up to about 100 minutes), gpu (one "
+        "GPU, an hour), paper (as published)", "cpu", group=TRAINED)
     seeds: int | None = option("so many seeds (default: by the scale)", group=TRAINED)
     seed: int = option("the first of them", 0, group=TRAINED)
     epochs: float | None = option("of pretraining (default: by the scale)", group=TRAINED)

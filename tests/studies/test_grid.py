@@ -549,3 +549,56 @@ def test_a_card_of_cells_that_plan_for_themselves():
         "epochs": "3", "encoder": "ResNet-18",
         "fine-tuning": "the epochs of the plan on 100% of the labels",
     }  # fmt: skip
+
+
+def test_labels_of_all_images_leave_nothing_to_test_on(tmp_path):
+    for part in ("", "train", "test"):
+        for label in ("ant", "bee"):
+            folder = tmp_path / (part or "whole") / label
+            folder.mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (32, 32), (number * 8, 9, 90)).save(folder / f"{number}.png")
+    parted = tmp_path / "parted"
+    parted.mkdir()
+    for part in ("train", "test"):
+        (tmp_path / part).rename(parted / part)
+    methods = STUDIES["supcon/methods"]
+    whole = StudyOptions(name="supcon/methods", data=str(tmp_path / "whole"))
+    with pytest.raises(
+        InvalidValue, match=r"-cpu learns the labels of all images of .*; give `test`"
+    ):
+        methods.study(whole)
+    assert methods.study(replace(whole, test=str(tmp_path / "whole"))).cells
+    assert methods.study(replace(whole, data=str(parted))).cells
+    assert methods.study(replace(whole, scale="tiny")).cells
+    assert STUDIES["simclr/temperature"].study(replace(whole, name="simclr/temperature")).cells
+
+
+def test_an_error_in_a_file_of_the_user_is_said_with_its_line(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from coview.studies import Experiment, greater\n\n\n"
+        "def grid(setting):\n    return greater('a', 'b', metric='knn')\n\n\n"
+        "def other(setting):\n    return setting.recipe('simcrl')\n\n\n"
+        "RATES = Experiment(name='mine/a', question='?', grid=grid)\n"
+        "OTHER = Experiment(name='mine/b', question='?', grid=other)\n"
+    )
+    said = {}
+    for name in ("RATES", "OTHER", "RATEZ"):
+        words = ["study", f"{file}:{name}", "--scale", "tiny", "--out", str(tmp_path / "out")]
+        assert main(words) == 2
+        said[name] = capsys.readouterr().err
+    assert "mine.py, line 5: TypeError: greater() got an unexpected" in said["RATES"]
+    assert "mine.py, line 9: There is no recipe 'simcrl-cpu'" in said["OTHER"]
+    assert "has no study 'RATEZ'; expected an Experiment such as RATES, OTHER." in said["RATEZ"]
+
+
+def test_a_page_of_the_scale_tiny_says_what_it_is_worth_and_has_every_figure(tmp_path):
+    made = RATES.study(tiny(seeds=2))
+    for place, cell in enumerate(made.cells):
+        end(cell, tmp_path, 0.5 + 0.01 * place)
+    run_study(made, tmp_path, {})
+    page = (made.folder(tmp_path) / "report.html").read_text()
+    assert "whose figures mean nothing" in page
+    assert "The figures of all 4 runs" in page
+    assert "51.00" in page

@@ -2,6 +2,8 @@
 
 import re
 import signal
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -13,7 +15,7 @@ from coview.recipes import recipe
 from coview.studies import Cell, Grid, Setting
 from coview.studies.cell import about_error
 from coview.studies.execution import place_of, run_study
-from coview.studies.jobs import about_end, in_process, train_side_by_side
+from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.speed import Speeds
 
@@ -152,3 +154,10 @@ def test_a_kind_of_which_no_run_has_ended_is_not_in_the_estimate(tmp_path):
     estimate = Speeds("cpu", steps=1).estimate([first, box], tmp_path, lambda: 48)
     assert (estimate.unknown, estimate.seconds[box.key]) == (1, 0.0)
     assert estimate.basis.endswith(", and 1 run of a kind of which none has ended yet")
+
+
+def test_a_process_that_is_stopped_before_it_has_begun_has_not_failed():
+    broken = Future()
+    broken.set_exception(BrokenProcessPool())
+    assert _result(broken, {}, stopping=True) == ""
+    assert "a process of the study has ended" in _result(broken, {}, stopping=False)

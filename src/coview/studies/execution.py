@@ -101,7 +101,11 @@ def run_study(
             )
         elif missing:
             _train(study, cells, missing, root, machine, planned)
-    return write_study(study, cells, root)
+    content = write_study(study, cells, root)
+    if not content["ended"]:
+        ended = sum(cell["ended"] for cell in content["cells"])
+        say(f"{ended} of {plural(len(cells), 'run')} have ended. The same command goes on.")
+    return content
 
 
 def _plan(study: Study, cells: Sequence[Cell], root: Path, speeds: Speeds) -> Mapping[str, float]:
@@ -137,7 +141,6 @@ def _train(
             sentence = f"{cell.name} ({cell.folder(root)}): {about_error(error)}"
             raise RunError(sentence) from error
         if not run.is_ended:
-            say("The same command goes on with the study.")
             return
         done += planned[cell.key]
         left = sum(planned.values()) - done

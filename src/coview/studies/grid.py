@@ -18,6 +18,8 @@ from coview.studies.tables import arm_table, curves, histories, matrix
 from coview.studies.training_card import begun, training_card
 
 CARD_SELECTION = "none: the last epoch of every run counts"
+TEST_PART = ("a part of the data", "a part of the data; what learns from labels has seen it")
+"""What is tested on without test images; at the scale tiny."""
 CARD_RECIPES = (
     "some of their numbers were chosen before, on the test images of CIFAR-10 (docs/lab/0001 to "
     "0003); the studies choose nothing on test images"
@@ -62,9 +64,10 @@ class Grid:
         for claim in self.claims:
             for term in (term for each in claim.comparisons for term in each.terms):
                 if term.arm not in names or term.measure not in measures:
+                    of = f" in {term.measure!r}" if term.measure else ""
                     raise InvalidValue(
-                        f"The claim {claim.text!r} is about {term.arm!r} and "
-                        f"{term.measure or 'the first measure'!r}, which the study does not have."
+                        f"The claim {claim.text!r} is about {term.arm!r}{of}; expected arms among "
+                        f"{', '.join(names)} and measures among {', '.join(sorted(measures))}."
                     )
 
     def study(self, name: str, question: str, setting: Setting) -> Study:
@@ -110,7 +113,7 @@ class Grid:
             "scale": "" if setting.scale == OWN else ", ".join((setting.scale, *setting.changes)),
             "data": self.data or str(setting.source),
             "training images": "all" if images is None else f"{images:,}",
-            "test images": str(setting.test or "a part of the data"),
+            "test images": str(setting.test or TEST_PART[setting.scale == "tiny"]),
             **training_card(cells),
             "seeds": ", ".join(str(seed) for seed in setting.seeds),
             "selection": CARD_SELECTION,

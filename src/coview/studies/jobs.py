@@ -58,7 +58,7 @@ def train_side_by_side(
             done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
-                error = _result(future, processes)
+                error = _result(future, processes, stopping=bool(stop.received))
                 if error:
                     say(f"Failed: {cell.name}. The others save and end.")
                     failed = failed or RunError(f"{cell.name} ({cell.folder(root)}): {error}")
@@ -83,12 +83,13 @@ def ready(waiting: Sequence[Cell], running: Collection[Cell], root: Path) -> lis
     ]
 
 
-def _result(future: Future[str], processes: Mapping[int, BaseProcess]) -> str:
-    """What went wrong in the process of a cell, or ""."""
+def _result(future: Future[str], processes: Mapping[int, BaseProcess], *, stopping: bool) -> str:
+    """What went wrong in the process of a cell, or ""; ``stopping``: a signal went to all of them,
+    which ends those that have not begun yet."""
     try:
         return future.result()
     except BrokenProcessPool:
-        return about_end([process.exitcode for process in processes.values()])
+        return "" if stopping else about_end([process.exitcode for process in processes.values()])
 
 
 def about_end(codes: Sequence[int | None]) -> str:

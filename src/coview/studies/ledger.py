@@ -13,7 +13,7 @@ from coview.core.text import plural
 from coview.reports.html import Child, Markup, tag
 from coview.reports.tables import cut_table
 from coview.studies.claims import NOT_YET, WORDS, p_values
-from coview.studies.page import document
+from coview.studies.page import document, is_tiny
 
 
 def write_ledger(root: Path) -> Path:
@@ -52,7 +52,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     >>> summary([{"holds": True}, {"holds": None}])
     "2 claims about the papers' methods were tested here: 1 holds, 0 do not hold, 1 is undecided."
     """
-    real = [row for row in rows if not row.get("scale", "").startswith("tiny")]
+    real = [row for row in rows if not is_tiny(row)]
     tiny = plural(len(rows) - len(real), "claim") if len(real) < len(rows) else ""
     beside = f" Of the scale tiny, whose figures mean nothing: {tiny}." if tiny else ""
     count, rows = len(real), [row for row in real if row.get("ended", True)]

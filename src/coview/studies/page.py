@@ -20,6 +20,14 @@ COLORS: Mapping[bool | None, str] = {True: "good", False: "bad", None: "open"}
 """Whether a claim holds -> the class of its color in the style sheet."""
 
 
+MEANINGLESS = "Of the scale tiny, whose figures mean nothing: that it runs is all it shows."
+
+
+def is_tiny(card: Mapping[str, Any]) -> bool:
+    """Whether the card of a study is of the scale tiny."""
+    return str(card.get("scale", "")).startswith("tiny")
+
+
 def write_page(path: Path, content: Mapping[str, Any]) -> None:
     """Write the page of a study.json; of a study that goes on, what there is of it."""
     write_bytes(path, build_page(content).encode("utf-8", "replace"))
@@ -33,11 +41,13 @@ def build_page(content: Mapping[str, Any]) -> str:
     head = [
         tag("p", state, class_="state"),
         tag("p", "What is tested: ", content["claim"], class_="lead"),
+        tag("p", MEANINGLESS, class_="lead") if is_tiny(content["card"]) else None,
         _claims(content),
     ]
     body = tag(
         "main", _figures(content), _earlier(content.get("earlier", ())),
         _section("Runs", _cells(cells)) if cells else None,
+        _rows(content),
         _section("How it was measured", object_list(dict(content["card"]))),
     )  # fmt: skip
     return document(str(content["study"]), head, body)
@@ -142,6 +152,21 @@ def _cells(cells: list[Mapping[str, Any]]) -> Markup:
         for cell in cells
     ]
     return cut_table(("run", "folder", "verdict"), rows)
+
+
+def _rows(content: Mapping[str, Any]) -> Markup | None:
+    """The figures of every run, folded."""
+    rows, names = content.get("rows", ()), content.get("measures", ())
+    if not rows or not names:
+        return None
+    table = [
+        (row["arm"], str(row["seed"]), *(
+            MISSING if row[name] is None else f"{row[name]:.2f}" for name in names
+        ))
+        for row in rows
+    ]  # fmt: skip
+    drawn = cut_table(("arm", "seed", *names), table, numeric=tuple(range(1, 2 + len(names))))
+    return tag("details", tag("summary", f"The figures of all {len(rows)} runs"), drawn)
 
 
 def _section(title: str, content: Child) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from coview.data.spec import name_of, opened_once
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
 from coview.studies.claims import WORDS
-from coview.studies.execution import CONTENT, run_study
-from coview.studies.experiment import without_others
+from coview.studies.execution import CONTENT, Study, run_study
+from coview.studies.experiment import Experiment, without_others
 from coview.studies.ledger import write_ledger
 from coview.studies.result import StudyResult
 from coview.studies.speed import FEW_STEPS, Speeds
@@ -97,7 +98,7 @@ def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult
     """One study; what its claims came to is said."""
     machine = {"device": options.device, "workers": options.workers}
     result = run_study(
-        experiment.study(options), root, machine, jobs=options.jobs, dry_run=options.dry_run
+        study_of(experiment, options), root, machine, jobs=options.jobs, dry_run=options.dry_run
     )
     if not options.dry_run:
         say()
@@ -106,6 +107,29 @@ def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
         write_ledger(root)
     return StudyResult(result)
+
+
+def study_of(experiment: Named, options: StudyOptions) -> Study:
+    """The study. An error in the file of a user is said with its place."""
+    try:
+        return experiment.study(options)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == own_file(experiment)]
+        if not own:
+            raise
+        kind = "" if isinstance(error, CoviewError) else f"{type(error).__name__}: "
+        raise InvalidValue(
+            f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {kind}{error}"
+        ) from error
+
+
+def own_file(experiment: Named) -> str | None:
+    """The file of the user that makes the grid of ``experiment``; None for a study of Coview's."""
+    if experiment in STUDIES.values():
+        return None
+    code = getattr(getattr(experiment, "grid", None), "__code__", None)
+    return None if code is None else str(code.co_filename)
 
 
 def missing_needs(experiment: Named, options: StudyOptions) -> tuple[str, ...]:
@@ -125,9 +149,14 @@ def named(name: Any) -> Named:
     path = absolute_path(file)
     file_hash = hash_file(path)
     agree_to(file_hash)
-    value = getattr(run_file(path, file_hash), attribute, None)
+    module = run_file(path, file_hash)
+    value = getattr(module, attribute, None)
     if value is None or not hasattr(value, "study"):
-        raise InvalidValue(f"{file} has no study {attribute!r}; expected an Experiment.")
+        known = [each for each, it in vars(module).items() if isinstance(it, Experiment)]
+        raise InvalidValue(
+            f"{file} has no study {attribute!r}; expected an Experiment"
+            + (f" such as {', '.join(known)}." if known else ".")
+        )
     return value  # type: ignore[no-any-return]
 
 

@@ -50,7 +50,7 @@ AMOUNTS: Mapping[str, Amount] = {
     "paper": Amount(images=None, epochs=None, seeds=3),
 }
 """Of an experiment that names no others; what costs more changes them, so that a study on two cores
-takes at most 90 minutes of CIFAR-10."""
+takes about 90 minutes of CIFAR-10 at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +153,10 @@ class Setting:
 
         It has labels where the method needs them. ``more``: further images that ``protocols`` need,
         as outliers, by the setting of `evaluate`. ``follow``: protocols that judge the run after
-        each of QUARTERS as well.
+        each of QUARTERS as well. Raises InvalidValue where the labels of all images are learned, so
+        that there is nothing to test on.
         """
+        self._check_test(recipe)
         trained = replace(recipe, seed=seed)
         settings = {
             **self.data(labels=recipe.method.needs_labels, test=False), "recipe": trained,
@@ -166,6 +168,16 @@ class Setting:
             protocols=tuple(protocols), judged=ordered(self.data()), more=ordered(more or {}),
             follow=tuple(follow),
         )  # fmt: skip
+
+    def _check_test(self, recipe: Recipe) -> None:
+        if not recipe.method.needs_labels or self.test is not None or self.scale == "tiny":
+            return
+        parts = self.images(labels=True).parts
+        if self.options.split is not None or "train" not in parts or len(parts) < 2:
+            raise InvalidValue(
+                f"{recipe.name} learns the labels of all images of {self.options.data}, so that "
+                "none are left to test on; give `test`."
+            )
 
     def arm(
         self, name: str, recipe: Recipe, *, runs: str = "", row: str = "", column: str = "",

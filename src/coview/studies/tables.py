@@ -21,7 +21,10 @@ def arm_table(values: Values, published: str) -> dict[str, Any]:
     """
     columns = [_column(values, measure, first=not place)
                for place, measure in enumerate(values.measures)]  # fmt: skip
-    note = "Mean over the seeds and its 95 % interval (Student)."
+    note = (
+        "Mean over the seeds and its 95 % interval (Student). Claims compare the arms seed by "
+        "seed, which is more exact."
+    )
     shows_published = any(any(text != MISSING for text in of_paper) for _, of_paper in columns)
     if shows_published:
         note += f" Published: {published}."
