@@ -25,7 +25,15 @@ from coview.core.version import VERSION
 from coview.reports.curves import CURVE_CLASSES, Chart, draw_chart
 from coview.reports.formatting import MISSING
 from coview.reports.html import Markup, tag
-from coview.studies.claims import COMPARED, WORDS, comparison_rows, p_values
+from coview.studies.claims import (
+    COMPARED,
+    EARLIER,
+    EARLIER_COLUMNS,
+    WORDS,
+    comparison_rows,
+    earlier_rows,
+    p_values,
+)
 from coview.studies.drawings import chart_of, row_mean
 from coview.studies.ledger import summary
 
@@ -153,24 +161,11 @@ def study_page(content: Mapping[str, Any], figures: Mapping[str, str], lab: list
         if len(rows) > 1:
             parts += [f"### {text}", markdown_table(list(COMPARED), rows)]
     if content.get("earlier"):
-        parts += ["## Earlier verdicts", EARLIER, earlier_table(content["earlier"])]
+        rows = earlier_rows(content["earlier"])
+        parts += ["## Earlier verdicts", EARLIER, markdown_table(list(EARLIER_COLUMNS), rows)]
     card = [f"- {name}: {value}" for name, value in content["card"].items()]
     parts += ["## How it was measured", "\n".join(card)]
     return "\n\n".join(parts) + "\n"
-
-
-EARLIER = "The study was decided before with other settings; a later verdict is a further try."
-
-
-def earlier_table(earlier: list[Mapping[str, Any]]) -> str:
-    """The verdicts of the same study with other runs."""
-    rows = [
-        ["; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
-         claim["text"], WORDS[claim["holds"]]]
-        for each in earlier
-        for claim in each["claims"]
-    ]  # fmt: skip
-    return markdown_table(["with", "claim", "verdict"], rows)
 
 
 def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:

@@ -18,23 +18,23 @@ DEFAULT, ALL = "default", "all"
 def chosen_protocols(options: EvaluateOptions) -> list[evaluation.Protocol]:
     """The protocols that are named, each once. Raises UnknownName, InvalidValue."""
     known = evaluation.PROTOCOLS
-    given = {need for need, name in NEEDS.items() if _given(getattr(options, name))}
+    given = {name for name in NEEDS.values() if _given(getattr(options, name))}
     chosen: dict[str, evaluation.Protocol] = {}
     for word in words(options.protocols):
         if word == DEFAULT:
             chosen |= {name: each for name, each in known.items() if each.default}
         elif word == ALL:
             for name, each in known.items():
-                if lacking := [NEEDS.get(need, need) for need in each.needs if need not in given]:
+                if lacking := [option for option in needed(each) if option not in given]:
                     say(f"The protocol {name!r} is left out: it needs `{lacking[0]}`.")
                 else:
                     chosen[name] = each
         elif word in known:
-            for need in known[word].needs:
-                if need not in given:
+            for option in needed(known[word]):
+                if option not in given:
                     raise InvalidValue(
                         f"The protocol {word!r} needs more data than `data`; give them by "
-                        f"`{NEEDS.get(need, need)}`."
+                        f"`{option}`."
                     )
             chosen[word] = known[word]
         else:
@@ -42,6 +42,11 @@ def chosen_protocols(options: EvaluateOptions) -> list[evaluation.Protocol]:
     if not chosen:
         raise InvalidValue(f"`protocols` names none; expected some of {', '.join(known)}.")
     return list(chosen.values())
+
+
+def needed(protocol: evaluation.Protocol) -> list[str]:
+    """The options that give what a protocol needs besides the data."""
+    return [NEEDS.get(need, need) for need in protocol.needs]
 
 
 def words(text: object) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from coview.runs.distill import distill
 from coview.runs.evaluate import evaluate
 from coview.runs.finetune import finetune
 from coview.runs.pretrain import pretrain
-from coview.runs.protocols import NEEDS
+from coview.runs.protocols import needed
 from coview.runs.resume import resume
 from coview.runs.run import Run
 from coview.studies.tuning import on_training_part, pretrain_best
@@ -115,11 +115,11 @@ class Cell:
         for name in (*self.protocols, *self.follow):
             if name not in PROTOCOLS:
                 raise UnknownName("protocol", name, PROTOCOLS)
-            for need in (NEEDS.get(need, need) for need in PROTOCOLS[name].needs):
-                if not given.get(need):
+            for option in needed(PROTOCOLS[name]):
+                if not given.get(option):
                     raise InvalidValue(
-                        f"The protocol {name!r} needs further images, `{need}`, which the runs are "
-                        "not judged with; leave it out, or evaluate the runs by it afterwards."
+                        f"The protocol {name!r} needs further images, `{option}`, which the runs "
+                        "are not judged with; leave it out, or evaluate the runs by it afterwards."
                     )
 
     @cached_property

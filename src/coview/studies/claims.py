@@ -387,3 +387,22 @@ def comparison_rows(claim: Mapping[str, Any]) -> list[list[str]]:
             str(each["seeds"]), p_text(each["p"]),
         ])  # fmt: skip
     return rows
+
+
+EARLIER = (
+    "The study was decided before with these other settings. A verdict that comes after others is "
+    "a further try."
+)
+EARLIER_COLUMNS = ("with", "runs", "claim", "verdict")
+
+
+def earlier_rows(earlier: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The verdicts of the same study with other runs, of study.json's "earlier"."""
+    return [
+        [
+            "; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
+            str(each["runs"]), claim["text"], WORDS[claim["holds"]],
+        ]
+        for each in earlier
+        for claim in each["claims"]
+    ]  # fmt: skip

@@ -13,7 +13,16 @@ from coview.core.version import VERSION
 from coview.reports.formatting import MISSING
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.tables import cut_table, object_list
-from coview.studies.claims import COMPARED, NOT_YET, WORDS, comparison_rows, p_values
+from coview.studies.claims import (
+    COMPARED,
+    EARLIER,
+    EARLIER_COLUMNS,
+    NOT_YET,
+    WORDS,
+    comparison_rows,
+    earlier_rows,
+    p_values,
+)
 from coview.studies.drawings import drawing
 
 COLORS: Mapping[bool | None, str] = {True: "good", False: "bad", None: "open"}
@@ -121,19 +130,9 @@ def _earlier(earlier: Sequence[Mapping[str, Any]]) -> Markup | None:
     """The verdicts of the same study with other runs, for what a repetition is worth."""
     if not earlier:
         return None
-    rows: list[tuple[Child, ...]] = [
-        (
-            "; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
-            str(each["runs"]), claim["text"], WORDS[claim["holds"]],
-        )
-        for each in earlier
-        for claim in each["claims"]
-    ]  # fmt: skip
-    note = "The study was decided before with these other settings. A verdict that comes after "
-    table = cut_table(("with", "runs", "claim", "verdict"), rows, numeric=(1,))
-    return _section(
-        "Earlier verdicts", [tag("p", f"{note}others is a further try.", class_="lead"), table]
-    )
+    rows: list[tuple[Child, ...]] = [tuple(row) for row in earlier_rows(earlier)]
+    table = cut_table(EARLIER_COLUMNS, rows, numeric=(1,))
+    return _section("Earlier verdicts", [tag("p", EARLIER, class_="lead"), table])
 
 
 def _cells(cells: list[Mapping[str, Any]]) -> Markup:

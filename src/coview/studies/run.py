@@ -114,8 +114,8 @@ def study_of(experiment: Named, options: StudyOptions) -> Study:
     try:
         return experiment.study(options)
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename == own_file(experiment)]
+        frames, file = traceback.extract_tb(error.__traceback__), own_file(experiment)
+        own = [frame for frame in frames if frame.filename == file]
         if not own:
             raise
         kind = "" if isinstance(error, CoviewError) else f"{type(error).__name__}: "

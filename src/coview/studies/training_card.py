@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ STAGES: Mapping[str, str] = {
 """A verb that trains what pretraining has left -> its name on a card."""
 
 
-def training_card(cells: Iterable[Cell]) -> dict[str, str]:
+def training_card(cells: Sequence[Cell]) -> dict[str, str]:
     """ "epochs" and "encoder" of pretraining, and how long each later stage trains what.
 
     >>> cell = Cell(name="one", verb="pretrain", settings=(("recipe", recipe("simclr-cpu")),))
