@@ -47,6 +47,16 @@ def test_arrays_with_labels_keep_them(images: object) -> None:
     assert store.class_names == ("0", "1", "2")
 
 
+def test_labels_that_are_years_or_identifiers_are_names() -> None:
+    """And no 2,022 classes, of which three occur."""
+    images = np.zeros((4, 4, 4, 3), np.uint8)
+    store = open_images((images, [2021, 2019, 2020, 2019]), labels_from="auto")
+    assert store.class_names == ("2019", "2020", "2021")
+    assert store.labels.tolist() == [2, 0, 1, 0]
+    some = open_images((images, [0, 3, 99, 3]), labels_from="auto")
+    assert len(some.class_names) == 100
+
+
 def test_arrays_with_names_as_labels_number_them() -> None:
     store = open_images((COLOR, ["eel", "cat", "eel", "dog"]))
     assert store.class_names == ("cat", "dog", "eel")

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 import coview
-from coview.core.errors import InvalidValue, RunError, UnknownName
+from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
 from coview.data.spec import DataSpec
 from small_run import SMALL, pictures
@@ -76,6 +76,14 @@ def test_labels_that_a_data_set_states_are_taken_without_its_items():
     assert (part.labels.tolist(), part.class_names) == ([1, 0], ("cat", "dog"))
 
 
+def test_labels_that_are_texts_have_the_stated_order_of_classes():
+    """The order of the classes is that of the data set, also where it is not the alphabet's."""
+    data = Pictures(lambda image, label: image)
+    data.targets, data.classes = ["dog", "cat"] * 4, ["dog", "cat"]
+    store = open_images(data, labels_from="auto")
+    assert [store.class_names[label] for label in store.labels] == data.targets
+
+
 def test_labels_of_items_cost_a_pass_only_where_they_are_needed():
     read = []
     data = Pictures(lambda image, label: read.append(label) or (image, "abc"[label]))
@@ -129,9 +137,11 @@ class Feature:
 class HubSet:
     """What is used of datasets.Dataset, with an image column and class names."""
 
-    def __init__(self, count=6, feature=None):
+    def __init__(self, count=6, feature=None, labels=None):
+        names = ["cat", "dog"] if labels is None else None
+        self.labels = labels
         self.features = {
-            "img": feature or Feature(), "label": SimpleNamespace(names=["cat", "dog"]),
+            "img": feature or Feature(), "label": SimpleNamespace(names=names),
         }  # fmt: skip
         self.column_names, self.count, self._fingerprint = list(self.features), count, "f1"
 
@@ -142,11 +152,11 @@ class HubSet:
         return self
 
     def cast_column(self, name, feature):
-        return HubSet(self.count, feature)
+        return HubSet(self.count, feature, self.labels)
 
     def __getitem__(self, key):
         if isinstance(key, str):
-            return [row % 2 for row in range(self.count)]
+            return self.labels or [row % 2 for row in range(self.count)]
         assert not self.features["img"].decode
         return {"img": {"bytes": encoded(picture(seed=key)), "path": None}, "label": key % 2}
 
@@ -159,6 +169,13 @@ def test_a_hugging_face_set_is_read_undecoded_with_its_class_names():
     parts = {"train": HubSet(6), "test": HubSet(2)}
     assert len(open_images(parts)) == 6
     assert len(open_images(parts, split="test")) == 2
+
+
+def test_labels_of_a_hugging_face_set_are_plain_or_refused():
+    store = open_images(HubSet(3, labels=[True, 0.0, float("nan")]), labels_from="auto")
+    assert (store.class_names, store.labels.tolist()) == (("0", "1"), [1, 0, -1])
+    with pytest.raises(DataError, match=r"'label' of the data set has \[1, 2\]; labels are whole"):
+        open_images(HubSet(1, labels=[[1, 2]]), labels_from="auto")
 
 
 def test_the_real_library_gives_the_same():

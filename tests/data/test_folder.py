@@ -251,11 +251,24 @@ def test_folder_of_one_part_is_read_without_a_word(tmp_path: Path) -> None:
     assert (len(store), store.class_names, store.notes) == (2, ("cat", "dog"), ())
 
 
-def test_folder_of_parts_with_an_image_beside_them_has_no_classes(tmp_path: Path) -> None:
-    write_images(tmp_path, ["train/cat/1.png", "val/cat/1.png", "loose.png"])
-    with pytest.raises(DataError, match="parts of a data set, not classes; open one of them"):
+@pytest.mark.parametrize("other", ["loose.png", "docs/figure.png"])
+def test_folder_of_parts_with_an_image_beside_them_has_no_classes(
+    tmp_path: Path, other: str
+) -> None:
+    write_images(tmp_path, ["train/cat/1.png", "val/cat/1.png", other])
+    refused = r"\(train, val\) are parts of a data set, not classes; open one of them, such as .*train"
+    with pytest.raises(DataError, match=refused):
         open_images(tmp_path, labels_from="folders")
-    assert open_images(tmp_path, labels_from="auto").labels is None
+    store = open_images(tmp_path, labels_from="auto")
+    assert store.labels is None
+    (note,) = store.notes
+    assert f"has the parts train, val and 1 image beside them, such as {other}: all are" in note
+
+
+def test_folder_with_one_class_named_as_a_part_has_classes(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/1.png", "bus/1.png"])
+    store = open_images(tmp_path, labels_from="auto")
+    assert (store.class_names, store.notes) == (("bus", "train"), ())
 
 
 def test_folder_has_no_label_column(tmp_path: Path) -> None:

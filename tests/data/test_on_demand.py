@@ -16,7 +16,7 @@ import pytest
 from image_files import encoded, picture, write_images
 from PIL import Image, ImageFile
 
-from coview.core.errors import DataError, InvalidValue
+from coview.core.errors import DataError, InvalidValue, StorageError
 from coview.core.images import ImageStore
 from coview.data import open_images
 from coview.data import store as store_module
@@ -113,15 +113,33 @@ def test_on_demand_renders_a_batch_for_a_device_from_one_decoding(
 
 def test_on_demand_says_which_image_has_changed(photos: Path) -> None:
     store = on_demand(photos)
-    (photos / "007.png").unlink()
     (photos / "008.png").write_bytes(encoded(picture(5, 5)))
-    with pytest.raises(DataError, match=r"007\.png .* has changed .*No such file"):
-        store.image(7)
     with pytest.raises(DataError, match=r"008\.png .* has changed .*another size"):
         store.window(np.array([8]))
     (photos / "009.png").write_bytes(encoded(picture(seed=99)))
     with pytest.raises(DataError, match=r"009\.png .* has changed .*another picture"):
         store.image(9)
+
+
+def test_on_demand_tries_again_what_the_file_system_refuses(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network share that does not answer for a moment ends no run; for long, it can go on."""
+    store, waited = on_demand(photos), []
+    gone = (photos / "007.png").rename(photos.parent / "gone.png")
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            gone.rename(photos / "007.png")
+
+    monkeypatch.setattr("coview.data.on_demand.time.sleep", wait)
+    np.testing.assert_array_equal(store.image(7), picture(seed=7))
+    assert waited == [0.5, 2.0]
+    (photos / "007.png").unlink()
+    with pytest.raises(StorageError, match=r"007\.png in .* cannot be read any more: No such file"):
+        store.image(7)
+    assert waited[2:] == [0.5, 2.0, 8.0]
 
 
 def test_on_demand_leaves_out_what_a_decoded_store_does(photos: Path) -> None:
@@ -291,15 +309,16 @@ def test_part_of_a_killed_process_is_removed_and_that_of_a_living_one_is_not(
     tmp_path: Path,
 ) -> None:
     """The killed process leaves no time for any cleaning; its number does not matter."""
+    key = "0" * 32
     program = (
         "import os, pathlib\nfrom coview.data.cache import part_folder\n"
-        f"with part_folder(pathlib.Path({str(tmp_path)!r}) / 'stores' / 'key') as part:\n"
+        f"with part_folder(pathlib.Path({str(tmp_path)!r}) / 'stores' / '{key}') as part:\n"
         "    (part / 'pixels.bin').write_bytes(b'half')\n    os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=False)
     (dead,) = (tmp_path / "stores").iterdir()
     assert (dead / "pixels.bin").exists()
-    with part_folder(tmp_path / "stores" / "key") as part:
+    with part_folder(tmp_path / "stores" / key) as part:
         assert is_being_written(part)
         remove_unfinished(tmp_path)
         assert list((tmp_path / "stores").iterdir()) == [part]

@@ -154,8 +154,20 @@ def test_a_huge_size_in_a_header_reads_nothing(tmp_path: Path) -> None:
     assert store.quarantine
 
 
+def test_labels_of_json_may_be_true_and_false(tmp_path: Path) -> None:
+    labels = [True, False, True]
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for row, label in enumerate(labels):
+            add(archive, f"{row}.png", encoded(picture(seed=row)))
+            add(archive, f"{row}.json", json.dumps({"label": label}).encode())
+    store = open_images(tmp_path / "a.tar", labels_from="auto")
+    assert [store.class_names[label] for label in store.labels] == ["1", "0", "1"]
+
+
 def test_braces_mean_ranges_and_choices() -> None:
     assert expand_braces("a") == ["a"]
     assert len(expand_braces("{a,b}-{00..11}.tar")) == 24
     with pytest.raises(DataError, match="more than a million"):
         expand_braces("{0..99999999}")
+    with pytest.raises(DataError, match="its last number is below the first"):
+        open_images("train-{010..000}.tar")

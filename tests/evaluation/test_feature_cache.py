@@ -1,5 +1,6 @@
 """Features on disk are those that would be computed, or they are computed again."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -130,8 +131,6 @@ def test_a_damaged_file_is_computed_again(damage, tmp_path, computed):
 
 
 def test_features_count_to_the_cache_and_the_oldest_go_first(tmp_path, monkeypatch):
-    import os
-
     cache, store = FeatureCache(tmp_path), images()
     for seed in range(3):
         cache.save(small(seed), store, {"h": torch.ones(12, 64)})
@@ -159,3 +158,21 @@ def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path):
     cache = FeatureCache(tmp_path)
     benchmark = make_benchmark([small()], images(), images(8, seed=1), cache=cache)
     assert benchmark.features["small"][0].layers["h"].shape == (12, 64)
+
+
+def test_what_is_not_of_coview_in_the_folder_stays(tmp_path, monkeypatch):
+    """The cache may be a folder that has other things: `--cache .` beside own features."""
+    foreign = [tmp_path / "features" / "vectors.npy", tmp_path / "stores" / "shop" / "list.txt"]
+    for path in foreign:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+    left = tmp_path / "features" / f".{'0' * 32}.safetensors.17.tmp"
+    left.write_bytes(b"of a process that was killed")
+    os.utime(left, (0, 0))
+    FeatureCache(tmp_path).save(small(), images(), {"h": torch.ones(12, 64)})
+    assert len(cache_entries(tmp_path)) == 2
+    monkeypatch.setenv("COVIEW_CACHE_LIMIT", "0.0001MB")
+    make_room(tmp_path, 0)
+    clear_cache(tmp_path)
+    assert cache_entries(tmp_path) == []
+    assert all(path.read_text() == "mine" for path in foreign)

@@ -149,8 +149,13 @@ def _channels_last(array: npt.NDArray[Any], *, is_tensor: bool) -> npt.NDArray[A
     return array[..., 0] if array.shape[2] == 1 else array
 
 
-def number_given_labels(labels: Any, count: int) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """(labels as numbers, class names). Raises InvalidValue unless there are ``count`` labels."""
+def number_given_labels(
+    labels: Any, count: int, names: tuple[str, ...] = ()
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """(labels as numbers, class names). ``names``: those of labels that are texts, in their order.
+
+    Raises InvalidValue unless there are ``count`` labels.
+    """
     values = _to_numpy(labels).tolist() if hasattr(labels, "dtype") else labels
     values = values if isinstance(values, list | tuple) else []
     known = [plain_number(value) for value in values if value is not None]
@@ -167,7 +172,8 @@ def number_given_labels(labels: Any, count: int) -> tuple[npt.NDArray[np.int64],
     lowest = min((label for label in labels_of_all if isinstance(label, int)), default=0)
     if lowest < -1:
         raise InvalidValue(f"A label is {lowest}; expected 0 or more, or -1 for unknown.")
-    numbers, classes = number_labels([labels_of_all], [()], "labels")
+    are_texts = any(isinstance(label, str) for label in labels_of_all)
+    numbers, classes = number_labels([labels_of_all], [names if are_texts else ()], "labels")
     return np.full(count, -1) if numbers is None else numbers, classes
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -25,6 +26,8 @@ from coview.data.kinds import CACHE_TAG
 LIMIT_VARIABLE, DEFAULT_LIMIT = "COVIEW_CACHE_LIMIT", "20GB"
 MAX_SHARE_OF_FREE = 0.5
 FEATURES = "features"
+_OWN = re.compile(r"[0-9a-f]{32}(\.safetensors)?|\.[0-9a-f]{32}(\.safetensors)?\.[0-9a-f]+\.tmp")
+"""The names of what Coview writes: nothing else in the cache folder is counted or removed."""
 _MAX_HEADER = 1 << 16
 _DAY = 86400.0
 
@@ -65,12 +68,16 @@ def _free_bytes(place: Path) -> int:
 
 
 def cache_entries(cache: Path) -> list[CacheEntry]:
-    """The stores and features in a cache folder, the one used last first."""
-    paths: list[Path] = []
+    """The stores and features in a cache folder, the one used last first.
+
+    Other files there are left alone: the folder may be one that the user has for other things.
+    """
+    found: list[os.DirEntry[str]] = []
     with contextlib.suppress(OSError):
-        paths += [Path(entry.path) for entry in os.scandir(cache / "stores") if entry.is_dir()]
+        found += [entry for entry in os.scandir(cache / "stores") if entry.is_dir()]
     with contextlib.suppress(OSError):
-        paths += [Path(entry.path) for entry in os.scandir(cache / FEATURES) if entry.is_file()]
+        found += [entry for entry in os.scandir(cache / FEATURES) if entry.is_file()]
+    paths = [Path(entry.path) for entry in found if _OWN.fullmatch(entry.name)]
     return sorted(map(_entry, paths), key=lambda entry: -entry.used)
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.core.progress import progress
 from coview.data.arrays import number_given_labels, plain_image
-from coview.data.classes import IMAGE_NAMES, LABEL_NAMES, number_labels
+from coview.data.classes import IMAGE_NAMES, LABEL_NAMES, number_labels, plain_labels
 from coview.data.listing import Content, Listing, Rejected, hash_lines, image_ids
 from coview.data.options import SourceOptions
 from coview.data.parts import ALL, select_part
@@ -99,7 +99,8 @@ def _read_columns(source: Any, options: SourceOptions) -> Listing:
         column = _choose(names, options.columns[1], LABEL_NAMES)
         if column is not None:
             stated = tuple(getattr(source.features[column], "names", None) or ())
-            labels, classes = number_labels([list(source[column])], [stated], column)
+            values = plain_labels(source[column], column, "the data set")
+            labels, classes = number_labels([values], [stated], column)
         elif options.labels_from == "column":
             raise _no_labels(names)
     return _listing(source, image, options, labels, classes, stamp=source._fingerprint)
@@ -125,8 +126,8 @@ def _read_items(source: Any, options: SourceOptions) -> Listing:
                 raise _no_labels(_shape(item))
             values = list(_labels_of_items(source, label))
         if values is not None:
-            labels, classes = number_given_labels(values, len(source))
             stated = _stated_classes(source)
+            labels, classes = number_given_labels(values, len(source), stated)
             if len(stated) >= len(classes):
                 classes = stated
     return _listing(source, key, options, labels, classes, stamp=uuid.uuid4().hex)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
+from coview.core.text import plural
 from coview.data.listing import (
     Content,
     Listing,
@@ -27,7 +28,8 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
     """The images under ``root`` by relative name; with labels, the folder of each.
 
     If every image lies in a folder that is named as a part (train, val, test), one part is read,
-    and the classes are its sub-folders. Else the classes are the first-level folders; "auto" takes
+    and the classes are its sub-folders. With other images beside two parts all are read, without
+    classes, and a note says so. Else the classes are the first-level folders; "auto" takes
     them only if there are two or more and no image lies beside them. Images beside the class
     folders get the label -1.
     """
@@ -65,7 +67,15 @@ def _select_part(
     """The names of the part to read, all parts, and a sentence where others are left out."""
     part_of = {name: part_of_word(name.partition("/")[0]) for name in names if "/" in name}
     parts = tuple(sorted({part for part in part_of.values() if part}))
-    if not parts or len(part_of) < len(names) or None in part_of.values():
+    others = [name for name in names if part_of.get(name) is None]
+    if others and len(parts) > 1:
+        note = (
+            f"{root} has the parts {', '.join(parts)} and {plural(len(others), 'image')} beside "
+            f"them, such as {utf8_name(others[0])}: all are read, the test images too. Open one "
+            f"part, such as {root / next(iter(part_of)).partition('/')[0]}, or take the others out."
+        )
+        return names, (), (note,)
+    if others or not parts:
         return names, (), ()
     part = select_part(parts, options.split, for_test=options.for_test, source=str(root))
     selected = names if part == ALL else [name for name in names if part_of[name] == part]
@@ -82,7 +92,8 @@ def _select_classes(root: Path, first: list[str], options: SourceOptions) -> tup
     if not options.uses_labels or (automatic and options.needs_labels is False):
         return ()
     classes = tuple(sorted({name for name in first if name}))
-    are_parts = len(classes) > 0 and all(part_of_word(name) for name in classes)
+    parts = [name for name in classes if part_of_word(name)]
+    are_parts = len(set(map(part_of_word, parts))) > 1 or 0 < len(classes) == len(parts)
     if automatic and not options.needs_labels:
         return classes if len(classes) > 1 and not are_parts and "" not in first else ()
     if not classes:
@@ -92,7 +103,7 @@ def _select_classes(root: Path, first: list[str], options: SourceOptions) -> tup
         )
     if are_parts:
         raise DataError(
-            f"The sub-folders of {root} ({', '.join(classes)}) are parts of a data set, not "
-            f"classes; open one of them, such as {root / classes[0]}."
+            f"The sub-folders of {root} ({', '.join(parts)}) are parts of a data set, not "
+            f"classes; open one of them, such as {root / parts[0]}."
         )
     return classes

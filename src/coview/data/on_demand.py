@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import DataError
+from coview.core.errors import DataError, StorageError
 from coview.core.images import pixel_hash
 from coview.core.paths import open_regular
 from coview.data.decode import decode_image, strict_pillow
 from coview.data.decode_spec import DecodeSpec
 from coview.data.listing import Content, Listing, Rejected
 from coview.data.pixels import DecodedPixels
+
+
+PAUSES = (0.5, 2.0, 8.0)
+"""Seconds before each further try of an image that the file system refuses, as a network share may
+for a moment."""
 
 
 class OnDemand:
@@ -31,7 +37,7 @@ class OnDemand:
     def __call__(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:
         """The pixels, uint8 [height * width, 4], of distinct ascending places.
 
-        Raises DataError for an image that has changed.
+        Raises DataError for an image that has changed, StorageError for one that cannot be read.
         """
         with strict_pillow():
             return [
@@ -48,6 +54,16 @@ class OnDemand:
 
     def _decode(self, place: int, content: Content) -> npt.NDArray[np.uint8]:
         image = decode_image(content, self._spec)
+        for pause in PAUSES:
+            if not (isinstance(image, Rejected) and image.may_pass):
+                break
+            time.sleep(pause)
+            image = decode_image(content, self._spec)
+        name = f"{self._listing.names[int(self._decoded.rows[place])]} in {self._listing.source}"
+        if isinstance(image, Rejected) and image.may_pass:
+            raise StorageError(
+                f"{name} cannot be read any more: {image.reason}. Make it readable again."
+            )
         height, width = int(self._decoded.heights[place]), int(self._decoded.widths[place])
         reason = ""
         if isinstance(image, Rejected):
@@ -57,10 +73,9 @@ class OnDemand:
         elif pixel_hash(image.pixels) != self._decoded.content[place]:
             reason = "it shows another picture"
         if isinstance(image, Rejected) or reason:
-            name = self._listing.names[int(self._decoded.rows[place])]
             raise DataError(
-                f"{name} in {self._listing.source} has changed since the run opened it: {reason}. "
-                "Bring it back as it was, or begin anew without it."
+                f"{name} has changed since the run opened it: {reason}. Bring it back as it was, or "
+                "begin anew without it."
             )
         return np.frombuffer(image.pixels, np.uint8).reshape(-1, 4)
 

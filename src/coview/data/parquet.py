@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from coview.core.errors import CoviewError, DataError
 from coview.core.paths import open_regular
 from coview.core.text import plural
-from coview.data.classes import Label, number_labels
+from coview.data.classes import Label, number_labels, plain_labels
 from coview.data.listing import (
     Content,
     Listing,
@@ -41,7 +41,6 @@ from coview.data.parquet_columns import (
     image_columns,
     is_image,
     label_column,
-    plain_labels,
 )
 
 _BATCH_BYTES, _BATCH_ROWS = 32 << 20, 1024
@@ -122,7 +121,7 @@ def _read_labels(
             continue
         with open_parquet(file.path) as opened:
             table = opened.read(columns=[column])
-            values.append(plain_labels(_column(table, column), column, file.path))
+            values.append(plain_labels(_column(table, column).to_pylist(), column, file.path))
     labels, classes = number_labels(values, [class_names(f.schema, column) for f in files], column)
     if not lacking or labels is None:
         return labels, classes, ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from coview.core.errors import DataError, UnknownName
-from coview.data.classes import IMAGE_NAMES, LABEL_NAMES, Label
+from coview.data.classes import IMAGE_NAMES, LABEL_NAMES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,24 +156,3 @@ def class_names(schema: Any, column: str) -> tuple[str, ...]:
         f"{name} ({number})" if names.count(name) > 1 else str(name)
         for number, name in enumerate(names)
     )
-
-
-def plain_labels(column: Any, name: str, path: Path) -> list[Label]:
-    """The labels of a column as whole numbers, texts, and None for unknown.
-
-    Raises DataError for a number that is not whole.
-    """
-    values: list[Label] = []
-    for value in column.to_pylist():
-        if value is None or isinstance(value, str):
-            values.append(value)
-        elif math.isnan(value):
-            values.append(None)
-        elif math.isfinite(value) and int(value) == value:
-            values.append(int(value))
-        else:
-            raise DataError(
-                f"The label column {name!r} of {path} has {value}; labels are whole numbers, "
-                "strings, or true and false."
-            )
-    return values

@@ -108,6 +108,8 @@ def _alternatives(text: str) -> list[str]:
     if bounds is None:
         return text.split(",")
     first, last = bounds.groups()
+    if int(last) < int(first):
+        raise DataError(f"{{{text}}} names no file: its last number is below the first.")
     if int(last) - int(first) >= 1_000_000:
         raise DataError(f"{{{text}}} names more than a million files.")
     return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
@@ -164,6 +166,8 @@ def _parse_label(content: bytes, suffix: str, field: str | None) -> Label:
             fields: Any = json.loads(text)
             names = LABEL_NAMES if field is None else (field,)
             value = next((fields[name] for name in names if name in fields), None)
+            if isinstance(value, bool):
+                return int(value)
             return value if isinstance(value, int | str) else None
     except (ValueError, TypeError, RecursionError):
         return None
