@@ -256,7 +256,9 @@ def test_folder_of_parts_with_an_image_beside_them_has_no_classes(
     tmp_path: Path, other: str
 ) -> None:
     write_images(tmp_path, ["train/cat/1.png", "val/cat/1.png", other])
-    refused = r"\(train, val\) are parts of a data set, not classes; open one of them, such as .*train"
+    refused = (
+        r"\(train, val\) are parts of a data set, not classes; open one of them, such as .*train"
+    )
     with pytest.raises(DataError, match=refused):
         open_images(tmp_path, labels_from="folders")
     store = open_images(tmp_path, labels_from="auto")

@@ -166,10 +166,10 @@ def test_what_is_not_of_coview_in_the_folder_stays(tmp_path, monkeypatch):
     for path in foreign:
         path.parent.mkdir(parents=True)
         path.write_text("mine")
+    FeatureCache(tmp_path).save(small(), images(), {"h": torch.ones(12, 64)})
     left = tmp_path / "features" / f".{'0' * 32}.safetensors.17.tmp"
     left.write_bytes(b"of a process that was killed")
     os.utime(left, (0, 0))
-    FeatureCache(tmp_path).save(small(), images(), {"h": torch.ones(12, 64)})
     assert len(cache_entries(tmp_path)) == 2
     monkeypatch.setenv("COVIEW_CACHE_LIMIT", "0.0001MB")
     make_room(tmp_path, 0)

@@ -17,7 +17,6 @@ from coview.data.decode_spec import DecodeSpec
 from coview.data.listing import Content, Listing, Rejected
 from coview.data.pixels import DecodedPixels
 
-
 PAUSES = (0.5, 2.0, 8.0)
 """Seconds before each further try of an image that the file system refuses, as a network share may
 for a moment."""
@@ -74,8 +73,8 @@ class OnDemand:
             reason = "it shows another picture"
         if isinstance(image, Rejected) or reason:
             raise DataError(
-                f"{name} has changed since the run opened it: {reason}. Bring it back as it was, or "
-                "begin anew without it."
+                f"{name} has changed since the run opened it: {reason}. Bring it back as it was, "
+                "or begin anew without it."
             )
         return np.frombuffer(image.pixels, np.uint8).reshape(-1, 4)
 
