@@ -206,8 +206,9 @@ def vectors_of_parts(
 ) -> Iterator[tuple[ImageStore, dict[str, Tensor]]]:  # fmt: skip
     """Each part of some images with the outputs of ``layers``, float32 [n, D] on the CPU.
 
-    A part is one batch; threads render the next ones meanwhile, one on a CPU. The
-    network, on ``device``, is in evaluation mode until the end. Raises InvalidValue, UnknownName.
+    A part is one batch; threads render the next ones meanwhile, one on a CPU. A part without
+    images has no vectors: {}. The network, on ``device``, is in evaluation mode until the end.
+    Raises InvalidValue, UnknownName.
 
     >>> from coview.core.images import store_from_arrays
     >>> store = store_from_arrays(np.zeros((3, 12, 12, 3), np.uint8))
@@ -219,7 +220,9 @@ def vectors_of_parts(
     device, place = torch.device(device), render_device(device)
     workers = 1 if device.type == "cpu" else render_workers()
 
-    def render(part: ImageStore) -> tuple[ImageStore, Tensor]:
+    def render(part: ImageStore) -> tuple[ImageStore, Tensor | None]:
+        if len(part) == 0:
+            return part, None
         rows = np.arange(len(part), dtype=np.int64)
         (images,) = views_of(part, rows, plan, seed=0, epoch=0, device=place)
         return part, pinned(images, device)
@@ -230,6 +233,9 @@ def vectors_of_parts(
         contextlib.closing(map_ahead(render, parts, workers)) as rendered,
     ):  # fmt: skip
         for part, images in rendered:
+            if images is None:
+                yield part, {}
+                continue
             outputs = subject.outputs(to_device(images, device), layers)
             values = {name: out.float().cpu() for name, out in zip(layers, outputs, strict=True)}
             yield part, _finite(values, subject)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from coview.core.files import exists
 from coview.core.images import ImageStore
@@ -156,36 +155,33 @@ def _in_order(job: Job, known: KnownRows, journal: Journal) -> Iterator[Block]:
 def _decoded(
     job: Job, known: KnownRows, index: Rows, new: Rows, journal: Journal, advance: Any
 ) -> Iterator[Block]:
-    """The rows ``new``, decoded; those are embedded whose pixels are not known."""
-    queue: deque[tuple[Rows, ImageStore, npt.NDArray[np.bool_]]] = deque()
+    """The rows ``new``, decoded, in order; those are embedded whose pixels are not known."""
+    queue: deque[tuple[Block, npt.NDArray[np.bool_]]] = deque()
 
     def to_embed() -> Iterator[ImageStore]:
+        # A part that is known is handed on as well, without images: else all such parts would be
+        # decoded before the next block comes.
         for rows, part in job.stream.parts(new, most=BATCH):
             same = known.same_pixels(index[rows], part)
-            queue.append((rows, part, same))
-            if not same.all():
-                yield part.subset(np.flatnonzero(~same)) if same.any() else part
+            facts: Block = {
+                "row": rows, "width": part.widths.astype(np.int64),
+                "height": part.heights.astype(np.int64), "pixel_hash": part.content,
+            }  # fmt: skip
+            if job.images:
+                facts["image"] = thumbnails(part)
+            queue.append((facts, same))
+            yield part.subset(np.flatnonzero(~same)) if same.any() else part
 
-    def finish(vectors: Mapping[str, torch.Tensor] | None) -> Iterator[Block]:
-        rows, part, same = queue.popleft()
-        facts: Block = {
-            "row": rows, "width": part.widths.astype(np.int64),
-            "height": part.heights.astype(np.int64), "pixel_hash": part.content,
-        }  # fmt: skip
-        if job.images:
-            facts["image"] = thumbnails(part)
+    for part, vectors in vectors_of_parts(job.subject, to_embed(), job.layers, device=job.device):
+        facts, same = queue.popleft()
+        blocks: list[Block] = []
         if same.any():
-            yield {**part_of(facts, same), **known.values(index[rows[same]], job.layers)}
-        if vectors is not None:
+            old = part_of(facts, same)
+            blocks.append({**old, **known.values(index[old["row"]], job.layers)})
+        if len(part):
             block = part_of(facts, ~same)
             block |= {name: values.numpy() for name, values in vectors.items()}
             journal.save(block)
-            yield block
-        advance(len(rows))
-
-    for _, vectors in vectors_of_parts(job.subject, to_embed(), job.layers, device=job.device):
-        while queue[0][2].all():
-            yield from finish(None)
-        yield from finish(vectors)
-    while queue:
-        yield from finish(None)
+            blocks.append(block)
+        yield joined(blocks)
+        advance(len(same))
