@@ -83,6 +83,41 @@ def test_paths_hold_where_table_and_images_move_together_and_where_the_table_mov
     assert moved.paths[0] == tmp_path / "moved" / "photos" / "0000.jpg"
 
 
+def test_paths_hold_where_the_folder_of_a_moved_table_is_gone(written, tmp_path):
+    table, columns = written
+    for path in columns["path"]:
+        path.write_bytes(b"x")
+    place = tmp_path / "archive" / "deep" / "out" / "x.parquet"
+    place.parent.mkdir(parents=True)
+    table.path.rename(place)
+    table.path.parent.rmdir()
+    assert EmbeddingTable.open(place).paths == columns["path"]
+
+
+def test_paths_hold_where_the_folder_of_a_table_is_a_link(written, tmp_path):
+    table, columns = written
+    for path in columns["path"]:
+        path.write_bytes(b"x")
+    real = tmp_path / "disk" / "some" / "out"
+    real.parent.mkdir(parents=True)
+    table.path.parent.rename(real)
+    table.path.parent.symlink_to(real)
+    assert EmbeddingTable.open(table.path).paths == columns["path"]
+    assert EmbeddingTable.open(real / "x.parquet").paths == columns["path"]
+
+
+def test_a_copied_table_that_is_written_in_place_keeps_its_images(written, tmp_path):
+    table, columns = written
+    for path in columns["path"]:
+        path.write_bytes(b"x")
+    alone = tmp_path / "elsewhere" / "x.parquet"
+    alone.parent.mkdir()
+    shutil.copy(table.path, alone)
+    copied = EmbeddingTable.open(alone)
+    assert copied.with_columns({"x": np.zeros(50)}).write(alone).paths == columns["path"]
+    assert EmbeddingTable.open(alone).paths == columns["path"]
+
+
 def test_take_reads_some_rows_in_any_order(written):
     table, columns = written
     chosen = np.array([49, 3, 3, 20, 0])

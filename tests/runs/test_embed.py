@@ -1,6 +1,7 @@
 """Embedding again embeds what is new; memory holds some images at a time; nothing is lost."""
 
 import json
+import os
 import shutil
 import sys
 import weakref
@@ -26,6 +27,12 @@ def draw(path, seed, side=20):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def touch_all(folder):
+    """Change the time of every file, as a copy of the folder does."""
+    for path in folder.rglob("*.png"):
+        os.utime(path, ns=(1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +125,36 @@ def test_windows_and_groups_do_not_change_the_table(encoder, photos, monkeypatch
     assert np.allclose(parts.vectors("h"), expected(encoder, photos)[1], atol=1e-5)
 
 
+def test_rows_are_in_order_where_equal_pixels_are_in_new_files(encoder, photos, monkeypatch):
+    """Known and new rows of one batch, which reaches over the border of a window."""
+    coview.embed(encoder, photos, device="cpu")
+    touch_all(photos)
+    for number in (20, 25, 31):
+        draw(photos / "a" / f"{number:02}.png", number)
+    monkeypatch.setattr(embed_rows, "WINDOW", 4)
+    table = coview.embed(encoder, photos, device="cpu")
+    store, h = expected(encoder, photos)
+    assert table.names == list(store.names)
+    assert np.allclose(table.vectors("h"), h, atol=1e-5)
+    assert table.fingerprint == store.fingerprint
+
+
+def test_a_name_that_is_not_utf8_has_no_path(encoder, photos, tmp_path):
+    odd = os.fsdecode(b"\xff.png")
+    try:
+        draw(photos / "a" / odd, 50)
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names alone")
+    table = coview.embed(encoder, photos, device="cpu")
+    row = table.paths.index(None)
+    assert (table.names[row], table.paths.count(None)) == (r"a/\udcff.png", 1)
+    (result,) = coview.search(encoder, photos / "a" / "00.png", in_=photos, number=20)
+    assert [hit.path for hit in result.hits].count(None) == 1
+    with pytest.raises(DataError, match=r"a/\\udcff\.png cannot be copied: its path is not UTF-8"):
+        coview.select(encoder, photos, number=13, copy_to=tmp_path / "copies")
+    coview.browse(encoder, photos, out=tmp_path / "page.html")
+
+
 def test_memory_holds_as_many_images_of_ten_times_as_many(encoder, photos, tmp_path, monkeypatch):
     """Pixels of some batches and vectors of one window are alive at a time, whatever the number."""
     monkeypatch.setattr(embed_rows, "BATCH", 2)
@@ -151,12 +188,16 @@ def test_memory_holds_as_many_images_of_ten_times_as_many(encoder, photos, tmp_p
     for name, count in (("few", 12), ("many", 120)):
         for number in range(count):
             draw(tmp_path / name / f"{number:03}.png", number, side=6)
-        most.update(pixels=0, vectors=0)
-        table = coview.embed(
-            encoder, tmp_path / name, device="cpu", out=tmp_path / f"{name}.parquet"
-        )
-        assert len(table) == count
-        peaks.append(dict(most))
+        for more in (0, 1):  # new images; then the same in new files, and one more
+            if more:
+                draw(tmp_path / name / "999.png", 999, side=6)
+                touch_all(tmp_path / name)
+            most.update(pixels=0, vectors=0)
+            table = coview.embed(
+                encoder, tmp_path / name, device="cpu", out=tmp_path / f"{name}.parquet"
+            )
+            assert len(table) == count + more
+            peaks.append(dict(most))
     assert all(0 < peak["pixels"] <= 6 for peak in peaks), peaks  # of 6 and of 60 batches
     assert all(0 < peak["vectors"] <= 3 for peak in peaks), peaks  # of 3 and of 30 windows
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.files import read_content, write_bytes
+from coview.core.paths import utf8_text
 
 COLUMNS = ("id", "name", "path", "label", "tags")
 ENDINGS = (".csv", ".parquet")
@@ -56,6 +57,32 @@ class Annotation:
         return bool(self.label or self.tags)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is changed of the annotation of one image: a label of None keeps its label, "" is none.
+
+    Raises InvalidValue for the words that :class:`Annotation` refuses.
+
+    >>> Change(add=("nice",), remove=("blurred",)).of(Annotation("cat", ("blurred", "night")))
+    Annotation(label='cat', tags=('nice', 'night'))
+    """
+
+    label: str | None = None
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = Annotation(self.label or "", self.add)
+        object.__setattr__(self, "label", None if self.label is None else given.label)
+        object.__setattr__(self, "add", given.tags)
+        object.__setattr__(self, "remove", tuple(tag.strip() for tag in self.remove))
+
+    def of(self, before: Annotation) -> Annotation:
+        """What it makes of ``before``."""
+        tags = {*before.tags, *self.add}.difference(self.remove)
+        return Annotation(before.label if self.label is None else self.label, tuple(tags))
+
+
 class Annotations:
     """The annotations of N images and their file, which every change replaces at once.
 
@@ -67,7 +94,8 @@ class Annotations:
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "tags.csv"
     >>> images = dict(ids=np.array([7, 8]), names=["a.png", "b.png"], paths=[None, None])
-    >>> Annotations(path, **images).update({1: Annotation("cat", ("nice",))})
+    >>> Annotations(path, **images).update({1: Change("cat", add=("nice",))})
+    {1: Annotation(label='', tags=())}
     >>> Annotations(path, **images).by_row
     {1: Annotation(label='cat', tags=('nice',))}
     """
@@ -85,8 +113,8 @@ class Annotations:
         self.by_row: dict[int, Annotation] = {}
         self._read()
 
-    def update(self, changes: Mapping[int, Annotation]) -> None:
-        """Give rows their new annotations, an empty one for none, and write the file.
+    def update(self, changes: Mapping[int, Change]) -> dict[int, Annotation]:
+        """Change the annotations of rows and write the file; returns those that they had.
 
         Raises InvalidValue for a row that is not there, StorageError where the file cannot be
         written; then nothing has changed.
@@ -99,11 +127,14 @@ class Annotations:
         with self._lock:
             if self._stamp != _stamp(self.path):
                 self._read()
-            merged = {row: value for row, value in {**self.by_row, **changes}.items() if value}
+            before = {row: self.by_row.get(row, Annotation()) for row in changes}
+            after = {row: change.of(before[row]) for row, change in changes.items()}
+            merged = {row: value for row, value in {**self.by_row, **after}.items() if value}
             table = [self._line(row, merged[row]) for row in sorted(merged)] + self._others
             encode = _to_parquet if self.path.suffix.lower() == ".parquet" else _to_csv
             write_bytes(self.path, encode(table))
             self.by_row, self._stamp = merged, _stamp(self.path)
+        return before
 
     def _line(self, row: int, value: Annotation) -> dict[str, str]:
         return {
@@ -148,8 +179,7 @@ def path_text(path: Path | None, folder: Path) -> str:
     if path is None:
         return ""
     shown = path.relative_to(folder) if path.is_relative_to(folder) else path
-    text = shown.as_posix()
-    return text if text.encode("utf-8", "replace").decode() == text else ""
+    return utf8_text(shown) or ""
 
 
 def _is_same(one: Path, two: Path | None) -> bool:

@@ -41,6 +41,16 @@ def absolute_path(words: Words) -> Path:
     return local_path(words).absolute()
 
 
+def utf8_text(path: Path) -> str | None:
+    """``path`` as a table can hold it, with slashes; None where it is not UTF-8.
+
+    >>> utf8_text(Path("photos/a.png")), utf8_text(Path(os.fsdecode(b"photos/\\xff.png")))
+    ('photos/a.png', None)
+    """
+    text = path.as_posix()
+    return text if text.encode("utf-8", "replace").decode() == text else None
+
+
 def file_mode(path: Path) -> int | None:
     """The mode of what is there, links followed; None where nothing is.
 

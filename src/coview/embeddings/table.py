@@ -37,9 +37,10 @@ class EmbeddingTable:
     """N images as vectors: an open Parquet file, or one in memory.
 
     Columns: id int64 (stable), name (unique in the data), path (of the file; null where an image is
-    no file of its own), label int64 (-1 unknown), class (its name), width and height (in pixels, as
-    decoded), pixel_hash and file_hash int64 (what tells a changed image), one column of float32
-    [D] for each layer, and any columns that were added. Nothing is read before it is needed.
+    no file of its own, or its path is not UTF-8), label int64 (-1 unknown), class (its name),
+    width and height (in pixels, as decoded), pixel_hash and file_hash int64 (what tells a changed
+    image), one column of float32 [D] for each layer, and any columns that were added. Nothing is
+    read before it is needed.
 
     A path in the file is relative to the folder of the table, or absolute where they share no
     folder. :attr:`paths` resolves it; a table that was moved alone finds its images where they
@@ -185,18 +186,18 @@ class EmbeddingTable:
             return before
         here = self.path.parent
         relative = next((p for p in self._read("path").to_pylist() if p and not _is_abs(p)), None)
-        if relative is None or before is None or exists(here / relative):
+        if relative is None or before is None or exists(_place(here, relative)):
             return here
-        return before if exists(before / relative) else here
+        return before if exists(_place(before, relative)) else here
 
     @cached_property
     def paths(self) -> list[Path | None]:
-        """The absolute path of each image; None where it is no file of its own."""
+        """The absolute path of each image; None where the table holds none."""
         return [self.resolve(path) for path in self._read("path").to_pylist()]
 
     def resolve(self, path: str | None) -> Path | None:
         """The absolute path of what the column "path" holds."""
-        return None if path is None else Path(os.path.normpath((self.folder or Path()) / path))
+        return None if path is None else _place(self.folder or Path(), path)
 
     def vectors(self, layer: str = "h") -> npt.NDArray[np.float32]:
         """The vectors of ``layer``, float32 [N, D]: read now, and not kept. Raises UnknownName."""
@@ -313,7 +314,7 @@ class EmbeddingTable:
     def write(self, path: Words) -> EmbeddingTable:
         """The table as a file, whole or not at all; relative paths stay those of the images."""
         place = absolute_path(path)
-        moved = self.path is None or place.parent != self.path.parent
+        moved = self.path is None or self.folder != place.parent
         metadata = {**self.metadata, f"{PREFIX}folder": str(place.parent)}
         schema = self.schema.with_metadata(metadata)
         with replacing(place) as temporary, parquet_writer(temporary, schema) as writer:
@@ -373,6 +374,12 @@ def _arrow(values: Any, kind: Any = None) -> pa.Array:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     return pa.array(values, type=kind)
+
+
+def _place(folder: Path, path: str) -> Path:
+    """What ``path`` in a table leads to from ``folder``, whatever of ``folder`` is left or a link:
+    that is how it was made."""
+    return Path(os.path.normpath(folder / path))
 
 
 def _is_abs(path: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
+from coview.core.paths import utf8_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +73,8 @@ def parquet_writer(sink: Any, schema: pa.Schema) -> Iterator[Any]:
 def stored_path(path: Path | None, folder: Path | None) -> str | None:
     """``path`` as a table in ``folder`` holds it: relative where they share a folder.
 
+    None where there is no path, or it is not UTF-8.
+
     >>> stored_path(Path("/data/photos/a.jpg"), Path("/data/runs"))
     '../photos/a.jpg'
     >>> stored_path(Path("/data/photos/a.jpg"), Path("/home/me"))
@@ -82,5 +85,5 @@ def stored_path(path: Path | None, folder: Path | None) -> str | None:
     if folder is not None:
         with contextlib.suppress(ValueError):  # another drive of Windows
             if len(Path(os.path.commonpath([path, folder])).parts) > 1:
-                return Path(os.path.relpath(path, folder)).as_posix()
-    return path.as_posix()
+                path = Path(os.path.relpath(path, folder))
+    return utf8_text(path)

@@ -39,8 +39,8 @@ def select(options: SelectOptions) -> pa.Table:
     chosen or labeled one from then on, by cosine (coverage; null of other strategies).
 
     ``labeled`` images count as chosen: images, or tables of their names or paths, of ``data`` or
-    of elsewhere. ``path`` is absolute, and null for an image that is no file of its own. Written as
-    CSV or Parquet to ``out``, where given. The strategies: see
+    of elsewhere. ``path`` is absolute, and null for an image that is no file of its own, or whose
+    path is not UTF-8. Written as CSV or Parquet to ``out``, where given. The strategies: see
     :func:`coview.embeddings.select_rows`.
     Raises RunError, InvalidValue, UnknownName, DataError, StorageError.
 
@@ -57,7 +57,7 @@ def select(options: SelectOptions) -> pa.Table:
         _require_empty(options.copy_to)
     say_verdict(options.run)
     table = vectors_table(options, require=partial(_require_enough, number))
-    if options.copy_to is not None and None in table.paths:
+    if options.copy_to is not None and not any(table.paths):
         raise DataError(
             "These images are no files of their own and cannot be copied; leave out `copy_to`."
         )
@@ -78,6 +78,11 @@ def select(options: SelectOptions) -> pa.Table:
     )
     chosen = [choice.row for choice in choices]
     places = [table.paths[row] for row in chosen]
+    if options.copy_to is not None and None in places:
+        raise DataError(
+            f"{table.names[chosen[places.index(None)]]} cannot be copied: its path is not UTF-8. "
+            "Rename it, or leave out `copy_to`."
+        )
     selection = pa.table({
         "order": pa.array(range(1, number + 1), pa.int64()),
         "id": pa.array(table.ids[chosen]),
