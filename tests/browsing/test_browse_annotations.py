@@ -9,16 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from drawn_table import annotations_of, drawn
 
-from coview.browsing import Annotation, Annotations
+from coview.browsing import Annotation, Annotations, Change
 from coview.core.errors import DataError, InvalidValue, StorageError
 from coview.data import open_images
 from coview.data.labels import label_subset
 
 CHANGES = {
-    0: Annotation("cat", ("nice, very", 'a "quoted" one')),
-    5: Annotation("dog"),
-    7: Annotation("", ("blurred",)),
+    0: Change("cat", ("nice, very", 'a "quoted" one')),
+    5: Change("dog"),
+    7: Change("", ("blurred",)),
 }
+WRITTEN = {row: change.of(Annotation()) for row, change in CHANGES.items()}
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
@@ -26,9 +27,9 @@ def test_what_is_written_is_there_at_the_next_start(tmp_path: Path, ending: str)
     collection, path = drawn(), tmp_path / f"tags{ending}"
     annotations_of(collection, path).update(CHANGES)
     again = annotations_of(collection, path)
-    assert again.by_row == CHANGES
-    again.update({5: Annotation(), 6: Annotation("cat")})
-    expected = {row: value for row, value in CHANGES.items() if row != 5}
+    assert again.by_row == WRITTEN
+    again.update({5: Change(""), 6: Change("cat")})
+    expected = {row: value for row, value in WRITTEN.items() if row != 5}
     assert annotations_of(collection, path).by_row == {**expected, 6: Annotation("cat")}
 
 
@@ -49,8 +50,8 @@ def test_csv_and_parquet_hold_the_same_table(tmp_path: Path) -> None:
 def test_the_file_is_labeled_data_for_every_command(tmp_path: Path, ending: str) -> None:
     """It lies elsewhere than the images here, so that its paths are absolute."""
     collection, path = drawn(folder=tmp_path / "images"), tmp_path / "notes" / f"tags{ending}"
-    changes = {row: Annotation("cat" if row % 2 else "dog", ("x",)) for row in range(20)}
-    annotations_of(collection, path).update({**changes, 20: Annotation("", ("x",))})
+    changes = {row: Change("cat" if row % 2 else "dog", ("x",)) for row in range(20)}
+    annotations_of(collection, path).update({**changes, 20: Change("", ("x",))})
     store = open_images(path, labels_from="auto", needs_labels=True)
     assert store.class_names == ("cat", "dog")
     assert store.labels is not None
@@ -62,15 +63,15 @@ def test_the_file_is_labeled_data_for_every_command(tmp_path: Path, ending: str)
 
 def test_relative_paths_move_with_the_folder(tmp_path: Path) -> None:
     collection = drawn(folder=tmp_path / "a" / "images")
-    annotations_of(collection, tmp_path / "a" / "tags.csv").update({0: Annotation("cat")})
+    annotations_of(collection, tmp_path / "a" / "tags.csv").update({0: Change("cat")})
     (tmp_path / "a").rename(tmp_path / "b")
     assert len(open_images(tmp_path / "b" / "tags.csv", labels_from="auto")) == 1
 
 
 def test_lines_of_other_images_stay(tmp_path: Path) -> None:
     many, few, path = drawn(90), drawn(10), tmp_path / "tags.csv"
-    annotations_of(many, path).update({80: Annotation("cat"), 3: Annotation("dog")})
-    annotations_of(few, path).update({3: Annotation()})
+    annotations_of(many, path).update({80: Change("cat"), 3: Change("dog")})
+    annotations_of(few, path).update({3: Change("")})
     assert annotations_of(many, path).by_row == {80: Annotation("cat")}
 
 
@@ -80,14 +81,14 @@ def test_images_of_the_same_names_in_two_folders_have_annotations_each(tmp_path:
     annotations_of(first, path).update(CHANGES)
     other = annotations_of(second, path)
     assert other.by_row == {}
-    other.update({0: Annotation("dog")})
-    assert annotations_of(first, path).by_row == CHANGES
+    other.update({0: Change("dog")})
+    assert annotations_of(first, path).by_row == WRITTEN
     assert annotations_of(second, path).by_row == {0: Annotation("dog")}
     (tmp_path / "2024").rename(tmp_path / "moved")
     (tmp_path / "link").symlink_to(tmp_path / "moved")
     for name in ("moved", "link"):  # the paths of the file lead nowhere, or to the same files
         annotations_of(drawn(folder=tmp_path / name), tmp_path / "own.csv").update(CHANGES)
-        assert annotations_of(drawn(folder=tmp_path / name), tmp_path / "own.csv").by_row == CHANGES
+        assert annotations_of(drawn(folder=tmp_path / name), tmp_path / "own.csv").by_row == WRITTEN
 
 
 def test_a_line_that_no_page_wrote_is_named(tmp_path: Path) -> None:
@@ -99,16 +100,25 @@ def test_a_line_that_no_page_wrote_is_named(tmp_path: Path) -> None:
 def test_changes_of_another_program_are_not_lost(tmp_path: Path) -> None:
     collection, path = drawn(), tmp_path / "tags.csv"
     first, second = annotations_of(collection, path), annotations_of(collection, path)
-    first.update({0: Annotation("cat")})
-    second.update({1: Annotation("dog")})
+    first.update({0: Change("cat")})
+    second.update({1: Change("dog")})
     assert annotations_of(collection, path).by_row == {0: Annotation("cat"), 1: Annotation("dog")}
+
+
+def test_a_change_keeps_what_another_page_has_written(tmp_path: Path) -> None:
+    collection, path = drawn(), tmp_path / "tags.csv"
+    annotations = annotations_of(collection, path)
+    annotations.update({0: Change("cat", ("night",))})
+    assert annotations.update({0: Change(add=(" nice ",))}) == {0: Annotation("cat", ("night",))}
+    annotations.update({0: Change("dog", remove=("night",))})
+    assert annotations_of(collection, path).by_row == {0: Annotation("dog", ("nice",))}
 
 
 def test_threads_lose_nothing(tmp_path: Path) -> None:
     collection, path = drawn(), tmp_path / "tags.csv"
     annotations = annotations_of(collection, path)
     threads = [
-        threading.Thread(target=annotations.update, args=({row: Annotation(f"label {row}")},))
+        threading.Thread(target=annotations.update, args=({row: Change(f"label {row}")},))
         for row in range(24)
     ]
     for thread in threads:
@@ -139,14 +149,14 @@ def test_another_table_is_never_replaced(tmp_path: Path, ending: str) -> None:
 def test_a_failed_write_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     collection, path = drawn(), tmp_path / "tags.csv"
     annotations = annotations_of(collection, path)
-    annotations.update({0: Annotation("cat")})
+    annotations.update({0: Change("cat")})
 
     def refuse(*_: object) -> None:
         raise StorageError("full")
 
     monkeypatch.setattr("coview.browsing.annotations.write_bytes", refuse)
     with pytest.raises(StorageError):
-        annotations.update({1: Annotation("dog")})
+        annotations.update({1: Change("dog")})
     assert annotations.by_row == annotations_of(collection, path).by_row == {0: Annotation("cat")}
 
 
@@ -161,14 +171,14 @@ def test_rows_that_are_not_there_are_refused(tmp_path: Path) -> None:
     annotations = annotations_of(drawn(9), tmp_path / "tags.csv")
     for row in (-1, 9):
         with pytest.raises(InvalidValue, match=f"no image {row}"):
-            annotations.update({row: Annotation("cat")})
+            annotations.update({row: Change("cat")})
     assert not (tmp_path / "tags.csv").exists()
 
 
 def test_names_that_are_no_utf8_are_written_escaped_and_found_again(tmp_path: Path) -> None:
     name = b"\xff.png".decode("utf-8", "backslashreplace")
     images = {"ids": np.array([1]), "names": [name], "paths": [Path("/data/\udcff.png")]}
-    Annotations(tmp_path / "tags.csv", **images).update({0: Annotation("cat")})
+    Annotations(tmp_path / "tags.csv", **images).update({0: Change("cat")})
     assert Annotations(tmp_path / "tags.csv", **images).by_row == {0: Annotation("cat")}
     with (tmp_path / "tags.csv").open(encoding="utf-8", newline="") as stream:
         assert [line["path"] for line in csv.DictReader(stream)] == [""]

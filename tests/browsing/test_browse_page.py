@@ -13,7 +13,7 @@ import pytest
 from drawn_table import CLASSES, annotations_of, drawn, write_png
 
 from coview import browsing, reports
-from coview.browsing import Annotation, Annotations, BrowseServer, write_page
+from coview.browsing import Annotation, Annotations, BrowseServer, Change, write_page
 from coview.core.errors import InvalidValue
 from headless_browser import Browser, Page, find_browser, started
 
@@ -178,6 +178,14 @@ def test_the_keyboard_alone_is_enough(page: Page, server: BrowseServer) -> None:
     page.press("u")
     page.wait_for("document.getElementById('status').textContent.includes('taken back')")
     assert server.annotations.by_row == {row: Annotation("cross")}
+    # Another page gives a tag and a label: a change here keeps the one, and gives the other back.
+    server.annotations.update({row: Change("ring", ("seen",))})
+    page.press("2")
+    page.wait_for("document.getElementById('status').textContent.includes('labeled cross')")
+    assert server.annotations.by_row == {row: Annotation("cross", ("seen",))}
+    page.press("u")
+    page.wait_for("document.getElementById('status').textContent.includes('taken back')")
+    assert server.annotations.by_row == {row: Annotation("ring", ("seen",))}
     page.press("/")
     page.type("cr/00")
     page.wait_for("document.getElementById('shown').textContent.startsWith('3 of')")

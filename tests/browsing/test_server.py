@@ -87,11 +87,11 @@ def test_another_host_name_is_refused(
 
 
 def test_another_origin_changes_nothing(server: BrowseServer) -> None:
-    change = json.dumps([[0, "cat", []]]).encode()
+    change = json.dumps([[0, "cat", [], []]]).encode()
     for origin in ("http://evil.example", "null", None, "http://127.0.0.1:1"):
         assert ask(server, "/annotate", change, Origin=origin)[0] == 403
     assert server.annotations.by_row == {}
-    assert ask_json(server, "/annotate", change)["count"] == 1
+    assert ask_json(server, "/annotate", change)["rows"] == [[0, "cat", []]]
     assert server.annotations.by_row == {0: Annotation("cat")}
 
 
@@ -134,8 +134,9 @@ def test_what_the_page_does_not_ask_gets_an_error_and_no_file(
 def test_bodies_are_bounded_and_checked(server: BrowseServer) -> None:
     assert ask(server, "/annotate", b"", Content_Length=str(MAX_BODY + 1))[0] == 413
     assert ask(server, "/annotate", b"", Content_Length="-1")[0] == 411
-    for body in (b"{", b"{}" * 3, b"[[0]]", b'[["0","cat",[]]]', b'[[0,"cat",[1]]]', b'[[0,1,[]]]',
-                 b'[[900,"cat",[]]]', b'[[true,"cat",[]]]', b"[" * 5000):  # fmt: skip
+    for body in (b"{", b"{}" * 3, b"[[0]]", b'[["0","cat",[],[]]]', b'[[0,"cat",[1],[]]]',
+                 b'[[0,1,[],[]]]', b'[[0,"cat",[]]]', b'[[0,null,"ab",[]]]', b'[[0,null,[],5]]',
+                 b'[[900,"cat",[],[]]]', b'[[true,"cat",[],[]]]', b"[" * 5000):  # fmt: skip
         status, content, _ = ask(server, "/annotate", body)
         assert status == 400, body
         assert b"Traceback" not in content
@@ -230,8 +231,9 @@ def test_names_are_found_in_any_case(server: BrowseServer) -> None:
 
 
 def test_annotations_are_written_before_the_reply(server: BrowseServer) -> None:
-    reply = ask_json(server, "/annotate", json.dumps([[2, " cat ", ["b", "a"]]]).encode())
+    reply = ask_json(server, "/annotate", json.dumps([[2, " cat ", ["b", "a"], []]]).encode())
     assert Path(reply["path"]).read_text().splitlines()[1].endswith(",cat,a;b")
+    assert (reply["before"], reply["rows"]) == ([[2, "", []]], [[2, "cat", ["a", "b"]]])
     assert ask_json(server, "/annotations")["rows"] == [[2, "cat", ["a", "b"]]]
 
 

@@ -142,6 +142,9 @@ def test_copies_under_other_labels_are_a_problem_however_few() -> None:
     found = data_checks.check_copies(data_of(store_from_arrays(images, labels=labels)))
     assert found.level == "problem"
     assert "1 of them under different labels" in found.sentence
+    labels[-1] = -1  # no label contradicts none
+    found = data_checks.check_copies(data_of(store_from_arrays(images, labels=labels)))
+    assert found.level == "note"
 
 
 def changed_copies() -> list[Image]:

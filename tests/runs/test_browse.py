@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import coview
-from coview.browsing import Annotation, BrowseServer, Facet
+from coview.browsing import Annotation, BrowseServer, Change, Facet
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError
 from coview.core.images import store_from_arrays
@@ -163,13 +163,14 @@ def test_the_table_of_embed_is_images_as_well(run: Path, folder: Path) -> None:
 
 def test_labels_lie_in_the_run_and_train_a_classifier(run: Path) -> None:
     with coview.browse(run, device="cpu") as server:
-        changes = {row: Annotation("even" if row % 2 == 0 else "odd", ("x",)) for row in range(40)}
+        changes = {row: Change("even" if row % 2 == 0 else "odd", ("x",)) for row in range(40)}
         server.annotations.update(changes)
     path = run / "tags" / "photos.csv"
     with path.open(encoding="utf-8", newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 40
     with coview.browse(run, device="cpu") as server:
-        assert server.annotations.by_row == changes
+        expected = {row: change.of(Annotation()) for row, change in changes.items()}
+        assert server.annotations.by_row == expected
     finetuned = coview.finetune(
         run, path, out=run.parent / "finetuned", epochs=1, batch_size=8, no_baselines=True,
         device="cpu", workers=1,

@@ -76,6 +76,24 @@ def test_a_selection_is_what_is_labeled_in_the_next(select, tmp_path, ending, co
     assert names_of(first) + names_of(second) == names_of(select(number=12))
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_images_with_tags_alone_are_not_labeled(select, tmp_path, ending):
+    rows = {
+        "name": ["00.png", "01.png", "02.png"],
+        "label": ["cat", "", None],
+        "tags": ["", "x", "x"],
+    }
+    tags = tmp_path / f"tags.{ending}"
+    if ending == "csv":
+        lines = zip(*([value or "" for value in column] for column in rows.values()), strict=True)
+        tags.write_text("\n".join(map(",".join, [tuple(rows), *lines])))
+    else:
+        pq.write_table(pa.table(rows), tags)
+    assert set(names_of(select(number=COUNT - 1, labeled=tags))) >= {"01.png", "02.png"}
+    with pytest.raises(InvalidValue, match="expected at most 23, of 24 images, 1 of them labeled"):
+        select(number=COUNT, labeled=tags)
+
+
 def test_labeled_images_are_found_by_their_pixels(select, photos, tmp_path):
     first = select(number=4, strategy="k-center")
     for number, path in enumerate(first["path"].to_pylist()):

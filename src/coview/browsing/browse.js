@@ -335,16 +335,18 @@ const showTarget = () => {
   byId("undo").disabled = !undone.length;
 };
 
+// A change is [row, label or null, tags to add, tags to remove]: what another page has written stays.
+const inverse = ([row, label, added, removed], [, oldLabel, old]) =>
+  [row, label === null ? null : oldLabel, removed.filter((tag) => old.includes(tag)), added.filter((tag) => !old.includes(tag))];
 const write = async (changes, what, { isUndo = false } = {}) => {
   if (!changes.length) return;
-  const before = changes.map(([row]) => [row, labels.get(row) ?? "", tags.get(row) ?? []]);
   const reply = await attempt(() => source.annotate(changes));
   if (!reply) return;
-  for (const [row, label, list] of changes) {
+  for (const [row, label, list] of reply.rows) {
     if (label) labels.set(row, label); else labels.delete(row);
     if (list.length) tags.set(row, list); else tags.delete(row);
   }
-  if (!isUndo) undone = [...undone.slice(-49), before];
+  if (!isUndo) undone = [...undone.slice(-49), changes.map((change, i) => inverse(change, reply.before[i]))];
   readWritten();
   readGroups();
   applyFilters();
@@ -356,16 +358,12 @@ const write = async (changes, what, { isUndo = false } = {}) => {
 const setLabel = (label) => {
   const rows = targets();
   const text = label.trim();
-  write(rows.map((row) => [row, text, tags.get(row) ?? []]), text ? `${images(rows.length)} labeled ${text}` : `Label of ${images(rows.length)} removed`);
+  write(rows.map((row) => [row, text, [], []]), text ? `${images(rows.length)} labeled ${text}` : `Label of ${images(rows.length)} removed`);
 };
 const setTag = (tag, on) => {
   const rows = targets(), text = tag.trim();
   if (!text) { say("Write the tag first.", true); byId("tag").focus(); return; }
-  const changes = rows.map((row) => {
-    const others = (tags.get(row) ?? []).filter((each) => each !== text);
-    return [row, labels.get(row) ?? "", on ? [...others, text] : others];
-  });
-  write(changes, `${images(rows.length)} ${on ? "tagged" : "no longer tagged"} ${text}`);
+  write(rows.map((row) => [row, null, on ? [text] : [], on ? [] : [text]]), `${images(rows.length)} ${on ? "tagged" : "no longer tagged"} ${text}`);
 };
 const undo = async () => {
   const last = undone.pop();

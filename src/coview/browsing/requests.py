@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.browsing.annotations import Annotation, Annotations
+from coview.browsing.annotations import Annotation, Annotations, Change
 from coview.browsing.collection import Collection, Floats
 from coview.browsing.thumbnails import Thumbnails
 from coview.core.errors import InvalidValue
@@ -89,13 +89,20 @@ class Requests:
         """The annotations of all rows that have some, and the file that they are in."""
         return {
             "path": str(self.annotations.path),
-            "rows": [[row, a.label, list(a.tags)] for row, a in self.annotations.by_row.items()],
+            "rows": _lines(self.annotations.by_row),
         }
 
     def annotate(self, changes: Any) -> dict[str, Any]:
-        """Write [[row, label, [tag, ...]], ...] and say how many images are annotated."""
-        self.annotations.update(parse_changes(changes))
-        return {"path": str(self.annotations.path), "count": len(self.annotations.by_row)}
+        """Write what :func:`parse_changes` reads; returns the rows before and after it.
+
+        A page that is older than another one, or than the file, so changes what it was told to and
+        learns the rest.
+        """
+        before = self.annotations.update(parse_changes(changes))
+        after = {row: self.annotations.by_row.get(row, Annotation()) for row in before}
+        return {
+            "path": str(self.annotations.path), "before": _lines(before), "rows": _lines(after)
+        }  # fmt: skip
 
     def _row(self, text: str) -> int:
         return _number("row", text, 0, len(self.collection) - 1)
@@ -132,26 +139,34 @@ def _reply(rows: npt.NDArray[np.int64], cosines: Floats) -> dict[str, Any]:
     return {"rows": rows.tolist(), "cosines": [round(float(cosine), 5) for cosine in cosines]}
 
 
-def parse_changes(changes: Any) -> Mapping[int, Annotation]:
-    """[[row, label, [tag, ...]], ...] as annotations. Raises InvalidValue.
+def _lines(annotations: Mapping[int, Annotation]) -> list[list[Any]]:
+    return [[row, value.label, list(value.tags)] for row, value in annotations.items()]
 
-    >>> parse_changes([[3, "cat", ["nice"]]])
-    {3: Annotation(label='cat', tags=('nice',))}
+
+def parse_changes(changes: Any) -> Mapping[int, Change]:
+    """[[row, label or None, [tag to add, ...], [tag to remove, ...]], ...]. Raises InvalidValue.
+
+    >>> parse_changes([[3, "cat", ["nice"], []]])
+    {3: Change(label='cat', add=('nice',), remove=())}
     """
     try:
         parsed = {}
-        for row, label, tags in changes:
-            texts = isinstance(label, str) and all(isinstance(tag, str) for tag in tags)
-            if type(row) is not int or not texts:
+        for row, label, add, remove in changes:
+            texts = label is None or isinstance(label, str)
+            if type(row) is not int or not texts or not _are_texts(add) or not _are_texts(remove):
                 raise TypeError(row)
-            parsed[row] = Annotation(label, tuple(tags))
+            parsed[row] = Change(label, tuple(add), tuple(remove))
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidValue):
             raise
         raise InvalidValue(
-            "The changes are no list of [row, label, [tag, ...]]; load the page again."
+            "The changes are no list of [row, label, [tag, ...], [tag, ...]]; load the page again."
         ) from error
     return parsed
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _side(text: str) -> int:

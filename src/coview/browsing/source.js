@@ -46,7 +46,7 @@ const makeServerSource = () => {
 
 const makeStaticSource = (held) => {
   const neighbors = new Int32Array(decodeBytes(held.neighbors)), cosines = new Float32Array(decodeBytes(held.cosines));
-  const sheets = new Map();
+  const sheets = new Map(), annotated = new Map();  // row -> [row, label, tags]
   const sheetOf = (row) => {
     const number = Math.floor(row / held.perSheet);
     if (!sheets.has(number)) {
@@ -79,7 +79,13 @@ const makeStaticSource = (held) => {
       return { rows: best.map(([row]) => row), cosines: best.map(([, sum]) => sum / rows.length) };
     },
     annotations: async () => ({ path: "", rows: [] }),
-    annotate: async () => ({ path: "" }),
+    annotate: async (changes) => {
+      const before = changes.map(([row]) => annotated.get(row) ?? [row, "", []]);
+      const rows = changes.map(([row, label, added, removed], i) =>
+        [row, label ?? before[i][1], [...new Set([...before[i][2], ...added])].filter((tag) => !removed.includes(tag))]);
+      rows.forEach((line) => annotated.set(line[0], line));
+      return { path: "", rows, before };
+    },
     place, sheetOf,
     picture: (row, size) => {
       const canvas = document.createElement("canvas");

@@ -209,7 +209,9 @@ def check_copies(data: DataCheck) -> Finding:
     if not groups:
         return Finding(name="copies", level="good", sentence="There are no exact copies.")
     share, names, labels = extra / len(data.store), data.store.names, data.store.labels
-    disagree = 0 if labels is None else sum(len(set(labels[rows])) > 1 for rows in groups)
+    disagree = (
+        0 if labels is None else sum(len(set(labels[rows].tolist()) - {-1}) > 1 for rows in groups)
+    )
     data.figures["copies_with_other_labels"] = disagree
     doubt = f", {disagree:,} of them under different labels" if disagree else ""
     shown = ", ".join(f"{names[rows[0]]} = {names[rows[1]]}" for rows in groups[:3])

@@ -23,6 +23,8 @@ from coview.runs.map import vectors_table
 
 NAMES = ("name", *PATH_NAMES)
 """The columns that are taken for names or paths of images, the likeliest first."""
+LABEL = "label"
+"""The column of a table of names that is empty where an image has no label: it has tags alone."""
 
 
 def labeled_images(
@@ -53,6 +55,7 @@ def labeled_images(
 def names_in(item: Any) -> tuple[Path, list[str]] | None:
     """(the file, the names or paths in it) of a table of names; None where ``item`` is images.
 
+    Without the images whose label is empty, where the table has a column of labels.
     Raises DataError where a table has no column of names.
     """
     if not isinstance(item, str | Path) or place_of(item).kind is not Kind.FILE:
@@ -69,14 +72,18 @@ def names_in(item: Any) -> tuple[Path, list[str]] | None:
             f"{path} has no column of images; expected one named {', '.join(NAMES[:3])} or so, its "
             f"columns are {', '.join(columns)}."
         )
-    return path, [str(value) for value in columns[name] if value not in (None, "")]
+    values = columns[name]
+    labels = columns.get(LABEL, values)  # all are labeled where the table says no label
+    rows = zip(values, labels, strict=True)
+    return path, [str(value) for value, label in rows if {value, label}.isdisjoint({None, ""})]
 
 
 def read_parquet(path: Path) -> dict[str, list[Any]]:
-    """The columns of a Parquet file; only those of names and paths are read."""
+    """The columns of a Parquet file; only those of names, paths and labels are read."""
+    read = (*NAMES, LABEL)
     with open_parquet(path) as file:
         return {
-            name: file.read(columns=[name]).column(0).to_pylist() if name in NAMES else []
+            name: file.read(columns=[name]).column(0).to_pylist() if name in read else []
             for name in file.schema_arrow.names
         }
 
