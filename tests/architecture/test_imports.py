@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "diagnosis": {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",
     },
-    "reports": {"core"},
+    "reports": {"core", "options"},
     "browsing": {"core", "embeddings", "reports"},
     "runs": {
         "core", "options", *LEAVES, "methods", "dense", "training", "recipes", "evaluation", "planning",

@@ -61,8 +61,8 @@ def test_an_encoder_without_labels_is_looked_at_searched_and_cleaned_with(
     Image.new("RGB", (8, 8)).save(image)
     run, steps = str(folder), commands(folder)
     assert steps == [
-        ["coview", "browse", run, str(data)],
-        ["coview", "search", run, str(image), "--in", str(data)],
+        ["coview", "browse", run],
+        ["coview", "search", run, str(image)],
         ["coview", "duplicates", str(data), "--with", run],
     ]
     for words in steps:
@@ -75,11 +75,32 @@ def test_of_labeled_images_in_a_table_none_is_named_and_options_are_kept(tmp_pat
         path.unlink()
     table = ["/data/a.parquet", "--image-column", "photo"]
     assert commands(folder) == [
-        ["coview", "browse", str(folder), *table],
+        ["coview", "browse", str(folder)],
         ["coview", "evaluate", str(folder), *table],
         ["coview", "finetune", str(folder), *table, "--labels", "10%"],
     ]
     for words in commands(folder):
+        check(words)
+
+
+def test_all_options_that_change_the_images_are_repeated(tmp_path: Path, data: Path) -> None:
+    spec = {
+        "white": 4095.0, "max_pixels": 1 << 28, "limit": 500, "allow_broken": True,
+        "labels_from": "folders", "short_side": 640, "memory_share": 0.5, "download": False,
+    }  # fmt: skip
+    folder = made(tmp_path, str(data), spec=spec, labels=True)
+    names = read_record(folder).gallery["near_names"]
+    Image.new("RGB", (8, 8)).save(data / str(names[0, 0]))
+    for path in (folder / "evaluation").glob("*.json"):
+        path.unlink()
+    browse, search, evaluate = commands(folder)
+    assert browse == ["coview", "browse", str(folder)]
+    assert search[4:] == ["--white", "4095.0", "--max-pixels", str(1 << 28)]
+    assert evaluate[3:] == [
+        str(data), "--labels-from", "folders", "--limit", "500", "--short-side", "640",
+        "--white", "4095.0", "--max-pixels", str(1 << 28), "--allow-broken",
+    ]  # fmt: skip
+    for words in (browse, search, evaluate):
         check(words)
 
 

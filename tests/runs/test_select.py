@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from PIL import Image
 
 import coview
 from coview.cli import main
-from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
+from coview.core.errors import DataError, InvalidValue, RunError, UnknownName, UnreadableFile
 from coview.embeddings.selection import select_rows
 from small_run import small_export
 
@@ -79,9 +80,9 @@ def test_a_selection_is_what_is_labeled_in_the_next(select, tmp_path, ending, co
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_images_with_tags_alone_are_not_labeled(select, tmp_path, ending):
     rows = {
-        "name": ["00.png", "01.png", "02.png"],
-        "label": ["cat", "", None],
-        "tags": ["", "x", "x"],
+        "name": ["00.png", "01.png", "02.png", "03.png"],
+        "label": ["cat", "", None, "-1"],
+        "tags": ["", "x", "x", "x"],
     }
     tags = tmp_path / f"tags.{ending}"
     if ending == "csv":
@@ -89,7 +90,7 @@ def test_images_with_tags_alone_are_not_labeled(select, tmp_path, ending):
         tags.write_text("\n".join(map(",".join, [tuple(rows), *lines])))
     else:
         pq.write_table(pa.table(rows), tags)
-    assert set(names_of(select(number=COUNT - 1, labeled=tags))) >= {"01.png", "02.png"}
+    assert set(names_of(select(number=COUNT - 1, labeled=tags))) >= {"01.png", "02.png", "03.png"}
     with pytest.raises(InvalidValue, match="expected at most 23, of 24 images, 1 of them labeled"):
         select(number=COUNT, labeled=tags)
 
@@ -149,6 +150,13 @@ def test_copies_are_numbered_in_order_and_replace_nothing(select, tmp_path):
     assert copies == expected
     with pytest.raises(RunError, match="new folder"):
         select(number=3, copy_to=tmp_path / "label me")
+
+
+def test_a_file_that_is_gone_is_named(photos, tmp_path):
+    module = sys.modules["coview.runs.select"]
+    gone = photos / "gone.png"
+    with pytest.raises(UnreadableFile, match=r"gone\.png cannot be read: No such file"):
+        module.copy_files([photos / "00.png", gone], tmp_path / "copies")
 
 
 def test_images_in_memory_have_no_files_to_copy(encoder, tmp_path):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from shlex import join
 from typing import Any
 
 from coview.core.figures import DIAGNOSES
+from coview.options import DataOptions
 from coview.reports.records import Record, number, part
 from coview.reports.run_state import is_ended
 
 MOST = 3
 ENOUGH_STEPS = 400
 """Steps that a longer run makes at least: a verdict needs 200."""
-DATA_OPTIONS = ("split", "image_column", "label_column", "root")
+NOT_REPEATED = ("download", "memory_share", "cache", "short_side")
+"""Options of images that change nothing about them; a short side is looked at by itself."""
+DECODING = ("white", "max_pixels")
+"""Options of images that one image to search for needs as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,14 @@ def _steps(record: Record) -> Iterator[NextStep]:
 def _of_an_encoder(record: Record, run: str, data: list[str]) -> Iterator[NextStep]:
     labeled = bool(record.class_names)
     evaluated = bool(record.evaluations)
-    if data:
+    if sources(record):  # without DATA both open the images of the run as the run did
         yield NextStep("Look through all images, the like ones side by side",
-                       typed("browse", run, *data))  # fmt: skip
-        image = query_image(record)
+                       typed("browse", run))  # fmt: skip
+        image, decoding = query_image(record), option_words(record, DECODING)
         if image is not None:
             yield NextStep("Find the images that are most like one of yours",
-                           typed("search", run, image, "--in", *data))  # fmt: skip
+                           typed("search", run, image, *decoding))  # fmt: skip
+    if data:
         if labeled and not evaluated:
             yield NextStep("Measure how well it tells the classes apart",
                            typed("evaluate", run, *data))  # fmt: skip
@@ -96,7 +101,7 @@ def _of_a_task(record: Record, run: str, data: list[str]) -> Iterator[NextStep]:
 
 def _longer(record: Record, run: str) -> Iterator[NextStep]:
     epochs = longer_epochs(record.description, record.total_steps)
-    if epochs and data_words(record):
+    if epochs and sources(record):
         is_short = 2 * record.total_steps < ENOUGH_STEPS
         purpose = "Train on, long enough for a verdict" if is_short else "Train on, twice as long"
         yield NextStep(purpose, typed("resume", run, "--epochs", str(epochs)))
@@ -114,25 +119,44 @@ def longer_epochs(description: dict[str, Any], total_steps: float) -> int | None
     return math.ceil(max(2 * total_steps, ENOUGH_STEPS) / per_epoch)
 
 
-def data_words(record: Record) -> list[str]:
-    """The words that open the images of the run again; none where they were in memory."""
-    opened = part(part(part(record.description, "data"), "opened"), "images")
-    source = opened.get("source")
+def sources(record: Record) -> list[str]:
+    """Where the images of the run lie; none where they were in memory."""
+    source = _opened(record).get("source")
     words = [source] if isinstance(source, str) else list(source or [])
-    if len(words) != 1 or not isinstance(words[0], str):
+    return words if all(isinstance(word, str) for word in words) else []
+
+
+def data_words(record: Record) -> list[str]:
+    """The words that open the images of the run again; none where they are not one DATA."""
+    words = sources(record)
+    if len(words) != 1:
         return []
-    for name in DATA_OPTIONS:
-        if isinstance(opened.get(name), str):
-            words += [f"--{name.replace('_', '-')}", opened[name]]
+    names = [field.name for field in fields(DataOptions) if field.name not in NOT_REPEATED]
+    short_side, size = _opened(record).get("short_side"), _size(record) or 0
+    # The rule of coview.data.spec: 256 px or 1.15 times the views, and scenes at their size.
+    usual = size if words[0].startswith("scenes") else max(256, round(1.15 * size))
+    return words + option_words(record, [*names, *(["short_side"] if short_side != usual else [])])
+
+
+def option_words(record: Record, names: Sequence[str]) -> list[str]:
+    """Some options with which the run opened its images, where it was given another value."""
+    opened, words = _opened(record), []
+    for field in fields(DataOptions):
+        value = opened.get(field.name)
+        if field.name not in names or value is None or value == field.default:
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        if value is not True:
+            words.append(str(value))
     return words
 
 
 def query_image(record: Record) -> str | None:
     """The path of an image that was held out, or of any of the data; None where they are no
     files of their own."""
-    words = data_words(record)
+    words = sources(record)
     names = record.gallery.get("near_names")
-    if not words or names is None or not names.size:
+    if len(words) != 1 or names is None or not names.size:
         return None
     path = Path(words[0]) / str(names[0, 0])
     return str(path) if path.is_file() else None
@@ -147,13 +171,18 @@ def typed(verb: str, *words: str) -> str:
     return join(["coview", verb, *words])
 
 
+def _opened(record: Record) -> dict[str, Any]:
+    return part(part(part(record.description, "data"), "opened"), "images")
+
+
 def _recipe_words(record: Record) -> list[str]:
-    size = _first_size(part(record.description, "recipe"))
+    size = _size(record)
     return ["--size", str(size)] if size else []
 
 
-def _first_size(recipe: dict[str, Any]) -> int | None:
-    views = part(recipe, "method").get("views")
+def _size(record: Record) -> int | None:
+    """The side of the first view, in pixels."""
+    views = part(part(record.description, "recipe"), "method").get("views")
     items = views.get("views") if isinstance(views, dict) else views
     first = items[0] if isinstance(items, list) and items else None
     size = first.get("size") if isinstance(first, dict) else None

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import join
 from typing import Any
 
 import torch
@@ -102,8 +103,8 @@ def command() -> str:
     """The words that started this process, as a person would type them."""
     program = Path(sys.argv[0]).name
     if program in {"coview", "__main__.py"}:
-        return " ".join(["coview", *sys.argv[1:]])
-    return f"python {program}" if program else "python"
+        return join(["coview", *sys.argv[1:]])
+    return join(["python", program]) if program else "python"
 
 
 def _count(module: torch.nn.Module) -> int:

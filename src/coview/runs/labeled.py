@@ -14,6 +14,7 @@ from coview.core.errors import DataError
 from coview.core.paths import absolute_path, local_path
 from coview.core.places import Kind, place_of
 from coview.core.text import plural
+from coview.data.classes import label_of_text
 from coview.data.manifest import PATH_NAMES, TABLE_SUFFIXES, read_table
 from coview.data.parquet import holds_images, open_parquet
 from coview.embeddings.table import EmbeddingTable
@@ -24,7 +25,7 @@ from coview.runs.map import vectors_table
 NAMES = ("name", *PATH_NAMES)
 """The columns that are taken for names or paths of images, the likeliest first."""
 LABEL = "label"
-"""The column of a table of names that is empty where an image has no label: it has tags alone."""
+"""The column of a table of names that is empty, or -1, where an image has no label."""
 
 
 def labeled_images(
@@ -73,9 +74,14 @@ def names_in(item: Any) -> tuple[Path, list[str]] | None:
             f"columns are {', '.join(columns)}."
         )
     values = columns[name]
-    labels = columns.get(LABEL, values)  # all are labeled where the table says no label
+    labels = columns.get(LABEL, [0] * len(values))
     rows = zip(values, labels, strict=True)
-    return path, [str(value) for value, label in rows if {value, label}.isdisjoint({None, ""})]
+    return path, [str(value) for value, label in rows if value not in (None, "") and _is_one(label)]
+
+
+def _is_one(label: Any) -> bool:
+    """Whether it is a label: neither an empty cell nor -1."""
+    return label is not None and label_of_text(str(label)) not in (None, -1)
 
 
 def read_parquet(path: Path) -> dict[str, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,7 +48,7 @@ def predict(options: PredictOptions) -> pa.Table:
     if not isinstance(network, Classifier):
         raise RunError(
             f"{options.run} has no classifier, its encoder alone; make one with: coview finetune "
-            f"{options.run} LABELED"
+            f"{quote(str(options.run))} LABELED"
         )
     device = choose_device(options.device)
     store = DataSpec.of(options.data, options, size=size).open(options.data)

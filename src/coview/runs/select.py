@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from coview.core.errors import DataError, InvalidValue, RunError
-from coview.core.files import entries, exists, storage_errors, write_bytes
+from coview.core.files import entries, exists, read_errors, storage_errors, write_bytes
 from coview.core.options import takes
 from coview.core.progress import progress, say
 from coview.core.text import plural
@@ -113,12 +112,17 @@ def write_selection(selection: pa.Table, path: Path) -> None:
 
 
 def copy_files(paths: Sequence[Path], folder: Path) -> None:
-    """Copies named 0001-NAME in the order of ``paths``. Raises StorageError."""
+    """Copies named 0001-NAME in the order of ``paths``.
+
+    Raises UnreadableFile for a path that cannot be read, StorageError.
+    """
     digits = max(4, len(str(len(paths))))
     with progress("Copying", len(paths)) as advance, storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for order, path in enumerate(paths, start=1):
-            shutil.copyfile(path, folder / f"{order:0{digits}}-{path.name}")
+            with read_errors(path):
+                content = path.read_bytes()
+            (folder / f"{order:0{digits}}-{path.name}").write_bytes(content)
             advance()
     say(f"{len(paths):,} copies: {folder}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ class TeacherFile:
         if "classifier" not in config:
             raise RunError(
                 f"{path} has no classifier, its encoder alone, so that it cannot teach; make one "
-                f"with: coview finetune {path} LABELED"
+                f"with: coview finetune {quote(str(path))} LABELED"
             )
         network = load_classifier_of(folder)
         mean, std = config["mean"], config["std"]
