@@ -26,6 +26,7 @@ from coview.diagnosis.object_pictures import write_inputs
 from coview.diagnosis.rules import diverged
 from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.export import example_images, export_encoder
+from coview.encoders.exchange.whole import replacing_export
 from coview.evaluation.detections import coco_classes
 from coview.options import DetectOptions
 from coview.planning.plan import make_detection_plan
@@ -264,10 +265,11 @@ def export_dense(run: Run, learner: DenseLearner, diagnosis: Diagnosis) -> None:
     encoder = recipe.encoder.build(seed=recipe.seed)  # a segmenter's own is dilated
     encoder.load_state_dict(learner.encoder.state_dict())
     view = recipe.method.views.views[0]
-    export_encoder(
-        encoder, run.encoder_path, image_size=recipe.image_size, mean=view.mean, std=view.std,
-        metadata=card_of(run, diagnosis), example=example_images(recipe.image_size),
-    )  # fmt: skip
+    with replacing_export(run.encoder_path) as new:
+        export_encoder(
+            encoder, new, image_size=recipe.image_size, mean=view.mean, std=view.std,
+            metadata=card_of(run, diagnosis), example=example_images(recipe.image_size),
+        )  # fmt: skip
 
 
 def _spec(

@@ -15,6 +15,7 @@ from coview.core.text import duration
 from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.export import example_images, export_encoder
+from coview.encoders.exchange.whole import replacing_export
 from coview.methods import Learner
 from coview.methods.learner import NetworkTask
 from coview.recipes import Recipe
@@ -36,20 +37,22 @@ def export_learner(
     step: int | None = None,
 ) -> None:  # fmt: skip
     """Write the encoder into ``folder``, checked against its own output; with a classifier where
-    the run has learned one. ``diagnosis``, ``step``: as for :func:`coview.runs.card.card_of`."""
+    the run has learned one. A process that is killed leaves the export before or this one.
+    ``diagnosis``, ``step``: as for :func:`coview.runs.card.card_of`."""
     recipe, encoder = run.recipe, learner.encoder
     modules = [*learner.head.layers]
     if isinstance(encoder, HeadedEncoder):
         modules = [*encoder.kept.layers, *modules]
         encoder = encoder.encoder
     first = recipe.method.views.views[0]
-    export_encoder(
-        encoder, folder, image_size=recipe.image_size,
-        mean=first.mean, std=first.std, metadata=card_of(run, diagnosis, step),
-    )  # fmt: skip
-    if run.kind in ("finetune", "distill"):
-        class_names = tuple(run.description["data"]["class_names"])
-        export_classifier(folder, plain_layers(modules), class_names)
+    with replacing_export(folder) as new:
+        export_encoder(
+            encoder, new, image_size=recipe.image_size,
+            mean=first.mean, std=first.std, metadata=card_of(run, diagnosis, step),
+        )  # fmt: skip
+        if run.kind in ("finetune", "distill"):
+            class_names = tuple(run.description["data"]["class_names"])
+            export_classifier(new, plain_layers(modules), class_names)
 
 
 def write_end(run: Run, diagnosis: Diagnosis, clock: Clock) -> Path:

@@ -18,6 +18,7 @@ from coview.core.option_checks import require_network_at
 from coview.core.paths import local_path, open_regular
 from coview.core.places import Kind, place_of
 from coview.core.run_folder import RunFolder, read_object
+from coview.encoders.exchange.whole import whole_export
 from coview.encoders.residual import Encoder
 from coview.encoders.spec import EncoderSpec
 
@@ -93,7 +94,7 @@ def find_export(path: str | Path) -> Path:
     """``path`` or its encoder/, the one with an export. Raises RunError if neither has one."""
     place = place_of(path)
     require_network_at(place)
-    for folder in (place.path, RunFolder(place.path).encoder_path):
+    for folder in map(whole_export, (place.path, RunFolder(place.path).encoder_path)):
         found = place_of(folder)
         if found.kind is Kind.UNREADABLE:
             raise RunError(f"{folder} cannot be read: {found.reason}.")
