@@ -312,3 +312,20 @@ def test_the_encoder_of_a_run_is_judged_and_embeds(run, tmp_path):
     assert {result.subject for result in results} > {"pixels"}
     table = coview.embed(run.path, "scenes", limit=20, out=tmp_path / "table.parquet")
     assert table.num_rows == 20
+
+
+@pytest.mark.parametrize("side", [256, 32])
+def test_test_images_that_the_run_before_was_trained_on_are_counted(
+    side, run, places, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sys.modules["coview.runs.detect"], "SHORT_SIDE", side)
+    annotations = places / "coco" / "annotations" / "instances_train2017.json"
+    again = coview.detect(
+        run.path, places / "coco", test=annotations, out=tmp_path / "run",
+        **{**WORDS, "epochs": 1, "no_baselines": True},
+    )  # fmt: skip
+    caveats = json.loads((again.path / "evaluation/detect.json").read_text())["data"]["caveats"]
+    assert caveats[0].startswith("The run before was trained on 12 of the 12 test images, with")
+    page = again.report_path.read_text()
+    assert caveats[0] in page
+    assert "no training and no choice has used" not in page

@@ -66,6 +66,20 @@ def test_accuracies_stand_beside_their_intervals(folder: Path) -> None:
     assert list(ACCURACIES) == ["fine-tuned", "linear probe", "from scratch"]
 
 
+def test_what_is_not_known_of_the_test_images_is_not_said(tmp_path: Path) -> None:
+    folder = make_finetune_run(tmp_path)
+    new = "Accuracy on test images that no training and no choice has used."
+    for caveats, lead in ((None, "Accuracy on test images."), ([], new)):
+        change(folder / "evaluation" / "finetune.json", data={"caveats": caveats})
+        assert lead in report_of(folder).text
+    sentence = "The run before was trained on 9 of the 1,200 test images. Give `test` others."
+    change(folder / "evaluation" / "finetune.json", data={"caveats": [sentence]})
+    text = report_of(folder).text
+    assert new not in text
+    assert sentence.replace("`", "") in text
+    assert "1,200 test images; not all need be new to the network, see below" in plain(text)
+
+
 def test_confusion_matrix_holds_every_count_under_its_heads(folder: Path) -> None:
     page = write_report(folder).read_text("utf-8")
     evaluation = json.loads((folder / "evaluation" / "finetune.json").read_text())

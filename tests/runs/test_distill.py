@@ -306,6 +306,21 @@ def test_test_images_that_the_teacher_was_trained_on_are_counted(teacher, tmp_pa
     shutil.copytree(teacher.encoder_path, tmp_path / "alone")
     alone = distill(replace(teacher, path=tmp_path / "alone"), tmp_path / "c", **settings)
     assert "is not known, because" in caveats_of(alone)[0]
+    page = split.report_path.read_text()
+    assert sentence in page
+    assert "no training and no choice has used" not in page
+
+
+def test_test_images_that_the_first_network_was_trained_on_are_counted(teacher, tmp_path):
+    start = coview.pretrain(
+        labeled(160, 3), epochs=1, out=tmp_path / "start", **{**SMALL, "encoder": STUDENT}
+    )
+    run = coview.distill(
+        teacher.path, labeled(160, 3), start=start.path, epochs=1, out=tmp_path / "run", **QUICK
+    )
+    _, count, _ = caveats_of(run)  # what the teacher was trained on was in memory
+    assert count.startswith("The run before was trained on")
+    assert "of the 32 test images, without their labels" in count
 
 
 def test_an_evaluation_says_what_the_teacher_was_trained_on(run, teacher):

@@ -1,6 +1,7 @@
 """Fine-tuning is a run like any other, and leaves a classifier that stands beside its baselines."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from coview.recipes import build, recipe
 from coview.runs.load import load_subject, trained_learner
 from coview.runs.run import Run
 from coview.training import Checkpoints, ScheduleSpec, StopSignals
-from small_run import SMALL, pictures
+from small_run import SMALL, pictures, small_export
 
 NAMES = ("bright-0", "bright-1", "bright-2")
 
@@ -277,3 +278,53 @@ def test_the_command_line_takes_it_whole(tmp_path, capsys):
     assert "20 images classified" in capsys.readouterr().out
     assert main(["resume", str(tmp_path / "fine")]) == 2
     assert "has ended" in capsys.readouterr().err
+
+
+QUICK = {"limit": 60, "epochs": 1, "batch_size": 16, "device": "cpu", "workers": 0}
+
+
+def figures_of(run):
+    data = json.loads((run.evaluation_path / "finetune.json").read_text())["data"]
+    return data["caveats"], run.report_path.read_text()
+
+
+@pytest.mark.parametrize(("method", "labels"), [("simclr", "without"), ("supervised", "with")])
+def test_test_images_that_the_runs_before_were_trained_on_are_counted(
+    method, labels, tmp_path, capsys
+):
+    options = {**QUICK, "no_baselines": True}
+    before = coview.pretrain(
+        "scenes", recipe=method, size=8, encoder="resnet18/8-small", out=tmp_path / "a", **QUICK
+    )
+    run = coview.finetune(before.path, "scenes", out=tmp_path / "b", **options)
+    count, what_to_do = figures_of(run)[0]
+    assert re.fullmatch(
+        rf"The run before was trained on \d+ of the 12 test images, {labels} their labels: .*",
+        count,
+    )
+    assert what_to_do == "Give `test` with images that none of these runs was trained on."
+    assert count in capsys.readouterr().out
+    page = figures_of(run)[1]
+    assert count in page
+    assert "no training and no choice has used" not in page
+    # Another seed, other test images: the first fine-tuning was trained on them.
+    again = coview.finetune(run.path, "scenes", seed=1, out=tmp_path / "c", **options)
+    first, second, _ = figures_of(again)[0]
+    assert first.startswith("The run before was trained on")
+    assert "with their labels" in first
+    assert second.startswith("The run before the run before was trained on")
+    clean = coview.finetune(run.path, "scenes", test="scenes:test", out=tmp_path / "d", **options)
+    caveats, page = figures_of(clean)
+    assert caveats == []
+    assert "no training and no choice has used" in page
+
+
+def test_what_an_export_of_no_run_was_trained_on_is_not_known(tmp_path):
+    start = small_export(tmp_path / "encoder")
+    run = coview.finetune(start, "scenes", out=tmp_path / "run", **QUICK)
+    (sentence,) = figures_of(run)[0]
+    assert sentence == (
+        "Whether the first network was trained on test images is not known, because "
+        f"{start} lies in no run."
+    )
+    assert figures_of(Run(run.scratch_path))[0] == []

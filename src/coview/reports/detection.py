@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from coview.reports.formatting import MISSING, count, percent
+from coview.reports.evaluation import caveat_notes, images_note, tested_on
+from coview.reports.formatting import MISSING, percent
 from coview.reports.html import Child, Markup, tag
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part
@@ -16,7 +17,7 @@ HEADLINES = {("boxes", "AP50"): "AP50 of boxes", ("pixels", "mIoU"): "Mean IoU"}
 SIZES = {"APs": "AP, small", "APm": "AP, medium", "APl": "AP, large"}
 
 LEAD = (
-    "On test images that no training and no choice has used. AP is COCO's average precision over "
+    "On {}. AP is COCO's average precision over "
     "IoU thresholds from 0.5 to 0.95, AP50 that at 0.5. Intervals of 95 % come from drawing the "
     "test images again. From scratch: the same network, recipe and images from random weights."
 )
@@ -31,7 +32,6 @@ def detection_bars(record: Record) -> Markup | None:
     for (layer, metric), title in HEADLINES.items():
         rows = [row for row in _results(record) if (row["layer"], row["metric"]) == (layer, metric)]
         if rows:
-            images = number(rows[0].get("test_images"))
             bars = [
                 bar(str(row["subject"]), row["value"], "bar" if place else "bar trained")
                 for place, row in enumerate(rows)
@@ -39,7 +39,7 @@ def detection_bars(record: Record) -> Markup | None:
             return tag(
                 "div", tag("h2", title), tag("p", percent(rows[0]["value"]), class_="big"),
                 tag("div", bars, class_="bars"),
-                tag("p", f"{count(images)} test images", class_="note") if images else None,
+                images_note(record.evaluation(PROTOCOL), rows[0].get("test_images")),
                 class_="score",
             )  # fmt: skip
     return None
@@ -54,9 +54,15 @@ def detection_section(record: Record) -> list[Child] | None:
     layers = list(dict.fromkeys(row["layer"] for row in results))
     subjects = list(dict.fromkeys(str(row["subject"]) for row in results))
     blocks: list[Child] = [_figures(evaluation, results, layers, subjects)]
+    blocks += caveat_notes(evaluation)
     blocks += [_classes(evaluation, layer, subjects) for layer in layers]
     blocks.append(_picture(record, layers))
     return [block for block in blocks if block]
+
+
+def lead(record: Record) -> str:
+    """What the figures of the section are of."""
+    return LEAD.format(tested_on(record.evaluation(PROTOCOL)))
 
 
 def _figures(

@@ -15,7 +15,7 @@ from coview.reports.confusion import (
 from coview.reports.curves import Chart, Line, chart_figure
 from coview.reports.figures import FORMATS
 from coview.reports.formatting import MISSING, count, value
-from coview.reports.html import Child, Markup, tag
+from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.records import Record, number, part
 from coview.reports.results import (
     Row,
@@ -57,7 +57,7 @@ def evaluation_section(evaluation: Mapping[str, Any], *, titled: bool = True) ->
         results_table(rows, headline_of(evaluation)) if rows
         else tag("p", "No results in this file."),
         [tag("p", sentence, class_="note") for sentence in paired_sentences(evaluation)],
-        [tag("p", str(sentence), class_="note caveat") for sentence in caveats(evaluation)],
+        caveat_notes(evaluation),
         class_table(rows, headline_of(evaluation)), card(evaluation), class_="evaluation",
     )  # fmt: skip
 
@@ -84,6 +84,25 @@ def caveats(evaluation: Mapping[str, Any]) -> list[Any]:
     """Sentences on why the figures say less than they seem to."""
     sentences = part(evaluation, "data").get("caveats")
     return sentences if isinstance(sentences, list) else []
+
+
+def caveat_notes(evaluation: Mapping[str, Any]) -> list[Markup]:
+    return [tag("p", with_code(str(each)), class_="note caveat") for each in caveats(evaluation)]
+
+
+def tested_on(evaluation: Mapping[str, Any]) -> str:
+    """The test images of a training in words, by what is known of the runs before it."""
+    known_new = part(evaluation, "data").get("caveats") == []
+    return f"test images{' that no training and no choice has used' if known_new else ''}"
+
+
+def images_note(evaluation: Mapping[str, Any], images: Any) -> Markup | None:
+    """How many test images, below the main figure of a training."""
+    number_ = number(images)
+    if not number_:
+        return None
+    doubt = "; not all need be new to the network, see below" if caveats(evaluation) else ""
+    return tag("p", f"{count(number_)} test images{doubt}", class_="note")
 
 
 def results_table(rows: Sequence[Row], headline: Mapping[str, Any]) -> Child:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coview.reports.confusion import confusion_list, confusion_matrix, confusion_of
+from coview.reports.evaluation import caveat_notes, images_note, tested_on
 from coview.reports.formatting import MISSING, count, millions, percent
 from coview.reports.html import Child, Markup, tag
 from coview.reports.records import Record, number, part
@@ -13,6 +14,12 @@ from coview.reports.tables import cut_table
 
 MAIN = {"finetune": "fine-tuned", "distill": "student"}
 """The network that a run of each kind has trained, by its protocol."""
+LEADS = {
+    "finetune": "Accuracy on {}. Linear probe: a linear classifier on the frozen features. From "
+    "scratch: the same network with random initial weights.",
+    "distill": "Figures on {}. The teacher is the network that the student learns from. Labels "
+    "alone: the same student trained on the labels without it.",
+}
 
 
 def accuracy_bars(record: Record) -> Markup | None:
@@ -24,11 +31,10 @@ def accuracy_bars(record: Record) -> Markup | None:
     bars = [
         bar(str(r["subject"]), r["value"], "bar trained" if r is main else "bar") for r in results
     ]
-    images = number(main.get("test_images"))
     return tag(
         "div", tag("h2", "Test accuracy"), tag("p", percent(main["value"]), class_="big"),
         tag("div", bars, class_="bars"),
-        tag("p", f"{count(images)} test images", class_="note") if images else None, class_="score",
+        images_note(record.evaluation(_protocol(record)), main.get("test_images")), class_="score",
     )  # fmt: skip
 
 
@@ -39,11 +45,17 @@ def accuracy_section(record: Record) -> list[Markup] | None:
     blocks = [
         _agreement(record),
         _accuracy_table(_accuracies(record)),
+        *caveat_notes(evaluation),
         _block("Largest confusions", confusion_list(*confusion)),
         _block("Confusion matrix", confusion_matrix(*confusion)),
         _block("Accuracy of each class", _class_table(evaluation)),
     ]
     return [block for block in blocks if block] or None
+
+
+def lead(record: Record) -> str:
+    """What the figures of the section are of."""
+    return LEADS[_protocol(record)].format(tested_on(record.evaluation(_protocol(record))))
 
 
 def _protocol(record: Record) -> str:

@@ -65,8 +65,9 @@ def _sections(record: Record) -> list[Section]:
     """What a reader looks for first stands first; the numbers for specialists are folded away."""
     return [
         _optional("accuracy", "Accuracy", finetune.accuracy_section(record),
-                  _DISTILLED if record.kind == "distill" else _ACCURACY),
-        _optional("detection", "Detection", detection.detection_section(record), detection.LEAD),
+                  finetune.lead(record)),
+        _optional("detection", "Detection", detection.detection_section(record),
+                  detection.lead(record)),
         _evaluation(record),
         _optional("neighbors", "Most similar images", gallery.neighbor_rows(record), _near(record)),
         _optional("map-of-images", "Map of the images", gallery.embedding_map(record),
@@ -78,16 +79,6 @@ def _sections(record: Record) -> list[Section]:
         ("events", "Events", _events(record)) if record.events or record.skipped else None,
         ("making", "How it was made", _making(record)),
     ]  # fmt: skip
-
-
-_ACCURACY = (
-    "Accuracy on test images that no training and no choice has used. Linear probe: a linear "
-    "classifier on the frozen features. From scratch: the same network with random initial weights."
-)
-_DISTILLED = (
-    "Figures on test images that no training and no choice has used. The teacher is the network "
-    "that the student learns from. Labels alone: the same student trained on the labels without it."
-)
 
 
 _FRAMES = " A solid frame marks the class of the first image, a dashed one another class."

@@ -51,13 +51,13 @@ PRETRAINED: dict[str, Words] = {
 TRAINED: dict[str, Words] = {
     "learned": (
         "It has learned",
-        "On images that it has never seen it does better than chance, and better than what it is "
-        "compared with here.",
+        "On images that this training has not used it does better than chance, and better than "
+        "what it is compared with here.",
     ),
     "too early": PRETRAINED["too early"],
     "at chance": (
         "It has not learned",
-        "On images that it has never seen it does no better than chance.",
+        "On images that this training has not used it does no better than chance.",
     ),
     "collapsed": (
         "Training has failed",

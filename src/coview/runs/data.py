@@ -91,15 +91,16 @@ class Images:
 
     @property
     def fingerprint(self) -> str:
-        return "+".join(store.fingerprint for store in self._stores)
+        return "+".join(store.fingerprint for store in self.stores)
 
     @property
     def unlabeled_fingerprint(self) -> str:
         """The same without labels."""
-        return "+".join(store.unlabeled_fingerprint for store in self._stores)
+        return "+".join(store.unlabeled_fingerprint for store in self.stores)
 
     @property
-    def _stores(self) -> tuple[ImageStore, ...]:
+    def stores(self) -> tuple[ImageStore, ...]:
+        """Those that were opened."""
         return tuple(store for store in (self.images, self.test) if store is not None)
 
     @property

@@ -7,46 +7,32 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 
 from coview.core.errors import DataError, InvalidValue, UnknownName
+from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import absolute_path
-from coview.core.progress import say
 from coview.core.user_code import import_files
 from coview.core.values import set_fields
 from coview.data.annotated import AnnotatedSpec
-from coview.data.annotations import AnnotatedStore, LabelMaps
-from coview.data.held_out import split_held_out
-from coview.data.spec import name_of
+from coview.data.spec import SHORT_SIDE, name_of
 from coview.dense import Detector, Segmenter
-from coview.dense.learner import DenseLearner, DetectionLearner
-from coview.diagnosis.detecting import DetectionMonitor, detect_images, segment_images
-from coview.diagnosis.object_pictures import write_inputs
-from coview.diagnosis.rules import diverged
-from coview.diagnosis.state import Diagnosis
-from coview.encoders.exchange.export import example_images, export_encoder
-from coview.encoders.exchange.whole import replacing_export
 from coview.evaluation.detections import coco_classes
 from coview.options import DetectOptions
 from coview.planning.plan import make_detection_plan
 from coview.planning.planner import Plan
 from coview.recipes import DenseRecipe, Recipe, detection_recipes, find_recipe
 from coview.recipes import recipe as recipe_named
-from coview.runs.card import card_of
 from coview.runs.data import Images, RunData
+from coview.runs.detecting import DETECTION
 from coview.runs.finetune import Source, read_source
-from coview.runs.finish import say_diagnosis, write_end
-from coview.runs.job import Job, Monitor, Parts, Session
-from coview.runs.judge_detection import judge
+from coview.runs.job import Parts, Session
 from coview.runs.run import Run
-from coview.runs.scratch import train_from_scratch
 from coview.runs.start import Beginning, seed_of, start_run
-from coview.training import MetricsLog
+from coview.runs.trained_on import about_start
 
 TASKS = {"boxes": "detect-cpu", "masks": "detect-cpu", "semantic": "segment-cpu"}
 """Each task with the recipe that is taken where none is named."""
-TEST_SHARE, MIN_IMAGES = 0.2, 4
 
 
 @takes(DetectOptions)
@@ -98,10 +84,23 @@ def detect(options: DetectOptions) -> Run | None:
             exact=exact,
         )  # fmt: skip
 
+    def caveats(images: Images, parts: Parts) -> list[str]:
+        if options.from_scratch:
+            return []
+        tests = spec if images.test is None else test or spec.tests()
+        held_out: ImageStore = parts.held_out
+        # The images of the runs before are not opened at the size of a detector's.
+        if tests.short_side is None or tests.short_side > SHORT_SIDE:
+            tests = replace(tests, short_side=SHORT_SIDE)
+            small = tests.open()
+            held_out = small.subset(np.flatnonzero(np.isin(small.ids, held_out.ids)))
+        return about_start(source.start, held_out, (), tests)
+
     beginning = Beginning(
         job=DETECTION, data=RunData(images=spec, test=test, own_test=True), source=None, test=None,
         seed=seed_of(options.recipe, options), make_plan=plan,
         start=None if options.from_scratch else source.start, extra={"baselines": baselines},
+        caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-detect")
 
@@ -160,116 +159,6 @@ def for_objects(recipe: DenseRecipe, store: Any, *, exact: bool) -> DenseRecipe:
                 f"{store.source} has objects without an outline (segmentation); learn `task` boxes."
             )
     return replace(recipe, method=replace(method, classes=classes))
-
-
-class DetectionJob(Job):
-    """Learning boxes, outlines or label maps: judged by average precision or mean IoU."""
-
-    kind = "detect"
-
-    def split(self, data: RunData, images: Images, seed: int) -> Parts:
-        store, test = images.images, images.test
-        assert isinstance(store, AnnotatedStore)
-        if test is None:
-            rows, held_out = split_held_out(store, TEST_SHARE, seed)
-            store, test = store.subset(rows), store.subset(held_out)
-        assert isinstance(test, AnnotatedStore)
-        note, what = "", "with label maps"
-        if not isinstance(store.annotations, LabelMaps):
-            objects = store.objects
-            known = np.array([bool((~objects.crowd[objects.of(row)]).any())
-                              for row in range(len(store))], bool)  # fmt: skip
-            empty = int((~known).sum())
-            store = store.subset(np.flatnonzero(known))
-            what = f"with {store.objects.total:,} objects"
-            note = f" ({empty:,} without objects are left out)" if empty else ""
-        if len(store) < MIN_IMAGES or not len(test):
-            raise DataError(
-                f"{store.source} has {len(store)} images to train on and {len(test)} to test on; "
-                f"expected at least {MIN_IMAGES} and 1."
-            )
-        return Parts(
-            training=store, held_out=test,
-            note=f"{len(store):,} images {what} of {len(store.class_names)} classes are trained "
-            f"on{note}; {len(test):,} images are tested on.",
-        )  # fmt: skip
-
-    def draw_inputs(self, run: Run, parts: Parts) -> None:
-        recipe, store = run.recipe, parts.training
-        assert isinstance(recipe, DenseRecipe)
-        assert isinstance(store, AnnotatedStore)
-        write_inputs(run.views_path, store, recipe)
-
-    def monitor(
-        self, learner: Any, initial: Any, recipe: Recipe, parts: Parts, metrics_log: MetricsLog
-    ) -> Monitor:
-        assert isinstance(recipe, DenseRecipe)
-        assert isinstance(parts.training, AnnotatedStore)
-        assert isinstance(parts.held_out, AnnotatedStore)
-        return DetectionMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
-
-    def trainings(self, run: Run) -> int:
-        return 2 if run.description["baselines"] else 1
-
-    def rehearse(self, run: Run, learner: Any, parts: Parts) -> None:
-        store, recipe = parts.held_out, run.recipe
-        assert isinstance(store, AnnotatedStore)
-        assert isinstance(recipe, DenseRecipe)
-        if isinstance(learner, DetectionLearner):
-            detect_images(learner, store, recipe)
-        else:
-            segment_images(learner, store)
-
-    def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
-        return diverged(reason, step)
-
-    def complete(self, run: Run, learner: Any, parts: Parts, session: Session) -> bool:
-        return train_from_scratch(self, run, parts, session, "images")
-
-    def finish(
-        self, run: Run, learner: Any, parts: Parts, session: Session,
-        diagnosis: Diagnosis | None = None,
-    ) -> None:  # fmt: skip
-        assert isinstance(learner, DenseLearner)
-        finite = encoder_is_finite(run, learner)
-        failed = diagnosis is not None
-        if diagnosis is None or finite:
-            judged = judge(run, learner, parts)
-            diagnosis = diagnosis or judged
-        if finite:
-            export_dense(run, learner, diagnosis)
-        report = write_end(run, diagnosis, session.clock)
-        if run.description.get("nested"):
-            say(f"From scratch: {diagnosis.sentence}", detail=True)
-            return
-        say_diagnosis(diagnosis)
-        say()
-        say(f"Report:     {report}")
-        if finite:
-            say(f"Encoder:    {run.encoder_path} (as it is after this training)")
-        if not failed and isinstance(learner, DetectionLearner):
-            say(f"Detections: {run.detected_path} (COCO's format of results)")
-
-
-DETECTION = DetectionJob()
-
-
-def encoder_is_finite(run: Run, learner: DenseLearner) -> bool:
-    """Whether all weights are finite numbers."""
-    return all(bool(torch.isfinite(p).all()) for p in learner.parameters())
-
-
-def export_dense(run: Run, learner: DenseLearner, diagnosis: Diagnosis) -> None:
-    """Write the encoder as the training has left it, without what stands on its maps."""
-    recipe = run.recipe
-    encoder = recipe.encoder.build(seed=recipe.seed)  # a segmenter's own is dilated
-    encoder.load_state_dict(learner.encoder.state_dict())
-    view = recipe.method.views.views[0]
-    with replacing_export(run.encoder_path) as new:
-        export_encoder(
-            encoder, new, image_size=recipe.image_size, mean=view.mean, std=view.std,
-            metadata=card_of(run, diagnosis), example=example_images(recipe.image_size),
-        )  # fmt: skip
 
 
 def _spec(

@@ -30,7 +30,7 @@ from coview.runs.labels_alone import LabelsAlone
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.runs.teacher import TeacherFile
-from coview.runs.trained_on import about_teacher
+from coview.runs.trained_on import about_start, about_teacher
 
 
 @takes(DistillOptions)
@@ -105,8 +105,9 @@ def distill(options: DistillOptions) -> Run | None:
         return replace(plan, notes=(*plan.notes, alone(plan.recipe).note))
 
     def caveats(images: Images, parts: Parts) -> list[str]:
-        opened = [store for store in (images.images, images.test) if store is not None]
-        return about_teacher(teacher.path, parts.held_out, opened, spec)
+        asked = (parts.held_out, images.stores, spec)
+        before = [] if source is None else about_start(source.start, *asked)
+        return [*about_teacher(teacher.path, *asked), *before]
 
     beginning = Beginning(
         job=DISTILLING, data=data, source=options.data, test=options.test,

@@ -26,7 +26,7 @@ from coview.diagnosis.state import Diagnosis
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData
-from coview.runs.finetune import FINE_TUNING, test_part, without
+from coview.runs.finetuning import FINE_TUNING, test_part, without
 from coview.runs.finish import export_learner, say_classifier, say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.labels_alone import LabelsAlone, labeled_rows
@@ -185,9 +185,7 @@ def write_evaluation(
     if labels_alone is not None:
         results.append(result(LABELS_ALONE, "accuracy", labels_alone.correct))
     more = confusions(parts.held_out.class_names, labels[known], predicted[known])
-    caveats = run.description.get("caveats", [])
     evaluation.write_results(
-        run.evaluation_path, results,
-        data={**run.description["data"], **({"caveats": caveats} if caveats else {})},
+        run.evaluation_path, results, data=run.tested_data,
         more=more if known.any() else None, descriptions={PROTOCOL: DESCRIPTION},
     )  # fmt: skip

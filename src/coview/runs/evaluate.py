@@ -94,8 +94,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     spec = data_spec(options, judged)
     test = None if options.test is None else replace(spec.tests(), source=None)
     images = RunData(images=spec, test=test, own_test=True).open(options.data, options.test)
-    stores = [store for store in (images.images, images.test) if store is not None]
-    for store in stores:
+    for store in images.stores:
         say_source(store)
     subjects = [on_device(each.subject, device) for each in judged]
     untrained: dict[str, evaluation.Subject] = {}
@@ -110,7 +109,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
 
     def caveats(test: ImageStore) -> tuple[str, ...]:
         for each in judged:
-            about[each.subject.name] = about_training(each, test, stores, spec)
+            about[each.subject.name] = about_training(each, test, images.stores, spec)
         return tuple(sentence for sentences in about.values() for sentence in sentences)
 
     benchmark = evaluation.make_benchmark(

@@ -118,7 +118,7 @@ def judge_boxes(
     for each in contenders:
         results += box_results(each, store, truth, card, more)
     evaluation.write_results(
-        run.evaluation_path, results, data=run.description["data"], more=more,
+        run.evaluation_path, results, data=run.tested_data, more=more,
         descriptions={PROTOCOL: DESCRIPTIONS["AP50"]},
     )  # fmt: skip
     values = [float(np.nan_to_num(mean_over_classes(each.coco)[0])) for each in contenders]
@@ -207,7 +207,7 @@ def judge_pixels(
         )
         more[f"pixels {name}"] = {"by_class": [_plain(value) for value in class_ious(each)]}
     evaluation.write_results(
-        run.evaluation_path, results, data=run.description["data"], more=more,
+        run.evaluation_path, results, data=run.tested_data, more=more,
         descriptions={PROTOCOL: DESCRIPTIONS["mIoU"]},
     )  # fmt: skip
     # A network that names the most frequent class everywhere.

@@ -20,10 +20,10 @@ from coview.options import ResumeOptions
 from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command
-from coview.runs.detect import DETECTION
+from coview.runs.detecting import DETECTION
 from coview.runs.distilling import DISTILLING
 from coview.runs.extend import extend, longer_command
-from coview.runs.finetune import FINE_TUNING
+from coview.runs.finetuning import FINE_TUNING
 from coview.runs.job import Job, Session
 from coview.runs.pretrain import PRETRAINING
 from coview.runs.run import Run

@@ -60,6 +60,14 @@ class Run(RunFolder):
         """What opens the images of the run again."""
         return RunData.from_json(self.description["data"]["opened"])
 
+    @property
+    def tested_data(self) -> dict[str, Any]:
+        """The data as files of the run's own figures have them: with the caveats, where these were
+        looked for."""
+        data: dict[str, Any] = self.description["data"]
+        caveats = self.description.get("caveats")
+        return data if caveats is None else {**data, "caveats": caveats}
+
     def __str__(self) -> str:
         return f"{self.path}: {(self.verdict or {}).get('sentence', 'not ended')}"
 

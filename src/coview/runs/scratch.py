@@ -23,7 +23,9 @@ def train_from_scratch(job: Job, run: Run, parts: Parts, session: Session, what:
     """
 
     def describe() -> dict[str, Any]:
-        nested = {"start": None, "baselines": False, "nested": True, **of_scratch(run)}
+        nested = {
+            "start": None, "caveats": [], "baselines": False, "nested": True, **of_scratch(run),
+        }  # fmt: skip
         return {**run.description, **nested}
 
     sentence = f"The same network from scratch, on the same {what}:"

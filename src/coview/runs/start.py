@@ -40,7 +40,8 @@ class Beginning:
 
     source: what the caller gave as data, which may be arrays; test the same for test images.
     seed: of the split, before there is a plan. make_plan: from the parts and the session to a plan.
-    caveats: sentences on why the figures will say less than they seem to, for run.json.
+    caveats: sentences on why the figures will say less than they seem to, for run.json; None where
+    nothing is known of that.
     """
 
     job: Job
@@ -113,7 +114,7 @@ def describe_beginning(
     make_loader(plan.recipe, parts.training, session.device, ranks=session.ranks)  # checks it
     plan.recipe.rates(len(parts.training))
     note = about_checkpoints(learner, plan.recipe, keep_every)
-    caveats = [] if beginning.caveats is None else list(beginning.caveats(images, parts))
+    caveats = None if beginning.caveats is None else list(beginning.caveats(images, parts))
     plan = replace(plan, notes=(*plan.notes, note))
     return describe(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
@@ -121,7 +122,7 @@ def describe_beginning(
         budget=session.clock.budget,
         extra={
             "keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {}),
-            **({"caveats": caveats} if caveats else {}),
+            **({} if caveats is None else {"caveats": caveats}),
             "imports": [*imports, *(f for f in files_of(plan.recipe) if f not in imports)],
         },
     )  # fmt: skip

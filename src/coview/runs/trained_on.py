@@ -13,13 +13,19 @@ import numpy.typing as npt
 from coview.core.errors import CoviewError
 from coview.core.images import ImageStore
 from coview.core.places import Kind, place_of
+from coview.data.annotated import AnnotatedSpec
 from coview.data.spec import DataSpec
+from coview.encoders.exchange.weights import find_export, read_config
+from coview.recipes import Start
 from coview.runs.data import Images
 from coview.runs.resume import JOBS
 from coview.runs.run import Run
 from coview.runs.subjects import TRAINED, Judged
 
 Contents = npt.NDArray[np.int64]
+UNKNOWN = "Whether"
+"""Begins the sentence that nobody knows what a network was trained on."""
+WHAT_TO_DO = "Give `test` with images that none of these runs was trained on."
 
 
 def about_training(
@@ -50,16 +56,35 @@ def about_teacher(
     """
     folder = _run_at(path)
     if folder is None:
-        return [
-            f"Whether the teacher was trained on test images is not known, because {path} lies in "
-            "no run."
-        ]
+        return [_unknown("the teacher", f"{path} lies in no run")]
     sentences = []
     teacher = Run.open(folder)
     for what, run in _with_sources("The teacher", teacher):
         if run is teacher or run.description.get("needs_labels", True):
             sentences += _about_run(what, run, test, opened, spec)
     return sentences
+
+
+def about_start(
+    start: Start, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
+) -> list[str]:
+    """Sentences where ``test`` has images that the first weights were trained on, or that may have.
+
+    The run of ``start`` is asked, those before it, and their teachers; of an export that lies in no
+    run its config.json. The last sentence says what to do.
+    """
+    folder = _run_at(start.path)
+    if folder is None:
+        metadata = read_config(find_export(start.path)).get("metadata")
+        sentences = _by_fingerprint("The first network", metadata or {}, test, opened)
+        if not sentences:
+            return [_unknown("the first network", f"{start.path} lies in no run")]
+    else:
+        sentences = []
+        for what, run in _with_sources("The run before", Run.open(folder)):
+            sentences += _about_run(what, run, test, opened, spec)
+    is_known = any(not sentence.startswith(UNKNOWN) for sentence in sentences)
+    return [*sentences, WHAT_TO_DO] if is_known else sentences
 
 
 def _about_run(
@@ -69,10 +94,7 @@ def _about_run(
         trained = training_contents(run, opened, spec)
     except (CoviewError, OSError) as error:
         reason = str(error).rstrip(".")
-        return [
-            f"Whether {within(what)} was trained on test images is not known, "
-            f"because its images cannot be opened: {reason}."
-        ]
+        return [_unknown(within(what), f"its images cannot be opened: {reason}")]
     count = int(np.isin(test.content, trained).sum())
     if not count:
         return []
@@ -83,6 +105,10 @@ def _about_run(
     ]
 
 
+def _unknown(what: str, why: str) -> str:
+    return f"{UNKNOWN} {what} was trained on test images is not known, because {why}."
+
+
 def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) -> Contents:
     """The pixel hashes of the images that ``run`` was trained on, int64 [N].
 
@@ -91,7 +117,7 @@ def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) ->
     data = run.data
     whole, *test = run.description["data"]["fingerprint"].split("+")
     store = next((store for store in opened if whole in _fingerprints(store)), None)
-    if store is None:
+    if store is None or isinstance(data.images, AnnotatedSpec):  # which also opens annotations
         images = replace(data.images, short_side=spec.short_side, download=False)
         store = images.open()
     # Any test part will do where the run had one: no training image is then held back for it.
