@@ -14,7 +14,7 @@ from coview.encoders import resnet
 from coview.evaluation import FeatureCache, Subject, extract, make_benchmark, pixel_subject
 from coview.evaluation import benchmark as benchmark_module
 from coview.heads import HeadSpec
-from coview.views import Crop, eval_view
+from coview.views import RENDER_ON, Crop, eval_view
 
 
 def images(count=12, seed=0, **fields):
@@ -176,3 +176,14 @@ def test_what_is_not_of_coview_in_the_folder_stays(tmp_path, monkeypatch):
     clear_cache(tmp_path)
     assert cache_entries(tmp_path) == []
     assert all(path.read_text() == "mine" for path in foreign)
+
+
+def test_views_that_another_device_renders_have_files_of_their_own(tmp_path, monkeypatch):
+    cache, subject, store = FeatureCache(tmp_path), small(), images()
+    cache.save(subject, store, {"h": torch.ones(12, 64)}, "cuda")
+    monkeypatch.setenv(RENDER_ON, "device")
+    assert not cache.load(subject, store, ["h"], "cuda")
+    cache.save(subject, store, {"h": torch.zeros(12, 64)}, "cpu")
+    monkeypatch.delenv(RENDER_ON)
+    assert cache.load(subject, store, ["h"], "cpu"), "the CPU's kernel in both"
+    assert cache.load(subject, store, ["h"], "cuda")["h"].all()

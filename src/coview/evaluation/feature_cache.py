@@ -29,7 +29,7 @@ from coview.core.version import VERSION
 from coview.data.cache import allowance, feature_file, make_room, tag_folder
 from coview.encoders.exchange.weights import write_tensors
 from coview.evaluation.features import Subject
-from coview.views import ViewSpec, eval_view
+from coview.views import ViewSpec, eval_view, render_device
 
 FORMAT = 1
 """Another number makes all files on disk unknown."""
@@ -104,8 +104,9 @@ class FeatureCache:
         if network is None:
             return {}
         images = images_key(store, subject.view)
-        kind = torch.device(device).type
+        kind, rendered_on = torch.device(device).type, render_device(device).type
         common = [FORMAT, VERSION, torch.__version__, kind, network, images, encode(subject.view)]
+        common += [rendered_on] if rendered_on != "cpu" else []  # it rounds differently
         return {
             layer: feature_file(self.folder, digest(json.dumps([*common, layer]).encode()))
             for layer in layers
