@@ -310,3 +310,10 @@ def test_the_command_takes_several_subjects_and_options_between_them(run, second
     printed = json.loads(capsys.readouterr().out)
     assert printed["path"] == str(out)
     assert len({row["subject"] for row in printed["results"]}) == 4
+
+
+def test_a_folder_of_another_comparison_is_said(run, second, tmp_path, capsys):
+    for test, is_said in ((TEST, False), (pictures(45, seed=8), True)):
+        judge([run.path, second.path], tmp_path, test=test)
+        said = capsys.readouterr().out
+        assert ("holds figures of other subjects, images or seeds" in said) is is_said

@@ -2,8 +2,11 @@
 
 from types import SimpleNamespace
 
+import pytest
+
+from coview.core.files import write_json
 from coview.evaluation import Result
-from coview.runs.results import own_results
+from coview.runs.results import free_folder, holds_others, own_results
 
 
 def ratio(subject, reference):
@@ -37,3 +40,20 @@ def test_a_ratio_to_a_subject_of_the_file_has_its_name_there():
 
 def test_a_ratio_to_published_figures_is_kept():
     assert [each.setting["reference"] for each in own("b", "AlexNet")] == ["AlexNet"] * 2
+
+
+def benchmark(subjects=("a",), train="123", test="456", seed=0):
+    train, test = SimpleNamespace(fingerprint=train), SimpleNamespace(fingerprint=test)
+    return SimpleNamespace(card={"subjects": list(subjects)}, train=train, test=test, seed=seed)
+
+
+@pytest.mark.parametrize("changes", [{"subjects": "b"}, {"train": "1"}, {"test": "4"}, {"seed": 1}])
+def test_one_folder_has_what_was_judged_together(changes, tmp_path):
+    write_json(tmp_path / "both" / "knn.json", {
+        "card": {"subjects": ["a"], "seed": 0},
+        "data": {"train": {"fingerprint": "123"}, "test": {"fingerprint": "456"}},
+    })  # fmt: skip
+    assert not holds_others(tmp_path / "both", benchmark())
+    assert free_folder(tmp_path / "both", benchmark()) == tmp_path / "both"
+    assert holds_others(tmp_path / "both", benchmark(**changes))
+    assert free_folder(tmp_path / "both", benchmark(**changes)).name.startswith("both-")

@@ -17,6 +17,7 @@ from coview.data.spec import DataSpec, name_of
 from coview.data.store import NO_CACHE
 from coview.evaluation import FeatureCache
 from coview.options import EvaluateOptions
+from coview.reports.comparison import PAGE
 from coview.runs.data import RunData, say_source
 from coview.runs.more_data import open_outliers, open_transfer
 from coview.runs.protocols import ALL, chosen_protocols, words
@@ -26,6 +27,7 @@ from coview.runs.results import (
     descriptions_of,
     finish,
     free_folder,
+    holds_others,
     write,
 )
 from coview.runs.subjects import Judged, on_device, open_subjects, untrained_subjects
@@ -121,6 +123,11 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     out = options.out
     if out is None and alone is None:
         out = free_folder(Path("evaluations") / name_of(options.data), benchmark)
+    elif out is not None and holds_others(out, benchmark):
+        say(
+            f"{out} holds figures of other subjects, images or seeds; {PAGE} there shows those of "
+            "other protocols beside the new ones."
+        )
     return Evaluation(
         judged=judged, benchmark=benchmark, about=about, images=images,
         untrained={key: subject.name for key, subject in untrained.items()},

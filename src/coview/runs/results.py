@@ -143,19 +143,32 @@ def finish(opened: Evaluation) -> Path:
 
 
 def free_folder(path: Path, benchmark: evaluation.Benchmark) -> Path:
-    """``path``, or beside it a folder with a hash in its name where ``path`` holds the figures of
-    other subjects or of other test images: one page shows what was judged together."""
+    """``path``, or beside it a folder with a hash in its name where ``path`` holds other figures:
+    one page shows what was judged together."""
     path = local_path(path)
-    judged = [benchmark.card["subjects"], benchmark.test.fingerprint]
-    for name in entries(path):
+    if not holds_others(path, benchmark):
+        return path
+    key = digest(json.dumps(_judged(benchmark), sort_keys=True).encode())[:8]
+    return path.with_name(f"{path.name}-{key}")
+
+
+def holds_others(path: Path, benchmark: evaluation.Benchmark) -> bool:
+    """Whether ``path`` holds figures of other subjects, training images, test images or seed."""
+    for name in entries(local_path(path)):
         if not name.endswith(".json"):
             continue
-        content = read_object(path / name) or {}
-        card, test = content.get("card") or {}, (content.get("data") or {}).get("test") or {}
-        if [card.get("subjects"), test.get("fingerprint")] != judged:
-            key = digest(json.dumps(judged, sort_keys=True).encode())[:8]
-            return path.with_name(f"{path.name}-{key}")
-    return path
+        content = read_object(local_path(path) / name) or {}
+        card, data = content.get("card") or {}, content.get("data") or {}
+        parts = [(data.get(part) or {}).get("fingerprint") for part in ("train", "test")]
+        if [card.get("subjects"), *parts, card.get("seed")] != _judged(benchmark):
+            return True
+    return False
+
+
+def _judged(benchmark: evaluation.Benchmark) -> list[Any]:
+    """The subjects, the training and test images and the seed."""
+    parts = [benchmark.train.fingerprint, benchmark.test.fingerprint]
+    return [benchmark.card["subjects"], *parts, benchmark.seed]
 
 
 def descriptions_of() -> dict[str, dict[str, Any]]:
