@@ -1,11 +1,13 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from coview.core.errors import DamagedFile, InvalidValue
-from coview.evaluation import Result, read_results, wilson_interval, write_results
+from coview.evaluation import Outcomes, Result, read_results, wilson_interval, write_results
+from coview.evaluation.result import paired_tests
 
 RESULT = Result(
     protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
@@ -56,3 +58,17 @@ def test_results_of_no_folder_are_none_and_of_another_file_an_error(tmp_path):
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(DamagedFile, match="holds no results"):
             read_results(tmp_path)
+
+
+def test_several_paired_tests_are_corrected_and_one_is_not():
+    def right(name, count):
+        outcomes = Outcomes.of(np.arange(20) < count)
+        return replace(RESULT, subject=name, value=count / 20, outcomes=outcomes)
+
+    first, *others = (right(name, count) for name, count in (("a", 18), ("b", 10), ("c", 14)))
+    (alone,) = paired_tests([first, others[0]], {})
+    assert "p_holm" not in alone
+    tests = paired_tests([first, *others, replace(RESULT, subject="without outcomes")], {})
+    assert tests[0]["p"] == alone["p"]
+    assert [test["p_holm"] for test in tests[:2]] == [2 * tests[0]["p"], tests[1]["p"]]
+    assert [test.get("tests") for test in tests] == [2, 2, None]

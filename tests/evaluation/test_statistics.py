@@ -4,6 +4,7 @@ from scipy import stats
 
 from coview.core.errors import InvalidValue
 from coview.evaluation import bootstrap_interval, mean_interval, paired_permutation_test
+from coview.evaluation.statistics import holm
 
 
 def test_bootstrap_interval_of_a_mean_equals_that_of_scipy():
@@ -62,3 +63,18 @@ def test_paired_permutation_test_of_equal_outcomes_is_one():
 def test_paired_permutation_test_refuses_other_images():
     with pytest.raises(InvalidValue, match="2 and 3 images"):
         paired_permutation_test(np.zeros(2, bool), np.zeros(3, bool))
+
+
+def test_holm_is_the_definition():
+    """By the definition: the k-th smallest is compared with level / (n - k)."""
+    draws = np.random.default_rng(0)
+    for _ in range(50):
+        p = draws.uniform(0, 0.2, size=5)
+        adjusted = np.array(holm(list(p)))
+        for level in (0.01, 0.05, 0.1):
+            order, rejected = np.argsort(p), np.zeros(5, bool)
+            for rank, place in enumerate(order):
+                if p[place] > level / (5 - rank):
+                    break
+                rejected[place] = True
+            assert (rejected == (adjusted <= level)).all()

@@ -48,3 +48,19 @@ def test_a_paired_test_is_said_once():
         {"first": "broken"},
     ]  # fmt: skip
     assert paired_sentences({"paired": tests}) == ["a is 10.0 points below b."]
+
+
+def test_p_values_of_several_tests_are_those_of_holm():
+    tests = [
+        {"first": "a", "second": second, "metric": "accuracy", "difference": 0.1, "p": 0.01,
+         "p_holm": 0.03, "tests": 3, "images": 1000} for second in ("b", "pixels", "untrained")
+    ]  # fmt: skip
+    assert paired_sentences({"paired": tests})[0] == (
+        "a is 10.0 points above b, p = 0.03 (paired permutation test on 1,000 images, Holm over 3 "
+        "tests)."
+    )
+    rows = [result("a", 0.6), result("untrained", 0.5), result("pixels", 0.5, layer="pixels")]
+    assert result_sentence({"results": rows, "paired": tests}).endswith(
+        "10.0 points above the untrained encoder (p = 0.03) and 10.0 points above raw pixels "
+        "(p = 0.03); p values by Holm over 3 tests."
+    )

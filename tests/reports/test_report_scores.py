@@ -270,3 +270,18 @@ def test_after_an_evaluation_the_page_has_the_confusions_of_the_trained_network(
         confusion_block([{"protocol": "knn", "results": [result("h", 1, 0.5, confusion=broken)]}])
         is None
     )
+
+
+def test_figures_of_other_images_name_them(folder: Path) -> None:
+    def judged_on(source: str, images: int, protocol: str) -> Record:
+        data = {"test": {"images": images, "source": source}}
+        rows = [result("h", 20, 0.6, test_images=images)]
+        return evaluation(folder, f"{protocol}.json", data=data, results=rows)
+
+    judged_on("b/", 2000, "knn")
+    knn, linear = headline_scores(judged_on("a/", 900, "linear"))[:2]
+    assert knn.note.endswith("2,000 test images of b/")
+    assert linear.note.endswith("900 test images of a/")
+    record = judged_on("b/", 2000, "linear")
+    assert headline_scores(record)[0].note.endswith("2,000 test images")
+    assert "Judged on 2,000 images of b/." in evaluation_section(record.evaluation("knn"))

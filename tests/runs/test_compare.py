@@ -12,6 +12,7 @@ import coview
 from coview.cli import main
 from coview.core.errors import InvalidValue, RunError
 from coview.evaluation import Outcomes
+from coview.evaluation.statistics import holm
 from coview.reports.records import read_record
 from coview.reports.run_comparison import run_charts
 from coview.runs.compare import RunFigure, paired_tests, seed_means
@@ -84,7 +85,19 @@ def test_the_first_run_is_tested_against_others_on_the_same_images(runs):
     ) / 2 ** (won + lost)
     assert rows.tests[0]["p"] == pytest.approx(expected)
     assert rows.tests[0]["images"] == 45
-    assert any("paired permutation test on 45 images" in text for text in rows.sentences())
+    assert [test["p_holm"] for test in rows.tests] == holm([test["p"] for test in rows.tests])
+    sentence = "(paired permutation test on 45 images, Holm over 3 tests)."
+    assert [text.endswith(sentence) for text in rows.sentences()[:3]] == [True] * 3
+    (alone,) = coview.compare(runs[:2]).tests
+    assert "p_holm" not in alone
+
+
+def test_other_training_images_of_an_evaluation_are_not_compared(runs, tmp_path):
+    copy = shutil.copytree(runs[1].path, tmp_path / "copy")
+    some = tuple(part[:90] for part in pictures())
+    coview.evaluate(copy, some, test=TEST, protocols="knn", device="cpu")
+    rows = coview.compare([runs[0], copy])
+    assert (rows.tests, rows.seeds) == ([], [])
 
 
 def test_other_test_images_are_not_compared(runs, tmp_path):
@@ -153,25 +166,33 @@ def test_mistakes_are_sentences(runs, tmp_path):
         coview.compare(runs[:2], out=tmp_path / "page.txt")
 
 
-def figure(run, *, layer="h", k=20, source="photos", test="abc", right=(True, False, True)):
+def figure(
+    run, *, layer="h", k=20, source="photos", test="abc", train="def", count=90,
+    right=(True, False, True),
+):  # fmt: skip
     setting = {"k": k, "neighbors_used": 7 if run == "a" else 9}
     return RunFigure(
         run=run, protocol="knn", title="kNN accuracy", metric="accuracy", layer=layer,
         setting=setting, asked={"k": k}, value=0.5, interval=None, test=test, source=source,
+        train=train, train_part=("photos", count),
         outcomes=Outcomes.of(np.array(right)),
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{"layer": "z"}, {"k": 200}], ids=str)
-def test_figures_of_another_layer_or_setting_are_not_tested_against_each_other(changes):
+@pytest.mark.parametrize("changes", [{"layer": "z"}, {"k": 200}, {"train": "other"}], ids=str)
+def test_figures_of_another_layer_setting_or_training_part_are_not_tested_against_each_other(
+    changes,
+):
     assert len(paired_tests([figure("a"), figure("b")])) == 1
     assert paired_tests([figure("a"), figure("b", **changes)]) == []
 
 
-@pytest.mark.parametrize("changes", [{"layer": "z"}, {"k": 200}, {"source": "other"}], ids=str)
-def test_a_mean_over_seeds_is_of_one_layer_setting_and_test_source(changes):
+@pytest.mark.parametrize(
+    "changes", [{"layer": "z"}, {"k": 200}, {"source": "other"}, {"count": 30}], ids=str
+)
+def test_a_mean_over_seeds_is_of_one_layer_setting_and_data(changes):
     rows = [{"name": name, "recipe.seed": seed} for seed, name in enumerate("ab")]
-    assert len(seed_means(rows, [figure("a"), figure("b", test="other seed")])) == 1
+    assert len(seed_means(rows, [figure("a"), figure("b", test="other seed", train="too")])) == 1
     assert seed_means(rows, [figure("a"), figure("b", **changes)]) == []
 
 

@@ -19,7 +19,6 @@ from coview.studies import (
 from coview.studies.claims import (
     LEVEL,
     comparison_rows,
-    holm,
     one_sided,
     p_text,
     p_values,
@@ -72,21 +71,6 @@ def test_a_claim_does_not_hold_where_the_opposite_of_one_comparison_is_shown():
     assert row["p"]["against"] == pytest.approx(2 * below)
     assert row["holds"] is False
     assert "a - b is \N{MINUS SIGN}5.3" in row["because"]
-
-
-def test_holm_is_the_definition():
-    """By the definition: the k-th smallest is compared with level / (n - k)."""
-    draws = np.random.default_rng(0)
-    for _ in range(50):
-        p = draws.uniform(0, 0.2, size=5)
-        adjusted = np.array(holm(list(p)))
-        for level in (0.01, 0.05, 0.1):
-            order, rejected = np.argsort(p), np.zeros(5, bool)
-            for rank, place in enumerate(order):
-                if p[place] > level / (5 - rank):
-                    break
-                rejected[place] = True
-            assert (rejected == (adjusted <= level)).all()
 
 
 def test_several_claims_are_corrected():

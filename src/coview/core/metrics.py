@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coview.core.figures import Figure
+from coview.core.text import plural
 
 MIN_P = 0.001
 """Smaller p values are not told apart in words."""
@@ -120,6 +121,30 @@ def difference_in_words(metric: str, difference: float) -> str:
     if metric_of(metric).format == "share":
         return f"{100 * size:.1f} points {side}"
     return f"{size:.3g} {side}"
+
+
+def paired_in_words(test: Mapping[str, Any]) -> str:
+    """The p value of a paired test with what it is; of several tests that of Holm's procedure.
+
+    >>> paired_in_words({"p": 0.003, "images": 10_000})
+    'p = 0.003 (paired permutation test on 10,000 images)'
+    >>> paired_in_words({"p": 0.003, "p_holm": 0.006, "tests": 2, "images": 10_000})
+    'p = 0.006 (paired permutation test on 10,000 images, Holm over 2 tests)'
+    """
+    p, over = holm_of(test)
+    how = f"paired permutation test on {plural(int(test['images']), 'image')}"
+    return f"{p_in_words(p)} ({how}{over and f', {over}'})"
+
+
+def holm_of(test: Mapping[str, Any]) -> tuple[float, str]:
+    """(the p value that a test is said with, by which correction in words, "" for none).
+
+    >>> holm_of({"p": 0.003, "p_holm": 0.006, "tests": 2}), holm_of({"p": 0.003})
+    ((0.006, 'Holm over 2 tests'), (0.003, ''))
+    """
+    if "p_holm" not in test:
+        return test["p"], ""
+    return test["p_holm"], f"Holm over {test['tests']} tests"
 
 
 def p_in_words(p: float) -> str:

@@ -18,7 +18,7 @@ from coview.core.errors import DamagedFile
 from coview.core.files import entries, write_json
 from coview.core.metrics import headline_misfit
 from coview.core.run_folder import read_object
-from coview.evaluation.statistics import paired_permutation_test
+from coview.evaluation.statistics import paired_permutation_test, with_holm
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,8 @@ def paired_tests(results: Sequence[Result], headline: Mapping[str, Any]) -> list
     """The headline result of the first subject against that of each other one.
 
     A row holds "first", "second", "metric", "difference" (first less second), and where both say
-    which images were right "p" (:func:`paired_permutation_test`) and "images".
+    which images were right "p" (:func:`paired_permutation_test`) and "images"; of several tests
+    "p_holm", which is corrected by Holm's procedure, and the number of "tests".
 
     >>> results = [Result(protocol="knn", subject=name, layer="h", metric="accuracy", value=value,
     ...     interval=(0, 1), test_images=4, setting={}, card={}, outcomes=Outcomes.of(right)) for
@@ -171,7 +172,7 @@ def paired_tests(results: Sequence[Result], headline: Mapping[str, Any]) -> list
             row["p"] = paired_permutation_test(one.array(), other.array())
             row["images"] = one.count
         tests.append(row)
-    return tests
+    return with_holm(tests)
 
 
 def read_results(folder: Path) -> list[Result]:

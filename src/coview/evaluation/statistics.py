@@ -1,9 +1,10 @@
-"""Uncertainty: intervals of shares and of any statistic, and the test of two paired subjects."""
+"""Uncertainty: intervals, the test of two paired subjects, the correction of several tests."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,3 +131,35 @@ def paired_permutation_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np
 
     won, lost = int((first & ~second).sum()), int((second & ~first).sum())
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values, in the order given.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def with_holm(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of tests: of several with "p" each has "p_holm" (:func:`holm`) over "tests" of them.
+
+    >>> with_holm([{"p": 0.25}]), with_holm([{"p": 0.25}, {"p": 0.5}, {}])[0]
+    ([{'p': 0.25}], {'p': 0.25, 'p_holm': 0.5, 'tests': 2})
+    """
+    p_values = [row["p"] for row in rows if "p" in row]
+    if len(p_values) < 2:
+        return [dict(row) for row in rows]
+    adjusted = iter(holm(p_values))
+    return [
+        {**row, "p_holm": next(adjusted), "tests": len(p_values)} if "p" in row else dict(row)
+        for row in rows
+    ]

@@ -10,10 +10,8 @@ from coview.core.run_folder import read_object
 from coview.core.version import VERSION
 from coview.reports.document import Section, build_document
 from coview.reports.evaluation import evaluation_section
-from coview.reports.formatting import count
 from coview.reports.html import Child, tag
-from coview.reports.records import number, part
-from coview.reports.results import by_interest, title_of
+from coview.reports.results import by_interest, images_of, title_of
 
 PAGE = "comparison.html"
 
@@ -41,10 +39,9 @@ def write_comparison(folder: Path) -> Path:
 
 
 def _header(folder: Path, evaluations: list[dict[str, Any]]) -> Child:
-    newest = max(evaluations, key=lambda each: str(each.get("created", "")), default={})
-    test = part(part(newest, "data"), "test")
-    images, source = number(test.get("images")), test.get("source")
-    text = f"Judged on {count(images)} images of {source}" if images and source else ""
+    images = {images_of(each) for each in evaluations}
+    judged_on = images.pop() if len(images) == 1 else ""
+    text = f"Judged on {judged_on}" if judged_on else ""
     return tag(
         "header", tag("h1", tag("bdi", folder.resolve().name)), tag("p", text, class_="state")
     )

@@ -26,6 +26,7 @@ from coview.reports.results import (
     gain_text,
     headline_of,
     headline_row,
+    images_of,
     interval_text,
     layer_of,
     metric_name,
@@ -48,11 +49,12 @@ def evaluation_tables(record: Record) -> list[Markup]:
 def evaluation_section(evaluation: Mapping[str, Any], *, titled: bool = True) -> Markup:
     """What one file of results says: its question, figures, caveats and card."""
     rows = comparison_rows(evaluation.get("results"))
-    question = evaluation.get("question")
+    question, judged_on = evaluation.get("question"), images_of(evaluation)
     chart = axis_chart(evaluation)
     return tag(
         "div", tag("h3", title_of(evaluation)) if titled else None,
         tag("p", str(question), class_="note question") if question else None,
+        tag("p", f"Judged on {judged_on}.", class_="note") if judged_on else None,
         None if chart is None else tag("div", chart_figure(chart), class_="charts"),
         results_table(rows, headline_of(evaluation)) if rows
         else tag("p", "No results in this file."),

@@ -8,9 +8,12 @@ from typing import Any
 from coview.core.metrics import (
     difference_in_words,
     headline_misfit,
+    holm_of,
     metric_of,
     p_in_words,
+    paired_in_words,
 )
+from coview.core.text import plural
 from coview.reports.figures import FORMATS
 from coview.reports.formatting import MINUS, MISSING, decimal, percent, value
 from coview.reports.records import number, part
@@ -58,6 +61,17 @@ def title_of(evaluation: Mapping[str, Any]) -> str:
 def headline_of(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Which figure represents the protocol: metric, layer, and perhaps a setting."""
     return {"metric": "accuracy", "layer": "h", **part(evaluation, "headline")}
+
+
+def images_of(evaluation: Mapping[str, Any]) -> str:
+    """The test images of a file of results, by their number and source; "" where it does not say.
+
+    >>> images_of({"data": {"test": {"images": 2000, "source": "labeled/"}}})
+    '2,000 images of labeled/'
+    """
+    test = part(part(evaluation, "data"), "test")
+    images, source = number(test.get("images")), test.get("source")
+    return f"{plural(int(images), 'image')} of {source}" if images and source else ""
 
 
 def comparison_rows(results: Any) -> list[Row]:
@@ -255,6 +269,8 @@ def result_sentence(evaluation: Mapping[str, Any]) -> str:
         if name in row and row[name] is not result
     ]
     comparison = f", {' and '.join(differences)}" if differences else ""
+    over = next((holm_of(test)[1] for test in _paired(evaluation) if _is_tested(test)), "")
+    comparison += f"; p values by {over}" if differences and over else ""
     text, interval = setting_text(part(result, "setting")), interval_text(result)
     spread = "" if interval == MISSING else f" (95 % interval {interval})"
     label = "" if metric == "accuracy" else f"{metric_of(metric).label} "
@@ -264,10 +280,8 @@ def result_sentence(evaluation: Mapping[str, Any]) -> str:
 
 def _p(evaluation: Mapping[str, Any], name: str) -> str:
     """The p value of the first subject against another one, in brackets."""
-    p = next(
-        (number(test.get("p")) for test in _paired(evaluation) if test["second"] == name), None
-    )
-    return "" if p is None else f" ({p_in_words(p)})"
+    test = next((test for test in _paired(evaluation) if test["second"] == name), {})
+    return f" ({p_in_words(holm_of(test)[0])})" if _is_tested(test) else ""
 
 
 def paired_sentences(
@@ -290,14 +304,16 @@ def paired_sentences(
         if difference is None:
             continue
         words = difference_in_words(str(test.get("metric")), difference)
-        p, images = number(test.get("p")), number(test.get("images"))
-        tested = (
-            ""
-            if p is None or images is None
-            else f", {p_in_words(p)} (paired permutation test on {value(int(images))} images)"
-        )
+        is_whole = _is_tested(test) and number(test.get("images")) is not None
+        tested = f", {paired_in_words(test)}" if is_whole else ""
         sentences.append(f"{test['first']} is {words} {test['second']}{tested}.")
     return sentences
+
+
+def _is_tested(test: Mapping[str, Any]) -> bool:
+    """Whether a test has its p value; a corrected one with the number of tests."""
+    keys = ("p", "p_holm", "tests") if "p_holm" in test else ("p",)
+    return all(number(test.get(key)) is not None for key in keys)
 
 
 def _paired(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

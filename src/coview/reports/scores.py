@@ -15,6 +15,7 @@ from coview.reports.results import (
     first,
     headline_of,
     headline_row,
+    images_of,
     metric_name,
     setting_text,
     title_of,
@@ -46,10 +47,14 @@ class Score:
 def headline_scores(record: Record) -> list[Score]:
     """Accuracies where there are labels, and how often unseen images are found again.
 
-    kNN and linear at the setting that represents them, never the best of several. Without an
-    evaluation file the last kNN accuracy of the training stands in for it.
+    kNN and linear at the setting that represents them, never the best of several; where their test
+    images are not the same, each note names them. Without an evaluation file the last kNN accuracy
+    of the training stands in for it.
     """
-    by_name = {name: _evaluation_score(record, name) for name in HEADLINES}
+    images = {images_of(record.evaluation(name)) for name in HEADLINES} - {""}
+    by_name = {
+        name: _evaluation_score(record, name, with_source=len(images) > 1) for name in HEADLINES
+    }
     if by_name["knn"] is None:
         by_name["knn"] = _training_score(record)
     scores = [score for score in by_name.values() if score]
@@ -121,7 +126,7 @@ def track(share: float) -> Markup:
     return tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true")
 
 
-def _evaluation_score(record: Record, protocol: str) -> Score | None:
+def _evaluation_score(record: Record, protocol: str, *, with_source: bool) -> Score | None:
     evaluation = record.evaluation(protocol)
     rows = comparison_rows(evaluation.get("results"))
     if not rows:
@@ -133,7 +138,8 @@ def _evaluation_score(record: Record, protocol: str) -> Score | None:
     classes = number(data.get("classes")) or len(record.class_names)
     chance = number(data.get("largest_class_share")) or (1 / classes if classes else None)
     images = number(result.get("test_images"))
-    tested = "" if images is None else f"; {count(images)} test images"
+    source = f" of {part(data, 'test').get('source')}" if with_source else ""
+    tested = "" if images is None else f"; {count(images)} test images{source}"
     plain, title = HEADLINES[protocol]
     setting = setting_text(part(result, "setting"))
     baselines = _named({name: row[name]["value"] for name in row if row[name] is not result})

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import CoviewError, DamagedFile, InvalidValue, RunError
-from coview.core.metrics import difference_in_words, metric_of, p_in_words
+from coview.core.metrics import difference_in_words, metric_of, paired_in_words
 from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder, is_run, read_object
-from coview.core.text import plural
 from coview.evaluation import Outcomes, mean_interval, paired_permutation_test
+from coview.evaluation.statistics import with_holm
 from coview.options import CompareOptions
 from coview.reports import write_run_comparison
 from coview.reports.records import number, part
@@ -35,7 +35,8 @@ class RunFigure:
     """The figure that represents a protocol in one run, and what it was tested on.
 
     ``asked``: the values of the setting that the protocol represents itself by. ``source``: of the
-    test images.
+    test images. ``train`` is the fingerprint of the images that neighbors and probe training came
+    from, ``train_part`` their source and number.
     """
 
     run: str
@@ -48,6 +49,8 @@ class RunFigure:
     interval: tuple[float, float] | None
     test: str
     source: str = ""
+    train: str = ""
+    train_part: tuple[str, int] = ("", 0)
     asked: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Outcomes | None = field(default=None, repr=False)
 
@@ -98,7 +101,8 @@ def compare(options: CompareOptions) -> Compared:
 
     Each run's row is that of :func:`coview.runs.find`. Figures are those that represent each
     protocol, never the best. Two runs are tested by their outcomes where their evaluations have the
-    same test images; the p values cover the choice of these images. Runs of full length that differ
+    same training and test images; the p values cover the choice of the test images, those of
+    several tests are corrected by Holm's procedure. Runs of full length that differ
     by their seed alone give a mean with its 95 % interval (Student), which covers the choice of
     seeds.
     Raises RunError where one is no run, InvalidValue for fewer than two.
@@ -189,7 +193,8 @@ def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any])
     interval, outcomes = result.get("interval"), part(result, "outcomes")
     ends = [number(end) for end in interval] if isinstance(interval, list) else []
     low, high = ends if len(ends) == 2 else (None, None)
-    setting, test = part(result, "setting"), part(part(evaluation, "data"), "test")
+    setting, data = part(result, "setting"), part(evaluation, "data")
+    train, test = part(data, "train"), part(data, "test")
     keys = headline_of(evaluation).keys() - {"metric", "layer"}
     return RunFigure(
         run=name, protocol=str(evaluation.get("protocol")), title=title_of(evaluation),
@@ -198,12 +203,18 @@ def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any])
         value=float(result["value"]),
         interval=None if low is None or high is None else (low, high),
         test=str(test.get("fingerprint", "")), source=str(test.get("source", "")),
+        train=str(train.get("fingerprint", "")),
+        train_part=(str(train.get("source", "")), int(number(train.get("images")) or 0)),
         outcomes=Outcomes(**outcomes) if outcomes else None,
     )  # fmt: skip
 
 
 def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
-    """The first run with outcomes of a protocol against each other one on the same test images."""
+    """The first run with outcomes of a protocol against each other one on the same images.
+
+    Of each test "p" is that of :func:`paired_permutation_test`; of several "p_holm" is corrected by
+    Holm's procedure over all ``"tests"`` of them.
+    """
     tests = []
     for protocol in dict.fromkeys(figure.protocol for figure in figures):
         own = [each for each in figures if each.protocol == protocol and each.outcomes is not None]
@@ -211,8 +222,8 @@ def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
             one = own[0]
             assert one.outcomes is not None
             assert second.outcomes is not None
-            same = (one.test, one.question, one.outcomes.count) == (
-                second.test, second.question, second.outcomes.count,
+            same = (one.test, one.train, one.question, one.outcomes.count) == (
+                second.test, second.train, second.question, second.outcomes.count,
             )  # fmt: skip
             if one.test and same:
                 tests.append({
@@ -222,7 +233,7 @@ def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
                     "p": paired_permutation_test(one.outcomes.array(), second.outcomes.array()),
                     "images": one.outcomes.count,
                 })  # fmt: skip
-    return tests
+    return with_holm(tests)
 
 
 def seed_means(
@@ -248,7 +259,8 @@ def seed_means(
         names = [row["name"] for row in members]
         for protocol in dict.fromkeys(figure.protocol for figure in figures):
             own = [each for each in figures if each.protocol == protocol and each.run in names]
-            if len(own) < 2 or len({(each.question, each.source) for each in own}) > 1:
+            kinds = {(each.question, each.source, each.train_part) for each in own}
+            if len(own) < 2 or len(kinds) > 1:
                 continue
             values = [each.value for each in own]
             means.append({
@@ -274,10 +286,7 @@ def paired_sentence(test: Mapping[str, Any]) -> str:
     'kNN accuracy: a is 2.1 points above b, p = 0.003 (paired permutation test on 10,000 images).'
     """
     words = difference_in_words(test["metric"], test["difference"])
-    return (
-        f"{test['title']}: {test['first']} is {words} {test['second']}, {p_in_words(test['p'])} "
-        f"(paired permutation test on {plural(test['images'], 'image')})."
-    )
+    return f"{test['title']}: {test['first']} is {words} {test['second']}, {paired_in_words(test)}."
 
 
 def seed_sentence(mean: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 
 from coview.core.errors import InvalidValue
 from coview.core.text import plural
-from coview.evaluation.statistics import mean_interval
+from coview.evaluation.statistics import holm, mean_interval
 from coview.reports.formatting import MINUS, MISSING
 
 LEVEL = 0.025
@@ -202,20 +202,6 @@ def one_sided(values: Sequence[float], above: float) -> tuple[float, float]:
 
     t = distance / (deviation / math.sqrt(len(values)))
     return float(stats.t.sf(t, len(values) - 1)), float(stats.t.cdf(t, len(values) - 1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the order given.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    adjusted, least = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = least
-    return adjusted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
