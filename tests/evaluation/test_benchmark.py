@@ -8,6 +8,7 @@ from toy_images import Small, colored, small_head
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import store_from_arrays
 from coview.core.tensors import weights_fingerprint
+from coview.data.held_out import relabel
 from coview.evaluation import (
     PROTOCOLS,
     ProbeSpec,
@@ -250,6 +251,20 @@ def test_knn_monitor_sample_is_keyed_and_labeled_only():
 def test_knn_monitor_without_labels_is_an_error():
     with pytest.raises(DataError, match="kNN monitor needs labels"):
         knn_monitor(Small(), colored(20, labels=False), colored(20), VIEW)
+
+
+def test_classes_of_two_parts_are_matched_by_name():
+    train = replace(colored(60), class_names=("red", "green", "blue"))
+    test = replace(colored(30, seed=1), class_names=train.class_names)
+    other = relabel(test, ("blue", "green", "red", "violet"))
+    expected, made = benchmark(train, test), benchmark(train, other)
+    assert values(evaluate_knn(made)) == values(evaluate_knn(expected))
+    assert made.test.class_names == train.class_names
+    red = train.subset(np.flatnonzero(train.labels == 0))
+    few = benchmark(red, other)
+    assert "no image of 2 classes (green, blue)" in " ".join(few.caveats), "known by name"
+    with pytest.raises(DataError, match="classes that the other part lacks: violet"):
+        benchmark(train, replace(test, class_names=("red", "green", "violet")))
 
 
 def test_features_of_a_benchmark_have_no_gradient():

@@ -5,6 +5,8 @@ from toy_images import Small, colored
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import store_from_arrays
 from coview.evaluation import ProbeSpec, Subject, make_benchmark, pixel_subject
+from coview.evaluation import benchmark as benchmark_module
+from coview.evaluation.features import extract
 from coview.evaluation.ood import OOD, evaluate_ood
 from coview.heads import HeadSpec
 from coview.views import eval_view
@@ -35,6 +37,16 @@ def benchmark_of(*subjects, outliers=None, **more):
 
 def evaluate(benchmark, **more):
     return evaluate_ood(benchmark, spec=QUICK, resamples=50, **more)
+
+
+def test_features_of_outliers_are_computed_once_and_not_kept(monkeypatch):
+    made, sizes = benchmark_of(), []
+    monkeypatch.setattr(benchmark_module, "extract", lambda subject, store, **more: (
+        sizes.append(len(store)), extract(subject, store, **more))[1])  # fmt: skip
+    evaluate(made)
+    assert sorted(sizes) == sorted([120, 40, len(noise())])
+    kept = {fingerprint for _, fingerprint in made._features}
+    assert kept == {made.train.fingerprint, made.test.fingerprint}
 
 
 def test_every_score_of_every_layer_and_set_is_there_in_order():

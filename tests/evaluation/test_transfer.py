@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from toy_images import Small, colored, small_head
 from coview.core.errors import DataError, UnknownName
 from coview.core.images import store_from_arrays
 from coview.core.metrics import METRICS
+from coview.data.held_out import relabel
+from coview.data.spec import DataSpec
 from coview.data.torchvision_sets import KNOWN_SETS
 from coview.evaluation import (
     TRANSFER_SETS,
@@ -24,6 +28,7 @@ from coview.evaluation.regression import LogisticRegression
 from coview.evaluation.transfer import TransferTask, _several_labels, mean_per_class
 from coview.evaluation.transfer_sets import drawn_parts, transfer_set_of
 from coview.evaluation.validation import official_validation
+from coview.runs.more_data import open_transfer
 from coview.views import eval_view
 
 QUICK = LogisticSpec(strengths=(1.0, 0.01))
@@ -168,6 +173,31 @@ def test_a_set_with_several_labels_of_an_image_is_judged_by_its_classes():
     assert label_table(pair[0], ["left", "right"])[pair[0].labels == 3].tolist()[0] == [1, 1]
 
 
+def test_classes_of_a_set_are_matched_by_name():
+    train = replace(colored(80), class_names=("red", "green", "blue"))
+    test = replace(colored(60, seed=1), class_names=train.class_names)
+    other = relabel(test, ("blue", "cyan", "green", "red"))
+    values = [
+        evaluate_transfer(benchmark([pixel_subject(6)], mine=(train, part)), spec=QUICK)[1].value
+        for part in (test, other)
+    ]
+    assert values[0] == values[1] > 0.8
+    odd = replace(test, class_names=("red", "green", "cyan"))
+    with pytest.raises(DataError, match="classes that the other part lacks: cyan"):
+        evaluate_transfer(benchmark([pixel_subject(6)], mine=(train, odd)), spec=QUICK)
+
+
+def test_features_of_a_set_are_not_kept():
+    train = colored(60)
+    made = make_benchmark([pixel_subject(6)], train, colored(30, seed=1),
+                          others={"same": (train, colored(20, seed=2))})  # fmt: skip
+    evaluate_transfer(made, spec=QUICK)
+    assert not made._features
+    assert made.features
+    evaluate_transfer(made, spec=QUICK)
+    assert len(made._features) == 2
+
+
 def test_several_labels_without_names_are_refused():
     made = benchmark([pixel_subject(6)], voc2007=(colored(30), colored(30, seed=1)))
     with pytest.raises(DataError, match="no names"):
@@ -197,7 +227,7 @@ def test_a_set_that_is_not_opened_by_its_name_says_why():
 
 def test_a_set_that_is_missing_is_not_downloaded(tmp_path):
     with pytest.raises(DataError, match="missing or incomplete"):
-        open_transfer_set("dtd", root=tmp_path)
+        open_transfer_set("dtd", spec=DataSpec.of("dtd", root=tmp_path))
 
 
 def write_dtd(root):
@@ -217,7 +247,7 @@ def write_dtd(root):
 
 def test_a_set_is_opened_as_the_papers_divide_it(tmp_path):
     write_dtd(tmp_path)
-    train, test = open_transfer_set("dtd", root=tmp_path)
+    train, test = open_transfer_set("dtd", spec=DataSpec.of("dtd", root=tmp_path))
     assert (len(train), len(test)) == (12, 6)
     assert train.class_names == ("dotted", "woven")
     fit, validation = official_validation(train.names)
@@ -225,6 +255,19 @@ def test_a_set_is_opened_as_the_papers_divide_it(tmp_path):
     assert {tuple(train.image(int(row))[0, 0] // 60) for row in fit} <= {(0, 0, 0), (1, 0, 0)}
     assert np.bincount(train.labels).tolist() == [6, 6]
     assert set(train.ids.tolist()).isdisjoint(test.ids.tolist())
+
+
+def test_a_set_is_opened_with_the_options_of_the_data(tmp_path):
+    write_dtd(tmp_path / "cache" / "torchvision")
+    spec = DataSpec.of(
+        "photos", cache=tmp_path / "cache", short_side=10, memory_share=0.0, limit=5,
+        split="val", labels_from="folders", image_column="image", label_column="label",
+    )  # fmt: skip
+    train, test = open_transfer(["dtd"], spec)["dtd"]
+    assert (len(train), len(test)) == (5, 6)
+    assert train.image(0).shape == (10, 10, 3)
+    assert all("on disk" in store.storage for store in (train, test))
+    assert train.class_names == test.class_names == ("dotted", "woven")
 
 
 def test_parts_that_are_drawn_have_equally_many_of_each_class():

@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.models import resnet18
 
 import coview
 from coview.cli import main
-from coview.core.errors import CoviewError, InvalidValue, UnknownName
+from coview.core.errors import CoviewError, DataError, InvalidValue, UnknownName
 from coview.encoders import InputNormalizer, resnet
 from coview.encoders.exchange.classifier import Classifier
 from coview.evaluation import PROTOCOLS, Protocol, Result, Subject, register_protocol
@@ -220,6 +221,37 @@ def test_a_protocol_gets_the_data_that_it_needs(run, counts, tmp_path):
     )  # fmt: skip
     setting = results[0].setting
     assert setting == {"outliers": {"noise": 30}, "others": {"a": [24, 6], "b": [30, 12]}}
+
+
+def write_table(folder, part, names):
+    """A table of images, each with several labels: bright on the left, at the top, or both."""
+    folder.mkdir(exist_ok=True)
+    rows = ["path,label"]
+    for number, name in enumerate(names):
+        generator = np.random.default_rng([len(part), number])
+        image = generator.integers(0, 60, (12, 12, 3), dtype=np.uint8)
+        image[:, :6] += np.uint8(150 * ("dog" in name))
+        image[:6, :, 2] += np.uint8(40 * ("cat" in name))
+        Image.fromarray(image).save(folder / f"{part}{number}.png")
+        rows.append(f"{part}{number}.png,{name}")
+    (folder / f"{part}.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_voc_2007_is_read_from_tables_whose_combinations_of_labels_differ(tmp_path, monkeypatch):
+    write_table(tmp_path, "trainval", ["dog", "cat", "dog+cat", "dog", "cat"] * 12)
+    write_table(tmp_path, "test", ["dog", "cat", "dog+cat?", "cat+dog?"] * 5)
+    monkeypatch.chdir(tmp_path)
+    pair = {"train": "trainval.csv", "test": "test.csv"}
+    results = judge(
+        Colors(), tmp_path / "out", size=8, protocols="transfer", transfer={"voc2007": pair},
+        no_baselines=True,
+    )  # fmt: skip
+    result = results[1]
+    assert (result.setting["data"], result.metric) == ("voc2007", "map11")
+    assert result.test_images == 20
+    assert result.value > 0.8
+    with pytest.raises(DataError, match="classes that the other part lacks: cat"):
+        judge(Colors(), tmp_path / "out", size=8, protocols="transfer", transfer={"mine": pair})
 
 
 def test_a_protocol_without_its_data_is_refused_or_left_out(

@@ -83,6 +83,24 @@ def relabel(store: ImageStore, class_names: tuple[str, ...]) -> ImageStore:
     return replace(store, labels=table[store.labels], class_names=class_names)
 
 
+def match_classes(train: ImageStore, test: ImageStore) -> ImageStore:
+    """The images of ``test`` with labels numbered by the names of the classes of ``train``.
+
+    Labels are compared as the numbers that they are where one of the two has no names. Raises
+    DataError as :func:`relabel`.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> images, labels = np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1])
+    >>> train = store_from_arrays(images, labels=labels, class_names=("cat", "dog"))
+    >>> test = store_from_arrays(images, labels=labels, class_names=("dog", "cat"))
+    >>> match_classes(train, test).labels
+    array([1, 0])
+    """
+    if not train.class_names or not test.class_names or train.class_names == test.class_names:
+        return test
+    return relabel(test, train.class_names)
+
+
 def hold_out(store: ImageStore, seed: int) -> tuple[Rows, Rows]:
     """(training rows, held-out rows): 2 % are held out, 128 to 1,024 images, at most a fifth.
 

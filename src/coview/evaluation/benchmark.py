@@ -18,6 +18,7 @@ from coview.core.images import ImageStore
 from coview.core.rng import Stream, permutation
 from coview.core.text import plural
 from coview.core.values import encode
+from coview.data.held_out import match_classes
 from coview.evaluation.feature_cache import FeatureCache
 from coview.evaluation.features import (
     Features,
@@ -42,7 +43,8 @@ TEST_SPLIT = 0x54455354
 class Benchmark:
     """Subjects, and the labeled training and test images that they are judged on.
 
-    Features are computed when a protocol first needs them, and once. ``card`` says how.
+    Features are computed when a protocol first needs them. Those of ``train`` and ``test`` are kept
+    for the others; outliers and further data are read by one protocol each. ``card`` says how.
     ``outliers``: images from elsewhere, by the name of their data. ``others``: further labeled
     data, (train, test) by name. ``corrupted``: a folder of published corrupted images.
     ``more``: what the caller knows against the figures. ``cache``: where features are kept.
@@ -64,9 +66,13 @@ class Benchmark:
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
     def features_of(
-        self, subject: Subject, store: ImageStore, layers: Sequence[str] | None = None
-    ) -> Features:
-        """The features of ``store`` at ``layers``, by default ``subject.layers``, in its order."""
+        self, subject: Subject, store: ImageStore, layers: Sequence[str] | None = None, *,
+        keep: bool = True,
+    ) -> Features:  # fmt: skip
+        """The features of ``store`` at ``layers``, by default ``subject.layers``, in its order.
+
+        ``keep``: in memory, for the next call. Without it they are on disk alone, if anywhere.
+        """
         layers = subject.layers if layers is None else tuple(layers)
         key = (subject.name, store.fingerprint)
         known = self._features.get(key)
@@ -74,7 +80,8 @@ class Benchmark:
         if known is None or missing:
             new = self._compute(subject, store, missing)
             known = replace(new, layers={**(known.layers if known else {}), **new.layers})
-            self._features[key] = known
+            if keep:
+                self._features[key] = known
         return replace(known, layers={layer: known.layers[layer] for layer in layers})
 
     def once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -147,10 +154,13 @@ def make_benchmark(
     """Subjects and images for any number of protocols, which share the features.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is
-    the test part. Images without a label are left out. The networks are already on ``device``.
+    the test part. Where both have names of classes, labels are matched by these names, in
+    ``others`` too, and the training part must have every class of the test images. Images without
+    a label are left out. The networks are already on ``device``.
     ``cache``: where features are kept on disk; None: nowhere. ``caveats``: of the test part,
     sentences for the results on what else is known of it.
-    Raises InvalidValue for subjects without names of their own, DataError without labels or images.
+    Raises InvalidValue for subjects without names of their own, DataError without labels or images
+    and for test images of a class whose name the training part lacks.
 
     >>> from coview.core.images import store_from_arrays
     >>> from coview.evaluation import evaluate_knn, pixel_subject
@@ -170,7 +180,7 @@ def make_benchmark(
         train, test = split_test(train, test_share, seed=seed)
         split = f"{test_share:g} of the labeled images are the test part, chosen by seed and id"
     else:
-        test = labeled(test, "An evaluation")
+        test = match_classes(train, labeled(test, "An evaluation"))
     card = {
         "features": "h is the output of the encoder, z that of the head, pixels the resized image "
         "itself; frozen networks in evaluation mode",

@@ -76,11 +76,10 @@ def evaluate_ood(
         for name, store in benchmark.outliers.items()
     }
     card = {**benchmark.card, **_card(benchmark, k, spec, resamples)}
-    results: list[Result] = []
-    layers = [(subject, layer) for subject in benchmark.subjects for layer in subject.all_layers]
-    with progress("out-of-distribution", len(layers), unit="layers") as advance:
-        for subject, layer in layers:
-            bank, test, *others = _features(benchmark, subject)
+
+    def of_subject(subject: Subject) -> Iterator[Result]:
+        bank, test, *others = _features(benchmark, subject)
+        for layer in subject.all_layers:
             own_logits = subject.logits == layer
             several = len(torch.unique(labels_of(bank))) > 1
             fitted = scorers(
@@ -96,16 +95,16 @@ def evaluate_ood(
                 for name, part in zip(draws, others, strict=True)
             }
             where = {"subject": subject.name, "layer": layer, "card": card}
-            results += [
-                result
-                for name, elsewhere in outliers.items()
-                for setting, *values in zip(settings, data, elsewhere, strict=True)
-                for result in _results(
-                    benchmark, where, {"outliers": name, **setting}, values, draws[name]
-                )
-            ]
+            for name, elsewhere in outliers.items():
+                for setting, *values in zip(settings, data, elsewhere, strict=True):
+                    yield from _results(
+                        benchmark, where, {"outliers": name, **setting}, values, draws[name]
+                    )
             advance()
-    return results
+
+    layers = sum(len(subject.all_layers) for subject in benchmark.subjects)
+    with progress("out-of-distribution", layers, unit="layers") as advance:
+        return [result for subject in benchmark.subjects for result in of_subject(subject)]
 
 
 def scorers(
@@ -194,8 +193,12 @@ def _logit_scores(logits: Callable[[Tensor], Tensor]) -> tuple[list[Setting], Ra
 
 def _features(benchmark: Benchmark, subject: Subject) -> list[Features]:
     """Features of the training part, the test part and each set of outliers, at all layers."""
-    stores = (benchmark.train, benchmark.test, *benchmark.outliers.values())
-    return [benchmark.features_of(subject, store, subject.all_layers) for store in stores]
+    return [
+        *(benchmark.features_of(subject, store, subject.all_layers)
+          for store in (benchmark.train, benchmark.test)),
+        *(benchmark.features_of(subject, store, subject.all_layers, keep=False)
+          for store in benchmark.outliers.values()),
+    ]  # fmt: skip
 
 
 def _results(

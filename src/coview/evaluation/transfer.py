@@ -15,6 +15,7 @@ from torch import Tensor
 from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.progress import progress
+from coview.data.held_out import match_classes
 from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.eleven_points import eleven_point_map, label_table
 from coview.evaluation.features import Features, Subject, labeled
@@ -23,7 +24,7 @@ from coview.evaluation.protocol import Protocol
 from coview.evaluation.regression import LogisticRegression
 from coview.evaluation.result import Outcomes, Result
 from coview.evaluation.statistics import bootstrap_interval, wilson_interval
-from coview.evaluation.transfer_sets import METRIC_OF_OTHERS, transfer_set_of
+from coview.evaluation.transfer_sets import transfer_metric, transfer_set_of
 from coview.evaluation.validation import official_validation, split_validation
 
 MEAN = "mean"
@@ -48,12 +49,13 @@ class TransferTask:
     @classmethod
     def of(cls, name: str, train: ImageStore, test: ImageStore, spec: LogisticSpec) -> TransferTask:
         train, test = labeled(train, "A transfer"), labeled(test, "A transfer")
-        known = transfer_set_of(name, train.source)
+        metric = transfer_metric(name, train.source)
         parts = official_validation(train.names) or split_validation(
             torch.from_numpy(train.ids.copy()), spec.validation_share, seed=spec.seed
         )
-        metric = METRIC_OF_OTHERS if known is None else known.metric
-        if metric == "map11" and not (train.class_names and test.class_names):
+        if metric != "map11":
+            test = match_classes(train, test)
+        elif not (train.class_names and test.class_names):
             raise DataError(
                 f"The images of {name!r} may have several labels, which the names of their classes "
                 "join as in dog+person, but its classes have no names."
@@ -110,8 +112,10 @@ def _evaluate_task(
     card: Mapping[str, Any],
 ) -> Result:  # fmt: skip
     layer = subject.encoder_layer
-    train = benchmark.features_of(subject, task.train, (layer,))
-    test = benchmark.features_of(subject, task.test, (layer,))
+    train, test = (
+        benchmark.features_of(subject, store, (layer,), keep=False)
+        for store in (task.train, task.test)
+    )
     result = dict[str, Any](
         protocol="transfer", subject=subject.name, layer=layer, metric=task.metric,
         test_images=len(task.test), card=card,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,14 +94,24 @@ def transfer_set_of(name: str, source: str = "") -> TransferSet | None:
     return None
 
 
+def transfer_metric(name: str, source: str = "") -> str:
+    """The metric of a data set: that of :func:`transfer_set_of`, or the accuracy.
+
+    >>> transfer_metric("voc2007"), transfer_metric("my photos")
+    ('map11', 'accuracy')
+    """
+    known = transfer_set_of(name, source)
+    return METRIC_OF_OTHERS if known is None else known.metric
+
+
 def open_transfer_set(
-    name: str, *, root: Path | None = None, download: bool = False, seed: int = 0
+    name: str, *, spec: DataSpec | None = None, seed: int = 0
 ) -> tuple[ImageStore, ImageStore]:
     """The (train, test) images of one of TRANSFER_SETS, as the papers divide them.
 
-    They are read by torchvision below ``root`` (by default in the cache folder), from the network
-    only with ``download``. ``seed`` draws the parts of sets that have none. Raises UnknownName,
-    and DataError where the set is absent.
+    They are read by torchvision, and found, decoded and kept as ``spec`` says, by default as
+    ``DataSpec.of(name)`` does; its ``limit`` leaves a published test part whole. ``seed`` draws
+    the parts of sets that have none. Raises UnknownName, and DataError where the set is absent.
 
     >>> open_transfer_set("birdsnap")
     Traceback (most recent call last):
@@ -115,15 +124,13 @@ def open_transfer_set(
     if known.absent:
         raise DataError(f"{known.title} is not opened by its name: {known.absent}.")
 
-    def part(split: str) -> ImageStore:
-        return DataSpec.of(
-            name, split=split, root=root, download=download, labels_from="column",
-            needs_labels=True,
-        ).open()  # fmt: skip
-
-    if len(known.parts) == 2:
-        return part(known.parts[0]), part(known.parts[1])
-    return drawn_parts(part(known.parts[0]), *known.each, seed=seed)
+    train = replace(
+        DataSpec.of(name) if spec is None else spec, source=name, split=known.parts[0],
+        labels_from="column", needs_labels=True, image_column=None, label_column=None,
+    )  # fmt: skip
+    if len(known.parts) == 1:
+        return drawn_parts(train.open(), *known.each, seed=seed)
+    return train.open(), replace(train.tests(), split=known.parts[1]).open()
 
 
 def drawn_parts(

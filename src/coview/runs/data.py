@@ -34,9 +34,14 @@ class RunData:
     label_draw: int = 0
     class_names: tuple[str, ...] = ()
 
-    def open(self, data: Any = None, test: Any = None, workers: int | None = None) -> Images:
+    def open(
+        self, data: Any = None, test: Any = None, workers: int | None = None, *,
+        own_classes: bool = False,
+    ) -> Images:  # fmt: skip
         """The images; ``data`` and ``test`` stand in for sources in memory or moved folders.
-        ``workers``: the threads that decode."""
+        ``workers``: the threads that decode. ``own_classes``: the test images keep the numbers of
+        their own classes; else they are numbered by the classes of the images, which have them
+        all. Raises DataError where they have not."""
         images = self.images.open(data, workers=workers)
         if self.class_names:
             images = self._numbered(images)
@@ -46,7 +51,8 @@ class RunData:
             spec, test = self.images.tests(), data if test is None else test
         if spec is None:
             return Images(images, None)
-        return Images(images, relabel(spec.open(test, workers=workers), images.class_names))
+        tests = spec.open(test, workers=workers)
+        return Images(images, tests if own_classes else relabel(tests, images.class_names))
 
     def _numbered(self, images: ImageStore) -> ImageStore:
         """The images with their labels, where they have any, numbered by ``class_names``."""

@@ -11,6 +11,7 @@ from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.data.sources import is_path
 from coview.data.spec import DataSpec, name_of, source_of
+from coview.evaluation.transfer_sets import transfer_metric
 from coview.runs.data import RunData, say_source
 
 BETWEEN = "::"
@@ -43,7 +44,8 @@ def open_transfer(
 
     ``value`` as for :func:`open_outliers`; a source may be a text TRAIN::TEST or a mapping
     {"train": ..., "test": ...}. Without test images of its own, a fifth, chosen by ``seed`` and
-    image id, is tested on. One of the papers' sets by name ("dtd") is divided as they do.
+    image id, is tested on. One of the papers' sets by name ("dtd") is divided as they do. The
+    classes of the two are matched by name.
 
     >>> spec = DataSpec.of("scenes", limit=40, short_side=8)
     >>> [(name, len(test)) for name, (_, test) in open_transfer("scenes", spec).items()]
@@ -52,14 +54,16 @@ def open_transfer(
     opened = {}
     for name, data in _by_name(value).items():
         if isinstance(data, str) and data in evaluation.TRANSFER_SETS:
-            opened[name] = evaluation.open_transfer_set(
-                data, root=spec.root, download=spec.download, seed=seed
-            )
+            opened[name] = evaluation.open_transfer_set(data, spec=spec, seed=seed)
             continue
         train, test = _pair(data)
         one = replace(spec, source=source_of(train), split=None, needs_labels=True)
         other = None if test is None else replace(one.tests(), source=source_of(test))
-        images = RunData(images=one, test=other, own_test=True).open(train, test)
+        # The names of classes are then combinations of labels, and each part may have its own.
+        several = transfer_metric(name) == "map11"
+        images = RunData(images=one, test=other, own_test=True).open(
+            train, test, own_classes=several
+        )
         say_source(images.images)
         labeled = evaluation.labeled(images.images, "A transfer")
         if images.test is None:
