@@ -8,6 +8,7 @@ from PIL import Image
 from toy_images import Small, colored, small_head
 
 from coview.core.errors import DataError, InvalidValue
+from coview.data.held_out import relabel
 from coview.evaluation import (
     ProbeSpec,
     Subject,
@@ -17,7 +18,7 @@ from coview.evaluation import (
     pixel_subject,
 )
 from coview.evaluation.calibration import expected_calibration_error
-from coview.evaluation.corrupted_images import central_squares
+from coview.evaluation.corrupted_images import CIFAR10_CLASSES, central_squares, corrupted_images
 from coview.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from coview.evaluation.linear import probe_of
 from coview.evaluation.robustness import ALEXNET, ALEXNET_CLEAN, own_labels
@@ -318,13 +319,39 @@ def test_folders_in_the_published_layout_give_the_figures_of_the_same_images(jud
 
 
 def test_files_of_other_images_leave_the_clean_ones_unpaired(tmp_path):
-    made = benchmark()
+    made = benchmark(data(12, 5, source="test", names=("0", "1", "2")))
     write_arrays(tmp_path, made, ["contrast"])
     order = np.argsort(made.test.labels, kind="stable")
     other = replace(made, test=made.test.subset(order), corrupted=tmp_path, _features={})
     results = evaluate_robustness(other, spec=SPEC)
     assert "not the images" in results[0].card["clean images"]
     assert pick(results, "mce", reference="trained, h", corruptions=1).value == pytest.approx(1)
+
+
+def read_labels(test, folder):
+    """The labels of corrupted images of ``folder``, as names, and whether they are those of test."""
+    read = corrupted_images(test, folder=folder, limit=None, size=SIDE, seed=0)
+    return [test.class_names[k] for k in read.load("contrast", 1).labels], read.paired
+
+
+def test_labels_of_arrays_are_those_of_the_same_images_whatever_their_numbers(tmp_path):
+    made = benchmark(data(12, 5, source="test", names=("plane", "car", "bird")))
+    write_arrays(tmp_path, made, ["contrast"])
+    names = [made.test.class_names[k] for k in made.test.labels]
+    other = relabel(made.test, ("bird", "car", "plane"))
+    assert read_labels(other, tmp_path) == (names, True)
+    with pytest.raises(DataError, match="which they are of test is not known"):
+        read_labels(other.subset(np.arange(12)[::-1].copy()), tmp_path)
+    with pytest.raises(DataError, match="which they are of test is not known"):
+        read_labels(other.subset(np.arange(11)), tmp_path)
+
+
+def test_labels_of_other_images_of_cifar10_are_matched_by_name(tmp_path):
+    made = benchmark(data(12, 5, source="test", names=CIFAR10_CLASSES))
+    write_arrays(tmp_path, made, ["contrast"])
+    names = [CIFAR10_CLASSES[k] for k in made.test.labels]
+    other = relabel(made.test, CIFAR10_CLASSES[::-1]).subset(np.arange(11))
+    assert read_labels(other, tmp_path) == (names, False)
 
 
 def broken_labels(folder):
@@ -364,7 +391,8 @@ def no_corruption(folder):
     ],
 )  # fmt: skip
 def test_arrays_of_another_layout_are_refused(damage, words, tmp_path):
-    made = benchmark(corrupted=tmp_path)
+    test = data(12, 5, source="test", names=("0", "1", "2", "9"))
+    made = benchmark(test, corrupted=tmp_path)
     write_arrays(tmp_path, made, ["contrast"])
     damage(tmp_path)
     with pytest.raises(DataError, match=words):

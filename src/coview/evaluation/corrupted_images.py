@@ -26,6 +26,10 @@ RENDERED_AT_ONCE = 256
 FILE_NAMES = {"elastic": "elastic_transform", "jpeg": "jpeg_compression"}
 """Published names of files and folders, where ours are shorter."""
 LABELS_FILE = "labels.npy"
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+"""What the labels of CIFAR-10-C mean, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,17 +123,10 @@ def _from_arrays(test: ImageStore, folder: Path, limit: int | None, seed: int) -
             f"{folder / LABELS_FILE} has the shape {list(labels.shape)}; expected the labels of "
             "the images five times, once for each severity."
         )
-    labels = labels[:count]
-    assert test.labels is not None
-    if not np.isin(labels, test.labels).all():
-        raise DataError(
-            f"{folder / LABELS_FILE} has labels that no test image has; give the corrupted images "
-            "of the same data set."
-        )
+    labels, paired = _numbered(labels[:count], test, folder / LABELS_FILE)
     names = tuple(name for name in CORRUPTIONS if (folder / _file_name(name)).is_file())
     _require_some(names, folder, _file_name("gaussian_noise"))
     ids = np.arange(count)
-    paired = len(test) == count and np.array_equal(test.labels, labels)
     rows = _chosen(test.ids if paired else ids, limit, seed)
 
     def load(name: str, severity: int) -> ImageStore:
@@ -150,6 +147,44 @@ def _from_arrays(test: ImageStore, folder: Path, limit: int | None, seed: int) -
     clean = test.subset(rows if paired else _chosen(test.ids, limit, seed))
     images = _how_many(len(rows), count)
     return _published(clean, load, names, folder, images, paired=paired)
+
+
+def _numbered(
+    published: npt.NDArray[np.int64], test: ImageStore, path: Path
+) -> tuple[npt.NDArray[np.int64], bool]:
+    """The labels of ``published`` files, int64 [N], in the numbers of ``test``, and whether their
+    images are those of ``test``.
+
+    They are where there is one label of ``test`` for each published one at every place. Else the
+    names of classes say what a number means: CIFAR-10's, or the numbers themselves; without names
+    the numbers are compared. Raises DataError for other names.
+    """
+    assert test.labels is not None
+    if len(test) == len(published):
+        pairs = np.unique(np.stack([published, test.labels]), axis=1)
+        if len(pairs[0]) == len(np.unique(pairs[0])) == len(np.unique(pairs[1])):
+            return test.labels, True
+    place = {name: number for number, name in enumerate(test.class_names)}
+    used = [int(label) for label in np.unique(published)]
+    number_of = {label: place.get(str(label), -1) for label in used}
+    if not place:
+        number_of = {label: label for label in used}
+    elif set(CIFAR10_CLASSES) <= place.keys() and used[-1] < len(CIFAR10_CLASSES):
+        number_of = {label: place[CIFAR10_CLASSES[label]] for label in used}
+    elif -1 in number_of.values():
+        raise DataError(
+            f"{path} has numbers for classes, and which they are of {test.source or 'the data'} is "
+            "not known: its images are not those of the files in their order, and its classes have "
+            "other names. Give the published test images in their order as `test`, such as "
+            "cifar10:test, or name the classes as CIFAR-10 does or by their numbers from 0."
+        )
+    labels = np.array([number_of[int(label)] for label in published], np.int64)
+    if not np.isin(labels, test.labels).all():
+        raise DataError(
+            f"{path} has labels that no test image has; give the corrupted images of the same data "
+            "set."
+        )
+    return labels, False
 
 
 def _from_folders(test: ImageStore, folder: Path, limit: int | None, seed: int) -> CorruptedImages:
