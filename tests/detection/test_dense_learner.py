@@ -15,8 +15,10 @@ from coview.core.ranks import Ranks
 from coview.dense import Detector
 from coview.dense.inputs import draw_scale, output_size, render_maps, render_objects
 from coview.dense.learner import split_targets
+from coview.dense.maps import dilate_last_group, forward_groups
 from coview.dense.sampling import KeyedSampler
 from coview.encoders import EncoderSpec
+from coview.encoders.spec import parse_encoder
 from coview.methods import Passes
 from coview.training import Precision, train_step
 from coview.training.step import gradients
@@ -40,6 +42,24 @@ def maps(tmp_path_factory):
 
 def case(name, images, maps):
     return (PIXELS, maps) if name == "pixels" else (FORMS[name], images)
+
+
+@pytest.mark.parametrize("mark", ["", "+same"])
+def test_a_dilated_map_is_that_of_plain_convolutions(mark):
+    """The fourth group keeps the size of the third, also with TensorFlow's padding."""
+    network = parse_encoder(f"resnet10/8{mark}").build(seed=1).eval().network
+    images = torch.rand(2, 3, 100, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        third = forward_groups(network, images)[2]
+        dilate_last_group(network)
+        fourth = forward_groups(network, images)[3]
+        for module in network.layer4.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.__class__ = torch.nn.Conv2d
+                module.padding = tuple(size - 1 for size in module.kernel_size)
+        plain = network.layer4(third)
+    assert fourth.shape[2:] == third.shape[2:]
+    torch.testing.assert_close(fourth, plain)
 
 
 @pytest.mark.parametrize("name", [*FORMS, "pixels"])

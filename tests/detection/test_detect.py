@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_boxes import write_coco, write_voc
+from PIL import Image
 from small_detector import SETTINGS, encoder
 from test_average_precision import random_case
 
@@ -101,6 +102,32 @@ def test_its_results_are_those_of_its_detections(run):
     (figure,) = [each for each in figures_of("run", run) if each.protocol == "detect"]
     assert (figure.title, figure.layer, figure.metric) == ("Detection", "boxes", "AP50")
     assert figure.value == values["fine-tuned", "boxes", "AP50"]
+
+
+def test_test_images_without_an_object_that_counts_are_refused(places, tmp_path):
+    write_coco(tmp_path / "crowds")
+    file = tmp_path / "crowds" / "annotations" / "instances_val2017.json"
+    content = json.loads(file.read_text())
+    for each in content["annotations"]:
+        each["iscrowd"] = 1
+    file.write_text(json.dumps(content))
+    for plain in (False, True):
+        if plain:
+            file.write_text(json.dumps({**content, "annotations": []}))
+        with pytest.raises(
+            DataError, match="Nothing that counts is annotated in the 6 test images"
+        ):
+            coview.detect(places / "encoder", tmp_path / "crowds", dry_run=True, **WORDS)
+
+
+def test_label_maps_without_a_class_are_refused_as_test_images(places, tmp_path):
+    write_voc(tmp_path / "voc")
+    (tmp_path / "voc" / "classes.txt").write_text("ground\nrectangle\nellipse\n")
+    for path in (tmp_path / "voc" / "SegmentationClass").glob("0001*.png"):
+        Image.new("L", (64, 48), 255).save(path)
+    words = {**WORDS, "task": "semantic", "set": ()}
+    with pytest.raises(DataError, match="every pixel is of no class"):
+        coview.detect(places / "encoder", tmp_path / "voc", dry_run=True, **words)
 
 
 @pytest.mark.parametrize("interval", [(0.9, 0.95), (0.0, 0.01)])

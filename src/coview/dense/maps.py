@@ -55,7 +55,9 @@ def dilate_last_group(network: Any) -> None:
     for module in network.layer4.modules():
         if isinstance(module, nn.Conv2d):
             if module.kernel_size == (3, 3):
-                module.dilation, module.padding = (2, 2), (2, 2)
+                module.dilation = (2, 2)
+                if module.padding != (0, 0):  # else it pads its images itself, as SameConv2d
+                    module.padding = (2, 2)
             module.stride = (1, 1)
     pools = [
         m for m in network.layer4.modules() if getattr(m, "stride", None) not in (None, (1, 1))

@@ -209,14 +209,18 @@ class SamePool(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's "SAME" padding: size n -> ceil(n / stride).
+    """A convolution with TensorFlow's "SAME" padding: size n -> ceil(n / stride), also dilated.
 
     Of an odd number of padded rows or columns the end has one more.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        left, right = same_margins(x.shape[3], self.kernel_size[1], self.stride[1])
-        top, bottom = same_margins(x.shape[2], self.kernel_size[0], self.stride[0])
+        height, width = (
+            step * (size - 1) + 1
+            for step, size in zip(self.dilation, self.kernel_size, strict=True)
+        )
+        left, right = same_margins(x.shape[3], width, self.stride[1])
+        top, bottom = same_margins(x.shape[2], height, self.stride[0])
         y: Tensor = self._conv_forward(F.pad(x, (left, right, top, bottom)), self.weight, None)
         return y
 

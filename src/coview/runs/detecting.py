@@ -9,7 +9,8 @@ import torch
 
 from coview.core.errors import DataError
 from coview.core.progress import say
-from coview.data.annotations import AnnotatedStore, LabelMaps
+from coview.core.text import plural
+from coview.data.annotations import UNKNOWN, AnnotatedStore, LabelMaps
 from coview.data.held_out import split_held_out
 from coview.dense.learner import DenseLearner, DetectionLearner
 from coview.diagnosis.detecting import DetectionMonitor, detect_images, segment_images
@@ -56,6 +57,12 @@ class DetectionJob(Job):
             raise DataError(
                 f"{store.source} has {len(store)} images to train on and {len(test)} to test on; "
                 f"expected at least {MIN_IMAGES} and 1."
+            )
+        if not can_be_judged(test):
+            raise DataError(
+                f"Nothing that counts is annotated in the {plural(len(test), 'test image')} of "
+                f"{test.source}: every object is a crowd or difficult, or every pixel is of no "
+                "class. Give other images as `test`."
             )
         return Parts(
             training=store, held_out=test,
@@ -121,6 +128,15 @@ class DetectionJob(Job):
 
 
 DETECTION = DetectionJob()
+
+
+def can_be_judged(test: AnnotatedStore) -> bool:
+    """Whether some object, or the class of some pixel, counts in a test."""
+    if isinstance(test.annotations, LabelMaps):
+        maps = test.annotations
+        return any(bool((maps.read(row) != UNKNOWN).any()) for row in range(len(maps)))
+    objects = test.objects
+    return not bool((objects.crowd | objects.difficult)[objects.places()].all())
 
 
 def encoder_is_finite(run: Run, learner: DenseLearner) -> bool:

@@ -267,7 +267,6 @@ def _result(
     subject: str, layer: str, metric: str, value: float, interval: tuple[float, float], images: int,
     card: dict[str, Any],
 ) -> evaluation.Result:  # fmt: skip
-    value = float(np.nan_to_num(value))
     low, high = interval
     return evaluation.Result(
         protocol=PROTOCOL, subject=subject, layer=layer, metric=metric, value=value,
