@@ -171,6 +171,7 @@ def test_pixels_go_to_memory_then_to_disk_then_nowhere(
     photos: Path, monkeypatch: pytest.MonkeyPatch, memory: int, limit: int, storage: str
 ) -> None:
     monkeypatch.setattr(store_module, "memory_bytes", lambda: memory)
+    monkeypatch.setattr(store_module, "bytes_in_memory", lambda: 0)
     monkeypatch.setattr(store_module, "allowance", lambda cache: limit)
     store = open_images(photos, memory_share=1.0)
     assert storage in store.storage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from coview.core.images import ImageStore
 from coview.data import open_images
 from coview.data import store as store_module
 from coview.data.decode import decode_image
+from coview.data.pixels import bytes_in_memory
 
 NAMES = [f"{number:03}.png" for number in range(40)]
 
@@ -160,11 +162,34 @@ def test_store_moves_to_disk_when_memory_is_used_up(
     write_images(tmp_path / "images", NAMES)
     size = 12 * 16 * 4
     monkeypatch.setattr(store_module, "memory_bytes", lambda: 100 * size)
+    monkeypatch.setattr(store_module, "bytes_in_memory", lambda: 0)
     half = open_images(tmp_path / "images", memory_share=0.2, cache=tmp_path / "cache")
     assert len(kept(tmp_path / "cache")) == 1
     whole = open_images(tmp_path / "images", memory_share=0.4, cache=tmp_path / "other")
     assert kept(tmp_path / "other") == []
     assert_same(half, whole)
+
+
+def test_all_open_stores_share_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "images", NAMES)
+    gc.collect()
+    before = bytes_in_memory()
+    first = open_images(tmp_path / "images")
+    size = bytes_in_memory() - before
+    assert size == first.pixels.nbytes > 0
+    part = first.subset(np.arange(2))
+    monkeypatch.setattr(store_module, "memory_bytes", lambda: before + 2 * size - 1)
+    options = {"memory_share": 1.0, "cache": tmp_path / "cache"}
+    second = open_images(tmp_path / "images", **options)
+    assert "on disk" in second.storage
+    assert_same(first, second)
+    del first
+    gc.collect()
+    assert bytes_in_memory() - before == size, "its part is still open"
+    del part
+    gc.collect()
+    assert bytes_in_memory() == before
+    assert "in memory" in open_images(tmp_path / "images", memory_share=1.0, cache="none").storage
 
 
 def test_store_on_disk_says_where_and_memory_says_nothing(

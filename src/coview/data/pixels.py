@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import shutil
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,13 @@ from coview.data.listing import Rejected
 
 FORMAT = "coview-store-5"
 _GROWTH = 1.25
+_IN_MEMORY: weakref.WeakValueDictionary[int, npt.NDArray[np.uint8]] = weakref.WeakValueDictionary()
+"""The decoded pixels that stores of this process hold in memory, by the id of the array."""
+
+
+def bytes_in_memory() -> int:
+    """The bytes of decoded pixels that open stores of this process hold in memory."""
+    return sum(pixels.nbytes for pixels in list(_IN_MEMORY.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,6 +147,7 @@ class PixelWriter:
         """All pixels, with the other fields of DecodedPixels; a file is synced and renamed."""
         if self._stream is None and not self.on_demand:
             self._memory.resize((self.length, 4), refcheck=False)
+            _IN_MEMORY[id(self._memory)] = self._memory
             return DecodedPixels(pixels=self._memory, **parts)
         parts["on_demand"] = self.on_demand
         try:
@@ -172,13 +181,13 @@ class PixelWriter:
         if expected > self._allowance:
             self._give_up(
                 f"The decoded pixels take about {byte_size(expected)}, more than the "
-                f"{byte_size(self._budget)} of memory (`memory_share`) and the "
+                f"{byte_size(self._budget)} left of memory (`memory_share`) and the "
                 f"{byte_size(self._allowance)} of the cache (${LIMIT_VARIABLE}, free disk)"
             )
             return
         say(
             f"The decoded pixels, about {byte_size(expected)}, do not fit into the "
-            f"{byte_size(self._budget)} of memory (`memory_share`) and are written to "
+            f"{byte_size(self._budget)} left of memory (`memory_share`) and are written to "
             f"{self.folder.parent}; `coview cache` lists and clears them."
         )
         try:

@@ -89,13 +89,13 @@ def open_images(
     images of more than 8 bits that do not declare it. workers: decoding threads (default: the
     available cores, at most 8).
 
-    Pixels that fit into ``memory_share`` of this machine's memory stay there; others go to a
-    memory-mapped file in ``cache`` (default: $COVIEW_CACHE or ~/.cache/coview), which the next
-    call reuses if the source is unchanged. What fits neither there (all stores together take at
-    most $COVIEW_CACHE_LIMIT, by default 20 GB, and a new one half of the free disk), and with
-    ``cache="none"`` what does not fit into memory, is decoded once to check it, and again whenever
-    it is needed. The pixels are the same. Of Parquet files, which are read in order, the encoded
-    images are then copied to the cache, in any case.
+    Pixels that fit into ``memory_share`` of this machine's memory, beside those of all stores that
+    are open, stay there; others go to a memory-mapped file in ``cache`` (default: $COVIEW_CACHE or
+    ~/.cache/coview), which the next call reuses if the source is unchanged. What fits neither there
+    (all stores together take at most $COVIEW_CACHE_LIMIT, by default 20 GB, and a new one half of
+    the free disk), and with ``cache="none"`` what does not fit into memory, is decoded once to
+    check it, and again whenever it is needed. The pixels are the same. Of Parquet files, which are
+    read in order, the encoded images are then copied to the cache, in any case.
 
     ``quarantine`` of the result lists the unusable images and the places that could not be looked
     at, as (name, reason); ``notes`` says what a user should know, such as ignored files. An

@@ -24,7 +24,7 @@ from coview.data.decode import decode_image, strict_pillow
 from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.data.listing import Content, Listing, Rejected, hash_lines
 from coview.data.on_demand import OnDemand, encoded_bytes
-from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, load_pixels
+from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, bytes_in_memory, load_pixels
 
 MAX_UNUSABLE_SHARE = 0.01
 """A data set with a larger share of unusable images is refused."""
@@ -50,9 +50,9 @@ again whenever it is needed."""
 class CachePolicy:
     """Where decoded pixels are kept, and whether many unusable images are tolerated.
 
-    memory_share: the share of this machine's memory for pixels; more pixels go to a file in
-    ``cache``, or nowhere if ``on_disk`` is False. workers: decoding threads; None: one per
-    available core, at most eight.
+    memory_share: the share of this machine's memory for the pixels of all stores that are open;
+    more pixels go to a file in ``cache``, or nowhere if ``on_disk`` is False. workers: decoding
+    threads; None: one per available core, at most eight.
     """
 
     memory_share: float
@@ -69,8 +69,8 @@ class CachePolicy:
 
     @property
     def budget(self) -> int:
-        """The bytes of memory for pixels."""
-        return int(memory_bytes() * self.memory_share)
+        """The bytes of memory for the pixels of one more store."""
+        return max(0, int(memory_bytes() * self.memory_share) - bytes_in_memory())
 
     @property
     def allowance(self) -> int:
