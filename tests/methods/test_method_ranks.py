@@ -10,6 +10,7 @@ from small import SIZE, Pixels, batch, methods
 from coview.core.batches import Batch
 from coview.core.ranks import SINGLE_PROCESS
 from coview.methods import Learner, Passes, logo, multi_crop
+from coview.methods.batch_norm import batch_norms
 from coview.training.loader import shares
 from coview.training.step import average_gradients
 from coview.views import Crop, ViewPlan, ViewSpec
@@ -76,6 +77,24 @@ def ghost_methods():
     return found
 
 
+def check_keys_are_normalized_with_images_of_other_ranks(ranks):
+    """Not with their queries alone, by which a network could tell the pair."""
+    size = IMAGES // ranks.world
+    method = replace(methods()["moco"], batch_norm="ghost", ghost_batch_size=size)
+    learner = Learner(method, Pixels(), ranks=ranks).double()
+    keys = []
+    for changed in (False, True):
+        whole = batch(IMAGES, dtype=torch.float64)
+        if changed and ranks.rank == 1:  # rank 0 has the same images as before
+            whole = replace(whole, views=tuple(view.square() for view in whole.views))
+        mine = part_of(whole, ranks)
+        norms = batch_norms(learner.momentum_encoder)
+        outputs = learner._forward_views(learner.momentum_encoder, norms, mine, [1], 0)
+        keys.append(outputs[1][0].detach())
+    if ranks.rank == 0:
+        assert not torch.allclose(*keys)
+
+
 def compare(name, method, ranks, **options):
     """The ranks compute in small tiles what one process computes in a single one."""
     expected, one = run(method, SINGLE_PROCESS, **{**options, "micro_batch": None})
@@ -117,6 +136,16 @@ def check_groups_of_batch_norm_leave_all_ranks_the_same(ranks):
     for name, method in ghost_methods().items():
         end_together(name, method, ranks)
         end_together(f"{name} in micro-batches", method, ranks, micro_batch=3)
+
+
+def check_processes_that_are_one_group_each_compute_what_one_process_with_these_groups_does(ranks):
+    """Images of views 1 and up are drawn into groups over all ranks (MoCo, section 3.3)."""
+    one_each = {"batch_norm": "ghost", "ghost_batch_size": IMAGES // ranks.world}
+    found = ghost_methods() | {"byol": methods()["byol"]}
+    for name, method in found.items():
+        method = replace(method, **one_each)
+        compare(name, method, ranks)
+        compare(f"{name}, recomputed", method, ranks, micro_batch=IMAGES)
 
 
 def check_micro_batches_of_synchronized_batch_norm_end_together(ranks):

@@ -175,13 +175,22 @@ def normalize_training(layer: PatchedBatchNorm, x: Tensor) -> Tensor:
         y: Tensor
         y, mean, variance = _SyncBatchNorm.apply(x, layer.weight, layer.bias, mode.ranks, layer.eps)
     else:
-        groups = max(1, min(round(len(x) / mode.ghost_batch_size), len(x) // 2))
+        groups = ghost_groups(len(x), mode.ghost_batch_size)
         y, mean, variance = ghost_batch_norm(layer, x, groups)
         if tracks_statistics(layer):
             mean, variance = mode.ranks.mean(torch.stack((mean, variance))).unbind()
     if tracks_statistics(layer):
         update_running_statistics(layer, mean, variance)
     return y
+
+
+def ghost_groups(images: int, ghost_batch_size: int) -> int:
+    """How many groups of about ``ghost_batch_size`` a pass of so many images has.
+
+    >>> [ghost_groups(images, 32) for images in (32, 47, 48, 256)]
+    [1, 1, 2, 8]
+    """
+    return max(1, min(round(images / ghost_batch_size), images // 2))
 
 
 def tracks_statistics(layer: _BatchNorm) -> bool:

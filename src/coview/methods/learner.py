@@ -17,7 +17,7 @@ from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.encoders import Encoder
 from coview.heads.head import Head
 from coview.methods.affinity import Critic
-from coview.methods.batch_norm import batch_norms, set_batch_norm
+from coview.methods.batch_norm import batch_norms, ghost_groups, set_batch_norm
 from coview.methods.critic import AdversarialCritic
 from coview.methods.memory import KeyQueue
 from coview.methods.method import Method
@@ -29,9 +29,12 @@ from coview.methods.passes import (
     Outputs,
     Passes,
     checkpoint_blocks,
+    count_parts,
+    exchange_rows,
     find_blocks,
     forward_passes,
     group_passes,
+    image_order,
 )
 from coview.methods.set_objectives import Distillation, SetObjective
 from coview.methods.target import EMA, SAME_NETWORK, FrozenTeacher, MomentumEncoder
@@ -280,20 +283,42 @@ class Learner(NetworkTask):
     ) -> dict[int, Outputs]:  # fmt: skip
         """View index -> outputs, in float32 (float64 of a float64 network) under autocast, too."""
         method, micro_batch = self.method, self.passes.micro_batch
+        views, orders, sizes = list(batch.views), {}, batch.sizes
+        if self._is_one_group(sizes):
+            orders = {k: image_order(k, sum(sizes), step) for k in indices if k != 0}
+        for index, order in orders.items():
+            views[index] = exchange_rows(views[index], order, sizes, self.ranks)
         rounds = group_passes(
-            batch.views, indices,
+            views, indices,
             per_view=method.batch_norm in ("per view", "ghost"),
             micro_batch=micro_batch,
-            shuffle=method.batch_norm == "ghost",
+            shuffle=method.batch_norm == "ghost" and not orders,
             step=step,
-            rank_sizes=batch.sizes,
+            rank_sizes=sizes,
         )  # fmt: skip
         recompute = micro_batch is not None and torch.is_grad_enabled()
-        outputs = forward_passes(network, norms, batch.views, rounds, recompute=recompute)
-        return {
+        outputs = forward_passes(network, norms, views, rounds, recompute=recompute)
+        embeddings = {
             index: tuple(rows.to(working_dtype(rows)) for rows in of_view)
             for index, of_view in outputs.items()
         }
+        for index, order in orders.items():
+            embeddings[index] = tuple(
+                exchange_rows(rows, order.argsort(), sizes, self.ranks)
+                for rows in embeddings[index]
+            )
+        return embeddings
+
+    def _is_one_group(self, sizes: Sequence[int]) -> bool:
+        """Whether a process of several is a single ghost batch.
+
+        Its own images in another order would share their statistics as before.
+        """
+        ghost = self.method.ghost_batch_size
+        if ghost is None or self.ranks.is_single or not sizes:
+            return False
+        is_whole = count_parts(sizes, self.passes.micro_batch) == 1
+        return is_whole and min(ghost_groups(size, ghost) for size in sizes) == 1
 
     def _embed_query(self, images: Tensor) -> Outputs:
         """(z,), or (z, prediction) if the method has a predictor; the last one is the query."""

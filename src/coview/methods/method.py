@@ -71,10 +71,11 @@ class Method:
 
     ``batch_norm`` says which images share statistics: all views of one size ("joint", one forward
     pass, as in official SimCLR); the images of one view ("per view", one pass for each, which also
-    moves the running statistics once for each); ``ghost_batch_size`` images of one view, drawn for
-    each step ("ghost", which several devices do without synchronization); or none ("frozen": the
-    running statistics are used and do not change). With several processes, "joint" and "per view"
-    span all of them unless ``synchronized`` is False.
+    moves the running statistics once for each); about ``ghost_batch_size`` images of one view,
+    drawn for each step from those of the process, or from all where each process is one such group
+    ("ghost", which several devices do without synchronization); or none ("frozen": the running
+    statistics are used and do not change). With several processes, "joint" and "per view" span all
+    of them unless ``synchronized`` is False.
 
     ``dataclasses.replace`` makes an ablation; equality, hash and repr are those of the value.
     A method that does not fit implements ``coview.training.Task``.

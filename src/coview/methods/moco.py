@@ -32,9 +32,11 @@ def moco(
     ``size`` is the side of the views in pixels. ``version`` 1 has a linear head, tau 0.07 and MoCo
     v1's views; 2 has a head of two layers, tau 0.2 and blur. ``symmetric``: the mean of both
     directions, with one state of the queue. Keys of the query's own image are no negatives, unlike
-    in the papers. ``ghost_batch_size`` images share BatchNorm statistics, and keys are in other
-    groups than their queries, as in the papers' shuffled 8 devices of 32 images; None: all images
-    of a view share statistics. ``views`` and ``head`` replace the paper's. Raises UnknownName.
+    in the papers. About ``ghost_batch_size`` images share BatchNorm statistics, and keys are drawn
+    into groups anew, as in the papers' shuffled 8 devices of 32 images: from the images of a
+    process, or of all processes where each is one group. One process whose batch is one group
+    cannot part keys from their queries, and the plan says so. None: all images of a view share
+    statistics. ``views`` and ``head`` replace the paper's. Raises UnknownName.
 
     Sources: He et al., "Momentum contrast for unsupervised visual representation learning", CVPR
     2020, algorithm 1; Chen et al., "Improved baselines with momentum contrastive learning", 2020.

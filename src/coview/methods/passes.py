@@ -8,7 +8,8 @@ size under memory limited setup", 2021). The loss sees all outputs of the batch,
 that of the whole batch for every objective. Only BatchNorm differs: it sees one part at a time.
 Parts of view 0 are consecutive images; those of every other view are drawn for each step. Two
 views of an image are then seldom normalized together, which would let the network identify the
-pair.
+pair. So are the groups of ghost BatchNorm, from the images of all processes where each process is
+one group (He et al., "Momentum contrast", 2020, section 3.3).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from coview.core.errors import InvalidValue
+from coview.core.ranks import Ranks
 from coview.core.rng import Stream, stream_seed
 from coview.core.tensors import to_device
 from coview.methods.batch_norm import RunningStatsGuard, batch_norms
@@ -86,13 +88,16 @@ def group_passes(
         sizes = dict.fromkeys(views[index].shape[-2:] for index in indices)
         groups = [[k for k in indices if views[k].shape[-2:] == size] for size in sizes]
     count = len(views[indices[0]])
-    rank_sizes = rank_sizes or (count,)
-    # BatchNorm cannot take statistics of a part of one image, on any rank.
-    parts = (
-        1 if micro_batch is None
-        else max(1, min(-(-max(rank_sizes) // micro_batch), min(rank_sizes) // 2))
-    )  # fmt: skip
+    parts = count_parts(rank_sizes or (count,), micro_batch)
     return [_split_round(count, group, parts, shuffle, step) for group in groups]
+
+
+def count_parts(rank_sizes: Sequence[int], micro_batch: int | None) -> int:
+    """The passes of a view on every process; ``rank_sizes`` are the images of each."""
+    if micro_batch is None:
+        return 1
+    # BatchNorm cannot take statistics of a part of one image, on any rank.
+    return max(1, min(-(-max(rank_sizes) // micro_batch), min(rank_sizes) // 2))
 
 
 def _split_round(
@@ -100,15 +105,25 @@ def _split_round(
 ) -> list[Pass]:
     if parts == 1 and not shuffle:
         return [tuple((index, None) for index in indices)]
-    rows = {index: _image_order(index, count, step).tensor_split(parts) for index in indices}
+    rows = {index: image_order(index, count, step).tensor_split(parts) for index in indices}
     return [tuple((index, rows[index][k]) for index in indices) for k in range(parts)]
 
 
-def _image_order(index: int, count: int, step: int) -> Tensor:
+def image_order(index: int, count: int, step: int) -> Tensor:
+    """The order of view ``index`` at this step, int64 [count]: that of view 0 is kept."""
     if index == 0:
         return torch.arange(count)
     seed = stream_seed(0, Stream.STEP, f"parts {step} {index}")
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def exchange_rows(rows: Tensor, order: Tensor, sizes: Sequence[int], ranks: Ranks) -> Tensor:
+    """This rank's part of all ranks' rows in ``order``: [b, ...] -> [b, ...]. Differentiable.
+
+    ``sizes`` are the rows of every rank, before and after, ``order`` [sum of the sizes] is the same
+    on all. ``order.argsort()`` brings every row back.
+    """
+    return _select_rows(ranks.gather(rows, sizes), torch.split(order, list(sizes))[ranks.rank])
 
 
 def forward_passes(
