@@ -3,12 +3,28 @@ import torch
 from torch import nn
 
 from coview.core.files import digest
-from coview.core.tensors import tensor_hash, weights_fingerprint
+from coview.core.tensors import tensor_hash, unit_rows, weights_fingerprint
 
 
 def network(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_unit_rows_have_the_bits_of_torchs_normalize_and_a_zero_row_a_finite_gradient(dtype):
+    generator = torch.Generator().manual_seed(0)
+    rows, weights = torch.randn(2, 9, 33, generator=generator, dtype=dtype)
+    results = []
+    for function in (unit_rows, nn.functional.normalize):
+        x = rows.clone().requires_grad_()
+        y = function(x)
+        (y * weights).sum().backward()
+        results.append((y.detach(), x.grad))
+    assert all(map(torch.equal, *results))
+    zero = torch.zeros(1, 33, dtype=dtype, requires_grad=True)
+    (unit_rows(zero) * weights[:1]).sum().backward()
+    assert torch.equal(zero.grad, weights[:1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])

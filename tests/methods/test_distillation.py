@@ -126,6 +126,17 @@ def test_the_teacher_classifies_the_same_views_in_evaluation_mode_and_never_chan
     assert not any(p.requires_grad or p.grad is not None for p in network.parameters())
 
 
+def test_the_students_logits_are_not_rounded_to_bf16():
+    found = Learner(method(), Pixels())
+    nn.init.normal_(found.head.layers[0].dense.weight, generator=torch.Generator().manual_seed(1))
+    views = images().views[0].float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        h = found.encoder(views)
+        (logits,) = found._embed_query(views)
+    assert (h.dtype, logits.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(logits, found.head(h.float()))
+
+
 def test_no_checkpoint_holds_the_teacher_and_one_without_it_is_restored():
     found = learner(method())
     optimizer = OptimizerSpec(name="adamw", learning_rate=0.1, scaling="none").build(found)

@@ -8,7 +8,7 @@ import torch
 from small import SIZE, Pixels, batch, methods
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.methods import Critic, GradientRatio, Learner, NTXent, logo, multi_crop
+from coview.methods import Critic, GradientRatio, Learner, NTXent, logo, multi_crop, simclr
 from coview.methods.critic import normalize_rows
 from coview.methods.crops import to_pair_objective
 from coview.methods.pair_loss import PairLoss
@@ -182,6 +182,14 @@ def test_the_order_of_globals_does_not_matter():
         torch.testing.assert_close(ours[name], theirs[name])
 
 
+def test_nt_xent_in_pairs_keeps_its_learned_temperature():
+    plain = simclr(SIZE, views=CROPPED)
+    learned = replace(plain, objective=replace(plain.objective, learn_temperature=True))
+    assert logo(learned).objective.learn_temperature
+    assert Learner(logo(learned), Pixels()).temperature is not None
+    assert not logo(plain).objective.learn_temperature
+
+
 def test_nt_xent_in_pairs_is_nt_xent():
     plain, paired = base("simclr"), to_pair_objective(base("simclr"))
     first = batch(6, (SIZE, SIZE), dtype=torch.float64)
@@ -234,6 +242,12 @@ def test_options_that_would_do_nothing_are_refused():
         logo(base("moco"), weight=1.0, gradient_ratio=0.1)
     with pytest.raises(InvalidValue, match="no critic"):
         logo(base("moco"), affinity="cosine", critic=Critic())
+
+
+def test_a_row_of_zeros_before_the_critic_has_a_finite_gradient():
+    rows = torch.zeros(2, 3, requires_grad=True)
+    normalize_rows(rows).sum().backward()
+    assert torch.equal(rows.grad, torch.ones(2, 3))
 
 
 def test_critic_is_trained_and_judges_in_float32_under_autocast():

@@ -99,6 +99,11 @@ def test_figures_are_those_of_the_loaded_networks(run, teacher):
         mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
         normal = (views - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
         torch.testing.assert_close(ViewClassifier(guide, mean, std)(normal), guide(views))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            h = guide.encoder(views)
+            logits = ViewClassifier(guide, None, None)(views)
+        assert (h.dtype, logits.dtype) == (torch.bfloat16, torch.float32)
+        torch.testing.assert_close(logits, guide.layers(h.float()))
     saved = json.loads((run.path / "predictions.json").read_text())
     evaluation = json.loads((run.path / "evaluation" / "distill.json").read_text())
     values = {(row["subject"], row["metric"]): row["value"] for row in evaluation["results"]}

@@ -1,4 +1,4 @@
-"""Tensors on their way to a device; hashes of tensors and of networks."""
+"""Rows of unit length; tensors on their way to a device; hashes of tensors and of networks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from coview.core.files import digest
+
+ZERO = 1e-12
+"""A row that is shorter counts as zero."""
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
@@ -33,6 +36,20 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """
     # The copy to a Mac's GPU may read the memory after the caller has dropped it.
     return pinned(tensor, device).to(device, non_blocking=device.type != "mps")
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows [M, D] divided by their length, as torch's ``normalize``.
+
+    A row shorter than 1e-12 is divided by 1, so that its gradient is finite; that of ``normalize``
+    is a million million times as large there.
+
+    >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    length = rows.norm(dim=1, keepdim=True)
+    return rows / torch.where(length < ZERO, 1.0, length)
 
 
 def tensor_hash(tensor: Tensor) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from coview.core.errors import InvalidValue
 from coview.core.rng import Stream, stream_seed
+from coview.core.tensors import unit_rows
 
 
 class Head(nn.Module):
@@ -52,7 +52,7 @@ class Head(nn.Module):
         outputs = [h]
         for index, layer in enumerate(self.layers):
             first = index == 0 and self.normalize_input
-            outputs.append(layer(F.normalize(h, dim=1) if first else outputs[-1]))
+            outputs.append(layer(unit_rows(h) if first else outputs[-1]))
         return outputs
 
     def truncated(self, layers: int) -> Head:

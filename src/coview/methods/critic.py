@@ -9,10 +9,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import normalize, relu, softplus
+from torch.nn.functional import relu, softplus
 
 from coview.core.rng import Stream, stream_seed
-from coview.core.tensors import to_device
+from coview.core.tensors import to_device, unit_rows
 from coview.heads.head import init_linear
 from coview.methods.affinity import Critic
 
@@ -126,4 +126,4 @@ class AdversarialCritic(nn.Module):
 
 def normalize_rows(rows: Tensor) -> Tensor:
     """Rows of length 1 in float32 (float64 for float64), the critic's input."""
-    return normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=1)
+    return unit_rows(rows if rows.dtype == torch.float64 else rows.float())

@@ -322,8 +322,18 @@ class Learner(NetworkTask):
 
     def _embed_query(self, images: Tensor) -> Outputs:
         """(z,), or (z, prediction) if the method has a predictor; the last one is the query."""
-        z: Tensor = self.head(self.encoder(images))
+        z = self._project(self.encoder(images))
         return (z,) if self.predictor is None else (z, self.predictor(z))
+
+    def _project(self, h: Tensor) -> Tensor:
+        """g(h). Logits for a teacher's are of float32 under autocast, too: rounded to bf16 they
+        make other probabilities at a low temperature."""
+        if not isinstance(self.method.objective, Distillation):
+            z: Tensor = self.head(h)
+            return z
+        with torch.autocast(h.device.type, enabled=False):
+            logits: Tensor = self.head(h.to(working_dtype(h)))
+        return logits
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,7 @@ class MomentumEncoder(nn.Module):
 
 
 class FrozenTeacher(nn.Module):
-    """``network`` in evaluation mode and without gradients: images -> logits, float32 [B, C].
+    """``network`` in evaluation mode and without gradients: images -> its logits [B, C].
 
     The network is no part of the state of what holds the teacher: it has no parameters, buffers or
     modules here, so that no checkpoint repeats it and no optimizer or training mode reaches it. It

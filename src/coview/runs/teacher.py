@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+import torch
 from torch import Tensor, nn
 
 from coview.core.errors import RunError
@@ -15,6 +16,7 @@ from coview.encoders import EncoderSpec
 from coview.encoders.exchange.classifier import Classifier
 from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.weights import find_export, read_config
+from coview.objectives.inputs import working_dtype
 from coview.runs.run import Run
 
 
@@ -77,7 +79,8 @@ class ViewClassifier(nn.Module):
     """Views of images, normalized by ``mean`` and ``std`` -> the logits of ``classifier``, which
     normalizes images in its own way.
 
-    Shapes: [B, 3, H, W] -> [B, classes].
+    Shapes: [B, 3, H, W] -> [B, classes]. The logits are of float32 under autocast, too: of logits
+    in bf16 a low temperature makes other probabilities.
     """
 
     def __init__(
@@ -91,7 +94,9 @@ class ViewClassifier(nn.Module):
         if self.mean is not None and self.std is not None:
             mean, std = (views.new_tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
             views = views * std + mean
-        logits: Tensor = self.layers(self.encoder.encoder(self.encoder.normalize(views)))
+        h: Tensor = self.encoder.encoder(self.encoder.normalize(views))
+        with torch.autocast(h.device.type, enabled=False):
+            logits: Tensor = self.layers(h.to(working_dtype(h)))
         return logits
 
 

@@ -90,6 +90,8 @@ def to_pair_objective(method: Method) -> Method:
             f"{type(objective).__name__} has no form as a pair objective; "
             "choose simclr, moco, byol or simsiam."
         )
-    return replace(
-        method, objective=InfoNCE(temperature=objective.temperature, batch_negatives=True)
-    )
+    pairs = InfoNCE(
+        temperature=objective.temperature, learn_temperature=objective.learn_temperature,
+        batch_negatives=True,
+    )  # fmt: skip
+    return replace(method, objective=pairs)
