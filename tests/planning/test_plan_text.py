@@ -9,8 +9,15 @@ import torch
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.methods import logo
+from coview.planning.defaults import default_recipe
 from coview.planning.planner import fit_memory
-from coview.planning.text import about_method, about_precision, about_scratch
+from coview.planning.text import (
+    about_defaults,
+    about_groups,
+    about_method,
+    about_precision,
+    about_scratch,
+)
 from coview.planning.trial import Trial
 from coview.recipes import change, recipe
 from coview.training.precision import Precision
@@ -31,6 +38,32 @@ def test_plan_says_what_repels_and_what_is_learned():
     assert "2 of 32 px and 2 of 16 px" in said
     assert "temperature 0.2, which is learned" in said
     assert said.endswith("local views repelled by CosineAffinity (gradient ratio 0.5).")
+
+
+def test_plan_says_that_keys_share_statistics_with_their_queries():
+    one = change(recipe("moco-cpu"), batch_size=32)
+    (said,) = about_groups(one, 1)
+    assert "The batch of 32 is one group of BatchNorm" in said
+    assert said.endswith("`set` method.ghost_batch_size=8 makes several.")
+    several = change(one, set=("method.ghost_batch_size=8",))
+    for recipe_, world in ((several, 1), (recipe("moco-cpu"), 1), (one, 2)):
+        assert not list(about_groups(recipe_, world))
+    assert not list(about_groups(change(recipe("simclr-cpu"), batch_size=32), 1))
+    assert not list(about_groups(change(one, micro_batch=16), 1))
+
+
+def test_plan_says_which_queue_and_groups_were_chosen():
+    small = default_recipe("moco", side=32, images=200, device="cpu")
+    queue, groups = about_defaults(small, 200)
+    assert queue.startswith("The queue has 64 keys, two batches")
+    assert groups.startswith("BatchNorm takes its statistics of groups of 8 images")
+    middle = default_recipe("moco", side=32, images=5000, device="cpu")
+    (queue,) = about_defaults(middle, 5000)
+    assert queue.startswith("The queue has 500 keys, about a tenth of the images")
+    assert not list(
+        about_defaults(default_recipe("moco", side=32, images=50_000, device="cpu"), 50_000)
+    )
+    assert not list(about_defaults(recipe("simclr-cpu"), 200))
 
 
 def test_micro_batch_of_the_whole_batch_is_said_to_have_no_effect():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coview.core.errors import UnknownName
+from coview.core.values import set_fields
 from coview.encoders import EncoderSpec
 from coview.methods import METHODS, get_method
+from coview.methods.batch_norm import ghost_groups
 from coview.recipes.catalogue import RECIPES, recipe
 from coview.recipes.changes import change
 from coview.recipes.recipe import Recipe
@@ -53,13 +55,13 @@ def default_recipe(method: str, *, side: int, images: int, device: str) -> Recip
         # About two million views: what a small network needs and a CPU can do.
         base = replace(base, epochs=max(8.0, min(200.0, round(1_000_000 / max(images, 1)))))
     elif side <= SMALL_SIDE:
-        base = replace(_recipe_of(method, "cifar"), epochs=200)
+        base = change(_recipe_of(method, "cifar"), epochs=200)
     else:
         base = _recipe_of(method, "photos" if method == "simclr" else "imagenet")
         # A ResNet-50, also where the paper's recipe has a larger network.
-        base = replace(base, epochs=200, batch_size=256, encoder=EncoderSpec(depth=50))
-    base = replace(base, name=f"{method}-auto")
-    return replace(base, batch_size=batch_for(images, base))
+        base = replace(change(base, epochs=200), batch_size=256, encoder=EncoderSpec(depth=50))
+    base = replace(base, name=f"{method}-auto", batch_size=batch_for(images, base))
+    return with_several_groups(with_fitting_queue(base, images))
 
 
 def default_finetuning(device: str) -> Recipe:
@@ -94,6 +96,40 @@ def batch_for(images: int, recipe: Recipe) -> int:
     while batch > 8 and images // batch < MIN_STEPS_PER_EPOCH:
         batch //= 2
     return batch
+
+
+def with_fitting_queue(recipe: Recipe, images: int) -> Recipe:
+    """``recipe`` with a queue of about a tenth of the images and of two batches at least.
+
+    One that is shorter stays: it holds about 5 % of ImageNet in MoCo. Longer, its keys are of
+    epochs ago, and many are of the query's own image.
+
+    >>> with_fitting_queue(recipe("moco-cpu"), images=5000).method.memory
+    Queue(length=500)
+    """
+    memory = recipe.method.memory
+    if memory is None:
+        return recipe
+    length = min(memory.length, queue_for(recipe.batch_size, images))
+    return set_fields(recipe, {"method.memory.length": length})
+
+
+def queue_for(batch_size: int, images: int) -> int:
+    """The keys to which a queue is shortened for so many images."""
+    return max(2 * batch_size, images // 10)
+
+
+def with_several_groups(recipe: Recipe) -> Recipe:
+    """``recipe`` with ghost batches of a quarter of the batch, where the batch would be one."""
+    ghost = recipe.method.ghost_batch_size
+    if ghost is None or ghost_groups(recipe.batch_size, ghost) > 1:
+        return recipe
+    return set_fields(recipe, {"method.ghost_batch_size": quarter(recipe.batch_size)})
+
+
+def quarter(batch_size: int) -> int:
+    """The ghost batch that makes four groups of a batch, or fewer of at least 4 images."""
+    return max(4, batch_size // 4)
 
 
 def _with_views(base: Recipe, method: str, size: int) -> Recipe:

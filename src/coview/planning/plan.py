@@ -18,6 +18,7 @@ from coview.methods.set_objectives import CrossEntropy
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import batch_for, default_recipe
 from coview.planning.planner import Plan, Planner
+from coview.planning.text import about_defaults
 from coview.planning.trial import Equip
 from coview.recipes import METHODS, DenseRecipe, Recipe, apply_options, for_classes, recipe
 
@@ -60,8 +61,11 @@ def make_plan(
                 f"{len(store):,} images has a few steps; `batch_size` sets it.",
             )
         fitted = replace(fitted, batch_size=batch)
+    if not named:
+        notes = tuple(about_defaults(fitted, len(store)))
     if budget is not None and not named:
-        return planner.plan_ladder(fitted, options)
+        plan = planner.plan_ladder(fitted, options)
+        return replace(plan, notes=(*plan.notes, *notes))
     suits = f"suits these images on the {device.type}"
     why = "as asked" if options.encoder else "as the recipe says" if named else suits
     if budget is not None and options.epochs is None:

@@ -16,7 +16,13 @@ from coview.methods import Passes
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import ladder
 from coview.planning.memory import exactness, plan_passes, usable_bytes
-from coview.planning.text import about_method, about_precision, about_processes, about_the_run
+from coview.planning.text import (
+    about_groups,
+    about_method,
+    about_precision,
+    about_processes,
+    about_the_run,
+)
 from coview.planning.trial import Equip, Speed, Trial
 from coview.recipes import Recipe, apply_options, change
 
@@ -268,7 +274,7 @@ class Planner:
         views = self._views(recipe)
         notes = (
             about_method(recipe), *lines, *about_precision(recipe, trial.precision),
-            *about_processes(recipe, self.world),
+            *about_processes(recipe, self.world), *about_groups(recipe, self.world),
             *about_the_run(recipe, self.images, views, speed),
         )  # fmt: skip
         return Plan(recipe=recipe, notes=notes, speed=speed, seconds=views / speed.median)

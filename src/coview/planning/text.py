@@ -16,9 +16,11 @@ from coview.methods import (
     NTXent,
     SupCon,
 )
+from coview.methods.batch_norm import ghost_groups
 from coview.methods.learner import NetworkTask
+from coview.methods.passes import count_parts
 from coview.methods.temperature import WithTemperature
-from coview.planning.defaults import MIN_STEPS
+from coview.planning.defaults import MIN_STEPS, quarter, queue_for
 from coview.planning.trial import Speed
 from coview.recipes import DenseRecipe, Recipe
 from coview.training.checkpoints import KEEP
@@ -87,6 +89,8 @@ def _choices(method: Method) -> str:
         chosen.append(f"form {objective.form}")
     if isinstance(objective, SupCon) and objective.positives_cap is not None:
         chosen.append(f"at most {plural(objective.positives_cap, 'positive')} of a row")
+    if isinstance(objective, SupCon) and objective.scale_by_temperature:
+        chosen.append("times the temperature")
     return "".join(f", {choice}" for choice in chosen)
 
 
@@ -117,6 +121,35 @@ def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
         f"On {world} processes, about {recipe.batch_size / world:g} images of a batch on each: "
         f"loss and gradient are those of the whole batch; {norm}."
     )
+
+
+def about_groups(recipe: Recipe, world: int) -> Iterator[str]:
+    """That a batch is a single ghost batch, so that keys share statistics with their queries."""
+    ghost, images = recipe.method.ghost_batch_size, recipe.batch_size
+    parts = count_parts((images,), recipe.passes.micro_batch)
+    if ghost is None or world > 1 or parts > 1 or ghost_groups(images, ghost) > 1:
+        return
+    yield (
+        f"The batch of {images} is one group of BatchNorm: queries and keys share statistics, by "
+        "which a network can tell pairs without learning what images show (MoCo, section 3.3); "
+        f"`set` method.ghost_batch_size={quarter(images)} makes several."
+    )
+
+
+def about_defaults(recipe: Recipe, images: int) -> Iterator[str]:
+    """The queue and the ghost batch that a default recipe has for so many images."""
+    memory, batch = recipe.method.memory, recipe.batch_size
+    if memory is not None and memory.length == queue_for(batch, images):
+        share = "two batches" if memory.length == 2 * batch else "about a tenth of the images"
+        yield (
+            f"The queue has {memory.length:,} keys, {share}: a longer one would hold keys of "
+            "earlier epochs; `set` method.memory.length=... sets it."
+        )
+    if recipe.method.ghost_batch_size == quarter(batch):
+        yield (
+            f"BatchNorm takes its statistics of groups of {quarter(batch)} images, so that a batch "
+            f"of {batch} has several; `set` method.ghost_batch_size=... sets it."
+        )
 
 
 def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> Iterator[str]:

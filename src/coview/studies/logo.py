@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from coview import methods
-from coview.core.values import set_fields
+from coview.planning.defaults import with_fitting_queue
 from coview.recipes import Recipe
 from coview.studies.arms import Arm
 from coview.studies.claims import Claim, Comparison, alike, best, greater, shrinking_gap
@@ -45,11 +45,7 @@ SMALL = (
 def base_recipe(setting: Setting, word: str, *, epochs: float = 1.0) -> Recipe:
     """The recipe of a base; MoCo's queue is about a tenth of the images, as at full scale."""
     made, images = setting.recipe(word, epochs=epochs), setting.amount.images
-    memory = made.method.memory
-    if images is None or memory is None:
-        return made
-    length = min(memory.length, max(2 * made.batch_size, images // 10))
-    return set_fields(made, {"method.memory.length": length})
+    return made if images is None else with_fitting_queue(made, images)
 
 
 def with_logo(base: Recipe, affinity: Any = "learned", **settings: Any) -> Recipe:
