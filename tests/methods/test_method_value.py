@@ -92,7 +92,22 @@ def test_objective_form_unknown_is_refused():
         SupCon(temperature=0.1, form="inside")
 
 
-@pytest.mark.parametrize("objective", [NTXent(temperature=0.2), SupCon(temperature=0.2)])
+def test_objective_supcon_times_the_temperature_and_its_hash_without_it():
+    views = [torch.randn(6, 3, generator=torch.Generator().manual_seed(0))] * 2
+    labels = torch.arange(6) % 2
+    plain, scaled = SupCon(temperature=0.1), SupCon(temperature=0.1, scale_by_temperature=True)
+    torch.testing.assert_close(scaled(views, labels), 0.1 * plain(views, labels))
+    assert "scale_by_temperature" not in encode(plain)
+    assert encode(scaled)["scale_by_temperature"] is True
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        NTXent(temperature=0.2), SupCon(temperature=0.2),
+        SupCon(temperature=0.2, scale_by_temperature=True),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("views", [2, 3])
 def test_objective_chance_is_the_loss_of_equal_embeddings(objective, views):
     same = [torch.ones(8, 5)] * views
@@ -106,6 +121,7 @@ def test_objective_chance_is_the_loss_of_equal_embeddings(objective, views):
         (NTXent(temperature=0.5), None),
         (NTXent(temperature=0.2), None),
         (SupCon(temperature=0.2), 8),
+        (SupCon(temperature=0.2, scale_by_temperature=True), 8),
         (SupCon(temperature=0.5, form="in"), 4),
     ],
 )

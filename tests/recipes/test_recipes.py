@@ -55,11 +55,12 @@ def test_every_method_fits_every_size_and_device(method, side, device):
 PAPERS = {
     # recipe: (peak learning rate at the recipe's batch, weight decay, batch, epochs)
     "simclr-imagenet": (4.8, 1e-6, 4096, 100),
-    "simclr-v2-imagenet": (6.4, 1e-4, 4096, 800),
+    "simclr-v2-imagenet": (6.4, 5e-5, 4096, 800),  # 1e-4 on a sum of two
     "moco-imagenet": (0.03, 1e-4, 256, 200),
     "byol-imagenet": (4.8, 1e-6, 4096, 300),
     "simsiam-imagenet": (0.1, 1e-4, 512, 100),
-    "supcon-imagenet": (9.6, 1e-2, 6144, 350),
+    "supcon-imagenet": (9.6, 1e-3, 6144, 350),
+    "supcon-cifar": (0.71, 7e-5, 1024, 1000),  # the code's 0.5 and 1e-4, on 1.43 times the loss
     "simsiam-cifar": (0.06, 5e-4, 512, 800),
     "moco-cifar": (0.12, 2.5e-4, 512, 200),  # the notebook's 0.06 and 5e-4, on a sum of two
 }
@@ -72,6 +73,58 @@ def test_recipe_has_the_numbers_of_its_paper(name):
     assert found.optimizer.peak(found.batch_size) == pytest.approx(rate)
     assert found.optimizer.weight_decay == decay
     assert (found.batch_size, found.epochs) == (batch, epochs)
+
+
+def test_supcon_for_imagenet_is_scaled_and_warmed_up_as_in_the_authors_code():
+    found = recipe("supcon-imagenet")
+    objective = found.method.objective
+    assert (objective.temperature, objective.scale_by_temperature) == (0.1, True)
+    assert found.schedule.warmup_epochs == 12
+
+
+def test_views_that_the_papers_code_resizes_bicubically():
+    names = [n for n in RECIPES if n.endswith("imagenet") and hasattr(recipe(n).method, "views")]
+    bicubic = {
+        name
+        for name in names
+        for view in recipe(name).method.views.views
+        if view.crop is not None and view.crop.interpolation == "bicubic"
+    }
+    assert bicubic == {
+        "simclr-imagenet", "simclr-v2-imagenet", "byol-imagenet", "logo-simclr-imagenet",
+        "logo-byol-imagenet",
+    }  # fmt: skip
+
+
+def test_simsiam_for_cifar_has_the_crops_of_its_paper():
+    for view in recipe("simsiam-cifar").method.views.views:
+        assert (view.crop.area, view.blur) == ((0.2, 1.0), None)
+
+
+def test_a_smaller_batch_of_supcon_for_cifar_has_a_smaller_rate():
+    optimizer = recipe("supcon-cifar").optimizer
+    assert optimizer.peak(1024) == 0.71
+    assert optimizer.peak(256) == 0.71 / 4
+
+
+def test_a_default_recipe_warms_up_for_a_tenth_of_its_epochs_at_most():
+    found = default_recipe("simclr-v2", side=224, images=1_000_000, device="cuda")
+    assert (found.epochs, found.schedule.warmup_epochs) == (200, 20)
+
+
+@pytest.mark.parametrize(
+    ("images", "length"), [(5000, 512), (50_000, 5000), (1_281_167, 65_536)]
+)  # fmt: skip
+def test_a_default_queue_is_a_tenth_of_the_images_and_two_batches_at_least(images, length):
+    found = default_recipe("moco", side=224, images=images, device="cuda")
+    assert found.method.memory == Queue(length=length)
+    assert default_recipe("simclr", side=224, images=images, device="cuda").method.memory is None
+
+
+@pytest.mark.parametrize(("images", "batch", "ghost"), [(50_000, 128, 64), (200, 32, 8)])
+def test_a_default_batch_has_several_groups_of_batch_norm(images, batch, ghost):
+    found = default_recipe("moco", side=32, images=images, device="cpu")
+    assert (found.batch_size, found.method.ghost_batch_size) == (batch, ghost)
 
 
 def test_moco_on_the_mean_of_both_directions_steps_like_the_notebook_on_their_sum():

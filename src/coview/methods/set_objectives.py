@@ -149,7 +149,8 @@ class SupCon(WithTemperature, SetObjective):
     Accepts one view; images without another image of their label are then left out of the mean.
     ``positives_cap`` >= 1: at most so many positives of a row, the others of its label leave the
     loss (see ``coview.objectives.sup_con``); which ones stay depends on the order of the batch.
-    Raises InvalidValue, UnknownName.
+    ``scale_by_temperature``: the loss times the temperature, as in the authors' code, so that its
+    gradient does not grow as the temperature falls. Raises InvalidValue, UnknownName.
 
     >>> SupCon(temperature=1.0)([torch.eye(2), torch.eye(2)], torch.tensor([0, 1]))
     tensor(0.5514)
@@ -157,6 +158,7 @@ class SupCon(WithTemperature, SetObjective):
 
     form: Literal["out", "in"] = "out"
     positives_cap: int | None = field(default=None, metadata=LATER)
+    scale_by_temperature: bool = field(default=False, metadata=LATER)
     needs_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -168,14 +170,23 @@ class SupCon(WithTemperature, SetObjective):
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
     ) -> Tensor:
-        return sup_con(
+        loss = sup_con(
             views, require_labels(labels, "SupCon"), temperature=self.temperature, form=self.form,
             positives_cap=self.positives_cap, ranks=ranks,
         )  # fmt: skip
+        return self.temperature * loss if self.scale_by_temperature else loss
+
+    @property
+    def _scale(self) -> float:
+        """What the plain loss is multiplied by."""
+        return as_number(self.temperature) if self.scale_by_temperature else 1.0
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
-        """ln(V B - 1), independent of the labels; with a cap, of labels that are all different."""
-        return chance_level(views * batch_size)
+        """ln(V B - 1), independent of the labels; with a cap, of labels that are all different.
+
+        Scaled as the loss is.
+        """
+        return self._scale * chance_level(views * batch_size)
 
     def lower_bound(
         self, batch_size: int, width: int, *, views: int = 2, classes: int | None = None
@@ -190,7 +201,8 @@ class SupCon(WithTemperature, SetObjective):
         if self.positives_cap is not None:
             kept = min(positives, max(self.positives_cap, views - 1))
             rows, positives = rows - (positives - kept), kept
-        return estimated_lower_bound(rows, width, as_number(self.temperature), positives=positives)
+        temperature = as_number(self.temperature)
+        return self._scale * estimated_lower_bound(rows, width, temperature, positives=positives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,9 @@ def simsiam(
 
     ``size`` is the side of the views in pixels. The head has an output of 2,048 and three layers,
     two up to 32 pixels (appendix D), with BatchNorm after the last. The predictor has a bottleneck
-    of a quarter. ``views``, ``head`` and ``predictor`` replace the paper's. Each view has its own
-    BatchNorm statistics.
+    of a quarter. Views up to 32 pixels are those of MoCo's CIFAR-10 notebook; the paper's crops
+    have a fifth of the image and more (policy "simsiam_small"). ``views``, ``head`` and
+    ``predictor`` replace the defaults. Each view has its own BatchNorm statistics.
 
     Source: Chen and He, "Exploring simple Siamese representation learning", CVPR 2021, algorithm 1.
 

@@ -14,6 +14,9 @@ from coview.views import Crop, ViewPlan, ViewSpec
 FEW_LABELS = 0.1
 """Up to this share of the labels SimCLRv2 keeps the first layer of the head."""
 ROUNDING = 1.05  # 10 % of few images are not quite a tenth
+WITHOUT_LARS = ("bias", "norm", "head.*")
+"""What LARS leaves alone in the released code of SimCLR: BatchNorm, biases and the new classifier,
+whose weights begin at zero. They take plain momentum at the full rate."""
 
 
 def classifier_method(
@@ -55,7 +58,7 @@ def finetune_v2_imagenet() -> Recipe:
         encoder=EncoderSpec(depth=50),
         optimizer=OptimizerSpec(
             # The published command: 0.005 x sqrt(1,024) = 0.16, no weight decay, no warm-up.
-            name="lars", learning_rate=0.005, scaling="sqrt",
+            name="lars", learning_rate=0.005, scaling="sqrt", exclude=WITHOUT_LARS,
         ),
         schedule=ScheduleSpec(warmup_epochs=0),
         batch_size=1024,

@@ -45,12 +45,15 @@ POLICIES: dict[str, Policy] = {
     "simclr": Policy(
         area=(0.08, 1.0), jitter=_STRONG,
         blur=(0.5, 0.5), solarize=(0.0, 0.0),
-        source="Chen et al. 2020, SimCLR, appendix A; strength 1.0 at 224 px",
+        source="Chen et al. 2020, SimCLR, appendix A; strength 1.0 at 224 px; its code is bicubic",
     ),
     "simclr_small": Policy(
         area=(0.08, 1.0), jitter=_HALF,
         blur=(0.0, 0.0), solarize=(0.0, 0.0),
-        source="Chen et al. 2020, SimCLR, appendix B.9; strength 0.5 and no blur for CIFAR-10",
+        source=(
+            "Chen et al. 2020, SimCLR, appendix B.9; strength 0.5 and no blur for CIFAR-10; its "
+            "code is bicubic"
+        ),
     ),
     "moco_v1": Policy(
         area=(0.2, 1.0), jitter=replace(_HALF, probability=1.0, hue=0.4),
@@ -67,10 +70,18 @@ POLICIES: dict[str, Policy] = {
         blur=(0.0, 0.0), solarize=(0.0, 0.0),
         source="MoCo's published CIFAR-10 notebook; no blur",
     ),
+    "simsiam_small": Policy(
+        area=(0.2, 1.0), jitter=_HALF,
+        blur=(0.0, 0.0), solarize=(0.0, 0.0),
+        source="Chen and He 2021, SimSiam, section 3, without blur for CIFAR-10 (appendix D)",
+    ),
     "byol": Policy(
         area=(0.08, 1.0), jitter=replace(_HALF, saturation=0.2),
         blur=(1.0, 0.1), solarize=(0.0, 0.2),
-        source="Grill et al. 2020, BYOL, table 6; brightness multiplies here, adds in BYOL's code",
+        source=(
+            "Grill et al. 2020, BYOL, table 6; brightness multiplies here, adds in BYOL's code, "
+            "which is bicubic"
+        ),
     ),
     "supcon_small": Policy(
         area=(0.2, 1.0), jitter=_HALF,
