@@ -3,12 +3,14 @@
 import errno
 import importlib.util
 import os
+import sys
 
 import numba
 import pytest
 from numba.core import caching
 
 from coview.core import compiled as compiler
+from coview.core.errors import CoviewError
 
 SOURCE = """
 from coview.core.compiled import compiled
@@ -86,3 +88,13 @@ def test_own_cache_folder_takes_code_where_no_other_may(place, monkeypatch):
     monkeypatch.setattr(caching._CacheLocator, "ensure_cache_path", refuse)
     double(place)
     assert list((place / "mine" / "compiled").rglob("*.nbi"))
+
+
+def test_a_numba_that_cannot_be_imported_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)  # so that its import fails
+    spec = importlib.util.spec_from_file_location("anew", compiler.__file__)
+    with pytest.raises(
+        CoviewError, match=r"needs the package 'numba'.* cannot be imported"
+    ) as error:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert isinstance(error.value, ImportError)

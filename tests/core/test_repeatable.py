@@ -1,8 +1,11 @@
 """The settings under which a GPU repeats its results, which need no GPU to be set."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from coview.core.eval_mode import eval_mode
 from coview.core.repeatable import repeatable
 
 CUDA = torch.device("cuda")
@@ -45,6 +48,25 @@ def test_a_strict_setting_of_the_caller_stays():
         assert settings()["algorithms"]
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+class OnGPU(torch.nn.Module):
+    """Says that its parameter is on a GPU."""
+
+    def parameters(self, recurse=True):
+        return iter([SimpleNamespace(device=CUDA)])
+
+
+def test_a_network_in_evaluation_mode_computes_as_in_training():
+    """Else step 0 and the export would have TF32 where the run has float32."""
+    before = settings()
+    with eval_mode(torch.nn.Linear(1, 1)):
+        assert settings() == before
+    with eval_mode(torch.nn.Linear(1, 1), OnGPU()):
+        evaluated = settings()
+        with repeatable(CUDA):
+            assert settings() == evaluated != before
+    assert settings() == before
 
 
 @pytest.mark.parametrize("name", ["cpu", "meta", "mps"])

@@ -204,4 +204,6 @@ def test_fused_loss_on_the_device_equals_the_tiles(temperature, monkeypatch):
         nt_xent(given, temperature=temperature).backward()
         found.append([view.grad.double() for view in given])
     for ours, exact in zip(*found, strict=True):
-        torch.testing.assert_close(ours, exact, rtol=0, atol=float(3e-5 * exact.abs().max()))
+        # The rounding of a logit is that of 1 / temperature.
+        share = 3e-5 * max(1, 0.01 / temperature)
+        torch.testing.assert_close(ours, exact, rtol=0, atol=float(share * exact.abs().max()))

@@ -39,6 +39,10 @@ class Line(nn.Module):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         if fault == "host memory":
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+        if fault == "cuDNN":
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        if fault == "CUDA":
+            raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be ...")
         if fault == "defect":
             raise RuntimeError("shapes differ")
         drawn = self.dropout(torch.ones(4)).sum()
@@ -283,13 +287,21 @@ def test_loop_never_ends_as_if_saved_where_the_disk_refuses(tmp_path, stop):
         run(tmp_path, Line(), save=refuse, stop=lambda: stop)
 
 
-@pytest.mark.parametrize("fault", ["memory", "host memory"])
+MEMORY_FAULTS = ["memory", "host memory", "cuDNN", "CUDA"]
+
+
+@pytest.mark.parametrize("fault", MEMORY_FAULTS)
 def test_loop_batch_that_does_not_fit_is_one_sentence(tmp_path, fault):
     with pytest.raises(InvalidValue, match=r"4 images does not fit .* set `batch_size` to 2"):
         run(tmp_path, Line({1: fault}))
 
 
-@pytest.mark.parametrize("fault", ["memory", "host memory"])
+def test_loop_a_message_that_may_mean_something_else_is_passed_on(tmp_path):
+    with pytest.raises(InvalidValue, match=r"cpu \(GET was unable to find an engine to execute"):
+        run(tmp_path, Line({1: "cuDNN"}))
+
+
+@pytest.mark.parametrize("fault", MEMORY_FAULTS)
 def test_loop_batch_that_does_not_fit_goes_on_in_parts_at_the_same_step(tmp_path, fault):
     task = Line({3: fault})
     task.parts = 2

@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import numba
-
+from coview.core.errors import UnusablePackage
 from coview.core.progress import say
+
+try:
+    import numba
+except ImportError as error:  # it refuses a numpy that is newer than itself
+    raise UnusablePackage("numba", error) from error
 
 # Values are finite by construction; reassociation lets sums use vector lanes.
 OPTIONS: dict[str, Any] = {

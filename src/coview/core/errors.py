@@ -10,6 +10,7 @@
     +-- UnreadableFile   a file or folder that may not be read     (a RunError and a StorageError)
     +-- ProcessLost      another process of the run has ended
     +-- MissingExtra     an optional package is not installed             (also an ImportError)
+    +-- UnusablePackage  a package that is always needed cannot be imported       (the same)
 
 The command line prints the sentence of a CoviewError without a traceback and exits with 2. Any
 other exception is a defect of Coview and keeps its traceback.
@@ -91,6 +92,16 @@ class MissingExtra(CoviewError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'coview[{extra}]' "
             f"(in a clone: pip install '.[{extra}]')."
+        )
+
+
+class UnusablePackage(CoviewError, ImportError):
+    """A package that Coview cannot do without cannot be imported."""
+
+    def __init__(self, package: str, error: ImportError) -> None:
+        super().__init__(
+            f"Coview needs the package {package!r}, which cannot be imported here ({error}). "
+            f"Install one that fits, such as by: pip install --upgrade {package}."
         )
 
 

@@ -228,10 +228,7 @@ def vectors_of_parts(
         return part, pinned(images, device)
 
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
-    with (
-        eval_mode(*modules), repeatable(device),
-        contextlib.closing(map_ahead(render, parts, workers)) as rendered,
-    ):  # fmt: skip
+    with eval_mode(*modules), contextlib.closing(map_ahead(render, parts, workers)) as rendered:
         for part, images in rendered:
             if images is None:
                 yield part, {}

@@ -127,7 +127,7 @@ class Trial:
         while True:
             images = min(images, whole)
             batch = self.precision.place(example_batch(self.recipe, images))
-            with memory_errors(images, self.device):
+            with memory_errors(images, self.device), repeatable(self.device):
                 seconds = [self._step_seconds(batch) for _ in range(2)]
                 if images == whole and min(seconds) <= enough:
                     seconds += [self._step_seconds(batch) for _ in range(steps - 2)]

@@ -196,6 +196,7 @@ def _step_in_memory(
             )  # fmt: skip
         except DoesNotFit:
             # With several ranks the others wait inside the step and cannot repeat it.
+            # cuDNN may keep another plan from here on than a resumed run (decision 0022).
             note = task.reduce_memory(len(batch)) if ranks.is_single else ""
             if not note:
                 raise

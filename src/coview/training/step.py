@@ -23,7 +23,12 @@ class DoesNotFit(InvalidValue):
 
 
 BUCKET = 32 << 20  # bytes of one all-reduce: enough to use the bandwidth of a link
-ALLOCATOR_MESSAGES = ("not enough memory", "can't allocate memory")
+# Of torch's allocator for the CPU, of CUDA, cuBLAS and cuDNN beside torch's allocator. The last is
+# torch's where no algorithm of cuDNN has found room for its workspace (pytorch issue 108645).
+MEMORY_MESSAGES = (
+    "not enough memory", "can't allocate memory", "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,10 +140,11 @@ def memory_errors(images: int, device: torch.device) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and not any(words in str(error) for words in ALLOCATOR_MESSAGES):
+        if not known and not any(words in str(error) for words in MEMORY_MESSAGES):
             raise
+        cause = "" if known else f" ({str(error).strip().splitlines()[0]})"
         raise DoesNotFit(
-            f"A batch of {images} images does not fit into the memory of {device}; set "
+            f"A batch of {images} images does not fit into the memory of {device}{cause}; set "
             f"`batch_size` to {max(2, images // 2)}, or use smaller images or a smaller encoder."
         ) from error
 
