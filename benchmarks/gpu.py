@@ -1,19 +1,20 @@
 """Is Coview right on a GPU, and how fast? One command of at most nine minutes.
 
     make gpu OUT=folder
-    PYTHONPATH=src python benchmarks/gpu.py --out folder [--parts 2,4] [--data CIFAR_TRAIN.parquet]
+    PYTHONPATH=src python benchmarks/gpu.py --out folder [--parts 1,2] [--data CIFAR_TRAIN.parquet]
     PYTHONPATH=src python benchmarks/gpu.py --page folder      the page of results that are there
     PYTHONPATH=src python benchmarks/gpu.py --out folder --device cpu --tiny      does it run at all
 
 The parts, in the order of their importance: (1) the tests marked gpu; (2) every method, objective,
-optimizer and view plan beside the CPU; (3) memory, resume, several processes; (4) step time;
-(5) rendering; (6) the fused loss; (7) kNN and linear evaluation; (8) a batch of 4,096 at 224 px;
-(9) CIFAR-10 with the time that is left. Each is a process of its own: one that crashes, runs out
-of memory or overruns its time, after which it is killed, leaves the others. Every result is
-appended to folder/results.jsonl as it comes; folder/gpu.json, folder/gpu.md and, on a GPU,
-docs/benchmarks/results/gpu.md are written again after each part, so that a run that is cut off
-leaves its answers; folder/log.txt is what the parts have printed. It needs what Coview needs and
-no installation; pytest for part 1.
+optimizer and view plan beside the CPU; (3) resume, several processes, memory; (4) a whole run;
+(5) step time; (6) rendering; (7) the fused loss; (8) kNN and linear evaluation; (9) a batch of
+4,096 at 224 px; (10) CIFAR-10 with the time that is left. Each is a process of its own: one that
+crashes, runs out of memory or overruns its time, after which it is killed, leaves the others.
+Every result is appended to folder/results.jsonl as it comes; folder/gpu.json, folder/gpu.md and, on
+a GPU, docs/benchmarks/results/gpu.md are written again after each part, so that a run that is cut
+off leaves its answers; folder/log.txt is what the parts have printed. A second command with other
+parts and the same folder adds to them. It needs what Coview needs and no installation; pytest for
+part 1. A package that cannot be imported is named first; the parts go on with what does without.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -39,15 +41,16 @@ LEAST = 3.0  # of a part that is begun at all
 
 # number: (module, seconds, title). What a part does not need goes to those behind it.
 PARTS: dict[int, tuple[str, float, str]] = {
-    1: ("suite", 40, "Tests that need a GPU"),
-    2: ("agree", 105, "The same as on a CPU"),
-    3: ("paths", 75, "Memory, resume, several processes"),
-    4: ("steps", 110, "Step time, memory, where the time goes"),
-    5: ("rendering", 35, "Views"),
-    6: ("losses", 25, "Fused loss beside tiles"),
-    7: ("judging", 35, "kNN and linear evaluation"),
-    8: ("large", 45, "Large batch and large loss"),
-    9: ("cifar", 60, "CIFAR-10 with the time that is left"),
+    1: ("suite", 80, "Tests that need a GPU"),
+    2: ("agree", 90, "The same as on a CPU"),
+    3: ("paths", 75, "Resume, several processes, memory"),
+    4: ("whole", 50, "A whole run"),
+    5: ("steps", 90, "Step time, memory, where the time goes"),
+    6: ("rendering", 60, "Views"),
+    7: ("losses", 20, "Fused loss beside tiles"),
+    8: ("judging", 25, "kNN and linear evaluation"),
+    9: ("large", 35, "Large batch and large loss"),
+    10: ("cifar", 5, "CIFAR-10 with the time that is left"),
 }
 
 
@@ -71,9 +74,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes: does it run")
     parser.add_argument("--seconds", type=float, default=TOTAL, help="of all parts together")
-    parser.add_argument("--data", type=Path, nargs="*", default=[], help="CIFAR-10 for part 9")
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="CIFAR-10 for part 10")
     parser.add_argument("--page", type=Path, help="write the page of the results in this folder")
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -93,15 +97,13 @@ def run_part(arguments: argparse.Namespace) -> None:
     device = torch.device(arguments.device)
     device = torch.device("cuda", 0) if device == torch.device("cuda") else device
     part = Part(
-        arguments.run, device, arguments.tiny, arguments.seconds, arguments.out,
+        arguments.run, device, arguments.tiny, arguments.deadline, arguments.out,
         tuple(arguments.data),
     )  # fmt: skip
     try:
-        module = import_module(f"on_gpu.{PARTS[arguments.run][0]}")
-    except ModuleNotFoundError as error:
+        import_module(f"on_gpu.{PARTS[arguments.run][0]}").run(part)
+    except ImportError as error:
         part.write("this part", note=f"left out: {error}")
-        return
-    module.run(part)
 
 
 def run_all(arguments: argparse.Namespace) -> int:
@@ -112,17 +114,24 @@ def run_all(arguments: argparse.Namespace) -> int:
     others = [line for line in results_of(folder) if line["part"] not in numbers]
     ends = {n: end for n, end in ends_of(folder).items() if n not in numbers}
     (folder / RESULTS).write_text("".join(json.dumps(line) + "\n" for line in others))
-    (folder / LOG).write_text("")
-    setting = setting_of(arguments.device)
+    machine = machine_of(arguments.device)
+    for package, error in machine["unusable"].items():
+        print(f"{package} cannot be imported: {error}", flush=True)
+
+    def write_content() -> None:
+        content = {**machine, "parts": ends, "results": results_of(folder)}
+        (folder / CONTENT).write_text(json.dumps(content, indent=1) + "\n")
+
+    write_content()
     for place, number in enumerate(numbers):
         later = numbers[place + 1 :]
         left = arguments.seconds - (time.monotonic() - begun)
         # The part's own share and what the earlier ones have left over; the last takes all.
         saved = left - sum(PARTS[n][1] for n in (number, *later))
         seconds = left if not later else min(PARTS[number][1] + max(0.0, saved), left - FOLLOWS)
-        ends[number] = one_part(arguments, number, seconds, folder)
-        content = {"setting": setting, "parts": ends, "results": results_of(folder)}
-        (folder / CONTENT).write_text(json.dumps(content, indent=1) + "\n")
+        end = one_part(arguments, number, seconds, folder)
+        ends[number] = end | {"setting": machine["setting"]}
+        write_content()
         text = page_of(folder)
         if arguments.device.startswith("cuda") and not arguments.tiny:
             PAGE.write_text(text)
@@ -136,21 +145,19 @@ def one_part(arguments: argparse.Namespace, number: int, seconds: float, folder:
     if seconds < LEAST:
         return {"seconds": 0.0, "fault": "left out: no time was left"}
     print(f"\n== Part {number}: {title}, at most {seconds:.0f} s", flush=True)
+    begun, fault = time.monotonic(), ""
     command = [
         sys.executable, str(HERE / "gpu.py"), "--run", str(number), "--out", str(folder),
-        "--device", arguments.device, "--seconds", str(seconds - 2),
+        "--device", arguments.device, "--deadline", str(begun + seconds - 2),
         *(["--tiny"] if arguments.tiny else []),
         *(["--data", *map(str, arguments.data)] if arguments.data else []),
     ]  # fmt: skip
-    paths = [str(ROOT / "src"), str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    begun, fault = time.monotonic(), ""
     path = folder / LOG
     with path.open("a") as log:
         log.write(f"== Part {number}: {title}\n")
         log.flush()
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT,
+            command, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -172,25 +179,21 @@ def last_line(path: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def setting_of(device: str) -> str:
-    """The machine, the GPU and its software; measured in a process of its own, as all CUDA is."""
-    words = (
-        "import sys, torch; from setting import setting; device = torch.device(sys.argv[1])\n"
-        "torch.empty(0, device=device); gpu = '; no GPU'\n"
-        "if device.type == 'cuda':\n"
-        "    p = torch.cuda.get_device_properties(device)\n"
-        "    gpu = f'; {p.name}, {p.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}, '\\\n"
-        "          f'cuDNN {torch.backends.cudnn.version()}'\n"
-        "print(setting() + gpu)"
-    )
-    paths = os.pathsep.join([str(ROOT / "src"), str(HERE)])
+def machine_of(device: str) -> dict[str, Any]:
+    """What on_gpu/machine.py says; in a process of its own, as all CUDA is."""
     done = subprocess.run(
-        [sys.executable, "-c", words, device], capture_output=True, text=True, check=False,
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": paths},
+        [sys.executable, "-m", "on_gpu.machine", device], capture_output=True, text=True,
+        check=False, cwd=ROOT, env=environment(),
     )  # fmt: skip
     if done.returncode:
         sys.exit(f"{device} cannot be used: {(done.stderr.strip().splitlines() or [''])[-1]}")
-    return done.stdout.strip()
+    machine: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return machine
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT / "src"), str(HERE), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def results_of(folder: Path) -> list[dict]:
@@ -210,11 +213,17 @@ def ends_of(folder: Path) -> dict[int, dict]:
 def page_of(folder: Path) -> str:
     """The page of the results in ``folder``, which is written to gpu.md there."""
     lines, ends = results_of(folder), ends_of(folder)
-    setting = json.loads((folder / CONTENT).read_text())["setting"]
+    machine = json.loads((folder / CONTENT).read_text())
+    settings: dict[str, list[int]] = {}  # parts may have run by several commands
+    for number, end in sorted(ends.items()):
+        settings.setdefault(end["setting"], []).append(number)
     checks = [line["ok"] for line in lines if line["ok"] is not None]
     text = [
         "# On a GPU", "", "Written by `benchmarks/gpu.py`; seed 7 for networks and batches.", "",
-        f"{setting}.", "", f"{sum(checks)} of {len(checks)} checks hold.",
+        *(f"Parts {', '.join(map(str, of))}: {setting}.\n" for setting, of in settings.items()),
+        *([] if settings else [f"{machine['setting']}.", ""]),
+        *(f"{name} cannot be imported: {error}.\n" for name, error in machine["unusable"].items()),
+        f"{sum(checks)} of {len(checks)} checks hold.",
     ]  # fmt: skip
     for number, (_, _, title) in PARTS.items():
         own = [line for line in lines if line["part"] == number]

@@ -1,4 +1,4 @@
-"""Part 7: neighbors and the linear probe on 50,000 vectors of 2,048 numbers."""
+"""Part 8: neighbors and the linear probe on 50,000 vectors of 2,048 numbers."""
 
 from __future__ import annotations
 

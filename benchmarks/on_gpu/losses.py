@@ -1,4 +1,4 @@
-"""Part 6: NT-Xent in tiles beside the fused kernels; which is the default is decided here."""
+"""Part 7: NT-Xent in tiles beside the fused kernels; which is the default is decided here."""
 
 from __future__ import annotations
 

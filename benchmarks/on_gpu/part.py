@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,22 @@ import torch
 class Part:
     """One part: its device, its size, its end, and the file of its results.
 
-    ``tiny``: the smallest sizes, which show only that the code runs. ``seconds``: how long the
-    part may take in all; it looks at ``left`` before what takes long, and is killed a little later.
+    ``tiny``: the smallest sizes, which show only that the code runs. ``deadline``: when the part
+    must have ended, by ``time.monotonic``, which all processes of a machine share; it looks at
+    ``left`` before what takes long, and is killed a little later.
     """
 
     number: int
     device: torch.device
     tiny: bool
-    seconds: float
+    deadline: float
     folder: Path
     data: tuple[Path, ...] = ()
-    begun: float = field(default_factory=time.monotonic)
 
     @property
     def left(self) -> float:
         """Seconds until the end of this part."""
-        return self.seconds - (time.monotonic() - self.begun)
+        return self.deadline - time.monotonic()
 
     @property
     def on_gpu(self) -> bool:
@@ -53,7 +53,8 @@ class Part:
     def case(self, name: str, *, needs: float = 0.0) -> Iterator[bool]:
         """Yields whether there is time for this case, which ``needs`` seconds.
 
-        An error in the body is a result like others: it is written, and the part goes on.
+        An error in the body is a result like others: it is written, and the part goes on. A case
+        whose package cannot be imported is left out.
         """
         if self.left < needs:
             self.write(
@@ -64,6 +65,8 @@ class Part:
         print(f"{self.number} {name} ...", flush=True)
         try:
             yield True
+        except ImportError as error:
+            self.write(name, note=f"left out: {error}")
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(place.filename).name}:{place.lineno}"

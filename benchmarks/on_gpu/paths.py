@@ -52,6 +52,11 @@ def run(part: Part) -> None:
             if go:
                 function(part, name)
     processes.run(part)
+    # Last: what a full memory leaves behind would be taken for a fault of the others.
+    name = "a batch that does not fit"
+    with part.case(name, needs=10) as go:
+        if go:
+            out_of_memory(part, name)
 
 
 def gradient(
@@ -182,7 +187,6 @@ def resume_one(
     )  # fmt: skip
 
 
-@check("a batch that does not fit", 10)
 def out_of_memory(part: Part, name: str) -> None:
     """Under a small share of the memory the loop goes on in smaller passes, with the same batch."""
     method = methods(8 if part.tiny else 64)["simclr"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from coview.training.precision import Precision
 from coview.training.step import gradients
 from on_gpu.networks import SEED, SGD, SMALL, distance, gradient_of, make_batch, methods, rounded
 from on_gpu.part import Part
+
+AFTER = 8.0  # seconds for the step of one process, and for what follows
 
 
 def run(part: Part) -> None:
@@ -67,15 +70,16 @@ def two_processes(part: Part, name: str) -> None:
         ]
         for process in processes:
             process.start()
+        end = time.monotonic() + max(5, part.left - AFTER)
         for process in processes:
-            process.join(max(5, part.left))
+            process.join(max(0, end - time.monotonic()))
         codes = [process.exitcode for process in processes]
         for process in processes:
             process.kill()
         if codes != [0, 0]:
-            error = Path(folder) / "error.txt"
-            words = error.read_text() if error.exists() else "see the log of this part"
-            part.write(name, ok=False, note=f"ended with codes {codes}: {words}")
+            words = [path.read_text() for path in sorted(Path(folder).glob("error*.txt"))]
+            note = "; ".join(words) or "see the log of this part"
+            part.write(name, ok=False, note=f"ended with codes {codes}: {note}")
             return
         found = torch.load(Path(folder) / "gradient.pt", weights_only=True)
     whole_loss, whole = one_step(part.device, part.tiny, Ranks())
@@ -114,7 +118,8 @@ def worker(folder: str, rank: int, device: torch.device, tiny: bool) -> None:
     try:
         loss, found = one_step(device, tiny, Ranks.of())
     except Exception as error:
-        (Path(folder) / "error.txt").write_text(f"{type(error).__name__}: {str(error)[:200]}")
+        words = f"rank {rank}: {type(error).__name__}: {str(error)[:200]}"
+        (Path(folder) / f"error{rank}.txt").write_text(words)
         raise
     if rank == 0:
         torch.save({"loss": torch.tensor(loss), "gradient": found}, Path(folder) / "gradient.pt")

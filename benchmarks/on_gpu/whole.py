@@ -1,0 +1,74 @@
+"""Part 4: a whole run on the built-in scenes, from the plan to the export and the verdict."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import coview
+from coview.encoders.exchange.export import compute_features
+from on_gpu.networks import rounded
+from on_gpu.part import Part
+
+NEEDS = 25.0  # seconds
+
+
+def run(part: Part) -> None:
+    name = "pretraining on the scenes"
+    # 250 steps: a verdict needs 200.
+    sizes: dict[str, Any] = {"limit": 4000, "batch_size": 128, "epochs": 8}
+    if part.tiny:
+        sizes = {
+            "limit": 80,
+            "size": 8,
+            "batch_size": 32,
+            "encoder": "resnet10/8-small",
+            "epochs": 1,
+        }
+    with part.case(name, needs=0 if part.tiny else NEEDS) as go:
+        if go:
+            with tempfile.TemporaryDirectory() as folder:
+                out = Path(folder) / "run"
+                pretrained(part, name, "scenes", out, **sizes)
+                export(part, f"{name}: the export on the device and on a CPU", out)
+
+
+def pretrained(part: Part, name: str, data: str, out: Path, **options: Any) -> None:
+    """A run with all that a run has; ok where it has trained, and was exported and judged."""
+    begun = time.perf_counter()
+    coview.pretrain(data, out=out, device=str(part.device), **options)
+    seconds = time.perf_counter() - begun
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    last: dict[str, Any] = {}
+    knn: list[tuple[float, float]] = []  # seconds of training, accuracy
+    for line in lines:
+        if line.get("kind") == "step":
+            last = line
+        elif line.get("kind") == "knn":
+            knn.append((round(last.get("seconds", 0.0), 1), round(line["accuracy"], 4)))
+    verdict = json.loads((out / "verdict.json").read_text())
+    ended = (out / "encoder" / "model.safetensors").exists() and any(out.glob("checkpoints/step-*"))
+    part.write(
+        name, ok=bool(last) and ended, verdict=verdict["label"], whole_run=f"{seconds:.1f} s",
+        **rounded({
+            key: last.get(key) for key in ("step", "loss", "images_per_second", "wait_share")
+        }),
+        knn_by_seconds=knn, events=[line["text"] for line in lines if line.get("kind") == "event"],
+    )  # fmt: skip
+
+
+def export(part: Part, name: str, out: Path) -> None:
+    """Features of the exported encoder on the device beside those on the CPU, in float32."""
+    images = torch.from_numpy(np.random.default_rng(0).random((8, 3, 32, 32), np.float32))
+    encoder = coview.load(out).eval()
+    with torch.no_grad():
+        here = encoder(images)
+    found = compute_features(encoder.to(part.device), images.to(part.device))
+    far = float((found.cpu() - here).abs().max() / here.abs().max())
+    part.write(name, ok=far < 1e-4, features_off=float(f"{far:.2g}"))
