@@ -353,7 +353,9 @@ class SweepOptions(DataOptions):
     data: Any = argument("labeled images, as for pretrain", names=IMAGES)
     test: Any = option(
         "labeled images that runs are judged on (default: a fifth of `data`)", group=DATA)
-    recipe: str = option("a recipe by name, as simclr-cpu", "simclr-cpu", group=LEARNED)
+    recipe: Any = option(
+        "a recipe by name, as simclr-cpu, a file of `coview recipes NAME --json`, or a run, whose "
+        "recipe it is", "simclr-cpu", group=LEARNED)
     set: Any = option(
         "a field of the recipe with its values, separated by commas (by semicolons where a value "
         "has commas), as method.objective.temperature=0.1,0.2; repeat it for a grid", (),

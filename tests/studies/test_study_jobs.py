@@ -1,16 +1,19 @@
 """What goes wrong in a run names the run; classes of the user reach other processes."""
 
+import json
 import re
 import signal
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
 import pytest
 
 import coview
 from coview.core import user_code
 from coview.core.errors import InvalidValue, RunError, UnknownName
-from coview.options import StudyOptions
+from coview.core.values import encode
+from coview.options import StudyOptions, SweepOptions
 from coview.recipes import recipe
 from coview.studies import Cell, Grid, Setting
 from coview.studies.cell import about_error
@@ -18,6 +21,7 @@ from coview.studies.execution import place_of, run_study
 from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.speed import Speeds
+from coview.studies.sweeps import base_of, sweep_grid
 
 MINE = """
 from dataclasses import dataclass, replace
@@ -131,6 +135,21 @@ def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
     assert one != other
     assert path() == str(place_of("sweep/simclr-cpu", tmp_path))
     assert one == path(set={fields[0]: [0.1, 0.2, 0.5]})  # a further value is the same sweep
+
+
+def test_a_sweep_begins_from_a_recipe_of_any_form(tmp_path):
+    value = replace(recipe("simclr-cpu"), batch_size=24)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(encode(value)))
+    rates = {"optimizer.learning_rate": [0.1]}
+    for given in (value, str(file)):
+        options = SweepOptions(data="scenes", recipe=given, set=rates)
+        (arm,) = sweep_grid(options, base_of(options), rates).arms
+        (made,) = (work.recipe for work in arm.cell(0).work)
+        assert (made.batch_size, made.optimizer.learning_rate) == (24, 0.1)
+        assert coview.sweep("scenes", recipe=given, set=rates, limit=48, dry_run=True, out=tmp_path)
+    with pytest.raises(InvalidValue, match="there is no such file or run"):
+        coview.sweep("scenes", recipe="runs/none", dry_run=True, out=tmp_path)
 
 
 def content_of(folder):

@@ -16,7 +16,7 @@ from coview.core.values import field_of, parse_setting, set_fields
 from coview.data.spec import name_of
 from coview.evaluation import PROTOCOLS
 from coview.options import StudyOptions, SweepOptions
-from coview.recipes import Recipe, change, known_values, recipe
+from coview.recipes import Recipe, change, find_recipe, known_values, recipe
 from coview.runs.protocols import words
 from coview.studies.execution import run_study
 from coview.studies.grid import Grid
@@ -42,7 +42,7 @@ def sweep(options: SweepOptions) -> StudyResult:
     """
     if options.seeds < 1 or options.jobs < 1:
         raise InvalidValue("`seeds` and `jobs` are expected to be 1 or more.")
-    base = recipe(options.recipe)
+    base = base_of(options)
     root = options.out or Path("sweeps") / name_of(options.data)
     axes = axes_of(options.set)
     question = f"{base.name} with {', '.join(axes) or 'several seeds'}."
@@ -54,6 +54,12 @@ def sweep(options: SweepOptions) -> StudyResult:
     if not options.dry_run:
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
     return StudyResult(result)
+
+
+def base_of(options: SweepOptions) -> Recipe:
+    """The recipe that is changed. Raises the errors of ``find_recipe``."""
+    found = find_recipe(options.recipe)
+    return recipe(found) if isinstance(found, str) else found
 
 
 Axes = Mapping[str, Sequence[Any]]
