@@ -62,20 +62,6 @@ def test_classes_of_a_file_of_the_user_reach_the_processes(tmp_path, monkeypatch
     assert 0 <= result.rows[0]["kNN"] <= 100
 
 
-def test_an_evaluation_of_a_cell_on_other_images_is_no_figure_of_its_study(tmp_path):
-    """The user judges a run of the study by its folder: the file of its protocol is another."""
-    setting = tiny(seeds=1)
-    cell = setting.pretrain("small", setting.recipe("simclr"), 0, protocols=("knn",))
-    run = cell.train(tmp_path, {"device": "cpu"})
-    assert cell.is_ended(tmp_path)
-    own = (run.evaluation_path / "knn.json").read_text()
-    coview.evaluate(run.path, "scenes", limit=40, protocols="knn", no_baselines=True, device="cpu")
-    assert (run.evaluation_path / "knn.json").read_text() != own
-    assert cell.missing(tmp_path) == ("knn",)
-    cell.train(tmp_path, {"device": "cpu"})
-    assert cell.is_ended(tmp_path)
-
-
 class Lost(Exception):
     """No error of Coview."""
 

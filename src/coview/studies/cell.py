@@ -166,27 +166,18 @@ class Cell:
         return is_run(folder) and Run(folder).is_ended
 
     def missing(self, root: Path) -> tuple[str, ...]:
-        """The protocols that have not judged the run yet, or whose file somebody has replaced, as
-        by an evaluation on other images; none where it has left no encoder, as its features are not
-        finite. Such a run has no figures, and its study goes on without them."""
+        """The protocols that have not judged the run yet; none where it has left no encoder, as its
+        features are not finite. Such a run has no figures, and its study goes on without them."""
         run = self.run(root)
         if run.is_ended and not exists(run.encoder_path):
             return ()
-        took = self.took(root)
-        judged_with = took.get("more", {}) if self.more else {}
-        results = took.get("results", {})
+        judged_with = self.took(root).get("more", {}) if self.more else {}
         return tuple(
             name
             for name in self.protocols
-            if (found := self._result(root, name)) is None
-            or results.get(name, found) != found
+            if not exists(run.evaluation_path / f"{name}.json")
             or judged_with.get(name) != self._more_of(name)
         )
-
-    def _result(self, root: Path, protocol: str) -> str | None:
-        """The hash of what ``protocol`` says of the run, None where it has not judged it."""
-        path = self.run(root).evaluation_path / f"{protocol}.json"
-        return digest(path.read_bytes()) if exists(path) else None
 
     def unfollowed(self, root: Path) -> tuple[int, ...]:
         """The steps of the kept checkpoints of an ended run that ``follow`` has not judged yet."""
@@ -222,8 +213,8 @@ class Cell:
 
     def took(self, root: Path) -> dict[str, Any]:
         """The "seconds" of the run so far, with opening images and evaluation, and the "device" and
-        number of "threads" that it had; by protocol "results", the hash of what it says, and
-        "more", the further images that it judged with. {} where this is not known."""
+        number of "threads" that it had; "more": the further images by the protocol that judged
+        with them. {} where this is not known."""
         return read_object(self.run(root).cell_path) or {}
 
     def _keep(self, root: Path, **facts: Any) -> None:
@@ -240,11 +231,9 @@ class Cell:
         missing = self.missing(root)
         if missing:
             evaluate(run.path, **settings, **dict(self.more), protocols=missing)
-            facts = {"results": {name: self._result(root, name) for name in missing}}
             if self.more:
-                facts["more"] = {name: self._more_of(name) for name in missing}
-            took = self.took(root)
-            self._keep(root, **{key: took.get(key, {}) | each for key, each in facts.items()})
+                judged_with = {name: self._more_of(name) for name in missing}
+                self._keep(root, more={**self.took(root).get("more", {}), **judged_with})
         return run
 
     def _trained(self, root: Path, machine: Mapping[str, Any]) -> Run:
