@@ -143,7 +143,7 @@ def test_a_budget_extends_an_ended_run_by_the_clock(copy, monkeypatch, capsys):
 def test_the_first_budget_of_a_run_measures_how_long_its_end_takes(copy, monkeypatch):
     moments, calls = itertools.count(0.0, 0.01), []
     monkeypatch.setattr("coview.core.clock.time", SimpleNamespace(monotonic=lambda: next(moments)))
-    module = import_module("coview.runs.pretrain")
+    module = import_module("coview.runs.pretraining")
     monkeypatch.setattr(module, "gallery_of", lambda *_: calls.append(1))
     coview.resume(copy, budget="2s", **MORE)
     assert len(calls) == 2  # a rehearsal, and the end

@@ -206,6 +206,20 @@ def test_training_starts_from_weights(run, tmp_path):
         coview.load(path)(torch.zeros(1, 3, 8, 8)).detach() for path in (run.path, again.path)
     )
     assert torch.allclose(before, after, atol=0.3 * float(before.abs().max()))
+    assert again.description["caveats"] == []  # the same seed holds the same images out
+
+
+def test_held_out_images_that_the_weights_were_trained_on_are_counted(run, tmp_path, capsys):
+    again = coview.pretrain(
+        pictures(), out=tmp_path / "x", epochs=1, weights=run.path, **SMALL, seed=1
+    )
+    (sentence,) = again.description["caveats"]
+    assert sentence == (
+        "The run before was trained on 32 of the 40 held-out images, without their labels: new "
+        "images may give lower figures."
+    )
+    assert sentence in capsys.readouterr().out
+    assert sentence in again.report_path.read_text()
 
 
 def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):

@@ -7,6 +7,7 @@ from typing import Any
 
 from coview.core.figures import DIAGNOSES
 from coview.reports.detection import detection_bars
+from coview.reports.evaluation import caveat_notes
 from coview.reports.finetune import accuracy_bars
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.next_steps import NextStep, next_steps
@@ -68,6 +69,8 @@ def _verdict(record: Record) -> Markup:
             tag("span", headline), class_="headline"),
         tag("p", plain, class_="sentence") if plain else None,
         _measured(str(verdict.get("sentence", ""))),
+        # Of another kind of run they stand beside its accuracies.
+        caveat_notes({"data": record.description}) if record.kind == "pretrain" else None,
         None if label == "learning" else [_causes(verdict.get("causes")),
                                           _remedy(verdict.get("remedy"))],
         class_=f"verdict {color}",

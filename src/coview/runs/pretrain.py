@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
-from coview.core.progress import say
 from coview.core.user_code import import_files
-from coview.data.held_out import hold_out
 from coview.data.spec import DataSpec, name_of
-from coview.diagnosis.gallery import write_gallery
-from coview.diagnosis.monitor import Monitor as HealthMonitor
-from coview.diagnosis.rules import diverged
-from coview.diagnosis.run_checks import diagnose_run
-from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.normalization import normalization_of
-from coview.methods import Learner, Teacher, get_method
+from coview.methods import Teacher, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
 from coview.planning.plan import check_settings, make_plan
@@ -37,11 +28,11 @@ from coview.recipes import (
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
-from coview.runs.finish import export_learner, features_are_finite, say_diagnosis, write_end
-from coview.runs.job import Job, Monitor, Parts, Session
+from coview.runs.job import Parts, Session
+from coview.runs.pretraining import PRETRAINING
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
-from coview.training import MetricsLog
+from coview.runs.trained_on import about_held_out
 from coview.training.distribution import local_device
 
 
@@ -85,10 +76,17 @@ def pretrain(options: PretrainOptions) -> Run | None:
             notes += tuple(about_scratch(plan.recipe, len(parts.training)))
         return replace(plan, notes=(*plan.notes, *notes))
 
+    start = None if options.weights is None else Start.at(options.weights, options.checkpoint)
+
+    def caveats(images: Images, parts: Parts) -> list[str]:
+        return (
+            [] if start is None
+            else about_held_out(start, parts.held_out, images.stores, data.images)
+        )  # fmt: skip
+
     beginning = Beginning(
         job=PRETRAINING, data=data, source=options.data,
-        seed=seed_of(recipe, options), make_plan=plan,
-        start=None if options.weights is None else Start.at(options.weights, options.checkpoint),
+        seed=seed_of(recipe, options), make_plan=plan, start=start, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, name_of(options.data))
 
@@ -103,80 +101,6 @@ def normalized_for(plan: Plan, weights: str | Path) -> Plan:
     mean, std = (", ".join(f"{value:g}" for value in values) for values in expected)
     note = f"Images are normalized as the weights expect: mean {mean}, std {std}."
     return replace(plan, recipe=with_normalization(recipe, *expected), notes=(*plan.notes, note))
-
-
-class Pretraining(Job):
-    """Learning from views: judged by health figures, left as an encoder."""
-
-    kind = "pretrain"
-
-    def split(self, data: RunData, images: Images, seed: int) -> Parts:
-        store = images.images
-        rows, held_out = hold_out(store, seed)
-        return Parts(
-            training=store.subset(rows),
-            held_out=store.subset(held_out),
-            note=f"{len(held_out):,} images are held out to judge the run; {len(rows):,} are "
-            "trained on.",
-        )
-
-    def monitor(
-        self, learner: Learner, initial: Learner | None, recipe: Recipe, parts: Parts,
-        metrics_log: MetricsLog,
-    ) -> Monitor:  # fmt: skip
-        return HealthMonitor(learner, initial, recipe, parts.training, parts.held_out, metrics_log)
-
-    def rehearse(self, run: Run, learner: Learner, parts: Parts) -> None:
-        with TemporaryDirectory() as folder:
-            gallery_of(run, learner, parts, Path(folder))
-
-    def failed(self, run: Run, monitor: Monitor, reason: str, step: int) -> Diagnosis:
-        assert isinstance(monitor, HealthMonitor)
-        monitor.health(step)
-        return diverged(reason, step)
-
-    def finish(
-        self, run: Run, learner: Learner, parts: Parts, session: Session,
-        diagnosis: Diagnosis | None = None,
-    ) -> None:  # fmt: skip
-        recipe = run.recipe
-        diagnosis = diagnosis or diagnose_run(run)
-        finite = features_are_finite(recipe, learner)
-        if finite:
-            export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
-            gallery_of(run, learner, parts, run.path)
-        report = write_end(run, diagnosis, session.clock)
-        say_diagnosis(diagnosis)
-        if learner.temperature is not None:
-            say(f"Temperature: {learner.temperature.value:.3f} has been learned.")
-        say()
-        say(f"Report:   {report}")
-        for line in encoder_lines(run, finite):
-            say(line, advice=line.startswith("Evaluate"))
-
-
-def gallery_of(run: Run, learner: Learner, parts: Parts, folder: Path) -> None:
-    """Write the pictures of the report below ``folder``."""
-    recipe = run.recipe
-    write_gallery(
-        folder, learner.embed, parts.training, parts.held_out, plan=recipe.method.views,
-        plain=recipe.eval_view, seed=recipe.seed,
-    )  # fmt: skip
-
-
-def encoder_lines(run: Run, finite: bool) -> Iterator[str]:
-    """Where the encoder is and what to do with it."""
-    if not finite:
-        yield (
-            "Encoder:  none is written, its features are not finite numbers; the checkpoints are "
-            "kept."
-        )
-        return
-    yield f"Encoder:  {run.encoder_path} (encoder/README.md says how to load it anywhere)"
-    yield f"Evaluate: {run.command('evaluate')} LABELED"
-
-
-PRETRAINING = Pretraining()
 
 
 def check_views(recipe: Recipe | str) -> None:

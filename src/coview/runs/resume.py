@@ -25,7 +25,7 @@ from coview.runs.distilling import DISTILLING
 from coview.runs.extend import extend, longer_command
 from coview.runs.finetuning import FINE_TUNING
 from coview.runs.job import Job, Session
-from coview.runs.pretrain import PRETRAINING
+from coview.runs.pretraining import PRETRAINING
 from coview.runs.run import Run
 from coview.runs.session import train_run
 from coview.training.distribution import init_distributed, local_device

@@ -65,6 +65,21 @@ def about_teacher(
     return sentences
 
 
+def about_held_out(
+    start: Start, held_out: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
+) -> list[str]:
+    """As :func:`about_start`, of images that a pretraining has held out to judge itself.
+
+    Only what is known: most first weights come from elsewhere and from other images.
+    """
+    return [
+        sentence.replace("test images", "held-out images")
+        .replace("new images may give a lower accuracy", "new images may give lower figures")
+        for sentence in about_start(start, held_out, opened, spec)
+        if sentence != WHAT_TO_DO and not sentence.startswith(UNKNOWN)
+    ]  # fmt: skip
+
+
 def about_start(
     start: Start, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
 ) -> list[str]:
