@@ -9,6 +9,7 @@ from image_files import write_images
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore, store_from_arrays
 from coview.data import listing, open_images, relabel, require_images, split_held_out
+from coview.data.held_out import hold_out
 
 
 def store(count: int, first: int = 0, **options: object) -> ImageStore:
@@ -22,6 +23,16 @@ def test_held_out_rows_and_the_rest_are_everything_once() -> None:
     assert sorted([*train, *held_out]) == list(range(1000))
     assert (np.diff(train) > 0).all()
     assert (np.diff(held_out) > 0).all()
+
+
+def test_a_run_on_very_few_images_has_two_to_be_judged_by() -> None:
+    """A fifth of 32 images by chance is now and then none or one."""
+    numbers = {len(hold_out(store(32), seed)[1]) for seed in range(2000)}
+    assert min(numbers) == 2
+    seed = next(s for s in range(2000) if len(split_held_out(store(32), 0.2, s)[1]) < 2)
+    train, held_out = hold_out(store(32), seed)
+    assert sorted([*train, *held_out]) == list(range(32))
+    assert set(split_held_out(store(32), 0.2, seed)[1]) <= set(held_out)
 
 
 def test_held_out_share_is_about_what_was_asked() -> None:

@@ -94,6 +94,8 @@ def test_sizes_of_equal_images_and_of_those_that_were_made_smaller() -> None:
     assert data_checks.check_sizes(data_of(store)).sentence == "All short sides are 40 px."
     shrunk = check_data(store, kept_at=40)
     assert "All short sides are 40 px or more." in shrunk.render_text()
+    tiny = store_from_arrays([np.zeros((16, side, 3), np.uint8) for side in (16, 20)])
+    assert "All short sides are 16 px or more." in check_data(tiny, kept_at=16).render_text()
     assert shrunk.figures["short_sides"] == {">= 32": 2}
 
 

@@ -179,6 +179,8 @@ def test_reference_losses_align_the_members_of_a_group() -> None:
     aligned = seen[-1]
     assert torch.equal(aligned[0], aligned[2])
     assert not torch.equal(aligned[0], aligned[1])
+    reference_losses(objective, torch.tensor([-1, 4, -1]), WIDTH)
+    assert not torch.equal(seen[-1][0], seen[-1][2]), "images without a label are not alike"
 
 
 def sample(n: int = 24) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
@@ -210,6 +212,15 @@ def test_measure_gives_each_figure_of_the_right_embeddings() -> None:
     assert found.mean_negative_similarity == mean_negative_similarity(z1, z2)
     assert found.color_instance_accuracy == color_instance_accuracy(*views)
     assert found.thumbnail_instance_accuracy == thumbnail_instance_accuracy(*views)
+
+
+def test_a_loss_whose_bounds_are_the_same_has_no_position() -> None:
+    """As SupCon's on held-out images of which none has a label."""
+    images, views = sample()
+    known = measure(embed, images, views, nt_xent, pieces=views)
+    assert math.isfinite(known.position)
+    flat = replace(known, lower_bound=known.chance_level - 1e-6)
+    assert math.isnan(flat.position)
 
 
 def test_measure_does_not_depend_on_the_chunk_and_keeps_to_it() -> None:

@@ -254,6 +254,21 @@ def test_diagnosis_needs_two_hundred_steps() -> None:
 
 def test_diagnosis_needs_a_report_after_training() -> None:
     assert diagnose({0: UNTRAINED}, steps_done=500, steps_planned=500).label == "too early"
+    early = {0: UNTRAINED, 120: UNTRAINED}
+    assert diagnose(early, steps_done=239, steps_planned=500).label == "too early"
+    late = {**early, 240: UNTRAINED}
+    assert diagnose(late, steps_done=240, steps_planned=500).label != "too early"
+
+
+def test_labels_that_the_untrained_network_tells_apart_leave_no_room_to_rise() -> None:
+    """Other figures then say whether it has learned, and the labels are not blamed."""
+    history = {0: UNTRAINED, 500: figures()}
+    easy = NeighborAccuracy(untrained=0.97, now=1.0, images=128)
+    options = {"steps_done": 500, "steps_planned": 500, "classes": 10}
+    assert diagnose(history, **options, neighbors=easy).label == "learning"
+    still = diagnose({0: UNTRAINED, 500: UNTRAINED}, **options, parameter_change=1.0,
+                     neighbors=easy)  # fmt: skip
+    assert not any("labels have nothing" in cause for cause in still.causes)
 
 
 def test_diagnosis_needs_the_untrained_network() -> None:

@@ -108,3 +108,10 @@ def test_micro_batches_of_groups_are_whole_groups():
 def test_free_memory_is_some():
     assert 1e6 < free_bytes(CPU) < 1e14
     assert usable_bytes(CPU) == pytest.approx(SHARE * free_bytes(CPU), rel=0.2)
+
+
+def test_memory_that_torch_keeps_of_an_earlier_run_is_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (30, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 45)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5)
+    assert free_bytes(torch.device("cuda")) == 70

@@ -138,7 +138,7 @@ def test_little_data_or_few_steps_are_said_but_not_to_a_run_that_has_weights(tmp
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    for module in ("start", "finish", "pretrain"):
+    for module in ("start", "finish", "pretraining"):
         monkeypatch.setattr(
             import_module(f"coview.runs.{module}"),
             "say",

@@ -15,7 +15,7 @@ from coview.data.annotations import AnnotatedStore, with_class_names
 
 MIN_TRAIN_IMAGES = 32
 HELD_OUT_SHARE, MIN_HELD_OUT, MAX_HELD_OUT = 0.02, 128, 1024
-MAX_HELD_OUT_SHARE = 0.2
+MAX_HELD_OUT_SHARE, FEWEST_HELD_OUT = 0.2, 2
 
 Rows = npt.NDArray[np.int64]
 
@@ -34,9 +34,13 @@ def split_held_out(store: ImageStore, share: float, seed: int) -> tuple[Rows, Ro
     """
     if not 0 <= share < 1:
         raise InvalidValue(f"The held-out `share` is {share}; expected at least 0 and less than 1.")
-    draws = uniforms(seed, Stream.SPLIT, store.ids, epoch=HELD_OUT_IMAGES, view=0, count=1)[:, 0]
-    held_out = draws < share
+    held_out = _draws(store, seed) < share
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _draws(store: ImageStore, seed: int) -> npt.NDArray[np.float32]:
+    """A number in [0, 1) for every image, by (seed, id)."""
+    return uniforms(seed, Stream.SPLIT, store.ids, epoch=HELD_OUT_IMAGES, view=0, count=1)[:, 0]
 
 
 def require_images(store: ImageStore, minimum: int, purpose: str) -> None:
@@ -104,9 +108,14 @@ def match_classes(train: ImageStore, test: ImageStore) -> ImageStore:
 def hold_out(store: ImageStore, seed: int) -> tuple[Rows, Rows]:
     """(training rows, held-out rows): 2 % are held out, 128 to 1,024 images, at most a fifth.
 
-    Raises DataError if there are fewer than MIN_TRAIN_IMAGES.
+    Of very few images chance may hold out none or one: then it is the two of the lowest draws, as
+    nothing can be judged by fewer. Raises DataError if there are fewer than MIN_TRAIN_IMAGES.
     """
     require_images(store, MIN_TRAIN_IMAGES, "training")
     count = min(max(HELD_OUT_SHARE * len(store), MIN_HELD_OUT), MAX_HELD_OUT)
     share = min(count / len(store), MAX_HELD_OUT_SHARE)
-    return split_held_out(store, share, seed)
+    rows, held_out = split_held_out(store, share, seed)
+    if len(held_out) < FEWEST_HELD_OUT:
+        held_out = np.sort(np.argsort(_draws(store, seed), kind="stable")[:FEWEST_HELD_OUT])
+        rows = np.delete(np.arange(len(store)), held_out)
+    return rows, held_out

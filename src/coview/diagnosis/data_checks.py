@@ -157,7 +157,7 @@ def check_sizes(data: DataCheck) -> Finding:
     """The distribution of the shorter sides, and the share of elongated images."""
     heights, widths = data.store.heights, data.store.widths
     short = np.minimum(heights, widths)
-    bounds = [side for side in SIZES if data.kept_at is None or side <= data.kept_at]
+    bounds = [side for side in SIZES if data.kept_at is None or side <= data.kept_at] or SIZES[:1]
     counts = np.histogram(short, bins=[0, *bounds, np.iinfo(np.int32).max])[0]
     labels = [f"< {bounds[0]}", *(f"{a} .. {b - 1}" for a, b in pairwise(bounds))]
     labels.append(f">= {bounds[-1]}")

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 
 from coview.diagnosis.health import HealthFigures
-from coview.diagnosis.state import RunState
+from coview.diagnosis.state import NeighborAccuracy, RunState
 
 # Calibrated as the numbers in rules.py.
 # HealthFigures.separation of runs whose views do not match: -0.03 .. 0.03; healthy ones have 0.37
@@ -43,7 +43,7 @@ def has_gained(state: RunState) -> bool:
     before, now, neighbors = state.untrained, state.now, state.neighbors
     if neighbors is not None:
         learned = has_risen(neighbors.untrained, neighbors.now, neighbors.images)
-        if state.classes or learned:
+        if learned or (state.classes and not has_no_room(neighbors)):
             return learned
     step = GAINED_POSITION_CLASSES if state.classes else GAINED_POSITION
     return (
@@ -54,10 +54,22 @@ def has_gained(state: RunState) -> bool:
     )
 
 
+def has_no_room(neighbors: NeighborAccuracy) -> bool:
+    """Whether kNN accuracy was so high that no rise on so few images is more than chance.
+
+    >>> easy = NeighborAccuracy(untrained=0.97, now=1.0, images=128)
+    >>> hard = NeighborAccuracy(untrained=0.5, now=0.5, images=128)
+    >>> has_no_room(easy), has_no_room(hard)
+    (True, False)
+    """
+    can_rise = has_risen(neighbors.untrained, 1.0, neighbors.images)
+    return not can_rise and neighbors.now >= neighbors.untrained
+
+
 def matches_more(before: HealthFigures, now: HealthFigures) -> bool:
     """Whether instance accuracy rose by more than chance and the loss is no worse."""
     rises = has_risen(before.instance_accuracy_z, now.instance_accuracy_z, now.images)
-    return rises and now.position >= before.position
+    return rises and not now.position < before.position  # which may not be known
 
 
 def one_direction(state: RunState, ranks: list[float]) -> bool:

@@ -113,9 +113,14 @@ class HealthFigures:
 
     @property
     def position(self) -> float:
-        """The loss, mapped to 0 at the chance level and 1 at the lower bound; may be negative."""
+        """The loss, mapped to 0 at the chance level and 1 at the lower bound; may be negative.
+
+        Not a number where the two are the same.
+        """
         span = self.chance_level - self.lower_bound
-        return (self.chance_level - self.loss) / span if span > 0 else float("nan")
+        # Without two of one class all images are alike to the loss, up to its rounding.
+        is_known = span > 1e-3 * abs(self.chance_level)
+        return (self.chance_level - self.loss) / span if is_known else float("nan")
 
     @property
     def finite(self) -> bool:
@@ -203,13 +208,16 @@ def reference_losses(
 ) -> tuple[float, float, float]:
     """The objective of three known embeddings: identical, random, and random but equal by group.
 
+    A group of -1 is that of one image alone.
+
     Measured, not computed by a formula, so it holds for every temperature and set objective. For
     NT-Xent with temperature t and d columns the three are close to
     ln(2n - 1), ln(2n - 1) + 1 / (2 d t^2) and ln(1 + (2n - 2) exp(-1/t + 1 / (2 d t^2))).
     """
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, len(groups), width, generator=generator)
-    _, members = torch.unique(groups, return_inverse=True)
+    own = -1 - torch.arange(len(groups))  # an image without a label is like no other
+    _, members = torch.unique(torch.where(groups < 0, own, groups), return_inverse=True)
     same, aligned = torch.ones(len(groups), width), first[members]
     return (
         float(objective_value(same, same)),

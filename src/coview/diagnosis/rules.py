@@ -15,6 +15,7 @@ from coview.core.errors import InvalidValue
 from coview.diagnosis.evidence import (
     MATCHED,
     has_gained,
+    has_no_room,
     losing_rank,
     matches_more,
     one_direction,
@@ -76,10 +77,12 @@ def diagnose(
             "The health history has no figures of step 0, the untrained network, to compare with; "
             "measure once before training."
         )
+    measured = [step for step in sorted(history) if step <= steps_done]
     state = RunState(
-        reports=tuple(history[step] for step in sorted(history) if step <= steps_done),
-        steps_done=steps_done, steps_planned=steps_planned, parameter_change=parameter_change,
-        classes=classes, neighbors=neighbors, unguarded=unguarded,
+        reports=tuple(history[step] for step in measured),
+        report_step=measured[-1], steps_done=steps_done, steps_planned=steps_planned,
+        parameter_change=parameter_change, classes=classes, neighbors=neighbors,
+        unguarded=unguarded,
     )  # fmt: skip
     diagnosis = next(result for rule in RULES if (result := rule(state)) is not None)
     diagnosis = replace(diagnosis, details=all_figures(state))
@@ -154,7 +157,7 @@ def diverged(reason: str, step: int) -> Diagnosis:
 
 def too_few_steps(state: RunState) -> Diagnosis | None:
     """Before the first report after 200 steps."""
-    if state.steps_done >= MIN_STEPS and len(state.reports) > 1:
+    if state.report_step >= MIN_STEPS:
         return None
     return state.diagnosis(
         "too early",
@@ -321,7 +324,7 @@ def nothing_gained(state: RunState) -> Diagnosis | None:
         "The learning rate is far too small, or so large that each step undoes the last.",
         "The run is too short for this batch and schedule.",
     ]
-    if state.classes:
+    if state.classes and not (state.neighbors and has_no_room(state.neighbors)):
         causes.insert(0, "The labels have nothing to do with what the images show.")
     return state.diagnosis(
         "unchanged",

@@ -45,9 +45,13 @@ class NeighborAccuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """The input of a rule: the reports in order of steps, the first of the untrained network."""
+    """The input of a rule: the reports in order of steps, the first of the untrained network.
+
+    ``report_step``: that of the last report.
+    """
 
     reports: tuple[HealthFigures, ...]
+    report_step: int
     steps_done: int
     steps_planned: int
     parameter_change: float | None

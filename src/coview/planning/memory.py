@@ -90,7 +90,9 @@ def usable_bytes(device: torch.device) -> float:
 def free_bytes(device: torch.device) -> float:
     """Memory that this process may still take on ``device``."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        # What torch keeps of blocks that were freed, as of a run before in this process, is free.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     processes = processes_here()
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -156,10 +156,10 @@ class Planner:
         plan = self._plan(trial, recipe, lines, speed)
         if plan.seconds <= LONG_SECONDS:
             return plan
-        epochs = max(1, round(recipe.epochs * LONG_SECONDS / plan.seconds))
+        epochs = float(f"{recipe.epochs * LONG_SECONDS / plan.seconds:.2g}")
         long = (
             "That is long. `budget` 30m or `budget` 2h chooses a network, a size and epochs that "
-            f"fit; `epochs` {epochs} of this one takes {duration(LONG_SECONDS)}."
+            f"fit; `epochs` {epochs:g} of this one takes about {duration(LONG_SECONDS)}."
         )
         return replace(plan, notes=(*plan.notes, long))
 
