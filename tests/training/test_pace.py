@@ -115,7 +115,7 @@ def test_budget_ends_the_decay_with_the_time(tmp_path):
 
 
 def test_budget_whose_time_is_over_ends_at_the_next_report(tmp_path):
-    outcome, *_ = run(tmp_path, lambda now: 0.5 if now < 20 else 500.0, every=2)
+    outcome, *_ = run(tmp_path, lambda now: 0.5 if now < 20 else 500.0, every=2, planned=600)
     assert not outcome.stopped
     assert outcome.step == 42
 
@@ -155,6 +155,16 @@ def test_budget_says_when_the_speed_is_another_than_planned(tmp_path):
     texts = [row["text"] for row in rows if row["kind"] == "event"]
     assert len(texts) == 1
     assert texts[0].startswith("The steps are slower than planned: ")
+
+
+def test_budget_of_a_resumed_run_is_met_although_most_of_it_is_done(tmp_path):
+    """It reports by its whole length, and goes on at another speed than it was planned by."""
+    done, planned = 50_000, 52_400
+    _, used, rows, *_ = run(
+        tmp_path, lambda now: 2.5, start=done, timeline=Timeline.of(planned), every=planned // 300
+    )
+    assert used == pytest.approx(100, rel=0.25)
+    assert any(row["kind"] == "plan" for row in rows)
 
 
 def test_budget_replans_only_what_matters(tmp_path):

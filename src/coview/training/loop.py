@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -26,6 +27,8 @@ from coview.training.task import Task
 from coview.training.timeline import Schedule
 
 MAX_SKIPPED_STEPS = 10
+REPLANS = 300
+"""How often the length of a run with a budget is planned again, at least."""
 # Seconds between checkpoints. After a save of more than SLOW_SAVE seconds the interval grows in
 # proportion, so saving takes at most 2 % of the time.
 SAVE_SECONDS, SLOW_SAVE = 30.0, 0.6
@@ -73,9 +76,9 @@ def train(
     stop(): called after each step; a reason in words stops the run, "" continues.
     max_skipped_steps: a step whose loss or gradient is not finite is skipped. Only the step counter
         moves, and the log has the images. So many skipped steps in a row stop the run.
-    pace: of a run with a budget. Rank 0 asks it at the report steps how many steps fit; where they
-        are others, ``schedule`` is planned again and the log gets a line of kind "plan". The
-        loader's batches must not end before.
+    pace: of a run with a budget. Rank 0 asks it at the report steps, or more often where few steps
+        are left, how many steps fit; where they are others, ``schedule`` is planned again and the
+        log gets a line of kind "plan". The loader's batches must not end before.
 
     All ``ranks`` call this with the same arguments. Only rank 0 reports, saves and runs the
     callbacks; the reported loss is that of the global batch.
@@ -93,7 +96,10 @@ def train(
     task.train()
     pace = pace or Pace(Clock())
     throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0
-    images = (schedule.total_steps - loader.start_step) * loader.batch_size
+    to_do = schedule.total_steps - loader.start_step
+    # A resumed run reports by its whole length, of which little may be left.
+    replan_every = max(1, min(metrics_log.every, math.ceil(to_do / REPLANS)))
+    images = to_do * loader.batch_size
     cuda = [precision.device] if precision.device.type == "cuda" else []
     with (
         repeatable(precision.device),
@@ -119,7 +125,7 @@ def train(
                 row = _report(metrics_log, step, rate, done, throughput, ranks)
                 if on_report is not None and ranks.is_main:
                     on_report(row)
-            if metrics_log.due(done):
+            if done % replan_every == 0:
                 _replan(schedule, pace, done, metrics_log, ranks)
             last = done == schedule.total_steps
             ends_epoch = last or done % loader.steps_per_epoch == 0
