@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from coview.core.errors import InvalidValue, MissingExtra, UnknownName
 from coview.encoders import (
+    EncoderSpec,
     export_encoder,
     export_to,
     load_encoder,
@@ -20,6 +21,7 @@ from coview.encoders import (
     to_torchvision,
 )
 from coview.encoders.exchange.classifier import export_classifier
+from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.readme import library_code
 from coview.encoders.exchange.weights import read_config
 
@@ -133,6 +135,18 @@ def test_printed_lines_load_a_classifier(tmp_path):
         names = {}
         exec(library_code(encoder, library, file, read_config(folder)), names)
         assert names["network"].eval()(torch.rand(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_printed_lines_load_a_classifier_of_one_size_for_use(tmp_path):
+    encoder = EncoderSpec(kind="torchvision", name="vit_b_16", image_size=32).build()
+    folder = export_encoder(encoder, tmp_path, image_size=32)
+    export_classifier(folder, torch.nn.Sequential(torch.nn.Linear(768, 3)), ("a", "b", "c"))
+    file = export_to(folder, "torchvision", tmp_path / "file.safetensors")
+    names = {}
+    exec(library_code(encoder, "torchvision", file, read_config(folder)), names)
+    assert not names["network"].training
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(names["network"](images), load_network(folder)(images))
 
 
 def test_unknown_target_offers_the_nearest(tmp_path):

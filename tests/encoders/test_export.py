@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coview.core.errors import DamagedFile, InvalidValue, RunError
-from coview.encoders import export_encoder, load_encoder, parse_encoder, resnet
+from coview.encoders import EncoderSpec, export_encoder, load_encoder, parse_encoder, resnet
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -164,6 +164,13 @@ def test_weights_that_are_not_finite_fail_the_comparison(tmp_path):
     encoder.bn1.weight.data.fill_(torch.nan)
     with pytest.raises(InvalidValue, match="finite"):
         export_encoder(encoder, tmp_path, image_size=8)
+
+
+def test_network_that_cannot_take_images_of_the_size_leaves_no_folder(tmp_path):
+    encoder = EncoderSpec(kind="torchvision", name="vit_b_16").build()
+    with pytest.raises(AssertionError, match="Wrong image"):
+        export_encoder(encoder, tmp_path / "encoder", image_size=96)
+    assert not (tmp_path / "encoder").exists()
 
 
 WAYS = {

@@ -1,5 +1,6 @@
 """Networks of the user, and networks that take images of one size."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -67,13 +68,19 @@ def test_file_and_name_give_the_same_weights_for_the_same_seed(file):
     assert EncoderSpec.from_json(made.encoder.to_json()) == made.encoder
 
 
-def test_export_of_an_own_network_loads_and_carries_its_file(file, tmp_path):
+def test_export_of_an_own_network_loads_and_carries_its_file(file, tmp_path, monkeypatch):
     encoder = build(with_encoder(f"{file}:Net")).encoder
     folder = export_encoder(encoder, tmp_path / "encoder", image_size=16)
     images = torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(load_encoder(folder)(images), encoder.eval()(images))
     assert (folder / "encoder.py").read_text() == SOURCE
-    assert "from encoder import Net" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "from encoder import Net" in readme
+    names = {"images": images}
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    exec(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1], names)
+    torch.testing.assert_close(names["h"], encoder(images))  # the mean of the maps of Net
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from peer_layouts import (
     supcontrast,
 )
 from safetensors.torch import save_file
+from torch import nn
 from torchvision import models
 
 import coview
@@ -91,6 +92,20 @@ def test_vissl_gives_what_its_trunk_and_head_give(tmp_path):
     assert config_of(folder)["metadata"]["imported"]["kind"] == "vissl"
 
 
+def test_chained_heads_of_vissl_are_left_out_and_said(tmp_path, capsys):
+    content, layers = peers.vissl()
+    model = content["classy_state_dict"]["base_model"]["model"]
+    heads = model["heads"]
+    model["heads"] = {
+        name.replace("0.clf.2.", "1.clf.0."): tensor for name, tensor in heads.items()
+    }
+    folder = import_content(content, tmp_path)
+    said = capsys.readouterr().out
+    assert "Left out: the projection head (it is of several heads" in said
+    assert sum(config_of(folder)["metadata"]["imported"]["left_out"].values()) == len(heads)
+    assert_parity(folder, {"h": layers["h"]}, 64)
+
+
 def test_official_byol_pads_as_its_own_network(tmp_path, capsys):
     content, layers = peers.official_byol()
     folder = import_content(content, tmp_path, kind="byol")
@@ -161,6 +176,87 @@ def test_timms_file_gives_its_logits(how, tmp_path):
     with torch.no_grad():
         theirs = network(normalized(pixels, (library.mean, library.std)))
         torch.testing.assert_close(coview.load(folder)(pixels), theirs, rtol=1e-4, atol=1e-5)
+
+
+TOLD = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 64, 64]}
+DINO = {"mean": list(IMAGENET[0]), "std": list(IMAGENET[1])}
+USUAL = "Nothing says which weights of"
+
+
+@pytest.mark.parametrize(
+    ("config", "expected", "size", "is_noted"),
+    [
+        ({"pretrained_cfg": {"tag": "mine", **TOLD}}, TOLD, 64, False),
+        (TOLD, TOLD, 64, False),
+        ({"pretrained_cfg": {"tag": "tv_in1k"}}, DINO, 224, False),
+        ({"pretrained_cfg": {"tag": "mine"}}, DINO, 224, True),
+        ({"pretrained_cfg": None}, DINO, 224, True),
+        ({"pretrained_cfg": {"mean": [0.5], "std": "none", "input_size": 3}}, DINO, 224, True),
+    ],
+)
+def test_timms_file_takes_the_images_that_its_config_says(
+    config, expected, size, is_noted, tmp_path, capsys
+):
+    timm = pytest.importorskip("timm")
+    name = "resnext50_32x4d"
+    save_file(timm.create_model(name, num_classes=5).state_dict(), tmp_path / "net.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": name, **config}))
+    folder = coview.import_checkpoint(tmp_path / "net.safetensors", out=tmp_path / "encoder")
+    ours = config_of(folder)
+    assert (ours["mean"], ours["std"]) == (expected["mean"], expected["std"])
+    assert ours["image_size"] == size
+    assert (USUAL in capsys.readouterr().out) == is_noted
+
+
+def test_timms_weights_go_by_their_tag(tmp_path, capsys):
+    timm = pytest.importorskip("timm")
+    name, tag = "vit_small_patch16_224", "dino"
+    assert timm.get_pretrained_cfg(name).mean != timm.get_pretrained_cfg(f"{name}.{tag}").mean
+    path = tmp_path / "net.safetensors"
+    save_file(timm.create_model(name, num_classes=0).state_dict(), path)
+    config = {"architecture": name, "pretrained_cfg": {"tag": tag}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    folder = coview.import_checkpoint(path, out=tmp_path / "beside")
+    assert config_of(folder)["mean"] == list(IMAGENET[0])
+    (tmp_path / "config.json").unlink()
+    assert USUAL not in capsys.readouterr().out
+    folder = coview.import_checkpoint(path, out=tmp_path / "usual", encoder=f"timm:{name}")
+    assert config_of(folder)["mean"] == [0.5, 0.5, 0.5]
+    assert f"{USUAL} {name}" in capsys.readouterr().out
+
+
+def test_timms_network_that_is_ours_takes_the_images_that_its_config_says(tmp_path):
+    save_file(models.resnet18().state_dict(), tmp_path / "net.safetensors")
+    config = {"architecture": "resnet18", "pretrained_cfg": TOLD}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    folder = coview.import_checkpoint(tmp_path / "net.safetensors", out=tmp_path / "encoder")
+    assert config_of(folder)["mean"] == TOLD["mean"]
+    assert config_of(folder)["image_size"] == 64
+
+
+def test_network_of_one_size_is_imported_for_the_size_that_is_said(tmp_path):
+    timm = pytest.importorskip("timm")
+    name = "vit_tiny_patch16_224"
+    network = shake(timm.create_model(name, num_classes=0, img_size=96))
+    folder = import_content(network.state_dict(), tmp_path, encoder=f"timm:{name}", size=96)
+    pixels = images(96, 2)
+    with torch.no_grad():
+        theirs = network(normalized(pixels, ((0.5,) * 3, (0.5,) * 3)))
+        torch.testing.assert_close(coview.load(folder)(pixels), theirs, rtol=1e-4, atol=1e-5)
+    state = timm.create_model(name, num_classes=0).state_dict()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InvalidValue, match=r"differently shaped: pos_embed"):
+        import_content(state, tmp_path / "other", encoder=f"timm:{name}", size=96)
+    assert not (tmp_path / "other" / "encoder").exists()
+
+
+def test_classifier_of_several_layers_is_left_out_and_said(tmp_path, capsys):
+    network = resnet10()
+    network.fc = nn.Sequential(nn.Linear(512, 8), nn.ReLU(), nn.Linear(8, 3))
+    folder = import_content(network.state_dict(), tmp_path, encoder="resnet10")
+    said = capsys.readouterr().out
+    assert "Left out: a last part that is not one linear layer (4 tensors)." in said
+    assert "classifier" not in config_of(folder)
 
 
 def test_encoder_without_last_layer_and_counters_of_old_torch(tmp_path):

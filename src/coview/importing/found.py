@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from coview.core.errors import CoviewError, InvalidValue
 from coview.core.run_folder import read_object
 from coview.encoders import Encoder, EncoderSpec
-from coview.encoders.adapters import require_timm
+from coview.encoders.adapters import has_one_size, require_timm
 from coview.encoders.exchange.normalization import IMAGENET, Normalization
 from coview.encoders.exchange.weights import join_names
 from coview.heads import HeadSpec
@@ -62,7 +62,7 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
             else "expected a state dict, or a dict with one under state_dict or model"
         )
         raise InvalidValue(f"{source} has no tensors of a network; {reason}.")
-    arch = timm_name(content, source)
+    arch, config = timm_name(content, source)
     kind, entry = _kind_and_entry(states, arch, wishes)
     state = states[entry]
     roles, left_out = split(state, kind, str(source))
@@ -70,18 +70,25 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
     spec = wishes.encoder or _named_network(kind, arch) or find_network(encoder)
     if wishes.encoder is None:
         spec = _as_the_kind_has_it(spec, kind)
+    if wishes.size and spec.kind != "resnet" and has_one_size(spec.kind, str(spec.name)):
+        spec = replace(spec, image_size=wishes.size)
     network = outline(spec)
-    encoder, classifier = _without_classifier(encoder, spec, network, str(source))
-    classifier = roles.get(CLASSIFIER, classifier)
+    encoder, more = _without_classifier(encoder, spec, network, str(source))
+    last = _linear_layer(more)
+    if more and last is None:
+        left_out["a last part that is not one linear layer"] = len(more)
+    classifier = roles.get(CLASSIFIER, last)
     found = Found(
         title=kind.title, kind=kind.name, license=kind.license, spec=spec, encoder=encoder,
         image_size=wishes.size or _usual_size(spec), normalization=None, tensors=len(state),
         left_out=left_out,
     )  # fmt: skip
     if spec.kind == "timm":
-        _take_timms_input(found, wishes)
+        _take_timms_input(found, wishes, arch, config)
     else:
         found.normalization = _normalization(content, kind, spec.stem, wishes, found.notes)
+        if kind.name == "timm":
+            _take_told_input(found, wishes, config)
     if HEAD in roles:
         _take_head(found, as_float(roles[HEAD]), network.features)
     if classifier:
@@ -104,16 +111,26 @@ def _kind_and_entry(
     return recognized, entry
 
 
-def timm_name(content: Any, source: Path) -> str | None:
-    """The name of timm's network: of its training script's files, or of the config.json beside."""
+def timm_name(content: Any, source: Path) -> tuple[str | None, Mapping[str, Any]]:
+    """(the name of timm's network, what is said of its images).
+
+    Of its training script's files, which say nothing of images, or of the config.json beside; the
+    name has the tag of the weights where that file has it.
+    """
     arch = content.get("arch") if isinstance(content, Mapping) else None
     if isinstance(arch, str) and ("args" in content or "version" in content):
-        return arch
+        return arch, {}
     try:
         config = read_object(source.parent / "config.json", TimmConfig)
     except CoviewError:
-        return None
-    return None if config is None else str(config["architecture"])
+        return None, {}
+    if config is None:
+        return None, {}
+    name, images = config["architecture"], config.get("pretrained_cfg", config)
+    if not isinstance(images, Mapping):
+        return name, {}
+    tag = images.get("tag")
+    return f"{name}.{tag}" if tag and "." not in name else name, images
 
 
 STANDARD = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -141,8 +158,8 @@ def _as_the_kind_has_it(spec: EncoderSpec, kind: Kind) -> EncoderSpec:
 
 def _without_classifier(
     encoder: State, spec: EncoderSpec, network: Encoder, source: str
-) -> tuple[State, State | None]:
-    """(the tensors of the encoder, those of its last layer or None). Raises InvalidValue."""
+) -> tuple[State, State]:
+    """(the tensors of the encoder, those of what is behind it). Raises InvalidValue."""
     expected = network.network.state_dict()
     missing = [name for name in expected if name not in encoder]
     shaped = [
@@ -160,9 +177,14 @@ def _without_classifier(
         raise InvalidValue(
             f"The encoder in {source} is no {spec.label()}; {details}. Nothing was imported."
         )
-    last = {name.rpartition(".")[2]: encoder[name] for name in more}
-    is_linear = len(last) == len(more) and "weight" in last and last["weight"].ndim == 2
-    return {name: encoder[name] for name in expected}, last if is_linear else None
+    return {name: encoder[name] for name in expected}, {name: encoder[name] for name in more}
+
+
+def _linear_layer(tensors: State) -> State | None:
+    """The weight and bias of the one linear layer that these are, or None."""
+    last = {name.rpartition(".")[2]: tensor for name, tensor in tensors.items()}
+    is_linear = len(last) == len(tensors) and "weight" in last and last["weight"].ndim == 2
+    return last if is_linear else None
 
 
 def _words(tensor: Tensor) -> str:
@@ -237,15 +259,59 @@ def _normalization(
     return IMAGENET
 
 
-def _take_timms_input(found: Found, wishes: Wishes) -> None:
-    """Size, mean and std as timm's own configuration of the network has them."""
-    config = require_timm("A checkpoint of timm").get_pretrained_cfg(str(found.spec.name))
+def _take_timms_input(
+    found: Found, wishes: Wishes, arch: str | None, images: Mapping[str, Any]
+) -> None:
+    """Size, mean and std as ``images`` say, or timm's own configuration of the weights ``arch``."""
+    name = str(found.spec.name)
+    if arch is not None and name in (arch, arch.split(".")[0]):
+        name = arch
+    else:
+        images = {}  # of another network than the user says
+    usual = _timms_config(name)
     found.normalization = IMAGENET
-    if config is not None:
-        found.image_size = wishes.size or found.spec.image_size or int(config.input_size[1])
-        found.normalization = (_three(config.mean), _three(config.std))
+    if usual is not None:
+        found.image_size = wishes.size or found.spec.image_size or int(usual.input_size[1])
+        found.normalization = (_three(usual.mean), _three(usual.std))
     if wishes.normalization is not None:
         found.normalization = wishes.normalization.value
+    said = _take_told_input(found, wishes, images) or wishes.normalization is not None
+    plain, _, tag = name.partition(".")
+    if not said and (usual is None or usual.tag != tag):
+        found.notes.append(
+            f"Nothing says which weights of {plain} these are, so mean and std are those of timm's "
+            "usual ones. If it was otherwise, say so with `mean` and `std`, or name the weights as "
+            f"`encoder` timm:{plain}.TAG."
+        )
+
+
+def _timms_config(name: str) -> Any:
+    """timm's configuration of NAME.TAG, or of NAME where it does not know the tag; or None."""
+    timm = require_timm("A checkpoint of timm")
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:  # an unknown tag
+        return timm.get_pretrained_cfg(name.split(".")[0])
+
+
+def _take_told_input(found: Found, wishes: Wishes, images: Mapping[str, Any]) -> bool:
+    """Size, mean and std of a config.json, but for the user's; whether it has mean and std."""
+    size, mean, std = (images.get(field) for field in ("input_size", "mean", "std"))
+    if _are_numbers(size) and size[1] >= 1:
+        found.image_size = wishes.size or found.spec.image_size or int(size[1])
+    if not (_are_numbers(mean) and _are_numbers(std) and min(std) > 0):
+        return False
+    if wishes.normalization is None:
+        found.normalization = (_three(mean), _three(std))
+    return True
+
+
+def _are_numbers(values: Any) -> TypeGuard[Sequence[float]]:
+    return (
+        isinstance(values, list)
+        and len(values) == 3
+        and all(isinstance(value, int | float) for value in values)
+    )
 
 
 def _three(values: Sequence[float]) -> tuple[float, float, float]:

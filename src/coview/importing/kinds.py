@@ -19,6 +19,7 @@ Rules = tuple[tuple[str, str], ...]
 TEACHER = "the momentum encoder, a running mean of the encoder"
 PREDICTOR = "the predictor, which only training uses"
 QUEUE = "the queue of keys"
+OTHER_HEADS = "other heads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ KINDS: Mapping[str, Kind] = {
             name="vissl", title="VISSL", marks=(("trunk.",), ("_feature_blocks.",)),
             rules=(("trunk._feature_blocks.", ENCODER),
                    ("trunk.base_model._feature_blocks.", ENCODER), ("_feature_blocks.", ENCODER),
-                   ("heads.0.clf.", HEAD), ("heads.", "other heads")),
+                   ("heads.0.clf.", HEAD), ("heads.", OTHER_HEADS)),
             license="MIT (the program and its published weights)",
             entry=("classy_state_dict", "base_model", "model"),
         ),
@@ -216,4 +217,9 @@ def split(state: State, kind: Kind, source: str) -> tuple[dict[str, State], dict
         )
     if ENCODER not in roles:
         raise InvalidValue(f"{source} has no encoder in the layout of {kind.title}.")
+    if HEAD in roles and OTHER_HEADS in left:  # they may be links of one chain
+        count = len(roles.pop(HEAD)) + left.pop(OTHER_HEADS)
+        left["the projection head (it is of several heads, which may be one behind another)"] = (
+            count
+        )
     return roles, left

@@ -11,7 +11,10 @@ from coview.encoders.exchange.normalization import Normalization
 
 
 class TimmConfig(TypedDict):
-    """The field of a config.json beside weights of timm that names their network."""
+    """The field of a config.json beside weights of timm that names their network.
+
+    ``pretrained_cfg`` has mean, std, input_size and tag; older files have them beside the name.
+    """
 
     architecture: str
 

@@ -63,6 +63,9 @@ def export_encoder(
         raise InvalidValue("This encoder was loaded from an export; export its .encoder instead.")
     check_arguments(image_size, mean, std, metadata)
     spec = encoder.spec
+    images = example_images(image_size) if example is None else example
+    device = next(encoder.parameters()).device
+    expected = compute_features(InputNormalizer(encoder, mean, std).to(device), images.to(device))
     weights_hash = write_tensors(folder / "model.safetensors", encoder.network.state_dict())
     if spec.kind == "resnet":
         write_text(folder / "encoder.py", Path(inspect.getfile(ResNet)).read_text())
@@ -84,9 +87,6 @@ def export_encoder(
         "metadata": dict(metadata or {}),
     }
     write_json(folder / "config.json", config)
-    images = example_images(image_size) if example is None else example
-    device = next(encoder.parameters()).device
-    expected = compute_features(InputNormalizer(encoder, mean, std).to(device), images.to(device))
     check_equal_features(
         expected, compute_features(load_encoder(folder).to(device), images.to(device)), str(folder)
     )

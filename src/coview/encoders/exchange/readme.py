@@ -66,6 +66,7 @@ NORMALIZED = """\
 mean = torch.tensor({mean}).view(3, 1, 1)
 std = torch.tensor({std}).view(3, 1, 1)
 h = network((images - mean) / std)"""
+MEAN_OF_MAPS = "\nh = h.mean((2, 3)) if h.ndim == 4 else h"
 
 
 def render_readme(
@@ -77,6 +78,8 @@ def render_readme(
     if mean is not None and std is not None:
         use = NORMALIZED.format(mean=list(mean), std=list(std))
         normalized = f"normalized with mean {list(mean)} and std {list(std)}"
+    if encoder.spec.kind == "module":
+        use += MEAN_OF_MAPS
     ways = []
     for title, (imports, network) in loading_snippets(encoder).items():
         lines = [*imports, "import torch", "from safetensors.torch import load_file"]
@@ -102,7 +105,7 @@ def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
         return {"your own module": own_code(spec)}
     theirs = ["from torchvision.models import get_model"]
     if isinstance(encoder, LibraryEncoder):
-        size = "" if spec.image_size is None else f", image_size={spec.image_size}"
+        size = size_code(spec, "image_size")
         code = TORCHVISION.format(name=spec.name, classifier=encoder.classifier, size=size)
         return {"torchvision": (theirs, code)}
     ways = {"torch and safetensors alone": (["import json", "from encoder import ResNet"], OURS)}
@@ -117,8 +120,13 @@ def loading_snippets(encoder: Encoder) -> dict[str, tuple[list[str], str]]:
 def timm_code(spec: EncoderSpec) -> str:
     """What builds timm's network of ``spec``."""
     name = spec.name or f"resnet{spec.depth}"
-    size = "" if spec.image_size is None else f", img_size={spec.image_size}"
+    size = size_code(spec, "img_size")
     return f'timm.create_model("{name}", num_classes=0{size})' + stem_code(spec)
+
+
+def size_code(spec: EncoderSpec, argument: str) -> str:
+    """The argument of a library's network that is built for images of one size; "" without."""
+    return "" if spec.image_size is None else f", {argument}={spec.image_size}"
 
 
 def own_code(spec: EncoderSpec) -> tuple[list[str], str]:
@@ -151,8 +159,16 @@ def library_code(encoder: Encoder, library: str, file: Path, config: Mapping[str
         network = network.replace("num_classes=0", f"num_classes={classes}")
     elif classes:
         name = spec.name or f"resnet{spec.depth}"
-        network = f'get_model("{name}", weights=None, num_classes={classes})' + stem_code(spec)
-    lines = [*imports, "import torch", "from safetensors.torch import load_file"]
+        size = size_code(spec, "image_size")
+        network = f'get_model("{name}", weights=None, num_classes={classes}{size})'
+        network += stem_code(spec)
     return "\n".join(
-        [*lines, f"network = {network}", f"network.load_state_dict(load_file({str(file)!r}))"]
+        [
+            *imports,
+            "import torch",
+            "from safetensors.torch import load_file",
+            f"network = {network}",
+            f"network.load_state_dict(load_file({str(file)!r}))",
+            "network.eval()",
+        ]
     )
