@@ -86,7 +86,7 @@ def test_a_run_without_a_checkpoint_begins_anew(straight, stopped, tmp_path, cap
     ("module", "function"),
     [
         ("job", "write_contact_sheet"),
-        ("pretrain", "write_gallery"),
+        ("pretraining", "write_gallery"),
         ("finish", "write_report"),
         ("finish", "write_json"),
     ],

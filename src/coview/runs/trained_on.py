@@ -90,7 +90,9 @@ def about_start(
     """
     folder = _run_at(start.path)
     if folder is None:
-        metadata = read_config(find_export(start.path)).get("metadata")
+        # A file of weights alone does not say what they were trained on.
+        is_export = place_of(start.path).is_folder
+        metadata = read_config(find_export(start.path)).get("metadata") if is_export else None
         sentences = _by_fingerprint("The first network", metadata or {}, test, opened)
         if not sentences:
             return [_unknown("the first network", f"{start.path} lies in no run")]
