@@ -154,13 +154,14 @@ def free_folder(path: Path, benchmark: evaluation.Benchmark) -> Path:
 
 def holds_others(path: Path, benchmark: evaluation.Benchmark) -> bool:
     """Whether ``path`` holds figures of other subjects, training images, test images or seed."""
-    for name in entries(local_path(path)):
+    path, judged = local_path(path), _judged(benchmark)
+    for name in entries(path):
         if not name.endswith(".json"):
             continue
-        content = read_object(local_path(path) / name) or {}
+        content = read_object(path / name) or {}
         card, data = content.get("card") or {}, content.get("data") or {}
         parts = [(data.get(part) or {}).get("fingerprint") for part in ("train", "test")]
-        if [card.get("subjects"), *parts, card.get("seed")] != _judged(benchmark):
+        if [card.get("subjects"), *parts, card.get("seed")] != judged:
             return True
     return False
 

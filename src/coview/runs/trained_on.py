@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,17 @@ Contents = npt.NDArray[np.int64]
 UNKNOWN = "Whether"
 """Begins the sentence that nobody knows what a network was trained on."""
 WHAT_TO_DO = "Give `test` with images that none of these runs was trained on."
+
+
+class Words(NamedTuple):
+    """What the images that judge are called, and what new ones may give."""
+
+    images: str
+    worse: str
+
+
+TESTED = Words("test images", "a lower accuracy")
+HELD_OUT = Words("held-out images", "lower figures")
 
 
 def about_training(
@@ -72,12 +83,8 @@ def about_held_out(
 
     Only what is known: most first weights come from elsewhere and from other images.
     """
-    return [
-        sentence.replace("test images", "held-out images")
-        .replace("new images may give a lower accuracy", "new images may give lower figures")
-        for sentence in about_start(start, held_out, opened, spec)
-        if sentence != WHAT_TO_DO and not sentence.startswith(UNKNOWN)
-    ]  # fmt: skip
+    sentences = _about_first_weights(start, held_out, opened, spec, HELD_OUT)
+    return [sentence for sentence in sentences if not sentence.startswith(UNKNOWN)]
 
 
 def about_start(
@@ -88,42 +95,49 @@ def about_start(
     The run of ``start`` is asked, those before it, and their teachers; of an export that lies in no
     run its config.json. The last sentence says what to do.
     """
+    sentences = _about_first_weights(start, test, opened, spec, TESTED)
+    is_known = any(not sentence.startswith(UNKNOWN) for sentence in sentences)
+    return [*sentences, WHAT_TO_DO] if is_known else sentences
+
+
+def _about_first_weights(
+    start: Start, judged: ImageStore, opened: Sequence[ImageStore], spec: DataSpec, words: Words
+) -> list[str]:
     folder = _run_at(start.path)
     if folder is None:
         # A file of weights alone does not say what they were trained on.
         is_export = place_of(start.path).is_folder
         metadata = read_config(find_export(start.path)).get("metadata") if is_export else None
-        sentences = _by_fingerprint("The first network", metadata or {}, test, opened)
-        if not sentences:
-            return [_unknown("the first network", f"{start.path} lies in no run")]
-    else:
-        sentences = []
-        for what, run in _with_sources("The run before", Run.open(folder)):
-            sentences += _about_run(what, run, test, opened, spec)
-    is_known = any(not sentence.startswith(UNKNOWN) for sentence in sentences)
-    return [*sentences, WHAT_TO_DO] if is_known else sentences
+        sentences = _by_fingerprint("The first network", metadata or {}, judged, opened, words)
+        why = f"{start.path} lies in no run"
+        return sentences or [_unknown("the first network", why, words)]
+    sentences = []
+    for what, run in _with_sources("The run before", Run.open(folder)):
+        sentences += _about_run(what, run, judged, opened, spec, words)
+    return sentences
 
 
 def _about_run(
-    what: str, run: Run, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec
-) -> list[str]:
+    what: str, run: Run, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec,
+    words: Words = TESTED,
+) -> list[str]:  # fmt: skip
     try:
         trained = training_contents(run, opened, spec)
     except (CoviewError, OSError) as error:
         reason = str(error).rstrip(".")
-        return [_unknown(within(what), f"its images cannot be opened: {reason}")]
+        return [_unknown(within(what), f"its images cannot be opened: {reason}", words)]
     count = int(np.isin(test.content, trained).sum())
     if not count:
         return []
     labels = "with" if run.recipe.method.needs_labels else "without"
     return [
-        f"{what} was trained on {count:,} of the {len(test):,} test images, {labels} their "
-        "labels: new images may give a lower accuracy."
+        f"{what} was trained on {count:,} of the {len(test):,} {words.images}, {labels} their "
+        f"labels: new images may give {words.worse}."
     ]
 
 
-def _unknown(what: str, why: str) -> str:
-    return f"{UNKNOWN} {what} was trained on test images is not known, because {why}."
+def _unknown(what: str, why: str, words: Words = TESTED) -> str:
+    return f"{UNKNOWN} {what} was trained on {words.images} is not known, because {why}."
 
 
 def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) -> Contents:
@@ -186,8 +200,9 @@ def _run_at(path: str) -> Path | None:
 
 
 def _by_fingerprint(
-    name: str, metadata: Mapping[str, Any], test: ImageStore, opened: Sequence[ImageStore]
-) -> list[str]:
+    name: str, metadata: Mapping[str, Any], test: ImageStore, opened: Sequence[ImageStore],
+    words: Words = TESTED,
+) -> list[str]:  # fmt: skip
     """What an export says: the fingerprint of all images that its run has opened."""
     recorded = str(metadata.get("data_fingerprint") or "").split("+")[0]
     source = next((store for store in opened if recorded in _fingerprints(store)), None)
@@ -195,6 +210,6 @@ def _by_fingerprint(
         return []
     labels = "with" if metadata.get("labels_used") else "without"
     return [
-        f"{name} was trained on images of {source.source}, {labels} their labels, and test images "
-        "are from there: new images may give a lower accuracy."
+        f"{name} was trained on images of {source.source}, {labels} their labels, and "
+        f"{words.images} are from there: new images may give {words.worse}."
     ]
