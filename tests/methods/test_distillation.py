@@ -221,7 +221,7 @@ def test_a_distillation_without_a_teacher_is_refused_in_words():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda: replace(method(), target=EMA(start=1, end=1)), "go together only"),
+        (lambda: replace(method(), target=EMA(start=0.9, end=1)), "go together only"),
         (lambda: replace(supervised(SIZE), target=Teacher()), "go together only"),
         (lambda: replace(simclr(SIZE), target=Teacher()), "go together only"),
         (lambda: replace(method(), objective=CrossEntropy(classes=3)), "go together only"),

@@ -9,9 +9,9 @@ from small import SIZE, Pixels, batch, methods, plan
 from torch import nn
 
 from coview.core.errors import InvalidValue
-from coview.encoders import resnet
+from coview.encoders import EncoderSpec, resnet
 from coview.heads import HeadSpec
-from coview.methods import Learner, Passes, logo, simclr
+from coview.methods import Learner, Passes, logo, simclr, simsiam
 from coview.methods.batch_norm import batch_norms
 from coview.methods.passes import forward_passes, group_passes
 from coview.views import Crop, ViewPlan, ViewSpec
@@ -253,6 +253,40 @@ def test_batch_that_does_not_fit_first_checkpoints_activations():
     assert ["BatchNorm sees a part" in note for note in notes] == [True, True, False]
     assert notes[2] == ""
     assert found.passes == Passes(activation_checkpointing=True, micro_batch=2)
+
+
+def in_parts(method, norm="batch"):
+    spec = EncoderSpec(depth=10, width=0.25, stem="small", norm=norm)
+    return Learner(method, spec.build())
+
+
+def test_head_and_predictor_with_batch_norm_are_not_exact_in_parts():
+    views, plain = plan(), HeadSpec(output=8, batch_norm="none")
+    assert not in_parts(simclr(SIZE, views=views), "group").exact_in_parts(8, 4)
+    assert in_parts(simclr(SIZE, views=views, head=plain), "group").exact_in_parts(8, 4)
+    assert not in_parts(simclr(SIZE, views=views, head=plain)).exact_in_parts(8, 4)
+    predicts = replace(simsiam(SIZE, views=views), head=plain)
+    assert not in_parts(predicts, "group").exact_in_parts(8, 4)
+    assert in_parts(replace(predicts, predictor=plain), "group").exact_in_parts(8, 4)
+    assert in_parts(replace(simclr(SIZE, views=views), batch_norm="frozen")).exact_in_parts(8, 4)
+
+
+def test_exact_run_takes_no_micro_batch_that_batch_norm_sees():
+    found = in_parts(simclr(SIZE, views=plan()))
+    assert "same gradient" in found.reduce_memory(8, exact=True)
+    assert found.reduce_memory(8, exact=True) == ""
+    assert found.passes == Passes(activation_checkpointing=True)
+
+
+def test_exact_run_takes_the_largest_exact_micro_batch():
+    ghost = replace(simclr(SIZE, views=plan()), batch_norm="ghost", ghost_batch_size=4)
+    found = in_parts(ghost)
+    notes = [found.reduce_memory(24, exact=True) for _ in range(4)]
+    assert [note.endswith("loss, exactly.") for note in notes] == [False, True, True, False]
+    assert found.passes.micro_batch == 4
+    assert notes[3] == ""
+    found.set_passes(replace(found.passes, micro_batch=10))  # asked for, and seen by BatchNorm
+    assert found.reduce_memory(24, exact=True) == ""
 
 
 @pytest.mark.parametrize(("images", "part"), [(5, 2), (7, 2), (3, 2), (8, 3)])

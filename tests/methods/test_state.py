@@ -80,6 +80,12 @@ def test_momentum_that_grows_needs_the_length_of_the_run():
         EMA(start=0.9, end=1.0).momentum(0, None)
 
 
+@pytest.mark.parametrize(("start", "end"), [(1, 1), (0.9, 0.5), (-0.1, 1), (0.9, 1.1)])
+def test_momentum_that_copies_nothing_or_grows_downwards_is_refused(start, end):
+    with pytest.raises(InvalidValue, match="start < 1"):
+        EMA(start=start, end=end)
+
+
 def test_queue_keeps_the_last_keys_and_wraps_around():
     queue = KeyQueue(5, 4, seed=0)
     keys = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))

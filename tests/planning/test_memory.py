@@ -15,7 +15,7 @@ from coview.planning.memory import (
     usable_bytes,
 )
 from coview.planning.trial import Trial
-from coview.recipes import recipe
+from coview.recipes import build, recipe
 
 CPU = torch.device("cpu")
 
@@ -28,6 +28,14 @@ def small(name="simclr-cpu", **changes):
 
 def estimate(recipe):
     return Trial(recipe, CPU).memory
+
+
+def planned(recipe, need, free, *, images):
+    return plan_passes(recipe, build(recipe), need, free, images=images)
+
+
+def exact(recipe, images, micro_batch):
+    return exactness(build(recipe), images, micro_batch)
 
 
 NEED = MemoryEstimate(1000.0, 300.0)
@@ -57,13 +65,13 @@ def test_need_of_four_views_is_about_twice_that_of_two():
 
 
 def test_batch_that_fits_goes_whole():
-    assert plan_passes(small(), NEED, 256_000, images=256) == (Passes(), "")
+    assert planned(small(), NEED, 256_000, images=256) == (Passes(), "")
 
 
 def test_batch_that_fits_with_activation_checkpointing_is_exact():
     need = estimate(small())
     free = 256 * (need.whole + need.blocks) / 2
-    passes, sentence = plan_passes(small(), need, free, images=256)
+    passes, sentence = planned(small(), need, free, images=256)
     assert passes == Passes(activation_checkpointing=True)
     assert "same gradient" in sentence
 
@@ -71,7 +79,7 @@ def test_batch_that_fits_with_activation_checkpointing_is_exact():
 def test_batch_that_is_too_large_gets_the_largest_micro_batch():
     need = estimate(small())
     free = 40 * need.whole
-    passes, sentence = plan_passes(small(), need, free, images=4096)
+    passes, sentence = planned(small(), need, free, images=4096)
     assert passes == Passes(micro_batch=32)
     assert "BatchNorm sees 32 images" in sentence
 
@@ -79,29 +87,34 @@ def test_batch_that_is_too_large_gets_the_largest_micro_batch():
 def test_memory_for_not_even_two_images_is_refused():
     free = 1000
     with pytest.raises(InvalidValue, match="smaller `encoder`"):
-        plan_passes(small(), NEED, free, images=256)
+        planned(small(), NEED, free, images=256)
 
 
 def test_passes_that_were_asked_for_stay():
     free = 1000
     asked = small(passes=Passes(micro_batch=7))
-    assert plan_passes(asked, NEED, free, images=256) == (asked.passes, "")
+    assert planned(asked, NEED, free, images=256) == (asked.passes, "")
 
 
 def test_exactness_says_where_batch_norm_sees_a_part():
-    assert "BatchNorm sees 8 images" in exactness(small(), 256, 8)
-    assert "BatchNorm sees 8 images" in exactness(small("moco-cpu"), 256, 8)
+    assert "BatchNorm sees 8 images" in exact(small(), 256, 8)
+    assert "BatchNorm sees 8 images" in exact(small("moco-cpu"), 256, 8)
     for micro_batch, images in ((64, 256), (128, 256)):  # whole groups of 64
-        assert exactness(small("moco-cpu"), images, micro_batch).endswith("exactly.")
-    assert "BatchNorm sees 64 images" in exactness(small("moco-cpu"), 200, 64)
-    group = replace(small(), encoder=parse_encoder("resnet10/8-medium+gn"))
-    assert exactness(group, 256, 8).endswith("exactly.")
+        assert exact(small("moco-cpu"), images, micro_batch).endswith("exactly.")
+    assert "BatchNorm sees 64 images" in exact(small("moco-cpu"), 200, 64)
+
+
+def test_exactness_is_that_of_the_heads_too():
+    group = replace(small(), encoder=parse_encoder("resnet10/4-medium+gn"))
+    assert "BatchNorm sees 8 images" in exact(group, 256, 8)
+    plain = replace(group.method, head=replace(group.method.head, batch_norm="none"))
+    assert exact(replace(group, method=plain), 256, 8).endswith("exactly.")
 
 
 def test_micro_batches_of_groups_are_whole_groups():
     need = estimate(small("moco-cpu"))
     free = 300 * need.whole
-    passes, _ = plan_passes(small("moco-cpu"), need, free, images=4096)
+    passes, _ = planned(small("moco-cpu"), need, free, images=4096)
     assert passes == Passes(micro_batch=256)
 
 

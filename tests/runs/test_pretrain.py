@@ -17,6 +17,7 @@ from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
 from coview.data.held_out import hold_out
 from coview.recipes import change, recipe
+from coview.training import loop
 from small_run import SMALL, pictures
 
 
@@ -48,6 +49,32 @@ def test_a_run_on_images_decoded_on_demand_ends_in_the_same_weights(tmp_path):
         run = coview.pretrain(tmp_path / "photos", out=tmp_path / name, **settings, **storage)
         weights.append((run.path / "encoder" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_batch_that_does_not_fit_changes_no_recipe_given_as_a_value(
+    tmp_path, monkeypatch, by_name
+):
+    step = loop.train_step
+
+    def full(task, *arguments, **options):
+        if task.passes.micro_batch is None:
+            raise loop.DoesNotFit("The batch does not fit.")
+        return step(task, *arguments, **options)
+
+    monkeypatch.setattr(loop, "train_step", full)
+    settings = {**SMALL, "epochs": 1}
+    if by_name:
+        run = coview.pretrain(pictures(), out=tmp_path / "run", **settings)
+        (event,) = run.metrics("event")
+        assert event["text"].endswith("BatchNorm sees a part at a time.")
+        return
+    chosen = ("size", "encoder", "batch_size", "epochs")
+    mine = change(recipe("simclr-cpu"), **{name: settings.pop(name) for name in chosen})
+    with pytest.raises(loop.DoesNotFit, match=r"value is not changed: .*`micro_batch`"):
+        coview.pretrain(pictures(), recipe=mine, out=tmp_path / "run", **settings)
+    with pytest.raises(loop.DoesNotFit, match="given as a value"):  # nor where it goes on
+        coview.resume(tmp_path / "run", data=pictures())
 
 
 def test_a_young_run_is_called_too_early(run):

@@ -17,7 +17,7 @@ from coview.training import (
     train,
     train_step,
 )
-from coview.training.step import seed_torch
+from coview.training.step import DoesNotFit, seed_torch
 
 CPU = torch.device("cpu")
 
@@ -57,8 +57,8 @@ class Line(nn.Module):
     def after_step(self, step):
         self.accepted += 1
 
-    def reduce_memory(self, images):
-        if self.parts == 0:
+    def reduce_memory(self, images, *, exact=False):
+        if self.parts == 0 or exact:
             return ""
         self.parts -= 1
         if self.parts == 0:
@@ -314,6 +314,14 @@ def test_loop_batch_that_does_not_fit_goes_on_in_parts_at_the_same_step(tmp_path
     assert [row["text"] for row in rows if row["kind"] == "event"] == ["parts of 2 parts of 2"]
     losses = [[row["loss"] for row in each if row["kind"] == "step"] for each in (rows, expected)]
     assert losses[0] == losses[1]
+
+
+def test_loop_exact_run_whose_batch_does_not_fit_is_not_changed(tmp_path):
+    task = Line({3: "memory"})
+    task.parts = 2
+    with pytest.raises(DoesNotFit, match=r"set `batch_size` to 2.* given as a value .*`passes`"):
+        run(tmp_path, task, exact=True)
+    assert task.parts == 2
 
 
 def test_loop_other_errors_keep_their_kind(tmp_path):

@@ -52,7 +52,7 @@ class DenseLearner(NetworkTask):
         """Commit the running statistics of the last ``loss``."""
         self.commit_statistics()
 
-    def reduce_memory(self, images: int) -> str:
+    def reduce_memory(self, images: int, *, exact: bool = False) -> str:
         """Switch on activation checkpointing, which is exact; "" where it is on already."""
         if self.passes.activation_checkpointing or not find_blocks(self.encoder):
             return ""

@@ -67,7 +67,7 @@ class NetworkTask(nn.Module):
     def after_step(self, step: float) -> None:
         raise NotImplementedError
 
-    def reduce_memory(self, images: int) -> str:
+    def reduce_memory(self, images: int, *, exact: bool = False) -> str:
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,23 +219,46 @@ class Learner(NetworkTask):
             self._pair_loss.commit()
         self._pair_loss = None
 
-    def reduce_memory(self, images: int) -> str:
+    def exact_in_parts(self, images: int, micro_batch: int | None) -> bool:
+        """Whether micro-batches of a batch of ``images`` give its loss and gradient, not only those
+        of other BatchNorm statistics.
+
+        So where no layer of encoder, head and predictor has BatchNorm, where its statistics are
+        frozen, and where each part is whole groups of ghost BatchNorm.
+        """
+        ghost = self.method.ghost_batch_size
+        if micro_batch is None or self.method.batch_norm == "frozen" or not batch_norms(self):
+            return True
+        return ghost is not None and images % micro_batch == 0 and micro_batch % ghost == 0
+
+    def reduce_memory(self, images: int, *, exact: bool = False) -> str:
         """Switch on activation checkpointing if the encoder has known blocks, which is exact; after
-        that halve the micro-batch, which is ``images`` at first. Returns a note for the user, ""
-        if the micro-batch cannot be halved any further."""
+        that halve the micro-batch, which is ``images`` at first.
+
+        ``exact``: take only micro-batches that change nothing (:meth:`exact_in_parts`). Returns a
+        note for the user, "" if there is no smaller micro-batch."""
         if not self.passes.activation_checkpointing and find_blocks(self.encoder):
             self.set_passes(replace(self.passes, activation_checkpointing=True))
             return (
                 "The batch did not fit into memory: each residual block is recomputed in the "
                 "backward pass from here on, which gives the same gradient."
             )
-        micro_batch = (self.passes.micro_batch or images) // 2
-        if micro_batch < 2:
+        now = self.passes.micro_batch
+        smaller = list(range((now or images) // 2, 1, -1))
+        if exact:  # parts that BatchNorm sees are kept as well
+            smaller = [
+                size for size in smaller
+                if self.exact_in_parts(images, now) and self.exact_in_parts(images, size)
+            ]  # fmt: skip
+        if not smaller:
             return ""
+        micro_batch = smaller[0]
         self.set_passes(replace(self.passes, micro_batch=micro_batch))
+        unlike = ", but BatchNorm sees a part at a time"
         return (
             f"The batch did not fit into memory: it goes on in micro-batches of {micro_batch}. The "
-            "gradient is that of the whole batch's loss, but BatchNorm sees a part at a time."
+            "gradient is that of the whole batch's loss"
+            f"{', exactly' if self.exact_in_parts(images, micro_batch) else unlike}."
         )
 
     def set_teacher(self, network: nn.Module) -> None:

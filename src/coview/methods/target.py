@@ -39,7 +39,8 @@ class EMA:
     After each step xi <- m xi + (1 - m) theta, where m goes from ``start`` to ``end``
     along half a cosine over the run (BYOL, appendix J: m = 1 - (1 - start)(cos(pi k / K) + 1) / 2
     for end 1); equal numbers keep it constant (MoCo). The copy has its own BatchNorm statistics.
-    Range 0 <= start <= end <= 1. Raises InvalidValue.
+    Range 0 <= start <= end <= 1 and start < 1: from 1 on the copy would stay as it was
+    initialized. Raises InvalidValue.
 
     >>> EMA(start=0.996, end=1.0).momentum(step=100, total_steps=100)
     1.0
@@ -49,10 +50,10 @@ class EMA:
     end: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= self.end <= 1:
+        if not (0 <= self.start <= self.end <= 1 and self.start < 1):
             raise InvalidValue(
                 f"The momentum goes from {self.start} to {self.end}; expected "
-                "0 <= start <= end <= 1, such as 0.996 to 1."
+                "0 <= start <= end <= 1 and start < 1, such as 0.996 to 1."
             )
 
     def momentum(self, step: float, total_steps: int | None) -> float:

@@ -11,7 +11,8 @@ import torch
 from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes, processes_here
 from coview.core.text import byte_size
-from coview.methods import Passes
+from coview.methods import Learner, Passes
+from coview.methods.learner import NetworkTask
 from coview.recipes import DenseRecipe, Recipe
 
 # Of what is free: the allocator's gaps, gradients and moments, and views rendered ahead take the
@@ -32,13 +33,14 @@ class MemoryEstimate:
 
 
 def plan_passes(
-    recipe: Recipe, estimate: MemoryEstimate, free: float, *, images: int
+    recipe: Recipe, learner: NetworkTask, estimate: MemoryEstimate, free: float, *, images: int
 ) -> tuple[Passes, str]:
     """How a process's ``images`` of each batch go through the network, and a sentence about it.
 
     ``free`` bytes may be used (see :func:`usable_bytes`). Whole passes where they fit; else
-    activation checkpointing, which is exact; else the largest micro-batch that fits. The sentence
-    is "" where nothing had to be changed. Raises InvalidValue where not even two images fit.
+    activation checkpointing, which is exact; else the largest micro-batch that fits. ``learner``:
+    the recipe's. The sentence is "" where nothing had to be changed. Raises InvalidValue where not
+    even two images fit.
     """
     if recipe.passes != Passes() or images * estimate.whole <= free:
         return recipe.passes, ""
@@ -66,18 +68,16 @@ def plan_passes(
     ghost = recipe.method.ghost_batch_size
     if ghost is not None and part > ghost:
         part -= part % ghost  # whole groups, so that they are those of the whole batch
-    return Passes(micro_batch=part), f"{why}: {exactness(recipe, images, part)}"
+    return Passes(micro_batch=part), f"{why}: {exactness(learner, images, part)}"
 
 
-def exactness(recipe: Recipe, images: int, micro_batch: int) -> str:
-    """What is exact about micro-batches of ``images`` under the recipe, and what is not."""
+def exactness(learner: NetworkTask, images: int, micro_batch: int) -> str:
+    """What is exact about micro-batches of ``images`` of the learner, and what is not."""
     text = (
         f"micro-batches of {micro_batch} (`micro_batch`), recomputed in the backward pass for "
         "about a third more time. The gradient is that of the whole batch's loss"
     )
-    method, ghost = recipe.method, recipe.method.ghost_batch_size
-    whole_groups = ghost is not None and images % micro_batch == 0 and micro_batch % ghost == 0
-    if method.batch_norm == "frozen" or recipe.encoder.norm == "group" or whole_groups:
+    if isinstance(learner, Learner) and learner.exact_in_parts(images, micro_batch):
         return f"{text}, exactly."
     return f"{text}; BatchNorm sees {micro_batch} images at a time instead of the batch."
 

@@ -53,7 +53,8 @@ class Plan:
     """A recipe for this data and this machine, with notes that explain it and its estimate.
 
     seconds: of training, by the median step. most_epochs: the run follows the clock of its budget,
-    and makes no more epochs than these; None where its length is fixed.
+    and makes no more epochs than these; None where its length is fixed. exact: the recipe was given
+    as a value, which nothing changes during the run either.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Plan:
     speed: Speed
     seconds: float
     most_epochs: float | None = None
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +116,7 @@ class Planner:
         """
         check_batch(recipe, self.images)
         if self.budget is None:
-            return self._without_budget(recipe, why, exact)
+            return replace(self._without_budget(recipe, why, exact), exact=exact)
         return self._within_budget([recipe], options, lambda wanted, fits: why, exact)
 
     def plan_ladder(self, base: Recipe, options: RecipeOptions) -> Plan:
@@ -308,11 +310,12 @@ def fit_memory(trial: Trial, world: int, *, exact: bool = False) -> tuple[Recipe
     if recipe.passes != Passes():
         passes, note = recipe.passes, ""
     else:
-        passes, note = plan_passes(recipe, trial.memory, usable_bytes(trial.device), images=share)
+        free = usable_bytes(trial.device)
+        passes, note = plan_passes(recipe, trial.learner, trial.memory, free, images=share)
     if exact and passes != recipe.passes:
         raise InvalidValue(
             f"{note} A recipe given as a value is not changed: set its passes to {passes}."
         )
     if not note and passes.micro_batch is not None:
-        note = f"As asked: {exactness(recipe, share, passes.micro_batch)}"
+        note = f"As asked: {exactness(trial.learner, share, passes.micro_batch)}"
     return replace(recipe, passes=passes), (*notes, *filter(None, [note]))

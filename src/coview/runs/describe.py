@@ -69,7 +69,7 @@ def describe(
         "lower_bound": learner.lower_bound(recipe.batch_size, classes),
         "steps_per_epoch": training // recipe.batch_size,
         "total_steps": duration.total_steps, "epochs": recipe.epochs,
-        "durations": [encode(duration)], "estimate_seconds": plan.seconds,
+        "exact": plan.exact, "durations": [encode(duration)], "estimate_seconds": plan.seconds,
         "parameters": {"encoder": _count(learner.encoder), "head": _count(learner.head)}, **extra,
     }  # fmt: skip
 

@@ -97,7 +97,7 @@ class LabelsAlone:
             "chance_level": math.log(objective.classes), "lower_bound": 0.0,
             "steps_per_epoch": len(parts.training) // recipe.batch_size, "total_steps": steps,
             "epochs": recipe.epochs, "durations": [encode(duration)], "plan": [],
-            "estimate_seconds": 0.0, "baselines": False, "nested": True,
+            "estimate_seconds": 0.0, "baselines": False, "nested": True, "exact": False,
             "baseline": "The labels alone",
         }  # fmt: skip
 

@@ -18,7 +18,7 @@ from coview.core.ranks import Ranks
 from coview.core.values import decode_one, encode
 from coview.methods import Passes
 from coview.methods.learner import NetworkTask
-from coview.recipes import build_task, precision_of
+from coview.recipes import DenseRecipe, build_task, precision_of
 from coview.recipes.batches import make_loader
 from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
@@ -116,6 +116,8 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             ),
             keep_every=keep_every, on_epoch=followed, on_report=live.write, stop=signals,
             pace=course.pace, ranks=ranks,
+            # What a detector does is exact in any case.
+            exact=bool(run.description.get("exact")) and not isinstance(recipe, DenseRecipe),
         )  # fmt: skip
     if outcome.diverged:
         if ranks.is_main:

@@ -27,6 +27,10 @@ from coview.training.task import Task
 from coview.training.timeline import Schedule
 
 MAX_SKIPPED_STEPS = 10
+EXACT_ONLY = (
+    "A recipe given as a value is not changed: start again with one of these, or with `passes` of "
+    "a smaller `micro_batch`, which BatchNorm then sees at a time."
+)
 REPLANS = 300
 """How often the length of a run with a budget is planned again, at least."""
 # Seconds between checkpoints. After a save of more than SLOW_SAVE seconds the interval grows in
@@ -63,6 +67,7 @@ def train(
     stop: Callable[[], str] = str,
     max_skipped_steps: int = MAX_SKIPPED_STEPS,
     pace: Pace | None = None,
+    exact: bool = False,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> Outcome:
     """Train ``task`` to the end of ``schedule``. ``step`` below is the number of steps done.
@@ -79,6 +84,8 @@ def train(
     pace: of a run with a budget. Rank 0 asks it at the report steps, or more often where few steps
         are left, how many steps fit; where they are others, ``schedule`` is planned again and the
         log gets a line of kind "plan". The loader's batches must not end before.
+    exact: where a batch does not fit into memory, take only what leaves the gradient as it is.
+        DoesNotFit is raised where that is not enough.
 
     All ``ranks`` call this with the same arguments. Only rank 0 reports, saves and runs the
     callbacks; the reported loss is that of the global batch.
@@ -111,7 +118,7 @@ def train(
         for batch in batches:
             rate, done = schedule.rate(batch.step), batch.step + 1
             step, note = _step_in_memory(
-                task, batch, optimizer, schedule, precision, ranks, loader.seed
+                task, batch, optimizer, schedule, precision, ranks, loader.seed, exact=exact
             )
             throughput.add_step(batch.global_size)
             if note:
@@ -186,7 +193,7 @@ def _replan(
 
 def _step_in_memory(
     task: Task, batch: Batch, optimizer: torch.optim.Optimizer, schedule: Schedule,
-    precision: Precision, ranks: Ranks, seed: int,
+    precision: Precision, ranks: Ranks, seed: int, *, exact: bool,
 ) -> tuple[Step, str]:  # fmt: skip
     """The step, and what the task changed to fit the batch into memory ("" for nothing).
 
@@ -200,10 +207,12 @@ def _step_in_memory(
                 task, batch, optimizer, schedule.rate(batch.step), precision, ranks,
                 position=schedule.position(batch.step),
             )  # fmt: skip
-        except DoesNotFit:
+        except DoesNotFit as error:
             # With several ranks the others wait inside the step and cannot repeat it.
             # cuDNN may keep another plan from here on than a resumed run (decision 0022).
-            note = task.reduce_memory(len(batch)) if ranks.is_single else ""
+            note = task.reduce_memory(len(batch), exact=exact) if ranks.is_single else ""
+            if not note and exact:
+                raise DoesNotFit(f"{error} {EXACT_ONLY}") from error
             if not note:
                 raise
             notes.append(note)

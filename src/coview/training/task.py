@@ -30,10 +30,12 @@ class Task(Protocol):
         """
         ...
 
-    def reduce_memory(self, images: int) -> str:
-        """Store less for the backward pass of batches of ``images``, without changing the gradient.
+    def reduce_memory(self, images: int, *, exact: bool = False) -> str:
+        """Store less for the backward pass of batches of ``images``.
 
-        Returns what has changed in words, or "" where no reduction is left.
+        The gradient stays that of the whole batch's loss, but BatchNorm may see fewer images at a
+        time; with ``exact`` it sees the same ones. Returns what has changed in words, or "" where
+        no reduction is left.
         """
         ...
 
