@@ -1,6 +1,7 @@
 """Which package may import which; no cycles of packages and none of files; no banned modules."""
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -159,17 +160,74 @@ def test_what_must_be_quick_or_offline_imports_no_torch(name):
 
 @pytest.mark.parametrize("name", ["pickle", "marshal", "shelve", "yaml", "subprocess.call"])
 def test_no_module_that_can_run_foreign_content_is_imported(name):
-    assert [str(path) for path in modules() if name in imported(path)] == []
+    assert [str(path) for path in modules() if names_in(imported(path), name)] == []
+
+
+def names_in(names: Iterable[str], name: str) -> set[str]:
+    """Those of the dotted ``names`` that are ``name`` or lie within it."""
+    return {each for each in names if f"{each}.".startswith(f"{name}.")}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("import pickle", True), ("import pickle as p", True), ("from pickle import loads", True),
+        ("def f():\n    from pickle import loads as f", True), ("import pickletools", False),
+        ("from pickletools import genops", False),
+    ],
+)  # fmt: skip
+def test_every_form_of_an_import_is_found(tmp_path, line, is_found):
+    (tmp_path / "a.py").write_text(line)
+    assert bool(names_in(imported(tmp_path / "a.py"), "pickle")) == is_found
 
 
 def test_torch_load_appears_only_in_the_named_converters():
-    users = []
-    for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
-            is_io = isinstance(node, ast.Attribute) and node.attr in {"load", "save"}
-            if is_io and isinstance(node.value, ast.Name) and node.value.id == "torch":
-                users.append(path.name)
-    assert set(users) <= {"weights.py", "torch_files.py", "detectron2.py"}
+    users = {path.relative_to(SOURCE).as_posix() for path in modules() if reads_by_torch(path)}
+    assert users == {
+        "encoders/exchange/detectron2.py", "encoders/exchange/weights.py",
+        "importing/torch_files.py",
+    }  # fmt: skip
+
+
+IO = {"load", "save"}
+
+
+def reads_by_torch(path: Path) -> bool:
+    """Whether the code of ``path`` names torch.load or torch.save, or modules that hold them."""
+    if names_in(imported(path), "torch.serialization"):
+        return True
+    if imported(path) & {f"torch.{name}" for name in IO}:
+        return True
+    tree = ast.parse(path.read_text())
+    torch = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "torch"
+    }
+    return any(
+        isinstance(node, ast.Attribute)
+        and (node.attr == "serialization" or node.attr in IO)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in torch
+        for node in ast.walk(tree)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("import torch\ntorch.load(x)", True), ("import torch as t\nt.load(x)", True),
+        ("from torch import load", True), ("from torch import save as keep", True),
+        ("from torch.serialization import load", True), ("import torch.serialization", True),
+        ("import torch\ntorch.serialization.load(x)", True),
+        ("import safetensors.torch\nsafetensors.torch.load(x)", False),
+    ],
+)  # fmt: skip
+def test_every_form_of_torch_load_is_found(tmp_path, text, is_found):
+    (tmp_path / "a.py").write_text(text)
+    assert reads_by_torch(tmp_path / "a.py") == is_found
 
 
 def test_there_is_no_package_or_file_without_a_meaning():
