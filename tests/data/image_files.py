@@ -61,6 +61,32 @@ def tiff_12_bit(values: list[int]) -> bytes:
     return head + entries + bytes(4) + packed
 
 
+def tiff(
+    bands: npt.NDArray, photometric: int, extra: tuple[int, ...] = (), *, planar: bool = False
+) -> bytes:
+    """A TIFF of any number of bands [H, W, N], uint8, uint16 or float32; extra: ExtraSamples."""
+    height, width, count = bands.shape
+    pixels = (bands.transpose(2, 0, 1) if planar else bands).tobytes()
+    strips, each = (count, len(pixels) // count) if planar else (1, len(pixels))
+    values = {
+        256: (width,), 257: (height,), 258: (8 * bands.dtype.itemsize,) * count, 259: (1,),
+        262: (photometric,), 273: (0,) * strips, 277: (count,), 278: (height,),
+        279: (each,) * strips, 284: (2 if planar else 1,), 338: extra,
+        339: (3 if bands.dtype.kind == "f" else 1,) * count,
+    }  # fmt: skip
+    values = {tag: numbers for tag, numbers in values.items() if numbers}
+    longer = 8 + 2 + 12 * len(values) + 4  # where values lie that no entry holds
+    start = longer + sum(4 * len(numbers) for numbers in values.values() if len(numbers) > 1)
+    values[273] = tuple(start + number * each for number in range(strips))
+    entries, rest = b"", b""
+    for tag, numbers in values.items():
+        content = struct.pack(f"<{len(numbers)}I", *numbers)
+        inline = content if len(numbers) == 1 else struct.pack("<I", longer + len(rest))
+        rest += content if len(numbers) > 1 else b""
+        entries += struct.pack("<HHI", tag, 4, len(numbers)) + inline
+    return b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + rest + pixels
+
+
 def write_images(folder: Path, names: list[str], height: int = 12, width: int = 16) -> None:
     """One PNG per name, each a different picture."""
     for seed, name in enumerate(names):

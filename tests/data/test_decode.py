@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import encoded, picture, png, png_file, tiff_12_bit
+from image_files import encoded, picture, png, png_file, tiff, tiff_12_bit
 from PIL import Image, ImageFile, features
 
 from coview.core.errors import InvalidValue
@@ -210,6 +210,58 @@ def test_decode_nan_is_refused() -> None:
 def test_decode_other_color_spaces_are_refused() -> None:
     content = encoded(Image.new("LAB", (4, 4)), "TIFF")
     assert reason(content) == "pixels of mode LAB are not supported"
+
+
+# --- bands that are no colors ---
+
+GRAY, RGB, CMYK = 1, 2, 5
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(
+    ("photometric", "extra", "bands", "others"),
+    [
+        (RGB, (0,), 4, 1), (RGB, (0, 0), 5, 2), (RGB, (0, 0, 0), 6, 3), (RGB, (2, 0), 5, 2),
+        (RGB, (), 4, 1), (RGB, (0,) * 10, 13, 10), (GRAY, (0,), 2, 1), (GRAY, (0, 0), 3, 2),
+        (CMYK, (0,), 5, 1),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_decode_tiff_with_further_bands_is_refused(
+    photometric: int, extra: tuple[int, ...], bands: int, others: int, planar: bool, dtype: type
+) -> None:
+    content = tiff(np.zeros((4, 6, bands), dtype), photometric, extra, planar=planar)
+    verb = "is" if others == 1 else "are"
+    assert reason(content) == (
+        f"{bands} bands, of which {others} {verb} not stated to be color or transparency: write "
+        "the three bands that count as RGB"
+    )
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(("photometric", "bands"), [(GRAY, 1), (RGB, 3)])
+def test_decode_tiff_without_further_bands_shows_all(
+    photometric: int, bands: int, planar: bool
+) -> None:
+    values = picture()[..., :bands]
+    pixels = shown(tiff(values, photometric, planar=planar))
+    np.testing.assert_array_equal(pixels, np.broadcast_to(values, pixels.shape))
+
+
+@pytest.mark.parametrize(("photometric", "bands"), [(GRAY, 2), (RGB, 4)])
+def test_decode_tiff_with_stated_transparency_is_composed_with_white(
+    photometric: int, bands: int
+) -> None:
+    values = np.zeros((4, 6, bands), np.uint8)
+    values[:, :3, -1] = 255
+    pixels = shown(tiff(values, photometric, (2,)))
+    assert pixels[:, :3].max() == 0
+    assert pixels[:, 3:].min() == 255
+
+
+def test_decode_tiff_of_unreadable_bits_is_not_called_damaged() -> None:
+    content = tiff(np.zeros((4, 6, 3), np.float32), RGB)
+    assert reason(content) == "pixels of 32, 32, 32 bits of this kind are not supported"
 
 
 # --- orientation ---

@@ -9,6 +9,7 @@ The conversion of each kind of image:
     12-bit gray TIFF              round(255 v / 4095): its declared range
     16-bit color                 v // 256, Pillow's reading: the full range, at most one level off
     32-bit integers and floats    rejected, unless ``white`` is the value that means white
+    further bands of a TIFF       rejected: no choice of three is right for all data
     several frames                the first
     EXIF, XMP or TIFF orientation applied
     anything else                 rejected, with the reason
