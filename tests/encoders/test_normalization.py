@@ -41,10 +41,19 @@ def test_a_header_that_another_program_wrote_is_none_of_ours(tmp_path, text):
 def test_run_from_such_weights_normalizes_and_exports_so(tmp_path):
     encoder = resnet(10, width=0.125, stem="small")
     export_encoder(encoder, tmp_path / "encoder", image_size=8, mean=OWN[0], std=OWN[1])
+    small = {"limit": 64, "size": 8, "epochs": 1, "batch_size": 16, "device": "cpu"}
     run = coview.pretrain(
-        "scenes", limit=64, size=8, epochs=1, batch_size=16, weights=tmp_path / "encoder",
-        encoder="resnet10/8-small", out=tmp_path / "run", device="cpu",
-    )  # fmt: skip
-    view = Run.open(run.path).recipe.method.views.views[0]
-    assert (view.mean, view.std) == OWN
+        "scenes", weights=tmp_path / "encoder", out=tmp_path / "run", keep_every=1, **small
+    )
+    assert of_views(run) == OWN
     assert coview.load(run.path).normalizes
+    again = coview.pretrain(
+        "scenes", weights=run.path, checkpoint=run.checkpoint_steps[0], out=tmp_path / "again",
+        **small,
+    )  # fmt: skip
+    assert of_views(again) == OWN
+
+
+def of_views(run):
+    view = Run.open(run.path).recipe.method.views.views[0]
+    return view.mean, view.std

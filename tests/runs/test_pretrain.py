@@ -16,7 +16,9 @@ from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
 from coview.data.held_out import hold_out
+from coview.options import PretrainOptions
 from coview.recipes import change, recipe
+from coview.runs.pretrain import with_network
 from coview.training import loop
 from small_run import SMALL, pictures
 
@@ -234,6 +236,37 @@ def test_training_starts_from_weights(run, tmp_path):
     )
     assert torch.allclose(before, after, atol=0.3 * float(before.abs().max()))
     assert again.description["caveats"] == []  # the same seed holds the same images out
+
+
+BARE = {"device": "cpu", "workers": 1}
+
+
+@pytest.mark.parametrize("settings", [
+    {"epochs": 1, "size": 8}, {"recipe": "byol-cpu", "epochs": 1, "size": 8}, {"budget": "1m"},
+])  # fmt: skip
+def test_network_is_that_of_the_weights_where_none_is_given(run, capsys, settings):
+    coview.pretrain(pictures(), weights=run.path, dry_run=True, **settings, **BARE)
+    said = capsys.readouterr().out
+    assert "ResNet-18 width 1/8, small stem at" in said
+    assert "px: that of the weights" in said
+
+
+@pytest.mark.parametrize("settings", [
+    {"encoder": "resnet18"}, {"set": ["encoder.width=0.25"]}, {"recipe": recipe("simclr-cpu")},
+])  # fmt: skip
+def test_weights_of_another_network_are_refused_before_images_are_opened(
+    run, monkeypatch, settings
+):
+    monkeypatch.setattr("coview.runs.pretrain.start_run", lambda *_: pytest.fail("was begun"))
+    with pytest.raises(InvalidValue, match=r"holds ResNet-18 width 1/8, small stem, which does"):
+        coview.pretrain(pictures(), weights=run.path, **settings, **BARE)
+
+
+def test_size_is_that_of_weights_with_one_size(monkeypatch, tmp_path):
+    network = coview.encoders.EncoderSpec(kind="torchvision", name="vit_b_32", image_size=64)
+    options = PretrainOptions(data="scenes", weights=tmp_path)
+    assert with_network(options, network).size == 64
+    assert with_network(replace(options, size=32), network).size == 32
 
 
 def test_held_out_images_that_the_weights_were_trained_on_are_counted(run, tmp_path, capsys):

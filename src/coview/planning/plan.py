@@ -28,14 +28,14 @@ TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
 
 def make_plan(
     store: ImageStore, base: str | Recipe, options: RecipeOptions, *, device: torch.device,
-    clock: Clock, workers: int | None = None, world: int = 1,
+    clock: Clock, workers: int | None = None, world: int = 1, encoder_is: str = "as asked",
 ) -> Plan:  # fmt: skip
     """The plan of a pretraining run on the training images of ``store``.
 
     ``base``: a recipe as a value or by name, or a method's name, for which everything is chosen.
-    ``clock``: of the run, with its budget. Measures some steps, and how much of a batch fits into
-    memory. Raises InvalidValue where the batch does not fit the images, UnknownName for an unknown
-    recipe.
+    ``clock``: of the run, with its budget. ``encoder_is``: why ``options.encoder`` is what it is.
+    Measures some steps, and how much of a batch fits into memory. Raises InvalidValue where the
+    batch does not fit the images, UnknownName for an unknown recipe.
     """
     budget = clock.budget
     side = typical_side(store)
@@ -64,27 +64,28 @@ def make_plan(
     if not named:
         notes = tuple(about_defaults(fitted, len(store)))
     if budget is not None and not named:
-        plan = planner.plan_ladder(fitted, options)
+        plan = planner.plan_ladder(fitted, options, encoder_is)
         return replace(plan, notes=(*plan.notes, *notes))
     suits = f"suits these images on the {device.type}"
-    why = "as asked" if options.encoder else "as the recipe says" if named else suits
+    why = encoder_is if options.encoder else "as the recipe says" if named else suits
     if budget is not None and options.epochs is None:
         why = "as the recipe says, with the epochs that fit"
     plan = planner.plan(fitted, options, why=why, exact=False)
     return replace(plan, notes=(*plan.notes, *notes))
 
 
-def check_settings(base: str | Recipe, options: RecipeOptions, device: str) -> None:
+def check_settings(base: str | Recipe, options: RecipeOptions, device: str) -> Recipe:
     """Refuse the settings that fit no images, before images are opened.
 
-    Raises InvalidValue or UnknownName as :func:`make_plan`.
+    Returns the recipe that some images would have. Raises InvalidValue or UnknownName as
+    :func:`make_plan`.
     """
     if isinstance(base, str) and base in METHODS:
         # How large a batch will be, which the number of classes must divide, is not known yet.
         options = replace(options, classes_per_batch=None)
         side = min(options.size or TRIAL_SIDE, TRIAL_SIDE)
         base = default_recipe(base, side=max(1, side), images=TRIAL_IMAGES, device=device)
-    apply_options(recipe(base) if isinstance(base, str) else base, options)
+    return apply_options(recipe(base) if isinstance(base, str) else base, options)
 
 
 def make_finetuning_plan(

@@ -119,8 +119,14 @@ class Planner:
             return replace(self._without_budget(recipe, why, exact), exact=exact)
         return self._within_budget([recipe], options, lambda wanted, fits: why, exact)
 
-    def plan_ladder(self, base: Recipe, options: RecipeOptions) -> Plan:
-        """Within a budget: the largest (encoder, size) of the ladder that makes enough epochs."""
+    def plan_ladder(
+        self, base: Recipe, options: RecipeOptions, encoder_is: str = "as asked"
+    ) -> Plan:
+        """Within a budget: the largest (encoder, size) of the ladder that makes enough epochs.
+
+        Where ``options`` has one of them, the other is chosen; ``encoder_is`` says why the encoder
+        is what it is.
+        """
         check_batch(base, self.images)
         steps = ladder(self.device.type, self.side)
         candidates = [
@@ -134,12 +140,13 @@ class Planner:
             for encoder, size in steps
         ]
         if options.size and options.encoder:  # nothing to choose but the epochs
-            return self.plan(candidates[0], options, why="as asked", exact=False)
+            return self.plan(candidates[0], options, why=encoder_is, exact=False)
+        begin = f"{encoder_is}; " if options.encoder else ""
 
         def why(wanted: str, fits: bool) -> str:
             if fits:
-                return f"the largest of the candidates that makes {wanted} epochs"
-            return f"the fastest candidate, and a short time for {self.images:,} images"
+                return f"{begin}the largest of the candidates that makes {wanted} epochs"
+            return f"{begin}the fastest candidate, and a short time for {self.images:,} images"
 
         plan = self._within_budget(candidates, options, why, exact=False)
         if self.device.type == "cpu":

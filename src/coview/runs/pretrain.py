@@ -7,9 +7,12 @@ from pathlib import Path
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
+from coview.core.places import place_of
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of
+from coview.encoders import EncoderSpec
 from coview.encoders.exchange.normalization import normalization_of
+from coview.encoders.exchange.weights import require_same
 from coview.methods import Teacher, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
@@ -28,6 +31,7 @@ from coview.recipes import (
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
+from coview.runs.finetune import Source, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.pretraining import PRETRAINING
 from coview.runs.run import Run
@@ -46,6 +50,8 @@ def pretrain(options: PretrainOptions) -> Run | None:
     name; or a method's name ("simclr", "byol"), for which everything else is chosen to
     suit data and device.
     The other arguments are the options of ``coview pretrain``; None keeps what the recipe says.
+    Without ``encoder`` the network of a recipe by name is that of ``weights``, where they are a run
+    or an export, and so is the normalization of the images.
     Raises the errors of coview.core.errors for whatever a caller can mend.
 
     >>> import coview
@@ -56,7 +62,13 @@ def pretrain(options: PretrainOptions) -> Run | None:
     import_files(options.import_)
     recipe = find_recipe(options.recipe)
     check_views(recipe)
-    check_settings(recipe, options, local_device(options.device).type)
+    network = network_of(options)
+    is_taken = network is not None and options.encoder is None and not isinstance(recipe, Recipe)
+    if network is not None and is_taken:
+        options = with_network(options, network.encoder)
+    checked = check_settings(recipe, options, local_device(options.device).type)
+    if network is not None:
+        check_network(checked.encoder, network)
     data = RunData(
         images=DataSpec.of(
             options.data, options, size=options.size, needs_labels=needs_labels(recipe)
@@ -67,11 +79,11 @@ def pretrain(options: PretrainOptions) -> Run | None:
         plan = make_plan(
             parts.training, recipe, options, device=session.device, clock=session.clock,
             workers=session.workers, world=session.ranks.world,
+            encoder_is="that of the weights" if is_taken else "as asked",
         )  # fmt: skip
         notes = about_classes(plan.recipe, parts.training)
-        named = not isinstance(recipe, Recipe)
-        if options.weights is not None and options.checkpoint is None and named:
-            plan = normalized_for(plan, options.weights)
+        if options.weights is not None and not isinstance(recipe, Recipe):
+            plan = normalized_for(plan, options.weights, network)
         if options.weights is None:
             notes += tuple(about_scratch(plan.recipe, len(parts.training)))
         return replace(plan, notes=(*plan.notes, *notes))
@@ -91,10 +103,41 @@ def pretrain(options: PretrainOptions) -> Run | None:
     return start_run(beginning, options, name_of(options.data))
 
 
-def normalized_for(plan: Plan, weights: str | Path) -> Plan:
-    """``plan`` with the images normalized as the first weights expect, and a note of it."""
+def network_of(options: PretrainOptions) -> Source | None:
+    """The network of the first weights; None without any, and for a file, which does not say it.
+
+    Raises RunError, DamagedFile.
+    """
+    if options.weights is None or not place_of(options.weights).is_folder:
+        return None
+    return read_source(options.weights, options.checkpoint)
+
+
+def with_network(options: PretrainOptions, encoder: EncoderSpec) -> PretrainOptions:
+    """``options`` with this network, and with its size where it has one."""
+    size = encoder.image_size if options.size is None else options.size
+    return replace(options, encoder=encoder, size=size)
+
+
+def check_network(wanted: EncoderSpec, network: Source) -> None:
+    """Raise InvalidValue, before images are opened, where the first weights fit no such network."""
+    # A checkpoint is loaded by its shapes alone, and an own module may take images of any size.
+    if network.start.checkpoint is None or network.encoder.kind != "module":
+        require_same(network.encoder, wanted, network.start.path)
+
+
+def normalized_for(plan: Plan, weights: str | Path, network: Source | None) -> Plan:
+    """``plan`` with the images normalized as the first weights expect, and a note of it.
+
+    ``network``: that of ``weights``; None for a file.
+    """
     recipe = plan.recipe
-    expected = normalization_of(weights, recipe.encoder)
+    if network is None:
+        expected = normalization_of(weights, recipe.encoder)
+    elif network.mean is None or network.std is None:
+        expected = None
+    else:
+        expected = network.mean, network.std
     view = recipe.method.views.views[0]
     if expected is None or (view.mean, view.std) == expected:
         return plan

@@ -49,14 +49,21 @@ def load_weights(encoder: Encoder, source: str | Path) -> tuple[str, ...]:
     place = place_of(source)
     if place.is_folder:
         folder = find_export(place.path)
-        spec = EncoderSpec.from_json(read_config(folder)["spec"])
-        if spec.kind != encoder.spec.kind or spec.architecture() != encoder.spec.architecture():
-            raise InvalidValue(
-                f"{folder} holds {spec.label()}, which does not fit {encoder.spec.label()}; set "
-                "`encoder` to that of the weights."
-            )
+        require_same(EncoderSpec.from_json(read_config(folder)["spec"]), encoder.spec, folder)
         return load_state(encoder, read_export(folder), folder)
     return load_state(encoder, read_tensors(place.path), place.path)
+
+
+def require_same(held: EncoderSpec, wanted: EncoderSpec, source: str | Path) -> None:
+    """Raise InvalidValue where ``source`` holds weights of another network than ``wanted``."""
+    if held.kind == wanted.kind and held.architecture() == wanted.architecture():
+        return
+    one, other = held.label(), wanted.label()
+    if one == other and held.image_size != wanted.image_size:
+        one, other = (f"{each.label()} at {each.image_size} px" for each in (held, wanted))
+    raise InvalidValue(
+        f"{source} holds {one}, which does not fit {other}; set `encoder` to that of the weights."
+    )
 
 
 def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], source: Path) -> tuple[str, ...]:
