@@ -4,7 +4,8 @@ python scripts/claims_page.py STUDIES docs/claims      STUDIES: the folder of `c
 python scripts/claims_page.py docs/claims              the pages again, of the files that are there
 
 Writes for each study one JSON file, without its runs, a page with its figures, and README.md with a
-row for each claim. Studies that were written before from other folders stay. What came out
+row for each claim. Studies that were written before from other folders stay, and so do the verdicts
+that a study had before with other settings or claims. What came out
 differently from the paper, and why, is written by hand in docs/lab: a page there that names
 `coview study NAME` is linked from that of the study.
 """
@@ -35,9 +36,16 @@ from coview.studies.claims import (
     p_values,
 )
 from coview.studies.drawings import chart_of, row_mean
+from coview.studies.execution import verdicts_of
 from coview.studies.ledger import summary
 
 KEPT = ("study", "claim", "source", "card", "ended", "claims", "tables", "drawings", "earlier")
+SETTINGS = (
+    "scale", "data", "training images", "test images", "labels", "draws", "seeds", "epochs",
+    "encoder", "student", "fine-tuning", "distillation", "detection", "what is swept",
+    "what is measured",
+)  # fmt: skip
+"""What of a card tells one try of a study from another."""
 WIDTH, HEIGHT, LINE_HEIGHT, LETTER = 690, 400, 20, 6.6
 """Of a figure, in its own units; the width of a letter of the legend is about 6.6 of them."""
 
@@ -50,8 +58,33 @@ def collect(studies: Path, target: Path) -> None:
         card = {key: short(str(value)) for key, value in content["card"].items()}
         card |= {"version": VERSION, "written": datetime.date.today().isoformat()}
         kept = {name: content[name] for name in KEPT if name in content} | {"card": card}
+        place = target / f"{path.parent.name}.json"
+        if place.exists():
+            kept["earlier"] = earlier(read_json(place), kept)
         text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
-        (target / f"{path.parent.name}.json").write_text(text, encoding="utf-8")
+        place.write_text(text, encoding="utf-8")
+
+
+def earlier(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdicts before that of ``now``: those that both files know, and that of ``before`` where
+    it was decided with other settings or by other claims."""
+    known = list(before.get("earlier", ()))
+    known += [each for each in now.get("earlier", ()) if each not in known]
+    if what_was_decided(before) == what_was_decided(now):
+        return known
+    card = {name: value for name, value in before["card"].items() if name in SETTINGS}
+    last = verdicts_of({**before, "card": card}, now["card"], None)
+    there = any(
+        each["claims"] == last["claims"] and last["with"].items() <= each["with"].items()
+        for each in known
+    )
+    return known if there else [*known, last]
+
+
+def what_was_decided(content: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Settings and claims of a study. Its notes and dates decide nothing."""
+    settings = {name: content["card"].get(name) for name in SETTINGS}
+    return settings, [claim["text"] for claim in content["claims"]]
 
 
 def short(text: str) -> str:

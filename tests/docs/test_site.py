@@ -168,3 +168,27 @@ def test_no_page_of_the_site_loads_an_address():
     assert site_hooks.remote_addresses(page) == ["https://unpkg.com/iframe-worker/shim"]
     assert site_hooks.remote_addresses(site_hooks.without_shim(page)) == []
     assert site_hooks.on_post_page(page, page=None, config=None).count("<script") == 1
+
+
+def test_a_study_that_is_written_again_keeps_what_it_said_before(tmp_path):
+    def written(seeds, holds, note):
+        claim = {"text": "it helps", "holds": holds}
+        card = {"data": "scenes", "seeds": seeds, "note 1": note}
+        folder = tmp_path / "studies" / "own"
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"study": "own", "card": card, "claims": [claim], "ended": True, "earlier": []}
+        (folder / "study.json").write_text(json.dumps(content))
+        claims_page.collect(tmp_path / "studies", tmp_path / "claims")
+        return json.loads((tmp_path / "claims" / "own.json").read_text())["earlier"]
+
+    assert written("0, 1", None, "first") == []
+    assert written("0, 1", None, "other words") == []
+    first = {
+        "with": {"seeds": "0, 1"},
+        "runs": None,
+        "claims": [{"text": "it helps", "holds": None}],
+    }
+    assert written("0, 1, 2", None, "other words") == [first]
+    second = {**first, "with": {"seeds": "0, 1, 2"}}
+    assert written("0, 1, 2, 3", True, "other words") == [first, second]
+    assert written("0, 1, 2, 3", True, "other words") == [first, second]

@@ -185,7 +185,9 @@ def test_scenes_of_a_scale_with_test_images_are_tested_on_their_own(tmp_path):
     study = STUDIES["logo/scenes"].study(StudyOptions(name="logo/scenes", scale="cpu"))
     tests = {(dict(cell.settings)["data"], dict(cell.judged)["test"]) for cell in study.cells}
     assert tests == {("scenes", "scenes:test"), (CLUTTER, "scenes:clutter:test")}
-    assert study.card(tmp_path)["data"] == "scenes and scenes:clutter"
+    card = study.card(tmp_path)
+    assert card["data"] == "scenes and scenes:clutter"
+    assert card["test images"] == "scenes:test and scenes:clutter:test"
 
 
 def test_detection_is_a_run_on_each_pretrained_one(tmp_path):

@@ -387,7 +387,7 @@ def earlier_rows(earlier: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             "; ".join(f"{name}: {value}" for name, value in each["with"].items()) or MISSING,
-            str(each["runs"]), claim["text"], WORDS[claim["holds"]],
+            str(each["runs"] or MISSING), claim["text"], WORDS[claim["holds"]],
         ]
         for each in earlier
         for claim in each["claims"]

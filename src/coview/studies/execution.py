@@ -205,13 +205,21 @@ def _earlier(
     earlier = list(before.get("earlier", ()))
     if not before.get("ended") or not before.get("claims") or study.is_in(before, root):
         return earlier
+    return [*earlier, verdicts_of(before, card, len(before["cells"]))]
+
+
+def verdicts_of(
+    before: Mapping[str, Any], card: Mapping[str, Any], runs: int | None
+) -> dict[str, Any]:
+    """An entry of "earlier": what the content ``before`` said, "with" what ``card`` says otherwise;
+    ``runs``: how many, where that is known."""
     others = {
         name: value
         for name, value in before.get("card", {}).items()
         if name not in (TIME, BEGUN) and card.get(name) != value
     }
     claims = [{"text": claim["text"], "holds": claim["holds"]} for claim in before["claims"]]
-    return [*earlier, {"with": others, "runs": len(before["cells"]), "claims": claims}]
+    return {"with": others, "runs": runs, "claims": claims}
 
 
 def time_of_runs(took: Sequence[Mapping[str, Any]]) -> str:

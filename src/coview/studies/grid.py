@@ -40,7 +40,7 @@ class Grid:
     ``drawn``: "matrix" (rows and columns), "curve" (over ``axis``), "history" (the first measure
     while training, over epochs and over ``axis``) or "" (a table alone). ``row_mean``: the head of
     a column of a matrix with the mean of each row, where its cells are of one kind. ``data`` names
-    the images where they are not those of the options.
+    the images where they are not those of the options, ``test`` those of the test.
     Raises InvalidValue for arms of one name, and for claims about arms that are not there.
     """
 
@@ -54,6 +54,7 @@ class Grid:
     row_mean: str = ""
     notes: tuple[str, ...] = ()
     data: str = ""
+    test: str = ""
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -113,7 +114,7 @@ class Grid:
             "scale": "" if setting.scale == OWN else ", ".join((setting.scale, *setting.changes)),
             "data": self.data or str(setting.source),
             "training images": "all" if images is None else f"{images:,}",
-            "test images": str(setting.test or TEST_PART[setting.scale == "tiny"]),
+            "test images": self.test or str(setting.test or TEST_PART[setting.scale == "tiny"]),
             **training_card(cells),
             "seeds": ", ".join(str(seed) for seed in setting.seeds),
             "selection": CARD_SELECTION,

@@ -92,8 +92,8 @@ def _claims(names: Sequence[str], longer: Sequence[str]) -> tuple[Claim, ...]:
             comparisons=between(names[1:-1], (names[0], names[-1])),
         ),
         Claim(
-            text="Higher contrastive accuracy is not better features: without normalization "
-            "the other view is found more often, and the features are worse",
+            text="Without normalization the other view is found more often, and the features "
+            "are worse",
             source="SimCLR, section 5.1 and table 5",
             comparisons=tuple(
                 comparison

@@ -189,7 +189,7 @@ class ChainPlan:
         return {
             "data": str(self.options.data),
             "test images": test,
-            "scale": self.options.scale,
+            "scale": ", ".join((self.options.scale, *changes(self.options))),
             "labels": ", ".join(self.labels),
             "draws": self.options.draws,
             "seeds": str(self.options.seed),
@@ -282,6 +282,21 @@ def sized(options: StudyOptions) -> StudyOptions:
         if name not in known and getattr(options, name) == getattr(default, name)
     }
     return replace(options, **unset)
+
+
+def changes(options: StudyOptions) -> tuple[str, ...]:
+    """In words, what ``options`` give in place of the scale's.
+
+    >>> changes(sized(StudyOptions(draws=5, epochs=60.0)))
+    ('draws 5', 'epochs 60')
+    """
+    usual = sized(StudyOptions(scale=options.scale))
+    given = {name: getattr(options, name) for name in (*OF_CHAIN, "encoder", "epochs", "limit")}
+    return tuple(
+        f"{name.replace('_', ' ')} {f'{to:g}' if isinstance(to, float) else to}"
+        for name, to in sorted(given.items())
+        if name != "pretrained" and to != getattr(usual, name)
+    )
 
 
 CHAIN = CustomExperiment(

@@ -216,8 +216,8 @@ def distill(setting: Setting) -> Grid:
     return Grid(
         source="SimCLRv2, table 2",
         arms=arms, measures=(STUDENT, ALONE, TUNED),
-        published="ResNet-50 of ResNet-50 2x+SK on ImageNet, 10 % of the labels, top-1, as others "
-        "quote it",
+        published="ResNet-50 of ResNet-50 2x+SK on ImageNet, 10 % of the labels, top-1, from "
+        "memory, not checked",
         notes=(
             f"The teacher and the students have {share} of the labels: with 1 % the teacher here "
             "knows ten images of a class (simclrv2/chain has that).",

@@ -48,14 +48,14 @@ class Row:
 
 
 # SimCLRv2: README of the authors' code (fine-tuned), abstract (the small student); SimCLR, table 7
-# (from scratch, a ResNet-50). The self-distilled figures are from other people's tables.
+# (from scratch, a ResNet-50). The self-distilled figures are from memory.
 ROWS = (
     Row(name="large, from scratch", of="tuned", measure=SCRATCH, paper="25.4 / 56.4 (ResNet-50)"),
     Row(name="large, linear probe", of="tuned", measure=PROBE),
     Row(name="large, fine-tuned", of="tuned", measure=TUNED,
         paper="74.9 / 80.1 (ResNet-152 x3+SK)"),
     Row(name="large, distilled to itself", of="alike", measure=STUDENT,
-        paper="76.6 / 80.9 (ResNet-152 x3+SK; as others quote it)"),
+        paper="76.6 / 80.9 (ResNet-152 x3+SK; from memory, not checked)"),
     Row(name="small, labels alone", of="small", measure=ALONE, paper="25.4 / 56.4 (ResNet-50)"),
     Row(name="small, distilled", of="small", measure=STUDENT, paper="73.9 / 77.5 (ResNet-50)"),
 )  # fmt: skip

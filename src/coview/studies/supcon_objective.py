@@ -33,6 +33,10 @@ def forms(setting: Setting) -> Grid:
             for form in ("out", "in")
         ),
         published=IMAGENET,
+        notes=(
+            "on a CPU the temperature of the recipe was chosen for L_out, on test images of "
+            "CIFAR-10 (docs/lab/0002); L_in had no such choice",
+        ),
         claims=(
             Claim(
                 text="The sum outside of the logarithm is better than the one inside",
