@@ -8,6 +8,7 @@ from PIL import Image
 
 from coview.cli import main
 from coview.core.figures import DIAGNOSES
+from coview.core.progress import output
 from coview.runs.load import say_verdict
 from small_run import small_export
 
@@ -59,6 +60,35 @@ def test_each_command_says_it_once(words, place, monkeypatch, capsys):
     assert [line for line in lines if line.startswith("Note")] == lines[:1] == [NOTE]
     assert main([*words, "--json"]) == 0
     json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pretrain", "photos", "--weights", ENCODER],
+        ["finetune", ENCODER, "photos"],
+        ["detect", ENCODER, "photos"],
+        ["distill", ENCODER, "photos"],
+        ["evaluate", ENCODER, "scenes", "--limit", "60"],
+        ["export", ENCODER],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_trains_judges_or_exports_says_it_first(words, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    judge(place, "too early")
+    main([*words, "--quiet"])  # most end with a mistake: the place holds no labels and no whole run
+    notes = [line for line in capsys.readouterr().out.splitlines() if 'judged "too early"' in line]
+    assert len(notes) == 1
+    assert "runs/photos" in notes[0]
+
+
+def test_of_the_runs_inside_a_study_it_is_not_said(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    judge(place, "too early")
+    with output(inner=True):
+        say_verdict("runs/photos")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("label", sorted(DIAGNOSES))

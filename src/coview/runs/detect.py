@@ -27,6 +27,7 @@ from coview.runs.data import Images, RunData
 from coview.runs.detecting import DETECTION
 from coview.runs.finetune import Source, read_source
 from coview.runs.job import Parts, Session
+from coview.runs.load import say_verdict
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.runs.trained_on import about_start
@@ -55,6 +56,8 @@ def detect(options: DetectOptions) -> Run | None:
     coview.core.errors.DataError: ... holds no annotations of boxes: expected ...
     """
     import_files(options.import_)
+    if not options.from_scratch:
+        say_verdict(options.start)
     source = read_source(options.start, options.checkpoint)
     base, exact = find_dense_recipe(options)
     semantic = isinstance(base.method, Segmenter)

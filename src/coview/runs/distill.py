@@ -27,6 +27,7 @@ from coview.runs.distilling import DISTILLING, NO_LABELS
 from coview.runs.finetune import Source, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.labels_alone import LabelsAlone
+from coview.runs.load import say_verdict
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.runs.teacher import TeacherFile
@@ -54,6 +55,8 @@ def distill(options: DistillOptions) -> Run | None:
     ('distill', True)
     """
     import_files(options.import_)
+    for path in filter(None, (options.teacher, options.start)):
+        say_verdict(path)
     teacher = TeacherFile.at(options.teacher)
     source = None if options.start is None else read_source(options.start, options.checkpoint)
     check_weights(options, source)

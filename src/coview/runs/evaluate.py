@@ -19,6 +19,7 @@ from coview.evaluation import FeatureCache
 from coview.options import EvaluateOptions
 from coview.reports.comparison import PAGE
 from coview.runs.data import RunData, say_source
+from coview.runs.load import say_verdict
 from coview.runs.more_data import open_outliers, open_transfer
 from coview.runs.protocols import ALL, chosen_protocols, words
 from coview.runs.results import (
@@ -90,6 +91,9 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise InvalidValue(f"`seed` is {options.seed}; expected 0 or a positive whole number.")
     judged = open_subjects(options.subjects, step=options.checkpoint, size=options.size)
+    for each in judged:
+        if (run := each.run or each.origin) is not None:
+            say_verdict(run.path)
     device = choose_device(options.device)
     alone = judged[0].run if len(judged) == 1 else None
     seed = options.seed if options.seed is not None else alone.recipe.seed if alone else 0

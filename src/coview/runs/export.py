@@ -14,7 +14,7 @@ from coview.encoders.exchange.detectron2 import detectron2_config
 from coview.encoders.exchange.readme import library_code
 from coview.encoders.exchange.weights import read_config
 from coview.options import ExportOptions
-from coview.runs.load import at_step, exported
+from coview.runs.load import at_step, exported, say_verdict
 
 
 @takes(ExportOptions)
@@ -26,6 +26,7 @@ def export(options: ExportOptions) -> Path:
     'scenes.safetensors'
     """
     import_files(options.import_)
+    say_verdict(options.run)
     ending = {"onnx": "onnx", "detectron2": "pth"}.get(options.to, "safetensors")
     out = None if options.out is None else output_file(options.out, (f".{ending}",))
     name = at_step(options.to, options.checkpoint)

@@ -36,6 +36,7 @@ from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
 from coview.runs.finetuning import FINE_TUNING
 from coview.runs.job import Parts, Session
+from coview.runs.load import say_verdict
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.runs.trained_on import about_start
@@ -61,6 +62,7 @@ def finetune(options: FinetuneOptions) -> Run | None:
     ('finetune', True)
     """
     import_files(options.import_)
+    say_verdict(options.start)
     source = read_source(options.start, options.checkpoint)
     check_labels(options.labels)
     recipe = None if options.recipe is None else find_recipe(options.recipe)

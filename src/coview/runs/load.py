@@ -134,7 +134,8 @@ def say_verdict(path: str | Path) -> None:
             return
         than = "; raw pixels may find better neighbors" if run.kind == "pretrain" else ""
         steps = plural(verdict["step"], "step")
-        say(f'Note: {place.words} was judged "{verdict["label"]}" after {steps}{than}.')
+        note = f'Note: {place.words} was judged "{verdict["label"]}" after {steps}{than}.'
+        say(note, advice=True)  # of the runs inside a study the ends were said
 
 
 def load_subject(path: str | Path, step: int | None = None) -> Subject:

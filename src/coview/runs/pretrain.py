@@ -33,6 +33,7 @@ from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
 from coview.runs.finetune import Source, read_source
 from coview.runs.job import Parts, Session
+from coview.runs.load import say_verdict
 from coview.runs.pretraining import PRETRAINING
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
@@ -60,6 +61,8 @@ def pretrain(options: PretrainOptions) -> Run | None:
     ('pretrain', True)
     """
     import_files(options.import_)
+    if options.weights is not None:
+        say_verdict(options.weights)
     recipe = find_recipe(options.recipe)
     check_views(recipe)
     network = network_of(options)
