@@ -134,7 +134,7 @@ KINDS: dict[str, Callable[[list[str]], int]] = {
 def make_small() -> None:
     """Every function of a verb gets options that ``page_sizes`` has made small.
 
-    A run replaces one of the same name, since a page shows a command and its twin in Python.
+    A run replaces one of the same name that the tests have prepared, and no other.
     """
     from page_sizes import small
 
@@ -159,7 +159,7 @@ def make_small() -> None:
     new_folder = start.new_folder
 
     def emptied(path: Any) -> Path:
-        if (Path(path) / "run.json").is_file():
+        if (Path(path) / "prepared").is_file():
             for entry in Path(path).iterdir():
                 if entry.is_dir():
                     shutil.rmtree(entry)

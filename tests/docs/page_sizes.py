@@ -28,7 +28,9 @@ DETECTOR = (
 )  # fmt: skip
 """`coview detect`: for boxes also a narrow detector."""
 
-NETWORKS = {None: "resnet10/8-small", "resnet18/4": "resnet10/8-small", "resnet50": "resnet18"}
+NETWORKS = {
+    None: "resnet10/8-small", "resnet10/4": "resnet10/8-small", "resnet50": "resnet18",
+}  # fmt: skip
 """Small networks in place of the default and of others; resnet18 in place of resnet50."""
 
 LABELS = {"1%": "4-per-class", "10%": "8-per-class", "1%,10%": "20%,50%"}

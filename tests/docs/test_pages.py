@@ -32,8 +32,10 @@ PREPARE = """
 coview pretrain photos/
 coview finetune runs/photos labeled/ --labels 10% --no-baselines
 for run in a b c imagenet; do cp -r runs/photos runs/$run; done
+for run in runs/*; do touch $run/prepared; done
 """
-"""The runs that every page may use. A page that makes one of them itself replaces it."""
+"""The runs that every page may use. A page that makes one of them itself replaces it, once: two
+commands of a page that write the same run are a mistake of the page."""
 
 
 @pytest.fixture(scope="session")

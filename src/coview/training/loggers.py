@@ -133,7 +133,7 @@ class MLflow:
         self._client.set_terminated(self._id)
 
 
-LOGGERS: Mapping[str, tuple[str, Callable[[RunInfo], Logger]]] = {
+LOGGERS: dict[str, tuple[str, Callable[[RunInfo], Logger]]] = {
     "tensorboard": ("tensorboard", TensorBoard),
     "wandb": ("wandb", WeightsAndBiases),
     "mlflow": ("mlflow", MLflow),
