@@ -108,7 +108,7 @@ def exit_codes() -> str:
     """The table of exit codes."""
     fixed = {
         0: "done",
-        1: "`doctor`: the images or the run have a problem",
+        1: "`doctor DATA`: the images have a problem (`doctor RUN` has the code of the verdict)",
         2: "a mistake in the command, or in one of all studies; the sentence says which",
     }
     rows = [(code, text) for code, text in fixed.items()]

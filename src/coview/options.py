@@ -170,10 +170,14 @@ class MachineOptions:
 class RunOptions(MachineOptions, DataOptions, TrainingOptions, ImportOptions):
     """What every kind of training run takes."""
 
-    out: Path | None = option("the run's folder (default: runs/NAME of the data)")
+    out: Path | None = option(
+        "the run's folder (default: runs/NAME of the data; of finetune, detect and distill "
+        "runs/NAME-finetune, -detect and -distill)")
     keep_every: int | None = option(
         "keep the checkpoint of every so many epochs; the last two are kept always", group=TRAINED)
-    budget: str | None = option("time for training, as 30m or 2h: chooses what fits into it")
+    budget: str | None = option(
+        "time for everything, from opening the images to the report, as 30m or 2h: chooses what "
+        "fits into it")
     dry_run: bool = option("print the plan and the estimate, train nothing", False)
 
 
@@ -214,7 +218,8 @@ class FinetuneOptions(RunOptions):
         "the layer of the projection head to start from: 0 is the encoder's output, 1 the first "
         "layer (SimCLRv2; default: what the recipe says)", group=LEARNED)
     test: Any = option(
-        "labeled images that the classifier is tested on (default: a fifth of `data`)", group=DATA)
+        "labeled images that the classifier is tested on (default: the test or val part of `data`, "
+        "else a fifth)", group=DATA)
     no_baselines: bool = option(
         "leave out the linear probe and the training from scratch", False, group=TRAINED)
 
@@ -282,8 +287,8 @@ class DistillOptions(RunOptions):
         "count as unlabeled (default: none)", group=LEARNED)
     label_draw: int = option("which draw of these labels; 1% lies within 10%", 0, group=LEARNED)
     test: Any = option(
-        "labeled images that the student is tested on (default: a fifth of `data`, or without "
-        "labels a small part)", group=DATA)
+        "labeled images that the student is tested on (default: the test or val part of `data`, "
+        "else a fifth, or without labels a small part)", group=DATA)
     no_baselines: bool = option(
         "leave out the training of the student on the labels alone", False, group=TRAINED)
 
@@ -352,7 +357,8 @@ class SweepOptions(DataOptions):
 
     data: Any = argument("labeled images, as for pretrain", names=IMAGES)
     test: Any = option(
-        "labeled images that runs are judged on (default: a fifth of `data`)", group=DATA)
+        "labeled images that runs are judged on (default: the test or val part of `data`, else a "
+        "fifth)", group=DATA)
     recipe: Any = option(
         "a recipe by name, as simclr-cpu, a file of `coview recipes NAME --json`, or a run, whose "
         "recipe it is", "simclr-cpu", group=LEARNED)
