@@ -153,6 +153,40 @@ def test_candidates_are_those_of_a_plain_loop(others):
     assert expected
 
 
+def test_of_many_copies_the_best_hits_of_all_variants_are_kept_and_no_others(others, monkeypatch):
+    """What stays is what a choice among all hits at once gives; memory holds a few of each image."""
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(others[3] + rng.integers(-9, 10, others[3].shape), 0, 255) for _ in range(40)]
+    same = [others[4]] * 9  # equal cosines
+    images = [image.astype(np.uint8) for image in [*noisy, *same, *others[:12]]]
+    gray = signatures(store_from_arrays(images)).gray
+    whitening, grid = candidates._Whitening.of(gray), candidates.window_grid()
+    bank = whitening.project(candidates._spectrum(gray, (0, 1, 0, 1)))
+    hits = []
+    for variant in range(2 * len(grid)):
+        spectrum = candidates._spectrum(gray, grid[variant % len(grid)])
+        spectrum[:, :, 1::2] *= -1 if variant >= len(grid) else 1
+        cosines = whitening.project(spectrum) @ bank.T
+        np.fill_diagonal(cosines, -1)
+        first, second = np.nonzero(cosines > -0.5)
+        hits.append((first, second, cosines[first, second], np.full(len(first), variant)))
+    every = tuple(np.concatenate(each) for each in zip(*hits, strict=True))
+    expected = candidates._best(every, 5)
+    counts, best_of = [], candidates._best
+
+    def counted(hits, best):
+        counts.append(len(hits[0]))
+        return best_of(hits, best)
+
+    monkeypatch.setattr(candidates, "_best", counted)
+    rows = np.arange(len(gray))
+    found = candidates._best_hits(gray, rows, bank, whitening, grid, -0.5, 5)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(every[0]) > 40 * max(counts)
+    assert max(counts) <= 2 * 5 * len(gray)
+
+
 def test_the_spectrum_is_the_cosine_transform_of_cell_means():
     from scipy.fft import dctn
 
@@ -205,6 +239,7 @@ def test_groups_are_ordered_by_what_is_wrong_with_them():
     assert [group.contradicts for group in groups] == [True, False, False, False]
     assert [group.leaks for group in groups] == [False, True, False, False]
     assert groups[0].similarity == 0.8
-    assert groups[0].pair_of(4).similarity == 0.7
+    best = groups[0].best_pairs()
+    assert {row: pair.similarity for row, pair in best.items()} == {4: 0.7, 5: 0.8, 6: 0.8}
     assert group_column(10, groups).tolist() == [3, 3, 2, 2, 1, 1, 1, 4, 4, 0]
     assert group_pairs(4, []) == []

@@ -166,3 +166,9 @@ def test_nearest_cosines_are_those_of_all_pairs():
     unit = torch.nn.functional.normalize(cloud(40), dim=1)
     assert torch.allclose(nearest_cosines(unit, unit[:19]), (unit @ unit[:19].T).amax(1))
     assert (nearest_cosines(unit, unit[:0]) == -1).all()
+
+
+def test_typical_passes_over_a_cluster_that_is_all_labeled():
+    rows = torch.cat([torch.tensor([[1.0, 0.0]]).expand(3, 2), torch.tensor([[0.0, 1.0]])])
+    rows = torch.cat([rows, cloud(2, 2) * 0.01 + torch.tensor([-1.0, 0.0])])
+    assert sorted(rows_of(rows, 3, "typical", labeled=np.array([0, 1, 2]))) == [3, 4, 5]

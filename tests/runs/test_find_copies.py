@@ -1,18 +1,21 @@
 """The command and the function: table, page and sentences of a folder with known copies."""
 
 import csv
+import io
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import coview
 from coview.cli.main import main
-from coview.core.errors import InvalidValue
+from coview.core.errors import DataError, InvalidValue
 from coview.embeddings import EmbeddingTable
 from coview.options import DuplicatesOptions
 from coview.runs.duplicates import default_table
@@ -115,6 +118,44 @@ def test_leaks_between_two_sources_and_between_parts(folder, capsys):
     both = coview.duplicates(str(parts))
     assert [group.leaks for group in both.groups] == [False, True, False, False]
     assert len(both.names) == 29
+
+
+def test_parts_of_parquet_and_tar_files_are_those_of_their_names(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seeds = {"train-00000-of-00002": (0, 1), "train-00001-of-00002": (2, 3), "test-0": (4, 1)}
+    for kind in ("parquet", "tar"):
+        (tmp_path / kind / "data").mkdir(parents=True)
+        for name, numbers in seeds.items():
+            images = []
+            for seed in numbers:
+                content = io.BytesIO()
+                picture(seed).save(content, "PNG")
+                images.append(content.getvalue())
+            path = tmp_path / kind / "data" / f"{name}.{kind}"
+            if kind == "parquet":
+                pq.write_table(pa.table({"image": images}), path)
+                continue
+            with tarfile.open(path, "w") as archive:
+                for number, content in enumerate(images):
+                    member = tarfile.TarInfo(f"{number}.png")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+        result = coview.duplicates(kind)
+        (group,) = result.groups
+        assert group.leaks
+        assert sorted(result.parts[row] for row in group.rows) == ["test", "train"]
+        (sentence, _) = result.sentences()
+        assert sentence.startswith("1 group of copies is in more than one part: ")
+
+
+def test_a_fault_of_the_images_does_not_open_another_part_of_them(folder):
+    (folder / "parts").mkdir()
+    (folder / "data").rename(folder / "parts" / "train")
+    (folder / "parts" / "test").mkdir()
+    for number in range(9):
+        (folder / "parts" / "test" / f"{number}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"9 of 36 images in .* cannot be used"):
+        coview.duplicates(folder / "parts")
 
 
 def test_with_an_encoder_the_groups_are_in_its_table_of_vectors_too(folder, monkeypatch):

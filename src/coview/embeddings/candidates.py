@@ -81,7 +81,7 @@ def find_candidates(
     parts = []
     for start in range(0, len(gray), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(gray)))
-        parts.append(_best(_hits(gray[rows], rows, bank, whitening, grid, threshold), best))
+        parts.append(_best_hits(gray[rows], rows, bank, whitening, grid, threshold, best))
         if advance is not None:
             advance(len(rows))
     first, second, cosines, variants = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -98,11 +98,16 @@ def find_candidates(
 Hits = tuple[Rows, Rows, Floats, Rows]
 
 
-def _hits(
+def _best_hits(
     gray: npt.NDArray[np.uint8], rows: Rows, bank: Floats, whitening: _Whitening,
-    grid: list[Window], threshold: float,
+    grid: list[Window], threshold: float, best: int,
 ) -> Hits:  # fmt: skip
-    found: list[Hits] = []
+    """The ``best`` hits of each of ``rows``, kept after every variant: of many copies of one image
+    all hits would fill the memory."""
+    none = np.zeros(0, np.int64)
+    kept: Hits = (none, none, np.zeros(0, np.float32), none)
+    # The least cosine of each row that can be among its best.
+    least = np.full(len(rows), np.nextafter(np.float32(threshold), np.float32(2)))
     for place, window in enumerate(grid):
         spectrum = _spectrum(gray, window)
         for flip in (False, True):
@@ -110,13 +115,38 @@ def _hits(
                 spectrum[:, :, 1::2] *= -1
             cosines = whitening.project(spectrum) @ bank.T
             cosines[np.arange(len(rows)), rows] = -1
-            # One pass over memory; the places are few.
-            hits = np.flatnonzero(cosines > threshold)
-            first, second = np.divmod(hits, len(bank))
-            variant = np.full(len(hits), place + flip * len(grid))
-            found.append((rows[first], second, cosines.ravel()[hits], variant))
-    first, second, values, variants = (np.concatenate(each) for each in zip(*found, strict=True))
-    return first, second, values, variants
+            first, second = np.divmod(_places(cosines, least, best), len(bank))
+            if not len(first):
+                continue
+            variant = np.full(len(first), place + flip * len(grid))
+            new = (rows[first], second, cosines[first, second], variant)
+            joined = [np.concatenate(each) for each in zip(kept, new, strict=True)]
+            kept = _best((joined[0], joined[1], joined[2], joined[3]), best)
+            full, starts = _full_rows(kept[0], best)
+            least[full - rows[0]] = kept[2][starts + best - 1]
+    return kept
+
+
+def _places(cosines: Floats, least: Floats, best: int) -> Rows:
+    """The places, in a flat matrix, of the cosines that are at least ``least`` of their row; where
+    they are many, of each row the ``best`` alone (of equal ones those of the lower columns)."""
+    good = cosines >= least[:, None]
+    if np.count_nonzero(good) > best * len(good):
+        for row in np.flatnonzero(good.sum(axis=1) > best).tolist():
+            values = cosines[row]
+            last = np.partition(values, -best)[-best]
+            good[row] = values > last
+            equal = np.flatnonzero(values == last)
+            good[row, equal[: best - np.count_nonzero(good[row])]] = True
+    # One pass over memory; the places are few.
+    return np.flatnonzero(good)
+
+
+def _full_rows(first: Rows, best: int) -> tuple[Rows, Rows]:
+    """The images that have ``best`` hits, and the place of the first hit of each; ``first`` is
+    ascending."""
+    images, starts, counts = np.unique(first, return_index=True, return_counts=True)
+    return images[counts == best], starts[counts == best]
 
 
 def _best(hits: Hits, best: int) -> Hits:

@@ -58,12 +58,14 @@ class Group:
     contradicts: bool
     leaks: bool
 
-    def pair_of(self, row: int) -> Pair:
-        """The most similar pair that the row is in."""
-        return max(
-            (pair for pair in self.pairs if row in (pair.first, pair.second)),
-            key=lambda pair: pair.similarity,
-        )
+    def best_pairs(self) -> dict[int, Pair]:
+        """The most similar pair that each row is in; of equal ones the first."""
+        best: dict[int, Pair] = {}
+        for pair in self.pairs:
+            for row in (pair.first, pair.second):
+                if row not in best or pair.similarity > best[row].similarity:
+                    best[row] = pair
+        return best
 
 
 def exact_groups(store: ImageStore) -> list[list[int]]:

@@ -204,7 +204,7 @@ def by_typicality(unit: Tensor, labeled: Rows, number: int, seed: int) -> Iterat
 def _most_typical(unit: Tensor, members: Rows, labeled: Rows) -> list[int]:
     """The members without a label, by their mean cosine to their 20 nearest, the highest first."""
     free = np.setdiff1d(members, labeled)
-    if len(members) < 2:
+    if len(members) < 2 or not len(free):
         return [int(row) for row in free]
     bank = unit[torch.from_numpy(members)]
     own = torch.from_numpy(np.searchsorted(members, free))

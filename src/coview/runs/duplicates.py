@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import CoviewError, DataError, InvalidValue
+from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import local_path
@@ -20,6 +20,8 @@ from coview.core.places import free_file
 from coview.core.progress import progress, say
 from coview.core.text import plural
 from coview.core.user_code import import_files
+from coview.data.parts import part_of_file
+from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.sources import is_path
 from coview.data.spec import DataSpec, data_settings, name_of, source_of
 from coview.embeddings.duplicates import (
@@ -92,8 +94,9 @@ class Duplicates:
                 "leak": group.leaks,
             }
             for number, group in enumerate(self.groups, 1)
+            for best in (group.best_pairs(),)
             for row in group.rows
-            for pair in (group.pair_of(row),)
+            for pair in (best[row],)
         ]
 
     def to_table(self) -> pa.Table:
@@ -256,7 +259,7 @@ def _open(data: Any, options: DuplicatesOptions, *, is_test: bool) -> ImageStore
         return spec.open(data)
     try:
         return replace(spec, split="all").open(data)
-    except CoviewError:  # a source without parts; any other fault shows again
+    except (InvalidValue, UnknownName):  # a source without parts, before any image is read
         return spec.open(data)
 
 
@@ -292,9 +295,7 @@ def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) ->
             "" if label < 0 else known[label] if label < len(known) else str(label)
             for label in labels
         ]
-        own = [
-            name.partition("/")[0] if store.parts and "/" in name else "" for name in store.names
-        ]
+        own = [_part_of_name(name) for name in store.names] if store.parts else [""] * len(store)
         parts += [source] * len(store) if distinct else own
     # Classes are compared by name: two sources number them differently.
     number = {name: place for place, name in enumerate(sorted(set(classes) - {""}))}
@@ -308,6 +309,19 @@ def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) ->
         groups=tuple(groups), names=tuple(names), classes=tuple(classes), parts=tuple(parts),
         sources=tuple(sources),
     )  # fmt: skip
+
+
+def _part_of_name(name: str) -> str:
+    """The part of an image of a source with parts: its first folder, or that of its Parquet or tar
+    file; "" where the name says none.
+
+    >>> _part_of_name("test/cats/1.jpg"), _part_of_name("data/train-00000-of-00002.parquet#17")
+    ('test', 'train')
+    """
+    file = name.partition("#")[0]
+    if file.lower().endswith((*TABLES, SHARD_SUFFIX)):
+        return part_of_file(file) or ""
+    return name.partition("/")[0] if "/" in name else ""
 
 
 def _vectors(
@@ -400,14 +414,14 @@ def _write(
             images=tuple(
                 Copy(
                     name=result.names[row], label=result.classes[row], part=result.parts[row],
-                    similarity=group.pair_of(row).similarity, kind=group.pair_of(row).kind,
-                    pixels=picture(row),
+                    similarity=best[row].similarity, kind=best[row].kind, pixels=picture(row),
                 )
                 for row in group.rows[:MAX_SHOWN]
             ),
             left_out=max(0, len(group.rows) - MAX_SHOWN),
         )
         for number, group in enumerate(result.groups[:PAGE_GROUPS], 1)
+        for best in (group.best_pairs(),)
     ]  # fmt: skip
     write_duplicates_page(
         page, copies, sentences=list(result.sentences(examples=False)), number=len(result.groups),
