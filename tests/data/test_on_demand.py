@@ -244,6 +244,40 @@ def test_encoded_images_beyond_the_limit_are_an_error(
     assert cache_entries(photos.parent / "cache") == []
 
 
+def test_encoded_images_beyond_the_limit_are_refused_before_all_are_decoded(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, decoded = in_parquet(photos.parent / "a.parquet"), []
+    size = sum(len(encoded(picture(seed=number))) for number in range(40))
+    monkeypatch.setenv(LIMIT_VARIABLE, f"{size / 3e6}MB")
+    monkeypatch.setattr(store_module, "_CHUNK_IMAGES", 2)
+    decode = store_module.decode_image
+    monkeypatch.setattr(
+        store_module, "decode_image", lambda *image: decoded.append(1) or decode(*image)
+    )
+    with pytest.raises(DataError, match="encoded images take more than"):
+        open_images(source, memory_share=0, workers=1)
+    assert 1 <= len(decoded) <= 10
+
+
+def test_the_cache_makes_room_before_encoded_images_are_copied(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, asked = in_parquet(photos.parent / "a.parquet"), []
+    size = sum(len(encoded(picture(seed=number))) for number in range(40))
+
+    def room(cache: Path, wanted: int) -> None:
+        asked.append((wanted, list(cache.glob("stores/.*/encoded.bin"))))
+
+    monkeypatch.setattr("coview.data.pixels.make_room", room)
+    store = open_images(source, memory_share=0, cache=photos.parent / "cache", short_side=10)
+    assert asked == [(4 * 10 * 13 * 40, [])]  # the decoded pixels, in a file
+    asked.clear()
+    on_demand(source)
+    assert asked == [(size, [])]
+    assert len(store) == 40
+
+
 def test_data_spec_keeps_the_word_none() -> None:
     spec = DataSpec.of("photos", cache=Path("none"))
     assert spec.cache == Path("none")

@@ -141,6 +141,25 @@ def test_parquet_beside_images_is_ambiguous(tmp_path: Path) -> None:
         open_images(tmp_path)
 
 
+def test_a_table_of_vectors_with_small_images_is_passed_over_beside_what_it_is_of(
+    tmp_path: Path,
+) -> None:
+    schema = pa.schema([("image", structs(2).type)], metadata={"coview.format": "1"})
+    pq.write_table(pa.table({"image": structs(2)}, schema), tmp_path / "v.parquet")
+    passed = "of vectors or without a column of images"
+    assert len(open_images(tmp_path / "v.parquet")) == 2  # where it is asked for
+    assert len(open_images(tmp_path)) == 2
+    write(tmp_path / "a.parquet", image=structs(3))
+    store = open_images(tmp_path)
+    assert store.names == ["a.parquet#0", "a.parquet#1", "a.parquet#2"]
+    assert store.notes == (f"Passed over 1 Parquet file {passed}: v.parquet.",)
+    (tmp_path / "a.parquet").unlink()
+    write_images(tmp_path, ["readme.png"])
+    store = open_images(tmp_path)
+    assert store.names == ["readme.png"]
+    assert store.notes == (f"Passed over 1 Parquet file (v.parquet) {passed}.",)
+
+
 # --- labels ---
 
 
@@ -376,7 +395,7 @@ def test_parquet_each_file_is_judged_by_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.image(3), picture(seed=3))
     assert store.labels.tolist() == [0, 1, -1, -1]
     assert store.notes == (
-        "Passed over 1 Parquet file without a column of images: vectors.parquet.",
+        "Passed over 1 Parquet file of vectors or without a column of images: vectors.parquet.",
         "2 images without a label: the column 'label' is missing in b.parquet.",
     )
 

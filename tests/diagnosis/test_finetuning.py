@@ -78,3 +78,15 @@ def test_a_run_at_chance_of_a_few_steps_is_called_too_early():
         contender(0.1), None, None, labels=LABELS, validation=lines(0.1, 0.1), step=199
     )
     assert found.label == "too early"
+
+
+def test_test_images_of_one_class_cannot_judge():
+    """All are classified correctly, and no learning rate would change what that says."""
+    found = diagnose_finetuning(
+        contender(1.0), contender(0.9, "linear probe"), None, labels=np.full(1000, 3),
+        validation=lines(0.5, 1.0), step=400,
+    )  # fmt: skip
+    assert found.label == "unusable data"
+    assert "all test images are of one class" in found.sentence
+    assert "100.0 % of 1,000 test images" in found.sentence
+    assert "learning_rate" not in found.remedy

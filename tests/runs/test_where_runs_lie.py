@@ -71,7 +71,10 @@ def test_a_run_inside_its_data_goes_on_and_is_no_data(home, monkeypatch, capsys)
     assert main(["pretrain", ".", "--dry-run", *WORDS]) == 0
     said = capsys.readouterr().out
     assert "Passed over 1 folder (runs/photos) of Coview's runs." in said
-    assert "Passed over 1 Parquet file (vectors.parquet) without a column of images." in said
+    assert (
+        "Passed over 1 Parquet file (vectors.parquet) of vectors or without a column of images."
+        in said
+    )
     store = coview.data.open_images(".", short_side=256)
     assert store.fingerprint == began["fingerprint"]
     assert store.quarantine == (("views.png", "a contact sheet that Coview has drawn"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,11 @@ def encoded_bytes(content: Any) -> bytes:
         with open_regular(content) as stream:
             return stream.read()
     return bytes(content)
+
+
+def encoded_size(content: Content) -> int:
+    """The number of :func:`encoded_bytes`; 0 where it cannot be known."""
+    if isinstance(content, Path):
+        with contextlib.suppress(OSError):
+            return content.stat().st_size
+    return len(content) if isinstance(content, bytes) else 0

@@ -40,6 +40,7 @@ from coview.data.parquet_columns import (
     class_names,
     image_columns,
     is_image,
+    is_table_of_vectors,
     label_column,
 )
 
@@ -55,7 +56,7 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
     """
     unique = {path.resolve(): path for path in paths}
     ordered = sorted(unique.values(), key=lambda path: path.as_posix())
-    files, passed, columns = _with_images([_look(path) for path in ordered], options.columns[0])
+    files, passed, columns = _with_images([look(path) for path in ordered], options.columns[0])
     if sum(file.rows for file in files) == 0:
         raise DataError(f"{source} has no images: it has no rows.")
     base = Path(os.path.commonpath([file.path.parent for file in files]))
@@ -65,7 +66,10 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
     if passed:
         shown = ", ".join(path.name for path in passed[:3]) + (" ..." if len(passed) > 3 else "")
         files_passed = plural(len(passed), "Parquet file")
-        notes = (f"Passed over {files_passed} without a column of images: {shown}.", *notes)
+        notes = (
+            f"Passed over {files_passed} of vectors or without a column of images: {shown}.",
+            *notes,
+        )
     facts = [file_fact(file.path.resolve(), file.path.stat()) for file in files]
     ends = np.cumsum([0, *(file.rows for file in files)])
     return Listing(
@@ -80,12 +84,13 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
 def holds_images(path: Path) -> bool:
     """Whether a Parquet file has a column of images; False where it cannot be read."""
     try:
-        return any(is_image(field.type) for field in _look(path).schema)
+        return any(is_image(field.type) for field in look(path).schema)
     except DataError:
         return False
 
 
-def _look(path: Path) -> ParquetPart:
+def look(path: Path) -> ParquetPart:
+    """The schema and the rows of a Parquet file. Raises DataError where it is none."""
     with open_parquet(path) as file:
         return ParquetPart(path, file.schema_arrow, int(file.metadata.num_rows))
 
@@ -93,8 +98,18 @@ def _look(path: Path) -> ParquetPart:
 def _with_images(
     files: list[ParquetPart], column: str | None
 ) -> tuple[list[ParquetPart], list[Path], list[str]]:
-    """The files with a column of images, the paths of the others, and these columns."""
-    chosen = list(zip(files, image_columns(files, column), strict=True))
+    """The files with a column of images, the paths of the others, and these columns.
+
+    Tables of vectors that Coview made are read where there are no other files: their images are
+    small versions of the others.
+    """
+    columns = image_columns(files, column)
+    if any(image and not is_table_of_vectors(f) for f, image in zip(files, columns, strict=True)):
+        columns = [
+            None if is_table_of_vectors(file) else image
+            for file, image in zip(files, columns, strict=True)
+        ]
+    chosen = list(zip(files, columns, strict=True))
     return (
         [file for file, image in chosen if image is not None],
         [file.path for file, image in chosen if image is None],

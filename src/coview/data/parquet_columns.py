@@ -23,6 +23,11 @@ class ParquetPart:
     rows: int
 
 
+def is_table_of_vectors(file: ParquetPart) -> bool:
+    """Whether `coview embed` wrote the file: its metadata say so. It may hold small images."""
+    return b"coview.format" in (file.schema.metadata or {})
+
+
 def image_columns(files: Sequence[ParquetPart], column: str | None) -> list[str | None]:
     """The column of images of each file; None for a file without one.
 

@@ -31,6 +31,8 @@ from coview.data.listing import Rejected
 
 FORMAT = "coview-store-5"
 _GROWTH = 1.25
+_UNSURE = 1.25
+"""The encoded images that are still to come may be smaller by this factor than those before."""
 _IN_MEMORY: weakref.WeakValueDictionary[int, npt.NDArray[np.uint8]] = weakref.WeakValueDictionary()
 """The decoded pixels that stores of this process hold in memory, by the id of the array."""
 
@@ -74,16 +76,19 @@ class PixelWriter:
     """Images appended one after another: in memory up to ``budget`` bytes, then in ``folder`` up to
     ``allowance`` bytes. What fits neither is not kept: the images are decoded on demand.
 
-    total: the number of images to come, by which the size of all of them is estimated before a file
-    is begun, unless their ``size`` is known. Use as a context manager: leaving it without
-    :meth:`finish` removes all files.
+    most_encoded: the bytes that encoded images may take, which are copied once the decoded ones are
+    not kept. total: the number of images to come, by which the size of all of them is estimated
+    before a file is begun, unless their ``size`` is known. Use as a context manager: leaving it
+    without :meth:`finish` removes all files.
     """
 
     def __init__(
-        self, budget: int, folder: Path, *, allowance: int, total: int, size: int | None = None
-    ) -> None:
+        self, budget: int, folder: Path, *, allowance: int, total: int, most_encoded: int = 0,
+        size: int | None = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.length, self.count = 0, 0
+        self._encoded, self._most_encoded = 0, most_encoded
         self.on_demand = False
         self._budget, self._allowance, self._total, self._size = budget, allowance, total, size
         self._memory = np.empty((0, 4), dtype=np.uint8)
@@ -97,11 +102,17 @@ class PixelWriter:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def append(self, pixels: bytes | memoryview) -> int:
-        """Add one image (4 bytes a pixel); returns its start, counted in pixels."""
+    def append(self, pixels: bytes | memoryview, encoded: int = 0) -> int:
+        """Add one image (4 bytes a pixel); returns its start, counted in pixels. ``encoded``: its
+        bytes before decoding, where they would have to be copied.
+
+        Raises DataError once the encoded images have no place either.
+        """
         start, self.length = self.length, self.length + len(pixels) // 4
         self.count += 1
+        self._encoded += encoded
         if self.on_demand:
+            self._check_encoded(self._encoded)
             return start
         if self._stream is None and 4 * self.length > self._budget:
             self._leave_memory(start)
@@ -122,25 +133,20 @@ class PixelWriter:
             self._memory[start : self.length] = np.frombuffer(pixels, np.uint8).reshape(-1, 4)
         return start
 
-    def copy_encoded(self, contents: Iterable[bytes], most: int) -> npt.NDArray[np.int64]:
+    def copy_encoded(self, contents: Iterable[bytes]) -> npt.NDArray[np.int64]:
         """Keep the encoded images of a source that cannot be read row by row; their offsets.
 
-        Raises DataError where they take more than ``most`` bytes, and StorageError.
+        Raises DataError where they take too many bytes, and StorageError.
         """
         offsets = [0]
         with storage_errors(self.folder):
+            make_room(self.folder.parents[1], self._encoded)
             part = self._open_part()
             with (part / "encoded.bin").open("wb") as stream:
                 for content in contents:
                     stream.write(content)
                     offsets.append(offsets[-1] + len(content))
-                    if offsets[-1] > most:
-                        raise DataError(
-                            f"The encoded images take more than the {byte_size(most)} "
-                            f"of the cache {self.folder.parents[1]}; raise ${LIMIT_VARIABLE} or "
-                            "`memory_share`, or choose another `cache`."
-                        )
-        make_room(self.folder.parents[1], 0)
+                    self._check_encoded(offsets[-1])
         return np.array(offsets, dtype=np.int64)
 
     def finish(self, description: str, **parts: Any) -> DecodedPixels:
@@ -198,8 +204,19 @@ class PixelWriter:
             self._give_up(f"The disk refuses the decoded pixels ({error.strerror})")
         self._memory = np.empty((0, 4), dtype=np.uint8)
 
+    def _check_encoded(self, size: float) -> None:
+        """Raise DataError where encoded images of ``size`` bytes have no place."""
+        if size > self._most_encoded:
+            raise DataError(
+                f"The encoded images take more than the {byte_size(self._most_encoded)} "
+                f"of the cache {self.folder.parents[1]}; raise ${LIMIT_VARIABLE} or "
+                "`memory_share`, or choose another `cache`."
+            )
+
     def _give_up(self, why: str) -> None:
-        """Keep no pixels any more."""
+        """Keep no pixels any more. Raises DataError where encoded images will hardly fit, before
+        the others are decoded."""
+        self._check_encoded(self._encoded * self._total / self.count / _UNSURE)
         self.on_demand = True
         self._close()
         self._memory = np.empty((0, 4), dtype=np.uint8)

@@ -61,7 +61,8 @@ class FolderScan:
             )
         if self.images and self.parquet:
             notes.append(
-                f"Passed over {_list(self.parquet, 'Parquet file')} without a column of images."
+                f"Passed over {_list(self.parquet, 'Parquet file')} of vectors or without a column "
+                "of images."
             )
         if self.runs:
             notes.append(f"Passed over {_list(self.runs, 'folder')} of Coview's runs.")

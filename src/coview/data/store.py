@@ -23,7 +23,7 @@ from coview.data.cache import allowance, remove_unfinished
 from coview.data.decode import decode_image, strict_pillow
 from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.data.listing import Content, Listing, Rejected, hash_lines
-from coview.data.on_demand import OnDemand, encoded_bytes
+from coview.data.on_demand import OnDemand, encoded_bytes, encoded_size
 from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, bytes_in_memory, load_pixels
 
 MAX_UNUSABLE_SHARE = 0.01
@@ -38,7 +38,8 @@ _CHUNK_IMAGES, _CHUNK_BYTES = 64, 1 << 18
 _EARLY = 100
 
 Chunk = list[tuple[int, Content]]
-Result = list[tuple[int, Decoded | Rejected, int]]
+Result = list[tuple[int, Decoded | Rejected, int, int]]
+"""Of each image its row, its pixels or why not, their hash, and its size before decoding."""
 
 
 NO_CACHE = Path("none")
@@ -139,6 +140,7 @@ def _decode_into_store(
             cache_policy.budget,
             folder,
             allowance=cache_policy.allowance,
+            most_encoded=allowance(cache_policy.cache) if listing.is_sequential else 0,
             total=len(rows),
             size=size,
         ) as writer,
@@ -146,11 +148,11 @@ def _decode_into_store(
         contextlib.closing(decode_all(listing, rows, spec, workers)) as results,
     ):
         for result in results:
-            for row, image, content in result:
+            for row, image, content, encoded in result:
                 if isinstance(image, Rejected):
                     rejected.append((row, image))
                 else:
-                    place = writer.append(image.pixels)
+                    place = writer.append(image.pixels, encoded)
                     images.append((row, place, image.height, image.width, content))
             advance(len(result))
             if len(rejected) > _EARLY:  # Stop early: more images cannot make it acceptable.
@@ -164,8 +166,8 @@ def _decode_into_store(
         parts: dict[str, Any] = {}
         rate = len(rows) / (time.perf_counter() - start)
         if writer.on_demand and listing.is_sequential:
-            encoded = (encoded_bytes(content) for content, _ in listing.contents(usable))
-            parts["offsets"] = writer.copy_encoded(encoded, allowance(cache_policy.cache))
+            contents = (encoded_bytes(content) for content, _ in listing.contents(usable))
+            parts["offsets"] = writer.copy_encoded(contents)
         return writer.finish(
             f"{plural(len(usable), 'image')} of {listing.source}",
             rows=usable,
@@ -182,17 +184,21 @@ def _decode_into_store(
 def decode_all(
     listing: Listing, rows: npt.NDArray[np.int64], spec: DecodeSpec, workers: int
 ) -> Generator[Result]:
-    """(row, image or reason, :func:`pixel_hash`) of all rows in order, some of them at a time.
+    """What :data:`Result` says of all rows in order, some of them at a time.
 
-    A bounded number of images is in memory.
+    A bounded number of images is in memory. The size before decoding is known of a source that is
+    read in order, whose encoded images may have to be copied; 0 of others.
     """
 
     def decode_chunk(chunk: Chunk) -> Result:
-        images = ((row, decode_image(content, spec)) for row, content in chunk)
+        images = ((row, decode_image(content, spec), content) for row, content in chunk)
         return [
-            (row, image, 0 if isinstance(image, Rejected) else pixel_hash(image.pixels))
-            for row, image in images
-        ]
+            (
+                row, image, 0 if isinstance(image, Rejected) else pixel_hash(image.pixels),
+                encoded_size(content) if listing.is_sequential else 0,
+            )
+            for row, image, content in images
+        ]  # fmt: skip
 
     with strict_pillow():
         yield from map_ahead(

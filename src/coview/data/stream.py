@@ -113,7 +113,7 @@ class ImageStream:
             decode_all(self.listing, chosen, self.spec, self.workers)
         ) as results:
             for result in results:
-                for row, image, content in result:
+                for row, image, content, _ in result:
                     if isinstance(image, Rejected):
                         self.unusable.append((row, image))
                         continue

@@ -143,8 +143,9 @@ def diagnose_finetuning(
     """The diagnosis of an ended run.
 
     labels: of the test images. validation: the "validation" lines of the run. The first of these
-    that holds: too early, at chance, overfitted, no better than from scratch, no better than the
-    linear probe; else learned. A baseline that is None was left out.
+    that holds: unusable data (test images of one class), too early, at chance, overfitted, no
+    better than from scratch, no better than the linear probe; else learned. A baseline that is None
+    was left out.
     """
     _, counts = np.unique(labels, return_counts=True)
     largest = float(counts.max() / counts.sum())
@@ -160,6 +161,14 @@ def diagnose_finetuning(
     def diagnosis(label: str, sentence: str, *causes: str, remedy: str = "") -> Diagnosis:
         return Diagnosis(label=label, sentence=sentence, causes=causes, remedy=remedy, step=step)
 
+    if len(counts) == 1:
+        return diagnosis(
+            "unusable data",
+            f"Unusable data: all test images are of one class, so a network that always names it "
+            f"would be right as well; {figures}.",
+            "The test images are a part of the data that is sorted by class, or of one folder.",
+            remedy="Test on images of several classes.",
+        )
     if accuracy <= largest + 2 * error:
         common = f"the most frequent class alone gives {_percent(largest)}"
         if step < MIN_STEPS:

@@ -59,6 +59,10 @@ TRAINED: dict[str, Words] = {
         "It has not learned",
         "On images that this training has not used it does no better than chance.",
     ),
+    "unusable data": (
+        "These test images cannot judge it",
+        "All of them are of one class, so they do not show whether it tells classes apart.",
+    ),
     "collapsed": (
         "Training has failed",
         "The numbers of the network grew beyond all bounds, so that it can name nothing.",
