@@ -119,9 +119,15 @@ def _best_hits(
             if not len(first):
                 continue
             variant = np.full(len(first), place + flip * len(grid))
-            new = (rows[first], second, cosines[first, second], variant)
-            joined = [np.concatenate(each) for each in zip(kept, new, strict=True)]
-            kept = _best((joined[0], joined[1], joined[2], joined[3]), best)
+            kept = _best(
+                (
+                    np.concatenate([kept[0], rows[first]]),
+                    np.concatenate([kept[1], second]),
+                    np.concatenate([kept[2], cosines[first, second]]),
+                    np.concatenate([kept[3], variant]),
+                ),
+                best,
+            )
             full, starts = _full_rows(kept[0], best)
             least[full - rows[0]] = kept[2][starts + best - 1]
     return kept
