@@ -1,4 +1,5 @@
 import copy
+import weakref
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -90,6 +91,26 @@ def test_an_objective_computes_in_float32_where_the_network_does_in_bf16(kind):
     loss.backward()
     assert objective.seen == [torch.float32] * len(objective.seen)
     assert len(objective.seen) >= 3
+
+
+def test_learner_keeps_no_activations_of_a_step_before():
+    """A step that did not fit into memory is tried again: its activations must be gone by then."""
+    outputs, gone = [], []
+
+    class Watching(small.Pixels):
+        def forward(self, images):
+            gone.extend(output() is None for output in outputs)
+            found = super().forward(images)
+            if torch.is_grad_enabled():
+                outputs.append(weakref.ref(found))
+            return found
+
+    learner = Learner(small.methods()["moco"], Watching())
+    learner.loss(small.batch(), 0)
+    assert len(outputs) == 1
+    assert gone == [False]  # the momentum encoder sees its images while the step needs the output
+    learner.loss(small.batch(), 0)
+    assert gone[1]
 
 
 def test_learner_loss_that_raises_changes_no_bit_of_state():

@@ -179,6 +179,8 @@ class Learner(NetworkTask):
         Raises InvalidValue if the batch does not have the views of the method, or lacks labels
         that the method needs.
         """
+        # That of a step that was skipped, or did not fit into memory: it keeps all activations.
+        self._pair_loss = None
         method = self.method
         if len(batch.views) != len(method.views.views):
             raise InvalidValue(
