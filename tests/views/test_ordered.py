@@ -58,6 +58,23 @@ def test_any_order_equals_one_operation_after_the_other(renderer, seed):
     assert (renderer(store, rows, table, spec) - expected).abs().max() <= TOLERANCE / 0.25
 
 
+@pytest.mark.parametrize("renderer", [render, render_reference])
+def test_the_inner_crop_is_resized_by_its_own_interpolation(renderer):
+    store = photographs(SMALL[:4] + MIXED)
+    shapes = {"size": 24, "order": ("blur", "second_crop"), "blur": Blur()}
+    cubic, linear = (
+        OrderedViewSpec(
+            **shapes, crop=Crop(interpolation=mode),
+            second_crop=Crop(area=(0.2, 0.6), interpolation=mode),
+        )
+        for mode in ("bicubic", "bilinear")
+    )  # fmt: skip
+    table, rows = drawn(store, cubic), all_rows(store)
+    views = renderer(store, rows, table, cubic)
+    assert (views - torchvision_views(store, rows, table, cubic)).abs().max() <= TOLERANCE
+    assert (views - renderer(store, rows, table, linear)).abs().max() > 100 * TOLERANCE
+
+
 def test_both_orders_of_every_pair_differ_where_they_should():
     """Pairs of operations that do not commute give other views; single ones the same."""
     store = photographs(SMALL[:3])

@@ -49,7 +49,9 @@ def one_operation(name: str, view: torch.Tensor, row: np.void, spec: ViewSpec) -
     """The operation of one field alone, on a view as it has become."""
     if name == "second_crop":
         box = [int(number) for number in row["inner"]]
-        return tv.resized_crop(view, *box, size=[spec.size] * 2, antialias=True).clamp(0, 1)
+        mode = InterpolationMode(spec.second_crop.interpolation)
+        view = tv.resized_crop(view, *box, size=[spec.size] * 2, interpolation=mode, antialias=True)
+        return view.clamp(0, 1)
     if name == "jitter":
         for operation in row["order"]:
             if operation >= 0:

@@ -26,7 +26,7 @@ from coview.views.multi_pass.tensor_operations import (
     sobel,
     to_grayscale,
 )
-from coview.views.operations import Blur
+from coview.views.operations import Blur, Interpolation
 from coview.views.parameters import CONTRAST, HUE, SATURATION, ViewParams, check_rows
 from coview.views.plan import OrderedViewSpec, ViewSpec
 
@@ -158,6 +158,11 @@ def apply_in_order(views: torch.Tensor, params: ViewParams, spec: OrderedViewSpe
     return normalize(views, spec)
 
 
+def _cropped_again(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
+    crop = spec.second_crop
+    return views if crop is None else crop_again(views, params, crop.interpolation)
+
+
 def _augmented(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tensor:
     return apply_augmentations(views, params).to(torch.float32) / 255
 
@@ -171,7 +176,7 @@ def _cut(views: torch.Tensor, params: ViewParams, spec: ViewSpec) -> torch.Tenso
 
 
 IN_ORDER: Mapping[str, Callable[[torch.Tensor, ViewParams, ViewSpec], torch.Tensor]] = {
-    "second_crop": lambda views, params, spec: crop_again(views, params),
+    "second_crop": _cropped_again,
     "augment": _augmented,
     "jitter": lambda views, params, spec: apply_jitter(views, params),
     "grayscale": lambda views, params, spec: apply_grayscale(views, params),
@@ -185,14 +190,16 @@ IN_ORDER: Mapping[str, Callable[[torch.Tensor, ViewParams, ViewSpec], torch.Tens
 """What each operation of an OrderedViewSpec does to views [B, 3, S, S] in [0, 1]."""
 
 
-def crop_again(views: torch.Tensor, params: ViewParams) -> torch.Tensor:
+def crop_again(
+    views: torch.Tensor, params: ViewParams, interpolation: Interpolation
+) -> torch.Tensor:
     """The box ``inner`` of each view, resized with antialiasing to the size of the view."""
-    size = views.shape[2]
+    size, cubic = views.shape[2], interpolation == "bicubic"
 
     def weights(start: int, length: int) -> torch.Tensor:
         """[B, S, S]: those of a crop at the edge, moved to its place; the others are zero."""
         first = torch.from_numpy(params["inner"][:, start].astype(np.int64))[:, None, None]
-        at_edge = axis_weights(params["inner"][:, length], size, size, cubic=False)
+        at_edge = axis_weights(params["inner"][:, length], size, size, cubic)
         place = (torch.arange(size) - first).remainder(size).expand(-1, size, -1)
         return torch.gather(at_edge, 2, place).to(views.device)[:, None]
 
