@@ -53,6 +53,14 @@ def test_optimizer_groups_of_a_resnet_are_its_kernels():
     assert all(shapes[name] == 1 for name in groups["excluded"])
 
 
+def test_optimizer_attention_biases_are_biases_and_tables_of_biases_are_not():
+    """torch's attention calls one "in_proj_bias"; a table of Swin has a row for each place."""
+    module = nn.MultiheadAttention(4, 2)
+    module.relative_position_bias = nn.Parameter(torch.ones(3, 2))
+    groups = OptimizerSpec(name="lars", learning_rate=1.0).groups(module)
+    assert set(groups["excluded"]) == {"in_proj_bias", "out_proj.bias"}
+
+
 def test_optimizer_frozen_parameters_are_in_no_group():
     module = network()
     module[0].requires_grad_(False)

@@ -30,9 +30,9 @@ class OptimizerSpec:
     batch size 1 ("sqrt": times the root of B), or at every batch size ("none").
     momentum in [0, 1): of the velocity, for adamw of the first moment. nesterov: sgd only.
     exclude: parameters without weight decay and LARS adaptation. An entry is "bias" (parameters
-    called bias), "norm" (parameters of normalization layers) or a pattern of whole names such as
-    "head.*". A scalar, such as a learned temperature, is always excluded: weight decay would
-    pull it towards 0.
+    called bias, and vectors whose name ends in _bias), "norm" (parameters of normalization
+    layers) or a pattern of whole names such as "head.*". A scalar, such as a learned temperature,
+    is always excluded: weight decay would pull it towards 0.
     Raises InvalidValue or UnknownName.
 
     >>> OptimizerSpec(name="lars", learning_rate=0.3).peak(4096)
@@ -118,7 +118,9 @@ def kinds_of(module: nn.Module) -> Iterator[tuple[str, set[str]]]:
             owner, _, attribute = name.rpartition(".")
             kinds = {
                 "norm": isinstance(module.get_submodule(owner), NORMS),
-                "bias": attribute == "bias",
+                # torch's attention has an "in_proj_bias"; a vector, unlike a table of biases.
+                "bias": attribute == "bias"
+                or (attribute.endswith("_bias") and parameter.ndim == 1),
                 "scalar": parameter.ndim == 0,
             }
             yield name, {kind for kind, holds in kinds.items() if holds}
