@@ -203,8 +203,22 @@ def test_critic_steps_of_sgd_are_those_of_torch():
 
 @pytest.mark.parametrize("images", [2, 3, 8])
 def test_critic_never_takes_an_image_for_its_own_negative(images):
-    places = torch.arange(images)
-    assert not (places == places.roll(1, 0)).any()
+    """Rows whose number is that of their image show which pairs are judged."""
+    critic, _, _ = critic_and_rows()
+    a, b = (torch.arange(float(images))[:, None].expand(-1, 4) for _ in range(2))
+    judged = []
+
+    def judge(weights, one, other):
+        judged.append((one[:, 0].tolist(), other[:, 0].tolist()))
+        return one[:, 0] * 0
+
+    critic._score = judge
+    critic.loss({}, [(a, b)])
+    same = [one == other for one, other in judged]
+    apart = [all(x != y for x, y in zip(*pair, strict=True)) for pair in judged]
+    assert same == [True, True, False, False]
+    assert apart == [False, False, True, True]
+    assert all(sorted(rows) == list(range(images)) for pair in judged for rows in pair)
 
 
 def test_critic_noise_is_keyed_by_the_step():

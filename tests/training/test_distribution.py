@@ -1,6 +1,7 @@
 """Processes that agree, and that end together: gloo here, torchrun for real below."""
 
 import copy
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from torch import nn
 from coview.core.errors import InvalidValue
 from coview.core.machine import TORCHRUN_VARIABLES
 from coview.core.ranks import SINGLE_PROCESS
+from coview.methods import Learner, moco
+from coview.testing.methods import Colors, make_batch, shrink
 from coview.training import distribution, heartbeat
 from coview.training.distribution import (
     agreed_reason,
@@ -26,7 +29,8 @@ from coview.training.distribution import (
     local_device,
 )
 from coview.training.heartbeat import Heartbeat
-from coview.training.step import average_gradients, buckets
+from coview.training.precision import Precision
+from coview.training.step import average_gradients, buckets, train_step
 from processes import together
 
 
@@ -93,6 +97,38 @@ def check_mean_gradient_is_that_of_the_whole_batch(ranks):
     average_gradients(mine.parameters(), ranks)
     for one, other in zip(mine.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-12, atol=1e-14)
+
+
+class NotFinite(Learner):
+    """The loss of rank 1 is NaN, its gradient is finite."""
+
+    def loss(self, batch, step):
+        terms = super().loss(batch, step)
+        if self.ranks.rank == 1:
+            terms["broken"] = torch.tensor(math.nan)
+        return terms
+
+
+def check_one_process_whose_loss_is_not_finite_makes_all_skip_the_step(ranks):
+    method = shrink(moco(8))
+    for kind, skips in ((NotFinite, True), (Learner, False)):
+        learner = kind(method, Colors(), ranks=ranks)
+        before = {name: value.clone() for name, value in learner.state_dict().items()}
+        trained = [p for p in learner.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(trained, momentum=0.9)
+        step = train_step(
+            learner, make_batch(method, seed=ranks.rank), optimizer, 0.1,
+            Precision(torch.device("cpu"), "fp32"), ranks,
+        )  # fmt: skip
+        after = learner.state_dict()
+        assert step.skipped == skips
+        assert bool(optimizer.state) != skips
+        assert all(torch.equal(after[name], before[name]) for name in before) == skips
+        assert_replicas_equal(learner, ranks)
+        if skips:
+            mine = ranks.rank == 1
+            reason = "the loss broken is nan" if mine else "another process's loss is not finite"
+            assert step.reason == reason
 
 
 def check_different_networks_are_named(ranks):
