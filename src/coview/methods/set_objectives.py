@@ -150,7 +150,8 @@ class SupCon(WithTemperature, SetObjective):
     ``positives_cap`` >= 1: at most so many positives of a row, the others of its label leave the
     loss (see ``coview.objectives.sup_con``); which ones stay depends on the order of the batch.
     ``scale_by_temperature``: the loss times the temperature, as in the authors' code, so that its
-    gradient does not grow as the temperature falls. Raises InvalidValue, UnknownName.
+    gradient does not grow as the temperature falls; not with ``learn_temperature``. Raises
+    InvalidValue, UnknownName.
 
     >>> SupCon(temperature=1.0)([torch.eye(2), torch.eye(2)], torch.tensor([0, 1]))
     tensor(0.5514)
@@ -166,6 +167,12 @@ class SupCon(WithTemperature, SetObjective):
         if self.form not in ("out", "in"):
             raise UnknownName("form of the SupCon loss", str(self.form), ("out", "in"))
         check_cap(self.positives_cap)
+        if self.scale_by_temperature and self.learn_temperature:
+            # d(tau loss)/dtau of the form "out" is the entropy of the softmax, which is above 0.
+            raise InvalidValue(
+                "`scale_by_temperature` and `learn_temperature` do not go together: a lower "
+                "temperature always lowers the scaled loss; set one of them to False."
+            )
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,14 @@ class WithTemperature:
 
 
 class LearnedTemperature(nn.Module):
-    """tau = e^t with a trained parameter t (Radford et al. 2021, section 2.5)."""
+    """tau = e^t with a trained parameter t (Radford et al. 2021, section 2.5).
+
+    An optimizer changes t at the rate of the network, or at ``highest_rate`` where that is lower.
+    """
+
+    highest_rate: ClassVar[float] = 0.01
+    """Rates of SGD and LARS suit weights of many numbers. At a rate of 2 one step would lead from
+    one bound to the other."""
 
     def __init__(self, start: float) -> None:
         super().__init__()

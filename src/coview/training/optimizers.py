@@ -32,7 +32,8 @@ class OptimizerSpec:
     exclude: parameters without weight decay and LARS adaptation. An entry is "bias" (parameters
     called bias, and vectors whose name ends in _bias), "norm" (parameters of normalization
     layers) or a pattern of whole names such as "head.*". A scalar, such as a learned temperature,
-    is always excluded: weight decay would pull it towards 0.
+    is always excluded: weight decay would pull it towards 0. A module with a ``highest_rate``, as
+    a learned temperature has one, is trained at no higher learning rate.
     Raises InvalidValue or UnknownName.
 
     >>> OptimizerSpec(name="lars", learning_rate=0.3).peak(4096)
@@ -88,20 +89,21 @@ class OptimizerSpec:
         """The optimizer, with learning rate 0; :func:`train_step` sets that of each step."""
         parameters = dict(module.named_parameters())
         names = self.groups(module)
-        decayed: dict[str, Any] = {"params": [parameters[name] for name in names["decayed"]]}
-        excluded: dict[str, Any] = {
-            "params": [parameters[name] for name in names["excluded"]], "weight_decay": 0.0,
-        }  # fmt: skip
+        limits = {name: highest_rate(module, name) for name in parameters}
+        groups: list[dict[str, Any]] = []
+        for kind, options in (("decayed", {}), ("excluded", {"weight_decay": 0.0, "adapt": False})):
+            for limit in sorted({math.inf, *(limits[name] for name in names[kind])}, reverse=True):
+                chosen = [parameters[name] for name in names[kind] if limits[name] == limit]
+                groups.append({"params": chosen, "highest_rate": limit, **options})
         if self.name == "lars":
-            groups = [decayed, excluded | {"adapt": False}]
             return LARS(groups, lr=0.0, momentum=self.momentum, weight_decay=self.weight_decay)
         if self.name == "adamw":
             return torch.optim.AdamW(
-                [decayed, excluded], lr=0.0, betas=(self.momentum, 0.999),
-                weight_decay=self.weight_decay, fused=True,
+                groups, lr=0.0, betas=(self.momentum, 0.999), weight_decay=self.weight_decay,
+                fused=True,
             )  # fmt: skip
         return torch.optim.SGD(
-            [decayed, excluded], lr=0.0, momentum=self.momentum, nesterov=self.nesterov,
+            groups, lr=0.0, momentum=self.momentum, nesterov=self.nesterov,
             weight_decay=self.weight_decay, fused=True,
         )  # fmt: skip
 
@@ -109,6 +111,12 @@ class OptimizerSpec:
 def _require(field: str, value: float, holds: bool, expected: str) -> None:
     if not holds:
         raise InvalidValue(f"`{field}` is {value}; expected a number {expected}.")
+
+
+def highest_rate(module: nn.Module, name: str) -> float:
+    """The bound of the learning rate of a parameter; infinite for most."""
+    owner = module.get_submodule(name.rpartition(".")[0])
+    return float(getattr(owner, "highest_rate", math.inf))
 
 
 def kinds_of(module: nn.Module) -> Iterator[tuple[str, set[str]]]:

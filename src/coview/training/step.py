@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def train_step(
     False
     """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = min(learning_rate, group.get("highest_rate", math.inf))
     try:
         with memory_errors(batch.global_size, precision.device):
             terms, norm = gradients(task, precision.place(batch), optimizer, precision, ranks)
