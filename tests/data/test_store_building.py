@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import encoded, picture, write_images
+from image_files import encoded, picture, tiff_12_bit, write_images
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
@@ -18,6 +18,7 @@ from coview.data import open_images
 from coview.data import store as store_module
 from coview.data.decode import decode_image
 from coview.data.pixels import bytes_in_memory
+from coview.data.stream import open_stream
 
 NAMES = [f"{number:03}.png" for number in range(40)]
 
@@ -209,6 +210,35 @@ def test_store_says_the_short_side_that_larger_images_are_kept_at(
     write_images(tmp_path, NAMES[:3], height=12, width=16)
     notes = open_images(tmp_path, short_side=short_side).notes
     assert (f"are kept at {short_side} px" in "".join(notes)) == noted
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_store_says_that_images_of_16_bits_are_nearly_black(tmp_path: Path, share: float) -> None:
+    """Also where its pixels are there already; not of images that say what is white."""
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    folder, cache = tmp_path / "images", tmp_path / "cache"
+    write_images(folder, NAMES[:2])
+    for number in range(3):
+        (folder / f"scan {number}.png").write_bytes(encoded(values))
+    options = {"cache": cache, "memory_share": share}
+    for _ in range(2):
+        (note,) = [n for n in open_images(folder, **options).notes if "black" in n]
+        assert "no gray level above 16 of 255" in note
+        assert "set `white` to the value that means white, perhaps 4095" in note
+    stream = open_stream(folder)
+    assert len(list(stream.parts(np.arange(5)))) == 1
+    assert stream.notes == (note,)
+    notes = open_images(folder, white=4095, **options).notes
+    assert not [note for note in notes if "black" in note]
+    (folder / "scan 1.png").write_bytes(encoded(values * 16))
+    notes = open_images(folder, **options).notes
+    assert not [note for note in notes if "black" in note]
+
+
+def test_dark_images_that_declare_their_white_are_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff_12_bit([0, 16, 17, 18]))
+    (tmp_path / "b.png").write_bytes(encoded(np.full((4, 4), 9, np.uint8)))
+    assert open_images(tmp_path).notes == ()
 
 
 def test_store_on_disk_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

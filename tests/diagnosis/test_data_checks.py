@@ -261,7 +261,7 @@ def test_check_data_runs_every_check_and_prints_each_finding_with_its_fix() -> N
     report = check_data(store)
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))
     names = {finding["name"] for finding in read["findings"]}
-    absent = {"broken", "classes"}
+    absent = {"broken", "classes", "brightness"}
     assert len(names) == len(CHECKS) - len(absent)
     text = report.render_text()
     assert text.startswith("photos: 2 problems.")
@@ -271,6 +271,30 @@ def test_check_data_runs_every_check_and_prints_each_finding_with_its_fix() -> N
         assert bool(finding.fix) == (finding.level != "good")
     assert report.exit_code == 1
     assert check_data(store).to_json() == report.to_json()
+
+
+def test_nearly_black_images_are_a_problem() -> None:
+    dark = [(picture(i) // 16).astype(np.uint8) for i in range(120)]
+    dark[0] = picture(0)  # one that is not hides nothing
+    data = data_of(store_from_arrays(dark))
+    found = data_checks.check_brightness(data)
+    assert found is not None
+    assert found.level == "problem"
+    assert found.sentence == (
+        "The images are nearly black: of all 120 images 99% have no level above 15 of 255."
+    )
+    assert "set `white` to the value that means white, perhaps 4095" in found.fix
+    assert data_checks.check_brightness(data_of(pictures(30))) is None
+
+
+def test_each_image_of_the_sample_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    image = ImageStore.image
+    monkeypatch.setattr(ImageStore, "image", lambda self, row: rows.append(row) or image(self, row))
+    data = data_of(pictures(30))
+    data_checks.check_gray(data)
+    data_checks.check_brightness(data)
+    assert sorted(rows) == list(range(30))
 
 
 def test_check_data_of_a_sample_does_not_judge_the_number_of_images() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from coview.core.errors import InvalidValue
 from coview.data.listing import Unusable
 from coview.data.orientation import UPRIGHT, turn_upright
-from coview.data.rgb import to_rgb
+from coview.data.rgb import is_white_assumed, to_rgb
 from coview.options import MAX_PIXELS as MAX_PIXELS
 
 LARGEST_MAX_PIXELS = 178_956_970
@@ -97,11 +97,16 @@ class DecodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An RGB image: ``pixels`` are height * width * 4 bytes (R, G, B, unused), row by row."""
+    """An RGB image: ``pixels`` are height * width * 4 bytes (R, G, B, unused), row by row.
+
+    ``highest``: the highest level of an image of 16 bits of which nobody says the value of white;
+    -1 of others.
+    """
 
     height: int
     width: int
     pixels: bytes | memoryview
+    highest: int = -1
 
 
 def pack(pixels: npt.NDArray[np.uint8], orientation: int, spec: DecodeSpec) -> Decoded:
@@ -115,8 +120,10 @@ def pack(pixels: npt.NDArray[np.uint8], orientation: int, spec: DecodeSpec) -> D
 
 def finish(image: Image.Image, orientation: int, spec: DecodeSpec) -> Decoded:
     """A loaded image at the size at which it is kept, upright, as pixels."""
+    is_assumed = is_white_assumed(image, spec.white)
     image = turn_upright(to_rgb(image, spec.white), orientation)
+    highest = int(np.asarray(image).max()) if is_assumed else -1
     size = spec.stored_size(*image.size)
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
-    return Decoded(image.height, image.width, image.tobytes("raw", "RGBX"))
+    return Decoded(image.height, image.width, image.tobytes("raw", "RGBX"), highest)

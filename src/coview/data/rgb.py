@@ -14,6 +14,9 @@ _PLAIN = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"}
 _TRANSPARENT = {"LA": "RGBA", "PA": "RGBA", "RGBA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _WIDE = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_LARGEST = 65535.0
+MAX_DARK = 64
+"""The gray level, of 255, that images of 16 bits do not exceed which use 14 or fewer of them."""
 _GIVE_WHITE = "give `white`, the value that means white, to open_images"
 
 
@@ -39,6 +42,34 @@ def rgb_from_array(array: npt.NDArray[Any], white: float | None) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array)).convert("RGB")
 
 
+def is_white_assumed(image: Image.Image, white: float | None) -> bool:
+    """Whether 65,535 is taken for white because nobody says it: values often use fewer bits.
+
+    A PNG or a JPEG 2000 cannot say it, and a TIFF seldom does; PPM does.
+    """
+    if white is not None:
+        return False
+    if image.mode.startswith("I;16"):
+        return _bits(image) == 16
+    return image.mode == "I" and image.format == "PNG"
+
+
+def likely_white(level: int) -> int:
+    """The value that probably means white where 65,535 was taken for it and no image exceeds gray
+    level ``level``: the largest of so many bits.
+
+    >>> likely_white(4), likely_white(16), likely_white(64)
+    (1023, 4095, 16383)
+    """
+    whites = [2**bits - 1 for bits in range(8, 17)]
+    return next(white for white in whites if round(white * 255 / _LARGEST) >= level)
+
+
+def _bits(image: Image.Image) -> int:
+    """The bits of a value of a single-channel image that a TIFF declares; 16 of others."""
+    return int(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0])
+
+
 def _compose_with_white(image: Image.Image) -> Image.Image:
     straight = image.convert(_TRANSPARENT.get(image.mode, "RGBA")).convert("RGBA")
     canvas = Image.new("RGBA", image.size, "white")
@@ -59,10 +90,9 @@ def _white_value(image: Image.Image, white: float | None) -> float:
     if white is not None:
         return white
     if image.mode.startswith("I;16"):
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
-        return float(2**bits - 1)
+        return float(2 ** _bits(image) - 1)
     if image.mode == "I" and image.format in ("PNG", "PPM"):
-        return 65535.0
+        return _LARGEST
     kind = "floating-point" if image.mode == "F" else "32-bit integer"
     raise Unusable(f"{kind} pixels without a declared range; {_GIVE_WHITE}")
 

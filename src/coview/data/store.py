@@ -25,6 +25,7 @@ from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.data.listing import Content, Listing, Rejected, hash_lines
 from coview.data.on_demand import OnDemand, encoded_bytes, encoded_size
 from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, bytes_in_memory, load_pixels
+from coview.data.rgb import MAX_DARK, likely_white
 
 MAX_UNUSABLE_SHARE = 0.01
 """A data set with a larger share of unusable images is refused."""
@@ -133,6 +134,7 @@ def _decode_into_store(
 ) -> DecodedPixels:
     images: list[tuple[int, ...]] = []
     rejected: list[tuple[int, Rejected]] = []
+    levels: list[int] = []
     workers = cache_policy.workers or min(cores(), 8)
     start = time.perf_counter()
     with (
@@ -154,6 +156,8 @@ def _decode_into_store(
                 else:
                     place = writer.append(image.pixels, encoded)
                     images.append((row, place, image.height, image.width, content))
+                    if image.highest >= 0:
+                        levels.append(image.highest)
             advance(len(result))
             if len(rejected) > _EARLY:  # Stop early: more images cannot make it acceptable.
                 check_unusable(
@@ -177,8 +181,31 @@ def _decode_into_store(
             content=columns[:, 4].copy(),
             rejected=tuple(rejected),
             rate=rate,
+            brightest=brightest_of(levels),
             **parts,
         )
+
+
+def brightest_of(levels: Sequence[int]) -> int:
+    """The level that 99 % of ``levels``, the highest of each image, do not exceed; -1 of none.
+
+    So that one wrong image does not hide what the others are.
+
+    >>> brightest_of([16] * 199 + [255]), brightest_of([16, 255]), brightest_of([])
+    (16, 255, -1)
+    """
+    return int(np.quantile(levels, 0.99, method="higher")) if levels else -1
+
+
+def notes_on_black(brightest: int) -> tuple[str, ...]:
+    """A sentence where images of 16 bits, of which 99 % do not exceed this level, are too dark."""
+    if not 0 <= brightest <= MAX_DARK:
+        return ()
+    return (
+        "The images of 16 bits are nearly black: 99 % of them have no gray level above "
+        f"{brightest} of 255. If they use fewer bits, set `white` to the value that means white, "
+        f"perhaps {likely_white(brightest)}.",
+    )
 
 
 def decode_all(
@@ -258,9 +285,10 @@ def name_first(listing: Listing, rejected: Sequence[tuple[int, Rejected]]) -> st
     return ", ".join(shown) + (" ..." if len(rejected) > NAMED else "")
 
 
-def _storage_notes(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:
-    """In which size and in which folder the images are kept, if the user cannot know."""
-    notes = []
+def _notes_of(decoded: DecodedPixels, spec: DecodeSpec) -> tuple[str, ...]:
+    """What the user cannot know: that images are nearly black, and in which size and in which
+    folder they are kept."""
+    notes = list(notes_on_black(decoded.brightest))
     side = np.minimum(decoded.heights, decoded.widths).max()
     if spec.short_side is not None and side >= spec.short_side:
         notes.append(
@@ -298,6 +326,6 @@ def make_store(listing: Listing, decoded: DecodedPixels, spec: DecodeSpec) -> Im
             *listing.unreadable,
             *((listing.names[row], image.reason) for row, image in decoded.rejected),
         ),
-        notes=listing.notes + _storage_notes(decoded, spec), parts=listing.parts,
+        notes=listing.notes + _notes_of(decoded, spec), parts=listing.parts,
         decoder=on_demand, kept=_storage(decoded),
     )  # fmt: skip

@@ -24,7 +24,14 @@ from coview.data.sources import (
     open_scenes,
     read_options,
 )
-from coview.data.store import check_unusable, decode_all, make_store, no_usable_image
+from coview.data.store import (
+    brightest_of,
+    check_unusable,
+    decode_all,
+    make_store,
+    no_usable_image,
+    notes_on_black,
+)
 
 Rows = npt.NDArray[np.int64]
 
@@ -37,7 +44,8 @@ class ImageStream:
     """N images in the order of their names, listed; :meth:`parts` decodes them.
 
     ``decoding`` names how pixels are made of files: rows with an equal stamp (:attr:`stamps`) and
-    an equal ``decoding`` have equal pixels. ``unusable`` grows while images are decoded.
+    an equal ``decoding`` have equal pixels. ``unusable``, and ``levels`` of images of 16 bits
+    (:attr:`Decoded.highest`), grow while images are decoded.
     Shapes: ids int64 [N]; labels int64 [N], -1 unknown, or None; stamps int64 [N], or None.
 
     >>> stream = open_stream("scenes", limit=5, short_side=8, labels_from="auto")
@@ -51,6 +59,7 @@ class ImageStream:
     workers: int
     allow_broken: bool = False
     unusable: list[tuple[int, Rejected]] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,7 +82,7 @@ class ImageStream:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return self.listing.notes
+        return (*self.listing.notes, *notes_on_black(brightest_of(self.levels)))
 
     @property
     def stamps(self) -> Rows | None:
@@ -117,6 +126,8 @@ class ImageStream:
                     if isinstance(image, Rejected):
                         self.unusable.append((row, image))
                         continue
+                    if image.highest >= 0:
+                        self.levels.append(image.highest)
                     images.append((row, image, content))
                     size += len(image.pixels)
                     if len(images) == most or size >= PART_BYTES:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from coview.core.ahead import map_ahead
 from coview.core.errors import DataError
 from coview.core.images import ImageStore
+from coview.core.machine import cores
 from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.core.text import plural
 from coview.data.held_out import MIN_TRAIN_IMAGES, hold_out
+from coview.data.rgb import MAX_DARK, likely_white
+from coview.data.store import brightest_of
 from coview.embeddings.duplicates import Pair, exact_groups, find_pairs
 from coview.embeddings.signatures import signatures
 
@@ -30,6 +35,7 @@ MAX_BROKEN_SHARE = 0.01
 MAX_COPIES_SHARE = 0.01
 UNBALANCED_RATIO = 10.0
 ELONGATED_RATIO = 3.0
+MAX_WORKERS = 8
 SIZES = (32, 64, 128, 256, 512, 1024)
 
 Rows = npt.NDArray[np.int64]
@@ -104,7 +110,7 @@ def check_data(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DataCheck:
     """The input of a check, and the ``figures`` that it fills."""
 
@@ -118,6 +124,18 @@ class DataCheck:
     def short_side(self) -> int:
         """Median of the shorter sides, in pixels."""
         return int(np.median(np.minimum(self.store.heights, self.store.widths)))
+
+    @cached_property
+    def looks(self) -> list[tuple[bool, int]]:
+        """Of each sampled image whether it is gray, and its highest level: by one look at it,
+        because it may have to be decoded."""
+
+        def look(row: int) -> tuple[bool, int]:
+            image = self.store.image(row)
+            return is_gray(image), int(image.max())
+
+        workers = min(cores(), MAX_WORKERS)
+        return list(map_ahead(look, self.sample.tolist(), workers, most=4 * workers, name="look"))
 
 
 Check = Callable[[DataCheck], Finding | None]
@@ -183,8 +201,7 @@ def check_sizes(data: DataCheck) -> Finding:
 
 def check_gray(data: DataCheck) -> Finding:
     """The share of gray images, which the color jitter barely changes."""
-    flags = [is_gray(data.store.image(int(row))) for row in data.sample]
-    share = data.figures["gray"] = float(np.mean(flags))
+    share = data.figures["gray"] = float(np.mean([gray for gray, _ in data.looks]))
     sentence = f"{share:.0%} of {_sampled(data)} are gray."
     if share < 0.05:
         return Finding(name="gray", level="good", sentence=sentence)
@@ -200,6 +217,21 @@ def is_gray(image: npt.NDArray[np.uint8]) -> bool:
     pixels = image.reshape(-1, 3)
     pixels = pixels[:: max(1, len(pixels) // 4096)].astype(np.int16)
     return bool(np.mean(np.ptp(pixels, axis=1) < GRAY_LEVELS) >= 0.99)
+
+
+def check_brightness(data: DataCheck) -> Finding | None:
+    """Are the images nearly black, as those are that use the low bits of 16 alone?"""
+    level = data.figures["brightest"] = brightest_of([highest for _, highest in data.looks])
+    if level > MAX_DARK:
+        return None
+    return Finding(
+        name="brightness",
+        level="problem",
+        sentence=f"The images are nearly black: of {_sampled(data)} 99% have no level above "
+        f"{level} of 255.",
+        fix="If they have 16 bits and use fewer, set `white` to the value that means white, "
+        f"perhaps {likely_white(level)}; else make them brighter, all by one factor.",
+    )
 
 
 def check_copies(data: DataCheck) -> Finding:
@@ -355,8 +387,8 @@ def check_recipe(data: DataCheck) -> Finding | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    check_count, check_broken, check_sizes, check_gray, check_copies, check_near_copies,
-    check_classes, check_color_shortcut, check_recipe,
+    check_count, check_broken, check_sizes, check_gray, check_brightness, check_copies,
+    check_near_copies, check_classes, check_color_shortcut, check_recipe,
 )  # fmt: skip
 OF_ALL_IMAGES = (check_count, check_recipe)
 
