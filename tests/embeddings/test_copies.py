@@ -1,12 +1,13 @@
 """Known copies are found with the right words; other images before the same background are not."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from coview.core.images import store_from_arrays
+from coview.core.images import ImageStore, store_from_arrays
 from coview.embeddings import alignment, candidates
 from coview.embeddings.duplicates import (
     Pair,
@@ -117,6 +118,24 @@ def test_every_copy_of_many_is_in_one_group(others):
     pairs = pairs_of(images)
     (group,) = group_pairs(len(images), pairs)
     assert group.rows == (3, *range(40, 65))
+
+
+def test_signatures_are_made_by_threads_and_are_those_of_each_image(others, monkeypatch):
+    store, threads, counts = store_from_arrays(others), set(), []
+    window = ImageStore.window
+
+    def named(self, rows):
+        threads.add(threading.current_thread().name)
+        return window(self, rows)
+
+    monkeypatch.setattr(ImageStore, "window", named)
+    together = signatures(store, counts.append)
+    assert all(name.startswith("coview-signatures") for name in threads)
+    assert sum(counts) == len(others)
+    for row in range(len(others)):
+        alone = signatures(store.subset(np.array([row])))
+        np.testing.assert_array_equal(together.gray[row], alone.gray[0])
+        np.testing.assert_array_equal(together.tints[row], alone.tints[0])
 
 
 def test_candidates_do_not_depend_on_the_chunk(others, monkeypatch):

@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
+from coview.data import store
+from coview.data.spec import DataSpec
 from coview.recipes import build, recipe
 from coview.runs.load import load_subject, trained_learner
 from coview.runs.run import Run
@@ -212,6 +215,31 @@ def test_predict_writes_a_class_and_a_probability_for_every_image(run, tmp_path)
     names = run.description["data"]["class_names"]
     assert table["class"].to_pylist() == [names[number] for number in saved["predicted"]]
     np.testing.assert_allclose(table["probability"].to_numpy(), saved["probability"], atol=1e-5)
+
+
+def test_predict_decodes_each_image_once_and_keeps_nothing_in_the_cache(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COVIEW_CACHE", str(tmp_path / "cache"))
+    pixels = labeled(20, 2)[0]
+    (tmp_path / "new").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "new" / f"{number:02}.png")
+    (tmp_path / "new" / "05.png").write_bytes(b"")
+    decoded, decode = [], store.decode_image
+    monkeypatch.setattr(
+        store, "decode_image", lambda *image: decoded.append(image[0]) or decode(*image)
+    )
+    table = coview.predict(run.path, tmp_path / "new", memory_share=0.0)
+    assert len(decoded) == len(set(decoded)) == 20
+    assert not list(tmp_path.glob("cache/stores/*"))
+    images = DataSpec.of(tmp_path / "new", short_side=256).open()
+    assert table["name"].to_pylist() == list(images.names)
+    metadata = table.schema.metadata
+    assert metadata[b"coview.fingerprint"].decode() == images.fingerprint
+    assert json.loads(metadata[b"coview.left_out"]) == [["05.png", "empty file"]]
+    for number in range(4):
+        (tmp_path / "new" / f"{number:02}.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"5 of 20 images in .* cannot be used"):
+        coview.predict(run.path, tmp_path / "new")
 
 
 def test_predict_prints_the_first_images(run, tmp_path, capsys):

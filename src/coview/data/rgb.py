@@ -61,7 +61,7 @@ def likely_white(level: int) -> int:
     >>> likely_white(4), likely_white(16), likely_white(64)
     (1023, 4095, 16383)
     """
-    whites = [2**bits - 1 for bits in range(8, 17)]
+    whites = [(1 << bits) - 1 for bits in range(8, 17)]
     return next(white for white in whites if round(white * 255 / _LARGEST) >= level)
 
 

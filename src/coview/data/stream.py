@@ -155,9 +155,10 @@ class ImageStream:
         )  # fmt: skip
         return make_store(self.listing, decoded, self.spec)
 
-    def check(self) -> None:
-        """Raise DataError where too many images are unusable, or all."""
-        check_unusable(self.listing, self.unusable, len(self), self.allow_broken)
+    def check(self, prefix: str = "") -> None:
+        """Raise DataError where too many images are unusable, or all. ``prefix``: of the sentence,
+        where not all are decoded."""
+        check_unusable(self.listing, self.unusable, len(self), self.allow_broken, prefix)
         if len(self.unusable) == len(self):
             raise no_usable_image(self.listing, self.unusable)
 

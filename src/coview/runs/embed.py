@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from coview.core.errors import CoviewError, InvalidValue, StorageError
 from coview.core.files import digest, exists, replacing
-from coview.core.images import ImageStore
 from coview.core.option_checks import check_options
 from coview.core.options import build_options, takes
 from coview.core.paths import local_path
@@ -191,12 +190,14 @@ def _kept_file(options: EmbedOptions, data: Any) -> Path | None:
         return None
 
 
-def origin_of_table(store: ImageStore, data: Any) -> dict[str, str]:
+def origin_of_table(
+    data: Any, fingerprint: str, left_out: Sequence[tuple[str, str]]
+) -> dict[str, str]:
     """The metadata of a table that say which images it is of, and which were left out."""
     return {
         SOURCE: json.dumps(source_of(data)),
-        "coview.fingerprint": store.fingerprint,
-        "coview.left_out": json.dumps([list(entry) for entry in store.quarantine]),
+        "coview.fingerprint": fingerprint,
+        "coview.left_out": json.dumps([list(entry) for entry in left_out]),
     }
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from coview.core.errors import RunError
+from coview.core.images import images_fingerprint
 from coview.core.options import takes
+from coview.core.progress import progress
+from coview.core.repeatable import repeatable
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec
+from coview.data.stream import ImageStream
 from coview.encoders.exchange.classifier import Classifier
 from coview.encoders.exchange.convert import load_network
 from coview.encoders.exchange.weights import read_config
-from coview.evaluation import Subject, extract
+from coview.evaluation import Subject
+from coview.evaluation.features import vectors_of_parts
 from coview.options import PredictOptions
 from coview.runs.data import say_source
 from coview.runs.embed import origin_of_table, write_table
@@ -51,20 +59,45 @@ def predict(options: PredictOptions) -> pa.Table:
             f"{quote(str(options.run))} LABELED"
         )
     device = choose_device(options.device)
-    store = DataSpec.of(options.data, options, size=size).open(options.data)
-    say_source(store)
+    stream = DataSpec.of(options.data, options, size=size).stream(options.data)
     subject = Subject(
         name="classifier", encoder=network.to(device), view=eval_view(size), encoder_layer="logits"
     )
-    features = extract(subject, store, device=device, label="Predicting")
-    probabilities, classes = torch.softmax(features.layers["logits"], 1).max(1)
+    names, logits, fingerprint = _logits(subject, stream, device)
+    say_source(stream)
+    probabilities, classes = torch.softmax(logits, 1).max(1)
     table = pa.table(
         {
-            "name": pa.array(list(store.names)),
+            "name": pa.array(names),
             "class": pa.array([network.class_names[number] for number in classes.tolist()]),
             "probability": pa.array(probabilities.numpy()),
         }
-    ).replace_schema_metadata(origin_of_table(store, options.data))
+    ).replace_schema_metadata(origin_of_table(options.data, fingerprint, stream.quarantine))
     if out is not None:
         write_table(table, out)
     return table
+
+
+def _logits(
+    subject: Subject, stream: ImageStream, device: torch.device
+) -> tuple[list[str], Tensor, str]:
+    """The names and logits [N, C] of the usable images, and their fingerprint. Each image is
+    decoded once. Raises DataError as soon as too many are unusable."""
+    names: list[str] = []
+    logits: list[Tensor] = []
+    facts: list[tuple[npt.NDArray[Any], ...]] = []
+    parts = (part for _, part in stream.parts(np.arange(len(stream))))
+    with progress("Predicting", len(stream)) as advance, repeatable(device):
+        for part, vectors in vectors_of_parts(subject, parts, device=device):
+            stream.check("At least ")
+            names += part.names
+            logits.append(vectors["logits"])
+            labels = np.zeros(0, np.int64) if part.labels is None else part.labels
+            facts.append((part.ids, part.heights, part.widths, part.content, labels))
+            advance(len(part))
+    stream.check()
+    ids, heights, widths, content, labels = map(np.concatenate, zip(*facts, strict=True))
+    fingerprint = images_fingerprint(
+        ids, heights, widths, content, None if stream.labels is None else labels
+    )
+    return names, torch.cat(logits), fingerprint
