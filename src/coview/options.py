@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.core.option_checks import IMAGES, NETWORK, NETWORKS, RUN, VECTORS
+from coview.core.option_checks import IMAGES, NETWORK, NETWORKS, READ, RUN, VECTORS
 from coview.core.options import argument, option
 
 DATA, LEARNED, TRAINED = "the data", "what is learned", "how it is trained"
@@ -474,7 +474,7 @@ class SearchOptions(DataOptions, ImportOptions):
     together: bool = option("take the queries as examples of one thing: one search", False)
     negative: Any = option(
         "an image that is no such thing, as an example to stay away from; may be repeated, and "
-        "takes the queries together", (), several=True)
+        "takes the queries together", (), several=True, names=READ)
     layer: str = option("h, the encoder's output, or z", "h")
     index: bool = option(
         "search an approximate index, which is built once and kept beside the table: for 100,000 "
@@ -533,7 +533,7 @@ class MapOptions(VectorsOptions):
 
     out: Path | None = option(
         "a table of its own, .parquet (default: the columns are added to that of coview embed)",
-        endings=(".parquet",))
+        endings=(".parquet",), extends=("data",))
     clusters: str | None = option(
         "numbers of clusters separated by commas, as 10,50 (default: those of 8, 32 and 128 that "
         "leave 20 images in each)", numbers=True)
@@ -550,7 +550,7 @@ class SelectOptions(VectorsOptions):
     number: int | None = option("how many images to choose", required=True, least=1)
     labeled: Any = option(
         "images that are labeled already, or a table (.csv, .tsv, .parquet) of their names or "
-        "paths; they count as chosen; may be repeated", (), several=True)
+        "paths; they count as chosen; may be repeated", (), several=True, names=READ)
     strategy: str = option(
         "coverage, typical, diverse, k-center or random", "coverage",
         choices=("coverage", "typical", "diverse", "k-center", "random"))
@@ -605,7 +605,7 @@ class DuplicatesOptions(DataOptions, ImportOptions):
     marked images. Pairs with contradicting labels come first, then those of train and test."""
 
     data: Any = argument("the images", names=IMAGES)
-    test: Any = option("other images: copies of `data` among them are leaks")
+    test: Any = option("other images: copies of `data` among them are leaks", names=READ)
     with_: Path | None = option(
         "a run's folder or an exported encoder's, whose nearest neighbors are compared as well",
         names=NETWORK)

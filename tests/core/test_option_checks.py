@@ -11,7 +11,15 @@ from coview.core.option_checks import IMAGE_NAMES, NETWORK, NETWORKS, check_opti
 from coview.core.options import is_positional
 from coview.embeddings.selection import STRATEGIES
 from coview.embeddings.table_formats import FORMATS
-from coview.options import EmbedOptions, MapOptions, ResumeOptions, SearchOptions, SelectOptions
+from coview.options import (
+    DuplicatesOptions,
+    EmbedOptions,
+    MapOptions,
+    PredictOptions,
+    ResumeOptions,
+    SearchOptions,
+    SelectOptions,
+)
 
 
 @pytest.fixture
@@ -88,6 +96,31 @@ def test_a_run_that_is_not_there_has_the_nearest_name(here):
 def test_values_out_of_range_and_files_of_another_kind(settings, kind, sentence, here):
     with pytest.raises(kind, match=sentence):
         check_options(SearchOptions(run="runs/photos", queries=("a",), **settings))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "name"),
+    [
+        (EmbedOptions, {"run": "runs/photos", "data": ("scans.parquet",)}, "data"),
+        (PredictOptions, {"run": "runs/photos", "data": "*.parquet"}, "data"),
+        (PredictOptions, {"run": "runs/photos", "data": ["photos/a.jpg", b"scans.parquet"]}, "data"),
+        (DuplicatesOptions, {"data": "photos", "test": "./photos/../scans.parquet"}, "test"),
+        (SelectOptions, {"run": "runs/photos", "number": 1, "data": "link.parquet"}, "data"),
+        (SelectOptions, {"run": "runs/photos", "number": 1, "labeled": ("scans.parquet",)},
+         "labeled"),
+    ],
+)  # fmt: skip
+def test_what_is_read_is_not_replaced(kind, settings, name, here):
+    (here / "scans.parquet").write_bytes(b"my images")
+    (here / "link.parquet").symlink_to("scans.parquet")
+    with pytest.raises(InvalidValue, match=rf"`out` is scans.parquet, which `{name}` is read from"):
+        check_options(kind(**settings, out="scans.parquet"))
+    check_options(kind(**settings, out="other.parquet"))
+
+
+def test_a_map_is_added_to_the_table_that_it_is_of(here):
+    (here / "vectors.parquet").touch()
+    check_options(MapOptions(run="runs/photos", data="vectors.parquet", out="vectors.parquet"))
 
 
 def test_what_is_missing_and_words_that_are_no_choice(here):

@@ -6,13 +6,14 @@ What a field must be stands in its metadata, see :func:`coview.core.options.opti
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, RunError, UnknownName
-from coview.core.paths import local_path
-from coview.core.places import Kind, Place, output_file, place_of
+from coview.core.paths import file_mode, local_path
+from coview.core.places import Kind, Place, is_named_by, output_file, place_of
 from coview.core.run_folder import RunFolder, near_run
 from coview.core.text import whole_numbers
 
@@ -21,14 +22,17 @@ NETWORK, NETWORKS, RUN, IMAGES = "network", "networks", "run", "images"
 VECTORS = "images or vectors"
 """Images, or the table of their vectors."""
 IMAGE_NAMES = (IMAGES, VECTORS)
+READ = "images that are read besides"
+"""Images, or tables of them, that are looked for when they are opened."""
 
 
 def check_options(options: Any) -> None:
     """Raise for the first mistake in ``options``, a dataclass of options.
 
-    InvalidValue for a number below the ``least``, for arguments in the wrong order, and for a file
-    whose name has another ending; UnknownName for a word that is no choice; RunError where there is
-    no run, with the nearest name; StorageError for a file that cannot be written.
+    InvalidValue for a number below the ``least``, for arguments in the wrong order, for a file
+    whose name has another ending, and for one that would replace images that are read; UnknownName
+    for a word that is no choice; RunError where there is no run, with the nearest name;
+    StorageError for a file that cannot be written.
     """
     fields = dataclasses.fields(options)
     for field in fields:
@@ -52,7 +56,10 @@ def check_options(options: Any) -> None:
         if field.metadata.get("names") == NETWORK:
             _require_network(place_of(value), field.name, fields)
         if endings := field.metadata.get("endings"):
-            output_file(value, endings, name=field.name, others=_other_endings(options, field))
+            path = output_file(
+                value, endings, name=field.name, others=_other_endings(options, field)
+            )
+            _refuse_replacing(path, field, options)
 
 
 def require_network_at(place: Place) -> None:
@@ -112,9 +119,26 @@ def _refuse_swapped(options: Any) -> None:
         )
 
 
+def _refuse_replacing(path: Path, own: dataclasses.Field[Any], options: Any) -> None:
+    """Raise InvalidValue where ``path``, the file of the option ``own``, is one that is read."""
+    if file_mode(path) is None:
+        return
+    for field in dataclasses.fields(options):
+        if field.metadata.get("names") not in (*IMAGE_NAMES, READ):
+            continue
+        if field.name in own.metadata.get("extends", ()):
+            continue
+        for place in _places(getattr(options, field.name)):
+            if is_named_by(place, path):
+                raise InvalidValue(
+                    f"`{own.name}` is {path}, which `{field.name}` is read from and which would be "
+                    "replaced; expected another file."
+                )
+
+
 def _places(value: Any) -> Iterator[Place]:
     words = value if isinstance(value, list | tuple) else [value]
-    return (place_of(word) for word in words if isinstance(word, str | Path) and str(word))
+    return (place_of(w) for w in words if isinstance(w, str | bytes | Path) and os.fspath(w))
 
 
 def _other_endings(options: Any, own: dataclasses.Field[Any]) -> dict[str, str]:

@@ -64,7 +64,7 @@ def option(
     text: str, default: Any = None, *, group: str = "options", also: tuple[str, ...] = (),
     changes: str = "", several: bool = False, least: int | None = None,
     choices: tuple[str, ...] = (), endings: tuple[str, ...] = (), names: str = "",
-    required: bool = False, numbers: bool = False,
+    required: bool = False, numbers: bool = False, extends: tuple[str, ...] = (),
 ) -> Any:  # fmt: skip
     """An option of the dataclass.
 
@@ -75,12 +75,14 @@ def option(
 
     What :mod:`coview.core.option_checks` sees to: ``required``: it must be given; ``least``, of a
     number; ``numbers``: whole ones separated by commas; ``choices``, of a word; ``endings``, of a
-    file that is written; ``names``: what it is the path of, as "network".
+    file that is written, which is none of those that are read; ``extends``: the options whose file
+    it may be, because it keeps what is there; ``names``: what it is the path of, as "network".
     """
     metadata = {
         "help": text, "group": group, "also": also, "changes": changes, "several": several,
         "least": least, "choices": choices, "endings": endings, "names": names,
         "required": required, "numbers": numbers,
+        "extends": extends,
     }  # fmt: skip
     return dataclasses.field(default=default, metadata=metadata)
 

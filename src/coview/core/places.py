@@ -102,6 +102,21 @@ def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
     return path, ()
 
 
+def is_named_by(place: Place, path: Path) -> bool:
+    """Whether ``path``, a file that is there, is the file at ``place`` or matches its pattern.
+
+    Links and other spellings of a path lead to the same file.
+    """
+    if place.kind is Kind.FILE:
+        return place.path.samefile(path)
+    if place.kind is not Kind.PATTERN:
+        return False
+    folder, parts = split_pattern(place.path)
+    pattern = str(Path(glob.escape(str(folder)), *parts))
+    names = glob.iglob(pattern, recursive=True)  # noqa: PTH207 - Path.glob raises for "**x"
+    return any(n.lower().endswith(path.suffix.lower()) and path.samefile(n) for n in names)
+
+
 def output_file(
     words: Words, endings: tuple[str, ...], *, name: str = "out",
     others: Mapping[str, str] | None = None,
