@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coview.core.errors import DamagedFile, InvalidValue, UnknownName
+from coview.core.errors import DamagedFile, InvalidValue, StorageError, UnknownName
 from coview.embeddings import EmbeddingTable, TableWriter, table_of
 from coview.embeddings import table_writer as writing
 from coview.embeddings.table_formats import choose_format, write_as
@@ -216,3 +216,21 @@ def test_reading_a_table_needs_no_torch(written):
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_table_that_was_changed_meanwhile_keeps_what_was_added(written):
+    path = written[0].path
+    first, second = EmbeddingTable.open(path), EmbeddingTable.open(path)
+    first.with_columns({"x": np.zeros(len(first))}).write(first.path)
+    both = second.with_columns({"y": np.ones(len(first))}).write(second.path)
+    assert {"x", "y"} <= set(both.column_names)
+
+
+def test_a_table_of_other_images_is_not_replaced_by_an_older_one(written):
+    path = written[0].path
+    old = EmbeddingTable.open(path)
+    with TableWriter(path, ["h"], ["cat", "dog"]) as writer:
+        writer.append(rows(3))
+    with pytest.raises(StorageError, match="was changed by another command meanwhile"):
+        old.with_columns({"x": np.zeros(len(old))}).write(old.path)
+    assert len(EmbeddingTable.open(path)) == 3

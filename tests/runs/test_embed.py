@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import weakref
 
@@ -13,12 +14,14 @@ from PIL import Image
 
 import coview
 from coview.cli import main
-from coview.core.errors import DataError, InvalidValue, StorageError
+from coview.core.errors import DamagedFile, DataError, InvalidValue, StorageError
+from coview.core.machine import process_started
 from coview.data.stream import ImageStream
 from coview.embeddings import EmbeddingTable
 from coview.evaluation import extract
-from coview.runs import embed_journal, embed_rows
+from coview.runs import embed_job, embed_journal, embed_rows
 from coview.runs.embed import embeddings_of
+from coview.runs.embed_job import images_of_table
 from coview.runs.load import load_subject
 from small_run import small_export
 
@@ -389,3 +392,153 @@ def test_tables_of_other_images_beside_are_not_read(encoder, photos, embedded, t
     coview.embed(encoder, other, limit=5)
     assert len(embedded) == 5
     assert len(list((encoder / "embeddings").iterdir())) == 2
+
+
+def interrupted_after(batches, monkeypatch, *args, **options):
+    """A call that is interrupted when so many batches are embedded."""
+    whole = embed_rows.vectors_of_parts
+
+    def interrupted(*args, **options):
+        for number, each in enumerate(whole(*args, **options)):
+            if number == batches:
+                raise KeyboardInterrupt
+            yield each
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embed_rows, "vectors_of_parts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            coview.embed(*args, **options)
+
+
+@pytest.fixture
+def small_files(monkeypatch):
+    """A file of new vectors for each batch of one image."""
+    monkeypatch.setattr(embed_rows, "BATCH", 1)
+    monkeypatch.setattr(embed_journal, "SAVE_BYTES", 1)
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_many_files_of_interrupted_calls_are_joined(
+    encoder, photos, embedded, monkeypatch, small_files, images
+):
+    monkeypatch.setattr(embed_journal, "MOST", 4)
+    interrupted_after(10, monkeypatch, encoder, photos, device="cpu", images=images)
+    folder = encoder / "embeddings" / ".photos.unfinished"
+    assert len(list(folder.iterdir())) == 10
+    interrupted_after(1, monkeypatch, encoder, photos, device="cpu", images=images)
+    assert len(list(folder.iterdir())) == 3  # two of five, and a new one
+    embedded.clear()
+    table = coview.embed(encoder, photos, device="cpu", images=images)
+    assert len(embedded) == 1
+    store, h = expected(encoder, photos)
+    assert table.names == list(store.names)
+    assert np.allclose(table.vectors("h"), h, atol=1e-5)
+    assert table.paths == [photos / name for name in store.names]
+    assert not folder.exists()
+
+
+def test_new_vectors_of_another_process_stay(encoder, photos, monkeypatch, small_files):
+    """Of one that runs; those of one that has ended are deleted."""
+    interrupted_after(1, monkeypatch, encoder, photos, device="cpu")
+    folder = encoder / "embeddings" / ".photos.unfinished"
+    (left,) = folder.iterdir()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        start = process_started(process.pid)
+        if not start:
+            pytest.skip("this system does not say which processes run")
+        own = f"-{os.getpid()}-{process_started(os.getpid())}-"
+        other = left.rename(left.with_name(left.name.replace(own, f"-{process.pid}-{start}-")))
+        coview.embed(encoder, photos, device="cpu")
+        assert list(folder.iterdir()) == [other]
+        process.communicate(b"\n")
+    draw(photos / "a" / "99.png", 99)
+    coview.embed(encoder, photos, device="cpu")
+    assert not folder.exists()
+
+
+def test_a_long_list_is_in_its_table_once(encoder, photos, monkeypatch, embedded):
+    monkeypatch.setattr(embed_job, "LONG", 100)
+    paths = sorted(map(str, photos.rglob("*.png")))
+    table = coview.embed(encoder, paths, device="cpu")
+    assert not any(paths[0] in text for text in table.metadata.values())
+    again = images_of_table(table)
+    assert sorted(again.source) == paths
+    assert [*again.open().names] == table.names
+    embedded.clear()
+    coview.embed(encoder, paths, device="cpu")
+    assert embedded == []
+    other = coview.embed(encoder, paths[:8], device="cpu")
+    assert (other.path != table.path, len(other)) == (True, 8)
+
+
+def test_a_table_that_cannot_be_read_replaces_nothing(encoder, photos, monkeypatch, small_files):
+    """Nor do the new vectors go."""
+    coview.embed(encoder, photos, device="cpu")
+    path = encoder / "embeddings" / "photos.parquet"
+    before = path.read_bytes()
+    draw(photos / "a" / "99.png", 99)
+
+    def damaged(writer):
+        raise DamagedFile("not readable")
+
+    with monkeypatch.context() as patch, pytest.raises(DamagedFile):
+        patch.setattr(embed_rows.TableWriter, "table", damaged)
+        coview.embed(encoder, photos, device="cpu")
+    assert path.read_bytes() == before
+    assert len(list((path.parent / ".photos.unfinished").iterdir())) == 1
+
+
+def test_columns_stay_where_the_second_writing_fails(encoder, photos, monkeypatch):
+    table = coview.embed(encoder, photos, device="cpu")
+    table.with_columns({"x": np.arange(12.0)}).write(table.path)
+
+    def full(table, path):
+        raise StorageError("full")
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="full"):
+        patch.setattr(EmbeddingTable, "write", full)
+        coview.embed(encoder, photos, device="cpu", images=True)
+    assert "x" in EmbeddingTable.open(table.path).column_names
+    assert [path.name for path in table.path.parent.iterdir()] == ["photos.parquet"]
+    assert coview.embed(encoder, photos, device="cpu", images=True)["x"].tolist() == [*range(12)]
+
+
+def meanwhile(monkeypatch, work):
+    """Do ``work`` when a call has embedded its first images."""
+    whole = embed_rows.vectors_of_parts
+
+    def other(*args, **options):
+        for number, each in enumerate(whole(*args, **options)):
+            if number == 0:
+                monkeypatch.setattr(embed_rows, "vectors_of_parts", whole)
+                work()
+            yield each
+
+    monkeypatch.setattr(embed_rows, "vectors_of_parts", other)
+
+
+def test_columns_that_come_while_a_call_embeds_stay(encoder, photos, monkeypatch):
+    table = coview.embed(encoder, photos, device="cpu")
+    x = {"x": np.arange(12.0)}
+    meanwhile(monkeypatch, lambda: table.with_columns(x).write(table.path))
+    touch_all(photos)
+    now = coview.embed(encoder, photos, device="cpu")
+    assert now["x"].tolist() == [*range(12)]
+
+
+def test_vectors_that_come_while_a_call_embeds_stay(encoder, photos, monkeypatch, embedded):
+    """The call that ends later is refused, and goes on when it is called again."""
+    coview.embed(encoder, photos, device="cpu", limit=3)
+    path = encoder / "embeddings" / "photos.parquet"
+
+    def add():
+        draw(photos / "a" / "99.png", 99)
+        coview.embed(encoder, photos, device="cpu")
+
+    meanwhile(monkeypatch, add)
+    with pytest.raises(StorageError, match="was changed by another command meanwhile"):
+        coview.embed(encoder, photos, device="cpu")
+    assert len(EmbeddingTable.open(path)) == 13
+    embedded.clear()
+    assert len(coview.embed(encoder, photos, device="cpu")) == 13
+    assert embedded == []

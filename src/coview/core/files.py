@@ -14,6 +14,7 @@ from typing import Any
 
 from coview.core.errors import DamagedFile, StorageError, UnreadableFile
 from coview.core.paths import file_mode, open_regular
+from coview.core.temporary import temporary_beside
 
 fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
@@ -30,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Where the body fails nothing is left, and ``path`` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

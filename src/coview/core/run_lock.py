@@ -25,6 +25,7 @@ from coview.core.errors import RunError
 from coview.core.files import exists, lock_file, storage_errors
 from coview.core.machine import boot_id, exit_now, process_namespace, process_started
 from coview.core.run_folder import RunFolder
+from coview.core.temporary import temporary_beside
 from coview.core.text import duration
 
 RENEWAL, STALE = 15.0, 180.0  # seconds
@@ -169,7 +170,7 @@ def _require_gone(holder: Holder, path: Path, *, locked: bool) -> None:
 
 def _age(path: Path) -> float:
     """Seconds since the file was renewed, by the clock of the file system and not of this host."""
-    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    probe = temporary_beside(path)
     try:
         probe.touch()
         return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)

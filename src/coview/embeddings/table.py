@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import CoviewError, DamagedFile, InvalidValue, UnknownName
+from coview.core.errors import (
+    CoviewError,
+    DamagedFile,
+    InvalidValue,
+    StorageError,
+    UnknownName,
+)
 from coview.core.files import exists, replacing
 from coview.core.images import images_fingerprint
 from coview.core.paths import Words, absolute_path, open_regular
+from coview.core.temporary import sweep
 from coview.core.text import plural
 from coview.embeddings.table_html import rows_html
 from coview.embeddings.table_schema import FORMAT, OWN, PREFIX, parquet_writer, stored_path
@@ -27,6 +34,8 @@ Array = npt.NDArray[Any]
 
 Version = tuple[int, int] | None
 """Of a table: size and time of change, in ns, of its file when it was opened; None in memory."""
+IMAGES = ("id", "pixel_hash")
+"""The columns by which two tables are of the same images."""
 SHOWN, SHOWN_ROWS = ("id", "name", "label", "class"), 5
 """What a notebook shows of the columns of every table, and how many rows."""
 KEPT_GROUPS = 2
@@ -56,14 +65,14 @@ class EmbeddingTable:
 
     def __init__(
         self, content: Any, path: Path | None, added: Mapping[str, Any] | None = None,
-        more: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None, version: Version = None,
     ) -> None:  # fmt: skip
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._content, self.path, self._added = content, path, dict(added or {})
         self._more = dict(more or {})
-        self.version: Version = None
+        self.version = version
         self._file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         self._groups: dict[tuple[int, tuple[str, ...]], Any] = {}
         counts = [self._file.metadata.row_group(g).num_rows for g in range(self.num_groups)]
@@ -83,8 +92,7 @@ class EmbeddingTable:
                 if not status.st_size:
                     raise DamagedFile(f"{place} is empty; expected a table of coview embed.")
                 content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            table = cls(pa.py_buffer(content), place)
-            table.version = status.st_size, status.st_mtime_ns
+            table = cls(pa.py_buffer(content), place, version=(status.st_size, status.st_mtime_ns))
             known = table.metadata.get(f"{PREFIX}format")
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, CoviewError):
@@ -299,8 +307,8 @@ class EmbeddingTable:
         """The table with further columns, N values each, in place of those of the same name.
 
         ``metadata``: texts by name, which go with them. Nothing is written before :meth:`write`.
-        Raises InvalidValue for the columns that every
-        table has, for vectors, and for another number of values.
+        Raises InvalidValue for the columns that every table has, for vectors, and for another
+        number of values.
         """
         for name, values in columns.items():
             if name in OWN or name in self.layers or len(values) != len(self):
@@ -309,11 +317,26 @@ class EmbeddingTable:
                     f"{plural(len(self), 'image')} with the columns {', '.join(self.column_names)}."
                 )
         more = {**self._more, **(metadata or {})}
-        return EmbeddingTable(self._content, self.path, {**self._added, **columns}, more)
+        added = {**self._added, **columns}
+        return EmbeddingTable(self._content, self.path, added, more, self.version)
+
+    def has_images_of(self, other: EmbeddingTable) -> bool:
+        """Whether the rows are of the same images, with the same pixels, in the same order."""
+        return all(np.array_equal(self[name], other[name]) for name in IMAGES)
 
     def write(self, path: Words) -> EmbeddingTable:
-        """The table as a file, whole or not at all; relative paths stay those of the images."""
+        """The table as a file, whole or not at all; relative paths stay those of the images.
+
+        Where another command has changed the file of the table since it was opened, the columns
+        that were added here go into what is there now. Raises StorageError where that is of other
+        images.
+        """
         place = absolute_path(path)
+        if self.version is not None and place == self.path:
+            version = file_version(place)
+            if version is not None and version != self.version:
+                return self._with_changes_of(EmbeddingTable.open(place)).write(place)
+        sweep(place)
         moved = self.path is None or self.folder != place.parent
         metadata = {**self.metadata, f"{PREFIX}folder": str(place.parent)}
         schema = self.schema.with_metadata(metadata)
@@ -340,6 +363,14 @@ class EmbeddingTable:
             labels if self.metadata.get(f"{PREFIX}labeled") == "true" else None,
         )  # fmt: skip
 
+    def _with_changes_of(self, now: EmbeddingTable) -> EmbeddingTable:
+        """``now``, which another command has written in place of this table, with its columns."""
+        network = f"{PREFIX}network"
+        same = self.metadata.get(network) == now.metadata.get(network)
+        if not (same and self.has_images_of(now)):
+            raise changed_meanwhile(now.path)
+        return now.with_columns(self._added, self._more)
+
     def _numbers(self, name: str) -> Array:
         values: Array = self._read(name).to_numpy()
         return values
@@ -365,6 +396,23 @@ class EmbeddingTable:
                 del self._groups[next(iter(self._groups))]
             self._groups[key] = self._group(group, columns)
         return self._groups[key]
+
+
+def file_version(path: Path) -> Version:
+    """What :attr:`EmbeddingTable.version` would be of the file; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def changed_meanwhile(path: Path | None) -> StorageError:
+    """The error where a table was replaced while a command worked on it."""
+    return StorageError(
+        f"{path} was changed by another command meanwhile and stays as that has left it; run this "
+        "one again."
+    )
 
 
 def _arrow(values: Any, kind: Any = None) -> pa.Array:

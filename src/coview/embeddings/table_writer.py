@@ -15,6 +15,7 @@ import numpy.typing as npt
 from coview.core.errors import InvalidValue
 from coview.core.files import replacing
 from coview.core.images import image_id, images_fingerprint
+from coview.core.temporary import sweep
 from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_schema import (
     FORMAT,
@@ -71,6 +72,7 @@ class TableWriter:
         if self.path is None:
             self._sink = pa.BufferOutputStream()
         else:
+            sweep(self.path)
             self._sink = self._stack.enter_context(replacing(self.path))
         return self
 

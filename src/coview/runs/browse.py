@@ -27,7 +27,8 @@ from coview.runs.browse_columns import with_copies, with_map
 from coview.runs.browse_facets import known_facets
 from coview.runs.data import say_source
 from coview.runs.duplicates import GROUP
-from coview.runs.embed import embeddings_of, images_of_table, table_at
+from coview.runs.embed import embeddings_of, table_at
+from coview.runs.embed_job import images_of_table
 from coview.runs.load import at_step, load_subject, say_verdict
 from coview.runs.own_images import own_images, source_in, with_given
 from coview.runs.subjects import on_device

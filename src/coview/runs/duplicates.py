@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from coview.core.user_code import import_files
 from coview.data.parts import part_of_file
 from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.sources import is_path
-from coview.data.spec import DataSpec, data_settings, name_of, source_of
+from coview.data.spec import DataSpec, data_settings, name_of
 from coview.embeddings.duplicates import (
     SIMILAR,
     Group,
@@ -372,11 +371,11 @@ def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> 
     """Write the groups of the first ``images`` into the tables of them that the run keeps."""
     from coview.embeddings.table import EmbeddingTable
     from coview.runs.embed import FOLDER
-    from coview.runs.embed_job import tables_of
+    from coview.runs.embed_job import source_text, tables_of
 
     group = dict(zip(result.names[:images], result.column[:images].tolist(), strict=True))
     folder = local_path(str(options.with_)) / FOLDER
-    for path in tables_of(folder, json.dumps(source_of(options.data))):
+    for path in tables_of(folder, source_text(options.data)):
         table = EmbeddingTable.open(path)
         if group.keys() >= set(table.names):  # else nothing is known of some
             column = np.array([group[name] for name in table.names], np.int64)

@@ -20,7 +20,15 @@ from coview.data.spec import DataSpec, name_of, source_of
 from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_formats import choose_format, write_as
 from coview.options import DataOptions, EmbedOptions
-from coview.runs.embed_job import OPENED, SOURCE, Job, network_of, recorded_source
+from coview.runs.embed_job import (
+    OPENED,
+    SOURCE,
+    Job,
+    network_of,
+    opened_text,
+    recorded_source,
+    source_text,
+)
 from coview.runs.embed_rows import update_table
 from coview.runs.inputs import images_named
 from coview.runs.load import at_step, load_subject, say_verdict
@@ -131,17 +139,6 @@ def table_at(data: Any) -> EmbeddingTable | None:
     return None
 
 
-def images_of_table(table: EmbeddingTable) -> DataSpec:
-    """How the images of a table were opened. Raises InvalidValue where it does not say so."""
-    opened = table.metadata.get(OPENED)
-    if opened is None:
-        raise InvalidValue(
-            f"{table.path or 'The table'} does not say how its images are opened; make it anew: "
-            "coview embed RUN DATA"
-        )
-    return DataSpec.from_json(json.loads(opened))
-
-
 def refuse_part(table: EmbeddingTable, options: Mapping[str, Any]) -> None:
     """Raise InvalidValue where ``options`` ask for some of the images of ``table``."""
     for name in ("limit", "split"):
@@ -173,7 +170,7 @@ def _job(options: EmbedOptions, data: Any, layers: Sequence[str]) -> Job:
         images=options.images, metadata={
             "coview.run": str(options.run),
             "coview.checkpoint": json.dumps(options.checkpoint),
-            SOURCE: json.dumps(source_of(data)), OPENED: json.dumps(spec.to_json()),
+            SOURCE: source_text(data), OPENED: opened_text(spec),
         },
     )  # fmt: skip
 
@@ -195,7 +192,7 @@ def origin_of_table(
 ) -> dict[str, str]:
     """The metadata of a table that say which images it is of, and which were left out."""
     return {
-        SOURCE: json.dumps(source_of(data)),
+        SOURCE: source_text(data),
         "coview.fingerprint": fingerprint,
         "coview.left_out": json.dumps([list(entry) for entry in left_out]),
     }
@@ -234,7 +231,7 @@ def table_file(
     >>> table_file("runs/photos", "embeddings", "more/2024", DataOptions(limit=100)).name
     '2024-limit-100.parquet'
     """
-    name, source = at_step(part_name(data, options), checkpoint), json.dumps(source_of(data))
+    name, source = at_step(part_name(data, options), checkpoint), source_text(data)
     path = local_path(folder) / kind / f"{name}.parquet"
     if not exists(path) or recorded_source(path) == source:
         return path

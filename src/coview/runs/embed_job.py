@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from coview.core.errors import CoviewError
+from coview.core.errors import CoviewError, InvalidValue
 from coview.core.files import digest, entries, exists
 from coview.core.images import ImageStore
 from coview.core.tensors import weights_fingerprint
 from coview.core.values import encode
 from coview.core.version import VERSION
+from coview.data.spec import DataSpec, source_of
 from coview.data.stream import ImageStream
 from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_schema import PREFIX
@@ -30,6 +31,9 @@ FINGERPRINT, SOURCE, OPENED = f"{PREFIX}fingerprint", f"{PREFIX}source", f"{PREF
 options that opened them."""
 NOT_KNOWN = json.dumps(None)
 """The source of images in memory."""
+LONG = 1 << 20
+"""Characters of a source above which a table holds a hash of it: Parquet's readers refuse metadata
+of some 100 MB, and a list of paths is in it four times."""
 Rows = npt.NDArray[np.int64]
 Block = dict[str, Any]
 """Columns of some rows: "row" is their place in the stream; a picture is an item of a list."""
@@ -98,6 +102,40 @@ def tables_beside(path: Path | None, folder: Path, job: Job) -> list[EmbeddingTa
     places = tables_of(folder, job.metadata.get(SOURCE, NOT_KNOWN))
     tables = [known_table(place, job.network) for place in places if place != path]
     return [table for table in tables if table is not None]
+
+
+def source_text(data: Any) -> str:
+    """The source of ``data`` as the metadata of a table names it.
+
+    >>> source_text("scenes"), source_text([[0]])
+    ('"scenes"', 'null')
+    """
+    source = source_of(data)
+    text = json.dumps(source)
+    if len(text) <= LONG or source is None:
+        return text
+    return json.dumps({"paths": len(source), "hash": digest(text.encode())})
+
+
+def opened_text(spec: DataSpec) -> str:
+    """What opens images, as the metadata of a table say it: without a long list of paths, which
+    the rows of the table have."""
+    is_long = len(json.dumps(spec.source)) > LONG
+    return json.dumps((replace(spec, source=None) if is_long else spec).to_json())
+
+
+def images_of_table(table: EmbeddingTable) -> DataSpec:
+    """How the images of a table were opened. Raises InvalidValue where it does not say so."""
+    opened = table.metadata.get(OPENED)
+    if opened is None:
+        raise InvalidValue(
+            f"{table.path or 'The table'} does not say how its images are opened; make it anew: "
+            "coview embed RUN DATA"
+        )
+    spec = DataSpec.from_json(json.loads(opened))
+    if isinstance(json.loads(table.metadata.get(SOURCE, NOT_KNOWN)), dict):  # a long list
+        return replace(spec, source=tuple(str(path) for path in table.paths if path))
+    return spec
 
 
 def tables_of(folder: Path, source: str) -> list[Path]:

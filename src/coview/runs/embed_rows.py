@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.files import exists
+from coview.core.files import exists, replacing
 from coview.core.images import ImageStore
 from coview.core.progress import progress, say
+from coview.core.temporary import sweep
 from coview.core.text import plural
-from coview.embeddings.table import EmbeddingTable
+from coview.embeddings.table import EmbeddingTable, changed_meanwhile, file_version
 from coview.embeddings.table_schema import MAP_LAYER, OWN, PREFIX
 from coview.embeddings.table_writer import TableWriter
 from coview.evaluation.features import vectors_of_parts
@@ -65,27 +66,63 @@ def update_table(job: Job, path: Path | None, folder: Path) -> EmbeddingTable:
             job, layers=tuple(dict.fromkeys([*job.layers, *kept])),
             images=job.images or "image" in before.column_names,
         )  # fmt: skip
+    version = None if path is None else file_version(path)
     journal = Journal(path, job)
     tables = [*([] if before is None else [before]), *tables_beside(path, folder, job)]
     known = KnownRows([*journal.tables(), *tables], job)
+    with journal:
+        if path is None:
+            table, count = _write(job, None, known, journal)
+        else:
+            # Columns that were added need a second writing. Were `path` the first of the two, it
+            # would lack them if the second failed.
+            sweep(path)
+            with replacing(path) as place:
+                table, count = _write(job, place, known, journal)
+                if file_version(path) != version:
+                    before = _changed(path, job)
+                if before is not None:
+                    _keep_added(table, before)
+            table = EmbeddingTable.open(path)
+    journal.remove()
+    say_source(job.stream)
+    if journal.count < count:
+        known_rows = count - journal.count
+        say(
+            f"Embedded {plural(journal.count, 'image')}; the vectors of {known_rows:,} were there "
+            "already."
+        )
+    return table
+
+
+def _write(
+    job: Job, place: Path | None, known: KnownRows, journal: Journal
+) -> tuple[EmbeddingTable, int]:
+    """The table in ``place`` or in memory, and the number of its rows."""
     writer = TableWriter(
-        path, job.layers, job.stream.class_names, job.all_metadata, images=job.images
+        place, job.layers, job.stream.class_names, job.all_metadata, images=job.images
     )
-    with journal, writer:
+    with writer:
         for block in _in_order(job, known, journal):
             writer.append(columns_of(job, block))
         job.stream.check()
         left_out = [list(entry) for entry in job.stream.quarantine]
         writer.metadata[f"{PREFIX}left_out"] = json.dumps(left_out)
-    journal.remove()
-    say_source(job.stream)
-    if journal.count < writer.count:
-        known_rows = writer.count - journal.count
-        say(
-            f"Embedded {plural(journal.count, 'image')}; the vectors of {known_rows:,} were there "
-            "already."
-        )
-    return writer.table() if before is None else _with_added(writer.table(), before)
+    return writer.table(), writer.count
+
+
+def _changed(path: Path, job: Job) -> EmbeddingTable | None:
+    """The table that another command has written meanwhile; None where ours may replace all of it.
+
+    Raises StorageError where it has vectors or pictures that ours lacks.
+    """
+    table = known_table(path, job.network)
+    if table is None:
+        return None
+    has_all = set(table.layers) <= set(job.layers) and ("image" in table.column_names) <= job.images
+    if not (has_all and np.isin(table.ids, job.stream.ids).all()):
+        raise changed_meanwhile(path)
+    return table
 
 
 def _is_current(table: EmbeddingTable, job: Job) -> bool:
@@ -99,19 +136,18 @@ def _is_current(table: EmbeddingTable, job: Job) -> bool:
     )
 
 
-def _with_added(table: EmbeddingTable, before: EmbeddingTable) -> EmbeddingTable:
-    """``table`` with the columns that others have added to ``before``: where the images are the
-    same, a map or groups still hold. Says which are left out otherwise."""
+def _keep_added(table: EmbeddingTable, before: EmbeddingTable) -> None:
+    """Write ``table`` again with the columns that others have added to ``before``: where the images
+    are the same, a map or groups still hold. Says which are left out otherwise."""
+    assert table.path is not None
     added = [name for name in before.column_names if name not in (*OWN, *before.layers, "image")]
     if not added:
-        return table
-    facts = ("id", "pixel_hash")
-    if all(np.array_equal(table[name], before[name]) for name in facts):
-        kept = {key: text for key, text in before.metadata.items() if key == MAP_LAYER}
-        table = table.with_columns({name: before[name] for name in added}, kept)
-        return table if table.path is None else table.write(table.path)
-    say(f"The columns {', '.join(added)} are left out: they were of the images before.")
-    return table
+        return
+    if not table.has_images_of(before):
+        say(f"The columns {', '.join(added)} are left out: they were of the images before.")
+        return
+    kept = {key: text for key, text in before.metadata.items() if key == MAP_LAYER}
+    table.with_columns({name: before[name] for name in added}, kept).write(table.path)
 
 
 def thumbnails(part: ImageStore) -> list[dict[str, Any]]:

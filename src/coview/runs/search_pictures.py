@@ -18,7 +18,8 @@ from coview.embeddings.table import EmbeddingTable
 from coview.options import SearchOptions
 from coview.reports.pictures import data_uri, image_uri, shrink
 from coview.reports.search_page import Picture, SearchRow, write_search_page
-from coview.runs.embed import images_of_table, table_at
+from coview.runs.embed import table_at
+from coview.runs.embed_job import images_of_table
 from coview.runs.search_queries import Queries
 from coview.runs.search_results import SearchResults
 
