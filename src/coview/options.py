@@ -355,10 +355,10 @@ class SweepOptions(DataOptions):
     """Every combination of settings of a recipe, each with several seeds: ordinary runs, judged,
     and one table. The same command goes on where it was stopped."""
 
-    data: Any = argument("labeled images, as for pretrain", names=IMAGES)
+    data: Any = argument("images, as for pretrain, most often labeled", names=IMAGES)
     test: Any = option(
-        "labeled images that runs are judged on (default: the test or val part of `data`, else a "
-        "fifth)", group=DATA)
+        "images that runs are judged on (default: the test or val part of `data`, else a fifth)",
+        group=DATA)
     recipe: Any = option(
         "a recipe by name, as simclr-cpu, a file of `coview recipes NAME --json`, or a run, whose "
         "recipe it is", "simclr-cpu", group=LEARNED)
@@ -368,7 +368,9 @@ class SweepOptions(DataOptions):
         several=True, group=TRAINED)
     seeds: int = option("so many seeds of each", 1, group=TRAINED)
     seed: int = option("the first of them", 0, group=TRAINED)
-    protocols: Any = option("which judge the runs, separated by commas", "linear")
+    protocols: Any = option(
+        "which judge the runs, separated by commas (default: linear; label-free where the images "
+        "have no labels)")
     out: Path | None = option("the folder of the runs (default: sweeps/NAME of the data)")
     jobs: int = option(
         "runs side by side, each in a process of its own with its share of the cores", 1,
@@ -392,14 +394,15 @@ class ResumeOptions(MachineOptions, ImportOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(DataOptions, ImportOptions):
-    """Judge one or several encoders on labeled images, beside the untrained encoder and raw pixels.
+    """Judge one or several encoders on images, beside the untrained encoder and raw pixels.
     Figures of one run go into its folder and its report, others into a folder with a page."""
 
     subjects: Any = argument(
         "runs, exported encoders, torchvision:NAME=FILE or timm:NAME=FILE with weights from a file "
         "(random ones without =FILE)", several=True, names=NETWORKS)
     data: Any = argument(
-        "labeled images: neighbors and probe training come from here", names=IMAGES)
+        "labeled images: neighbors and probe training come from here (label-free, contrastive and "
+        "invariance need no labels)", names=IMAGES)
     test: Any = option("labeled images that are tested on (default: a part of `data`)")
     protocols: Any = option(
         "which, separated by commas; default: those that need nothing but labels and a few "

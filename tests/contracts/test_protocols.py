@@ -9,7 +9,11 @@ import torch
 
 from coview.evaluation import PROTOCOLS, Outcomes, Protocol, Result
 from coview.testing import PROTOCOL_CHECKS, check_protocol, example_benchmark
-from coview.testing.protocols import subjects_stay_as_they_are, the_same_twice
+from coview.testing.protocols import (
+    labels_change_nothing_where_none_is_needed,
+    subjects_stay_as_they_are,
+    the_same_twice,
+)
 
 HERE = [name for name, protocol in PROTOCOLS.items() if "corrupted" not in protocol.needs]
 
@@ -27,7 +31,7 @@ def test_protocol_contract(name, check):
     if check is the_same_twice:  # the first time is that of the other checks
         calls = iter((lambda benchmark: results_of(name), protocol.evaluate))
         check(replace(protocol, evaluate=lambda benchmark: next(calls)(benchmark)))
-    elif check is subjects_stay_as_they_are:
+    elif check in (subjects_stay_as_they_are, labels_change_nothing_where_none_is_needed):
         check(protocol)
     else:
         check(replace(protocol, evaluate=lambda benchmark: results_of(name)))
@@ -69,6 +73,11 @@ def leaves_the_mode(benchmark):
         (lambda b: every(b, value=float("nan")), {}, "intervals_hold_the_value"),
         (lambda b: every(b, outcomes=Outcomes.of(np.ones(3, bool))), {}, "outcomes_are_of"),
         (lambda b: every(b, setting={"draw": float(torch.rand(()))}), {}, "the_same_twice"),
+        (
+            lambda b: every(b, test_images=len(np.unique(b.test.labels))),
+            {"needs_labels": False},
+            "labels_change_nothing",
+        ),
         (trains, {}, "subjects_stay_as_they_are"),
         (leaves_the_mode, {}, "subjects_stay_as_they_are"),
         (lambda b: every(b, setting={"k": (1, 2)}), {}, "files_give_equal_results"),

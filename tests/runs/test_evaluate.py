@@ -43,7 +43,7 @@ class Colors(nn.Module):
 
 def judge(subjects, out, **options):
     options = {"protocols": "knn", "test": TEST, "device": "cpu", **options}
-    return coview.evaluate(subjects, pictures(), out=out, **options)
+    return coview.evaluate(subjects, options.pop("data", pictures()), out=out, **options)
 
 
 def names(results):
@@ -74,6 +74,38 @@ def test_several_subjects_stand_in_one_table_and_a_run_has_its_own_figures_too(
     page = (results.path / "comparison.html").read_text()
     assert "colors" in page
     assert not re.search(r'(src|href)="(?!#|data:)', page), "the page loads nothing"
+
+
+def save_flat(folder, count=60):
+    """Images in a folder without sub-folders, which has no labels."""
+    folder.mkdir()
+    for row, image in enumerate(pictures(count, seed=2)[0]):
+        Image.fromarray(image).save(folder / f"{row:02}.png")
+    return folder
+
+
+def test_protocols_that_read_no_labels_need_none(run, tmp_path):
+    flat = save_flat(tmp_path / "flat")
+    chosen = "label-free,contrastive,invariance"
+    results = judge([run.path, Colors()], tmp_path / "out", data=flat, test=None, size=8,
+                    protocols=chosen)  # fmt: skip
+    assert {each.protocol for each in results} == set(chosen.split(","))
+    assert {each.test_images for each in results} == {12}
+    assert results.contents[0]["card"]["split"].startswith("0.2 of the images are the test part")
+    assert not {"classes", "largest_class_share"} & results.contents[0]["data"].keys()
+    assert "12 test images are few; the 95 % interval says how little is known." in results.caveats
+    assert "RankMe" in (results.path / "comparison.html").read_text()
+    assert "RankMe" in run.report_path.read_text()
+    with pytest.raises(DataError, match="Labels are the names of sub-folders"):
+        judge([run.path], tmp_path / "other", data=flat, protocols="label-free,knn")
+
+
+def test_label_free_figures_of_labeled_images_do_not_depend_on_other_protocols(run, tmp_path):
+    one, other = (
+        judge([run.path], tmp_path / name, test=None, protocols=protocols, no_baselines=True)
+        for name, protocols in (("one", "label-free"), ("other", "knn,label-free"))
+    )
+    assert list(one) == [each for each in other if each.protocol == "label-free"]
 
 
 def test_folders_of_one_name_are_told_apart(run, second, tmp_path):

@@ -7,7 +7,9 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import coview
 from coview.core import user_code
@@ -21,7 +23,7 @@ from coview.studies.execution import place_of, run_study
 from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.speed import Speeds
-from coview.studies.sweeps import base_of, sweep_grid
+from coview.studies.sweeps import base_of, judges_of, sweep_grid
 
 MINE = """
 from dataclasses import dataclass, replace
@@ -121,6 +123,20 @@ def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
     assert one != other
     assert path() == str(place_of("sweep/simclr-cpu", tmp_path))
     assert one == path(set={fields[0]: [0.1, 0.2, 0.5]})  # a further value is the same sweep
+
+
+def test_a_sweep_of_images_without_labels_is_judged_by_figures_that_need_none(tmp_path):
+    (tmp_path / "flat").mkdir()
+    for row, image in enumerate(np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), np.uint8)):
+        Image.fromarray(image).save(tmp_path / "flat" / f"{row}.png")
+    result = coview.sweep(
+        tmp_path / "flat", set={"epochs": [2], "encoder": ["resnet10/8-small"],
+        "batch_size": [16]}, out=tmp_path / "sweep", device="cpu", workers=1,
+    )  # fmt: skip
+    (row,) = result.rows
+    assert 1 <= row["label-free"] <= 64
+    assert judges_of(SweepOptions(data=tmp_path / "flat"), recipe("supcon-cpu")) == ("linear",)
+    assert judges_of(SweepOptions(data="scenes"), recipe("simclr-cpu")) == ("linear",)
 
 
 def test_a_sweep_begins_from_a_recipe_of_any_form(tmp_path):

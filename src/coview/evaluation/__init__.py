@@ -1,7 +1,7 @@
 """Subjects on a benchmark -> results: one module per protocol. Never trains a network."""
 
 from coview.core.errors import InvalidValue
-from coview.evaluation.benchmark import Benchmark, make_benchmark, split_test
+from coview.evaluation.benchmark import Benchmark, make_benchmark, parts_of, split_test
 from coview.evaluation.clustering import CLUSTERING, evaluate_clustering
 from coview.evaluation.contrastive import CONTRASTIVE, evaluate_contrastive
 from coview.evaluation.feature_cache import FeatureCache
@@ -71,6 +71,6 @@ __all__ = [
     "evaluate_logistic", "evaluate_ood", "evaluate_retrieval", "evaluate_robustness",
     "evaluate_sgd_linear", "evaluate_transfer", "extract", "knn_accuracies", "knn_accuracy",
     "knn_monitor", "labeled", "linear_probe", "make_benchmark", "mean_interval",
-    "open_transfer_set", "paired_permutation_test", "pixel_subject", "read_results",
+    "open_transfer_set", "paired_permutation_test", "parts_of", "pixel_subject", "read_results",
     "register_protocol", "result_contents", "split_test", "wilson_interval", "write_results",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A benchmark: the features of several subjects on one pair of labeled data sets."""
+"""A benchmark: the features of several subjects on one pair of data sets, usually labeled."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from coview.evaluation.features import (
     Subject,
     extract,
     features_of_layers,
+    has_labels,
     labeled,
 )
 from coview.evaluation.result import Outcomes, Result
@@ -41,7 +42,9 @@ TEST_SPLIT = 0x54455354
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Benchmark:
-    """Subjects, and the labeled training and test images that they are judged on.
+    """Subjects, and the training and test images that they are judged on.
+
+    Both parts have labels, or none has (see ``needs_labels`` of :func:`make_benchmark`).
 
     Features are computed when a protocol first needs them. Those of ``train`` and ``test`` are kept
     for the others; outliers and further data are read by one protocol each. ``card`` says how.
@@ -115,15 +118,11 @@ class Benchmark:
 
     @property
     def data(self) -> dict[str, Any]:
-        """Source, size and fingerprint of both parts; the chance level of the test part."""
-        assert self.train.labels is not None
-        assert self.test.labels is not None
-        _, counts = np.unique(self.test.labels, return_counts=True)
+        """Source, size and fingerprint of both parts; the chance level of a labeled test part."""
         return {
             "train": _describe_part(self.train),
             "test": _describe_part(self.test),
-            "classes": len(np.unique(self.train.labels)),
-            "largest_class_share": float(counts.max() / counts.sum()),
+            **_describe_classes(self.train, self.test),
             "images_in_both_parts": self.shared_images,
             "caveats": list(self.caveats),
         }
@@ -138,7 +137,7 @@ class Benchmark:
         """Sentences on why the figures say less than they seem to."""
         return (
             *about_counts(self.train, self.test),
-            *about_overlap(self.shared_images),
+            *(() if self.train.labels is None else about_overlap(self.shared_images)),
             *self.more,
         )
 
@@ -149,14 +148,15 @@ def make_benchmark(
     batch_size: int = 256, caveats: Callable[[ImageStore], tuple[str, ...]] | None = None,
     outliers: Mapping[str, ImageStore] | None = None,
     others: Mapping[str, tuple[ImageStore, ImageStore]] | None = None,
-    corrupted: Path | None = None, cache: FeatureCache | None = None,
+    corrupted: Path | None = None, cache: FeatureCache | None = None, needs_labels: bool = True,
 ) -> Benchmark:  # fmt: skip
     """Subjects and images for any number of protocols, which share the features.
 
     Without ``test``, a share ``test_share`` of the labeled images, chosen by seed and image id, is
     the test part. Where both have names of classes, labels are matched by these names, in
     ``others`` too, and the training part must have every class of the test images. Images without
-    a label are left out. The networks are already on ``device``.
+    a label are left out. Without ``needs_labels`` images of which a part has no label at all are
+    taken without any, for protocols that read none. The networks are already on ``device``.
     ``cache``: where features are kept on disk; None: nowhere. ``caveats``: of the test part,
     sentences for the results on what else is known of it.
     Raises InvalidValue for subjects without names of their own, DataError without labels or images
@@ -175,12 +175,10 @@ def make_benchmark(
     if not names or max(names.values()) > 1:
         raise InvalidValue(f"`subjects` are named {list(names)}; expected one or more, each once.")
     split = "train and test parts as given"
-    train = labeled(train, "An evaluation")
-    if test is None:
-        train, test = split_test(train, test_share, seed=seed)
-        split = f"{test_share:g} of the labeled images are the test part, chosen by seed and id"
-    else:
-        test = match_classes(train, labeled(test, "An evaluation"))
+    given, (train, test) = test, parts_of(train, test, test_share, seed, needs_labels=needs_labels)
+    if given is None:
+        images = "images" if train.labels is None else "labeled images"
+        split = f"{test_share:g} of the {images} are the test part, chosen by seed and id"
     card = {
         "features": "h is the output of the encoder, z that of the head, pixels the resized image "
         "itself; frozen networks in evaluation mode",
@@ -209,6 +207,27 @@ def make_benchmark(
         cache=cache,
         more=() if caveats is None else caveats(test),
     )
+
+
+def parts_of(
+    train: ImageStore, test: ImageStore | None, test_share: float = 0.2, seed: int = 0, *,
+    needs_labels: bool = True,
+) -> tuple[ImageStore, ImageStore]:  # fmt: skip
+    """The training and test images of :func:`make_benchmark`; without labels where a part has none.
+
+    >>> from coview.core.images import store_from_arrays
+    >>> store = store_from_arrays(np.zeros((20, 2, 2, 3), np.uint8))
+    >>> [len(part) for part in parts_of(store, None, needs_labels=False)]
+    [16, 4]
+    """
+    parts = [train] if test is None else [train, test]
+    if needs_labels or all(has_labels(part) for part in parts):
+        parts = [labeled(part, "An evaluation") for part in parts]
+    else:
+        parts = [replace(part, labels=None, class_names=()) for part in parts]
+    if test is None:
+        return split_test(parts[0], test_share, seed=seed)
+    return parts[0], match_classes(*parts)
 
 
 Predictions = Callable[
@@ -318,8 +337,9 @@ def split_test(
 
 def about_counts(train: ImageStore, test: ImageStore) -> list[str]:
     """What is wrong with the numbers of images: few to test on, few of a class, missing classes."""
-    assert train.labels is not None
-    assert test.labels is not None
+    if train.labels is None or test.labels is None:
+        few = f"{plural(len(test), 'test image')} are few; the 95 % interval says how little is"
+        return [f"{few} known."] if len(test) < FEW_TEST_IMAGES else []
     sentences = []
     if len(test) < FEW_TEST_IMAGES:
         sentences.append(
@@ -363,6 +383,17 @@ def _names(store: ImageStore, labels: np.ndarray[Any, Any]) -> str:
     named = ", ".join(names.get(int(label), str(label)) for label in labels[:3])
     dots = " ..." if len(labels) > 3 else ""
     return f"{plural(len(labels), 'class', 'classes')} ({named}{dots})"
+
+
+def _describe_classes(train: ImageStore, test: ImageStore) -> dict[str, Any]:
+    """The number of classes and the chance level; {} without labels."""
+    if train.labels is None or test.labels is None:
+        return {}
+    _, counts = np.unique(test.labels, return_counts=True)
+    return {
+        "classes": len(np.unique(train.labels)),
+        "largest_class_share": float(counts.max() / counts.sum()),
+    }
 
 
 def _describe_part(store: ImageStore) -> dict[str, Any]:

@@ -76,4 +76,5 @@ CONTRASTIVE = Protocol(
     name="contrastive", title="Contrastive accuracy", evaluate=evaluate_contrastive,
     question="How often is the other view of an image the nearest of all?",
     headline={"metric": "instance_accuracy", "layer": "z", "similarity": "cosine"},
+    needs_labels=False,
 )  # fmt: skip

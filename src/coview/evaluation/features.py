@@ -125,6 +125,11 @@ class Features:
         return len(self.ids)
 
 
+def has_labels(store: ImageStore) -> bool:
+    """Whether an image of ``store`` has a label."""
+    return store.labels is not None and bool((store.labels != UNLABELED).any())
+
+
 def labeled(store: ImageStore, purpose: str) -> ImageStore:
     """The images of ``store`` that have a label. Raises DataError if there are none.
 
@@ -133,7 +138,7 @@ def labeled(store: ImageStore, purpose: str) -> ImageStore:
     >>> len(labeled(store_from_arrays(pixels, labels=np.array([0, -1, 1])), "An evaluation"))
     2
     """
-    if store.labels is None or not (store.labels != UNLABELED).any():
+    if store.labels is None or not has_labels(store):
         raise DataError(
             f"{purpose} needs labels and {store.source or 'the data set'} has none; "
             "put each class into a folder of its own, or name the label column."

@@ -219,4 +219,5 @@ INVARIANCE = Protocol(
     "removed?",
     evaluate=evaluate_invariance,
     headline={"metric": "accuracy", "task": "rotation"},
+    needs_labels=False,
 )

@@ -178,5 +178,5 @@ def _around(value: float, resampled: Tensor) -> Scored:
 LABEL_FREE = Protocol(
     name="label-free", title="Label-free figures", evaluate=evaluate_label_free,
     question="How many directions do the features use, and do two views of an image meet?",
-    headline={"metric": "rankme"},
+    headline={"metric": "rankme"}, needs_labels=False,
 )  # fmt: skip

@@ -21,8 +21,9 @@ class Protocol:
     where several are reported the layer and the setting, of the figure that represents it:
     {"metric": "auroc", "layer": "h", "score": "knn"}; it is fixed before any figure is there.
     ``axis`` is the number in the setting against which a curve is drawn, if there is one.
-    ``needs``: fields of the benchmark that must not be empty ("outliers"); ``default``: whether it
-    is one of the protocols that are run unless others are named. Raises InvalidValue.
+    ``needs``: fields of the benchmark that must not be empty ("outliers"); ``needs_labels``: False
+    where it reads no label of the training and test images; ``default``: whether it is one of the
+    protocols that are run unless others are named. Raises InvalidValue.
 
     >>> sharpest = Protocol(name="sharpest", title="Sharpest", question="Whose features are wide?",
     ...     evaluate=lambda benchmark: [], headline={"metric": "rankme"})
@@ -37,6 +38,7 @@ class Protocol:
     headline: Mapping[str, Any] = field(default_factory=lambda: {"metric": "accuracy"})
     axis: str = ""
     needs: tuple[str, ...] = ()
+    needs_labels: bool = True
     default: bool = False
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Judge encoders on labeled images: one run in its folder, several side by side."""
+"""Judge encoders on images, most often labeled: one run in its folder, several side by side."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ from coview.training import choose_device
 
 @takes(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> Results:
-    """Judge encoders on labeled images, beside untrained ones and raw pixels.
+    """Judge encoders on images, most often labeled, beside untrained ones and raw pixels.
 
     ``subjects`` is one of these, a list of them, or a mapping from names to them: a run, an
     exported folder, "torchvision:NAME=FILE" or "timm:NAME=FILE", a torch module that takes images
     in [0, 1] (with ``size``), a :class:`coview.evaluation.Subject`. Neighbors and probe training
     come from ``data``; what is judged is ``test``, or a fifth of ``data``, chosen by image id.
-    ``protocols``: names, as a list or separated by commas, "default" or "all".
+    ``protocols``: names, as a list or separated by commas, "default" or "all". The images need
+    labels if one of these protocols does.
 
     The figures of a run lie in its folder evaluation/ (with a ``checkpoint`` in a folder step-*/
     there) and in its report, as the subject "trained". Those of anything else, and of several
@@ -63,7 +64,7 @@ def evaluate(options: EvaluateOptions) -> Results:
     """
     import_files(options.import_)
     protocols = chosen_protocols(options)
-    opened = open_evaluation(options)
+    opened = open_evaluation(options, needs_labels=any(each.needs_labels for each in protocols))
     results = Results()
     for protocol in protocols:
         try:
@@ -86,8 +87,11 @@ def evaluate(options: EvaluateOptions) -> Results:
     return results
 
 
-def open_evaluation(options: EvaluateOptions) -> Evaluation:
-    """Subjects, images and where the figures go; no feature is computed yet."""
+def open_evaluation(options: EvaluateOptions, *, needs_labels: bool = True) -> Evaluation:
+    """Subjects, images and where the figures go; no feature is computed yet.
+
+    ``needs_labels``: whether a protocol reads the labels of the images.
+    """
     if options.seed is not None and not 0 <= options.seed < 2**63:
         raise InvalidValue(f"`seed` is {options.seed}; expected 0 or a positive whole number.")
     judged = open_subjects(options.subjects, step=options.checkpoint, size=options.size)
@@ -97,7 +101,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     device = choose_device(options.device)
     alone = judged[0].run if len(judged) == 1 else None
     seed = options.seed if options.seed is not None else alone.recipe.seed if alone else 0
-    spec = data_spec(options, judged)
+    spec = data_spec(options, judged, needs_labels=needs_labels)
     test = None if options.test is None else replace(spec.tests(), source=None)
     images = RunData(images=spec, test=test, own_test=True).open(options.data, options.test)
     for store in images.stores:
@@ -107,8 +111,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     if not options.no_baselines:
         training = images.images
         if images.test is None:  # as the benchmark splits them
-            labeled = evaluation.labeled(training, "An evaluation")
-            training = evaluation.split_test(labeled, seed=seed)[0]
+            training = evaluation.parts_of(training, None, seed=seed, needs_labels=needs_labels)[0]
         untrained = untrained_subjects(judged, training, seed=seed, device=device)
         subjects += [*untrained.values(), evaluation.pixel_subject()]
     about: dict[str, Sequence[str]] = {}
@@ -123,6 +126,7 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
         outliers=open_outliers(options.outliers, spec), corrupted=options.corrupted,
         others=open_transfer(options.transfer, spec, seed=seed),
         cache=None if spec.cache == NO_CACHE else FeatureCache(spec.cache or cache_folder()),
+        needs_labels=needs_labels,
     )  # fmt: skip
     out = options.out
     if out is None and alone is None:
@@ -139,10 +143,16 @@ def open_evaluation(options: EvaluateOptions) -> Evaluation:
     )  # fmt: skip
 
 
-def data_spec(options: EvaluateOptions, judged: Sequence[Judged]) -> DataSpec:
-    """How all images are opened: as the runs did, at the largest of their short sides."""
+def data_spec(
+    options: EvaluateOptions, judged: Sequence[Judged], *, needs_labels: bool
+) -> DataSpec:
+    """How all images are opened: as the runs did, at the largest of their short sides.
+
+    Where no protocol needs labels, those that a source clearly has are read all the same: the
+    figures then lie beside others of the same images.
+    """
     size = max(each.subject.view.size for each in judged)
-    spec = DataSpec.of(options.data, options, size=size, needs_labels=True)
+    spec = DataSpec.of(options.data, options, size=size, needs_labels=needs_labels or None)
     sides = [each.run.data.images.short_side for each in judged if each.run is not None]
     if options.short_side is None and sides:
         if len(sides) < len(judged):

@@ -201,8 +201,12 @@ class Setting:
 
     def images(self, *, labels: bool) -> Any:
         """The training images, opened."""
+        return self.spec(labels=labels).open()
+
+    def spec(self, *, labels: bool | None) -> DataSpec:
+        """What opens the training images. ``labels`` None: with those that are clearly there."""
         options = replace(self.options, limit=self.amount.images)
-        return DataSpec.of(self.source, options, needs_labels=labels).open()
+        return DataSpec.of(self.source, options, needs_labels=labels)
 
 
 def data_settings(

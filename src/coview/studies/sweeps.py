@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.metrics import metric_of
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
 from coview.core.values import field_of, parse_setting, set_fields
 from coview.data.spec import name_of
 from coview.evaluation import PROTOCOLS
+from coview.evaluation.features import UNLABELED
 from coview.options import StudyOptions, SweepOptions
 from coview.recipes import Recipe, change, find_recipe, known_values, recipe
 from coview.runs.protocols import words
 from coview.studies.execution import run_study
 from coview.studies.grid import Grid
-from coview.studies.measure import Measure
+from coview.studies.measure import PER_CENT, Measure
 from coview.studies.result import StudyResult
 from coview.studies.setting import DATA_FIELDS, OWN, Amount, Setting
 
@@ -32,7 +34,8 @@ def sweep(options: SweepOptions) -> StudyResult:
     ``set``: texts "field=value,value", or in Python a mapping from fields to lists of values. Each
     run is an ordinary run folder in ``out``, named by what it contains; the same call goes on where
     it was stopped. ``rows`` of the result are a table: the values, the seed, the folder and the
-    figure of each protocol. Raises InvalidValue or UnknownName for a field or a value.
+    figure of each protocol. Images without labels are judged by the protocol "label-free" where
+    ``protocols`` names none. Raises InvalidValue or UnknownName for a field or a value.
 
     >>> import coview
     >>> result = coview.sweep("scenes", limit=100, dry_run=True,
@@ -60,6 +63,25 @@ def base_of(options: SweepOptions) -> Recipe:
     """The recipe that is changed. Raises the errors of ``find_recipe``."""
     found = find_recipe(options.recipe)
     return recipe(found) if isinstance(found, str) else found
+
+
+def judges_of(options: SweepOptions, base: Recipe) -> tuple[str, ...]:
+    """The protocols that are named; by default "linear", and "label-free" of unlabeled images.
+
+    Raises the errors of listing the images.
+    """
+    if options.protocols is not None:
+        return words(options.protocols)
+    if base.method.needs_labels or are_labeled(setting_of(options)):
+        return ("linear",)
+    say("The images have no labels: the runs are judged by the protocol label-free (RankMe).")
+    return ("label-free",)
+
+
+def are_labeled(setting: Setting) -> bool:
+    """Whether an image of ``setting`` has a label. The images are listed, and none is decoded."""
+    labels = setting.spec(labels=None).stream().labels
+    return labels is not None and bool((labels != UNLABELED).any())
 
 
 Axes = Mapping[str, Sequence[Any]]
@@ -128,7 +150,7 @@ def setting_of(options: SweepOptions) -> Setting:
 
 def sweep_grid(options: SweepOptions, base: Recipe, axes: Axes) -> Grid:
     """An arm for every combination of the values of the axes; all runs judged alike."""
-    setting, protocols = setting_of(options), words(options.protocols)
+    setting, protocols = setting_of(options), judges_of(options, base)
     for name in protocols:
         if name not in PROTOCOLS:
             raise UnknownName("protocol", name, PROTOCOLS)
@@ -145,10 +167,10 @@ def sweep_grid(options: SweepOptions, base: Recipe, axes: Axes) -> Grid:
 
 
 def measure_of(protocol: str) -> Measure:
-    """The headline figure of a protocol.
+    """The headline figure of a protocol, a share in per cent.
 
-    >>> measure_of("retrieval").metric
-    'mean_average_precision'
+    >>> measure_of("retrieval").metric, measure_of("label-free").factor
+    ('mean_average_precision', 1.0)
     """
     headline = PROTOCOLS[protocol].description["headline"]
     setting = tuple(
@@ -157,4 +179,5 @@ def measure_of(protocol: str) -> Measure:
     return Measure(
         name=protocol, protocol=protocol, metric=headline["metric"], layer=headline["layer"],
         setting=setting,
+        factor=PER_CENT if metric_of(headline["metric"]).format == "share" else 1.0,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -156,6 +157,21 @@ def subjects_stay_as_they_are(protocol: Protocol, make: MakeBenchmark = example_
     assert state() == before, "evaluation has changed a subject"
 
 
+def labels_change_nothing_where_none_is_needed(
+    protocol: Protocol, make: MakeBenchmark = example_benchmark
+) -> None:
+    """A protocol without ``needs_labels`` gives equal figures of images without labels."""
+    if protocol.needs_labels:
+        return
+    with_labels = make()
+    bare = replace(
+        with_labels,
+        train=replace(with_labels.train, labels=None), test=replace(with_labels.test, labels=None),
+    )  # fmt: skip
+    one, other = protocol.evaluate(with_labels), protocol.evaluate(bare)
+    assert list(map(_fields, one)) == list(map(_fields, other)), "labels change the figures"
+
+
 def files_give_equal_results(protocol: Protocol, make: MakeBenchmark = example_benchmark) -> None:
     """Written as JSON and read again, results are equal; their settings are plain values."""
     benchmark = make()
@@ -204,5 +220,6 @@ Check = Callable[[Protocol, MakeBenchmark], None]
 
 PROTOCOL_CHECKS: tuple[Check, ...] = (
     results_are_of_every_subject, intervals_hold_the_value, outcomes_are_of_the_test_images,
-    the_same_twice, subjects_stay_as_they_are, files_give_equal_results, the_headline_is_there,
+    the_same_twice, subjects_stay_as_they_are, labels_change_nothing_where_none_is_needed,
+    files_give_equal_results, the_headline_is_there,
 )  # fmt: skip
