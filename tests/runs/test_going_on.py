@@ -68,6 +68,7 @@ def test_scenes_go_on_by_the_command_alone(straight, stopped, tmp_path, capsys):
     stopped([*SCENES, "--out", str(tmp_path / "run")])
     assert f"coview resume {tmp_path / 'run'}" in capsys.readouterr().out
     assert main(["resume", str(tmp_path / "run"), "--workers", "0"]) == 0
+    assert "to the bit" not in capsys.readouterr().out
     assert weights(tmp_path / "run") == weights(straight)
     assert record(tmp_path / "run") == record(straight)
 
@@ -230,6 +231,24 @@ def test_a_run_goes_on_in_the_precision_it_began_with(stopped, tmp_path, monkeyp
     )
     assert main(["resume", str(run)]) == 0
     assert [precision.format for precision in asked] == ["fp32"]
+
+
+def test_a_run_that_goes_on_with_other_libraries_says_so(stopped, straight, tmp_path, capsys):
+    run = RunFolder(tmp_path / "run")
+    stopped([*SCENES, "--out", str(run.path)])
+    description = dict(run.description)
+    now = description["environment"]
+    assert {"torch", "torchvision", "numpy", "numba", "coview", "device"} <= now.keys()
+    before = {**now, "torch": "1.0", "numba": "0.1", "fused_loss": True}
+    del before["numpy"]  # as in a run of before it was recorded
+    run.write_description({**description, "environment": before})
+    capsys.readouterr()
+    assert main(["resume", str(run.path)]) == 0
+    assert (
+        f"The run goes on with torch {now['torch']} in place of 1.0, numba {now['numba']} in place "
+        "of 0.1, the fused loss off in place of on: the rest is not the same to the bit."
+    ) in capsys.readouterr().out.replace("\n", " ")
+    assert weights(run.path) == weights(straight)
 
 
 def test_a_diverged_run_is_given_up_and_says_so(tmp_path, capsys):

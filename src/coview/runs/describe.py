@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -31,6 +32,13 @@ from coview.runs.job import Parts
 from coview.runs.run import Run
 from coview.training import Precision
 from coview.views import render_device
+
+LIBRARIES = ("torchvision", "numpy", "numba")
+COMPUTED_WITH = {
+    **{name: name for name in ("torch", *LIBRARIES)}, "coview": "Coview", "cpu": "the CPU",
+    "device": "the device", "fused_loss": "the fused loss", "render_on": "views rendered on",
+}  # fmt: skip
+"""What of the environment may change the bits of a training, and what it is called."""
 
 
 def describe(
@@ -78,7 +86,8 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """The machine and the versions: what a figure has to stand beside."""
     return {
         "python": platform.python_version(), "system": platform.platform(),
-        "torch": torch.__version__, "decoders": decoders(), "coview": VERSION,
+        "torch": torch.__version__, **{name: version(name) for name in LIBRARIES},
+        "decoders": decoders(), "coview": VERSION,
         "cpu": cpu_name(), "cores": cores(),
         "memory_gb": round(memory_bytes() / 2**30, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda"
@@ -86,6 +95,29 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "precision": precision, "fused_loss": os.environ.get(FUSED_LOSS) == "1",
         "render_on": render_device(device).type,
     }  # fmt: skip
+
+
+def other_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What of the machine and the versions changes the bits of a run, as a sentence, or "".
+
+    What ``before`` does not record is not compared.
+
+    >>> now = {"torch": "2.12", "numba": "0.63", "fused_loss": False}
+    >>> other_environment({"torch": "2.11", "fused_loss": False}, now)
+    'The run goes on with torch 2.12 in place of 2.11: the rest is not the same to the bit.'
+    """
+    changed = [
+        f"{words} {_shown(now[name])} in place of {_shown(before[name])}"
+        for name, words in COMPUTED_WITH.items()
+        if name in before and name in now and before[name] != now[name]
+    ]
+    if not changed:
+        return ""
+    return f"The run goes on with {', '.join(changed)}: the rest is not the same to the bit."
+
+
+def _shown(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 def write_quarantine(run: Run, store: ImageStore) -> None:

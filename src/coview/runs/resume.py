@@ -19,7 +19,7 @@ from coview.data.decode import decoders
 from coview.options import ResumeOptions
 from coview.reports import write_report
 from coview.runs.data import Images
-from coview.runs.describe import command
+from coview.runs.describe import command, environment, other_environment
 from coview.runs.detecting import DETECTION
 from coview.runs.distilling import DISTILLING
 from coview.runs.extend import extend, longer_command
@@ -90,9 +90,11 @@ def resume(options: ResumeOptions) -> Run:
                 extend(run, epochs=options.epochs, budget=budget)
             ranks.barrier()
             run = Run(run.path)
-        note = other_statistics(run, ranks.world)
-        if note:
-            say(note)
+        before = run.description["environment"]
+        now = environment(device, before["precision"])
+        for note in (other_statistics(run, ranks.world), other_environment(before, now)):
+            if note:
+                say(note)
         return train_run(JOBS[run.kind], run, images, session)
 
 
