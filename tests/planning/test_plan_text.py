@@ -9,17 +9,19 @@ import torch
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.methods import logo
+from coview.options import RecipeOptions
 from coview.planning.defaults import default_recipe
 from coview.planning.planner import fit_memory
 from coview.planning.text import (
     about_defaults,
     about_groups,
     about_method,
+    about_options,
     about_precision,
     about_scratch,
 )
 from coview.planning.trial import Trial
-from coview.recipes import change, recipe
+from coview.recipes import apply_options, change, recipe
 from coview.training.precision import Precision
 from small_run import SMALL, pictures
 
@@ -50,6 +52,36 @@ def test_plan_says_that_keys_share_statistics_with_their_queries():
         assert not list(about_groups(recipe_, world))
     assert not list(about_groups(change(recipe("simclr-cpu"), batch_size=32), 1))
     assert not list(about_groups(change(one, micro_batch=16), 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 50}, ["`epochs` 50 shortens the warm-up of 10 epochs to 5, a tenth of the run; "
+                          "`warmup_epochs` sets it."]),
+        ({"optimizer": "sgd", "learning_rate": 0.1},
+         ["`optimizer` sgd begins without weight decay, as the 0.001 of adamw does not carry over; "
+          "`weight_decay` sets it."]),
+        ({"epochs": 50, "warmup_epochs": 2}, []), ({"epochs": 100}, []), ({"learning_rate": 1}, []),
+        ({"epochs": 50, "set": ("schedule.warmup_epochs=3",)}, []),
+        ({"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0.0}, []),
+        ({"optimizer": "sgd", "learning_rate": 0.1, "set": ("optimizer.weight_decay=1e-4",)}, []),
+    ],
+)  # fmt: skip
+def test_plan_says_what_an_option_changes_besides_its_own_field(options, words):
+    base = change(recipe("simclr-cpu"), epochs=100, warmup_epochs=10, weight_decay=0.001)
+    given = RecipeOptions(**options)
+    assert list(about_options(base, apply_options(base, given), given)) == words
+
+
+@pytest.mark.parametrize("given", ["simclr-cpu", recipe("simclr-cpu")])
+def test_a_run_is_told_so_of_a_recipe_by_name_and_as_a_value(given, said):
+    coview.pretrain(
+        pictures(), recipe=given, optimizer="sgd", learning_rate=0.1, epochs=1, dry_run=True,
+        **SMALL,
+    )  # fmt: skip
+    assert any("shortens the warm-up of" in line for line in said)
+    assert any("begins without weight decay" in line for line in said)
 
 
 def test_plan_says_which_queue_and_groups_were_chosen():

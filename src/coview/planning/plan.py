@@ -18,7 +18,7 @@ from coview.methods.set_objectives import CrossEntropy
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import batch_for, default_recipe
 from coview.planning.planner import Plan, Planner
-from coview.planning.text import about_defaults
+from coview.planning.text import about_defaults, about_options
 from coview.planning.trial import Equip
 from coview.recipes import METHODS, DenseRecipe, Recipe, apply_options, for_classes, recipe
 
@@ -45,24 +45,23 @@ def make_plan(
         store=store, side=side, device=device, clock=clock, workers=workers, world=world
     )
     if isinstance(base, Recipe):
-        exact = exact_recipe(apply_options(base, options), store, budget)
-        return planner.plan(exact, options, why="as the recipe says", exact=True)
+        return plan_exactly(planner, base, options)
     named = base not in METHODS
     start = recipe(base) if named else default_recipe(
         base, side=side, images=len(store), device=device.type
     )  # fmt: skip
     fitted = for_classes(apply_options(start, options), len(store.class_names))
-    notes: tuple[str, ...] = ()
+    notes = tuple(about_options(start, fitted, options))
     if options.batch_size is None:
         batch = batch_for(len(store), fitted)
         if batch < fitted.batch_size and named:
-            notes = (
+            notes += (
                 f"Batch {batch} in place of the recipe's {fitted.batch_size}, so that an epoch of "
                 f"{len(store):,} images has a few steps; `batch_size` sets it.",
             )
         fitted = replace(fitted, batch_size=batch)
     if not named:
-        notes = tuple(about_defaults(fitted, len(store)))
+        notes += tuple(about_defaults(fitted, len(store)))
     if budget is not None and not named:
         plan = planner.plan_ladder(fitted, options, encoder_is)
         return replace(plan, notes=(*plan.notes, *notes))
@@ -102,14 +101,13 @@ def make_finetuning_plan(
         world=world, whole_runs=trainings,
     )  # fmt: skip
     if exact:
-        recipe = exact_recipe(apply_options(base, options), store, clock.budget)
-        return planner.plan(recipe, options, why="as the recipe says", exact=True)
+        return plan_exactly(planner, base, options)
     fitted = for_classes(apply_options(base, options), len(store.class_names))
-    notes: tuple[str, ...] = ()
+    notes = tuple(about_options(base, fitted, options))
     if options.batch_size is None:
         batch = min(batch_for(len(store), fitted), len(store))
         if batch < fitted.batch_size:
-            notes = (f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images.",)
+            notes += (f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images.",)
         fitted = replace(fitted, batch_size=batch)
     planner = replace(planner, max_epochs=fitted.epochs)  # more of them would only overfit
     layer = 0 if fitted.kept_head is None else fitted.kept_head.layers
@@ -134,17 +132,18 @@ def make_detection_plan(
     )  # fmt: skip
     recipe = apply_options(base, options)
     assert isinstance(recipe, DenseRecipe)
+    notes = tuple(about_options(base, recipe, options))
     if exact:
         if clock.budget is not None:
             raise InvalidValue(
                 "A recipe given as a value is trained as it is, with its own epochs, so that "
                 "`budget` does not go with it; give one of them."
             )
-        return planner.plan(recipe, options, why="as the recipe says", exact=True)
-    notes: tuple[str, ...] = ()
+        plan = planner.plan(recipe, options, why="as the recipe says", exact=True)
+        return replace(plan, notes=(*plan.notes, *notes))
     most = max(2, len(store) // 4)  # so that an epoch has a few steps
     if options.batch_size is None and recipe.batch_size > most:
-        notes = (f"Batch {most} in place of the recipe's {recipe.batch_size}: few images.",)
+        notes += (f"Batch {most} in place of the recipe's {recipe.batch_size}: few images.",)
         recipe = replace(recipe, batch_size=most)
     plan = planner.plan(recipe, options, why="the network of the start", exact=False)
     if trainings > 1:
@@ -167,9 +166,9 @@ def make_distillation_plan(
         world=world, whole_runs=trainings, equip=equip,
     )  # fmt: skip
     if exact:
-        recipe = exact_recipe(apply_options(base, options), store, clock.budget)
-        return planner.plan(recipe, options, why="as the recipe says", exact=True)
+        return plan_exactly(planner, base, options)
     fitted = for_classes(apply_options(base, options), len(store.class_names))
+    notes = (*notes, *about_options(base, fitted, options))
     if options.batch_size is None:
         batch = min(batch_for(len(store), fitted), len(store))
         if batch < fitted.batch_size:
@@ -178,6 +177,13 @@ def make_distillation_plan(
         fitted = replace(fitted, batch_size=batch)
     plan = planner.plan(fitted, options, why="the student", exact=False)
     return replace(plan, notes=(*plan.notes, *notes))
+
+
+def plan_exactly(planner: Planner, base: Recipe, options: TrainingOptions) -> Plan:
+    """The plan of a recipe given as a value, with the options beside it. Raises InvalidValue."""
+    recipe = exact_recipe(apply_options(base, options), planner.store, planner.budget)
+    plan = planner.plan(recipe, options, why="as the recipe says", exact=True)
+    return replace(plan, notes=(*plan.notes, *about_options(base, recipe, options)))
 
 
 def exact_recipe(recipe: Recipe, store: ImageStore, budget: float | None) -> Recipe:

@@ -20,6 +20,7 @@ from coview.methods.batch_norm import ghost_groups
 from coview.methods.learner import NetworkTask
 from coview.methods.passes import count_parts
 from coview.methods.temperature import WithTemperature
+from coview.options import TrainingOptions
 from coview.planning.defaults import MIN_STEPS, quarter, queue_for
 from coview.planning.trial import Speed
 from coview.recipes import DenseRecipe, Recipe
@@ -134,6 +135,27 @@ def about_groups(recipe: Recipe, world: int) -> Iterator[str]:
         "which a network can tell pairs without learning what images show (MoCo, section 3.3); "
         f"`set` method.ghost_batch_size={quarter(images)} makes several."
     )
+
+
+def about_options(base: Recipe, made: Recipe, options: TrainingOptions) -> Iterator[str]:
+    """What options have changed of the recipe ``base`` besides what they name.
+
+    ``made``: ``base`` with the options.
+    """
+    before, after = base.schedule.warmup_epochs, made.schedule.warmup_epochs
+    is_cut = options.warmup_epochs is None and after == made.epochs / 10 < before
+    if options.epochs is not None and is_cut:
+        yield (
+            f"`epochs` {made.epochs:g} shortens the warm-up of {before:g} epochs to {after:g}, a "
+            "tenth of the run; `warmup_epochs` sets it."
+        )
+    old, new = base.optimizer, made.optimizer
+    is_left = options.weight_decay is None and new.weight_decay == 0 != old.weight_decay
+    if old.name != new.name and is_left:
+        yield (
+            f"`optimizer` {new.name} begins without weight decay, as the {old.weight_decay:g} of "
+            f"{old.name} does not carry over; `weight_decay` sets it."
+        )
 
 
 def about_defaults(recipe: Recipe, images: int) -> Iterator[str]:
