@@ -1,6 +1,7 @@
 """Which package may import which; no cycles of packages and none of files; no banned modules."""
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -97,6 +98,20 @@ def test_every_package_imports_only_what_it_may_know():
             if there != here and there not in ALLOWED[here]:
                 wrong.append(f"{path.relative_to(SOURCE)} imports {name}")
     assert wrong == []
+
+
+def test_the_decision_on_packages_has_the_same_table():
+    text = (SOURCE.parents[1] / "docs" / "decisions" / "0001-packages.md").read_text()
+    said: dict[str, set[str]] = {}
+    for packages, cell in re.findall(r"^\| (`.+?) \| (.+) \|$", text, re.MULTILINE):
+        allowed: set[str] = set()
+        if match := re.search("those of `([a-z]+)`;", cell):
+            allowed |= said[match[1]]
+            cell = cell[match.end() :]
+        allowed |= LEAVES if "the leaves" in cell else set()
+        allowed |= set(re.findall("`([a-z]+)`", cell))
+        said |= {name: allowed for name in re.findall("`([a-z]+)`", packages)}
+    assert said == ALLOWED
 
 
 def test_the_table_of_imports_has_no_cycle():
