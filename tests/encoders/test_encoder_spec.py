@@ -1,11 +1,13 @@
 """Specifications, their JSON form, labels and short names."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders import EncoderSpec, parse_encoder, resnet
+from coview.encoders.spec import DEPTHS, MARKS
 
 NAMES = {
     "resnet18": EncoderSpec(depth=18),
@@ -115,3 +117,10 @@ def test_encoder_on_meta_has_shapes_and_no_values():
     encoder = EncoderSpec(depth=152, width=3).build_on_meta()
     assert {tensor.device.type for tensor in encoder.state_dict().values()} == {"meta"}
     assert encoder.features == 3 * 2048
+
+
+def test_the_page_on_encoders_has_every_word():
+    page = Path(__file__).parents[2] / "docs" / "encoder.md"
+    table = page.read_text().partition("## The words of `--encoder`")[2].partition("\n## ")[0]
+    assert all(f"`{mark}`" in table for mark in MARKS)
+    assert all(f"`resnet{depth}`" in table or f"`{depth}`" in table for depth in DEPTHS)
