@@ -43,9 +43,9 @@ Under each method stand its drawing, its equation and source, the words that mak
 is, and its recipes. [Concepts](concepts.md) explains the words. Where recipes differ in a word,
 their names stand behind it.
 
-- Pairing: the loss is the sum of the pairs' losses. In `0 → 1` the view in slot 0 asks and the key
-  of the view in slot 1 answers; slots 0 and 1 hold the global views, those from 2 on local crops.
-  Stopped keys are constants. An objective of all embeddings of a batch has no pairs and no target.
+- Pairing: the loss is the sum of the pairs' losses. In `0 → 1` view 0 gives the queries and view
+  1 the keys; views 0 and 1 are the global ones, those from 2 on local crops. Stopped keys are
+  constants. An objective of all embeddings of a batch has no pairs and no target.
 - Momentum: of the moving average. Rate: the peak of the optimizer's schedule.
 
 `coview recipes NAME` prints a recipe to its last number; where the numbers come from is written

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from coview.core import progress as room
+from coview.core import progress as printing
 from coview.core.line_log import keep_lines
 
 
@@ -12,12 +12,12 @@ def pretend(monkeypatch, *, terminal, seconds_a_look=0.0):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     clock = iter(range(1_000_000))
     if seconds_a_look:
-        monkeypatch.setattr(room.time, "monotonic", lambda: next(clock) * seconds_a_look)
+        monkeypatch.setattr(printing.time, "monotonic", lambda: next(clock) * seconds_a_look)
 
 
 def test_plain_lines_show_rate_time_left_and_note(monkeypatch, capsys):
     pretend(monkeypatch, terminal=False, seconds_a_look=11.0)
-    with room.progress("Training", 1000) as advance:
+    with printing.progress("Training", 1000) as advance:
         advance(250, "loss 5.1")
     first = capsys.readouterr().out.splitlines()[0]
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d Training: 250/1,000 images", first)
@@ -27,14 +27,14 @@ def test_plain_lines_show_rate_time_left_and_note(monkeypatch, capsys):
 
 def test_work_inside_other_work_shows_nothing(monkeypatch, capsys):
     pretend(monkeypatch, terminal=False, seconds_a_look=11.0)
-    with room.progress("Training", 10) as advance:
-        with room.progress("Features", 10) as inner:
+    with printing.progress("Training", 10) as advance:
+        with printing.progress("Features", 10) as inner:
             inner(10, "x")
         advance(10)
     said = capsys.readouterr().out
     assert "Training" in said
     assert "Features" not in said
-    with room.progress("Features", 10) as advance:
+    with printing.progress("Features", 10) as advance:
         advance(10)
     assert "Features" in capsys.readouterr().out
 
@@ -43,9 +43,9 @@ def test_a_terminal_of_eighty_columns_shows_all_figures(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     pretend(monkeypatch, terminal=True)
     note = "loss 5.103 (chance 6.931), kNN 41.0 %"
-    with room.progress("Training", 1_234_567) as advance:
+    with printing.progress("Training", 1_234_567) as advance:
         advance(234_567, note)
-        with room.progress("Features", 10) as inner:
+        with printing.progress("Features", 10) as inner:
             inner(10)
     said = capsys.readouterr().out
     assert "234567/1234567" in said
@@ -57,9 +57,9 @@ def test_a_terminal_of_eighty_columns_shows_all_figures(monkeypatch, capsys):
 
 def test_lines_have_a_time_beside_long_work_alone(monkeypatch, capsys):
     pretend(monkeypatch, terminal=False)
-    room.say("before")
-    with room.progress("Training", 10):
-        room.say("a note")
+    printing.say("before")
+    with printing.progress("Training", 10):
+        printing.say("a note")
     before, note = capsys.readouterr().out.splitlines()
     assert before == "before"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d a note", note)
@@ -67,26 +67,26 @@ def test_lines_have_a_time_beside_long_work_alone(monkeypatch, capsys):
 
 def test_quiet_output_has_neither_details_nor_progress(monkeypatch, capsys):
     pretend(monkeypatch, terminal=False, seconds_a_look=11.0)
-    with room.output(quiet=True), room.progress("Training", 10) as advance:
+    with printing.output(quiet=True), printing.progress("Training", 10) as advance:
         advance(5)
-        room.say("a plan", detail=True)
-        room.say("a warning")
+        printing.say("a plan", detail=True)
+        printing.say("a warning")
     assert [line[20:] for line in capsys.readouterr().out.splitlines()] == ["a warning"]
 
 
 def test_a_terminal_shows_no_bar_in_quiet_output(monkeypatch, capsys):
     pretend(monkeypatch, terminal=True)
-    with room.output(quiet=True), room.progress("Training", 10) as advance:
+    with printing.output(quiet=True), printing.progress("Training", 10) as advance:
         advance(10)
     assert capsys.readouterr().out == ""
 
 
 def test_the_log_has_what_is_left_out_of_the_output(monkeypatch, tmp_path, capsys):
     pretend(monkeypatch, terminal=True, seconds_a_look=11.0)
-    with keep_lines("coview pretrain") as log, room.output(quiet=True):
+    with keep_lines("coview pretrain") as log, printing.output(quiet=True):
         log.open(tmp_path / "log.txt")
-        room.say("a plan", detail=True)
-        with room.progress("Training", 10) as advance:
+        printing.say("a plan", detail=True)
+        with printing.progress("Training", 10) as advance:
             advance(5, "epoch 0.5")
     lines = [line[20:] for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert lines[:2] == ["coview pretrain", "a plan"]
@@ -96,7 +96,7 @@ def test_the_log_has_what_is_left_out_of_the_output(monkeypatch, tmp_path, capsy
 
 def test_the_log_is_kept_until_there_is_a_file_and_ends_with_the_error(tmp_path):
     with pytest.raises(ValueError), keep_lines("coview pretrain") as log:
-        room.say("first")
+        printing.say("first")
         log.open(tmp_path / "log.txt")
         raise ValueError("it went wrong")
     lines = [line[20:] for line in (tmp_path / "log.txt").read_text().splitlines()]
@@ -106,29 +106,29 @@ def test_the_log_is_kept_until_there_is_a_file_and_ends_with_the_error(tmp_path)
 def test_a_log_that_cannot_be_written_costs_its_lines_alone(tmp_path, capsys):
     with keep_lines("coview pretrain") as log:
         log.open(tmp_path / "missing" / "log.txt")
-        room.say("goes on")
+        printing.say("goes on")
     assert capsys.readouterr().out == "goes on\n"
 
 
 def test_the_last_line_is_printed_once(monkeypatch, capsys):
     pretend(monkeypatch, terminal=False, seconds_a_look=11.0)
-    with room.progress("Aligning", 20, "pairs") as advance:
+    with printing.progress("Aligning", 20, "pairs") as advance:
         advance(5)
         advance(15)
     said = [line[20:] for line in capsys.readouterr().out.splitlines()]
     assert [line for line in said if "20/20" in line] == ["Aligning: 20/20 pairs"]
-    with room.progress("Aligning", 20, "pairs"):
+    with printing.progress("Aligning", 20, "pairs"):
         pass  # nothing was printed meanwhile: the end still is
     assert "0/20" in capsys.readouterr().out
 
 
 def test_what_is_slow_for_once_is_said(monkeypatch, capsys):
     pretend(monkeypatch, terminal=False)
-    with room.say_when_slow("It is compiled.", 30):
+    with printing.say_when_slow("It is compiled.", 30):
         pass
-    with room.output(quiet=True), room.say_when_slow("It is compiled.", 0.001):
-        room.time.sleep(0.05)
+    with printing.output(quiet=True), printing.say_when_slow("It is compiled.", 0.001):
+        printing.time.sleep(0.05)
     assert capsys.readouterr().out == ""
-    with room.say_when_slow("It is compiled.", 0.001):
-        room.time.sleep(0.05)
+    with printing.say_when_slow("It is compiled.", 0.001):
+        printing.time.sleep(0.05)
     assert capsys.readouterr().out == "It is compiled.\n"

@@ -1,4 +1,4 @@
-"""Tiny images and files for the tests of the data room."""
+"""Tiny images and files for the tests of coview.data."""
 
 from __future__ import annotations
 

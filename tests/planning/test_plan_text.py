@@ -39,7 +39,9 @@ def test_plan_says_what_repels_and_what_is_learned():
     said = about_method(replace(base, method=method))
     assert "2 of 32 px and 2 of 16 px" in said
     assert "temperature 0.2, which is learned" in said
-    assert said.endswith("local views repelled by CosineAffinity (gradient ratio 0.5).")
+    assert said.endswith(
+        "local views repel each other by their cosine affinity (gradient ratio 0.5)."
+    )
 
 
 def test_plan_says_that_keys_share_statistics_with_their_queries():

@@ -1,4 +1,4 @@
-"""Argument text to the house's functions: one file and a few lines for each verb."""
+"""From the words of a command line to Coview's functions; each verb is a few lines of verbs.py."""
 
 from coview.cli.main import main
 

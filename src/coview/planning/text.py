@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from coview.core.text import byte_size, duration, plural
 from coview.dense import Detector, Segmenter
 from coview.methods import (
+    Critic,
     Distillation,
     FixedWeight,
     MarginTriplet,
@@ -104,7 +105,8 @@ def _repulsion(method: Method) -> str:
         if isinstance(balance, FixedWeight)
         else f"gradient ratio {balance.limit:g}"
     )
-    return f", local views repelled by {type(method.repulsion.affinity).__name__} ({weight})"
+    word = "learned" if isinstance(method.repulsion.affinity, Critic) else "cosine"
+    return f", local views repel each other by their {word} affinity ({weight})"
 
 
 def about_processes(recipe: Recipe, world: int) -> Iterator[str]:
