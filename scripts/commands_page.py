@@ -31,8 +31,8 @@ INTRODUCTION = """\
 Made by `make docs` from the options themselves; a test compares. Change those, not this page.
 
 `coview VERB --help` prints the same. The function of the same name in Python, as `coview.pretrain`,
-takes the same options with underscores: `--batch-size 64` is `batch_size=64`. Words of Python have one
-more: `--with`, `--in` and `--import` are `with_`, `in_` and `import_`. `coview import` is
+takes the same options with underscores: `--batch-size 64` is `batch_size=64`. Words of Python have
+one more: `--with`, `--in` and `--import` are `with_`, `in_` and `import_`. `coview import` is
 `coview.import_checkpoint`, `coview views` is `coview.draw_views`; `report`, `cache` and `recipes`
 are commands only. An option that several verbs share stands once, at the end of the page."""
 
