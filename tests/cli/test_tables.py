@@ -131,3 +131,22 @@ def test_a_pipe_gets_whole_paths_in_one_line(monkeypatch, capsys):
     assert path in printed
     assert "Images found" in printed
     assert "12.3\u202f%" in printed
+
+
+def test_a_search_has_a_table_for_each_query(capsys):
+    """Each row is looked at once, however many queries there are."""
+
+    class Row(dict):
+        looked = 0
+
+        def __getitem__(self, key):
+            Row.looked += key == "query"
+            return super().__getitem__(key)
+
+    rows = [Row(query=f"q{number}", rank=1, score=0.5, name=f"n{number}", path=None, mark="",
+                **{"class": None}) for number in range(30)]  # fmt: skip
+    search_table(rows)
+    lines = [line.split()[-1] for line in capsys.readouterr().out.splitlines()
+             if "Nearest" in line or "0.5000" in line]  # fmt: skip
+    assert lines == [name for number in range(30) for name in (f"q{number}", f"n{number}")]
+    assert Row.looked == len(rows)

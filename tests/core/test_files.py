@@ -11,6 +11,7 @@ from coview.core.files import (
     storage_errors,
     write_bytes,
     write_json,
+    write_text,
 )
 
 
@@ -91,3 +92,8 @@ def test_a_line_that_the_disk_takes_in_part_is_taken_back(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before
+
+
+def test_a_name_that_is_no_text_is_spelled_out_in_a_text(tmp_path):
+    write_text(tmp_path / "x", "caf\u00e9 \udcff")
+    assert (tmp_path / "x").read_bytes() == "caf\u00e9 ".encode() + rb"\udcff"

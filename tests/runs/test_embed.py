@@ -1,5 +1,6 @@
 """Embedding again embeds what is new; memory holds some images at a time; nothing is lost."""
 
+import io
 import json
 import os
 import shutil
@@ -268,17 +269,28 @@ def test_one_image_a_list_and_the_standard_input(encoder, photos, monkeypatch, c
     assert main(["embed", str(encoder), *paths, "--out", str(tmp_path / "three.npy")]) == 0
     assert np.allclose(np.load(tmp_path / "three.npy"), whole.vectors("h")[:3], atol=1e-5)
 
-    class Lines:
-        def isatty(self):
-            return False
-
-        def read(self):
-            return "\n".join(paths) + "\n"
-
-    monkeypatch.setattr("sys.stdin", Lines())
+    monkeypatch.setattr("sys.stdin", standard_input("\r\n".join(paths).encode()))
     out = tmp_path / "lines.csv"
     assert main(["embed", str(encoder), "-", "--format", "csv", "--out", str(out)]) == 0
     assert len(out.read_text().splitlines()) == 4
+
+
+def standard_input(content):
+    """What a pipe gives, as UTF-8 is read under a strict locale."""
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+
+
+def test_names_that_are_no_text_come_in_on_the_standard_input(encoder, photos, monkeypatch):
+    odd = photos / os.fsdecode(b"\xff.png")
+    try:
+        draw(odd, 50)
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names alone")
+    paths = [os.fsencode(odd), os.fsencode(photos / "a" / "00.png")]
+    for between in (b"\n", b"\0"):
+        monkeypatch.setattr("sys.stdin", standard_input(between.join(paths)))
+        table = coview.embed(encoder, "-", device="cpu")
+        assert table.names == ["a/00.png", r"\udcff.png"]
 
 
 def test_images_in_memory_are_kept_nowhere_unless_a_file_is_named(encoder, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -19,6 +20,7 @@ from coview.data import open_images
 from coview.embeddings import EmbeddingTable
 from coview.evaluation import extract
 from coview.runs.load import load_subject
+from coview.runs.search_queries import Queries
 from small_run import small_export
 
 
@@ -138,6 +140,38 @@ def test_the_command_prints_a_table_csv_json_and_a_page(here, tmp_path, capsys):
     assert not re.search(r"(src|href)=.?https?:", html)
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[1]["mark"] == "same pixels"
+
+
+def test_a_query_whose_name_is_no_text_is_spelled_out(here, tmp_path, capsys):
+    odd = tmp_path / os.fsdecode(b"\xff.png")
+    try:
+        draw(odd, 50)
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names alone")
+    page, table = tmp_path / "x.html", tmp_path / "x.csv"
+    words = ["search", "encoder", str(odd), "--in", "photos", "--device", "cpu", "--number", "2"]
+    assert main([*words, "--html", str(page), "--out", str(table)]) == 0
+    assert r"\xff.png" in capsys.readouterr().out
+    assert all(r"\udcff.png" in path.read_text(encoding="utf-8") for path in (page, table))
+    assert main([*words, "--json"]) == 0
+
+
+def test_pictures_of_queries_are_kept_for_a_page_alone(here, monkeypatch):
+    """In the size of the page; the decoded images of a batch are gone with it."""
+    opened = []
+    open_ = Queries.open.__func__
+
+    def spy(cls, *args):
+        opened.append(open_(cls, *args))
+        return opened[-1]
+
+    monkeypatch.setattr(Queries, "open", classmethod(spy))
+    monkeypatch.setattr("coview.runs.search_queries.SIDE", 10)
+    words = ("encoder", ["query.png", "photos/a/02.png"])
+    coview.search(*words, in_="photos", number=1, device="cpu")
+    coview.search(*words, in_="photos", number=1, device="cpu", html=here / "small.html")
+    assert [[p.shape for p in each.pictures] for each in opened] == [[], [(10, 8, 3)] * 2]
+    assert np.array_equal(opened[0].vectors, opened[1].vectors)
 
 
 def test_a_table_is_searched_without_its_images(here, tmp_path):

@@ -165,7 +165,10 @@ def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the images that a search has found: a table for each query."""
     console = table_console()
     has_class = any(row["class"] is not None for row in rows)
-    for query in dict.fromkeys(row["query"] for row in rows):
+    by_query: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_query.setdefault(row["query"], []).append(row)
+    for query, found in by_query.items():
         say(f"Nearest to {query}")
         table = _table()
         table.add_column("", justify="right")
@@ -173,9 +176,7 @@ def search_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column("image", overflow="fold")
         if has_class:
             table.add_column("class", overflow="fold")
-        for row in rows:
-            if row["query"] != query:
-                continue
+        for row in found:
             name = printable(_as_typed(row["path"]) if row["path"] else row["name"])
             mark = f" ({row['mark']})" if row["mark"] else ""
             cells = [str(row["rank"] or ""), f"{row['score']:.4f}", name + mark]

@@ -47,8 +47,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, content: str) -> None:
-    """As :func:`write_bytes`, for UTF-8 text."""
-    write_bytes(path, content.encode())
+    """As :func:`write_bytes`, for UTF-8 text. Bytes of a file's name that are no text are spelled
+    out."""
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -35,8 +36,9 @@ def paths_of_stdin() -> list[str]:
             "No paths come in: `-` reads them from the standard input, as in: "
             "find photos -name '*.jpg' | coview embed RUN -"
         )
-    text = sys.stdin.read()
-    lines = text.split("\0") if "\0" in text else text.splitlines()
+    # As bytes, because a name of a file may be no text.
+    text = os.fsdecode(sys.stdin.buffer.read())
+    lines = text.split("\0") if "\0" in text else text.replace("\r\n", "\n").split("\n")
     paths = [line for line in lines if line]
     if not paths:
         raise DataError("The standard input is empty; expected the path of one image in a line.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
@@ -83,7 +84,8 @@ def search(options: SearchOptions) -> SearchResults:
         positive.vectors, None if negative is None else negative.vectors,
         together=options.together,
     )  # fmt: skip
-    marks = [_marks(table, positive, chosen) for chosen in examples]
+    hashes = np.asarray(table.column("pixel_hash"), np.int64)
+    marks = [_marks(table, hashes, positive, chosen) for chosen in examples]
     scores_of = approximate_scores if options.index else exact_scores
     scores = scores_of(table, options.layer, directions, options.number, marks)
     results = SearchResults()
@@ -113,11 +115,12 @@ def _refuse_folders(queries: Any) -> None:
             )
 
 
-def _marks(table: EmbeddingTable, queries: Queries, chosen: Sequence[int]) -> dict[int, str]:
-    """The rows of the table that are a query, or have the pixels of one."""
+def _marks(
+    table: EmbeddingTable, hashes: npt.NDArray[np.int64], queries: Queries, chosen: Sequence[int]
+) -> dict[int, str]:
+    """The rows of the table that are a query, or have the pixels of one, by their ``hashes``."""
     marks: dict[int, str] = {}
     own_mark = ITSELF if len(chosen) == 1 else EXAMPLE
-    hashes = table.column("pixel_hash")
     for number in chosen:
         rows = np.flatnonzero(hashes == queries.content[number])
         found = table.take(rows, ["path"]).column("path").to_pylist()

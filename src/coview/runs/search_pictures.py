@@ -20,13 +20,10 @@ from coview.reports.pictures import data_uri, image_uri, shrink
 from coview.reports.search_page import Picture, SearchRow, write_search_page
 from coview.runs.embed import table_at
 from coview.runs.embed_job import images_of_table
-from coview.runs.search_queries import Queries
+from coview.runs.search_queries import SIDE, Queries
 from coview.runs.search_results import SearchResults
 
 Pixels = npt.NDArray[np.uint8]
-
-SIDE = 192
-"""The longer side of a picture, in pixels."""
 
 
 def write_page(

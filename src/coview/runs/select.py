@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from coview.core.errors import DataError, InvalidValue, RunError
-from coview.core.files import entries, exists, read_errors, storage_errors, write_bytes
+from coview.core.files import entries, exists, read_errors, storage_errors, write_text
 from coview.core.options import takes
 from coview.core.progress import progress, say
 from coview.core.text import plural
@@ -108,7 +108,7 @@ def write_selection(selection: pa.Table, path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(zip(*(selection[name].to_pylist() for name in COLUMNS), strict=True))
-    write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+    write_text(path, text.getvalue())
 
 
 def copy_files(paths: Sequence[Path], folder: Path) -> None:
