@@ -1,11 +1,14 @@
 """The public contracts over everything that is registered, and over what a user might bring."""
 
+import importlib
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from coview.core.ranks import SINGLE_PROCESS
 from coview.encoders import EncoderSpec
 from coview.methods import (
     Critic,
@@ -35,7 +38,7 @@ from coview.testing import (
     check_objective,
     check_views,
 )
-from coview.testing.methods import Colors
+from coview.testing.methods import Colors, several_processes_give_the_gradient_of_one
 from coview.views import ViewPlan, eval_view
 
 ONE_VIEW = ViewPlan(views=(eval_view(8),))
@@ -80,7 +83,9 @@ class Debiased(SetObjective):
     temperature: float
     prior: float
 
-    def __call__(self, views, labels, ranks=None):
+    def __call__(self, views, labels, ranks=SINGLE_PROCESS):
+        # Every process computes the loss of the whole batch, so their mean is that loss.
+        views = [ranks.gather(view) for view in views]
         z = torch.nn.functional.normalize(torch.cat(list(views)).float(), dim=1, eps=1e-6)
         if views[0].dtype == torch.float64:
             z = torch.nn.functional.normalize(torch.cat(list(views)), dim=1, eps=1e-12)
@@ -183,6 +188,43 @@ def test_contract_says_everything_that_fails():
         check_encoder(Broken())
     assert "features_are_deterministic" not in str(error.value)
     assert "bf16_is_close_to_float32" in str(error.value)
+
+
+def test_an_objective_that_sees_the_images_of_its_process_alone_is_named():
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Alone(NTXent):
+        def __call__(self, views, labels, ranks=SINGLE_PROCESS):
+            return NTXent.__call__(self, views, labels)
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Cut(NTXent):
+        """All loss, and the gradient of the process's own rows alone."""
+
+        def __call__(self, views, labels, ranks=SINGLE_PROCESS):
+            first = sum(ranks.sizes(len(views[0]))[: ranks.rank])
+            whole = [ranks.gather(view.detach()).clone() for view in views]
+            for rows, view in zip(whole, views, strict=True):
+                rows[first : first + len(view)] = view
+            return NTXent.__call__(self, whole, labels)
+
+    for objective, says in (
+        (Alone(temperature=0.3), "the loss is"),
+        (Cut(temperature=0.3), "the gradient differs"),
+    ):
+        with pytest.raises(AssertionError, match=f"loss_of_one: {says}"):
+            check_objective(objective)
+        method = replace(METHODS["simclr"], objective=objective)
+        with pytest.raises(AssertionError, match=r"the gradient of .* differs"):
+            several_processes_give_the_gradient_of_one(method)
+
+
+def test_the_loss_of_the_page_on_own_parts_keeps_the_contract(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "own-parts.md").read_text()
+    code = page.partition("# uniform.py\n")[2].partition("@register_method")[0]
+    (tmp_path / "uniform_of_the_page.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = importlib.import_module("uniform_of_the_page")
+    check_objective(found.UniformNTXent(temperature=0.5))
 
 
 def test_contract_that_is_kept_is_silent():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.testing.ranks import on_each_rank, thread_ranks
 from processes import together
 
 SIZES = {2: [(3, 3), (4, 1), (0, 2)], 4: [(2, 2, 2, 2), (5, 1, 3, 2), (0, 4, 0, 1)]}
@@ -152,6 +153,31 @@ def faults(request):
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_processes(check, faults):
     assert "\n".join(faults[check.__name__]).strip() == ""
+
+
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_threads_in_the_place_of_processes(check, world):
+    on_each_rank(thread_ranks(world), check)
+
+
+def test_threads_that_make_different_calls_fail_and_do_not_wait():
+    def different(ranks):
+        return ranks.sizes(1) if ranks.is_main else ranks.gather(torch.ones(2))
+
+    def fewer(ranks):
+        return ranks.is_main or ranks.barrier()
+
+    def broken(ranks):
+        if ranks.is_main:
+            raise ValueError("of rank 0")
+        ranks.barrier()
+
+    for work in (different, fewer):
+        with pytest.raises(AssertionError, match="the same calls in the same order"):
+            on_each_rank(thread_ranks(2), work)
+    with pytest.raises(ValueError, match="of rank 0"):
+        on_each_rank(thread_ranks(2), broken)
 
 
 def test_alone_gives_back_what_it_was_given():

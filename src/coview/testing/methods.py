@@ -15,12 +15,14 @@ from torch.nn.functional import normalize
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.values import decode, encode, fingerprint
 from coview.heads import HeadSpec
 from coview.methods import Learner, Method, Passes
 from coview.methods.batch_norm import batch_norms
 from coview.recipes import known_values
 from coview.testing.contract import run_checks
+from coview.testing.ranks import on_each_rank, thread_ranks
 
 STEPS = 100
 
@@ -53,11 +55,15 @@ class Colors(nn.Module):
         return h
 
 
-def make_learner(method: Method, *, norm: bool = True, passes: Passes | None = None) -> Learner:
+def make_learner(
+    method: Method, *, norm: bool = True, passes: Passes | None = None,
+    ranks: Ranks = SINGLE_PROCESS,
+) -> Learner:  # fmt: skip
     """A learner of ``method``, shrunk, on a small encoder, in float32."""
     encoder: nn.Module = Colors(norm=norm)
     return Learner(
-        shrink(method), encoder, total_steps=STEPS, passes=passes or Passes()  # type: ignore[arg-type]
+        shrink(method), encoder, total_steps=STEPS,  # type: ignore[arg-type]
+        passes=passes or Passes(), ranks=ranks,
     )  # fmt: skip
 
 
@@ -274,6 +280,47 @@ def micro_batches_give_the_full_batch_gradient(method: Method) -> None:
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-8, atol=1e-11, msg=name)
 
 
+def several_processes_give_the_gradient_of_one(method: Method) -> None:
+    """Without BatchNorm: two processes share 8 images, 5 and 3. The mean of their gradients is that
+    of one process, and the state after the step is, too. Threads take the place of processes."""
+    plain, sizes = remove_norm(method), (5, 3)
+    views = make_batch(method)
+    views = replace(views, views=tuple(view.double() for view in views.views))
+    assert views.labels is not None
+    batches = [
+        replace(views, views=parts, ids=ids, labels=labels, sizes=sizes)
+        for parts, ids, labels in zip(
+            zip(*(torch.split(view, list(sizes)) for view in views.views), strict=True),
+            torch.split(views.ids, list(sizes)), torch.split(views.labels, list(sizes)),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+    group = thread_ranks(len(sizes))
+    one, *models = (
+        make_learner(plain, norm=False, ranks=ranks).double() for ranks in (SINGLE_PROCESS, *group)
+    )
+
+    def step(model: Learner, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        total_loss(model, batch).backward()  # type: ignore[no-untyped-call]
+        model.after_step(0)
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        return gradients, model.state_dict()
+
+    expected, state = step(one, views)
+    found = on_each_rank(group, lambda ranks: step(models[ranks.rank], batches[ranks.rank]))
+    for name, gradient in expected.items():
+        mean = torch.stack([gradients[name] for gradients, _ in found]).mean(0)
+        torch.testing.assert_close(
+            mean, gradient, rtol=1e-8, atol=1e-11, msg=f"the gradient of {name} differs"
+        )
+    for _, after in found:
+        for name, value in state.items():
+            torch.testing.assert_close(
+                after[name], value, rtol=1e-8, atol=1e-11, msg=f"{name} differs after the step"
+            )
+
+
 def remove_norm(method: Method) -> Method:
     """The method without BatchNorm in its heads."""
 
@@ -433,7 +480,8 @@ METHOD_CHECKS: tuple[Callable[[Method], None], ...] = (
     after_step_does_not_change_trained_parameters, after_step_updates_statistics_once,
     loss_is_deterministic, loss_ignores_the_order_of_images, loaded_state_gives_the_same_loss,
     deep_copy_is_independent, micro_batches_give_the_full_batch_gradient,
-    micro_batches_update_statistics_once, bf16_is_close_to_float32, nan_pixel_makes_the_loss_nan,
+    several_processes_give_the_gradient_of_one, micro_batches_update_statistics_once,
+    bf16_is_close_to_float32, nan_pixel_makes_the_loss_nan,
     equal_labels_give_a_finite_step, unknown_labels_give_a_finite_step,
     repeated_images_give_a_finite_step, black_images_give_a_finite_step,
     extreme_embeddings_give_a_finite_step, missing_labels_raise_only_if_needed,

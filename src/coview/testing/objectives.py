@@ -8,8 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.methods import Negatives, PairObjective, SetObjective
 from coview.testing.contract import json_round_trip_gives_equal_value, run_checks
+from coview.testing.ranks import on_each_rank, thread_ranks
 
 Objective = SetObjective | PairObjective
 IMAGES, WIDTH = 7, 6
@@ -25,18 +27,20 @@ def check_objective(objective: Objective) -> None:
 
 
 def compute_loss(
-    objective: Objective, first: Tensor, second: Tensor, labels: Tensor | None = None
-) -> Tensor:
+    objective: Objective, first: Tensor, second: Tensor, labels: Tensor | None = None, *,
+    ids: Tensor | None = None, ranks: Ranks = SINGLE_PROCESS,
+) -> Tensor:  # fmt: skip
     """The loss of two views of the same images, with five negatives if the objective takes any."""
     if labels is None:
         labels = torch.arange(len(first)) % 3
     if isinstance(objective, SetObjective):
-        return objective([first, second], labels)
+        return objective([first, second], labels, ranks)
     negatives = None
     if objective.takes_negatives:
         rows = random_rows(5, seed=9).to(first.dtype)
         negatives = Negatives(rows=rows, ids=torch.full((5,), -1))
-    return objective(first, second, torch.arange(len(first)), negatives)
+    ids = torch.arange(len(first)) if ids is None else ids
+    return objective(first, second, ids, negatives, ranks)
 
 
 def random_rows(count: int = IMAGES, *, seed: int = 0) -> Tensor:
@@ -104,6 +108,37 @@ def ignores_order(objective: Objective) -> None:
         compute_loss(objective, first[order], second[order], labels[order]),
         compute_loss(objective, first, second, labels),
     )
+
+
+def several_processes_give_the_loss_of_one(objective: Objective) -> None:
+    """Of 7 images that two processes share, 4 and 3: the mean of their losses is that of all
+    images, and so is the gradient. Threads take the place of processes."""
+    views, ids = two_views(), torch.arange(IMAGES)
+    whole = [rows.clone().requires_grad_() for rows in views]
+    loss = compute_loss(objective, whole[0], whole[1], ids % 3, ids=ids)
+    loss.backward()  # type: ignore[no-untyped-call]
+    parts = (slice(0, 4), slice(4, IMAGES))
+
+    def part(ranks: Ranks) -> tuple[Tensor, list[Tensor | None]]:
+        mine = [rows[parts[ranks.rank]].clone().requires_grad_() for rows in views]
+        own = ids[parts[ranks.rank]]
+        value = compute_loss(objective, mine[0], mine[1], own % 3, ids=own, ranks=ranks)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach(), [rows.grad for rows in mine]
+
+    found = on_each_rank(thread_ranks(len(parts)), part)
+    mean = torch.stack([value for value, _ in found]).mean()
+    torch.testing.assert_close(mean, loss.detach(), msg=f"the loss is {mean}, of one {loss}")
+    for view, rows in enumerate(whole):
+        grads = [gradients[view] for _, gradients in found]
+        if rows.grad is None:
+            assert grads == [None] * len(parts)
+            continue
+        joined = torch.cat([
+            torch.zeros_like(rows[mine]) if grad is None else grad / len(parts)
+            for grad, mine in zip(grads, parts, strict=True)
+        ])  # fmt: skip
+        torch.testing.assert_close(joined, rows.grad, msg="the gradient differs")
 
 
 def prefers_views_that_agree(objective: Objective) -> None:
@@ -210,8 +245,9 @@ def _check_finite(
 
 OBJECTIVE_CHECKS: tuple[Callable[[Objective], None], ...] = (
     json_round_trip_gives_equal_value, gives_one_finite_number, agrees_with_finite_differences,
-    agrees_with_finite_differences_on_axes, ignores_length, ignores_order, prefers_views_that_agree,
-    gradient_is_across_the_row, equal_embeddings_give_chance_level, zero_rows_are_finite,
-    huge_rows_are_finite, identical_rows_are_finite, one_class_is_finite, half_precision_is_near,
+    agrees_with_finite_differences_on_axes, ignores_length, ignores_order,
+    several_processes_give_the_loss_of_one, prefers_views_that_agree, gradient_is_across_the_row,
+    equal_embeddings_give_chance_level, zero_rows_are_finite, huge_rows_are_finite,
+    identical_rows_are_finite, one_class_is_finite, half_precision_is_near,
     autocast_changes_nothing,
 )  # fmt: skip
