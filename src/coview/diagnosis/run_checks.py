@@ -179,22 +179,39 @@ def _recorded(run: RunFolder, step: int) -> dict[str, Any] | None:
     return verdict if verdict and is_known and int(verdict.get("step", -1)) >= step else None
 
 
+def has_negatives(description: Mapping[str, Any]) -> bool:
+    """Whether the objective of a run compares views of different images."""
+    objective = description.get("recipe", {}).get("method", {}).get("objective", {})
+    return objective.get("type") not in WITHOUT_NEGATIVES
+
+
 def diagnose_run(run: RunFolder) -> Diagnosis:
     """The diagnosis by the metrics of a run so far, whatever verdict.json holds."""
     rows = run.metrics()
-    history = health_history(rows)
-    step = max((int(row.get("step", 0)) for row in rows), default=0)
-    if 0 not in history:
+    if 0 not in health_history(rows):
+        step = max((int(row.get("step", 0)) for row in rows), default=0)
         return Diagnosis(
             label="too early", sentence=f"Too early to judge: {_progress(run, rows)}.", causes=(),
             remedy="Let it run. If it has stopped, continue with `coview resume`.", step=step,
         )  # fmt: skip
+    return diagnose_rows(run.description, rows, total_steps=run.total_steps)
+
+
+def diagnose_rows(
+    description: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, total_steps: int
+) -> Diagnosis:
+    """The diagnosis of a pretraining run by its run.json and lines of metrics.jsonl.
+
+    ``total_steps``: as planned, 0 where unknown. Raises InvalidValue without a report of step 0.
+    """
+    history = health_history(rows)
+    step = max((int(row.get("step", 0)) for row in rows), default=0)
     changes = [row["parameter_change"] for row in rows if "parameter_change" in row]
     return diagnose(
-        history, steps_done=step, steps_planned=run.total_steps or step,
+        history, steps_done=step, steps_planned=total_steps or step,
         parameter_change=changes[-1] if changes else None,
-        classes=supervised_classes(run.description), neighbors=neighbor_accuracy(rows),
-        unguarded=missing_guard(run.description),
+        classes=supervised_classes(description), neighbors=neighbor_accuracy(rows),
+        unguarded=missing_guard(description),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from coview.methods import Passes
 from coview.methods.learner import NetworkTask
 from coview.recipes import DenseRecipe, build_task, precision_of
 from coview.recipes.batches import make_loader
+from coview.runs.collapse import CollapseWatch
 from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
 from coview.runs.duration import Course
@@ -89,7 +90,8 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     course.note_extension(start, metrics_log)
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
     live = LiveReport(run, enabled=ranks.is_main)
-    followed = live.following(monitor)
+    watch = CollapseWatch(run, metrics_log, enabled=ranks.is_main and job.kind == "pretrain")
+    followed = live.following(watch.following(monitor))
     with closing(loggers), training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
             write_quarantine(run, images.images)
@@ -114,23 +116,28 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
                 {"passes": encode(learner.passes), "record": metrics_log.content,
                  **course.meta(schedule)},
             ),
-            keep_every=keep_every, on_epoch=followed, on_report=live.write, stop=signals,
-            pace=course.pace, ranks=ranks,
+            keep_every=keep_every, on_epoch=followed, on_report=live.write,
+            stop=lambda: signals() or watch.reason(), pace=course.pace, ranks=ranks,
             # What a detector does is exact in any case.
             exact=bool(run.description.get("exact")) and not isinstance(recipe, DenseRecipe),
         )  # fmt: skip
+    if outcome.stopped:
+        goes_on = ranks.is_main
+    else:
+        goes_on = job.complete(run, learner, parts, session) and ranks.is_main
+    if not goes_on:
+        return run
+    diagnosis = None
     if outcome.diverged:
-        if ranks.is_main:
-            diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
-            metrics_log.mend()
-            job.finish(run, learner, parts, session, diagnosis)
-    elif outcome.stopped:
-        if ranks.is_main:
-            leave(run, learner, outcome.reason)
-    elif job.complete(run, learner, parts, session) and ranks.is_main:
+        diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
+    elif watch.reason():
+        diagnosis = watch.diagnosis()
+    if outcome.stopped and diagnosis is None:
+        leave(run, learner, outcome.reason)
+    else:
         metrics_log.mend()  # the diagnosis is made from it
-        job.finish(run, learner, parts, session)
-    if ranks.is_main and run.is_ended and not run.description.get("nested"):
+        job.finish(run, learner, parts, session, diagnosis)
+    if run.is_ended and not run.description.get("nested"):
         say_end(run, session.clock)
     return run
 
