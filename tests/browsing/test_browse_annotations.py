@@ -105,6 +105,19 @@ def test_changes_of_another_program_are_not_lost(tmp_path: Path) -> None:
     assert annotations_of(collection, path).by_row == {0: Annotation("cat"), 1: Annotation("dog")}
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_file_that_became_unreadable_is_never_replaced(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"tags{ending}"
+    annotations = annotations_of(drawn(), path)
+    annotations.update({1: Change("cat")})
+    path.write_bytes(b"name,label\n\xff\xfe,cut o")
+    for _ in range(2):
+        with pytest.raises(DataError, match="readable"):
+            annotations.update({2: Change("dog")})
+        assert path.read_bytes() == b"name,label\n\xff\xfe,cut o"
+    assert annotations.by_row == {1: Annotation("cat")}
+
+
 def test_a_change_keeps_what_another_page_has_written(tmp_path: Path) -> None:
     collection, path = drawn(), tmp_path / "tags.csv"
     annotations = annotations_of(collection, path)

@@ -144,22 +144,22 @@ class Annotations:
         }  # fmt: skip
 
     def _read(self) -> None:
-        self._stamp = _stamp(self.path)
-        self.by_row, self._others = {}, []
-        content = read_content(self.path)
-        if content is None:
-            return
+        stamp, content = _stamp(self.path), read_content(self.path)
         decode = _from_parquet if self.path.suffix.lower() == ".parquet" else _from_csv
-        for line in decode(content, self.path):
+        by_row: dict[int, Annotation] = {}
+        others: list[dict[str, str]] = []
+        for line in [] if content is None else decode(content, self.path):
             row = self._rows.get(line.get("name", ""))
             if row is None or self._is_elsewhere(line.get("path", ""), self._paths[row]):
-                self._others.append(line)
+                others.append(line)
                 continue
             tags = tuple(line.get("tags", "").split(SEPARATOR))
             try:
-                self.by_row[row] = Annotation(line.get("label", ""), tags)
+                by_row[row] = Annotation(line.get("label", ""), tags)
             except InvalidValue as error:
                 raise DataError(f"{self.path}, {self._names[row]}: {error}") from error
+        # Only now: a file that cannot be read is read again, and never replaced, at each change.
+        self.by_row, self._others, self._stamp = by_row, others, stamp
 
     def _is_elsewhere(self, text: str, own: Path | None) -> bool:
         """Whether a line is of an image of the same name in another folder. One whose path leads
