@@ -128,6 +128,17 @@ def test_check_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) ->
     assert (report.health_step, report.images) == (400, 256)
 
 
+def test_step_0_of_a_run_from_weights_is_not_called_untrained(tmp_path: Path) -> None:
+    for name, start in (("weights", {"path": "encoder"}), ("random", None)):
+        run = make_run(tmp_path / name, LEARNED, LEARNED, LEARNED, start=start)
+        report = check_run(run)
+        text = report.render_text()
+        assert (report.label, report.from_weights) == ("unchanged", start is not None)
+        assert ("untrained" in text) == (start is None)
+        assert ("no better than the weights it began with" in text) == (start is not None)
+        assert ("(at the start " in report.details) == (start is not None)
+
+
 def test_check_run_lists_complete_checkpoints_in_order(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED)
     assert "There is no complete checkpoint." in check_run(run).render_text()
@@ -171,7 +182,7 @@ def test_check_run_of_a_young_run_is_too_early(tmp_path: Path) -> None:
 def test_check_run_of_a_run_without_metrics_is_too_early(tmp_path: Path) -> None:
     report = check_run(make_run(tmp_path / "run"))
     assert (report.label, report.figures) == ("too early", {})
-    assert "no figures of the untrained network" in report.render_text()
+    assert "no figures of the network before training" in report.render_text()
 
 
 def test_check_run_reads_a_fine_tuning_run(tmp_path: Path) -> None:

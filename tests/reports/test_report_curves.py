@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from coview.reports.curves import (
 )
 from coview.reports.figures import health_charts, knn_chart, loss_chart
 from coview.reports.formatting import percent
+from coview.reports.page import build_page
 from coview.reports.records import Record, read_record
 
 
@@ -183,6 +185,19 @@ def test_every_health_chart_has_the_untrained_value(record: Record) -> None:
         assert [level.name for level in drawn.levels] == ["untrained"]
         assert drawn.levels[0].height == drawn.lines[0].points[1][0]
         assert drawn.levels[0].height in start.values() or drawn.title == "Held-out loss"
+
+
+def test_a_run_from_weights_has_a_line_of_its_start(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "tuned", images=20)
+    path = folder / "run.json"
+    description = {**json.loads(path.read_text()), "start": {"path": "encoder"}}
+    path.write_text(json.dumps(description))
+    tuned = read_record(folder)
+    charts = [*health_charts(tuned), knn_chart(tuned)]
+    assert {chart.levels[0].name for chart in charts} == {"at the start"}
+    page = build_page(tuned)
+    assert "The dashed line is the network at the start." in page
+    assert "untrained network." not in page
 
 
 def test_health_without_a_start_has_no_untrained_line(record: Record, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]

@@ -79,8 +79,11 @@ REFERENCE_FIGURES: dict[str, Figure] = {
         "share of the sample that equals another image of it, or a training image", "share"),
 }  # fmt: skip
 
+START_WORDS = {False: "untrained", True: "at the start"}
+"""What figures of step 0 are called, by whether the run began with trained weights."""
+
 DIAGNOSES: dict[str, DiagnosisLabel] = {
-    "learning": DiagnosisLabel("better than the untrained network", 0, "good"),
+    "learning": DiagnosisLabel("better than before training", 0, "good"),
     "too early": DiagnosisLabel(
         "fewer than 200 steps, or still improving in the first half of the run", 0, "open"),
     "at chance": DiagnosisLabel("embeddings differ, but views of one image do not match", 3, "bad"),
@@ -91,8 +94,8 @@ DIAGNOSES: dict[str, DiagnosisLabel] = {
     "unusable data": DiagnosisLabel(
         "the images are copies of each other, or all have one label", 12, "bad"),
     "no better than pixels": DiagnosisLabel(
-        "better than untrained, but simple functions of the pixels do as well", 11, "warning"),
-    "unchanged": DiagnosisLabel("no better than the untrained network", 6, "bad"),
+        "better than before training, but simple functions of the pixels do as well", 11, "warning"),
+    "unchanged": DiagnosisLabel("no better than before training", 6, "bad"),
     "shortcut": DiagnosisLabel(
         "simple cues in the pixels are enough to match the views", 7, "warning"),
     # Of fine-tuning:

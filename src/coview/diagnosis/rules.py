@@ -61,20 +61,22 @@ Rule = Callable[[RunState], Diagnosis | None]
 def diagnose(
     history: Mapping[int, HealthFigures], *, steps_done: int, steps_planned: int,
     parameter_change: float | None = None, classes: int = 0,
-    neighbors: NeighborAccuracy | None = None, unguarded: str = "",
+    neighbors: NeighborAccuracy | None = None, unguarded: str = "", from_weights: bool = False,
 ) -> Diagnosis:  # fmt: skip
     """The diagnosis of a run after ``steps_done`` of ``steps_planned`` steps.
 
     ``history`` maps a step to the figures measured after it. Raises InvalidValue where it lacks
-    step 0, the untrained network. ``parameter_change`` is |now - start| / |start| over all trained
+    step 0, the network before training. ``parameter_change`` is |now - start| / |start| over all trained
     parameters, None where unknown. ``classes`` is the number of classes of a supervised objective,
     whose rank may fall to that number; 0 without labels. ``neighbors`` are kNN accuracies: of a
     supervised objective they alone say whether it has learned. ``unguarded`` names what a method
     without negatives lacks against collapse ("stop-gradient", "predictor"), "" for others.
+    ``from_weights``: the run began with trained weights, so that step 0 is no untrained network.
     """
     if 0 not in history:
         raise InvalidValue(
-            "The health history has no figures of step 0, the untrained network, to compare with; "
+            "The health history has no figures of step 0, the network before training, to "
+            "compare with; "
             "measure once before training."
         )
     measured = [step for step in sorted(history) if step <= steps_done]
@@ -82,7 +84,7 @@ def diagnose(
         reports=tuple(history[step] for step in measured),
         report_step=measured[-1], steps_done=steps_done, steps_planned=steps_planned,
         parameter_change=parameter_change, classes=classes, neighbors=neighbors,
-        unguarded=unguarded,
+        unguarded=unguarded, from_weights=from_weights,
     )  # fmt: skip
     diagnosis = next(result for rule in RULES if (result := rule(state)) is not None)
     diagnosis = replace(diagnosis, details=all_figures(state))
@@ -138,7 +140,7 @@ def far_parameters(state: RunState) -> Diagnosis | None:
     return state.diagnosis(
         "collapsed",
         f"Diverged: the parameters have moved by {change:,.0f} times their length, and the network "
-        f"is no better than untrained. {comparison(state)}",
+        f"is no better than {_no_better_than(state)}. {comparison(state)}",
         TOO_FAST,
         remedy="Start again with a tenth of the `learning_rate`, or with the recipe's default.",
     )
@@ -220,7 +222,7 @@ def unmatched_views(state: RunState) -> Diagnosis | None:
         return None
     same = (
         "Collapsed: the embeddings of all images are nearly the same: two images have a mean "
-        f"cosine of {alike:.2f} (untrained {before:.2f}), two views of one image "
+        f"cosine of {alike:.2f} ({state.before} {before:.2f}), two views of one image "
         f"{now.mean_positive_similarity:.2f}."
     )
     if alike >= ALIKE and state.unguarded:
@@ -257,7 +259,7 @@ def few_directions(state: RunState) -> Diagnosis | None:
             return state.diagnosis(
                 "dimensional collapse",
                 f"Dimensional collapse: the {name} use about {ranks[-1]:.1f} of {width} directions "
-                f"(untrained {ranks[0]:.1f}). {comparison(state)}",
+                f"({state.before} {ranks[0]:.1f}). {comparison(state)}",
                 "The learning rate is too high for this batch.",
                 "The views are so strong that two of one image share little.",
                 remedy="Start again with a third of the `learning_rate`.",
@@ -317,7 +319,7 @@ def improving_early(state: RunState) -> Diagnosis | None:
 
 
 def nothing_gained(state: RunState) -> Diagnosis | None:
-    """No better than the untrained network, although the parameters changed."""
+    """No better than the network at step 0, although the parameters changed."""
     if has_gained(state):
         return None
     causes = [
@@ -328,7 +330,8 @@ def nothing_gained(state: RunState) -> Diagnosis | None:
         causes.insert(0, "The labels have nothing to do with what the images show.")
     return state.diagnosis(
         "unchanged",
-        f"Nothing was gained: the network is no better than untrained. {comparison(state)}",
+        f"Nothing was gained: the network is no better than {_no_better_than(state)}. "
+        f"{comparison(state)}",
         *_temperature_causes(state),
         *causes,
         remedy="Try another `learning_rate`: a third, then three times the present one.",
@@ -336,7 +339,7 @@ def nothing_gained(state: RunState) -> Diagnosis | None:
 
 
 def no_better_than_pixels(state: RunState) -> Diagnosis | None:
-    """Better than untrained, but simple functions of the pixels do as well."""
+    """Better than at step 0, but simple functions of the pixels do as well."""
     beaten_by = beside_pixels(state)
     if not beaten_by:
         return None
@@ -353,7 +356,7 @@ def no_better_than_pixels(state: RunState) -> Diagnosis | None:
 
 
 def learning(state: RunState) -> Diagnosis:
-    """Better than untrained; the sentence warns where only the loss is flat."""
+    """Better than at step 0; the sentence warns where only the loss is flat."""
     if _flat_but_moving(state.reports[-2], state.now):
         return state.diagnosis(
             "learning",
@@ -362,6 +365,10 @@ def learning(state: RunState) -> Diagnosis:
             remedy="Continue, and raise `epochs` if the run ends here.",
         )
     return state.diagnosis("learning", f"Learning: {_lower(comparison(state))}")
+
+
+def _no_better_than(state: RunState) -> str:
+    return "the weights it began with" if state.from_weights else state.before
 
 
 def _lower(sentence: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from coview.core.figures import DIAGNOSES, FIGURES
+from coview.core.figures import DIAGNOSES, FIGURES, START_WORDS
 from coview.core.run_folder import RunFolder
 from coview.diagnosis.health import HealthFigures
 from coview.diagnosis.rules import diagnose
@@ -25,7 +25,8 @@ RECENT = 20  # step lines over which that share is averaged
 class RunReport:
     """The diagnosis of a run with its figures.
 
-    ``figures`` maps a health figure to (now, untrained); it is empty without a health report.
+    ``figures`` maps a health figure to (now, at step 0); it is empty without a health report.
+    ``from_weights``: the run began with trained weights, so that step 0 is no untrained network.
     ``images`` is the number of held-out images behind them. ``notes`` are sentences about skipped
     steps and about waiting for images.
     """
@@ -44,6 +45,7 @@ class RunReport:
     images: int
     checkpoints: tuple[str, ...]
     notes: tuple[str, ...]
+    from_weights: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -59,7 +61,7 @@ class RunReport:
         return {**asdict(self), "figures": figures}
 
     def render_text(self) -> str:
-        """The diagnosis, causes and remedy; then each figure beside the untrained network's."""
+        """The diagnosis, causes and remedy; then each figure beside that of step 0."""
         lines = [self.sentence, *filter(None, [self.details])]
         lines += [f"  Likely cause: {cause}" for cause in self.causes]
         lines += [f"  What to do: {self.remedy}"] if self.remedy else []
@@ -71,13 +73,13 @@ class RunReport:
         return "\n".join([*lines, *self.notes])
 
     def _table(self) -> list[str]:
-        head = f"step {self.health_step:,}"
-        lines = [f"{f'On {self.images:,} held-out images':<46}{head:>12}{'untrained':>12}"]
+        head, before = f"step {self.health_step:,}", START_WORDS[self.from_weights]
+        lines = [f"{f'On {self.images:,} held-out images':<46}{head:>14}{before:>14}"]
         for name, figure in FIGURES.items():
             form = ".1%" if figure.format == "share" else ".2f"
             better = f" ({figure.better} is better)" if figure.better else ""
             cells = "".join(
-                f"{f'{value:{form}}' if math.isfinite(value) else '-':>12}"
+                f"{f'{value:{form}}' if math.isfinite(value) else '-':>14}"
                 for value in self.figures[name]
             )
             lines.append(f"  {figure.label + better:<44}{cells}")
@@ -112,6 +114,7 @@ def check_run(folder: str | Path) -> RunReport:
         health_step=max(history, default=0), images=history[max(history)].images if history else 0,
         checkpoints=tuple(run.checkpoint_path(step).name for step in run.checkpoint_steps),
         notes=(*_skipped_steps(rows), *_waiting(rows)),
+        from_weights=run.description.get("start") is not None,
     )  # fmt: skip
 
 
@@ -135,7 +138,7 @@ def supervised_classes(description: Mapping[str, Any]) -> int:
 
 
 def neighbor_accuracy(rows: Sequence[Mapping[str, Any]]) -> NeighborAccuracy | None:
-    """kNN accuracy of the untrained network and of the last report; None with fewer than two.
+    """kNN accuracy at step 0 and of the last report; None with fewer than two.
 
     >>> lines = [{"kind": "knn", "accuracy": a, "images": 128} for a in (0.25, 0.5, 0.75)]
     >>> neighbor_accuracy(lines).untrained, neighbor_accuracy(lines).now
@@ -211,13 +214,13 @@ def diagnose_rows(
         history, steps_done=step, steps_planned=total_steps or step,
         parameter_change=changes[-1] if changes else None,
         classes=supervised_classes(description), neighbors=neighbor_accuracy(rows),
-        unguarded=missing_guard(description),
+        unguarded=missing_guard(description), from_weights=description.get("start") is not None,
     )  # fmt: skip
 
 
 def _progress(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> str:
     if run.kind == "pretrain":
-        return "the run has written no figures of the untrained network yet"
+        return "the run has written no figures of the network before training yet"
     accuracies = [row["accuracy"] for row in rows if row.get("kind") == "validation"]
     if not accuracies:
         return "the run has written no verdict yet"

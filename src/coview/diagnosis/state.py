@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from coview.core.figures import DIAGNOSES
+from coview.core.figures import DIAGNOSES, START_WORDS
 from coview.diagnosis.health import HealthFigures
 
 
@@ -35,7 +35,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighborAccuracy:
-    """kNN accuracy on ``images`` held-out images: untrained, now, and by raw pixels if known."""
+    """kNN accuracy on ``images`` held-out images: at step 0, now, and by raw pixels if known."""
 
     untrained: float
     now: float
@@ -45,9 +45,10 @@ class NeighborAccuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """The input of a rule: the reports in order of steps, the first of the untrained network.
+    """The input of a rule: the reports in order of steps, the first of the network at step 0.
 
-    ``report_step``: that of the last report.
+    That one is untrained, unless the run began ``from_weights``. ``report_step``: that of the last
+    report.
     """
 
     reports: tuple[HealthFigures, ...]
@@ -58,6 +59,17 @@ class RunState:
     classes: int
     neighbors: NeighborAccuracy | None = None
     unguarded: str = ""
+    from_weights: bool = False
+
+    @property
+    def before(self) -> str:
+        """What figures of step 0 are called: "untrained", or "at the start"."""
+        return START_WORDS[self.from_weights]
+
+    @property
+    def network_before(self) -> str:
+        """The network of step 0 in a sentence."""
+        return f"the network {self.before}" if self.from_weights else f"the {self.before} network"
 
     @property
     def untrained(self) -> HealthFigures:

@@ -20,7 +20,7 @@ def comparison(state: RunState) -> str:
         )
         return (
             "By the most similar images, the encoder gives an unseen image its right label in "
-            f"{_of_100(neighbors.now)} of 100 cases{pixels}, the untrained network in "
+            f"{_of_100(neighbors.now)} of 100 cases{pixels}, {state.network_before} in "
             f"{_of_100(neighbors.untrained)}."
         )
     now = state.now
@@ -29,7 +29,7 @@ def comparison(state: RunState) -> str:
     return (
         "Shown a gray piece of an image that it has never seen, the encoder finds another piece "
         f"of the same image among {now.images:,} in {encoder} of 100 cases; raw pixels do in "
-        f"{pixels}, brightness alone in {levels}, the untrained network in "
+        f"{pixels}, brightness alone in {levels}, {state.network_before} in "
         f"{_of_100(state.untrained.piece_accuracy_h)}."
     )
 
@@ -55,21 +55,21 @@ def beside_pixels(state: RunState) -> str:
 def all_figures(state: RunState) -> str:
     """The line for specialists.
 
-    Each figure stands beside the untrained network's, whose BatchNorm statistics are settled.
+    Each figure stands beside that of step 0, of a network whose BatchNorm statistics are settled.
     """
     now, before = state.now, state.untrained
     line = (
-        f"Instance accuracy {now.instance_accuracy_z:.1%} (untrained "
+        f"Instance accuracy {now.instance_accuracy_z:.1%} ({state.before} "
         f"{before.instance_accuracy_z:.1%}, chance {1 / now.images:.1%}, {now.cue[0]} "
         f"{now.cue[1]:.1%}); rank of h {now.rank_h:.0f} of {min(now.width_h, now.images)} "
-        f"(untrained {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} (untrained "
+        f"({state.before} {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} ({state.before} "
         f"{before.feature_std_z:.2f}){_held_out_loss(state)}"
     )
     if state.neighbors is not None:
         neighbors = state.neighbors
         pixels = "" if neighbors.pixels is None else f", pixels {neighbors.pixels:.1%}"
         line += (
-            f"; kNN {neighbors.now:.1%} (untrained {neighbors.untrained:.1%}{pixels}) of "
+            f"; kNN {neighbors.now:.1%} ({state.before} {neighbors.untrained:.1%}{pixels}) of "
             f"{neighbors.images:,} held-out images"
         )
     return f"{line}."
@@ -82,7 +82,7 @@ def _held_out_loss(state: RunState) -> str:
         return ""
     return (
         f"; held-out loss {round(now, 2) + 0.0:.0%} of the way from the chance level to the lower "
-        f"bound (untrained {round(before, 2) + 0.0:.0%})"
+        f"bound ({state.before} {round(before, 2) + 0.0:.0%})"
     )
 
 

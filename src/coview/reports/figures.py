@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from coview.core.figures import FIGURES, REFERENCE_FIGURES, Figure
+from coview.core.figures import FIGURES, REFERENCE_FIGURES, START_WORDS, Figure
 from coview.reports.curves import Chart, Format, Level, Line, recent_mean
 from coview.reports.formatting import cosine, count, decimal, percent
 from coview.reports.records import Record, Series, number, part, series
@@ -89,12 +89,12 @@ def found_chart(record: Record) -> Chart:
 def knn_chart(record: Record) -> Chart:
     """Accuracy of nearest neighbors, measured while training."""
     last = record.knn[-1] if record.knn else {}
-    start = number(record.knn[0].get("accuracy")) if _starts_untrained(record.knn) else None
+    start = number(record.knn[0].get("accuracy")) if _has_start(record.knn) else None
     return Chart(
         title="kNN while training",
         note=f"accuracy with {last.get('k', '?')} neighbors on held-out images",
         lines=[Line(name="kNN", points=_points(record, record.knn, "accuracy"), dots=True)],
-        levels=(*_untrained(start), *_class_chance(record)), x_label=axis(record), format=percent,
+        levels=(*_start(record, start), *_class_chance(record)), x_label=axis(record), format=percent,
     )  # fmt: skip
 
 
@@ -133,9 +133,9 @@ def detection_chart(record: Record) -> Chart:
 
 
 def health_charts(record: Record) -> list[Chart]:
-    """One chart per health figure, each with the untrained network as a dashed line."""
+    """One chart per health figure, each with the network at step 0 as a dashed line."""
     rows = [{**row, **_with_position(part(row, "figures"))} for row in record.health]
-    start = rows[0] if _starts_untrained(rows) else {}
+    start = rows[0] if _has_start(rows) else {}
     names = [*FIGURES, *(key for row in record.health for key in part(row, "figures"))]
     charts = []
     for name in dict.fromkeys(names):
@@ -148,7 +148,7 @@ def health_charts(record: Record) -> list[Chart]:
             Chart(
                 title=figure.label, note=_note(name, figure, rows[-1] if rows else {}),
                 lines=[Line(name=figure.label, points=_points(record, rows, name), dots=True)],
-                levels=_untrained(number(start.get(name))), x_label=axis(record),
+                levels=_start(record, number(start.get(name))), x_label=axis(record),
                 format=FORMATS[figure.format],
             )
         )  # fmt: skip
@@ -201,12 +201,17 @@ def _note(name: str, figure: Figure, row: dict[str, Any]) -> str:
     return "; ".join(filter(None, [figure.explanation, better, ", ".join(references)]))
 
 
-def _starts_untrained(rows: list[dict[str, Any]]) -> bool:
+def start_word(record: Record) -> str:
+    """What step 0 of a run is called: "untrained", or "at the start" of one from weights."""
+    return START_WORDS[record.description.get("start") is not None]
+
+
+def _has_start(rows: list[dict[str, Any]]) -> bool:
     return bool(rows) and rows[0].get("step") == 0
 
 
-def _untrained(height: float | None) -> tuple[Level, ...]:
-    return () if height is None else (Level(name="untrained", height=height),)
+def _start(record: Record, height: float | None) -> tuple[Level, ...]:
+    return () if height is None else (Level(name=start_word(record), height=height),)
 
 
 def _class_chance(record: Record) -> tuple[Level, ...]:

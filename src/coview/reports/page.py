@@ -143,7 +143,9 @@ def _charts(title: str, charts: list[Chart], note: str) -> Markup | None:
 def _health_note(record: Record) -> str:
     images = number(part(record.health[0], "figures").get("images")) if record.health else None
     on = f"on {count(images)} held-out images" if images else "on held-out images"
-    return f"Measured {on}, without labels. The dashed line is the untrained network."
+    word = figures.start_word(record)
+    before = f"the {word} network" if word == "untrained" else f"the network {word}"
+    return f"Measured {on}, without labels. The dashed line is {before}."
 
 
 def _views(record: Record) -> Section:

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from coview.core.figures import START_WORDS
 from coview.core.run_folder import read_object
 from coview.core.text import printable
 from coview.data.spec import name_of
@@ -38,18 +39,19 @@ def card_of(run: Run, diagnosis: Diagnosis | None, step: int | None = None) -> d
         "steps": steps,
         "epochs": round(steps / max(1, run.description["steps_per_epoch"]), 2),
         "verdict": verdict if diagnosis is None else diagnosis.sentence,
-        "figures": list(_figures(rows)),
+        "figures": list(_figures(rows, START_WORDS[run.start is not None])),
     }
 
 
-def _figures(rows: Rows) -> Iterator[str]:
+def _figures(rows: Rows, before: str) -> Iterator[str]:
+    """``before``: what figures of step 0 are called."""
     health = [row for row in rows if row["kind"] == "health"]
     if health:
         first, last = (row.get("figures", {}) for row in (health[0], health[-1]))
-        untrained = first.get("piece_accuracy_h") if health[0]["step"] == 0 else None
+        start = first.get("piece_accuracy_h") if health[0]["step"] == 0 else None
         yield (
             f"Without labels: {_share(last.get('piece_accuracy_h'))} (raw pixels "
-            f"{_share(last.get('piece_accuracy_pixels'))}, untrained {_share(untrained)}). Of two "
+            f"{_share(last.get('piece_accuracy_pixels'))}, {before} {_share(start)}). Of two "
             f"gray crops, each of half of an image or more, of {last.get('images', 0):,} held-out "
             "images: how often the one is, by cosine similarity of h, nearest to the other."
         )
@@ -61,7 +63,7 @@ def _figures(rows: Rows) -> Iterator[str]:
         first = knn[0] if knn[0]["step"] == 0 else {}
         yield (
             f"kNN with labels: {_share(last.get('accuracy'))} (raw pixels "
-            f"{_share(first.get('pixels'))}, untrained {_share(first.get('accuracy'))}). The plain "
+            f"{_share(first.get('pixels'))}, {before} {_share(first.get('accuracy'))}). The plain "
             f"vote of the {last.get('k')} nearest of at most {MAX_BANK:,} training images by h, "
             f"for {last.get('images')} held-out images."
         )
