@@ -260,6 +260,31 @@ def test_predictions_of_the_run_are_verdicts(run: Path, folder: Path, tmp_path: 
     assert "predicted" not in {each.name for each in known_facets(tmp_path, shown.store, own)}
 
 
+@pytest.mark.parametrize(
+    ("source", "test", "known"),
+    [
+        ("own", None, True), ("other", {"source": "other"}, False), (None, None, True),
+        ("own", {"source": "own"}, True), (None, {"source": "other"}, False),
+        ("own", {"source": None}, False),
+    ],
+)  # fmt: skip
+def test_test_images_of_another_folder_lend_their_predictions_to_none(
+    run: Path, folder: Path, tmp_path: Path, source: str | None, test: object, known: bool
+) -> None:
+    with coview.browse(run, device="cpu") as server:
+        shown = collection_of(server)
+    saved = {"names": list(shown.store.names), "predicted": [1] * 60}
+    places = {"own": shown.store.source, "other": "/data/test"}
+    if source is not None:
+        saved["source"] = places[source]
+    data = {"class_names": ["a", "b", "c"], "source": places["own"], "opened": {"test": test}}
+    (tmp_path / "predictions.json").write_text(json.dumps(saved))
+    (tmp_path / "run.json").write_text(json.dumps({"data": data}))
+    own = EmbeddingTable.open(run / "embeddings" / "photos.parquet")
+    facets = known_facets(tmp_path, shown.store, own)
+    assert ("predicted" in {each.name for each in facets}) == known
+
+
 def test_verdicts_of_every_kind() -> None:
     labels, predicted = np.array([0, 0, 1, -1, 1, 1]), np.array([0, 1, 1, 0, -1, 1])
     groups, scores = np.array([7, 0, 7, 3, 3, 0]), np.array([0.1, 0.2, 0.1, 0.9, 0.2, np.nan])

@@ -98,7 +98,8 @@ def predictions_of(run: Path, store: ImageStore) -> tuple[Codes | None, list[str
     """The class that the run predicts of each image, -1 unknown, and the names of the classes.
 
     Read from the tables that ``coview predict`` has written into the run, and else from the test
-    images of a fine-tuned run; images are joined by name. (None, []) where there is neither.
+    images of a fine-tuned run that are of this source; images are joined by name. (None, []) where
+    there is neither.
     """
     found: dict[str, str] = {}
     folder = local_path(run) / "predictions"
@@ -106,7 +107,7 @@ def predictions_of(run: Path, store: ImageStore) -> tuple[Codes | None, list[str
         if file.endswith(".parquet"):
             found |= _predicted_classes(folder / file, store)
     if not found:
-        found = _tested_classes(run)
+        found = _tested_classes(run, store)
     names = sorted(set(found.values()))
     number = {name: code for code, name in enumerate(names)}
     codes = np.array([number.get(found.get(name, ""), -1) for name in store.names], dtype=np.int64)
@@ -131,13 +132,18 @@ def _predicted_classes(path: Path, store: ImageStore) -> dict[str, str]:
     return dict(zip(names, classes, strict=True)) if same else {}
 
 
-def _tested_classes(run: Path) -> dict[str, str]:
+def _tested_classes(run: Path, store: ImageStore) -> dict[str, str]:
     folder = RunFolder(local_path(run))
     if not exists(folder.predictions_path):
         return {}
     value = read_object(folder.predictions_path) or {}
-    description = read_object(folder.description_path) or {}
-    classes = description.get("data", {}).get("class_names", [])
+    data = (read_object(folder.description_path) or {}).get("data", {})
+    # Test images of another folder may have the same names, and all in memory have.
+    test = data.get("opened", {}).get("test")
+    source = value.get("source", data.get("source") if test is None else None)
+    if source != store.source or (test is not None and test.get("source") is None):
+        return {}
+    classes = data.get("class_names", [])
     pairs = zip(value.get("names", []), value.get("predicted", []), strict=False)
     return {str(name): str(classes[number]) for name, number in pairs if 0 <= number < len(classes)}
 

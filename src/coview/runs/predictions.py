@@ -15,9 +15,11 @@ Rows = npt.NDArray[np.int64]
 
 
 def predictions_json(parts: Parts, logits: torch.Tensor) -> dict[str, Any]:
-    """The class of each test image, by its number, beside the true one."""
+    """The class of each test image, by its number, beside the true one. ``source``: where the names
+    are those of files, which another source may have as well."""
     probabilities, predicted = torch.softmax(logits, 1).max(1)
     return {
+        "source": parts.held_out.source,
         "names": list(parts.held_out.names),
         "labels": np.asarray(parts.held_out.labels).tolist(),
         "predicted": predicted.tolist(),
