@@ -94,7 +94,8 @@ DIAGNOSES: dict[str, DiagnosisLabel] = {
     "unusable data": DiagnosisLabel(
         "the images are copies of each other, or all have one label", 12, "bad"),
     "no better than pixels": DiagnosisLabel(
-        "better than before training, but simple functions of the pixels do as well", 11, "warning"),
+        "better than before training, but simple functions of the pixels do as well", 11,
+        "warning"),
     "unchanged": DiagnosisLabel("no better than before training", 6, "bad"),
     "shortcut": DiagnosisLabel(
         "simple cues in the pixels are enough to match the views", 7, "warning"),

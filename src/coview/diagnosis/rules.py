@@ -66,11 +66,12 @@ def diagnose(
     """The diagnosis of a run after ``steps_done`` of ``steps_planned`` steps.
 
     ``history`` maps a step to the figures measured after it. Raises InvalidValue where it lacks
-    step 0, the network before training. ``parameter_change`` is |now - start| / |start| over all trained
-    parameters, None where unknown. ``classes`` is the number of classes of a supervised objective,
-    whose rank may fall to that number; 0 without labels. ``neighbors`` are kNN accuracies: of a
-    supervised objective they alone say whether it has learned. ``unguarded`` names what a method
-    without negatives lacks against collapse ("stop-gradient", "predictor"), "" for others.
+    step 0, the network before training. ``parameter_change`` is |now - start| / |start| over all
+    trained parameters, None where unknown. ``classes`` is the number of classes of a supervised
+    objective, whose rank may fall to that number; 0 without labels. ``neighbors`` are kNN
+    accuracies: of a supervised objective they alone say whether it has learned. ``unguarded`` names
+    what a method without negatives lacks against collapse ("stop-gradient", "predictor"), "" for
+    others.
     ``from_weights``: the run began with trained weights, so that step 0 is no untrained network.
     """
     if 0 not in history:

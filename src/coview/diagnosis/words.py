@@ -62,8 +62,8 @@ def all_figures(state: RunState) -> str:
         f"Instance accuracy {now.instance_accuracy_z:.1%} ({state.before} "
         f"{before.instance_accuracy_z:.1%}, chance {1 / now.images:.1%}, {now.cue[0]} "
         f"{now.cue[1]:.1%}); rank of h {now.rank_h:.0f} of {min(now.width_h, now.images)} "
-        f"({state.before} {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} ({state.before} "
-        f"{before.feature_std_z:.2f}){_held_out_loss(state)}"
+        f"({state.before} {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} "
+        f"({state.before} {before.feature_std_z:.2f}){_held_out_loss(state)}"
     )
     if state.neighbors is not None:
         neighbors = state.neighbors

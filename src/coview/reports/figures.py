@@ -94,7 +94,8 @@ def knn_chart(record: Record) -> Chart:
         title="kNN while training",
         note=f"accuracy with {last.get('k', '?')} neighbors on held-out images",
         lines=[Line(name="kNN", points=_points(record, record.knn, "accuracy"), dots=True)],
-        levels=(*_start(record, start), *_class_chance(record)), x_label=axis(record), format=percent,
+        levels=(*_start(record, start), *_class_chance(record)),
+        x_label=axis(record), format=percent,
     )  # fmt: skip
 
 
