@@ -1,8 +1,12 @@
 """Tables in a terminal of 80 columns: nothing is cut, no figure is broken, nothing said twice."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from coview.cli.clusters import clusters_table
 from coview.cli.tables import comparison_table, evaluation_table, search_table
+from coview.embeddings.clusters import Cluster
 
 NAMES = ["a-run-with-a-long-name", "photos", "scenes-finetune", "untrained", "pixels"]
 
@@ -43,6 +47,26 @@ def printed(monkeypatch, capsys):
         ]
 
     return lines
+
+
+def test_names_in_brackets_are_printed_and_control_characters_are_not(capsys):
+    names, shown = ["run [red]", "[cat]:dog:\x1b[2J"], ["run [red]", "[cat]:dog:\\x1b[2J"]
+    clusters = [Cluster(number=0, size=2, central=(0, 1), classes=((1, 0.8), (0, 0.2)))]
+    table = SimpleNamespace(names=names, class_names=["a", "[b]"])
+    runs = [{"name": name, "verdict": "learning", "step": 1} for name in names]
+    compared = {"runs": runs, "figures": [], "differences": {"data": dict.fromkeys(names, "[x]")}}
+    prints = {
+        "clusters": lambda: clusters_table(table, clusters),
+        "runs": lambda: comparison_table(compared, []),
+        "figures": lambda: evaluation_table(contents(names)),
+    }
+    for what, print_table in prints.items():
+        print_table()
+        out = capsys.readouterr().out
+        assert "\x1b" not in out, what
+        assert all(name in out for name in shown), what
+        assert ("[b]" in out) == (what == "clusters")
+        assert ("[x]" in out) == (what == "runs")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coview.core.progress import table_console
+from coview.core.text import printable
 
 if TYPE_CHECKING:
     from coview.embeddings.clusters import Cluster
@@ -31,8 +32,8 @@ def clusters_table(table: EmbeddingTable, clusters: Sequence[Cluster]) -> None:
     shown.add_column("most central", overflow="fold")
     names = table.names
     for cluster in clusters:
-        classes = [cluster.class_sentence(table.class_names)] if labeled else []
-        central = "\n".join(names[row] for row in cluster.central[:CENTRAL])
+        classes = [printable(cluster.class_sentence(table.class_names))] if labeled else []
+        central = "\n".join(printable(names[row]) for row in cluster.central[:CENTRAL])
         shown.add_row(str(cluster.number), f"{cluster.size:,}", *classes, central)
     table_console().print(shown)
 

@@ -59,7 +59,7 @@ def _print_settings(
     table.add_column("protocol", no_wrap=wide)
     table.add_column("setting")
     for name in subjects:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(printable(name), justify="right", overflow="fold")
     notes = []
     for each in contents:
         name = str(each.get("protocol"))
@@ -197,6 +197,8 @@ def _print_parts(
 ) -> None:  # fmt: skip
     """A table with the ``names`` at the left, in as many parts below each other as the terminal's
     width asks for. A cell of more than ``most`` letters is broken."""
+    names = list(map(printable, names))
+    columns = [(printable(head), list(map(printable, cells))) for head, cells in columns]
     width = console.width
     most = width if width >= UNBROKEN else most
     first = min(max(map(len, (corner, *names))), width // 3)

@@ -73,12 +73,13 @@ def output_stream() -> TextIO:
 
 def table_console() -> Console:
     """What tables are printed on: as wide as the terminal. A file or another program gets each row
-    in one line, unless $COLUMNS says how wide its lines are."""
+    in one line, unless $COLUMNS says how wide its lines are. Names in brackets are names."""
     from rich.console import Console
 
     stream = output_stream()
     bounded = stream.isatty() or "COLUMNS" in os.environ
-    return Console(file=stream, width=None if bounded else UNBROKEN)
+    width = None if bounded else UNBROKEN
+    return Console(file=stream, width=width, markup=False, emoji=False)
 
 
 def shows_bars() -> bool:
