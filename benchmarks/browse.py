@@ -16,6 +16,7 @@ import argparse
 import http.client
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -100,10 +101,13 @@ def neighbor_times(address: str, count: int) -> list[float]:
     place, _, token = address.removeprefix("http://").partition("/?token=")
     connection = http.client.HTTPConnection(place)
     cookie = {"Cookie": f"coview-{place.partition(':')[2]}={token}"}
+    connection.request("GET", "/", headers=cookie)
+    found = re.search(r'"version": ?"(\w+)"', connection.getresponse().read().decode())
+    assert found is not None
     times = []
     for row in np.random.default_rng(1).integers(0, count, QUERIES + 1).tolist():
         start = time.perf_counter()
-        connection.request("GET", f"/neighbors?rows={row}&k=24", headers=cookie)
+        connection.request("GET", f"/neighbors?rows={row}&k=24&v={found[1]}", headers=cookie)
         reply = connection.getresponse()
         assert reply.status == 200
         assert len(json.loads(reply.read())["rows"]) == 24

@@ -236,6 +236,31 @@ def test_pictures_appear_on_the_map(page: Page) -> None:
     assert page.wait_for(f"{painted} < 100")
 
 
+def test_pictures_that_fail_are_asked_for_again_at_a_click_and_not_before(
+    browser: Browser, server: BrowseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(rows: str, size: str) -> None:
+        asked.append(rows)
+        raise InvalidValue("No picture can be read.")
+
+    monkeypatch.setattr(server._server.requests, "sheet", refuse)
+    with browser.opened(server.address) as page:
+        page.wait_for(READY)
+        page.run("document.querySelector('[value=pictures]').click()")
+        page.wait_for("performance.getEntriesByType('resource').some(e => /sheet/.test(e.name))")
+        for _ in range(5):
+            page.run("new Promise(done => setTimeout(done, 150))")
+            click_on(page, "#fit")
+        rows = [row for each in asked for row in each.split(",")]
+        assert len(rows) == len(set(rows))
+        first = len(asked)
+        page.click(*place_of(page, 0))
+        page.wait_for("performance.getEntriesByType('resource').filter(e => /sheet/.test(e.name))"
+                      f".length > {first}")  # fmt: skip
+
+
 def lasso_around(page: Page, rows: np.ndarray, modifiers: int = 0) -> None:
     places = np.array([place_of(page, int(row)) for row in rows])
     (left, top), (right, bottom) = places.min(0) - 8, places.max(0) + 8

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ def server(tmp_path: Path) -> Iterator[BrowseServer]:
         yield running
 
 
+def versioned(server: BrowseServer, address: str) -> str:
+    """The address as the page of ``server`` asks for it."""
+    return f"{address}{'&' if '?' in address else '?'}v={server.version}"
+
+
 def ask(
     server: BrowseServer, address: str, body: bytes | None = None, **headers: str | None
 ) -> tuple[int, bytes, dict[str, str]]:
@@ -38,6 +44,8 @@ def ask(
         **({} if body is None else {"Origin": f"http://127.0.0.1:{port}"}),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }  # fmt: skip
+    if "v=" not in address and not address.startswith("/?"):
+        address = versioned(server, address)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.putrequest("GET" if body is None else "POST", address, skip_host=True)
     if body is not None and "Content_Length" not in headers:
@@ -110,6 +118,29 @@ def test_the_page_needs_its_token_and_sets_a_cookie(server: BrowseServer) -> Non
     assert ask(server, "/")[0] == 200
 
 
+@pytest.mark.parametrize(("address", "body"), EVERYTHING)
+def test_a_page_of_an_earlier_start_gets_and_changes_nothing(
+    server: BrowseServer, tmp_path: Path, address: str, body: bytes | None
+) -> None:
+    port, version = server.port, server.version
+    server.close()
+    tags = annotations_of(COLLECTION, tmp_path / "others.csv")
+    with BrowseServer(COLLECTION, tags, port=port) as other:
+        old = f"{address}{'&' if '?' in address else '?'}v={version}"
+        status, content, _ = ask(other, old, body)
+        assert (status, content.endswith(b"load the page again.")) == (409, True)
+        assert ask(other, address, body)[0] == 200
+
+
+def test_an_address_for_a_browser_opens_once(server: BrowseServer) -> None:
+    address = server.address_once()
+    assert server.token not in address
+    query = address[address.index("/?") :]
+    status, _, headers = ask(server, query, Cookie=None)
+    assert (status, server.token in headers["set-cookie"]) == (200, True)
+    assert ask(server, query, Cookie=None)[0] == 403
+
+
 def test_it_listens_on_this_machine_alone(server: BrowseServer) -> None:
     assert server._server.server_address[0] == "127.0.0.1"
 
@@ -177,6 +208,27 @@ def test_a_sheet_holds_the_center_squares_in_order(server: BrowseServer) -> None
         assert np.abs(tile - square).max() < 8
 
 
+def test_an_image_that_is_gone_leaves_the_others_on_their_sheet(tmp_path: Path) -> None:
+    def decode(places: np.ndarray) -> list[np.ndarray]:
+        if 3 in places:
+            raise DataError("It has changed.")
+        return [np.full((24 * 32, 4), 200, np.uint8) for _ in places]
+
+    store = replace(COLLECTION.store, starts=np.arange(len(COLLECTION)), decoder=decode)
+    collection = replace(COLLECTION, store=store)
+    with BrowseServer(collection, annotations_of(collection, tmp_path / "t.csv")) as server:
+        status, content, headers = ask(server, "/sheet?rows=2,3,4&size=48")
+        assert ask(server, "/sheet?rows=2,4&size=48")[2]["cache-control"] != "no-store"
+    with Image.open(io.BytesIO(content)) as picture:
+        means = [np.asarray(picture)[:, k * 48 : k * 48 + 48].mean() for k in range(3)]
+    assert status == 200
+    assert headers["cache-control"] == "no-store"
+    assert abs(means[0] - 200) < 3 > abs(means[2] - 200)
+    assert means[1] < 160
+    with pytest.raises(DataError):  # a file with all pictures in it lacks none
+        Thumbnails(store).sheet([2, 3], 48)
+
+
 def test_neighbors_are_the_nearest_by_cosine(server: BrowseServer) -> None:
     unit = COLLECTION.vectors / np.linalg.norm(COLLECTION.vectors, axis=1, keepdims=True)
     cosines = unit @ unit[11]
@@ -240,7 +292,7 @@ def test_annotations_are_written_before_the_reply(server: BrowseServer) -> None:
 def test_a_connection_serves_many_requests(server: BrowseServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     for row in range(20):
-        connection.request("GET", f"/thumb?row={row}&size=64",
+        connection.request("GET", versioned(server, f"/thumb?row={row}&size=64"),
                            headers={"Cookie": f"coview-{server.port}={server.token}"})  # fmt: skip
         reply = connection.getresponse()
         assert reply.status == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from PIL import Image
 import coview
 from coview.browsing import Annotation, BrowseServer, Change, Facet
 from coview.cli import main
-from coview.core.errors import DataError, InvalidValue, RunError
+from coview.core.errors import DataError, InvalidValue, RunError, StorageError
 from coview.core.images import store_from_arrays
 from coview.embeddings.clusters import nested_clusters
 from coview.embeddings.table import EmbeddingTable
@@ -87,8 +88,6 @@ def test_a_mapped_table_is_not_mapped_again(run: Path, monkeypatch: pytest.Monke
 
 
 def test_a_map_of_other_vectors_is_made_again(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     own = Path(shutil.copytree(run, tmp_path / "own"))
     first = coview.map(own, clusters="4", device="cpu")
     other = coview.map(own, clusters="5", layer="z", device="cpu")
@@ -122,8 +121,6 @@ def test_map_and_select_take_the_images_of_the_run_too(
 
 
 def test_three_images_need_no_map(run: Path, folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     for number in range(3):
         shutil.copy(folder / "a" / f"{3 * number:02d}.png", tmp_path)
     with coview.browse(run, tmp_path, device="cpu") as server:
@@ -229,9 +226,19 @@ def test_a_table_knows_how_its_images_are_opened(run: Path, folder: Path, tmp_pa
             assert len(collection_of(server)) == 8
 
 
-def test_changed_images_are_refused(run: Path, folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_an_image_that_was_moved_is_refused_at_once(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    with coview.browse(run, copy, device="cpu", tags=tmp_path / "tags.csv") as server:
+        store = collection_of(server).store
+        (copy / store.names[3]).unlink()
+        monkeypatch.setattr("coview.data.on_demand.time.sleep", lambda seconds: 1 / 0)
+        with pytest.raises(StorageError, match="cannot be read any more"):
+            store.image(3)
 
+
+def test_changed_images_are_refused(run: Path, folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     table = coview.embed(run, copy, device="cpu")
     (copy / "a" / "00.png").unlink()
@@ -298,8 +305,6 @@ def test_verdicts_of_every_kind() -> None:
 
 
 def test_equal_images_are_copies_of_each_other(run: Path, folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     for name in ("a/00.png", "a/03.png"):
         shutil.copy(copy / name, copy / "b" / f"copy-of-{Path(name).name}")
@@ -319,8 +324,6 @@ def test_equal_images_are_copies_of_each_other(run: Path, folder: Path, tmp_path
 def test_near_copies_are_found_when_asked_for_and_kept(
     run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     copy = Path(shutil.copytree(folder, tmp_path / "near"))
     rough = np.random.default_rng(7).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     picture = Image.fromarray(rough).resize((64, 64), Image.Resampling.BICUBIC)

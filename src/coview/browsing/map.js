@@ -278,7 +278,7 @@ const makeMap = (state, act) => {
     const [x, y] = at(event), path = lasso;
     const clicked = event.type === "pointerup" && start && !start.moved;
     lasso = start = null;
-    if (clicked) act.choose(pick(x, y, event.pointerType === "touch" ? 24 : 14), event);
+    if (clicked) { thumbs.retry(); act.choose(pick(x, y, event.pointerType === "touch" ? 24 : 14), event); }
     else if (path && path.length > 2 && event.type === "pointerup") {
       const polygon = path.map(([px, py]) => fromScreen(px, py)), rows = [];
       inView((i) => { if (state.visible[i] && isInside(polygon, state.points[2 * i], state.points[2 * i + 1])) rows.push(i); });

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,12 @@ MAX_STATIC = 10_000
 STATIC_NEIGHBORS, SHEET_IMAGES, CHUNK = 24, 256, 512
 
 
-def served_page(collection: Collection) -> str:
-    """The page of a server: it asks for points, pictures and neighbors as they are needed."""
-    about = describe(collection) | {"version": secrets.token_hex(4)}
+def served_page(collection: Collection, version: str) -> str:
+    """The page of a server: it asks for points, pictures and neighbors as they are needed.
+
+    ``version``: what it names in each request, so that rows are not those of another start.
+    """
+    about = describe(collection) | {"version": version}
     return build_page(about, policy="connect-src 'self'; img-src 'self' data: blob:; ")
 
 

@@ -51,8 +51,9 @@ class Requests:
         return Reply(body, "image/jpeg", is_fixed=True)
 
     def sheet(self, rows: str, size: str) -> Reply:
-        places = self._rows(rows, MAX_SHEET)
-        return Reply(self.thumbnails.sheet(places, _side(size)), "image/jpeg", is_fixed=True)
+        places, missing = self._rows(rows, MAX_SHEET), list[int]()
+        body = self.thumbnails.sheet(places, _side(size), missing=missing)
+        return Reply(body, "image/jpeg", is_fixed=not missing)
 
     def images(self, rows: str) -> list[dict[str, Any]]:
         store, paths = self.collection.store, self.collection.paths

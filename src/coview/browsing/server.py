@@ -2,8 +2,9 @@
 
 It binds 127.0.0.1. Every request must name that host, so that no other site can reach it under a
 name of its own (DNS rebinding), and carry the token of the printed address, as a cookie after the
-first page. What changes something must come from its own page (the header Origin). No text of a
-request is ever a path of a file.
+first page. What changes something must come from its own page (the header Origin). A request names
+the version of its page: the rows of a page of an earlier start are those of other images. No text
+of a request is ever a path of a file.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class BrowseServer:
 
     def __init__(self, collection: Collection, annotations: Annotations, *, port: int = 0) -> None:
         self.annotations = annotations
-        self.token = secrets.token_urlsafe(24)
+        self.token, self.version = secrets.token_urlsafe(24), secrets.token_hex(4)
         requests = Requests(collection, annotations)
-        page = served_page(collection)
+        page = served_page(collection, self.version)
         try:
-            self._server = _Server((HOST, port), requests, page, self.token)
+            self._server = _Server((HOST, port), requests, page, self.token, self.version)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise InvalidValue(
@@ -77,6 +78,13 @@ class BrowseServer:
     def address(self) -> str:
         """Where the page is; with the token, without which nothing is shown."""
         return f"http://{HOST}:{self.port}/?token={self.token}"
+
+    def address_once(self) -> str:
+        """One that opens the page a single time: for the command line of a browser, which other
+        users of the machine can read."""
+        token = secrets.token_urlsafe(24)
+        self._server.tokens_once.add(token)
+        return f"http://{HOST}:{self.port}/?token={token}"
 
     def wait(self) -> None:
         """Return when the server is closed, or at Ctrl-C, which closes it."""
@@ -106,8 +114,12 @@ class _Server(ThreadingHTTPServer):
     # A second server on the port would answer some of the requests.
     allow_reuse_address = sys.platform != "win32"
 
-    def __init__(self, place: tuple[str, int], requests: Requests, page: str, token: str) -> None:
-        self.requests, self.page, self.token = requests, page.encode(), token
+    def __init__(
+        self, place: tuple[str, int], requests: Requests, page: str, token: str, version: str
+    ) -> None:
+        self.requests, self.page = requests, page.encode()
+        self.token, self.version = token, version
+        self.tokens_once: set[str] = set()
         super().__init__(place, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -159,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         if answer is None:
             self._refuse(404, "There is nothing here.")
             return
+        if query.get("v") != [self.server.version]:
+            self._refuse(409, "This page is of an earlier `coview browse`: load the page again.")
+            return
         try:
             value = answer(self.server.requests, query)
         except CoviewError as error:
@@ -171,6 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_page(self, query: Query) -> None:
         token = query.get("token", [""])[0]
         by_token = hmac.compare_digest(token.encode(), self.server.token.encode())
+        with contextlib.suppress(KeyError):
+            self.server.tokens_once.remove(token)
+            by_token = True
         if not by_token and not self._has_cookie():
             self._refuse(403, "Open the address that `coview browse` printed, with its token.")
             return

@@ -18,21 +18,21 @@ const makeServerSource = () => {
   const json = async (address, init) => (await ask(address, init)).json();
   const post = (address, body) => json(address, { method: "POST", body });
   const names = new Map();
-  const version = `&v=${about.version}`;
+  const version = `&v=${about.version}`;  // rows are those of this start of the server
   return {
     arrays: async () => (await ask(`arrays?${version}`)).arrayBuffer(),
     loadNames: async (rows) => {
       const missing = rows.filter((row) => !names.has(row));
       for (let i = 0; i < missing.length; i += 500)
-        for (const image of await json(`images?rows=${missing.slice(i, i + 500)}`)) names.set(image.row, image);
+        for (const image of await json(`images?rows=${missing.slice(i, i + 500)}${version}`)) names.set(image.row, image);
     },
     name: (row) => names.get(row)?.name ?? "",
     about: (row) => names.get(row) ?? {},
-    find: async (text) => new Int32Array(await (await ask(`find?text=${encodeURIComponent(text)}`)).arrayBuffer()),
-    neighbors: (rows, k) => json(`neighbors?rows=${rows}&k=${k}`),
-    similar: (file, k) => post(`similar?name=${encodeURIComponent(file.name)}&k=${k}`, file),
-    annotations: () => json("annotations"),
-    annotate: (changes) => post("annotate", JSON.stringify(changes)),
+    find: async (text) => new Int32Array(await (await ask(`find?text=${encodeURIComponent(text)}${version}`)).arrayBuffer()),
+    neighbors: (rows, k) => json(`neighbors?rows=${rows}&k=${k}${version}`),
+    similar: (file, k) => post(`similar?name=${encodeURIComponent(file.name)}&k=${k}${version}`, file),
+    annotations: () => json(`annotations?${version}`),
+    annotate: (changes) => post(`annotate?${version}`, JSON.stringify(changes)),
     sheet: async (rows, size) =>
       createImageBitmap(await (await ask(`sheet?rows=${rows}&size=${size}${version}`)).blob()),
     picture: (row, size) => {
@@ -104,9 +104,9 @@ const source = about.static ? makeStaticSource(about.static) : makeServerSource(
 // Pictures for the map, many to a sheet: get(row) gives [image, x, y, side], or null until it is there.
 const makeThumbs = (onLoad) => {
   const side = about.static ? about.static.side : ratio() > 1 ? 128 : 96;
-  const places = new Map(), sheets = [];
+  const places = new Map(), sheets = [], failed = new Set();
   let waiting = new Set(), loading = 0, timer = 0;
-  const MAX_SHEETS = 24, PER_SHEET = 128;
+  const MAX_SHEETS = 24, PER_SHEET = 128, PATIENCE = 60_000;
 
   const keep = (rows, image) => {
     sheets.push({ rows, image });
@@ -117,13 +117,20 @@ const makeThumbs = (onLoad) => {
       old.image.close();
     }
   };
+  // What has failed stays null and is not asked for at each drawing, but after a while or a click.
+  const retry = () => {
+    if (!failed.size) return;
+    for (const row of failed) if (places.get(row) === null) places.delete(row);
+    failed.clear();
+    onLoad();
+  };
   const load = async () => {
     timer = 0;
     const rows = [...waiting].slice(0, PER_SHEET);
     if (!rows.length || loading >= 2) return;
     rows.forEach((row) => { waiting.delete(row); places.set(row, null); });
     loading++;
-    try { keep(rows, await source.sheet(rows, side)); } catch { rows.forEach((row) => places.delete(row)); }
+    try { keep(rows, await source.sheet(rows, side)); } catch { rows.forEach((row) => failed.add(row)); setTimeout(retry, PATIENCE); }
     loading--;
     onLoad();
     if (waiting.size) load();
@@ -143,5 +150,6 @@ const makeThumbs = (onLoad) => {
     },
     // What has gone out of view before it was asked for is not needed.
     forget: () => { waiting = new Set(); },
+    retry,
   };
 };

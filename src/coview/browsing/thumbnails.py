@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from coview.core.errors import CoviewError
 from coview.core.images import ImageStore
 from coview.reports.pictures import encode_jpeg, shrink
 
@@ -55,13 +56,24 @@ class Thumbnails:
         assert not isinstance(pixels, bytes)
         return pixels
 
-    def sheet(self, rows: Sequence[int], side: int) -> bytes:
-        """The center squares of ``rows``, 16 in a line, as one JPEG."""
+    def sheet(self, rows: Sequence[int], side: int, *, missing: list[int] | None = None) -> bytes:
+        """The center squares of ``rows``, 16 in a line, as one JPEG.
+
+        A row that cannot be decoded any more is added to ``missing``, and its square is crossed
+        out; without that list it raises CoviewError.
+        """
         lines = -(-len(rows) // SHEET_COLUMNS)
         pixels = np.zeros((lines * side, SHEET_COLUMNS * side, 3), dtype=np.uint8)
         for place, row in enumerate(rows):
             top, left = place // SHEET_COLUMNS * side, place % SHEET_COLUMNS * side
-            pixels[top : top + side, left : left + side] = self.square(row, side)
+            tile = pixels[top : top + side, left : left + side]
+            try:
+                tile[:] = self.square(row, side)
+            except CoviewError:
+                if missing is None:
+                    raise
+                missing.append(row)
+                _cross_out(tile)
         return encode_jpeg(pixels, quality=82)
 
     def _get(self, key: tuple[int, int, bool]) -> bytes | Pixels | None:
@@ -79,6 +91,12 @@ class Thumbnails:
             self.used_bytes += _size(value)
             while self.used_bytes > self.cache_bytes and self._kept:
                 self.used_bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _cross_out(tile: Pixels) -> None:
+    """Both diagonals, dark on gray: it is no image."""
+    tile[:], places = 150, np.arange(len(tile))
+    tile[places, places] = tile[places, places[::-1]] = 60
 
 
 def _size(value: bytes | Pixels) -> int:

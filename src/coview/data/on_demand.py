@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,16 @@ class OnDemand:
     """Decodes the images of a listing by their place among its usable ones.
 
     All of them have been decoded before, when the store was made, so that one that has changed is
-    noticed. The pixels are those that a resident store would have. Safe
-    to call from several threads.
+    noticed. The pixels are those that a resident store would have. ``pauses``: seconds before each
+    further try. Safe to call from several threads.
     """
 
-    def __init__(self, listing: Listing, spec: DecodeSpec, decoded: DecodedPixels) -> None:
+    def __init__(
+        self, listing: Listing, spec: DecodeSpec, decoded: DecodedPixels, *,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:  # fmt: skip
         self._listing, self._spec, self._decoded = listing, spec, decoded
+        self._pauses = pauses
 
     def __call__(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint8]]:
         """The pixels, uint8 [height * width, 4], of distinct ascending places.
@@ -54,7 +59,7 @@ class OnDemand:
 
     def _decode(self, place: int, content: Content) -> npt.NDArray[np.uint8]:
         image = decode_image(content, self._spec)
-        for pause in PAUSES:
+        for pause in self._pauses:
             if not (isinstance(image, Rejected) and image.may_pass):
                 break
             time.sleep(pause)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from coview.core.machine import cores
 from coview.data.arrays import read_store
 from coview.data.decode_spec import MAX_PIXELS, Decoded, DecodeSpec
 from coview.data.listing import Listing, Rejected, hash_lines, select_rows
+from coview.data.on_demand import OnDemand
 from coview.data.pixels import FORMAT, DecodedPixels
 from coview.data.sources import (
     SCENES,
@@ -138,6 +139,7 @@ class ImageStream:
 
     def store(self, rows: Rows, heights: Rows, widths: Rows, content: Rows) -> ImageStore:
         """A store of rows that were decoded before; each is decoded again when it is asked for.
+        One that cannot be read is refused at once, for somebody waits for it.
 
         ``heights``, ``widths`` and ``content`` (the :func:`pixel_hash`) are those of the rows, [N].
         For sources whose images are files of their own: of others a single image takes long.
@@ -153,7 +155,8 @@ class ImageStream:
             heights=heights.astype(np.int32), widths=widths.astype(np.int32), content=content,
             rejected=(), on_demand=True,
         )  # fmt: skip
-        return make_store(self.listing, decoded, self.spec)
+        decoder = OnDemand(self.listing, self.spec, decoded, pauses=())
+        return replace(make_store(self.listing, decoded, self.spec), decoder=decoder)
 
     def check(self, prefix: str = "") -> None:
         """Raise DataError where too many images are unusable, or all. ``prefix``: of the sentence,

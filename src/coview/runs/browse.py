@@ -96,7 +96,7 @@ def browse(options: BrowseOptions) -> BrowseServer | Path:
     say(f"{plural(len(collection), 'image')}: {server.address}")
     say(f"Tags and labels: {annotations.path}")
     if options.open:
-        webbrowser.open(server.address)
+        webbrowser.open(server.address_once())
     return server
 
 
