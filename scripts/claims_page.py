@@ -16,7 +16,7 @@ import datetime
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -181,11 +181,11 @@ def study_page(content: Mapping[str, Any], figures: Mapping[str, str], lab: list
     matrices = [each for each in content.get("drawings", ()) if each["kind"] == "matrix"]
     for each in matrices:
         parts += [f"## {each['title']}, as a matrix", each["axis"], matrix_table(each, "values")]
-        if any(value is not None for row in each["published"] for value in row):
+        if has_published(each):
             parts += ["Published:", matrix_table(each, "published")]
     if figures:
         notes = dict.fromkeys(each.get("note", "") for each in content["drawings"])
-        parts += ["## Curves", *filter(None, notes)]
+        parts += ["## Drawings", *filter(None, notes)]
         parts += [f"![{title}](figures/{file})" for file, title in figures.items()]
     compared = [(claim["text"], comparison_rows(claim)) for claim in content["claims"]]
     if any(len(rows) > 1 for _, rows in compared):
@@ -221,12 +221,66 @@ def matrix_table(content: Mapping[str, Any], key: str) -> str:
 
 
 def drawn(name: str, content: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Name of the file -> title and SVG, of every drawing that has curves."""
-    curves = [each for each in content.get("drawings", ()) if each["kind"] == "curves"]
-    for number, each in enumerate(curves, start=1):
-        chart = chart_of(each)
-        if not chart.is_empty:
+    """Name of the file -> title and SVG, of every drawing that shows something."""
+    for number, each in enumerate(content.get("drawings", ()), start=1):
+        if each["kind"] == "matrix":
+            yield f"{name}-{number}.svg", (each["title"], heat_maps(each))
+        elif not (chart := chart_of(each)).is_empty:
             yield f"{name}-{number}.svg", (chart.title, svg(chart))
+
+
+def has_published(matrix: Mapping[str, Any]) -> bool:
+    return any(value is not None for row in matrix["published"] for value in row)
+
+
+def heat_maps(matrix: Mapping[str, Any]) -> str:
+    """A matrix as a file of its own, and that of the published numbers below it: the higher a
+    number among those of its matrix, the darker its cell."""
+    kinds = ["values", "published"] if has_published(matrix) else ["values"]
+    names = {"values": "here", "published": "published"}
+    rows = [*(names[kind] for kind in kinds), *matrix["rows"]]
+    left = round(LETTER * max(map(len, rows))) + 16
+    wide, high = (WIDTH - left) / max(1, len(matrix["columns"])), 28
+    block = high * (len(matrix["rows"]) + 2)
+    parts = [tag("text", matrix["title"], x=8, y=16, style="font-weight:650;fill:var(--ink)")]
+    for place, kind in enumerate(kinds):
+        top = 24 + place * block
+        parts += [tag("text", names[kind], x=8, y=top + high - 9)]
+        parts += [
+            tag("text", text, x=f"{left + (at + 0.5) * wide:.1f}", y=top + high - 9,
+                text_anchor="middle")
+            for at, text in enumerate(matrix["columns"])
+        ]  # fmt: skip
+        parts += [
+            tag("text", text, x=8, y=top + (at + 2) * high - 9)
+            for at, text in enumerate(matrix["rows"])
+        ]
+        parts += _cells(matrix[kind], left, top + high, wide, high)
+    paper = tag("rect", width="100%", height="100%", style="fill:var(--card)")
+    whole = tag(
+        "svg", tag("style", Markup(style())), paper, parts, class_="plot",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH} {24 + block * len(kinds) + 8 - high}",
+    )  # fmt: skip
+    return whole + "\n"
+
+
+def _cells(
+    values: Sequence[Sequence[float | None]], left: float, top: float, wide: float, high: float
+) -> Iterator[Markup]:
+    known = [value for row in values for value in row if value is not None]
+    low, span = min(known, default=0.0), (max(known, default=0.0) - min(known, default=0.0)) or 1.0
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            place = {"x": f"{left + x * wide:.1f}", "y": f"{top + y * high:.1f}"}
+            if value is not None:
+                shade = f"fill:var(--good);fill-opacity:{0.04 + 0.46 * (value - low) / span:.2f}"
+                yield tag("rect", **place, width=f"{wide:.1f}", height=high, style=shade)
+            yield tag(
+                "text", MISSING if value is None else f"{value:.1f}", text_anchor="middle",
+                x=f"{left + (x + 0.5) * wide:.1f}", y=f"{top + (y + 1) * high - 9:.1f}",
+                style="fill:var(--ink)",
+            )  # fmt: skip
 
 
 def svg(chart: Chart) -> str:
@@ -266,7 +320,7 @@ def legend_places(names: list[str]) -> tuple[list[tuple[int, int]], int]:
 
 
 def style() -> str:
-    """The rules of the reports that a chart needs."""
+    """The rules of the reports that a drawing needs."""
     text = resources.files("coview.reports").joinpath("report.css").read_text("utf-8")
     head = text[: text.index("* {")]
     needed = re.compile(r"^(\.plot|\.grid|\.level|\.curve|\.whisker|path\.|\.dot)")
