@@ -72,6 +72,12 @@ def test_negatives_drive_embeddings_apart_unless_the_output_is_constant():
     assert lost(run, rows) == [500, 600]
 
 
+def test_local_views_that_repel_each_other_drive_embeddings_apart():
+    run, rows = siamese()
+    run["description"]["recipe"]["method"]["repulsion"] = {"affinity": {"type": "Cosine"}}
+    assert lost(run, rows) == []
+
+
 @pytest.mark.parametrize(
     "figures",
     [

@@ -183,9 +183,11 @@ def _recorded(run: RunFolder, step: int) -> dict[str, Any] | None:
 
 
 def has_negatives(description: Mapping[str, Any]) -> bool:
-    """Whether the objective of a run compares views of different images."""
-    objective = description.get("recipe", {}).get("method", {}).get("objective", {})
-    return objective.get("type") not in WITHOUT_NEGATIVES
+    """Whether the loss of a run drives embeddings apart: those of different images, or those of
+    local views by LoGo's repulsion."""
+    method = description.get("recipe", {}).get("method", {})
+    is_compared = method.get("objective", {}).get("type") not in WITHOUT_NEGATIVES
+    return is_compared or method.get("repulsion") is not None
 
 
 def diagnose_run(run: RunFolder) -> Diagnosis:

@@ -104,7 +104,10 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             # The run had no budget before; how long its reports take is measured at the next one.
             course.time_closing(report=lambda: None, rest=lambda: job.rehearse(run, learner, parts))
         schedule = recipe.schedule_of(len(parts.training), course.timeline)
-        outcome = training.train(
+        watch.restore(start, total_steps=schedule.total_steps)
+        lost = training.agreed_reason(watch.reason(), ranks)
+        given_up = training.Outcome(step=start, stopped=True, reason=lost) if lost else None
+        outcome = given_up or training.train(
             learner,
             make_loader(
                 recipe, parts.training, session.device, workers=session.workers, ranks=ranks,
