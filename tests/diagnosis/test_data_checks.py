@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from coview.core.errors import DataError
 from coview.core.images import ImageStore, store_from_arrays
+from coview.data import open_images
 from coview.data.held_out import hold_out
 from coview.diagnosis import data_checks
 from coview.diagnosis.data_checks import (
@@ -23,10 +26,10 @@ from coview.diagnosis.data_checks import (
 )
 from coview.embeddings.duplicates import exact_groups
 
-Image = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]
 
 
-def picture(seed: int, height: int = 40, width: int = 40) -> Image:
+def picture(seed: int, height: int = 40, width: int = 40) -> Picture:
     """A smooth colored field that no other seed comes near to."""
     coarse = np.random.default_rng(seed).uniform(0, 255, (5, 5, 3))
     rows, columns = np.linspace(0, 3.999, height), np.linspace(0, 3.999, width)
@@ -273,18 +276,28 @@ def test_check_data_runs_every_check_and_prints_each_finding_with_its_fix() -> N
     assert check_data(store).to_json() == report.to_json()
 
 
-def test_nearly_black_images_are_a_problem() -> None:
-    dark = [(picture(i) // 16).astype(np.uint8) for i in range(120)]
-    dark[0] = picture(0)  # one that is not hides nothing
-    data = data_of(store_from_arrays(dark))
-    found = data_checks.check_brightness(data)
+def test_nearly_black_images_whose_white_was_assumed_are_a_problem(tmp_path: Path) -> None:
+    for i in range(30):
+        Image.fromarray(picture(i)[..., 0].astype(np.uint16) * 16).save(tmp_path / f"{i}.png")
+
+    def check(**options: float) -> Finding | None:
+        data = data_of(open_images(tmp_path, cache=tmp_path / "cache", **options))
+        return data_checks.check_brightness(data)
+
+    found = check()
     assert found is not None
     assert found.level == "problem"
     assert found.sentence == (
-        "The images are nearly black: of all 120 images 99% have no level above 15 of 255."
+        "The images of 16 bits are nearly black: 99% of them have no level above 16 of 255."
     )
     assert "set `white` to the value that means white, perhaps 4095" in found.fix
-    assert data_checks.check_brightness(data_of(pictures(30))) is None
+    for white in (4095, 50_000):  # it is as it was declared, dark images included
+        assert check(white=white) is None
+
+
+def test_dark_images_of_8_bits_are_as_they_are() -> None:
+    dark = [(picture(i) // 16).astype(np.uint8) for i in range(30)]
+    assert data_checks.check_brightness(data_of(store_from_arrays(dark))) is None
 
 
 def test_each_image_of_the_sample_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +306,6 @@ def test_each_image_of_the_sample_is_looked_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ImageStore, "image", lambda self, row: rows.append(row) or image(self, row))
     data = data_of(pictures(30))
     data_checks.check_gray(data)
-    data_checks.check_brightness(data)
     assert sorted(rows) == list(range(30))
 
 

@@ -327,5 +327,5 @@ def make_store(listing: Listing, decoded: DecodedPixels, spec: DecodeSpec) -> Im
             *((listing.names[row], image.reason) for row, image in decoded.rejected),
         ),
         notes=listing.notes + _notes_of(decoded, spec), parts=listing.parts,
-        decoder=on_demand, kept=_storage(decoded),
+        decoder=on_demand, kept=_storage(decoded), brightest=decoded.brightest,
     )  # fmt: skip

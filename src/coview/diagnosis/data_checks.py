@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +19,6 @@ from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutat
 from coview.core.text import plural
 from coview.data.held_out import MIN_TRAIN_IMAGES, hold_out
 from coview.data.rgb import MAX_DARK, likely_white
-from coview.data.store import brightest_of
 from coview.embeddings.duplicates import Pair, exact_groups, find_pairs
 from coview.embeddings.signatures import signatures
 
@@ -125,18 +123,6 @@ class DataCheck:
         """Median of the shorter sides, in pixels."""
         return int(np.median(np.minimum(self.store.heights, self.store.widths)))
 
-    @cached_property
-    def looks(self) -> list[tuple[bool, int]]:
-        """Of each sampled image whether it is gray, and its highest level: by one look at it,
-        because it may have to be decoded."""
-
-        def look(row: int) -> tuple[bool, int]:
-            image = self.store.image(row)
-            return is_gray(image), int(image.max())
-
-        workers = min(cores(), MAX_WORKERS)
-        return list(map_ahead(look, self.sample.tolist(), workers, most=4 * workers, name="look"))
-
 
 Check = Callable[[DataCheck], Finding | None]
 
@@ -201,7 +187,11 @@ def check_sizes(data: DataCheck) -> Finding:
 
 def check_gray(data: DataCheck) -> Finding:
     """The share of gray images, which the color jitter barely changes."""
-    share = data.figures["gray"] = float(np.mean([gray for gray, _ in data.looks]))
+    workers, rows = min(cores(), MAX_WORKERS), data.sample.tolist()
+    looks = map_ahead(
+        lambda row: is_gray(data.store.image(row)), rows, workers, most=4 * workers, name="look"
+    )
+    share = data.figures["gray"] = float(np.mean(list(looks)))
     sentence = f"{share:.0%} of {_sampled(data)} are gray."
     if share < 0.05:
         return Finding(name="gray", level="good", sentence=sentence)
@@ -220,17 +210,23 @@ def is_gray(image: npt.NDArray[np.uint8]) -> bool:
 
 
 def check_brightness(data: DataCheck) -> Finding | None:
-    """Are the images nearly black, as those are that use the low bits of 16 alone?"""
-    level = data.figures["brightest"] = brightest_of([highest for _, highest in data.looks])
+    """Are images of 16 bits nearly black, as those are that use the low bits alone?
+
+    Dark images of 8 bits, or whose white was declared, are as they should be.
+    """
+    level = data.store.brightest
+    if level < 0:
+        return None
+    data.figures["brightest"] = level
     if level > MAX_DARK:
         return None
     return Finding(
         name="brightness",
         level="problem",
-        sentence=f"The images are nearly black: of {_sampled(data)} 99% have no level above "
+        sentence="The images of 16 bits are nearly black: 99% of them have no level above "
         f"{level} of 255.",
-        fix="If they have 16 bits and use fewer, set `white` to the value that means white, "
-        f"perhaps {likely_white(level)}; else make them brighter, all by one factor.",
+        fix="If they use fewer bits, set `white` to the value that means white, perhaps "
+        f"{likely_white(level)}; else make them brighter, all by one factor.",
     )
 
 
