@@ -266,6 +266,16 @@ def test_settings_that_need_each_other_may_stand_in_any_order():
         change(recipe("detect-cpu"), set=settings[:1])
 
 
+def test_option_that_only_a_setting_makes_valid_comes_after_it():
+    base = recipe("supcon-imagenet")
+    with pytest.raises(CoviewError, match="leave one of them out") as e:
+        change(base, learn_temperature=True)
+    remedy = str(e.value).partition("`set` ")[2].partition(")")[0]
+    changed = change(base, learn_temperature=True, set=(remedy,)).method.objective
+    assert changed.learn_temperature
+    assert not changed.scale_by_temperature
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [

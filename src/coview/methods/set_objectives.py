@@ -171,7 +171,8 @@ class SupCon(WithTemperature, SetObjective):
             # d(tau loss)/dtau of the form "out" is the entropy of the softmax, which is above 0.
             raise InvalidValue(
                 "`scale_by_temperature` and `learn_temperature` do not go together: a lower "
-                "temperature always lowers the scaled loss; set one of them to False."
+                "temperature always lowers the scaled loss; leave one of them out "
+                "(`set` method.objective.scale_by_temperature=false)."
             )
 
     def __call__(

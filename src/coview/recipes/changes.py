@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, cast
 
 from torch import nn
@@ -41,7 +42,8 @@ def change(recipe: Recipe, **settings: Any) -> Recipe:
 def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
     """``recipe`` with the settings of ``options`` in place of its own; fields that are None stay.
 
-    Raises InvalidValue or UnknownName.
+    An option that only another one, or a text of `set`, makes valid comes after it. Raises
+    InvalidValue or UnknownName.
 
     >>> from coview.recipes import recipe
     >>> apply_options(recipe("simclr-cpu"), RecipeOptions(batch_size=64)).batch_size
@@ -49,29 +51,40 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
     """
     settings = options.settings()
     recipe = set_fields(recipe, {path: to for path, to in settings.items() if path not in CHANGES})
-    for name, value in settings.items():
-        if name in CHANGES:
-            recipe = CHANGES[name](recipe, value, options)
+    steps = [
+        partial(_with_option, name=name, value=value, options=options)
+        for name, value in settings.items() if name in CHANGES
+    ]  # fmt: skip
     if settings.keys() & {"with_encoder", "with_size"}:
-        recipe = with_one_size(recipe)
-    return _with_settings(recipe, options.set)
+        steps.append(partial(with_one_size))
+    steps += [partial(_with_setting, text=text) for text in options.set]
+    return _in_turn(recipe, steps)
 
 
-def _with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """The texts of `set`, one after the other; one that only another makes valid comes after it."""
-    while settings:
+def _in_turn(recipe: Recipe, steps: Sequence[Callable[[Recipe], Recipe]]) -> Recipe:
+    """One step after the other; one that only another makes valid comes after it."""
+    while steps:
         refused, errors = [], []
-        for setting in settings:
+        for step in steps:
             try:
-                path, value = parse_setting(recipe, setting, known_values())
-                recipe = set_fields(recipe, {path: value})
+                recipe = step(recipe)
             except CoviewError as error:
-                refused.append(setting)
+                refused.append(step)
                 errors.append(error)
-        if len(refused) == len(settings):
+        if len(refused) == len(steps):
             raise errors[0]
-        settings = refused
+        steps = refused
     return recipe
+
+
+def _with_option(recipe: Recipe, *, name: str, value: Any, options: TrainingOptions) -> Recipe:
+    return CHANGES[name](recipe, value, options)
+
+
+def _with_setting(recipe: Recipe, *, text: str) -> Recipe:
+    """``recipe`` with a text of `set`."""
+    path, value = parse_setting(recipe, text, known_values())
+    return set_fields(recipe, {path: value})
 
 
 def with_encoder(recipe: Recipe, encoder: Any, _: TrainingOptions) -> Recipe:
