@@ -8,7 +8,7 @@ import torch
 
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
-from coview.methods import logo
+from coview.methods import Passes, logo
 from coview.options import RecipeOptions
 from coview.planning.defaults import default_recipe
 from coview.planning.planner import fit_memory
@@ -148,6 +148,16 @@ def test_a_recipe_as_a_value_that_does_not_fit_into_memory_is_refused(monkeypatc
     fitted, notes = fit_memory(Trial(mine, CPU), 1)
     assert fitted.passes != mine.passes
     assert len(notes) == 1
+
+
+def test_a_recipe_as_a_value_takes_what_gives_the_same_gradient(monkeypatch):
+    mine = change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small")
+    trial = Trial(mine, CPU)
+    free = mine.batch_size * (trial.memory.whole + trial.memory.blocks) / 2
+    monkeypatch.setattr("coview.planning.planner.usable_bytes", lambda device: free)
+    fitted, (note,) = fit_memory(trial, 1, exact=True)
+    assert fitted == replace(mine, passes=Passes(activation_checkpointing=True))
+    assert "which gives the same gradient" in note
 
 
 def test_a_smaller_batch_than_that_of_a_named_recipe_is_said(said):

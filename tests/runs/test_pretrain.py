@@ -69,7 +69,7 @@ def test_a_batch_that_does_not_fit_changes_no_recipe_given_as_a_value(
     if by_name:
         run = coview.pretrain(pictures(), out=tmp_path / "run", **settings)
         (event,) = run.metrics("event")
-        assert event["text"].endswith("BatchNorm sees a part at a time.")
+        assert event["text"].endswith("images at a time instead of the batch.")
         return
     chosen = ("size", "encoder", "batch_size", "epochs")
     mine = change(recipe("simclr-cpu"), **{name: settings.pop(name) for name in chosen})

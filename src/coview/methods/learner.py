@@ -30,6 +30,7 @@ from coview.methods.passes import (
     Passes,
     checkpoint_blocks,
     count_parts,
+    drops,
     exchange_rows,
     find_blocks,
     forward_passes,
@@ -222,16 +223,27 @@ class Learner(NetworkTask):
         self._pair_loss = None
 
     def exact_in_parts(self, images: int, micro_batch: int | None) -> bool:
-        """Whether micro-batches of a batch of ``images`` give its loss and gradient, not only those
-        of other BatchNorm statistics.
+        """Whether micro-batches of a batch of ``images`` give its loss and gradient."""
+        return not self.unlike_in_parts(images, micro_batch)
+
+    def unlike_in_parts(self, images: int, micro_batch: int | None) -> str:
+        """What is another in micro-batches of a batch of ``images``, in words; "" where they give
+        its loss and gradient.
 
         So where no layer of encoder, head and predictor has BatchNorm, where its statistics are
-        frozen, and where each part is whole groups of ghost BatchNorm.
+        frozen, and where each part is whole groups of ghost BatchNorm; and no layer drops anything
+        at random (:func:`drops`).
         """
-        ghost = self.method.ghost_batch_size
-        if micro_batch is None or self.method.batch_norm == "frozen" or not batch_norms(self):
-            return True
-        return ghost is not None and images % micro_batch == 0 and micro_batch % ghost == 0
+        if micro_batch is None:
+            return ""
+        modules = self.encoder, self.head, self.predictor
+        ghost, unlike = self.method.ghost_batch_size, list[str]()
+        are_groups = ghost is not None and images % micro_batch == 0 and micro_batch % ghost == 0
+        if batch_norms(*modules) and self.method.batch_norm != "frozen" and not are_groups:
+            unlike.append(f"BatchNorm sees {micro_batch} images at a time instead of the batch")
+        if drops(*modules):
+            unlike.append("dropout and stochastic depth draw other masks")
+        return " and ".join(unlike)
 
     def reduce_memory(self, images: int, *, exact: bool = False) -> str:
         """Switch on activation checkpointing if the encoder has known blocks, which is exact; after
@@ -247,7 +259,7 @@ class Learner(NetworkTask):
             )
         now = self.passes.micro_batch
         smaller = list(range((now or images) // 2, 1, -1))
-        if exact:  # parts that BatchNorm sees are kept as well
+        if exact:  # parts that change something are kept as well
             smaller = [
                 size for size in smaller
                 if self.exact_in_parts(images, now) and self.exact_in_parts(images, size)
@@ -256,11 +268,11 @@ class Learner(NetworkTask):
             return ""
         micro_batch = smaller[0]
         self.set_passes(replace(self.passes, micro_batch=micro_batch))
-        unlike = ", but BatchNorm sees a part at a time"
+        unlike = self.unlike_in_parts(images, micro_batch)
+        how = f"but {unlike}" if unlike else "exactly"
         return (
             f"The batch did not fit into memory: it goes on in micro-batches of {micro_batch}. The "
-            "gradient is that of the whole batch's loss"
-            f"{', exactly' if self.exact_in_parts(images, micro_batch) else unlike}."
+            f"gradient is that of the whole batch's loss, {how}."
         )
 
     def set_teacher(self, network: nn.Module) -> None:

@@ -43,6 +43,25 @@ Pass = tuple[Part, ...]
 BLOCKS = ("BasicBlock", "Bottleneck")
 
 
+def drops(*modules: nn.Module | None) -> bool:
+    """Whether a layer of the modules that are not None drops something at random while it trains.
+
+    So dropout and stochastic depth do. They are known by the layer's class and a rate above 0 among
+    its attributes, as torch, torchvision and timm call them; a call of
+    ``torch.nn.functional.dropout`` alone is not seen.
+
+    >>> drops(nn.Sequential(nn.Dropout(0.1))), drops(nn.Sequential(nn.Dropout(0.0)))
+    (True, False)
+    """
+    for layer in (layer for module in modules if module is not None for layer in module.modules()):
+        kind = type(layer).__name__.lower()
+        names = {"p", "prob"} if "drop" in kind or "stochastic" in kind else set[str]()
+        for name, rate in vars(layer).items():
+            if (name in names or "drop" in name) and type(rate) is float and rate > 0:
+                return True
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
     """How to save memory in the forward passes.

@@ -77,9 +77,13 @@ def exactness(learner: NetworkTask, images: int, micro_batch: int) -> str:
         f"micro-batches of {micro_batch} (`micro_batch`), recomputed in the backward pass for "
         "about a third more time. The gradient is that of the whole batch's loss"
     )
-    if isinstance(learner, Learner) and learner.exact_in_parts(images, micro_batch):
-        return f"{text}, exactly."
-    return f"{text}; BatchNorm sees {micro_batch} images at a time instead of the batch."
+    unlike = unlike_in_parts(learner, images, micro_batch)
+    return f"{text}; {unlike}." if unlike else f"{text}, exactly."
+
+
+def unlike_in_parts(learner: NetworkTask, images: int, micro_batch: int | None) -> str:
+    """See :meth:`~coview.methods.Learner.unlike_in_parts`; a detector has no micro-batches."""
+    return learner.unlike_in_parts(images, micro_batch) if isinstance(learner, Learner) else ""
 
 
 def usable_bytes(device: torch.device) -> float:

@@ -15,7 +15,7 @@ from coview.core.text import duration
 from coview.methods import Passes
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import ladder
-from coview.planning.memory import exactness, plan_passes, usable_bytes
+from coview.planning.memory import exactness, plan_passes, unlike_in_parts, usable_bytes
 from coview.planning.text import (
     about_groups,
     about_method,
@@ -306,20 +306,21 @@ def share_of(recipe: Recipe, world: int) -> int:
 def fit_memory(trial: Trial, world: int, *, exact: bool = False) -> tuple[Recipe, tuple[str, ...]]:
     """The trial's recipe with passes that fit into memory, and notes about them.
 
-    Each of ``world`` processes holds its part of a batch. ``exact``: raise InvalidValue where the
-    recipe's own passes do not fit.
+    Each of ``world`` processes holds its part of a batch. ``exact``: raise InvalidValue where
+    neither the recipe's own passes fit nor others that give the same gradient.
     """
     recipe, share = trial.recipe, share_of(trial.recipe, world)
     micro_batch, notes = recipe.passes.micro_batch, []
     if not exact and micro_batch is not None and micro_batch >= share:
         recipe = replace(recipe, passes=replace(recipe.passes, micro_batch=None))
         notes.append(f"`micro_batch` {micro_batch} has no effect: the batch is of {share} images.")
-    if recipe.passes != Passes():
+    is_asked = recipe.passes != Passes()
+    if is_asked:
         passes, note = recipe.passes, ""
     else:
         free = usable_bytes(trial.device)
         passes, note = plan_passes(recipe, trial.learner, trial.memory, free, images=share)
-    if exact and passes != recipe.passes:
+    if exact and unlike_in_parts(trial.learner, share, passes.micro_batch) and not is_asked:
         raise InvalidValue(
             f"{note} A recipe given as a value is not changed: set its passes to {passes}."
         )
