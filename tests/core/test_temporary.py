@@ -31,6 +31,15 @@ def test_files_of_processes_that_have_ended_are_deleted(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(others)
 
 
+def test_a_number_before_the_mark_is_no_part_of_it(monkeypatch):
+    if not process_started(os.getpid()):
+        pytest.skip("this system does not say which processes run")
+    monkeypatch.setattr("coview.core.temporary._machine", lambda: "12345678")
+    started = process_started(os.getpid()).zfill(8)
+    monkeypatch.setattr("coview.core.temporary.process_started", lambda process: started)
+    assert is_written(f"1764580000123456789-{mark()}.parquet")
+
+
 def test_files_of_other_machines_are_deleted_after_a_day(tmp_path):
     path = tmp_path / "x.parquet"
     new, old = (tmp_path / f".x.parquet.0000000{n}-1-5-0123abcd.tmp" for n in (1, 2))

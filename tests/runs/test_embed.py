@@ -538,6 +538,21 @@ def test_columns_that_come_while_a_call_embeds_stay(encoder, photos, monkeypatch
     assert now["x"].tolist() == [*range(12)]
 
 
+def test_columns_that_come_just_after_the_table_was_opened_stay(encoder, photos, monkeypatch):
+    table = coview.embed(encoder, photos, device="cpu")
+    known_table = embed_rows.known_table
+
+    def opened(*args):
+        monkeypatch.setattr(embed_rows, "known_table", known_table)
+        before = known_table(*args)
+        table.with_columns({"x": np.arange(12.0)}).write(table.path)
+        return before
+
+    monkeypatch.setattr(embed_rows, "known_table", opened)
+    touch_all(photos)
+    assert coview.embed(encoder, photos, device="cpu")["x"].tolist() == [*range(12)]
+
+
 def test_vectors_that_come_while_a_call_embeds_stay(encoder, photos, monkeypatch, embedded):
     """The call that ends later is refused, and goes on when it is called again."""
     coview.embed(encoder, photos, device="cpu", limit=3)

@@ -14,7 +14,8 @@ from coview.core.machine import boot_id, process_namespace, process_started
 
 DAY = 86_400.0
 """A temporary file that has not grown for so many seconds is left, whoever has begun it."""
-_MARK = re.compile(r"([0-9a-f]{8})-(\d+)-(\d*)-[0-9a-f]{8}")
+# Not the last digits of a longer number before the mark: a machine may have decimal digits alone.
+_MARK = re.compile(r"(?<![0-9a-f])([0-9a-f]{8})-(\d+)-(\d*)-[0-9a-f]{8}")
 
 
 def mark() -> str:

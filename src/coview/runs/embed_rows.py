@@ -52,6 +52,8 @@ def update_table(job: Job, path: Path | None, folder: Path) -> EmbeddingTable:
     an interrupted call has left, and from the tables of other parts of the images in ``folder``.
     Says how many were embedded.
     """
+    # Before the table is opened: else what another command writes just then would pass for it.
+    version = None if path is None else file_version(path)
     before = None if path is None else known_table(path, job.network)
     if before is not None and _is_current(before, job):
         say(f"The vectors of {plural(len(before), 'image')} are in {path} already.", detail=True)
@@ -66,7 +68,6 @@ def update_table(job: Job, path: Path | None, folder: Path) -> EmbeddingTable:
             job, layers=tuple(dict.fromkeys([*job.layers, *kept])),
             images=job.images or "image" in before.column_names,
         )  # fmt: skip
-    version = None if path is None else file_version(path)
     journal = Journal(path, job)
     tables = [*([] if before is None else [before]), *tables_beside(path, folder, job)]
     known = KnownRows([*journal.tables(), *tables], job)
