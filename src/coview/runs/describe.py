@@ -100,11 +100,11 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 def other_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What of the machine and the versions changes the bits of a run, as a sentence, or "".
 
-    What ``before`` does not record is not compared.
+    ``before`` is the environment in which the run began; what it does not record is not compared.
 
     >>> now = {"torch": "2.12", "numba": "0.63", "fused_loss": False}
     >>> other_environment({"torch": "2.11", "fused_loss": False}, now)
-    'The run goes on with torch 2.12 in place of 2.11: the rest is not the same to the bit.'
+    'The run goes on with torch 2.12 in place of 2.11: the rest may not be the same to the bit.'
     """
     changed = [
         f"{words} {_shown(now[name])} in place of {_shown(before[name])}"
@@ -113,7 +113,7 @@ def other_environment(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     ]
     if not changed:
         return ""
-    return f"The run goes on with {', '.join(changed)}: the rest is not the same to the bit."
+    return f"The run goes on with {', '.join(changed)}: the rest may not be the same to the bit."
 
 
 def _shown(value: Any) -> str:
