@@ -75,3 +75,15 @@ def test_figures_are_counts_of_the_images():
         "Learned: on 75.0 % of 200 test images the student gives the teacher's class; 100.0 % are "
         "classified correctly (teacher 50.0 %)."
     )
+
+
+@pytest.mark.parametrize(("right", "label"), [((0.92, 0.92), "learned"), ((1.0, 0.0), "at chance")])
+def test_a_student_that_knows_a_rare_class_of_the_teacher_is_not_at_chance(right, label):
+    teacher = (np.arange(1000) % 20 == 0).astype(np.int64)
+    agrees = np.random.default_rng(0).random(1000) < np.array(right)[teacher]
+    found = diagnose_distillation(
+        np.where(agrees, teacher, 1 - teacher), teacher, np.full(1000, -1), labels_alone=None,
+        baseline="labels alone", step=400,
+    )  # fmt: skip
+    assert found.label == label
+    assert ("of each class on average, by chance 50.0 %" in found.sentence) == (label == "learned")

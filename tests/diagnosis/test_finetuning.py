@@ -90,3 +90,32 @@ def test_test_images_of_one_class_cannot_judge():
     assert "all test images are of one class" in found.sentence
     assert "100.0 % of 1,000 test images" in found.sentence
     assert "learning_rate" not in found.remedy
+
+
+RARE = (np.arange(1000) % 20 == 0).astype(np.int64)
+"""95 % of one class and 5 % of the other."""
+
+
+@pytest.mark.parametrize("of_each", [(0.92, 0.92), (0.96, 0.5)])
+def test_a_network_that_tells_a_rare_class_is_not_at_chance(of_each):
+    correct = np.random.default_rng(0).random(1000) < np.array(of_each)[RARE]
+    found = diagnose_finetuning(
+        Contender(name="fine-tuned", correct=correct), None, None, labels=RARE, validation=(),
+        step=400,
+    )  # fmt: skip
+    assert correct.mean() < 0.96
+    assert found.label == "learned"
+    assert "of each class on average, by chance 50.0 %" in found.sentence
+    assert "the most frequent class alone gives 95.0 %" in found.sentence
+
+
+@pytest.mark.parametrize("common", [1.0, 0.95, 0.5])
+def test_a_network_that_names_the_frequent_class_by_any_share_is_at_chance(common):
+    named_common = np.random.default_rng(1).random(1000) < common
+    found = diagnose_finetuning(
+        Contender(name="fine-tuned", correct=named_common == (RARE == 0)),
+        Contender(name="linear probe", correct=RARE == 0), None, labels=RARE, validation=(),
+        step=400,
+    )  # fmt: skip
+    assert found.label == "at chance"
+    assert any("nothing to do with what the images show" in cause for cause in found.causes)

@@ -12,6 +12,7 @@ from torch import Tensor
 from coview.core.images import ImageStore
 from coview.diagnosis.finetuning import (
     ClassifierMonitor,
+    ClassMean,
     Contender,
     better_by_test,
     logits_of,
@@ -79,8 +80,8 @@ def diagnose_distillation(
 
     Shapes: int64 [N]; labels are -1 where unknown. labels_alone: the same network, trained on the
     labels alone (``baseline`` names it), on the labeled test images; None where it was left out.
-    The first of these that holds: too early or at chance, no better than the labels alone; else
-    learned.
+    The first of these that holds: too early or at chance (neither the agreement nor its mean over
+    the teacher's classes is above chance), no better than the labels alone; else learned.
     """
     images, agreement = len(student), float((student == teacher).mean())
     _, counts = np.unique(teacher, return_counts=True)
@@ -102,8 +103,12 @@ def diagnose_distillation(
     def diagnosis(label: str, sentence: str, *causes: str, remedy: str = "") -> Diagnosis:
         return Diagnosis(label=label, sentence=sentence, causes=causes, remedy=remedy, step=step)
 
-    if agreement <= largest + 2 * error:
-        common = f"the teacher's most frequent class alone gives {_percent(largest)}"
+    common = f"the teacher's most frequent class alone gives {_percent(largest)}"
+    is_common = agreement <= largest + 2 * error
+    mean = ClassMean.of(student == teacher, teacher)
+    if is_common and not mean.is_chance:
+        figures += f"; {mean.text}; {common}"
+    elif is_common:
         if step < MIN_STEPS:
             return diagnosis(
                 "too early", f"Too early to judge after {step:,} steps: {figures}; {common}.",

@@ -136,6 +136,46 @@ def better_by_test(one: Contender, other: Contender) -> bool:
     return p_value(one, other) < LEVEL
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassMean:
+    """The mean over K classes of the share of their images that is right, and its standard error.
+
+    What a network gives that always names one class, or guesses: 1 / K, however many images each
+    class has. The accuracy of naming the most frequent class alone may be above that of a network
+    that tells the classes apart.
+    """
+
+    value: float
+    error: float
+    classes: int
+
+    @classmethod
+    def of(cls, correct: Bools, classes: npt.NDArray[np.int64]) -> ClassMean:
+        """``correct`` bool [N], of images of ``classes`` int64 [N].
+
+        >>> mean = ClassMean.of(np.array([True, True, True, False]), np.array([0, 0, 0, 1]))
+        >>> mean.value, mean.is_chance
+        (0.5, True)
+        """
+        _, places, counts = np.unique(classes, return_inverse=True, return_counts=True)
+        right = np.bincount(places, weights=correct)
+        # One image more of each outcome: a few images that are all right are not without error.
+        share = (right + 1) / (counts + 2)
+        error = float((share * (1 - share) / counts).sum() ** 0.5) / len(counts)
+        return cls(value=float((right / counts).mean()), error=error, classes=len(counts))
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether it is at most two errors above 1 / K."""
+        return self.value <= 1 / self.classes + 2 * self.error
+
+    @property
+    def text(self) -> str:
+        return f"{_percent(self.value)} of each class on average, by chance " + _percent(
+            1 / self.classes
+        )
+
+
 def diagnose_finetuning(
     finetuned: Contender, probe: Contender | None, scratch: Contender | None, *,
     labels: npt.NDArray[np.int64], validation: Sequence[Mapping[str, Any]], step: int,
@@ -143,9 +183,9 @@ def diagnose_finetuning(
     """The diagnosis of an ended run.
 
     labels: of the test images. validation: the "validation" lines of the run. The first of these
-    that holds: unusable data (test images of one class), too early, at chance, overfitted, no
-    better than from scratch, no better than the linear probe; else learned. A baseline that is None
-    was left out.
+    that holds: unusable data (test images of one class), too early, at chance (neither the accuracy
+    nor the mean over the classes is above chance), overfitted, no better than from scratch, no
+    better than the linear probe; else learned. A baseline that is None was left out.
     """
     _, counts = np.unique(labels, return_counts=True)
     largest = float(counts.max() / counts.sum())
@@ -169,8 +209,12 @@ def diagnose_finetuning(
             "The test images are a part of the data that is sorted by class, or of one folder.",
             remedy="Test on images of several classes.",
         )
-    if accuracy <= largest + 2 * error:
-        common = f"the most frequent class alone gives {_percent(largest)}"
+    common = f"the most frequent class alone gives {_percent(largest)}"
+    is_common = accuracy <= largest + 2 * error
+    mean = ClassMean.of(finetuned.correct, labels)
+    if is_common and not mean.is_chance:
+        figures += f"; {mean.text}; {common}"
+    elif is_common:
         if step < MIN_STEPS:
             return diagnosis(
                 "too early",
@@ -178,7 +222,9 @@ def diagnose_finetuning(
                 remedy=more_steps(step),
             )
         causes = ["The learning rate is too high or too low, or the run too short."]
-        if probe is None or probe.accuracy <= largest:
+        if probe is None or (
+            probe.accuracy <= largest and ClassMean.of(probe.correct, labels).is_chance
+        ):
             causes.append("The labels have nothing to do with what the images show.")
         return diagnosis(
             "at chance", f"At chance: {figures}; {common}.", *causes,
