@@ -116,6 +116,48 @@ def test_a_changed_label_map_of_equal_size_has_another_fingerprint(tmp_path):
     assert prints[0] != prints[1]
 
 
+def write_maps(root, parts):
+    """images/ beside masks/: for each part the largest number in each of its maps."""
+    for part, largest in parts.items():
+        for name in ("images", "masks"):
+            (root / name / part).mkdir(parents=True)
+        for number, value in enumerate(largest):
+            labels = np.zeros((8, 12), np.uint8)
+            labels[2:4, 3:6] = value
+            image = Image.fromarray(np.random.default_rng(number).integers(
+                0, 256, (8, 12, 3), dtype=np.uint8
+            ))  # fmt: skip
+            image.save(root / "images" / part / f"{number}.png")
+            Image.fromarray(labels).save(root / "masks" / part / f"{number}.png")
+
+
+def test_a_missing_area_is_that_of_the_outline(coco, tmp_path):
+    content = json.loads((coco / "annotations" / "instances_val2017.json").read_text())
+    first, second = content["annotations"][:2]
+    for each in (first, second):
+        del each["area"]
+        each["bbox"] = [10, 10, 20, 16]
+    first["segmentation"] = [[10, 10, 30, 10, 30, 26]]  # half of the box
+    del second["segmentation"]
+    second["image_id"] = first["image_id"]
+    file = tmp_path / "instances_val2017.json"
+    file.write_text(json.dumps(content))
+    areas = AnnotatedSpec.of(file, size=48, image_folder=str(coco / "val2017")).open().objects.areas
+    assert areas[0] == pytest.approx(160, abs=20)
+    assert areas[1] == 320
+
+
+def test_test_maps_without_the_last_classes_have_those_of_the_training(tmp_path):
+    write_maps(tmp_path, {"train": [1, 3], "val": [2, 1]})
+    spec = AnnotatedSpec.of(tmp_path, size=8, semantic=True)
+    opened = RunData(images=spec, own_test=True).open()
+    assert opened.test.class_names == opened.images.class_names == ("0", "1", "2", "3")
+    assert opened.test.label_maps.read(0).max() == 2
+    Image.fromarray(np.full((8, 12), 4, np.uint8)).save(tmp_path / "masks" / "val" / "0.png")
+    with pytest.raises(DataError, match=r"0, 1, 2, 3, 4; expected .* classes\.txt"):
+        RunData(images=spec, own_test=True).open()
+
+
 def test_an_image_of_another_shape_is_left_out(coco, tmp_path):
     content = json.loads((coco / "annotations" / "instances_val2017.json").read_text())
     content["images"][1] |= {"width": 48, "height": 64}
@@ -124,6 +166,20 @@ def test_an_image_of_another_shape_is_left_out(coco, tmp_path):
     store = AnnotatedSpec.of(file, size=48, image_folder=str(coco / "val2017")).open()
     assert len(store) == 5
     assert "annotated as 48 x 64" in store.quarantine[0][1]
+
+
+def test_an_image_of_another_shape_than_its_label_map_is_left_out(tmp_path):
+    write_maps(tmp_path, {"train": [1, 1, 1]})
+    turned = tmp_path / "masks" / "train" / "1.png"
+    Image.open(turned).transpose(Image.Transpose.ROTATE_90).save(turned)
+    store = AnnotatedSpec.of(tmp_path, size=8, semantic=True).open()
+    assert list(store.names) == ["0.png", "2.png"]
+    assert [path.name for path in store.label_maps.paths] == ["0.png", "2.png"]
+    assert store.quarantine[0][1] == "12 x 8 pixels, annotated as 8 x 12"
+    turned.write_bytes(b"no image")
+    (tmp_path / "classes.txt").write_text("ground\nobject\n")
+    with pytest.raises(DataError, match=r"label map .*1\.png cannot be read"):
+        AnnotatedSpec.of(tmp_path, size=8, semantic=True).open()
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,9 @@ def _match(
     places = {utf8_name(file.relative_to(base).as_posix()): row for row, file in enumerate(files)}
     rows = np.array([places[name] for name in store.names], np.int64)
     if isinstance(annotations, LabelMaps):
-        return rows, store
-    height, width = annotations.heights[rows], annotations.widths[rows]
+        height, width = annotations.subset(rows).sizes().T
+    else:
+        height, width = annotations.heights[rows], annotations.widths[rows]
     shape = (store.heights * width) / np.maximum(store.widths * height, 1)
     # A small image that is kept at a smaller size is rounded to whole pixels.
     slack = TOLERANCE + 1 / np.minimum(store.heights, store.widths)

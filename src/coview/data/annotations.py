@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import DataError
 from coview.core.images import ImageStore
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Rows = npt.NDArray[np.int64]
 Outline = Any
@@ -107,19 +111,33 @@ class LabelMaps:
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """The map of an image, uint8 [height, width]. Raises DataError."""
-        from PIL import Image
-
         path = self.paths[row]
-        try:
-            with Image.open(path) as image:
-                if image.mode not in ("P", "L"):
-                    raise DataError(
-                        f"{path} has the colors of a {image.mode} image; expected one number of a "
-                        "class for each pixel (a gray or palette PNG)."
-                    )
-                return np.asarray(image, dtype=np.uint8).copy()
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"The label map {path} cannot be read: {error}.") from error
+        with _opened(path) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(
+                    f"{path} has the colors of a {image.mode} image; expected one number of a "
+                    "class for each pixel (a gray or palette PNG)."
+                )
+            return np.asarray(image, dtype=np.uint8).copy()
+
+    def sizes(self) -> Rows:
+        """(height, width) of each map by the head of its file, int64 [N, 2]. Raises DataError."""
+        sizes = np.zeros((len(self), 2), np.int64)
+        for row, path in enumerate(self.paths):
+            with _opened(path) as image:
+                sizes[row] = image.height, image.width
+        return sizes
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"The label map {path} cannot be read: {error}.") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -170,15 +188,20 @@ def annotate(
 def with_class_names(store: AnnotatedStore, class_names: tuple[str, ...]) -> AnnotatedStore:
     """The same objects with their classes numbered by ``class_names``.
 
-    Raises DataError for objects of a class that is not there.
+    Raises DataError for objects of a class that is not there, and for label maps whose classes are
+    not the first of ``class_names``.
     """
     if store.class_names == class_names:
         return store
     places = {name: place for place, name in enumerate(class_names)}
     if isinstance(store.annotations, LabelMaps):
+        # The numbers in the maps stay: without classes.txt a part may lack the last classes.
+        if store.class_names == class_names[: len(store.class_names)]:
+            return replace(store, class_names=class_names)
         raise DataError(
             f"{store.source} has the classes {', '.join(store.class_names)}; expected those of the "
-            f"training images: {', '.join(class_names)}."
+            f"training images: {', '.join(class_names)}. The lines of a file classes.txt beside "
+            "the folders of images name the classes of all parts."
         )
     objects = store.annotations
     used = np.unique(objects.classes[objects.places()])

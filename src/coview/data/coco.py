@@ -19,6 +19,7 @@ from coview.core.files import entries
 from coview.core.run_folder import read_object
 from coview.core.text import plural
 from coview.data.annotations import Objects, Outline
+from coview.data.outlines import fill_outline
 
 FOLDER = "annotations"
 LARGEST = 1e9
@@ -198,15 +199,22 @@ def _row(
     box = clip_box((x, y, x + width, y + height), size)
     if box is None:
         return None
-    area = item.get("area", (box[2] - box[0]) * (box[3] - box[1]))
+    outline = item.get("segmentation") or None
+    check_outline(outline, where, size)
+    area = item["area"] if "area" in item else _area(box, outline, size)
     if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area <= LARGEST**2:
         raise DataError(
             f"{where} has an area that is no finite number of square pixels; expected 0 to "
             f"{LARGEST**2:.0e}."
         )
-    outline = item.get("segmentation") or None
-    check_outline(outline, where, size)
     return ObjectRow(box, place, float(area), bool(item.get("iscrowd", 0)), False, outline)
+
+
+def _area(box: tuple[float, float, float, float], outline: Outline, size: tuple[int, int]) -> float:
+    """Of the outline in square pixels, of the box where there is none."""
+    if outline is None:
+        return (box[2] - box[0]) * (box[3] - box[1])
+    return float(fill_outline(outline, size, size).sum())
 
 
 def clip_box(
