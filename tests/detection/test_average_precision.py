@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score
 from coview.core.images import store_from_arrays
 from coview.data.annotations import annotate
 from coview.data.coco import ObjectRow, objects_of
+from coview.data.outlines import encode_rle
 from coview.evaluation import average_precision as ap
 from coview.evaluation import detections
 from coview.evaluation.detections import (
@@ -127,6 +128,33 @@ def test_false_boxes_within_a_difficult_object_count():
     assert np.isnan(figures["AP50"])
 
 
+@pytest.mark.parametrize("package", ["faster_coco_eval", "pycocotools"])
+def test_the_size_of_a_detected_outline_is_its_own(package, monkeypatch):
+    """Outlines of 600 px in boxes of 3,600 px: small by their pixels, medium by the box."""
+    pytest.importorskip(package)
+    if package == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        monkeypatch.setattr(detections, "coco_classes", lambda: (COCO, COCOeval))
+    mask, false = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint8)
+    mask[10:70, 10:15], mask[10:15, 10:70] = 1, 1
+    false[39:99, 93:98], false[94:99, 38:98] = 1, 1
+    box = (10.0, 10.0, 70.0, 70.0)
+    rows = [ObjectRow(box, 0, float(mask.sum()), False, False, encode_rle(mask))]
+    objects = objects_of(rows, np.array([1]), [(100, 100)], numbers=[1], categories=[1])
+    store = annotate(store_from_arrays(np.zeros((1, 2, 2, 3), np.uint8)), objects, ["a"])
+    found = [Detected(
+        boxes=np.array([[38.0, 39, 98, 99], box]), scores=np.array([0.9, 0.8]),
+        classes=np.zeros(2, np.int64), outlines=[encode_rle(false), encode_rle(mask)],
+    )]  # fmt: skip
+    results = coco_results(found, objects)
+    figures, _ = coco_figures(results, coco_ground_truth(store), "segm")
+    assert figures["AP50"] == pytest.approx(0.5)
+    assert figures["APs"] == pytest.approx(0.5)  # by its box the false one is no small one: 1
+    assert "bbox" in results[0]
+
+
 def slow_voc(found, objects, number, threshold, eleven):
     """The development kit's evaluation of a class, as it is written there."""
     dets = [(s, row, b) for row, d in enumerate(found)
@@ -178,6 +206,17 @@ def test_vocs_two_definitions(seed):
         for name, eleven in (("11", True), ("area", False)):
             value = ap.average_precision(each[number], name)[0]
             assert value == pytest.approx(slow_voc(found, objects, number, 0.5, eleven), abs=1e-9)
+
+
+def test_an_object_comes_before_a_crowd_that_is_overlapped_more():
+    """A detection of an object inside a crowd lies in the crowd by 100 %."""
+    ious = np.array([[0.8, 1.0], [0.3, 1.0], [0.7, 0.9], [0.2, 0.4]])
+    crowd = np.array([False, True])
+    right, ignored = ap.match(ious, crowd, (0.5,), rule="voc", crowd=crowd)
+    assert right.tolist() == [[True, False, False, False]]
+    assert ignored.tolist() == [[False, True, False, False]]
+    right, ignored = ap.match(ious[:, 1:], crowd[1:], (0.5,), rule="voc", crowd=crowd[1:])
+    assert ignored.tolist() == [[True, True, True, False]]
 
 
 @pytest.mark.parametrize("hits", range(1, 11))

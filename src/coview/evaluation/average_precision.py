@@ -70,7 +70,8 @@ def match(
     those that any number of detections may match. Returns two bool [T, D].
 
     rule "voc": a detection belongs to the object that it overlaps most; a second one of an object
-    is wrong. rule "coco": to the one that it overlaps most of those that are still free.
+    is wrong; to a crowd, which VOC has not, where it reaches no object. rule "coco": to the one
+    that it overlaps most of those that are still free.
     """
     crowd = np.zeros(len(ignored), bool) if crowd is None else crowd
     right = np.zeros((len(thresholds), len(ious)), bool)
@@ -94,8 +95,13 @@ def _choose(
     if not len(overlaps):
         return -1
     if rule == "voc":
-        best = int(overlaps.argmax())
-        return best if overlaps[best] >= threshold else -1
+        # Of a crowd the overlap is over the detection's own area, and so above that of an object.
+        for kind in (~crowd, crowd):
+            if kind.any():
+                best = int(np.where(kind, overlaps, -1).argmax())
+                if overlaps[best] >= threshold:
+                    return best
+        return -1
     free = (overlaps >= min(threshold, 1 - 1e-10)) & (~taken | crowd)
     for kind in (~ignored, ignored):  # an object that counts comes before one that does not
         choices = np.flatnonzero(free & kind)

@@ -173,7 +173,12 @@ def coco_figures(
         gt = COCO()
         gt.dataset = truth
         gt.createIndex()
-        judge = COCOeval(gt, gt.loadRes([dict(entry) for entry in results]), kind)
+        entries = [dict(entry) for entry in results]
+        if (
+            kind == "segm"
+        ):  # loadRes takes the area of a box where one is there
+            entries = [{k: v for k, v in entry.items() if k != "bbox"} for entry in entries]
+        judge = COCOeval(gt, gt.loadRes(entries), kind)
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
