@@ -280,10 +280,35 @@ def test_mistakes_are_sentences(places, tmp_path, changes, error, words):
 
 
 def test_boxes_alone_have_no_outlines(places, tmp_path):
-    with pytest.raises(DataError, match="without an outline"):
+    with pytest.raises(DataError, match="have no outline"):
         coview.detect(
             places / "encoder", places / "voc", task="masks", out=tmp_path / "run", **WORDS
         )
+
+
+@pytest.mark.parametrize("part", ["train2017", "val2017"])
+def test_an_object_without_an_outline_is_refused_before_the_training(part, places, tmp_path):
+    write_coco(tmp_path / "coco")
+    file = tmp_path / "coco" / "annotations" / f"instances_{part}.json"
+    content = json.loads(file.read_text())
+    del content["annotations"][3]["segmentation"]
+    file.write_text(json.dumps(content))
+    what = {"train2017": "trained", "val2017": "tested"}[part]
+    with pytest.raises(DataError, match=rf"1 of \d+ objects .* {what} on have no outline"):
+        coview.detect(places / "encoder", tmp_path / "coco", task="masks", dry_run=True, **WORDS)
+
+
+def test_test_images_that_are_trained_on_are_counted(places, tmp_path, capsys):
+    annotations = places / "coco" / "annotations" / "instances_train2017.json"
+    run = detect(
+        places, tmp_path / "run", test=annotations, epochs=1, no_baselines=True, from_scratch=True
+    )
+    caveats = json.loads((run.path / "evaluation/detect.json").read_text())["data"]["caveats"]
+    assert caveats == [
+        "The training part has 12 test images too, with equal pixels: the figures there are those "
+        "of images that are known."
+    ]
+    assert caveats[0] in capsys.readouterr().out
 
 
 def test_without_the_package_it_says_so_before_the_training(places, tmp_path, monkeypatch):
@@ -352,7 +377,8 @@ def test_test_images_that_the_run_before_was_trained_on_are_counted(
         **{**WORDS, "epochs": 1, "no_baselines": True},
     )  # fmt: skip
     caveats = json.loads((again.path / "evaluation/detect.json").read_text())["data"]["caveats"]
-    assert caveats[0].startswith("The run before was trained on 12 of the 12 test images, with")
+    assert caveats[0].startswith("The training part has 12 test images too")
+    assert caveats[1].startswith("The run before was trained on 12 of the 12 test images, with")
     page = again.report_path.read_text()
-    assert caveats[0] in page
+    assert caveats[1] in page
     assert "no training and no choice has used" not in page

@@ -56,6 +56,29 @@ def test_every_set_has_its_own_metric_and_the_mean_is_of_all():
     assert each[1].value == pytest.approx(balanced_accuracy_score(labels, predicted))
 
 
+def test_the_card_says_which_test_images_are_known():
+    train, clean = colored(60), colored(40, seed=1)
+    mixed = store_from_arrays(
+        [clean.image(row) for row in range(40)] + [train.image(row) for row in (3, 7)],
+        labels=np.concatenate([clean.labels, train.labels[[3, 7]]]),
+    )
+    made = make_benchmark(
+        [pixel_subject(6)], colored(60),
+        others={"mine": (train, mixed), "clean": (train, clean)},
+        trained_on_others={"pixels": ["a sentence"]},
+    )  # fmt: skip
+    card = evaluate_transfer(made, spec=QUICK)[0].card
+    assert card["caveats"] == [
+        "The training part of 'mine' has 2 test images too, with equal pixels: the figures there "
+        "are those of images that are known."
+    ]
+    assert card["trained on"] == {"pixels": ["a sentence"]}
+    card = evaluate_transfer(benchmark([pixel_subject(6)], clean=(train, clean)), spec=QUICK)[
+        0
+    ].card
+    assert not {"caveats", "trained on"} & card.keys()
+
+
 def test_the_layer_is_the_output_of_the_encoder():
     subject = Subject(name="a", encoder=Small(), head=small_head(), view=eval_view(12))
     pair = colored(60), colored(40, seed=1)

@@ -316,6 +316,12 @@ def test_test_images_that_the_teacher_was_trained_on_are_counted(teacher, tmp_pa
     assert "no training and no choice has used" not in page
 
 
+def test_test_images_that_the_student_is_trained_on_are_counted(teacher, tmp_path, capsys):
+    settings = {"epochs": 1, "no_baselines": True, "labels": None}
+    distill(teacher, tmp_path / "run", test=labeled(160, 1), dry_run=True, **settings)
+    assert "The training part has 160 test images too, with equal" in capsys.readouterr().out
+
+
 def test_test_images_that_the_first_network_was_trained_on_are_counted(teacher, tmp_path):
     start = coview.pretrain(
         labeled(160, 3), epochs=1, out=tmp_path / "start", **{**SMALL, "encoder": STUDENT}

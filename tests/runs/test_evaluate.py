@@ -286,6 +286,29 @@ def test_voc_2007_is_read_from_tables_whose_combinations_of_labels_differ(tmp_pa
         judge(Colors(), tmp_path / "out", size=8, protocols="transfer", transfer={"mine": pair})
 
 
+def test_test_images_of_further_data_that_a_run_was_trained_on_are_counted(run, second, tmp_path):
+    seen, labels = pictures()
+    some = seen[:9], labels[:9]
+    results = judge(
+        {"ours": run.path, "other": second.path, "colors": Colors()}, tmp_path, size=8,
+        protocols="transfer", no_baselines=True,
+        transfer={"seen": {"train": pictures(45, seed=3), "test": some},
+                  "new": {"train": pictures(45, seed=3), "test": TEST}},
+    )  # fmt: skip
+    sentence = (
+        "{} was trained on {} of the 9 test images of 'seen', without their labels: new images may "
+        "give lower figures."
+    )
+    card = results.contents[0]["card"]
+    assert card["trained on"] == {
+        "ours": [sentence.format("ours", 9)],
+        "other": [sentence.format("other", 5)],  # its seed holds four of them out
+        "colors": [],
+    }  # fmt: skip
+    own = read_record(run.path).evaluation("transfer")["card"]
+    assert own["trained on"] == {"trained": [sentence.format("ours", 9)]}
+
+
 def test_a_protocol_without_its_data_is_refused_or_left_out(
     run, counts, tmp_path, capsys, monkeypatch
 ):

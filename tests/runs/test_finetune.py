@@ -347,6 +347,20 @@ def test_test_images_that_the_runs_before_were_trained_on_are_counted(
     assert "no training and no choice has used" in page
 
 
+def test_test_images_that_are_trained_on_are_counted(tmp_path, capsys):
+    images, labels = pictures(60)
+    new, new_labels = pictures(6, seed=1)
+    test = np.concatenate([images[:10], new]), np.concatenate([labels[:10], new_labels])
+    run = coview.finetune(
+        small_export(tmp_path / "encoder"), (images, labels), test=test, epochs=1, batch_size=16,
+        device="cpu", workers=0, no_baselines=True, out=tmp_path / "run",
+    )  # fmt: skip
+    sentence = figures_of(run)[0][0]
+    assert sentence.startswith("The training part has 10 test images too, with equal pixels")
+    assert sentence in capsys.readouterr().out
+    assert sentence in figures_of(run)[1]
+
+
 def test_what_an_export_of_no_run_was_trained_on_is_not_known(tmp_path):
     start = small_export(tmp_path / "encoder")
     run = coview.finetune(start, "scenes", out=tmp_path / "run", **QUICK)

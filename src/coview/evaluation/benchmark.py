@@ -50,7 +50,9 @@ class Benchmark:
     for the others; outliers and further data are read by one protocol each. ``card`` says how.
     ``outliers``: images from elsewhere, by the name of their data. ``others``: further labeled
     data, (train, test) by name. ``corrupted``: a folder of published corrupted images.
-    ``more``: what the caller knows against the figures. ``cache``: where features are kept.
+    ``more``: what the caller knows against the figures. ``trained_on_others``: by subject,
+    sentences on test images of ``others`` that it was trained on. ``cache``: where features are
+    kept.
     """
 
     subjects: tuple[Subject, ...]
@@ -64,6 +66,7 @@ class Benchmark:
     others: Mapping[str, tuple[ImageStore, ImageStore]] = field(default_factory=dict)
     corrupted: Path | None = None
     more: tuple[str, ...] = ()
+    trained_on_others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cache: FeatureCache | None = None
     _features: dict[tuple[str, str], Features] = field(default_factory=dict, repr=False)
     _made: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
@@ -130,7 +133,7 @@ class Benchmark:
     @cached_property
     def shared_images(self) -> int:
         """The number of test images whose pixels are those of a training image."""
-        return int(np.isin(self.test.content, self.train.content).sum())
+        return count_shared(self.train, self.test)
 
     @cached_property
     def caveats(self) -> tuple[str, ...]:
@@ -148,6 +151,7 @@ def make_benchmark(
     batch_size: int = 256, caveats: Callable[[ImageStore], tuple[str, ...]] | None = None,
     outliers: Mapping[str, ImageStore] | None = None,
     others: Mapping[str, tuple[ImageStore, ImageStore]] | None = None,
+    trained_on_others: Mapping[str, Sequence[str]] | None = None,
     corrupted: Path | None = None, cache: FeatureCache | None = None, needs_labels: bool = True,
 ) -> Benchmark:  # fmt: skip
     """Subjects and images for any number of protocols, which share the features.
@@ -158,7 +162,8 @@ def make_benchmark(
     a label are left out. Without ``needs_labels`` images of which a part has no label at all are
     taken without any, for protocols that read none. The networks are already on ``device``.
     ``cache``: where features are kept on disk; None: nowhere. ``caveats``: of the test part,
-    sentences for the results on what else is known of it.
+    sentences for the results on what else is known of it. ``trained_on_others``: the same of the
+    test images of ``others``, by subject.
     Raises InvalidValue for subjects without names of their own, DataError without labels or images
     and for test images of a class whose name the training part lacks.
 
@@ -203,6 +208,7 @@ def make_benchmark(
         batch_size=batch_size,
         outliers=outliers or {},
         others=others or {},
+        trained_on_others=trained_on_others or {},
         corrupted=corrupted,
         cache=cache,
         more=() if caveats is None else caveats(test),
@@ -367,14 +373,19 @@ def about_counts(train: ImageStore, test: ImageStore) -> list[str]:
     return sentences
 
 
-def about_overlap(shared: int) -> list[str]:
-    """A sentence where test images are among the training images."""
+def about_overlap(shared: int, part: str = "The training part") -> list[str]:
+    """A sentence where this number of test images is among the training images, called ``part``."""
     if shared == 0:
         return []
     return [
-        f"The training part has {plural(shared, 'test image')} too, with equal pixels: the "
-        "accuracy there is that of images that are known."
+        f"{part} has {plural(shared, 'test image')} too, with equal pixels: the figures there are "
+        "those of images that are known."
     ]
+
+
+def count_shared(train: ImageStore, test: ImageStore) -> int:
+    """The number of test images whose pixels are those of a training image."""
+    return int(np.isin(test.content, train.content).sum())
 
 
 def _names(store: ImageStore, labels: np.ndarray[Any, Any]) -> str:

@@ -16,7 +16,7 @@ from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.progress import progress
 from coview.data.held_out import match_classes
-from coview.evaluation.benchmark import Benchmark, labels_of
+from coview.evaluation.benchmark import Benchmark, about_overlap, count_shared, labels_of
 from coview.evaluation.eleven_points import eleven_point_map, label_table
 from coview.evaluation.features import Features, Subject, labeled
 from coview.evaluation.logistic import LogisticSpec, choose_classifier, logistic_card
@@ -29,6 +29,8 @@ from coview.evaluation.validation import official_validation, split_validation
 
 MEAN = "mean"
 """In the place of a data set's name: the mean over all of them."""
+TRAINED_ON = "trained on"
+"""In the card: by subject, which test images of the data sets it was trained on, in sentences."""
 MAP_RESAMPLES = 200
 
 Rows = npt.NDArray[np.int64]
@@ -82,7 +84,7 @@ def evaluate_transfer(benchmark: Benchmark, *, spec: LogisticSpec | None = None)
     tasks = [
         TransferTask.of(name, train, test, spec) for name, (train, test) in benchmark.others.items()
     ]
-    card = {**benchmark.card, **logistic_card(spec), **_card(tasks, spec)}
+    card = {**benchmark.card, **logistic_card(spec), **_card(benchmark, tasks, spec)}
     results = []
     with progress("transfer", len(tasks) * len(benchmark.subjects), unit="data sets") as advance:
         for subject in benchmark.subjects:
@@ -215,7 +217,14 @@ def _mean_of(results: list[Result]) -> Result:
     )  # fmt: skip
 
 
-def _card(tasks: list[TransferTask], spec: LogisticSpec) -> dict[str, Any]:
+def _card(benchmark: Benchmark, tasks: list[TransferTask], spec: LogisticSpec) -> dict[str, Any]:
+    caveats = [
+        sentence
+        for task in tasks
+        for sentence in about_overlap(
+            count_shared(task.train, task.test), f"The training part of {task.name!r}"
+        )
+    ]
     return {
         "data sets": {
             task.name: {
@@ -232,6 +241,11 @@ def _card(tasks: list[TransferTask], spec: LogisticSpec) -> dict[str, Any]:
         "images with several labels one regression a class, its strength by average precision",
         "interval": "Wilson's of an accuracy, else bootstrap over test images; of the mean from "
         "those of the data sets, which are independent",
+        **({"caveats": caveats} if caveats else {}),
+        **(
+            {TRAINED_ON: {name: list(each) for name, each in benchmark.trained_on_others.items()}}
+            if any(benchmark.trained_on_others.values()) else {}
+        ),
     }  # fmt: skip
 
 

@@ -12,9 +12,11 @@ from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import absolute_path
+from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.core.values import set_fields
 from coview.data.annotated import AnnotatedSpec
+from coview.data.annotations import AnnotatedStore
 from coview.data.spec import SHORT_SIDE, name_of
 from coview.dense import Detector, Segmenter
 from coview.evaluation.detections import coco_classes
@@ -30,7 +32,7 @@ from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
-from coview.runs.trained_on import about_start
+from coview.runs.trained_on import about_copies, about_start
 
 TASKS = {"boxes": "detect-cpu", "masks": "detect-cpu", "semantic": "segment-cpu"}
 """Each task with the recipe that is taken where none is named."""
@@ -81,6 +83,7 @@ def detect(options: DetectOptions) -> Run | None:
 
     def plan(parts: Parts, session: Session) -> Plan:
         recipe = for_objects(base, parts.training, exact=exact)
+        check_outlines(recipe, parts)
         return make_detection_plan(
             parts.training, recipe, options, device=session.device, clock=session.clock,
             workers=session.workers, world=session.ranks.world, trainings=2 if baselines else 1,
@@ -89,7 +92,7 @@ def detect(options: DetectOptions) -> Run | None:
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         if options.from_scratch:
-            return []
+            return about_copies(parts)
         tests = spec if images.test is None else test or spec.tests()
         held_out: ImageStore = parts.held_out
         # The images of the runs before are not opened at the size of a detector's.
@@ -97,7 +100,7 @@ def detect(options: DetectOptions) -> Run | None:
             tests = replace(tests, short_side=SHORT_SIDE)
             small = tests.open()
             held_out = small.subset(np.flatnonzero(np.isin(small.ids, held_out.ids)))
-        return about_start(source.start, held_out, (), tests)
+        return [*about_copies(parts), *about_start(source.start, held_out, (), tests)]
 
     beginning = Beginning(
         job=DETECTION, data=RunData(images=spec, test=test, own_test=True), source=None, test=None,
@@ -154,14 +157,25 @@ def for_objects(recipe: DenseRecipe, store: Any, *, exact: bool) -> DenseRecipe:
             f"The recipe has {recipe.method.classes} classes and {store.source} has {classes}: set "
             "its method.classes."
         )
-    method = recipe.method
-    if isinstance(method, Detector) and method.masks:
-        outlines = store.objects.outlines
-        if not outlines or any(outline is None for outline in outlines):
+    return replace(recipe, method=replace(recipe.method, classes=classes))
+
+
+def check_outlines(recipe: DenseRecipe, parts: Parts) -> None:
+    """Raise DataError for an object without an outline, where ``recipe`` learns outlines.
+
+    In the test images too: their outlines are compared after the training, which would be lost.
+    """
+    if not (isinstance(recipe.method, Detector) and recipe.method.masks):
+        return
+    for what, store in (("trained on", parts.training), ("tested on", parts.held_out)):
+        assert isinstance(store, AnnotatedStore)
+        outlines, places = store.objects.outlines, store.objects.places()
+        missing = int(sum(not outlines or outlines[int(place)] is None for place in places))
+        if missing:
             raise DataError(
-                f"{store.source} has objects without an outline (segmentation); learn `task` boxes."
+                f"{missing:,} of {plural(len(places), 'object')} in the images of {store.source} "
+                f"that are {what} have no outline (segmentation); learn `task` boxes."
             )
-    return replace(recipe, method=replace(method, classes=classes))
 
 
 def _spec(

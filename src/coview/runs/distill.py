@@ -31,7 +31,7 @@ from coview.runs.load import say_verdict
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
 from coview.runs.teacher import TeacherFile
-from coview.runs.trained_on import about_start, about_teacher
+from coview.runs.trained_on import about_copies, about_start, about_teacher
 
 
 @takes(DistillOptions)
@@ -110,7 +110,7 @@ def distill(options: DistillOptions) -> Run | None:
     def caveats(images: Images, parts: Parts) -> list[str]:
         asked = (parts.held_out, images.stores, spec)
         before = [] if source is None else about_start(source.start, *asked)
-        return [*about_teacher(teacher.path, *asked), *before]
+        return [*about_copies(parts), *about_teacher(teacher.path, *asked), *before]
 
     beginning = Beginning(
         job=DISTILLING, data=data, source=options.data, test=options.test,

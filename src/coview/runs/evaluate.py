@@ -32,7 +32,7 @@ from coview.runs.results import (
     write,
 )
 from coview.runs.subjects import Judged, on_device, open_subjects, untrained_subjects
-from coview.runs.trained_on import about_training
+from coview.runs.trained_on import about_others, about_training
 from coview.training import choose_device
 
 
@@ -121,10 +121,16 @@ def open_evaluation(options: EvaluateOptions, *, needs_labels: bool = True) -> E
             about[each.subject.name] = about_training(each, test, images.stores, spec)
         return tuple(sentence for sentences in about.values() for sentence in sentences)
 
+    others = open_transfer(options.transfer, spec, seed=seed)
+    tests = {name: test for name, (_, test) in others.items()}
+    stores = (*images.stores, *(store for pair in others.values() for store in pair))
     benchmark = evaluation.make_benchmark(
         subjects, images.images, images.test, device=device, seed=seed, caveats=caveats,
         outliers=open_outliers(options.outliers, spec), corrupted=options.corrupted,
-        others=open_transfer(options.transfer, spec, seed=seed),
+        others=others,
+        trained_on_others={
+            each.subject.name: about_others(each, tests, stores, spec) for each in judged
+        },
         cache=None if spec.cache == NO_CACHE else FeatureCache(spec.cache or cache_folder()),
         needs_labels=needs_labels,
     )  # fmt: skip

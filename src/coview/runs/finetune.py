@@ -39,7 +39,7 @@ from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
-from coview.runs.trained_on import about_start
+from coview.runs.trained_on import about_copies, about_start
 
 
 @takes(FinetuneOptions)
@@ -108,7 +108,8 @@ def finetune(options: FinetuneOptions) -> Run | None:
         )  # fmt: skip
 
     def caveats(images: Images, parts: Parts) -> list[str]:
-        return about_start(source.start, parts.held_out, images.stores, spec)
+        before = about_start(source.start, parts.held_out, images.stores, spec)
+        return [*about_copies(parts), *before]
 
     beginning = Beginning(
         job=FINE_TUNING, data=data, source=options.data, test=options.test,

@@ -14,6 +14,7 @@ from coview.core.files import digest, entries
 from coview.core.paths import local_path
 from coview.core.progress import say
 from coview.core.run_folder import read_object
+from coview.evaluation.transfer import TRAINED_ON
 from coview.reports import write_comparison, write_report
 from coview.reports.notebook import results_table
 from coview.runs.data import Images
@@ -105,10 +106,9 @@ def reference_of(result: evaluation.Result) -> tuple[str | None, str]:
 
 def _own_card(card: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     own = dict(card)
-    if isinstance(card.get("subjects"), Mapping):
-        own["subjects"] = {
-            names[name]: value for name, value in card["subjects"].items() if name in names
-        }
+    for key in ("subjects", TRAINED_ON):
+        if isinstance(card.get(key), Mapping):
+            own[key] = {names[name]: value for name, value in card[key].items() if name in names}
     # The sentence on the reference of ratios names the first of all subjects.
     text = str(card.get("reference", ""))
     if text.startswith(FIRST_SUBJECT):

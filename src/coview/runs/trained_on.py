@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from coview.core.places import Kind, place_of
 from coview.data.annotated import AnnotatedSpec
 from coview.data.spec import DataSpec
 from coview.encoders.exchange.weights import find_export, read_config
+from coview.evaluation.benchmark import about_overlap, count_shared
 from coview.recipes import Start
 from coview.runs.data import Images
+from coview.runs.job import Parts
 from coview.runs.resume import JOBS
 from coview.runs.run import Run
 from coview.runs.subjects import TRAINED, Judged
@@ -56,6 +59,30 @@ def about_training(
     for what, run in _with_sources(name, judged.origin):
         sentences += _about_run(what, run, test, opened, spec)
     return sentences
+
+
+def about_others(
+    judged: Judged, tests: Mapping[str, ImageStore], opened: Sequence[ImageStore], spec: DataSpec
+) -> list[str]:
+    """As :func:`about_training`, of the test images of further data by name; only what is known."""
+    name = "The run" if judged.subject.name == TRAINED else judged.subject.name
+    called = {key: Words(f"test images of {key!r}", "lower figures") for key in tests}
+    sentences = []
+    if judged.origin is None:
+        for key, test in tests.items():
+            sentences += _by_fingerprint(name, judged.metadata, test, opened, called[key])
+        return sentences
+    for what, run in _with_sources(name, judged.origin) if tests else ():
+        with suppress(CoviewError, OSError):
+            trained = training_contents(run, opened, spec)
+            for key, test in tests.items():
+                sentences += _counted(what, run, test, trained, called[key])
+    return sentences
+
+
+def about_copies(parts: Parts) -> list[str]:
+    """A sentence where test images of a run are among the images that it is trained on."""
+    return about_overlap(count_shared(parts.training, parts.held_out))
 
 
 def about_teacher(
@@ -126,6 +153,10 @@ def _about_run(
     except (CoviewError, OSError) as error:
         reason = str(error).rstrip(".")
         return [_unknown(within(what), f"its images cannot be opened: {reason}", words)]
+    return _counted(what, run, test, trained, words)
+
+
+def _counted(what: str, run: Run, test: ImageStore, trained: Contents, words: Words) -> list[str]:
     count = int(np.isin(test.content, trained).sum())
     if not count:
         return []
