@@ -174,9 +174,7 @@ def coco_figures(
         gt.dataset = truth
         gt.createIndex()
         entries = [dict(entry) for entry in results]
-        if (
-            kind == "segm"
-        ):  # loadRes takes the area of a box where one is there
+        if kind == "segm":  # loadRes takes the area of a box where one is there
             entries = [{k: v for k, v in entry.items() if k != "bbox"} for entry in entries]
         judge = COCOeval(gt, gt.loadRes(entries), kind)
         judge.evaluate()
