@@ -130,17 +130,11 @@ def make_detection_plan(
         store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
         world=world, whole_runs=trainings,
     )  # fmt: skip
+    if exact:
+        return plan_exactly(planner, base, options)
     recipe = apply_options(base, options)
     assert isinstance(recipe, DenseRecipe)
     notes = tuple(about_options(base, recipe, options))
-    if exact:
-        if clock.budget is not None:
-            raise InvalidValue(
-                "A recipe given as a value is trained as it is, with its own epochs, so that "
-                "`budget` does not go with it; give one of them."
-            )
-        plan = planner.plan(recipe, options, why="as the recipe says", exact=True)
-        return replace(plan, notes=(*plan.notes, *notes))
     most = max(2, len(store) // 4)  # so that an epoch has a few steps
     if options.batch_size is None and recipe.batch_size > most:
         notes += (f"Batch {most} in place of the recipe's {recipe.batch_size}: few images.",)
@@ -193,7 +187,7 @@ def exact_recipe(recipe: Recipe, store: ImageStore, budget: float | None) -> Rec
             "A recipe given as a value is trained as it is, with its own epochs, so that `budget` "
             "does not go with it; give one of them."
         )
-    objective = recipe.method.objective
+    objective = None if isinstance(recipe, DenseRecipe) else recipe.method.objective
     if isinstance(objective, CrossEntropy) and objective.classes != len(store.class_names):
         raise InvalidValue(
             f"The recipe has {objective.classes} classes and the images have "
