@@ -13,7 +13,7 @@ import pytest
 from drawn_table import CLASSES, annotations_of, drawn, write_png
 
 from coview import browsing, reports
-from coview.browsing import Annotation, Annotations, BrowseServer, Change, write_page
+from coview.browsing import Annotation, Annotations, BrowseServer, Change, Facet, write_page
 from coview.core.errors import InvalidValue
 from headless_browser import Browser, Page, find_browser, started
 
@@ -375,6 +375,71 @@ def test_more_like_the_selection_are_its_neighbors(page: Page) -> None:
     page.press("n")
     page.wait_for("document.getElementById('image').textContent.includes('More like 4 images')")
     assert not {0, 1, 2, 3} & set(tiles(page))
+
+
+def test_all_tags_of_an_image_are_shown_and_the_filter_says_how_many_there_are(
+    browser: Browser, server: BrowseServer
+) -> None:
+    changes = {row: Change("", add=(f"tag {row:02d}", "common")) for row in range(40)}
+    server.annotations.update(changes)
+    with browser.opened(server.address) as page:
+        page.wait_for(READY)
+        page.run("document.querySelector('[value=dots]').click()")
+        page.click(*place_of(page, 39))
+        page.wait_for("document.getElementById('image').textContent.includes('tag 39')")
+        assert "31 of 41 shown" in page.run("document.getElementById('facets').textContent")
+
+
+def test_an_undo_that_cannot_be_written_is_kept(page: Page, server: BrowseServer) -> None:
+    page.click(*place_of(page, 11))
+    page.run("document.getElementById('label').value = 'cat'")
+    click_on(page, "#set-label")
+    page.wait_for("document.getElementById('status').textContent.includes('written to')")
+    path, kept = server.annotations.path, server.annotations.path.read_bytes()
+    path.write_bytes(b"\xff")
+    click_on(page, "#undo")
+    page.wait_for("document.getElementById('status').className === 'bad'")
+    path.write_bytes(kept)
+    assert not page.run("document.getElementById('undo').disabled")
+    click_on(page, "#undo")
+    page.wait_for("document.getElementById('status').textContent.includes('taken back')")
+    assert server.annotations.by_row == {}
+    page.errors.clear()
+
+
+def test_a_file_that_is_too_large_is_refused_by_its_size(page: Page, server: BrowseServer) -> None:
+    page.run(
+        "(input => { const held = new DataTransfer();"
+        "held.items.add(new File([new Uint8Array(2 ** 25 + 1)], 'large.tif'));"
+        "input.files = held.files; input.dispatchEvent(new Event('change')); })"
+        "(document.getElementById('file'))"
+    )
+    page.wait_for("document.getElementById('status').className === 'bad'")
+    assert status(page) == "large.tif is larger than 32 MiB, the most that is searched by."
+
+
+def test_values_without_a_mark_of_their_own_are_gray(browser: Browser, tmp_path: Path) -> None:
+    collection = replace(COLLECTION, facets=(
+        Facet(name="cluster", title="Cluster", values=tuple(f"{k}" for k in range(32)),
+              codes=np.arange(90) % 32),
+    ))  # fmt: skip
+    tags = annotations_of(collection, tmp_path / "tags.csv")
+    with BrowseServer(collection, tags) as running, browser.opened(running.address) as page:
+        page.wait_for(READY)
+        page.run("document.querySelector('[value=dots]').click()")
+        gray = page.run(
+            "(c => { c.fillStyle = getComputedStyle(document.documentElement)"
+            ".getPropertyValue('--muted').trim(); return [1, 3, 5].map("
+            "at => parseInt(c.fillStyle.slice(at, at + 2), 16)); })"
+            "(document.createElement('canvas').getContext('2d'))"
+        )
+        far = [np.abs(np.array(color_at(page, *place_of(page, row))) - gray).max()
+               for row in (29, 30, 31)]  # fmt: skip
+        assert far[0] > 40 > max(far[1:])
+        assert "The first 30 have a mark each" in page.run(
+            "document.getElementById('facets').textContent"
+        )
+        page.errors.clear()
 
 
 def test_an_error_of_the_server_is_shown_and_changes_nothing(

@@ -37,22 +37,24 @@ const attempt = async (work) => { try { return await work(); } catch (error) { s
 
 // --- Facets: those of the collection, and what the user writes ---
 const textOf = (facet, row) => {
+  if (facet.text) return facet.text(row);
   const code = facet.codes[row];
   if (facet.marks) return facet.values.filter((_, bit) => (code >>> bit) & 1).join(", ");
   return code < 0 ? "" : facet.values[code];
 };
 const written = {
-  label: { name: "label", title: "Your labels", values: [], counts: [], marks: false, codes: new Int32Array(count).fill(-1), chosen: new Set() },
-  tag: { name: "tag", title: "Your tags", values: [], counts: [], marks: true, codes: new Int32Array(count), chosen: new Set() },
+  label: { name: "label", title: "Your labels", values: [], counts: [], marks: false, codes: new Int32Array(count).fill(-1), chosen: new Set(), text: (row) => labels.get(row) ?? "" },
+  tag: { name: "tag", title: "Your tags", values: [], counts: [], marks: true, codes: new Int32Array(count), chosen: new Set(), text: (row) => (tags.get(row) ?? []).join(", ") },
 };
-const MAX_TAGS = 31;
+const MAX_TAGS = 31, MAX_LABELS = 1000;  // that are filtered by; an image shows all of its own
 const readWritten = () => {
   for (const [facet, of] of [[written.label, (row) => [labels.get(row)]], [written.tag, (row) => tags.get(row)]]) {
     const rows = [...(facet === written.label ? labels : tags).keys()];
     const sums = new Map();
     rows.forEach((row) => of(row).forEach((text) => sums.set(text, (sums.get(text) ?? 0) + 1)));
     const chosen = new Set([...facet.chosen].map((code) => facet.values[code]));
-    facet.values = [...sums.keys()].sort((a, b) => sums.get(b) - sums.get(a)).slice(0, facet.marks ? MAX_TAGS : 1000);
+    facet.values = [...sums.keys()].sort((a, b) => sums.get(b) - sums.get(a)).slice(0, facet.marks ? MAX_TAGS : MAX_LABELS);
+    facet.different = sums.size;
     facet.counts = facet.values.map((text) => sums.get(text));
     const code = new Map(facet.values.map((text, i) => [text, i]));
     facet.codes.fill(facet.marks ? 0 : -1);
@@ -101,8 +103,8 @@ const svgMark = (group) => {
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("class", "mark");
   svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", shapes[Math.min(2, Math.floor(group / COLORS))]);
-  path.setAttribute("class", `c${group % COLORS}`);
+  path.setAttribute("d", shapes[hasMark(group) ? Math.floor(group / COLORS) : 0]);
+  path.setAttribute("class", hasMark(group) ? `c${group % COLORS}` : "unmarked");
   svg.append(path);
   return svg;
 };
@@ -133,7 +135,9 @@ const showFacets = () => {
       type: "button", class: "more", onclick: () => { facet.chosen.clear(); applyFilters(); showFacets(); },
     }, "All") : null;
     return element("section", { class: "facet", "aria-label": facet.title },
-      element("div", { class: "facet-head" }, element("h2", {}, facet.title), clear, color), narrow, element("ul", {}, ...entries), more);
+      element("div", { class: "facet-head" }, element("h2", {}, facet.title), clear, color), narrow, element("ul", {}, ...entries), more,
+      facet.different > facet.values.length ? element("p", { class: "note" }, `${number(facet.values.length)} of ${number(facet.different)} shown, the most frequent`) : null,
+      isColor && !hasMark(facet.values.length - 1) ? element("p", { class: "note" }, `The first ${MARKS} have a mark each; the others are gray on the map`) : null);
   });
   byId("facets").replaceChildren(...(made.length ? made : [element("p", { class: "note" }, "Nothing is known of these images besides their names.")]));
   if (focus) document.querySelector(`[data-entry="${CSS.escape(focus)}"]`)?.focus();
@@ -197,6 +201,7 @@ const takeNeighbors = (reply, query = null) => {
 const searchByFile = async (file) => {
   if (!file) return;
   if (!about.canEncode) { say("This page is a file without an encoder. `coview browse` on the run serves a page that searches by images.", true); return; }
+  if (file.size > about.maxBytes) { say(`${file.name} is larger than ${about.maxBytes / 2 ** 20} MiB, the most that is searched by.`, true); return; }
   say(`Searching by ${file.name} ...`);
   const reply = await attempt(() => source.similar(file, NEIGHBORS));
   if (!reply) return;
@@ -339,9 +344,9 @@ const showTarget = () => {
 const inverse = ([row, label, added, removed], [, oldLabel, old]) =>
   [row, label === null ? null : oldLabel, removed.filter((tag) => old.includes(tag)), added.filter((tag) => !old.includes(tag))];
 const write = async (changes, what, { isUndo = false } = {}) => {
-  if (!changes.length) return;
+  if (!changes.length) return true;
   const reply = await attempt(() => source.annotate(changes));
-  if (!reply) return;
+  if (!reply) return false;
   for (const [row, label, list] of reply.rows) {
     if (label) labels.set(row, label); else labels.delete(row);
     if (list.length) tags.set(row, list); else tags.delete(row);
@@ -354,6 +359,7 @@ const write = async (changes, what, { isUndo = false } = {}) => {
   if (!near?.query) showImage();
   say(what + (reply.path ? `, written to ${reply.path}` : ""));
   if (reply.path) byId("saved").textContent = `Written to ${reply.path}`;
+  return true;
 };
 const setLabel = (label) => {
   const rows = targets();
@@ -366,8 +372,8 @@ const setTag = (tag, on) => {
   write(rows.map((row) => [row, null, on ? [text] : [], on ? [] : [text]]), `${images(rows.length)} ${on ? "tagged" : "no longer tagged"} ${text}`);
 };
 const undo = async () => {
-  const last = undone.pop();
-  if (last) await write(last, `The last change of ${images(last.length)} is taken back`, { isUndo: true });
+  const last = undone.pop();  // at once, so that a second key takes back the change before
+  if (last && !await write(last, `The last change of ${images(last.length)} is taken back`, { isUndo: true })) undone.push(last);
   showTarget();
 };
 

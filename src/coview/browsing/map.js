@@ -1,6 +1,8 @@
 // The map: dots on one canvas, written pixel by pixel; pictures, rings and the lasso on another.
 // state: points, visible, selected (Uint8Array), groups (Int32Array, -1 none), current, hovered, rings.
 const COLORS = 10;
+const MARKS = 3 * COLORS;  // in three shapes; further values are gray, as images without any
+const hasMark = (group) => group >= 0 && group < MARKS;
 
 const makeMap = (state, act) => {
   const base = document.getElementById("dots"), over = document.getElementById("map");
@@ -108,8 +110,8 @@ const makeMap = (state, act) => {
     for (const i of shown) {
       if (isCovered(i)) continue;
       const group = state.groups[i];
-      const shape = group < 0 ? 0 : Math.min(2, Math.floor(group / COLORS));
-      stamp(shapes[shape], toX(i) * dpr, toY(i) * dpr, group < 0 ? none : groups[group % COLORS]);
+      const shape = hasMark(group) ? Math.floor(group / COLORS) : 0;
+      stamp(shapes[shape], toX(i) * dpr, toY(i) * dpr, hasMark(group) ? groups[group % COLORS] : none);
     }
     paint.putImageData(pixels, 0, 0);
     return shown;
@@ -149,7 +151,7 @@ const makeMap = (state, act) => {
       draw.drawImage(image, sx, sy, length, length, x, y, side, side);
       pictured.set(i, [x, y, side]);
       const group = state.groups[i];
-      if (group >= 0) { draw.fillStyle = css(palette.groups[group % COLORS]); draw.fillRect(x, y + side - 3, side, 3); }
+      if (hasMark(group)) { draw.fillStyle = css(palette.groups[group % COLORS]); draw.fillRect(x, y + side - 3, side, 3); }
     }
   };
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from coview.browsing.collection import Collection
+from coview.browsing.requests import MAX_BODY
 from coview.browsing.thumbnails import SHEET_COLUMNS, Thumbnails
 from coview.core.errors import InvalidValue
 from coview.core.files import write_bytes
@@ -32,7 +33,7 @@ def served_page(collection: Collection, version: str) -> str:
 
     ``version``: what it names in each request, so that rows are not those of another start.
     """
-    about = describe(collection) | {"version": version}
+    about = describe(collection) | {"version": version, "maxBytes": MAX_BODY}
     return build_page(about, policy="connect-src 'self'; img-src 'self' data: blob:; ")
 
 

@@ -18,6 +18,8 @@ from coview.embeddings.search import example_direction, nearest_rows, unit_rows
 
 SIDES = (48, 64, 96, 128, 256, 768)
 """Of pictures, in pixels: few, so that the cache serves most requests."""
+MAX_BODY = 32 * 2**20
+"""Bytes of a request: an image file, or the annotations of some 500,000 images."""
 MAX_SHEET, MAX_NAMED, MAX_NEIGHBORS = 256, 1000, 200
 
 

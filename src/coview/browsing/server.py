@@ -24,13 +24,11 @@ from urllib.parse import parse_qs, urlsplit
 from coview.browsing.annotations import Annotations
 from coview.browsing.collection import Collection
 from coview.browsing.page import served_page
-from coview.browsing.requests import Reply, Requests, single
+from coview.browsing.requests import MAX_BODY, Reply, Requests, single
 from coview.core.errors import CoviewError, InvalidValue
 from coview.core.progress import say
 
 HOST = "127.0.0.1"
-MAX_BODY = 32 * 2**20
-"""Bytes of a request: an image file, or the annotations of some 500,000 images."""
 SECONDS_OF_SILENCE = 60
 
 Query = Mapping[str, list[str]]
