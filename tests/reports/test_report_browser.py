@@ -223,6 +223,22 @@ def test_the_page_of_a_run_that_is_going_loads_itself_until_the_end(
         assert page.errors == []
 
 
+def test_a_page_that_is_not_written_again_says_that_the_run_may_have_stopped(
+    browser: Browser, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", finished=0.4, images=20)
+    (folder / "verdict.json").unlink()
+    path = write_report(folder, running=True)
+    words = "not written again for 20 minutes: the run may have stopped"
+    state = "document.querySelector('.state').textContent"
+    with browser.opened(path) as page:
+        assert words not in page.run(state)
+        assert "may have stopped" not in page.run(state)
+    ahead = "{ const now = Date.now; Date.now = () => now() + 20.5 * 60_000; }"
+    with browser.opened(path, script=ahead) as page:
+        assert words in page.run(state)
+
+
 def wait_for(page: Page, condition: str) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

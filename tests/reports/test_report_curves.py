@@ -97,7 +97,30 @@ def test_hover_of_two_lines_takes_the_nearest_point() -> None:
     second = Line(name="held out", points=([0.0, 1.9], [8.0, 9.0]))
     drawing = draw_chart(chart(lines=[*chart().lines, second]), 330, 200)
     rows = json.loads(ElementTree.fromstring(drawing).get("data-points", ""))
-    assert [row[1].split("held out ")[1] for row in rows] == ["8.00", "9.00", "9.00"]
+    assert [row[1].split("held out ")[1] for row in rows] == ["8.00", "9.00", "9.00", "9.00"]
+
+
+def test_hover_reads_no_line_where_it_has_not_been() -> None:
+    line = chart().lines[0]
+    short = Line(name="short", points=([0.0, 1.0], [8.0, 9.0]))
+    late = Line(name="late", points=([8.0, 8.5], [1.0, 2.0]))
+    drawing = draw_chart(chart(lines=[line, short, late]), 330, 200)
+    rows = json.loads(ElementTree.fromstring(drawing).get("data-points", ""))
+    names = {row[1].split("\n")[0]: [text.split()[0] for text in row[1].split("\n")[1:]]
+             for row in rows}  # fmt: skip
+    assert names == {
+        "epoch 0": ["loss", "short"], "epoch 1.00": ["loss", "short"],
+        "epoch 2.00": ["loss", "short"], "epoch 8.00": ["late"], "epoch 8.50": ["late"],
+    }  # fmt: skip
+    assert all(len(row) == 2 + len(found) for row, found in zip(rows, names.values(), strict=True))
+
+
+def test_the_eighth_line_is_drawn_unlike_the_first() -> None:
+    lines = [Line(name=f"run {k}", points=([0.0, 1.0], [float(k), 2.0])) for k in range(9)]
+    figure = str(chart_figure(chart(lines=lines)))
+    swatches = re.findall(r'class="swatch ([a-z ]+)"', figure)
+    assert len(set(swatches)) == 9
+    assert swatches[7] == "first again"
 
 
 def test_two_lines_have_a_legend() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coview.reports.gallery import MAX_GROUPS, group_labels, shape_path
+from coview.reports.gallery import MAX_GROUPS, _dots, group_labels, shape_path
 from coview.reports.pictures import image_uri, make_sheet, picture_uri
 
 
@@ -80,6 +80,14 @@ def test_group_labels_without_any_label_are_one_group() -> None:
     groups, titles = group_labels(np.full(3, -1), [])
     assert groups.tolist() == [0, 0, 0]
     assert titles == ["images"]
+
+
+def test_other_classes_have_a_mark_of_their_own() -> None:
+    marks = {group: shape_path(group, 9, 9) for group in range(MAX_GROUPS + 2)}
+    assert len({marks[group] for group in (0, 7, 14, MAX_GROUPS, MAX_GROUPS + 1)}) == 5
+    points = np.zeros((1, 2))
+    classes = {str(_dots(points, group)).split('class="')[1].split('"')[0] for group in marks}
+    assert classes == {"points others", *(f"points c{color}" for color in range(7))}
 
 
 def test_shape_path_differs_where_the_color_repeats() -> None:

@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +22,7 @@ from coview.core.errors import RunError
 from coview.core.run_lock import run_lock
 from coview.reports import read_record, write_report
 from coview.reports.key_numbers import encoder_name
+from coview.reports.run_state import state_line
 
 SOURCE = Path(coview.__file__).parents[1]
 VOID = {"br", "hr", "img", "link", "meta"}
@@ -356,6 +359,22 @@ def test_numbers_for_specialists_are_folded(good: tuple[Path, Outline]) -> None:
     for words in ("Effective rank of h", "Gradient norm", "ResNet-18, width 0.5"):
         assert words in folded
         assert words not in before.split("<body")[1]
+
+
+def test_the_start_of_a_run_is_in_the_time_of_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = replace(
+        read_record(make_run(tmp_path, images=20)),
+        description={"created": "2026-03-05T22:30:00+00:00"},
+    )
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    try:
+        assert "6 March 2026, 07:30" in state_line(record)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_run_that_is_going_says_so_and_loads_its_page_again(tmp_path: Path) -> None:

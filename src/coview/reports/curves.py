@@ -371,16 +371,25 @@ def _path(frame: Frame, xs: list[float], ys: list[float], class_: str) -> Markup
 def _hover(frame: Frame, chart: Chart, thinned: list[Series]) -> list[list[float | str]]:
     """One row per x value: its pixel, the text to show, and the pixels of the points."""
     rows: list[list[float | str]] = []
-    longest = max(thinned, key=lambda points: len(points[0]))
-    for x in longest[0]:
+    drawn: dict[float, float] = {}  # the places of all lines, one for each pixel
+    for x in sorted({x for xs, _ in thinned for x in xs}):
+        drawn.setdefault(round(frame.to_x(x)), x)
+    for x in drawn.values():
         texts, places = [f"{chart.x_label} {decimal(x)}"], []
         for line, (xs, ys) in zip(chart.lines, thinned, strict=True):
-            if xs:
+            if xs and _reaches(xs, x):
                 y = ys[_nearest(xs, x)]
                 places.append(frame.to_y(y))
                 texts.append(f"{line.name} {chart.format(y)}{chart.unit}")
         rows.append([frame.to_x(x), "\n".join(texts), *places])
     return rows
+
+
+def _reaches(xs: list[float], x: float) -> bool:
+    """Whether a line with points at ``xs`` has a value at ``x``: between them, or as near to an end
+    as the next point is."""
+    space = (xs[-1] - xs[0]) / max(1, len(xs) - 1)
+    return xs[0] - space <= x <= xs[-1] + space
 
 
 def _nearest(xs: list[float], x: float) -> int:
@@ -402,9 +411,14 @@ def _summary(chart: Chart) -> str:
 
 
 def _shades(chart: Chart) -> list[str]:
-    """The class of each line, by which the style sheet gives it a color and dashes."""
+    """The class of each line, by which the style sheet gives it a color and dashes; behind the
+    seventh they come again, in a wider line."""
     places = [i if line.place is None else line.place for i, line in enumerate(chart.lines)]
-    return [CURVE_CLASSES[place % len(CURVE_CLASSES)] for place in places]
+    return [
+        CURVE_CLASSES[place % len(CURVE_CLASSES)]
+        + (" again" if place >= len(CURVE_CLASSES) else "")
+        for place in places
+    ]
 
 
 def _legend(chart: Chart) -> Markup | None:

@@ -149,8 +149,15 @@ def group_labels(
 
 
 def shape_path(group: int, x: float, y: float) -> str:
-    """The mark of a group as an SVG path: 7 discs, then 7 squares, then triangles."""
-    r = RADIUS
+    """The mark of a group as an SVG path: 7 discs, then 7 squares, then 7 triangles.
+
+    Then a ring for the other classes, and a cross for images without a label.
+    """
+    r = RADIUS if group < MAX_GROUPS else RADIUS / 1.6
+    if group > MAX_GROUPS:
+        return f"M{x - r:g} {y:g}h{2 * r:g}M{x:g} {y - r:g}v{2 * r:g}"
+    if group == MAX_GROUPS:
+        group = 0
     if group // COLORS == 0:
         return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z"
     if group // COLORS == 1:
@@ -198,9 +205,13 @@ def _class(label: int, class_names: list[str]) -> Markup | None:
     return tag("bdi", class_names[label], class_="query-name") if known else None
 
 
+def _color(group: int) -> str:
+    return f"c{group % COLORS}" if group < MAX_GROUPS else "others"
+
+
 def _dots(points: npt.NDArray[Any], group: int) -> Markup:
     path = "".join(shape_path(group, x, y) for x, y in points)
-    return tag("path", d=path, class_=f"points c{group % COLORS}", data_group=group)
+    return tag("path", d=path, class_=f"points {_color(group)}", data_group=group)
 
 
 def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
@@ -209,7 +220,7 @@ def _legend(groups: npt.NDArray[np.int64], titles: list[str]) -> Markup | None:
     sizes = np.bincount(groups, minlength=len(titles))
     entries: list[Child] = []
     for group, title in enumerate(titles):
-        mark = tag("path", d=shape_path(group, 8, 8), class_=f"c{group % COLORS}")
+        mark = tag("path", d=shape_path(group, 8, 8), class_=_color(group))
         icon = tag("svg", mark, viewBox="0 0 16 16", class_="mark", aria_hidden="true")
         size = tag("span", count(sizes[group]), class_="muted")
         button = tag(

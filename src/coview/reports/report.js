@@ -180,6 +180,11 @@
         scrollTo({ top: kept.y, behavior: "instant" });
       }
     } catch { /* a browser that keeps nothing for files */ }
+    // A run that was killed writes no page that says so.
+    const state = document.querySelector("[data-written]"), patience = 10;
+    const minutes = state ? Math.floor((Date.now() - Date.parse(state.dataset.written)) / 60000) : 0;
+    if (minutes >= patience)
+      state.append(` · not written again for ${minutes} minutes: the run may have stopped, which coview report RUN tells`);
     setInterval(() => {
       if (document.hidden || !tip.hidden || String(getSelection())) return;
       try { sessionStorage.setItem(key, remember()); } catch { /* as above */ }

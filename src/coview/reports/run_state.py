@@ -87,7 +87,7 @@ def last_value(record: Record, key: str) -> float | None:
 
 def _moment(text: object) -> str:
     try:
-        moment = datetime.fromisoformat(str(text))
+        moment = datetime.fromisoformat(str(text)).astimezone()  # the reader's time
     except ValueError:
         return ""
     return f"{moment.day} {moment:%B %Y, %H:%M}"

@@ -23,11 +23,14 @@ def page_header(record: Record) -> Markup:
     """Name, state, verdict, scores and commands, and which files could not be read."""
     accuracies = accuracy_bars(record) or detection_bars(record)
     scores = [*([accuracies] if accuracies else []), *map(score_bars, headline_scores(record))]
-    state = state_line(record)
+    state, written = state_line(record), None
     if record.running and not is_ended(record):
-        state += f" · as of {datetime.now().astimezone():%H:%M:%S}"
+        now = datetime.now().astimezone()
+        state += f" · as of {now.day} {now:%B %Y, %H:%M:%S}"
+        written = now.isoformat(timespec="seconds")  # by which the script sees that none follows
     return tag(
-        "header", tag("h1", tag("bdi", record.name)), tag("p", state, class_="state"),
+        "header", tag("h1", tag("bdi", record.name)),
+        tag("p", state, class_="state", data_written=written),
         _verdict(record), tag("div", scores, class_="scores") if scores else None,
         command_list(next_steps(record)),
         [tag("p", sentence, class_="damaged") for sentence in record.damaged],
