@@ -572,7 +572,8 @@ class PredictOptions(DataOptions, ImportOptions):
         "the folder of a fine-tuned run, or an exported classifier's", names=NETWORK)
     data: Any = argument("the images", names=IMAGES)
     out: Path | None = option(
-        "the file (default: RUN/predictions/NAME.parquet)", endings=(".parquet",))
+        "the file, .parquet or .csv (default: RUN/predictions/NAME.parquet)",
+        endings=(".parquet", ".csv"))
     checkpoint: int | None = option(
         "the step of a kept checkpoint of `run` (default: its last)")
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)

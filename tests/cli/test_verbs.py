@@ -66,6 +66,7 @@ def test_evaluate_prints_every_setting_and_writes_one_file_a_protocol(
     assert "plain vote" in text
     assert "linear on z" in text
     assert "learning rate" in text
+    assert text.splitlines()[-1] == f"Results: {copy / 'evaluation'}"
     for protocol in ("knn", "linear"):
         found = json.loads((copy / "evaluation" / f"{protocol}.json").read_text())
         assert found["card"]

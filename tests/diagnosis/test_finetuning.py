@@ -46,6 +46,19 @@ def test_every_label_is_given_where_it_is_true(label):
     assert bool(found.remedy) == (label != "learned")
 
 
+def test_a_baseline_that_is_higher_has_no_p_value_of_a_lead():
+    right = np.arange(1000)
+    found = diagnose_finetuning(
+        Contender(name="fine-tuned", correct=right < 500),
+        Contender(name="linear probe", correct=right < 400),
+        Contender(name="from scratch", correct=right < 520),
+        labels=LABELS, validation=lines(0.1, 0.5), step=400,
+    )  # fmt: skip
+    assert (
+        "(linear probe 40.0 %, p < 0.001; from scratch 52.0 %, which is higher)" in found.sentence
+    )
+
+
 def test_a_difference_within_chance_is_not_better():
     """Two classifiers that differ on a few images, evenly."""
     one, other = np.ones(1000, bool), np.ones(1000, bool)

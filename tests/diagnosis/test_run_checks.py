@@ -121,7 +121,9 @@ def test_check_run_prints_verdict_causes_remedy_then_figures(tmp_path: Path) -> 
 def test_check_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) -> None:
     report = check_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, LEARNED))
     row = next(
-        line for line in report.render_text().splitlines() if "Instance accuracy of z" in line
+        line
+        for line in report.render_text().splitlines()
+        if line.startswith("  Instance accuracy of z")
     )
     assert row.split()[-2:] == ["41.2%", "5.0%"]
     assert report.figures["rank_h"] == (20.0, 8.0)

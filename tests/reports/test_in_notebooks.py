@@ -9,6 +9,7 @@ from report_run import make_run
 import coview
 from coview.cli.verbs import VERBS
 from coview.embeddings import table_of
+from coview.evaluation import Result
 from coview.reports.records import read_record
 from coview.reports.scores import headline_scores
 from coview.runs.results import Results
@@ -66,6 +67,15 @@ def test_results_show_the_figure_of_each_protocol(tmp_path):
     for content in results.contents:
         assert f"<td>{content['protocol']}</td>" in html
     assert Results()._repr_html_() == "No results."
+
+
+def test_results_are_printed_a_line_for_each():
+    result = Result(
+        protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
+        interval=(0.4, 0.6), test_images=100, setting={"k": 20}, card={},
+    )  # fmt: skip
+    line = "knn, trained, h, accuracy: 0.5 (0.4 to 0.6), k 20"
+    assert str(Results([result, result])) == f"{line}\n{line}"
 
 
 def test_a_table_shows_its_first_rows_only():

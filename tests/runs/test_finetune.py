@@ -251,7 +251,11 @@ def test_predict_prints_the_first_images(run, tmp_path, capsys):
         pq.read_table(tmp_path / "p.parquet").to_pylist()[:10], printed, strict=False
     ):
         assert line == f"{row['name']}: {row['class']} ({100 * row['probability']:.0f} %)"
-    assert printed[10:] == [f"12 images classified: {tmp_path / 'p.parquet'}"]
+    assert printed[10:] == ["... and 2 more", f"12 images classified: {tmp_path / 'p.parquet'}"]
+    assert main([*words, "--out", str(tmp_path / "p.csv")]) == 0
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0].replace('"', "") == "name,class,probability"
+    assert len(lines) == 13
 
 
 def test_predict_without_a_classifier_says_how_to_make_one(pretrained):

@@ -95,6 +95,7 @@ def evaluate(options: kinds.EvaluateOptions) -> Answer:
 
     results = coview.evaluate(options)
     evaluation_table(results.contents)
+    say(f"Results: {results.path}")
     return 0, {"path": results.path, "results": [asdict(result) for result in results]}
 
 
@@ -166,6 +167,8 @@ def predict(options: kinds.PredictOptions) -> Answer:
     table = coview.predict(replace(options, out=out))
     for row in table.slice(0, SHOWN).to_pylist():
         say(f"{row['name']}: {row['class']} ({100 * row['probability']:.0f} %)", detail=True)
+    if table.num_rows > SHOWN:
+        say(f"... and {table.num_rows - SHOWN:,} more", detail=True)
     say(f"{plural(table.num_rows, 'image')} classified: {out}")
     return 0, {"path": out, "images": table.num_rows}
 

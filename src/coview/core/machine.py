@@ -20,6 +20,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def is_busy() -> bool:
+    """Whether processes wait for the cores of this machine: half as many again as there are cores,
+    over the last minute. False where the system does not say."""
+    try:
+        return os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)
+    except (AttributeError, OSError):
+        return False
+
+
 def memory_bytes() -> int:
     """RAM of the machine, or the limit of the container; 8 GiB where neither is known."""
     physical = 8 << 30

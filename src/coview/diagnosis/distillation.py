@@ -136,6 +136,8 @@ def diagnose_distillation(
 
 
 def _beside(student: Contender, other: Contender, name: str) -> str:
+    if other.accuracy > student.accuracy:  # the p value of a lead says nothing then
+        return f"; {name} {_percent(other.accuracy)}, which is higher"
     p = p_value(student, other)
     return f"; {name} {_percent(other.accuracy)}, {'p < 0.001' if p < 0.001 else f'p = {p:.2g}'}"
 

@@ -268,6 +268,8 @@ def diagnose_finetuning(
 
 def _compared(finetuned: Contender, other: Contender) -> str:
     """The accuracy of a baseline and how sure it is that fine-tuning does better."""
+    if other.accuracy > finetuned.accuracy:  # the p value of a lead says nothing then
+        return f"{_percent(other.accuracy)}, which is higher"
     p = p_value(finetuned, other)
     return f"{_percent(other.accuracy)}, {'p < 0.001' if p < 0.001 else f'p = {p:.2g}'}"
 

@@ -165,7 +165,7 @@ def too_few_steps(state: RunState) -> Diagnosis | None:
     return state.diagnosis(
         "too early",
         f"Too early to judge: {state.steps_done:,} of {state.steps_planned:,} steps are done and "
-        f"{MIN_STEPS} are needed, with a report after them.",
+        f"{MIN_STEPS} are needed before the first verdict.",
         remedy=more_steps(state.steps_planned)
         if state.steps_planned < MIN_STEPS
         else "Let the run continue.",

@@ -59,7 +59,7 @@ def all_figures(state: RunState) -> str:
     """
     now, before = state.now, state.untrained
     line = (
-        f"Instance accuracy {now.instance_accuracy_z:.1%} ({state.before} "
+        f"Instance accuracy of z {now.instance_accuracy_z:.1%} ({state.before} "
         f"{before.instance_accuracy_z:.1%}, chance {1 / now.images:.1%}, {now.cue[0]} "
         f"{now.cue[1]:.1%}); rank of h {now.rank_h:.0f} of {min(now.width_h, now.images)} "
         f"({state.before} {before.rank_h:.0f}); feature std of z {now.feature_std_z:.2f} "

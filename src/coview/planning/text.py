@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from coview.core.machine import is_busy
 from coview.core.text import byte_size, duration, plural
 from coview.dense import Detector, Segmenter
 from coview.methods import (
@@ -148,8 +149,8 @@ def about_options(base: Recipe, made: Recipe, options: TrainingOptions) -> Itera
     is_cut = options.warmup_epochs is None and after == made.epochs / 10 < before
     if options.epochs is not None and is_cut:
         yield (
-            f"`epochs` {made.epochs:g} shortens the warm-up of {before:g} epochs to {after:g}, a "
-            "tenth of the run; `warmup_epochs` sets it."
+            f"`epochs` {made.epochs:g} shortens the warm-up of {plural(before, 'epoch')} to "
+            f"{after:g}, a tenth of the run; `warmup_epochs` sets it."
         )
     old, new = base.optimizer, made.optimizer
     is_left = options.weight_decay is None and new.weight_decay == 0 != old.weight_decay
@@ -187,6 +188,8 @@ def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> It
         f"About {duration(views / speed.median)} of training ({shortest} to {longest}) at the "
         f"{speed.median:,.0f} views/s measured here."
     )
+    if is_busy():
+        yield "Other programs use the cores of this machine now: without them it takes less time."
 
 
 def about_checkpoints(learner: NetworkTask, recipe: Recipe, keep_every: int | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -387,15 +386,7 @@ def _write(
     result: Duplicates, stores: list[ImageStore], out: Path, options: DuplicatesOptions
 ) -> None:
     table = result.to_table()
-    if out.suffix.lower() == ".csv":
-        from pyarrow import csv
-
-        from coview.core.files import write_bytes
-
-        sink = io.BytesIO()
-        csv.write_csv(table, sink)
-        write_bytes(out, sink.getvalue())
-    elif out.suffix.lower() == ".parquet":
+    if out.suffix.lower() in (".csv", ".parquet"):
         from coview.runs.embed import write_table
 
         write_table(table, out)

@@ -199,13 +199,18 @@ def origin_of_table(
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """The table as a Parquet file, whole or not at all. Says where it replaces another."""
+    """The table as a file, .csv or else Parquet, whole or not at all. Says where it replaces
+    another."""
     import pyarrow.parquet as pq
+    from pyarrow import csv
 
     if exists(path):
         say(f"{path} is there already and is replaced.")
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        if path.suffix.lower() == ".csv":
+            csv.write_csv(table, temporary)
+        else:
+            pq.write_table(table, temporary)
 
 
 def part_name(data: Any, options: DataOptions) -> str:

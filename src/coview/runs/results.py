@@ -35,9 +35,22 @@ class Results(list[evaluation.Result]):
         """Sentences on why the figures say less than they seem to, as in the files."""
         return list(self.contents[0]["data"]["caveats"]) if self.contents else []
 
+    def __str__(self) -> str:
+        """A line for each figure."""
+        return "\n".join(_line(result) for result in self)
+
     def _repr_html_(self) -> str:
         """A table in a notebook: the figure that represents each protocol, of each subject."""
         return results_table(self.contents)
+
+
+def _line(result: evaluation.Result) -> str:
+    low, high = result.interval
+    setting = "".join(f", {name} {value}" for name, value in result.setting.items())
+    return (
+        f"{result.protocol}, {result.subject}, {result.layer}, {result.metric}: "
+        f"{result.value:.4g} ({low:.4g} to {high:.4g}){setting}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

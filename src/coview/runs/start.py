@@ -155,8 +155,11 @@ def new_folder(path: str | Path) -> Path:
     is_free = place.is_folder and all(name == lock for name in entries(folder))
     if place.kind not in (Kind.MISSING, Kind.PATTERN) and not is_free:
         choice = "Choose"
-        if place.kind is Kind.RUN and not Run(folder).is_ended:
-            choice = f"Go on with it by {Run(folder).command('resume')}, or choose"
+        if place.kind is Kind.RUN:
+            run = Run(folder)
+            longer = f"Train it longer by {run.command('resume')} --epochs N, or choose"
+            goes_on = f"Go on with it by {run.command('resume')}, or choose"
+            choice = longer if run.is_ended else goes_on
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder
 

@@ -14,7 +14,7 @@ from coview.encoders.spec import EncoderSpec
 
 MISSING_NETWORK = (
     "{library} has no {label}. Use the exported folder: its README.md says how to load it without "
-    "Coview."
+    "Coview. A network that {library} has is chosen before training, as by `encoder` resnet18."
 )
 
 
