@@ -44,6 +44,28 @@ def headline(run):
     return row
 
 
+def test_runs_of_equal_budgets_do_not_differ_in_the_first_guess_of_their_epochs(runs, tmp_path):
+    def with_budget(run, name, seconds, epochs):
+        path = shutil.copytree(run.path, tmp_path / name)
+        content = json.loads((path / "run.json").read_text())
+        del content["digest"]  # an edit on purpose
+        content["durations"][-1] |= {"epochs": epochs, "budget": seconds}
+        content["recipe"]["epochs"] = epochs
+        content["recipe"]["schedule"]["warmup_epochs"] = epochs / 10
+        (path / "run.json").write_text(json.dumps(content))
+        return path
+
+    one, other, longer = (
+        with_budget(runs[0], name, seconds, epochs)
+        for name, seconds, epochs in (("one", 180.0, 0.5), ("other", 180.0, 0.2), ("longer", 60, 1.0))
+    )  # fmt: skip
+    same = coview.compare([one, other]).differences
+    assert not {"recipe.epochs", "recipe.schedule.warmup_epochs"} & same.keys()
+    assert coview.compare([one, longer]).differences["recipe.epochs"] == {
+        "one": "those of 3 min", "longer": "those of 60 s",
+    }  # fmt: skip
+
+
 def test_rows_say_what_differs_and_figures_are_those_that_represent_the_protocol(runs):
     rows = coview.compare(runs)
     assert [row["name"] for row in rows] == ["a", "b", "c", "d"]

@@ -15,12 +15,14 @@ from coview.core.paths import local_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder, is_run, read_object
+from coview.core.text import duration
 from coview.evaluation import Outcomes, mean_interval, paired_permutation_test
 from coview.evaluation.statistics import with_holm
 from coview.options import CompareOptions
 from coview.reports import write_run_comparison
 from coview.reports.records import number, part
 from coview.reports.results import comparison_rows, first, headline_of, headline_row, title_of
+from coview.runs.duration import durations_of
 from coview.runs.find import Rows, row_of
 from coview.runs.subjects import distinct_names
 
@@ -121,7 +123,9 @@ def compare(options: CompareOptions) -> Compared:
     out = options.out
     names = distinct_names([run.path.resolve().name for run in runs], [run.path for run in runs])
     rows = Compared({"name": name, **row_of(run)} for name, run in zip(names, runs, strict=True))
-    rows.differences = differences_of(rows)
+    rows.differences = differences_of(
+        [{**row, **_asked(run)} for row, run in zip(rows, runs, strict=True)]
+    )
     rows.figures = [
         figure for name, run in zip(names, runs, strict=True) for figure in figures_of(name, run)
     ]
@@ -149,6 +153,19 @@ def matches(word: Any) -> list[Any]:
     if not runs:
         raise RunError(f"No run matches {word}.")
     return runs
+
+
+PLANNED = ("recipe.epochs", "recipe.schedule.warmup_epochs")
+
+
+def _asked(run: RunFolder) -> dict[str, str]:
+    """Of a run with a budget: the time that was asked for in place of the epochs that the first
+    plan had in it, which are a guess by the speed of the first steps."""
+    try:
+        budget = durations_of(run.description)[-1].budget
+    except (CoviewError, KeyError):
+        return {}
+    return {} if budget is None else dict.fromkeys(PLANNED, f"those of {duration(budget)}")
 
 
 def _has_its_length(run: RunFolder) -> bool:
