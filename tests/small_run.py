@@ -1,6 +1,9 @@
 """Images and settings of a whole run that takes seconds."""
 
+import os
+
 import numpy as np
+import pytest
 
 from coview.encoders import export_encoder, resnet
 
@@ -14,6 +17,16 @@ def pictures(count=160, size=12, seed=0):
     coarse = generator.integers(0, 200, (count, 3, 3, 3), dtype=np.uint8)
     coarse[np.arange(count), labels, labels] = 255
     return coarse.repeat(size // 3, axis=1).repeat(size // 3, axis=2), labels.astype(np.int64)
+
+
+def odd_file(folder):
+    """A new file whose name is no UTF-8. Skips the test where the file system has no such names."""
+    path = folder / os.fsdecode(b"\xff.png")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names alone")
+    return path
 
 
 def small_export(folder, seed=0):

@@ -24,7 +24,7 @@ from coview.runs import embed_job, embed_journal, embed_rows
 from coview.runs.embed import embeddings_of
 from coview.runs.embed_job import images_of_table
 from coview.runs.load import load_subject
-from small_run import small_export
+from small_run import odd_file, small_export
 
 
 def draw(path, seed, side=20):
@@ -144,11 +144,8 @@ def test_rows_are_in_order_where_equal_pixels_are_in_new_files(encoder, photos, 
 
 
 def test_a_name_that_is_not_utf8_has_no_path(encoder, photos, tmp_path):
-    odd = os.fsdecode(b"\xff.png")
-    try:
-        draw(photos / "a" / odd, 50)
-    except OSError:
-        pytest.skip("this file system holds UTF-8 names alone")
+    odd = odd_file(photos / "a").name
+    draw(photos / "a" / odd, 50)
     table = coview.embed(encoder, photos, device="cpu")
     row = table.paths.index(None)
     assert (table.names[row], table.paths.count(None)) == (r"a/\udcff.png", 1)
@@ -281,11 +278,8 @@ def standard_input(content):
 
 
 def test_names_that_are_no_text_come_in_on_the_standard_input(encoder, photos, monkeypatch):
-    odd = photos / os.fsdecode(b"\xff.png")
-    try:
-        draw(odd, 50)
-    except OSError:
-        pytest.skip("this file system holds UTF-8 names alone")
+    odd = odd_file(photos)
+    draw(odd, 50)
     paths = [os.fsencode(odd), os.fsencode(photos / "a" / "00.png")]
     for between in (b"\n", b"\0"):
         monkeypatch.setattr("sys.stdin", standard_input(between.join(paths)))

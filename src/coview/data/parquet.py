@@ -56,7 +56,7 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
     """
     unique = {path.resolve(): path for path in paths}
     ordered = sorted(unique.values(), key=lambda path: path.as_posix())
-    files, passed, columns = _with_images([look(path) for path in ordered], options.columns[0])
+    files, passed, columns = _with_images([_look(path) for path in ordered], options.columns[0])
     if sum(file.rows for file in files) == 0:
         raise DataError(f"{source} has no images: it has no rows.")
     base = Path(os.path.commonpath([file.path.parent for file in files]))
@@ -81,16 +81,20 @@ def read_parquet(paths: Iterable[Path], options: SourceOptions, *, source: str) 
     )  # fmt: skip
 
 
-def holds_images(path: Path) -> bool:
-    """Whether a Parquet file has a column of images; False where it cannot be read."""
+def holds_images(path: Path, *, beside_vectors: bool = True) -> bool:
+    """Whether a Parquet file has a column of images; False where it cannot be read.
+
+    ``beside_vectors``: the small ones of a table of vectors count as well.
+    """
     try:
-        return any(is_image(field.type) for field in look(path).schema)
+        file = _look(path)
     except DataError:
         return False
+    counts = beside_vectors or not is_table_of_vectors(file)
+    return counts and any(is_image(field.type) for field in file.schema)
 
 
-def look(path: Path) -> ParquetPart:
-    """The schema and the rows of a Parquet file. Raises DataError where it is none."""
+def _look(path: Path) -> ParquetPart:
     with open_parquet(path) as file:
         return ParquetPart(path, file.schema_arrow, int(file.metadata.num_rows))
 

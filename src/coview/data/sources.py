@@ -259,11 +259,10 @@ def _pass_parquet_over(root: Path, scan: FolderScan) -> FolderScan:
 
     Tables of vectors often lie beside the images that they were made of.
     """
-    from coview.data.parquet import holds_images, look
-    from coview.data.parquet_columns import is_table_of_vectors
+    from coview.data.parquet import holds_images
 
     for name in sorted(scan.parquet):
-        if holds_images(root / name) and not is_table_of_vectors(look(root / name)):
+        if holds_images(root / name, beside_vectors=False):
             raise DataError(
                 f"{root} has both {plural(len(scan.images), 'image')} and Parquet files of images; "
                 f"give the one to read, such as '{root / name}'."

@@ -15,8 +15,8 @@ from coview.diagnosis.finetuning import (
     ClassMean,
     Contender,
     better_by_test,
+    compared,
     logits_of,
-    p_value,
 )
 from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
@@ -94,7 +94,7 @@ def diagnose_distillation(
     ours = Contender(name="student", correct=(student == labels)[known])
     if known.any():
         theirs = Contender(name="teacher", correct=(teacher == labels)[known])
-        beside = "" if labels_alone is None else _beside(ours, labels_alone, baseline)
+        beside = "" if labels_alone is None else f"; {baseline} {compared(ours, labels_alone)}"
         figures += (
             f"; {_percent(ours.accuracy)} are classified correctly (teacher "
             f"{_percent(theirs.accuracy)}{beside})"
@@ -133,13 +133,6 @@ def diagnose_distillation(
             remedy="Judge the teacher first; more unlabeled images or more `epochs` may help.",
         )  # fmt: skip
     return diagnosis("learned", f"Learned: {figures}.")
-
-
-def _beside(student: Contender, other: Contender, name: str) -> str:
-    if other.accuracy > student.accuracy:  # the p value of a lead says nothing then
-        return f"; {name} {_percent(other.accuracy)}, which is higher"
-    p = p_value(student, other)
-    return f"; {name} {_percent(other.accuracy)}, {'p < 0.001' if p < 0.001 else f'p = {p:.2g}'}"
 
 
 def _percent(share: float) -> str:

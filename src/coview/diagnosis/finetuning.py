@@ -192,7 +192,7 @@ def diagnose_finetuning(
     images, accuracy = len(labels), finetuned.accuracy
     error = (accuracy * (1 - accuracy) / images) ** 0.5
     baselines = [each for each in (probe, scratch) if each is not None]
-    beside = "; ".join(f"{each.name} {_compared(finetuned, each)}" for each in baselines)
+    beside = "; ".join(f"{each.name} {compared(finetuned, each)}" for each in baselines)
     figures = (
         f"{_percent(accuracy)} of {images:,} test images are classified correctly"
         f"{f' ({beside})' if beside else ''}"
@@ -266,11 +266,11 @@ def diagnose_finetuning(
     return diagnosis("learned", f"Learned: {figures}.")
 
 
-def _compared(finetuned: Contender, other: Contender) -> str:
-    """The accuracy of a baseline and how sure it is that fine-tuning does better."""
-    if other.accuracy > finetuned.accuracy:  # the p value of a lead says nothing then
+def compared(one: Contender, other: Contender) -> str:
+    """The accuracy of ``other``, a baseline, and how sure it is that ``one`` does better."""
+    if other.accuracy > one.accuracy:  # the p value of a lead says nothing then
         return f"{_percent(other.accuracy)}, which is higher"
-    p = p_value(finetuned, other)
+    p = p_value(one, other)
     return f"{_percent(other.accuracy)}, {'p < 0.001' if p < 0.001 else f'p = {p:.2g}'}"
 
 

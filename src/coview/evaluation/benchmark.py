@@ -227,7 +227,7 @@ def parts_of(
     [16, 4]
     """
     parts = [train] if test is None else [train, test]
-    if needs_labels or all(has_labels(part) for part in parts):
+    if needs_labels or all(has_labels(part.labels) for part in parts):
         parts = [labeled(part, "An evaluation") for part in parts]
     else:
         parts = [replace(part, labels=None, class_names=()) for part in parts]

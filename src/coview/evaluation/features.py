@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -125,9 +126,9 @@ class Features:
         return len(self.ids)
 
 
-def has_labels(store: ImageStore) -> bool:
-    """Whether an image of ``store`` has a label."""
-    return store.labels is not None and bool((store.labels != UNLABELED).any())
+def has_labels(labels: npt.NDArray[np.int64] | None) -> bool:
+    """Whether an image has a label, by those of all, int64 [N]; None: there are none."""
+    return labels is not None and bool((labels != UNLABELED).any())
 
 
 def labeled(store: ImageStore, purpose: str) -> ImageStore:
@@ -138,7 +139,7 @@ def labeled(store: ImageStore, purpose: str) -> ImageStore:
     >>> len(labeled(store_from_arrays(pixels, labels=np.array([0, -1, 1])), "An evaluation"))
     2
     """
-    if store.labels is None or not has_labels(store):
+    if store.labels is None or not has_labels(store.labels):
         raise DataError(
             f"{purpose} needs labels and {store.source or 'the data set'} has none; "
             "put each class into a folder of its own, or name the label column."

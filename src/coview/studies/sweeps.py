@@ -16,7 +16,7 @@ from coview.core.run_folder import RunFolder
 from coview.core.values import field_of, parse_setting, set_fields
 from coview.data.spec import name_of
 from coview.evaluation import PROTOCOLS
-from coview.evaluation.features import UNLABELED
+from coview.evaluation.features import has_labels
 from coview.options import StudyOptions, SweepOptions
 from coview.recipes import Recipe, change, find_recipe, known_values, recipe
 from coview.runs.protocols import words
@@ -80,8 +80,7 @@ def judges_of(options: SweepOptions, base: Recipe) -> tuple[str, ...]:
 
 def are_labeled(setting: Setting) -> bool:
     """Whether an image of ``setting`` has a label. The images are listed, and none is decoded."""
-    labels = setting.spec(labels=None).stream().labels
-    return labels is not None and bool((labels != UNLABELED).any())
+    return has_labels(setting.spec(labels=None).stream().labels)
 
 
 Axes = Mapping[str, Sequence[Any]]
