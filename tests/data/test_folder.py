@@ -245,6 +245,24 @@ def test_folder_named_as_parts_has_its_classes_below_them(tmp_path: Path) -> Non
         open_images(tmp_path, split="test")
 
 
+def test_folder_of_parts_with_a_year_as_of_coco(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train2017/1.png", "train2017/2.png", "val2017/3.png"])
+    assert open_images(tmp_path).names == ["train2017/1.png", "train2017/2.png"]
+    assert open_images(tmp_path, split="val").names == ["val2017/3.png"]
+    assert open_images(tmp_path, for_test=True).names == ["val2017/3.png"]
+
+
+@pytest.mark.parametrize("others", [["test/2.png"], []])
+def test_folder_with_an_image_beside_the_parts_gives_the_part_asked_for(
+    tmp_path: Path, others: list[str]
+) -> None:
+    write_images(tmp_path, ["train/cat/1.png", "loose.png", *others])
+    store = open_images(tmp_path, split="train")
+    assert store.names == ["train/cat/1.png"]
+    assert "reading train, 1 of" in store.notes[0]
+    assert len(open_images(tmp_path, split="all")) == 2 + len(others)
+
+
 def test_folder_of_one_part_is_read_without_a_word(tmp_path: Path) -> None:
     write_images(tmp_path, ["test/cat/1.png", "test/dog/1.png"])
     store = open_images(tmp_path, labels_from="auto")

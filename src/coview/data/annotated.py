@@ -128,7 +128,7 @@ def _boxes(read: Annotated) -> _Read:
 
 def _word(part: str) -> str:
     """The part that a name such as "train2017" means; the name itself where it means none."""
-    return part_of_word(part.rstrip("0123456789")) or part
+    return part_of_word(part) or part
 
 
 def _match(

@@ -29,9 +29,9 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
 
     If every image lies in a folder that is named as a part (train, val, test), one part is read,
     and the classes are its sub-folders. With other images beside two parts all are read, without
-    classes, and a note says so. Else the classes are the first-level folders; "auto" takes
-    them only if there are two or more and no image lies beside them. Images beside the class
-    folders get the label -1.
+    classes, and a note says so, unless ``options.split`` names one of them. Else the classes are
+    the first-level folders; "auto" takes them only if there are two or more and no image lies
+    beside them. Images beside the class folders get the label -1.
     """
     names, parts, notes = _select_part(root, sorted(scan.images), options)
     stats = [scan.images[name] for name in names]
@@ -68,17 +68,18 @@ def _select_part(
     part_of = {name: part_of_word(name.partition("/")[0]) for name in names if "/" in name}
     parts = tuple(sorted({part for part in part_of.values() if part}))
     others = [name for name in names if part_of.get(name) is None]
-    if others and len(parts) > 1:
+    is_named = options.split not in (None, ALL)
+    if others and len(parts) > 1 and not is_named:
         note = (
             f"{root} has the parts {', '.join(parts)} and {plural(len(others), 'image')} beside "
             f"them, such as {utf8_name(others[0])}: all are read, the test images too. Open one "
             f"part, such as {root / next(iter(part_of)).partition('/')[0]}, or take the others out."
         )
         return names, (), (note,)
-    if others or not parts:
+    if not parts or (others and not is_named):
         return names, (), ()
     part = select_part(parts, options.split, for_test=options.for_test, source=str(root))
-    selected = names if part == ALL else [name for name in names if part_of[name] == part]
+    selected = names if part == ALL else [name for name in names if part_of.get(name) == part]
     note = (
         f"{root} has the parts {', '.join(parts)}: reading {part}, {len(selected):,} of "
         f"{len(names):,} images (`split` selects another, or all)."

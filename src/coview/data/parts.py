@@ -18,11 +18,12 @@ ALL = "all"
 
 
 def part_of_word(word: str) -> str | None:
-    """The part that a folder of this name holds.
+    """The part that a folder of this name holds; a year behind it, as in COCO's, says no more.
 
-    >>> part_of_word("Validation"), part_of_word("cats")
-    ('val', None)
+    >>> part_of_word("Validation"), part_of_word("train2017"), part_of_word("cats")
+    ('val', 'train', None)
     """
+    word = re.sub(r"(19|20)\d\d$", "", word)
     return next((part for part, words in PARTS.items() if word.lower() in words), None)
 
 
@@ -43,7 +44,7 @@ def select_part(
 
     Where ``split`` is None, "test" or else "val" suits ``for_test``, and "train" suits training;
     any word for them does. Raises DataError where ``split`` is not among them, or none suits and
-    there are several.
+    there are several. A source without parts has them all, but none by name.
 
     >>> select_part(["val"], None, for_test=False, source="photos")
     'val'
@@ -54,6 +55,11 @@ def select_part(
     by_word = {part_of_word(name): name for name in sorted(parts)}
     if split is not None:
         part = split if split in parts or split == ALL else by_word.get(part_of_word(split))
+        if part is None and not parts:
+            raise DataError(
+                f"{source} has no split {split!r}: nothing in it is named as a part, such as "
+                "train, val or test. Give the images of that part alone."
+            )
         if part is None:
             raise DataError(f"{source} has no split {split!r}, only: {known}.")
         return part

@@ -83,11 +83,11 @@ def open_images(
     short_side: larger images are resized to it (see coview.data.decode). limit: the largest number
     of images, selected by (seed, id); of the scenes, the number itself. split: the part of a source
     that has parts: a torchvision set, the scenes, a folder whose sub-folders or Parquet files are
-    named train, val and test; "all" reads all parts of a folder. None reads the train part
-    (``for_test``: the test part, else val), or the only one. download: allow the download of a
-    torchvision set into ``root`` (default: the cache folder). white: the value that means white in
-    images of more than 8 bits that do not declare it. workers: decoding threads (default: the
-    available cores, at most 8).
+    named train, val and test (or train2017), a mapping of data sets; "all" reads all parts of a
+    folder. None reads the train part (``for_test``: the test part, else val), or the only one.
+    download: allow the download of a torchvision set into ``root`` (default: the cache folder).
+    white: the value that means white in images of more than 8 bits that do not declare it. workers:
+    decoding threads (default: the available cores, at most 8).
 
     Pixels that fit into ``memory_share`` of this machine's memory, beside those of all stores that
     are open, stay there; others go to a memory-mapped file in ``cache`` (default: $COVIEW_CACHE or
@@ -102,8 +102,8 @@ def open_images(
     ImageStore is returned unchanged if there is neither ``limit`` nor ``short_side``.
 
     Raises DataError if more than 1 % of the images are unusable (of few: more than three or a
-    tenth), unless ``allow_broken``, or if there are none; UnknownName and InvalidValue for wrong
-    arguments.
+    tenth), unless ``allow_broken``, or if there are none, or no such ``split``; UnknownName and
+    InvalidValue for wrong arguments.
 
     >>> import numpy as np
     >>> store = open_images((np.zeros((4, 8, 8, 3), np.uint8), ["cat", "dog", "cat", "cat"]))
@@ -122,6 +122,7 @@ def open_images(
     if isinstance(source, str) and source in SCENES:
         return open_scenes(source, options, limit, short_side, seed)
     if isinstance(source, ImageStore) and limit is None and short_side is None:
+        _require_split((), options, source.source)
         return source
     listing = list_source(source, options)
     return build_store(listing, select_rows(listing, limit, seed), spec, cache_policy)
@@ -171,6 +172,8 @@ def open_scenes(
     split = SCENES[source]
     if source in ("scenes", CLUTTERED) and (options.split or options.for_test):
         split = options.split or "test"
+    elif options.split not in (None, split):
+        raise UnknownName(f"split of {source}", options.split, [split])
     if split not in SCENES_COUNT:
         raise UnknownName("split of the scenes", split, SCENES_COUNT)
     store = make_scenes(
@@ -181,7 +184,23 @@ def open_scenes(
 
 
 def list_source(source: Any, options: SourceOptions) -> Listing:
-    """The images of a source that is not drawn, listed before any is decoded."""
+    """The images of a source that is not drawn, listed before any is decoded.
+
+    Raises DataError where the options name a part that it does not have.
+    """
+    if is_path(source) and (place := place_of(source, NAMES)).kind is Kind.NAME:
+        return _list_known_set(place, options)  # which knows its parts
+    listing = _list_plain(source, options)
+    _require_split(listing.parts, options, listing.source)
+    return listing
+
+
+def _require_split(parts: Sequence[str], options: SourceOptions, source: str) -> None:
+    if options.split not in (None, ALL):
+        select_part(parts, options.split, for_test=options.for_test, source=source)
+
+
+def _list_plain(source: Any, options: SourceOptions) -> Listing:
     if is_path(source):
         return _list_place(place_of(source, NAMES), options)
     if isinstance(source, list | tuple) and source and all(is_path(item) for item in source):
@@ -202,8 +221,6 @@ def is_path(source: Any) -> bool:
 
 
 def _list_place(place: Place, options: SourceOptions) -> Listing:
-    if place.kind is Kind.NAME:
-        return _list_known_set(place, options)
     if place.kind is Kind.FOLDER:
         return _list_folder(place.path, options)
     if place.kind is Kind.PATTERN:

@@ -249,10 +249,9 @@ def duplicates_in(
 
 def _open(data: Any, options: DuplicatesOptions, *, is_test: bool) -> ImageStore:
     """The images: of data with parts all of them, or with ``test`` the part of its kind."""
-    spec = DataSpec.of(
-        data, options, for_test=is_test, needs_labels=None,
-        limit=None if is_test else options.limit,
-    )  # fmt: skip
+    spec = DataSpec.of(data, options, needs_labels=None)
+    if is_test:
+        return spec.tests().open(data)
     if options.split is not None or options.test is not None:
         return spec.open(data)
     try:
@@ -331,15 +330,16 @@ def _vectors(
     from coview.runs.load import say_verdict
 
     say_verdict(options.with_)
+    of_tests = replace(options, split=None, limit=None)
     parts = [
-        _kept_vectors(options, store, data, limit=None if place else options.limit)
+        _kept_vectors(of_tests if place else options, store, data)
         for place, (store, data) in enumerate(zip(stores, sources, strict=True))
     ]
     return np.concatenate(parts).astype(np.float32)
 
 
 def _kept_vectors(
-    options: DuplicatesOptions, store: ImageStore, data: Any, *, limit: int | None
+    options: DuplicatesOptions, store: ImageStore, data: Any
 ) -> npt.NDArray[np.float32]:
     """The vectors of the images of ``store``, as `coview embed` keeps them. Those of the part that
     is tested on by default, which that does not take, are computed here."""
@@ -349,7 +349,7 @@ def _kept_vectors(
     from coview.runs.subjects import on_device
     from coview.training import choose_device
 
-    settings = {**data_settings(options), "limit": limit}
+    settings = data_settings(options)
     if len(store.parts) > 1:
         settings["split"] = "all"
     table = embeddings_of(
