@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 
+import numpy as np
 import peer_layouts as peers
 import pytest
 import torch
@@ -248,6 +249,19 @@ def test_network_of_one_size_is_imported_for_the_size_that_is_said(tmp_path):
     with pytest.raises(InvalidValue, match=r"differently shaped: pos_embed"):
         import_content(state, tmp_path / "other", encoder=f"timm:{name}", size=96)
     assert not (tmp_path / "other" / "encoder").exists()
+
+
+def test_network_of_one_size_is_trained_further(tmp_path):
+    timm = pytest.importorskip("timm")
+    state = timm.create_model("test_vit", num_classes=0).state_dict()
+    folder = import_content(state, tmp_path, encoder="timm:test_vit")
+    assert config_of(folder)["spec"]["image_size"] == config_of(folder)["image_size"] == 160
+    photos = np.random.default_rng(0).integers(0, 255, (32, 8, 8, 3), np.uint8)
+    usual = {"device": "cpu", "batch_size": 8, "epochs": 1, "dry_run": True}
+    for size in (None, 160):
+        assert coview.pretrain(photos, weights=folder, size=size, **usual) is None
+    labels = ["cat", "dog"] * 16
+    assert coview.finetune(folder, (photos, labels), size=160, **usual) is None
 
 
 def test_classifier_of_several_layers_is_left_out_and_said(tmp_path, capsys):

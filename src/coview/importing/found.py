@@ -70,7 +70,8 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
     spec = wishes.encoder or _named_network(kind, arch) or find_network(encoder)
     if wishes.encoder is None:
         spec = _as_the_kind_has_it(spec, kind)
-    if wishes.size and spec.kind != "resnet" and has_one_size(spec.kind, str(spec.name)):
+    is_of_one_size = spec.kind != "resnet" and has_one_size(spec.kind, str(spec.name))
+    if is_of_one_size and wishes.size:
         spec = replace(spec, image_size=wishes.size)
     network = outline(spec)
     encoder, more = _without_classifier(encoder, spec, network, str(source))
@@ -89,6 +90,8 @@ def find(content: Any, source: Path, wishes: Wishes) -> Found:
         found.normalization = _normalization(content, kind, spec.stem, wishes, found.notes)
         if kind.name == "timm":
             _take_told_input(found, wishes, config)
+    if is_of_one_size:  # so that a recipe with views of this size has the same network
+        found.spec = replace(spec, image_size=found.image_size)
     if HEAD in roles:
         _take_head(found, as_float(roles[HEAD]), network.features)
     if classifier:
