@@ -95,6 +95,12 @@ def test_absent_file_is_refused(tmp_path):
         load_weights(tiny(), tmp_path / "absent.safetensors")
 
 
+def test_absent_run_is_refused_with_one_that_is_near(tmp_path):
+    export_encoder(tiny(), tmp_path / "photos", image_size=8)
+    with pytest.raises(RunError, match=r"no run or exported encoder .* Did you mean .*photos\?"):
+        load_weights(tiny(), tmp_path / "photo")
+
+
 def test_damaged_safetensors_file_is_named(tmp_path, weights_file):
     (tmp_path / "cut.safetensors").write_bytes(weights_file.read_bytes()[:1000])
     with pytest.raises(DamagedFile, match=r"cut\.safetensors"):
@@ -104,7 +110,7 @@ def test_damaged_safetensors_file_is_named(tmp_path, weights_file):
 @pytest.mark.parametrize("name", ["model.pth", "model.pt", "last.ckpt", "checkpoint.pth.tar"])
 def test_pickled_checkpoint_is_refused_with_the_way_out(tmp_path, name):
     (tmp_path / name).write_bytes(b"never read")
-    with pytest.raises(InvalidValue, match=r"convert_checkpoint\('"):
+    with pytest.raises(InvalidValue, match=f"`coview import {name}` makes an encoder"):
         load_weights(tiny(), tmp_path / name)
 
 

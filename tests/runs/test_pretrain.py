@@ -13,7 +13,7 @@ from PIL import Image
 import coview
 from coview import evaluation
 from coview.cli import main
-from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
+from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
 from coview.data.held_out import hold_out
 from coview.options import PretrainOptions
@@ -260,6 +260,40 @@ def test_weights_of_another_network_are_refused_before_images_are_opened(
     monkeypatch.setattr("coview.runs.pretrain.start_run", lambda *_: pytest.fail("was begun"))
     with pytest.raises(InvalidValue, match=r"holds ResNet-18 width 1/8, small stem, which does"):
         coview.pretrain(pictures(), weights=run.path, **settings, **BARE)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "kind", "words"),
+    [
+        ("runx", {}, RunError, r"Did you mean .*run\?"),
+        ("absent.safetensors", {}, InvalidValue, "There is no file"),
+        ("net.pth", {}, InvalidValue, "`coview import net.pth`"),
+        ("net.safetensors", {"encoder": "resnet18"}, InvalidValue, "differently shaped: conv1"),
+        ("net.safetensors", {"recipe": "simclr-cpu"}, InvalidValue, "do not fit ResNet-10"),
+        ("net.safetensors", {"recipe": recipe("simclr-cpu")}, InvalidValue, "do not fit ResNet-10"),
+        ("cut.safetensors", {"encoder": "resnet18"}, DamagedFile, "not a readable safetensors"),
+    ],
+)
+def test_wrong_weights_are_refused_before_images_are_opened(
+    run, tmp_path, monkeypatch, name, settings, kind, words
+):
+    monkeypatch.setattr("coview.runs.pretrain.start_run", lambda *_: pytest.fail("was begun"))
+    weights = (run.path / "encoder" / "model.safetensors").read_bytes()
+    (tmp_path / "net.safetensors").write_bytes(weights)
+    (tmp_path / "cut.safetensors").write_bytes(weights[:1000])
+    (tmp_path / "net.pth").touch()
+    (tmp_path / "run").symlink_to(run.path)
+    with pytest.raises(kind, match=words):
+        coview.pretrain(pictures(), weights=tmp_path / name, **settings, **BARE)
+
+
+def test_weights_of_a_file_that_fit_are_taken(run, monkeypatch):
+    begun = []
+    monkeypatch.setattr("coview.runs.pretrain.start_run", lambda *_: begun.append(1))
+    weights = run.path / "encoder" / "model.safetensors"
+    for settings in ({"encoder": "resnet18/8-small"}, {}, {"budget": "1m"}):
+        coview.pretrain(pictures(), weights=weights, **settings, **BARE)
+    assert len(begun) == 3
 
 
 def test_size_is_that_of_weights_with_one_size(monkeypatch, tmp_path):

@@ -7,12 +7,19 @@ from pathlib import Path
 
 from coview.core.errors import InvalidValue
 from coview.core.options import takes
+from coview.core.paths import local_path
 from coview.core.places import place_of
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.normalization import normalization_of
-from coview.encoders.exchange.weights import require_same
+from coview.encoders.exchange.weights import (
+    read_shapes,
+    require_file,
+    require_fitting,
+    require_same,
+)
+from coview.importing.network import outline
 from coview.methods import Teacher, get_method
 from coview.options import PretrainOptions
 from coview.planning.classes import about_classes
@@ -72,6 +79,9 @@ def pretrain(options: PretrainOptions) -> Run | None:
     checked = check_settings(recipe, options, local_device(options.device).type)
     if network is not None:
         check_network(checked.encoder, network)
+    elif options.weights is not None and is_settled(recipe, options, checked.encoder):
+        path = local_path(options.weights)
+        require_fitting(outline(checked.encoder), read_shapes(path), path)
     data = RunData(
         images=DataSpec.of(
             options.data, options, size=options.size, needs_labels=needs_labels(recipe)
@@ -109,9 +119,12 @@ def pretrain(options: PretrainOptions) -> Run | None:
 def network_of(options: PretrainOptions) -> Source | None:
     """The network of the first weights; None without any, and for a file, which does not say it.
 
-    Raises RunError, DamagedFile.
+    Raises RunError, InvalidValue, DamagedFile.
     """
-    if options.weights is None or not place_of(options.weights).is_folder:
+    if options.weights is None:
+        return None
+    if not place_of(options.weights).is_folder:
+        require_file(local_path(options.weights))
         return None
     return read_source(options.weights, options.checkpoint)
 
@@ -127,6 +140,12 @@ def check_network(wanted: EncoderSpec, network: Source) -> None:
     # A checkpoint is loaded by its shapes alone, and an own module may take images of any size.
     if network.start.checkpoint is None or network.encoder.kind != "module":
         require_same(network.encoder, wanted, network.start.path)
+
+
+def is_settled(recipe: Recipe | str, options: PretrainOptions, encoder: EncoderSpec) -> bool:
+    """Whether no image can change ``encoder``, of a recipe or of an option for a method."""
+    of_method = isinstance(recipe, str) and recipe in METHODS
+    return not of_method or (options.encoder is not None and encoder.image_size is None)
 
 
 def normalized_for(plan: Plan, weights: str | Path, network: Source | None) -> Plan:

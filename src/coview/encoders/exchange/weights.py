@@ -25,7 +25,7 @@ from coview.encoders.spec import EncoderSpec
 MAX_SIDE = 16_384  # pixels of an image that an encoder takes
 SHOWN_KEYS = 8  # in a message
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "head_dist")
-PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl")
+PICKLED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl", ".torch")
 
 
 def load_weights(encoder: Encoder, source: str | Path) -> tuple[str, ...]:
@@ -68,17 +68,28 @@ def require_same(held: EncoderSpec, wanted: EncoderSpec, source: str | Path) -> 
 
 def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], source: Path) -> tuple[str, ...]:
     """Copy ``tensors`` into the encoder, strictly; returns the classifier's keys, not loaded."""
-    state = encoder.network.state_dict()
+    shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
+    classifier_keys = require_fitting(encoder, shapes, source)
+    encoder.network.load_state_dict({key: tensors[key] for key in encoder.network.state_dict()})
+    return classifier_keys
+
+
+def require_fitting(
+    encoder: Encoder, shapes: Mapping[str, list[int]], source: Path
+) -> tuple[str, ...]:
+    """The classifier's keys of weights of these ``shapes``. Raises InvalidValue where the others
+    are not those of ``encoder``, which may be on the meta device."""
+    state = {key: list(tensor.shape) for key, tensor in encoder.network.state_dict().items()}
     classifier_keys = [
-        key for key in tensors if key not in state and key.split(".")[0] in CLASSIFIERS
+        key for key in shapes if key not in state and key.split(".")[0] in CLASSIFIERS
     ]
     faults = {
-        "missing": [key for key in state if key not in tensors],
-        "unexpected": [key for key in tensors if key not in state and key not in classifier_keys],
+        "missing": [key for key in state if key not in shapes],
+        "unexpected": [key for key in shapes if key not in state and key not in classifier_keys],
         "differently shaped": [
-            f"{key} {list(tensors[key].shape)} instead of {list(state[key].shape)}"
+            f"{key} {shapes[key]} instead of {state[key]}"
             for key in state
-            if key in tensors and tensors[key].shape != state[key].shape
+            if key in shapes and shapes[key] != state[key]
         ],
     }
     if any(faults.values()):
@@ -87,7 +98,6 @@ def load_state(encoder: Encoder, tensors: Mapping[str, Tensor], source: Path) ->
             f"The weights in {source} do not fit {encoder.spec.label()}; {details}. "
             "Nothing was loaded; set `encoder` to that of the weights."
         )
-    encoder.network.load_state_dict({key: tensors[key] for key in state})
     return tuple(classifier_keys)
 
 
@@ -162,22 +172,46 @@ def read_export(folder: Path) -> dict[str, Tensor]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file."""
+    """The tensors of a safetensors file. Raises as :func:`read_shapes`."""
+    require_file(path)
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_shapes(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors of a safetensors file, of its header alone.
+
+    Raises InvalidValue for what is no such file, RunError where there is nothing, with a run that
+    is near, or where it cannot be read, DamagedFile where the content is no such header.
+    """
+    require_file(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def require_file(path: Path) -> None:
+    """Raise where ``path`` is no file of plain tensors, as :func:`read_shapes` does."""
     place = place_of(path)
     if place.kind is Kind.UNREADABLE:
         raise RunError(f"{path} cannot be read: {place.reason}.")
+    if place.kind is Kind.MISSING and place.suffix not in (".safetensors", *PICKLED):
+        require_network_at(place)
     if place.kind is not Kind.FILE:
         raise InvalidValue(f"There is no file {path} to load weights from.")
     if place.suffix in PICKLED:
         raise InvalidValue(
-            f"{path} is a pickled checkpoint, which can run foreign code when it is read. Convert "
-            "it once, tensors only: coview.encoders.convert_checkpoint"
-            f"({path.name!r}, {path.with_suffix('.safetensors').name!r})."
+            f"{path} is a pickled checkpoint, which can run foreign code when it is read. "
+            f"`coview import {path.name}` makes an encoder of its tensors alone; give that folder."
         )
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise DamagedFile(f"{path} is not a readable safetensors file ({error}).") from error
+
+
+def _unreadable(path: Path, error: Exception) -> DamagedFile:
+    return DamagedFile(f"{path} is not a readable safetensors file ({error}).")
 
 
 def write_tensors(
