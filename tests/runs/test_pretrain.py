@@ -296,6 +296,24 @@ def test_weights_of_a_file_that_fit_are_taken(run, monkeypatch):
     assert len(begun) == 3
 
 
+def test_the_seed_leaves_the_recipe_alone(monkeypatch):
+    chosen = []
+
+    def stop(planner, fitted, *_, **__):
+        chosen.append((planner.images, replace(fitted, seed=0)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("coview.planning.planner.Planner.plan", stop)
+    for seed in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            coview.pretrain("scenes", recipe="moco", limit=7000, size=8, seed=seed, **BARE)
+    (one, recipe_of_one), (other, recipe_of_other) = chosen
+    assert one // 10 != other // 10
+    assert recipe_of_one == recipe_of_other
+    assert recipe_of_one.method.memory.length == 6860 // 10
+    assert recipe_of_one.epochs == round(1_000_000 / 6860)
+
+
 def test_size_is_that_of_weights_with_one_size(monkeypatch, tmp_path):
     network = coview.encoders.EncoderSpec(kind="torchvision", name="vit_b_32", image_size=64)
     options = PretrainOptions(data="scenes", weights=tmp_path)

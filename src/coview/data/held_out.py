@@ -112,10 +112,22 @@ def hold_out(store: ImageStore, seed: int) -> tuple[Rows, Rows]:
     nothing can be judged by fewer. Raises DataError if there are fewer than MIN_TRAIN_IMAGES.
     """
     require_images(store, MIN_TRAIN_IMAGES, "training")
-    count = min(max(HELD_OUT_SHARE * len(store), MIN_HELD_OUT), MAX_HELD_OUT)
-    share = min(count / len(store), MAX_HELD_OUT_SHARE)
-    rows, held_out = split_held_out(store, share, seed)
+    rows, held_out = split_held_out(store, _share(len(store)), seed)
     if len(held_out) < FEWEST_HELD_OUT:
         held_out = np.sort(np.argsort(_draws(store, seed), kind="stable")[:FEWEST_HELD_OUT])
         rows = np.delete(np.arange(len(store)), held_out)
     return rows, held_out
+
+
+def usual_training(images: int) -> int:
+    """The training images that :func:`hold_out` leaves of so many, as the mean over seeds.
+
+    >>> usual_training(50_000), usual_training(100)
+    (49000, 80)
+    """
+    return round(images * (1 - _share(images)))
+
+
+def _share(images: int) -> float:
+    count = min(max(HELD_OUT_SHARE * images, MIN_HELD_OUT), MAX_HELD_OUT)
+    return min(count / images, MAX_HELD_OUT_SHARE)

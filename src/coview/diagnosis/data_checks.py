@@ -17,7 +17,7 @@ from coview.core.images import ImageStore
 from coview.core.machine import cores
 from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.core.text import plural
-from coview.data.held_out import MIN_TRAIN_IMAGES, hold_out
+from coview.data.held_out import MIN_TRAIN_IMAGES, usual_training
 from coview.data.rgb import MAX_DARK, likely_white
 from coview.embeddings.duplicates import Pair, exact_groups, find_pairs
 from coview.embeddings.signatures import signatures
@@ -359,7 +359,7 @@ def check_recipe(data: DataCheck) -> Finding | None:
     from coview.planning.defaults import default_recipe
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    images = len(hold_out(data.store, data.seed)[0])
+    images = usual_training(len(data.store))
     recipe = default_recipe("simclr", side=data.short_side, images=images, device=device)
     steps = recipe.total_steps(images)
     data.figures["recipe"] = {

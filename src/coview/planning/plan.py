@@ -29,15 +29,19 @@ TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
 def make_plan(
     store: ImageStore, base: str | Recipe, options: RecipeOptions, *, device: torch.device,
     clock: Clock, workers: int | None = None, world: int = 1, encoder_is: str = "as asked",
+    images: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a pretraining run on the training images of ``store``.
 
     ``base``: a recipe as a value or by name, or a method's name, for which everything is chosen.
     ``clock``: of the run, with its budget. ``encoder_is``: why ``options.encoder`` is what it is.
+    ``images``: the number that settings are chosen for, by default that of ``store``, which varies
+    with the seed that holds images out.
     Measures some steps, and how much of a batch fits into memory. Raises InvalidValue where the
     batch does not fit the images, UnknownName for an unknown recipe.
     """
     budget = clock.budget
+    images = len(store) if images is None else images
     side = typical_side(store)
     if options.size is not None:
         side = min(side, options.size)
@@ -48,12 +52,12 @@ def make_plan(
         return plan_exactly(planner, base, options)
     named = base not in METHODS
     start = recipe(base) if named else default_recipe(
-        base, side=side, images=len(store), device=device.type
+        base, side=side, images=images, device=device.type
     )  # fmt: skip
     fitted = for_classes(apply_options(start, options), len(store.class_names))
     notes = tuple(about_options(start, fitted, options))
     if options.batch_size is None:
-        batch = batch_for(len(store), fitted)
+        batch = batch_for(images, fitted)
         if batch < fitted.batch_size and named:
             notes += (
                 f"Batch {batch} in place of the recipe's {fitted.batch_size}, so that an epoch of "
@@ -61,7 +65,7 @@ def make_plan(
             )
         fitted = replace(fitted, batch_size=batch)
     if not named:
-        notes += tuple(about_defaults(fitted, len(store)))
+        notes += tuple(about_defaults(fitted, images))
     if budget is not None and not named:
         plan = planner.plan_ladder(fitted, options, encoder_is)
         return replace(plan, notes=(*plan.notes, *notes))

@@ -10,6 +10,7 @@ from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import place_of
 from coview.core.user_code import import_files
+from coview.data.held_out import usual_training
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.normalization import normalization_of
@@ -93,6 +94,8 @@ def pretrain(options: PretrainOptions) -> Run | None:
             parts.training, recipe, options, device=session.device, clock=session.clock,
             workers=session.workers, world=session.ranks.world,
             encoder_is="that of the weights" if is_taken else "as asked",
+            # Runs that differ by their seed alone shall have one recipe.
+            images=usual_training(len(parts.training) + len(parts.held_out)),
         )  # fmt: skip
         notes = about_classes(plan.recipe, parts.training)
         if options.weights is not None and not isinstance(recipe, Recipe):
