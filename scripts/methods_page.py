@@ -46,7 +46,7 @@ their names stand behind it.
 - Pairing: the loss is the sum of the pairs' losses. In `0 → 1` view 0 gives the queries and view
   1 the keys; views 0 and 1 are the global ones, those from 2 on local crops. Stopped keys are
   constants. An objective of all embeddings of a batch has no pairs and no target.
-- Momentum: of the moving average. Rate: the peak of the optimizer's schedule.
+- Momentum: of the momentum encoder. Rate: the peak of the optimizer's schedule.
 
 `coview recipes NAME` prints a recipe to its last number; where the numbers come from is written
 behind each of them in [`src/coview/recipes/`](../src/coview/recipes)."""
@@ -149,7 +149,7 @@ def _pairing(method: Method) -> str:
             f"{pair.query} → {pair.key}"
         )
     return " + ".join(
-        f"{_number(weight)} × ({', '.join(shared)}{'; stopped' if stop_gradient else ''})"
+        f"{_number(weight)} × ({', '.join(shared)}{'; stop-gradient' if stop_gradient else ''})"
         for (weight, stop_gradient), shared in arrows.items()
     )
 
@@ -158,16 +158,16 @@ def _target(method: Method) -> str:
     if not method.pairs_views and not isinstance(method.target, Teacher):
         return NONE
     return {
-        SameNetwork: "the network itself, with gradient",
-        StopGradient: "the network itself, stopped",
-        EMA: "a moving average of the network",
+        SameNetwork: "the same network, with gradient",
+        StopGradient: "the same network, with stop-gradient",
+        EMA: "momentum encoder",
         Teacher: "a trained classifier that does not change",
     }[type(method.target)]
 
 
 def _batch_norm(method: Method) -> str:
     grouped = method.batch_norm == "ghost"
-    text = f"groups of {method.ghost_batch_size}" if grouped else method.batch_norm
+    text = f"ghost BatchNorm, groups of {method.ghost_batch_size}" if grouped else method.batch_norm
     return text if grouped or method.synchronized else f"{text}, of each process alone"
 
 

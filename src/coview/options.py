@@ -353,7 +353,9 @@ class StudyOptions(DataOptions):
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(DataOptions):
     """Every combination of settings of a recipe, each with several seeds: ordinary runs, judged,
-    and one table. The same command goes on where it was stopped."""
+    and one table. The same command goes on where it was stopped. A setting that is chosen from the
+    table is chosen on the images that judge it: keep the test images out of it, with `split` train
+    of data that have parts, or with other images as `test`."""
 
     data: Any = argument("images, as for pretrain, most often labeled", names=IMAGES)
     test: Any = option(

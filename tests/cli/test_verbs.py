@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -17,6 +18,8 @@ from PIL import Image
 import coview
 from coview.cli import main
 from coview.cli.main import VERBS
+from coview.core.files import append_line
+from coview.core.run_folder import RunFolder
 
 SMALL = ("--size", "8", "--encoder", "resnet18/8-small", "--batch", "32", "--device", "cpu")
 
@@ -167,6 +170,34 @@ def test_doctor_judges_the_run_and_the_images(
     assert "untrained" in capsys.readouterr().out
     assert main(["doctor", str(photos)]) in (0, 1)
     assert "empty.png" in capsys.readouterr().out
+
+
+def test_what_doctor_prints_for_a_program_is_json_also_where_a_network_diverged(
+    copy: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    health = RunFolder(copy).metrics("health")[-1]
+    figures = {**health["figures"], "loss": None, "feature_std_z": None}
+    append_line(copy / "metrics.jsonl", {**health, "figures": figures})
+    main(["doctor", str(copy), "--json"])
+    report = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert report["figures"]["feature_std_z"]["now"] is None
+    assert report["figures"]["feature_std_z"]["before"] > 0
+    main(["doctor", str(photos), "--json"])
+    report = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert report["broken"][0]["name"].endswith("empty.png")
+
+
+def test_a_result_for_a_program_is_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = {"rows": [(0.5, float("nan"))], "path": Path("runs")}
+    verb = dataclasses.replace(VERBS["cache"], main=lambda options: (0, result))
+    monkeypatch.setattr("coview.cli.main.VERBS", {"cache": verb})
+    assert main(["cache", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": [[0.5, None]], "path": "runs"}
 
 
 def test_views_writes_a_picture(photos: Path, tmp_path: Path) -> None:

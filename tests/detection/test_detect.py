@@ -87,6 +87,7 @@ def test_it_is_a_run_with_all_its_files(run):
 
 def test_its_results_are_those_of_its_detections(run):
     content = json.loads((run.path / "evaluation/detect.json").read_text())
+    assert content["card"]["seed"] == run.recipe.seed
     values = {(r["subject"], r["layer"], r["metric"]): r["value"] for r in content["results"]}
     assert {subject for subject, *_ in values} == {"fine-tuned", "from scratch"}
     entries = json.loads((run.path / "objects/detected.json").read_text())

@@ -198,12 +198,29 @@ def test_check_run_reads_a_fine_tuning_run(tmp_path: Path) -> None:
     assert (report.label, report.ended, report.exit_code) == ("fine-tuned", True, 0)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ({"accuracy": 0.75}, "75.0% of the test images are classified correctly"),
+        ({"figure": "AP50", "value": 0.25, "train_value": 0.5}, "AP50 25.0% on test images"),
+        ({"agreement": 0.5, "train_agreement": 0.75}, "the teacher's class of 50.0% of the test"),
+        ({"accuracy": None}, "no verdict yet"),
+    ],
+)
+def test_check_run_says_the_figure_that_a_run_with_labels_has_measured(
+    tmp_path: Path, line: dict[str, Any], words: str
+) -> None:
+    run = make_run(tmp_path / "run", kind="detect")
+    append_line(run / "metrics.jsonl", {"kind": "validation", "step": 200, "images": 20, **line})
+    assert words in check_run(run).sentence
+
+
 def test_check_run_report_is_json(tmp_path: Path) -> None:
     broken = replace(LEARNED, feature_std_z=math.nan, loss=math.nan)
     report = check_run(make_run(tmp_path / "run", UNTRAINED, LEARNED, broken))
     read = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert read["label"] == report.label == "collapsed"
-    assert read["figures"]["feature_std_z"] == {"now": None, "untrained": 0.1}
+    assert read["figures"]["feature_std_z"] == {"now": None, "before": 0.1}
 
 
 def test_check_run_refuses_a_folder_that_is_no_run(tmp_path: Path) -> None:

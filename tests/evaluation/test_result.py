@@ -52,6 +52,14 @@ def test_results_are_one_file_a_protocol_and_read_back_equal(tmp_path):
     }]  # fmt: skip
 
 
+def test_a_result_that_was_measured_otherwise_keeps_its_card(tmp_path):
+    other = replace(RESULT, subject="untrained", card={"k": "chosen on validation"})
+    write_results(tmp_path, [RESULT, other], data={})
+    assert [each.card for each in read_results(tmp_path)] == [RESULT.card, other.card]
+    content = json.loads((tmp_path / "knn.json").read_text())
+    assert ["card" in row for row in content["results"]] == [False, True]
+
+
 def test_results_of_no_folder_are_none_and_of_another_file_an_error(tmp_path):
     assert read_results(tmp_path / "evaluation") == []
     for content in ("{}", "[]", '{"results": [{"value": 1}], "card": {}}'):

@@ -106,7 +106,7 @@ def test_accuracies_are_those_of_held_out_images(tmp_path):
     runs = {name: read_record(make_finetune_run(tmp_path / name)) for name in ("a", "b")}
     chart = next(c for c in run_charts(runs) if c.title == "Accuracy while training")
     assert [line.name for line in chart.lines] == ["a", "b"]
-    assert chart.note == "on held-out images"
+    assert chart.note == "on test images"
 
 
 def test_what_readers_look_for_comes_first(tmp_path, folders):

@@ -133,10 +133,10 @@ def test_many_classes_have_no_matrix_but_a_table_and_confusions(tmp_path: Path) 
 def test_curves_hold_validation_and_training(folder: Path) -> None:
     record = read_record(folder)
     chart = accuracy_chart(record)
-    assert [line.name for line in chart.lines] == ["held out", "training"]
+    assert [line.name for line in chart.lines] == ["test", "training"]
     assert chart.lines[0].points[1] == [row["accuracy"] for row in record.validation]
     assert [(level.name, level.height) for level in chart.levels] == [("chance level", 1 / 12)]
-    assert [line.name for line in loss_chart(record).lines] == ["loss", "held out"]
+    assert [line.name for line in loss_chart(record).lines] == ["loss", "test"]
 
 
 def test_running_finetune_has_curves_and_no_accuracy_yet(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_figures_are_those_of_the_loaded_networks(run, teacher):
         torch.testing.assert_close(logits, guide.layers(h.float()))
     saved = json.loads((run.path / "predictions.json").read_text())
     evaluation = json.loads((run.path / "evaluation" / "distill.json").read_text())
+    assert evaluation["card"]["seed"] == run.recipe.seed
     values = {(row["subject"], row["metric"]): row["value"] for row in evaluation["results"]}
     predicted, theirs = np.array(saved["predicted"]), np.array(saved["teacher"])
     tuned = json.loads((teacher.path / "predictions.json").read_text())

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import shutil
 from importlib import import_module
 from types import SimpleNamespace
@@ -12,9 +13,15 @@ import coview
 from coview.cli import main
 from coview.core.clock import Clock
 from coview.core.errors import InvalidValue, RunError
+from coview.core.files import append_line
 from coview.core.values import encode
+from coview.planning.defaults import MIN_STEPS
+from coview.reports import read_record
+from coview.reports.next_steps import longer_epochs
 from coview.runs.duration import EXIT_SECONDS, Course, Duration
+from coview.runs.extend import longer_command
 from coview.runs.resume import resume
+from coview.runs.run import Run
 from coview.training import MetricsLog, Schedule, StopSignals, Timeline
 from small_run import SMALL, pictures
 
@@ -138,6 +145,19 @@ def test_a_budget_extends_an_ended_run_by_the_clock(copy, monkeypatch, capsys):
     assert longer.verdict["step"] == longer.total_steps > 4 * STEPS
     assert "Budget:   5 s, used " in capsys.readouterr().out
     assert "budget" in longer.report_path.read_text()
+
+
+def test_the_longer_run_that_is_named_is_twice_the_steps_that_were_made(copy):
+    """A budget that allowed more than twice the first guess; the terminal and the report agree."""
+    append_line(copy / "metrics.jsonl", {"kind": "plan", "step": 12, "total_steps": 301})
+    run = Run.open(copy)
+    assert f"epochs={math.ceil(2 * 301 / STEPS)}," in longer_command(run)
+    record = read_record(copy)
+    assert longer_epochs(record.description, record.total_steps) == math.ceil(2 * 301 / STEPS)
+
+
+def test_a_short_run_is_to_make_the_steps_that_a_verdict_needs(ended):
+    assert f"epochs={math.ceil(MIN_STEPS / STEPS)}," in longer_command(ended)
 
 
 def test_the_first_budget_of_a_run_measures_how_long_its_end_takes(copy, monkeypatch):

@@ -106,6 +106,7 @@ def test_figures_are_those_of_the_loaded_classifier(run):
     saved = json.loads((run.path / "predictions.json").read_text())
     assert saved["predicted"] == predicted.tolist()
     evaluation = json.loads((run.path / "evaluation" / "finetune.json").read_text())
+    assert evaluation["card"]["seed"] == run.recipe.seed
     assert evaluation["title"] == "Fine-tuning"
     by_subject = {row["subject"]: row for row in evaluation["results"]}
     assert set(by_subject) == {"fine-tuned", "linear probe", "from scratch"}

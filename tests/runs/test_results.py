@@ -13,7 +13,7 @@ def ratio(subject, reference):
     return Result(
         protocol="robustness", subject=subject, layer="h", metric="mce", value=0.9,
         interval=(0.8, 1.0), test_images=9, setting={"reference": reference, "corruptions": 15},
-        card={"reference": f"the first subject ({reference}), because ..."},
+        card={"subjects": {"a": "one", "b": "two", "untrained": "none"}},
     )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_a_ratio_to_a_subject_of_the_file_has_its_name_there():
     results = own("a", "a, h")
     assert [each.subject for each in results] == ["trained", "untrained"]
     assert {each.setting["reference"] for each in results} == {"trained, h"}
-    assert results[0].card["reference"].startswith("the first subject (trained, h)")
+    assert results[0].card["subjects"] == {"trained": "one", "untrained": "none"}
 
 
 def test_a_ratio_to_published_figures_is_kept():

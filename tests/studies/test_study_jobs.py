@@ -23,7 +23,7 @@ from coview.studies.execution import place_of, run_study
 from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.speed import Speeds
-from coview.studies.sweeps import base_of, judges_of, sweep_grid
+from coview.studies.sweeps import base_of, judges_of, setting_of, sweep_grid
 
 MINE = """
 from dataclasses import dataclass, replace
@@ -137,6 +137,13 @@ def test_a_sweep_of_images_without_labels_is_judged_by_figures_that_need_none(tm
     assert 1 <= row["label-free"] <= 64
     assert judges_of(SweepOptions(data=tmp_path / "flat"), recipe("supcon-cpu")) == ("linear",)
     assert judges_of(SweepOptions(data="scenes"), recipe("simclr-cpu")) == ("linear",)
+
+
+@pytest.mark.parametrize(("name", "said"), [("simclr-cpu", True), ("simclr-cifar", False)])
+def test_a_sweep_of_a_recipe_with_numbers_chosen_on_test_images_says_so(tmp_path, name, said):
+    options = SweepOptions(data="scenes", recipe=name, protocols="knn")
+    study = sweep_grid(options, base_of(options), {}).study("sweep", "?", setting_of(options))
+    assert ("test images of CIFAR-10" in str(study.card(tmp_path))) is said
 
 
 def test_a_sweep_begins_from_a_recipe_of_any_form(tmp_path):

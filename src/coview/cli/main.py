@@ -23,6 +23,7 @@ from coview.core.clock import command_since
 from coview.core.errors import CoviewError, UnknownName
 from coview.core.machine import is_main_process
 from coview.core.option_checks import check_options
+from coview.core.plain import finite
 from coview.core.progress import output
 from coview.core.streams import safe_streams
 from coview.core.text import printable
@@ -106,7 +107,7 @@ def _call(name: str, words: list[str]) -> int:
         ):  # fmt: skip
             code, result = verb.main(options)
         if command.json and is_main_process():
-            print(json.dumps(result, indent=2, default=str), flush=True)
+            print(json.dumps(finite(result), indent=2, default=str, allow_nan=False), flush=True)
         return code
     except CoviewError as error:
         sentence = printable(_spell(str(error), VERBS.get(name))).replace("\n", "\\n")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import coview
 from coview import options as kinds
 from coview.core.errors import DamagedFile
+from coview.core.paths import local_path
 from coview.core.progress import say
+from coview.core.run_folder import RunFolder
 from coview.core.text import plural, whole_numbers
 
 if TYPE_CHECKING:
@@ -147,7 +149,8 @@ def select(options: kinds.SelectOptions) -> Answer:
     from coview.runs.own_images import images_of
 
     data, images = images_of(options, "data")
-    place = table_file(options.run, "selections", data, images, options.checkpoint)
+    folder = RunFolder(local_path(options.run)).selections_path
+    place = table_file(folder, data, images, options.checkpoint)
     # A list by which somebody labels is not replaced: the next one has a number.
     out = options.out or free_file(place.with_suffix(".csv"))
     selection = coview.select(replace(options, out=out))
@@ -161,9 +164,8 @@ def select(options: kinds.SelectOptions) -> Answer:
 def predict(options: kinds.PredictOptions) -> Answer:
     from coview.runs.embed import table_file
 
-    out = options.out or table_file(
-        options.run, "predictions", options.data, options, options.checkpoint
-    )
+    folder = RunFolder(local_path(options.run)).predicted_path
+    out = options.out or table_file(folder, options.data, options, options.checkpoint)
     table = coview.predict(replace(options, out=out))
     for row in table.slice(0, SHOWN).to_pylist():
         say(f"{row['name']}: {row['class']} ({100 * row['probability']:.0f} %)", detail=True)
@@ -193,7 +195,7 @@ def views(options: kinds.ViewsOptions) -> Answer:
 def doctor(options: kinds.DoctorOptions) -> Answer:
     report = coview.doctor(options)
     say(report.render_text())
-    return int(report.exit_code), asdict(report)
+    return int(report.exit_code), report.to_json()
 
 
 def report(options: kinds.ReportOptions) -> Answer:

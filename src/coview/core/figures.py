@@ -102,7 +102,7 @@ DIAGNOSES: dict[str, DiagnosisLabel] = {
     # Of fine-tuning:
     "learned": DiagnosisLabel("better than the linear probe and than from scratch", 0, "good"),
     "overfitted": DiagnosisLabel(
-        "held-out accuracy fell while training accuracy rose", 8, "warning"),
+        "accuracy on test images fell while that on training images rose", 8, "warning"),
     "no better than the linear probe": DiagnosisLabel(
         "a linear classifier on the frozen encoder does as well", 9, "warning"),
     "no better than from scratch": DiagnosisLabel(

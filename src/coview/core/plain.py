@@ -39,6 +39,21 @@ def number(kind: type, text: str) -> int | float:
     return int(value) if kind is int else value
 
 
+def finite(value: Any) -> Any:
+    """``value`` with None for every number that is not finite, as JSON has no such numbers.
+
+    >>> finite({"loss": float("nan"), "sides": (1, float("inf"))})
+    {'loss': None, 'sides': [1, None]}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
 def plain_number(value: Any) -> Any:
     """Python's number of a number of numpy or torch without dimensions; other values as they are.
 

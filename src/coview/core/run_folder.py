@@ -1,4 +1,5 @@
-"""The files of a run: the only module that knows their names.
+"""The files of a run: the only module that knows their names, but for those inside a checkpoint
+(``coview.training.checkpoints``) and an export (``coview.encoders.exchange``).
 
     lock.json            the process that writes the run; absent where none does
     run.json             the description: kind, recipe, data, environment; makes the folder a run
@@ -11,6 +12,8 @@
     loggers/             what TensorBoard and wandb write
     embeddings/          tables of features, one per data set, and indexes of them (.usearch)
     predictions/         tables of classes, one per data set
+    selections/          images to label next, one table per data set
+    tags/                tags and labels of coview browse, one table per data set
     evaluation/*.json    one file per protocol
     predictions.json     predictions for the test images (fine-tuning)
     objects/             detected.json and true.json of the test images (detection)
@@ -28,7 +31,7 @@ for "not written yet". A file or folder that is there and cannot be read raises 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,7 +52,9 @@ from coview.core.paths import local_path
 from coview.core.values import misfit
 
 DESCRIPTION = "run.json"
-_STEP, _END = "step-", "END"
+STEP = "step-"
+CHECKPOINT_END = "END"
+"""The file of a checkpoint that is written last."""
 
 
 class OpenedData(TypedDict):
@@ -193,6 +198,10 @@ class RunFolder:
     checkpoints_path = _File("checkpoints")
     encoder_path = _File("encoder")
     exports_path = _File("exports")
+    embeddings_path = _File("embeddings")
+    predicted_path = _File("predictions")
+    selections_path = _File("selections")
+    tags_path = _File("tags")
     evaluation_path = _File("evaluation")
     predictions_path = _File("predictions.json")
     probe_path = _File("probe.json")
@@ -207,7 +216,7 @@ class RunFolder:
     report_path = _File("report.html")
 
     def checkpoint_path(self, step: int) -> Path:
-        return self.checkpoints_path / f"{_STEP}{step:08d}"
+        return self.checkpoints_path / step_name(step)
 
     def evaluation_of(self, step: int) -> Path:
         """Where the figures of a kept checkpoint lie, beside those of the end."""
@@ -290,10 +299,8 @@ class RunFolder:
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps of all complete checkpoints, in order."""
-        names = [name.removeprefix(_STEP) for name in entries(self.checkpoints_path)
-                 if name.startswith(_STEP)]  # fmt: skip
-        steps = sorted(int(name) for name in names if name.isdecimal())
-        return [step for step in steps if exists(self.checkpoint_path(step) / _END)]
+        steps = steps_named(entries(self.checkpoints_path))
+        return [step for step in steps if exists(self.checkpoint_path(step) / CHECKPOINT_END)]
 
     def require_checkpoint(self, step: int) -> None:
         """Raise RunError, with the steps that there are, where none is of ``step``."""
@@ -307,6 +314,25 @@ class RunFolder:
         if value is None:
             raise RunError(f"{self.path} has no {path.name}.")
         return value
+
+
+def step_name(step: int) -> str:
+    """The name of the folder of a checkpoint.
+
+    >>> step_name(40)
+    'step-00000040'
+    """
+    return f"{STEP}{step:08d}"
+
+
+def steps_named(names: Iterable[str]) -> list[int]:
+    """The steps of the checkpoints with these names of folders, in order.
+
+    >>> steps_named(["step-00000040", "step-00000008", ".step-00000080.tmp", "notes"])
+    [8, 40]
+    """
+    numbers = [name.removeprefix(STEP) for name in names if name.startswith(STEP)]
+    return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def planned_steps(description: dict[str, Any], rows: list[dict[str, Any]]) -> int:

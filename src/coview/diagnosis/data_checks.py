@@ -15,6 +15,7 @@ from coview.core.ahead import map_ahead
 from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.machine import cores
+from coview.core.plain import finite
 from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.core.text import plural
 from coview.data.held_out import MIN_TRAIN_IMAGES, usual_training
@@ -64,9 +65,11 @@ class DataReport:
         return int(any(finding.level == "problem" for finding in self.findings))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of source, findings, figures and broken files."""
+        """A JSON object of source, findings, figures and broken files; figures that are not finite
+        become null."""
         broken = [{"name": name, "reason": reason} for name, reason in self.broken]
-        return {**asdict(self), "findings": list(map(asdict, self.findings)), "broken": broken}
+        content: dict[str, Any] = finite({**asdict(self), "broken": broken})
+        return content
 
     def render_text(self) -> str:
         """Sentences for a terminal: problems, notes, good findings, then one line a broken file."""

@@ -28,12 +28,12 @@ from coview.views import ViewPlan
 
 
 class AgreementMonitor(ClassifierMonitor):
-    """How often the student gives the teacher's class, on held-out and on training images, and its
-    accuracy on the held-out images that have labels."""
+    """How often the student gives the teacher's class, on test and on training images, and its
+    accuracy on the test images that have labels."""
 
     @cached_property
     def _teacher(self) -> tuple[Tensor, Tensor]:
-        """The teacher's classes of the held-out and the training sample; they do not change."""
+        """The teacher's classes of the test and the training sample; they do not change."""
         held_out, training = (
             teacher_logits_of(self.learner, store, self.recipe).argmax(1)
             for store in (self.held_out, self.training)

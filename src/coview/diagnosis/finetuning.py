@@ -75,7 +75,7 @@ class ClassifierMonitor(ABC):
 
 
 class AccuracyMonitor(ClassifierMonitor):
-    """Accuracy on held-out and on training images, and the loss."""
+    """Accuracy on test and on training images, and the loss."""
 
     def figures(self) -> dict[str, float]:
         accuracy, loss = self._measure(self.held_out)
@@ -238,7 +238,7 @@ def diagnose_finetuning(
     if train is not None and best - last > 3 * spread and train > best:
         return diagnosis(
             "overfitted",
-            f"Overfitted: {figures}. Accuracy on held-out images fell from {_percent(best)} to "
+            f"Overfitted: {figures}. Accuracy on test images fell from {_percent(best)} to "
             f"{_percent(last)} while that on the training images rose to {_percent(train)}.",
             "The run is longer than these labels allow.",
             remedy="Fewer `epochs` or a smaller `learning_rate`; choose them on a part of the "

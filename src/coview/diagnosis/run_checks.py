@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from coview.core.figures import DIAGNOSES, FIGURES, START_WORDS
+from coview.core.plain import finite
 from coview.core.run_folder import RunFolder
 from coview.diagnosis.health import HealthFigures
 from coview.diagnosis.rules import diagnose
@@ -49,16 +50,20 @@ class RunReport:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the label: 0 where training may go on, else 3 to 7, 11 or 12."""
+        """The exit code of the label: 0 where training may go on, else 3 to 12."""
         return DIAGNOSES[self.label].exit_code if self.label in DIAGNOSES else 0
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; figures that are not finite become null."""
+        """A JSON object; figures that are not finite become null.
+
+        Each figure holds "now" and "before", the figure of step 0: of an untrained network, or with
+        ``from_weights`` of the weights that the run began with.
+        """
         figures = {
-            name: {"now": _finite(now), "untrained": _finite(untrained)}
-            for name, (now, untrained) in self.figures.items()
+            name: {"now": now, "before": before} for name, (now, before) in self.figures.items()
         }
-        return {**asdict(self), "figures": figures}
+        content: dict[str, Any] = finite({**asdict(self), "figures": figures})
+        return content
 
     def render_text(self) -> str:
         """The diagnosis, causes and remedy; then each figure beside that of step 0."""
@@ -223,13 +228,20 @@ def diagnose_rows(
 def _progress(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> str:
     if run.kind == "pretrain":
         return "the run has written no figures of the network before training yet"
-    accuracies = [row["accuracy"] for row in rows if row.get("kind") == "validation"]
-    if not accuracies:
-        return "the run has written no verdict yet"
-    return (
-        "the run has written no verdict yet; "
-        f"{accuracies[-1]:.1%} of the held-out images are classified correctly"
-    )
+    measured = [words for row in rows if row.get("kind") == "validation"
+                if (words := _measured(row))]  # fmt: skip
+    return "; ".join(["the run has written no verdict yet", *measured[-1:]])
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    """What a "validation" line says of the test images, in words; "" where it has no figure."""
+    if (accuracy := row.get("accuracy")) is not None:
+        return f"{accuracy:.1%} of the test images are classified correctly"
+    if (agreement := row.get("agreement")) is not None:
+        return f"the student gives the teacher's class of {agreement:.1%} of the test images"
+    if (value := row.get("value")) is not None:
+        return f"{row.get('figure', 'the figure')} {value:.1%} on test images"
+    return ""
 
 
 def _beside_untrained(history: Mapping[int, HealthFigures]) -> dict[str, tuple[float, float]]:
@@ -263,7 +275,3 @@ def _waiting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"Data-bound: a step waits {wait:.0%} of its time for images. Raise `workers`, or store "
         "smaller images with `short_side`."
     ]
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

@@ -25,7 +25,7 @@ class Diagnosis:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the label: 0 where training may go on, else 3 to 7, 11 or 12."""
+        """The exit code of the label: 0 where training may go on, else 3 to 12."""
         return DIAGNOSES[self.label].exit_code
 
     def to_json(self) -> dict[str, str | int | list[str]]:

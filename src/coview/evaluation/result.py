@@ -93,11 +93,13 @@ def result_contents(
         own = [result for result in results if result.protocol == protocol]
         description = descriptions.get(protocol, {})
         rows = _rows(own, description.get("headline", {}))
-        cards = [row.pop("card") for row in rows]
+        for row in rows:
+            if row["card"] == own[0].card:  # most protocols measure all alike: once in the file
+                del row["card"]
         tests = paired_tests(own, description.get("headline", {}))
         contents.append({
             "protocol": protocol, **description, **({"paired": tests} if tests else {}),
-            "card": cards[0], "data": dict(data),
+            "card": dict(own[0].card), "data": dict(data),
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "results": rows, **(more or {}),
         })  # fmt: skip
@@ -111,9 +113,10 @@ def write_results(
 ) -> None:  # fmt: skip
     """Write ``folder``/<protocol>.json for every protocol among ``results``.
 
-    A file holds "protocol", "card", "data" (what was trained and tested on), "created" and
-    "results", the description of its protocol where ``descriptions`` has one by its name, "paired"
-    (:func:`paired_tests`) for several subjects, and ``more``. It replaces an older one.
+    A file holds "protocol", "card" (that of the first result; one with another card keeps its own),
+    "data" (what was trained and tested on), "created" and "results", the description of its
+    protocol where ``descriptions`` has one by its name, "paired" (:func:`paired_tests`) for several
+    subjects, and ``more``. It replaces an older one.
     Raises StorageError.
 
     >>> result = Result(protocol="knn", subject="trained", layer="h", metric="accuracy", value=0.5,
@@ -191,7 +194,7 @@ def read_results(folder: Path) -> list[Result]:
         try:
             content = read_object(path, _Content) or {"results": [], "card": {}}
             for row in content["results"]:
-                values = {**row, "interval": tuple(row["interval"]), "card": content["card"]}
+                values = {"card": content["card"], **row, "interval": tuple(row["interval"])}
                 if outcomes := row.get("outcomes"):
                     values["outcomes"] = Outcomes(**outcomes)
                 results.append(Result(**values))
@@ -239,6 +242,7 @@ class _RequiredRow(TypedDict):
 
 class _Row(_RequiredRow, total=False):
     per_class: dict[str, float]
+    card: dict[str, Any]
     outcomes: _OutcomesRow
     confusion: dict[str, Any]
 

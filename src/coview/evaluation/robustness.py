@@ -367,8 +367,9 @@ def _card(spec: ProbeSpec, source: CorruptedImages, reference: _Reference) -> di
             )
     else:
         reference_text = (
-            f"the first subject ({reference.name}), because the usual errors of AlexNet hold for "
-            "ImageNet alone; figures of another reference are not comparable"
+            "the first subject judged, which the setting of each figure names, because the usual "
+            "errors of AlexNet hold for ImageNet alone; figures of another reference are not "
+            "comparable"
         )
     return {
         "classifier": "linear probe on clean training features, as in the protocol linear; on the "

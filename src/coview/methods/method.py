@@ -78,7 +78,8 @@ class Method:
     of them unless ``synchronized`` is False.
 
     ``dataclasses.replace`` makes an ablation; equality, hash and repr are those of the value.
-    A method that does not fit implements ``coview.training.Task``.
+    A method that does not fit implements ``coview.training.Task``: ``coview.training.train`` trains
+    it, while plans, verdicts and reports (``coview.pretrain``) are of a ``Method`` alone.
 
     Raises InvalidValue or UnknownName.
 

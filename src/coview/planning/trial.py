@@ -110,9 +110,8 @@ class Trial:
 
     def use(self, passes: Passes) -> None:
         """Measure with these passes from here on."""
-        if self.learner.encoder is not None:
-            self.memory  # noqa: B018  (counted before passes change the blocks)
-            self.learner.set_passes(passes)
+        self.memory  # noqa: B018  (counted before passes change the blocks)
+        self.learner.set_passes(passes)
 
     def probe(self, *, most_images: int, enough: float, steps: int = 2) -> tuple[int, float]:
         """(images of a step, its seconds), forward and backward, with noise in place of images.

@@ -83,6 +83,15 @@ def detection_recipes() -> tuple[str, ...]:
     return tuple(name for name, make in RECIPES.items() if make.__module__ == dense.__name__)
 
 
+def is_tuned_here(name: str) -> bool:
+    """Whether some numbers of the recipe were chosen in this project, on test images of CIFAR-10.
+
+    >>> is_tuned_here("simclr-cpu"), is_tuned_here("simclr-imagenet"), is_tuned_here("my-own")
+    (True, False, False)
+    """
+    return name in RECIPES and RECIPES[name].__module__ == cpu.__name__
+
+
 def refuse_dense(recipe: Recipe | str) -> None:
     """Raise InvalidValue for a recipe of `coview detect`, by name or as a value.
 

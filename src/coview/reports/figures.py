@@ -14,6 +14,8 @@ FORMATS: dict[str, Format] = {
     "share": percent, "cosine": cosine, "number": decimal, "count": count,
 }  # fmt: skip
 CHANCE_LEVEL, LOWER_BOUND = "chance level", "lower bound (estimate)"
+TEST = "test"
+"""The line of the test images of a run that learns classes or objects."""
 
 # Reference figures that the note of a chart gives: figure -> (reference figure, words).
 REFERENCES = {
@@ -28,18 +30,18 @@ FOUND = FIGURES["piece_accuracy_h"]
 
 
 def loss_chart(record: Record) -> Chart:
-    """The training loss between chance level and lower bound, and the loss on held-out images."""
+    """The training loss between chance level and lower bound, and the loss on test images."""
     levels = [
         (CHANCE_LEVEL, record.description.get("chance_level")),
         (LOWER_BOUND, record.description.get("lower_bound")),
     ]
     heights = [(name, height) for name, value in levels if (height := number(value)) is not None]
-    held_out = _points(record, record.validation, "loss")
+    tested = _points(record, record.validation, "loss")
     return Chart(
         title="Loss", note=loss_sentence(record),
         lines=[
             Line(name="loss", points=_points(record, record.steps, "loss"), noisy=True),
-            *([Line(name="held out", points=held_out, dots=True)] if held_out[0] else []),
+            *([Line(name=TEST, points=tested, dots=True)] if tested[0] else []),
         ],
         levels=tuple(Level(name=name, height=height) for name, height in heights),
         x_label=axis(record), wide=True,
@@ -100,20 +102,20 @@ def knn_chart(record: Record) -> Chart:
 
 
 def accuracy_chart(record: Record) -> Chart:
-    """Accuracy of a classifier on held-out and training images, measured while training."""
+    """Accuracy of a classifier on test and training images, measured while training."""
     rows = record.validation
     lines = [
         Line(name=name, points=points, dots=True)
         for name, key in (
-            ("held out", "accuracy"),
+            (TEST, "accuracy"),
             ("training", "train_accuracy"),
-            ("as the teacher, held out", "agreement"),
+            (f"as the teacher, {TEST}", "agreement"),
             ("as the teacher, training", "train_agreement"),
         )
         if (points := _points(record, rows, key))[0]
     ]
     return Chart(
-        title="Accuracy while training", note="on held-out images and on training images",
+        title="Accuracy while training", note="on test images and on training images",
         lines=lines, levels=_class_chance(record), x_label=axis(record), format=percent,
     )  # fmt: skip
 
@@ -123,7 +125,7 @@ def detection_chart(record: Record) -> Chart:
     rows = record.validation
     lines = [
         Line(name=name, points=points, dots=True)
-        for name, key in (("test", "value"), ("training", "train_value"))
+        for name, key in ((TEST, "value"), ("training", "train_value"))
         if (points := _points(record, rows, key))[0]
     ]
     figure = str(rows[-1].get("figure", "")) if rows else ""

@@ -19,6 +19,7 @@ def key_numbers(record: Record) -> Markup:
     epochs = _planned_epochs(record)
     data = part(record.description, "data")
     images, held_out = number(data.get("images")), number(data.get("held_out"))
+    beside = "held out" if record.kind == "pretrain" else "test images"
     size, head = number(parameters.get("encoder")), number(parameters.get("head"))
     encoder = encoder_name(part(record.description, "recipe")) or encoder_name(record.description)
     used, budget = used_of(record), budget_of(record)
@@ -27,7 +28,7 @@ def key_numbers(record: Record) -> Markup:
         ("parameters", millions(size) if size else None,
          f"and {millions(head)} in the head" if head else ""),
         ("images", count(images) if images else None,
-         f"and {count(held_out)} held out" if held_out else ""),
+         f"and {count(held_out)} {beside}" if held_out else ""),
         ("epochs", value(round(epoch, 1)) if epoch is not None else None,
          f"of {value(epochs)}" if epochs else ""),
         ("training time", duration(seconds) if seconds is not None else None, ""),

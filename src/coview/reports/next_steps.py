@@ -15,8 +15,9 @@ from coview.reports.records import Record, number, part
 from coview.reports.run_state import is_ended
 
 MOST = 3
-ENOUGH_STEPS = 400
-"""Steps that a longer run makes at least: a verdict needs 200."""
+ENOUGH_STEPS = 200
+"""Steps that a longer run makes at least: those that a verdict needs (coview.planning.defaults,
+which loads torch)."""
 NOT_REPEATED = ("download", "memory_share", "cache", "short_side")
 """Options of images that change nothing about them; a short side is looked at by itself."""
 DECODING = ("white", "max_pixels")
@@ -109,6 +110,9 @@ def _longer(record: Record, run: str) -> Iterator[NextStep]:
 
 def longer_epochs(description: dict[str, Any], total_steps: float) -> int | None:
     """Twice the epochs of a run, or enough for a verdict.
+
+    ``total_steps``: as last planned. A run with a budget plans again as it goes; the epochs that
+    its description names are a first guess.
 
     >>> longer_epochs({"steps_per_epoch": 50}, 500)
     20

@@ -147,7 +147,7 @@ def run_charts(records: Mapping[str, Record]) -> list[Chart]:
     """Loss, accuracies and health, each with one curve for each run that has it.
 
     A run has one color and one kind of line in all. Of several lines of a run the first one is
-    drawn: that of held-out images. A dashed line of a level stays where it is the same in all of
+    drawn: that of test images. A dashed line of a level stays where it is the same in all of
     these runs.
     """
     places = {name: place for place, name in enumerate(records)}
@@ -155,7 +155,7 @@ def run_charts(records: Mapping[str, Record]) -> list[Chart]:
     for name, record in records.items():
         charts = [
             figures.loss_chart(record), figures.knn_chart(record),
-            replace(figures.accuracy_chart(record), note="on held-out images"),
+            replace(figures.accuracy_chart(record), note="on test images"),
             *figures.health_charts(record),
         ]  # fmt: skip
         for chart in charts:

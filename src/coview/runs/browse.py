@@ -17,6 +17,7 @@ from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import output, say
+from coview.core.run_folder import RunFolder
 from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, data_settings, name_of
@@ -186,4 +187,4 @@ def _scores(table: EmbeddingTable) -> dict[str, Floats]:
 
 
 def _own_tags(run: Path, name: str) -> Path:
-    return output_file(local_path(run) / "tags" / f"{name}.csv", (".csv",), name="tags")
+    return output_file(RunFolder(local_path(run)).tags_path / f"{name}.csv", (".csv",), name="tags")

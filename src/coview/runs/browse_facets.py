@@ -102,7 +102,7 @@ def predictions_of(run: Path, store: ImageStore) -> tuple[Codes | None, list[str
     there is neither.
     """
     found: dict[str, str] = {}
-    folder = local_path(run) / "predictions"
+    folder = RunFolder(local_path(run)).predicted_path
     for file in entries(folder):
         if file.endswith(".parquet"):
             found |= _predicted_classes(folder / file, store)

@@ -157,7 +157,7 @@ def write_evaluation(
     labels = np.asarray(parts.held_out.labels)
     known, source = labels >= 0, teacher_of(run)
     card = {
-        "labels": run.data.labels, "label_draw": run.data.label_draw,
+        "labels": run.data.labels, "label_draw": run.data.label_draw, "seed": run.recipe.seed,
         "training_images": len(parts.training), "selection": "none: the last epoch counts",
         "view": "center crop and resize", STUDENT: "trained on the teacher's classes",
         TEACHER: f"{source.encoder.label()}, {source.hash}",

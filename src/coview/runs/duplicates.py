@@ -16,6 +16,7 @@ from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import free_file
 from coview.core.progress import progress, say
+from coview.core.run_folder import RunFolder
 from coview.core.text import plural
 from coview.core.user_code import import_files
 from coview.data.parts import part_of_file
@@ -369,11 +370,10 @@ def _kept_vectors(
 def _mark_table(result: Duplicates, images: int, options: DuplicatesOptions) -> None:
     """Write the groups of the first ``images`` into the tables of them that the run keeps."""
     from coview.embeddings.table import EmbeddingTable
-    from coview.runs.embed import FOLDER
     from coview.runs.embed_job import source_text, tables_of
 
     group = dict(zip(result.names[:images], result.column[:images].tolist(), strict=True))
-    folder = local_path(str(options.with_)) / FOLDER
+    folder = RunFolder(local_path(str(options.with_))).embeddings_path
     for path in tables_of(folder, source_text(options.data)):
         table = EmbeddingTable.open(path)
         if group.keys() >= set(table.names):  # else nothing is known of some

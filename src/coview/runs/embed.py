@@ -15,6 +15,7 @@ from coview.core.options import build_options, takes
 from coview.core.paths import local_path
 from coview.core.places import output_file
 from coview.core.progress import say
+from coview.core.run_folder import RunFolder
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of, source_of
 from coview.embeddings.table import EmbeddingTable
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLE_ENDINGS = (".parquet",)
-FOLDER = "embeddings"
-"""Of a run: where its tables lie."""
 
 
 @takes(EmbedOptions)
@@ -84,7 +83,7 @@ def update_vectors(
     if require is not None:
         require(len(job.stream))
     kept = _kept_file(options, data)
-    folder = local_path(options.run) / FOLDER
+    folder = RunFolder(local_path(options.run)).embeddings_path
     if kind == "parquet":
         return update_table(job, out or kept, folder)
     if out is None:
@@ -179,7 +178,8 @@ def _kept_file(options: EmbedOptions, data: Any) -> Path | None:
     """Where the table is kept; None of images in memory, and where nothing can be written."""
     if source_of(data) is None:
         return None
-    path = table_file(options.run, FOLDER, data, options, options.checkpoint)
+    folder = RunFolder(local_path(options.run)).embeddings_path
+    path = table_file(folder, data, options, options.checkpoint)
     try:
         return output_file(path, TABLE_ENDINGS)
     except StorageError:
@@ -224,20 +224,20 @@ def part_name(data: Any, options: DataOptions) -> str:
 
 
 def table_file(
-    folder: str | Path, kind: str, data: Any, options: DataOptions, checkpoint: int | None = None
+    folder: Path, data: Any, options: DataOptions, checkpoint: int | None = None
 ) -> Path:
-    """Where a command writes its table of ``data`` unless told otherwise.
+    """Where in ``folder`` a command writes its table of ``data`` unless told otherwise.
 
     The name says which of the images it is of. A file of this name that is of other images stays:
     the new one has a hash of its source.
 
-    >>> table_file("runs/photos", "embeddings", "more/2024", DataOptions()).as_posix()
-    'runs/photos/embeddings/2024.parquet'
-    >>> table_file("runs/photos", "embeddings", "more/2024", DataOptions(limit=100)).name
+    >>> table_file(Path("photos/embeddings"), "more/2024", DataOptions()).as_posix()
+    'photos/embeddings/2024.parquet'
+    >>> table_file(Path("photos/embeddings"), "more/2024", DataOptions(limit=100)).name
     '2024-limit-100.parquet'
     """
     name, source = at_step(part_name(data, options), checkpoint), source_text(data)
-    path = local_path(folder) / kind / f"{name}.parquet"
+    path = folder / f"{name}.parquet"
     if not exists(path) or recorded_source(path) == source:
         return path
     return path.with_name(f"{name}-{digest(source.encode())[:8]}.parquet")

@@ -8,7 +8,7 @@ import statistics
 from coview.core.errors import InvalidValue
 from coview.core.run_folder import is_run
 from coview.core.values import encode
-from coview.planning.defaults import MIN_STEPS
+from coview.reports.next_steps import longer_epochs
 from coview.runs.describe import now
 from coview.runs.duration import Duration, durations_of
 from coview.runs.run import Run
@@ -40,8 +40,7 @@ def longer_command(run: Run) -> str:
 
     In Python where only a program has the images.
     """
-    enough = 2 * MIN_STEPS / int(run.description["steps_per_epoch"])
-    epochs = math.ceil(max(2 * durations_of(run.description)[-1].epochs, enough))
+    epochs = longer_epochs(run.description, run.total_steps)
     if run.data.images.source is None:
         return f"coview.resume({str(run.path)!r}, epochs={epochs}, data=...) in Python"
     return f"{run.command('resume')} --epochs {epochs}"

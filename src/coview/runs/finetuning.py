@@ -165,6 +165,7 @@ def write_evaluation(
     card = {
         "labels": run.data.labels,
         "label_draw": run.data.label_draw,
+        "seed": run.recipe.seed,
         "training_images": len(parts.training),
         "selection": "none: the last epoch counts; the probe's settings are chosen on a split of "
         "the training labels",

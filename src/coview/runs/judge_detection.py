@@ -277,6 +277,7 @@ def _result(
 def _card(run: Run, figures: str) -> dict[str, Any]:
     return {
         "figures": figures,
+        "seed": run.recipe.seed,
         "selection": "none: the last step counts",
         "intervals": f"95 %, {RESAMPLES} draws of the test images with replacement, "
         "widened to hold the value",

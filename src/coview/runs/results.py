@@ -21,7 +21,6 @@ from coview.runs.data import Images
 from coview.runs.subjects import TRAINED, UNTRAINED, Judged
 
 PIXELS = "pixels"
-FIRST_SUBJECT = "the first subject ("
 
 
 class Results(list[evaluation.Result]):
@@ -122,14 +121,6 @@ def _own_card(card: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
     for key in ("subjects", TRAINED_ON):
         if isinstance(card.get(key), Mapping):
             own[key] = {names[name]: value for name, value in card[key].items() if name in names}
-    # The sentence on the reference of ratios names the first of all subjects.
-    text = str(card.get("reference", ""))
-    if text.startswith(FIRST_SUBJECT):
-        name, _, rest = text.removeprefix(FIRST_SUBJECT).partition(", ")
-        if name in names:
-            own["reference"] = f"{FIRST_SUBJECT}{names[name]}, {rest}"
-        else:
-            del own["reference"]
     return own
 
 

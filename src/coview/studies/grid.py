@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue
+from coview.recipes.catalogue import is_tuned_here
 from coview.studies.arms import Arm, Values
 from coview.studies.cell import Cell
 from coview.studies.claims import Claim, decide
 from coview.studies.execution import BEGUN, Study
 from coview.studies.measure import LINEAR, Measure
-from coview.studies.setting import KINDS, OWN, Setting
+from coview.studies.setting import OWN, Setting
 from coview.studies.tables import arm_table, curves, histories, matrix
-from coview.studies.training_card import begun, training_card
+from coview.studies.training_card import begun, recipe_names, training_card
 
 CARD_SELECTION = "none: the last epoch of every run counts"
 TEST_PART = ("a part of the data", "a part of the data; what learns from labels has seen it")
@@ -118,7 +119,7 @@ class Grid:
             **training_card(cells),
             "seeds": ", ".join(str(seed) for seed in setting.seeds),
             "selection": CARD_SELECTION,
-            "recipes": CARD_RECIPES if KINDS.get(setting.scale) == "cpu" else "",
+            "recipes": CARD_RECIPES if any(map(is_tuned_here, recipe_names(cells))) else "",
             "tests": CARD_TESTS if self.claims else "",
             "published figures": self.published,
             **{f"note {number}": note for number, note in enumerate(self.notes, start=1)},

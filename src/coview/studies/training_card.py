@@ -40,6 +40,17 @@ def training_card(cells: Sequence[Cell]) -> dict[str, str]:
     return card
 
 
+def recipe_names(cells: Iterable[Cell]) -> set[str]:
+    """The names of the recipes that runs are given; a recipe that was changed keeps its name.
+
+    >>> cell = Cell(name="one", verb="pretrain", settings=(("recipe", recipe("simclr-cpu")),))
+    >>> recipe_names([cell])
+    {'simclr-cpu'}
+    """
+    given = [made for cell in cells if (made := dict(cell.settings).get("recipe")) is not None]
+    return {made if isinstance(made, str) else made.name for made in given}
+
+
 def _later(cell: Cell) -> str:
     settings, epochs = dict(cell.settings), _value(cell, "epochs")
     length = "the epochs of the plan" if epochs is None else f"{epochs:g} epochs"

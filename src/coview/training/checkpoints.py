@@ -37,11 +37,13 @@ from coview.core.files import (
     sync_folder,
 )
 from coview.core.paths import open_regular
+from coview.core.run_folder import CHECKPOINT_END as END
+from coview.core.run_folder import STEP, step_name, steps_named
 from coview.core.tensors import tensor_hash
 
 SCHEMA = 1
 KEEP = 2  # checkpoints
-STATE, MANIFEST, END = "state.safetensors", "manifest.json", "END"
+STATE, MANIFEST = "state.safetensors", "manifest.json"
 # Errors of a file that is lost. Any other error may pass: a checkpoint that one may not read today
 # is not damaged, and must not be replaced by an older one.
 LOST = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
@@ -73,12 +75,10 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all checkpoints in the folder, damaged ones included, in order."""
-        names = [name.removeprefix("step-") for name in entries(self.folder)
-                 if name.startswith("step-")]  # fmt: skip
-        return sorted(int(name) for name in names if name.isdecimal())
+        return steps_named(entries(self.folder))
 
     def path(self, step: int) -> Path:
-        return self.folder / f"step-{step:08d}"
+        return self.folder / step_name(step)
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> Path:
         """Write the state after ``step`` steps and delete the checkpoints that are not kept.
@@ -178,7 +178,7 @@ class Checkpoints:
     def sweep(self) -> None:
         """Delete the temporary folders of an interrupted write or deletion. Raises StorageError."""
         for name in entries(self.folder):
-            if fnmatch(name, ".step-*.tmp") or name.startswith(".trash-"):
+            if fnmatch(name, f".{STEP}*.tmp") or name.startswith(".trash-"):
                 with storage_errors(self.folder / name):
                     shutil.rmtree(self.folder / name)
 

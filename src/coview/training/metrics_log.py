@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from coview.core.files import (
     write_bytes,
     write_text,
 )
+from coview.core.plain import finite
 from coview.core.progress import say
 from coview.core.run_folder import is_report
 from coview.training.loggers import Loggers
@@ -76,7 +76,7 @@ class MetricsLog:
 
         On a full disk it prints the error once and writes the lines later.
         """
-        row = {"kind": kind, "step": step, **{k: _finite(v) for k, v in fields.items()}}
+        row = {"kind": kind, "step": step, **{k: finite(v) for k, v in fields.items()}}
         self.rows.append(row)
         self._unwritten.append(row)
         self.loggers.log(row)
@@ -160,14 +160,3 @@ def last_number(rows: Sequence[Mapping[str, Any]], kind: str, name: str) -> floa
     values = [row.get(name) for row in rows if row["kind"] == kind]
     numbers = [value for value in values if isinstance(value, int | float)]
     return numbers[-1] if numbers else None
-
-
-def _finite(value: Any) -> Any:
-    """``value`` with None for every number that is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
