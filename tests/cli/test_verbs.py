@@ -195,7 +195,7 @@ def test_a_result_for_a_program_is_json(
 ) -> None:
     result = {"rows": [(0.5, float("nan"))], "path": Path("runs")}
     verb = dataclasses.replace(VERBS["cache"], main=lambda options: (0, result))
-    monkeypatch.setattr("coview.cli.main.VERBS", {"cache": verb})
+    monkeypatch.setitem(VERBS, "cache", verb)
     assert main(["cache", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"rows": [[0.5, None]], "path": "runs"}
 
