@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from coview.core import ranks as core_ranks
 from coview.core.errors import InvalidValue
 from coview.core.machine import TORCHRUN_VARIABLES
 from coview.core.ranks import SINGLE_PROCESS
@@ -86,6 +87,28 @@ def check_one_reduction_takes_all_small_gradients(ranks):
     finally:
         dist.all_reduce = original
     assert calls == [torch.int64, torch.float32]  # who has gradients; the gradients
+
+
+def check_gradient_of_a_gather_takes_one_reduction_and_moves_own_rows_only(ranks):
+    rows, calls = torch.randn(2, 3, requires_grad=True), []
+    gathered = ranks.gather(rows, (2,) * ranks.world)
+    scatter, reduce = core_ranks._reduce_scatter, dist.all_reduce
+
+    def scattered(mine, whole, **options):
+        calls.append((tuple(mine.shape), tuple(whole.shape), whole.dtype))
+        return scatter(mine, whole, **options)
+
+    def reduced(tensor, **options):
+        calls.append("all rows to all ranks")
+        return reduce(tensor, **options)
+
+    core_ranks._reduce_scatter, dist.all_reduce = scattered, reduced
+    try:
+        gathered.square().sum().backward()
+    finally:
+        core_ranks._reduce_scatter, dist.all_reduce = scatter, reduce
+    assert calls == [((2, 3), (2 * ranks.world, 3), torch.float32)]
+    torch.testing.assert_close(rows.grad, 2 * ranks.world * rows.detach())
 
 
 def check_mean_gradient_is_that_of_the_whole_batch(ranks):
