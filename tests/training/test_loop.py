@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from coview.core.errors import InvalidValue, StorageError
 from coview.core.files import read_lines
+from coview.core.ranks import Ranks
 from coview.training import (
     BatchLoader,
     MetricsLog,
@@ -294,6 +295,21 @@ MEMORY_FAULTS = ["memory", "host memory", "cuDNN", "CUDA"]
 def test_loop_batch_that_does_not_fit_is_one_sentence(tmp_path, fault):
     with pytest.raises(InvalidValue, match=r"4 images does not fit .* set `batch_size` to 2"):
         run(tmp_path, Line({1: fault}))
+
+
+def test_one_of_several_processes_is_told_first_what_leaves_the_loss_alone():
+    rule = torch.optim.SGD(Line().parameters())
+    precision = choose_precision("fp32", CPU)
+    alone, several = Ranks(), Ranks(world=2)
+    said = {}
+    for ranks in (alone, several):
+        with pytest.raises(DoesNotFit) as error:
+            train_step(Line({0: "memory"}), next(iter(loader())), rule, 0.1, precision, ranks)
+        said[ranks] = str(error.value)
+    names = ("`activation_checkpointing`, which is exact", "`micro_batch`", "`batch_size` to 2")
+    places = [said[several].index(name) for name in names]
+    assert places == sorted(places)
+    assert "`micro_batch`" not in said[alone]  # the loop has tried both
 
 
 def test_loop_a_message_that_may_mean_something_else_is_passed_on(tmp_path):

@@ -87,7 +87,7 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = min(learning_rate, group.get("highest_rate", math.inf))
     try:
-        with memory_errors(batch.global_size, precision.device):
+        with memory_errors(batch.global_size, precision.device, ranks):
             terms, norm = gradients(task, precision.place(batch), optimizer, precision, ranks)
     except DoesNotFit:
         optimizer.zero_grad(set_to_none=True)
@@ -135,8 +135,14 @@ def seed_torch(seed: int, step: int, device: torch.device) -> None:
 
 
 @contextmanager
-def memory_errors(images: int, device: torch.device) -> Iterator[None]:
-    """Turn an out-of-memory error into DoesNotFit."""
+def memory_errors(
+    images: int, device: torch.device, ranks: Ranks = SINGLE_PROCESS
+) -> Iterator[None]:
+    """Turn an out-of-memory error of a batch of ``images`` into DoesNotFit.
+
+    One of several processes cannot repeat a step in parts, as one alone does: its message names
+    first what leaves the loss that of the whole batch.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -144,9 +150,15 @@ def memory_errors(images: int, device: torch.device) -> Iterator[None]:
         if not known and not any(words in str(error) for words in MEMORY_MESSAGES):
             raise
         cause = "" if known else f" ({str(error).strip().splitlines()[0]})"
+        parts = (
+            "" if ranks.is_single
+            else "set `activation_checkpointing`, which is exact, or a smaller `micro_batch`, "
+            "which leaves the loss that of the whole batch; else "
+        )  # fmt: skip
         raise DoesNotFit(
-            f"A batch of {images} images does not fit into the memory of {device}{cause}; set "
-            f"`batch_size` to {max(2, images // 2)}, or use smaller images or a smaller encoder."
+            f"A batch of {images} images does not fit into the memory of {device}{cause}; "
+            f"{parts}set `batch_size` to {max(2, images // 2)}, or use smaller images or a smaller "
+            "encoder."
         ) from error
 
 
