@@ -132,6 +132,15 @@ class TrainingOptions:
             if changes and value is not None and value is not False
         }
 
+    def sets(self, path: str) -> bool:
+        """Whether a text of `set` gives the field of the recipe at ``path``, or what holds it.
+
+        >>> options = TrainingOptions(set=("optimizer.learning_rate=0.1", "seed=1"))
+        >>> options.sets("optimizer.learning_rate"), options.sets("optimizer.name")
+        (True, False)
+        """
+        return any(f"{path}.".startswith(f"{text.partition('=')[0]}.") for text in self.set)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions(TrainingOptions):

@@ -10,7 +10,8 @@ import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.methods import Passes, logo
 from coview.options import RecipeOptions
-from coview.planning.defaults import default_recipe
+from coview.planning.defaults import default_recipe, unfitted_recipe
+from coview.planning.plan import fit_to_batch
 from coview.planning.planner import fit_memory
 from coview.planning.text import (
     about_defaults,
@@ -98,6 +99,36 @@ def test_plan_says_which_queue_and_groups_were_chosen():
         about_defaults(default_recipe("moco", side=32, images=50_000, device="cpu"), 50_000)
     )
     assert not list(about_defaults(recipe("simclr-cpu"), 200))
+
+
+def chosen(name, images, *, named, **options):
+    """A recipe with options, as make_plan fits it, and what it says."""
+    given = RecipeOptions(**options)
+    base = recipe(name) if named else unfitted_recipe(name, side=32, images=images, device="cpu")
+    return fit_to_batch(apply_options(base, given), given, images, named=named)
+
+
+def test_a_queue_of_a_recipe_by_name_is_shortened_and_said():
+    found, (note,) = chosen("moco-imagenet", 10_000, named=True)
+    assert found.method.memory.length == 1000
+    assert note.startswith("The queue has 1,000 keys in place of the recipe's 65,536, about a")
+    assert chosen("moco-imagenet", 1_281_167, named=True) == (recipe("moco-imagenet"), ())
+    assert chosen("simclr-cpu", 100, named=True) == (recipe("simclr-cpu"), ())
+
+
+def test_a_queue_fits_the_batch_that_is_asked_for():
+    found, notes = chosen("moco", 5000, named=False, batch_size=512)
+    assert found.method.memory.length == 1024
+    assert notes[0].startswith("The queue has 1,024 keys, two batches")
+    plain, _ = chosen("moco", 5000, named=False)
+    assert plain == default_recipe("moco", side=32, images=5000, device="cpu")
+
+
+@pytest.mark.parametrize(("name", "named"), [("moco-imagenet", True), ("moco", False)])
+def test_a_queue_and_groups_that_the_user_sets_stay(name, named):
+    words = ("method.memory.length=4000", "method.ghost_batch_size=32")
+    found, _ = chosen(name, 200, named=named, batch_size=32, set=words)
+    assert (found.method.memory.length, found.method.ghost_batch_size) == (4000, 32)
 
 
 def test_micro_batch_of_the_whole_batch_is_said_to_have_no_effect():

@@ -295,6 +295,19 @@ def test_set_answers_a_mistake_with_a_sentence(setting, sentence):
         change(recipe("moco-cpu"), set=(setting,))
 
 
+def test_an_optimizer_set_as_a_field_needs_its_learning_rate_as_the_option_does():
+    base, name = recipe("simclr-cifar"), ("optimizer.name=adamw",)
+    for settings in ({"set": name}, {"optimizer": "adamw"}):
+        with pytest.raises(InvalidValue, match=r"adamw replaces lars.* give `learning_rate`"):
+            change(base, **settings)
+    by_field = change(base, set=(*name, "optimizer.learning_rate=0.001")).optimizer
+    by_option = change(base, set=name, learning_rate=0.001).optimizer
+    assert by_field.name == by_option.name == "adamw"
+    assert by_field.learning_rate == by_option.learning_rate == 0.001
+    same = f"optimizer.learning_rate={base.optimizer.learning_rate}"
+    assert change(base, set=(*name, same)).optimizer.name == "adamw"
+
+
 def test_set_takes_a_value_as_json():
     changed = change(recipe("moco-cpu"), set=('method.memory={"type": "Queue", "length": 7}',))
     assert changed.method.memory == Queue(length=7)

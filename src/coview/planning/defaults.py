@@ -43,6 +43,12 @@ def default_recipe(method: str, *, side: int, images: int, device: str) -> Recip
     >>> default_recipe("moco", side=32, images=50_000, device="cpu").name
     'moco-auto'
     """
+    base = unfitted_recipe(method, side=side, images=images, device=device)
+    return with_several_groups(with_fitting_queue(base, images))
+
+
+def unfitted_recipe(method: str, *, side: int, images: int, device: str) -> Recipe:
+    """:func:`default_recipe` before its queue and its ghost batches fit the batch."""
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
     if device != "cuda":
@@ -60,8 +66,7 @@ def default_recipe(method: str, *, side: int, images: int, device: str) -> Recip
         base = _recipe_of(method, "photos" if method == "simclr" else "imagenet")
         # A ResNet-50, also where the paper's recipe has a larger network.
         base = replace(change(base, epochs=200), batch_size=256, encoder=EncoderSpec(depth=50))
-    base = replace(base, name=f"{method}-auto", batch_size=batch_for(images, base))
-    return with_several_groups(with_fitting_queue(base, images))
+    return replace(base, name=f"{method}-auto", batch_size=batch_for(images, base))
 
 
 def default_finetuning(device: str) -> Recipe:

@@ -16,9 +16,15 @@ from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.methods.set_objectives import CrossEntropy
 from coview.options import RecipeOptions, TrainingOptions
-from coview.planning.defaults import batch_for, default_recipe
+from coview.planning.defaults import (
+    batch_for,
+    default_recipe,
+    unfitted_recipe,
+    with_fitting_queue,
+    with_several_groups,
+)
 from coview.planning.planner import Plan, Planner
-from coview.planning.text import about_defaults, about_options
+from coview.planning.text import about_defaults, about_options, about_queue
 from coview.planning.trial import Equip
 from coview.recipes import METHODS, DenseRecipe, Recipe, apply_options, for_classes, recipe
 
@@ -51,7 +57,7 @@ def make_plan(
     if isinstance(base, Recipe):
         return plan_exactly(planner, base, options)
     named = base not in METHODS
-    start = recipe(base) if named else default_recipe(
+    start = recipe(base) if named else unfitted_recipe(
         base, side=side, images=images, device=device.type
     )  # fmt: skip
     fitted = for_classes(apply_options(start, options), len(store.class_names))
@@ -64,8 +70,8 @@ def make_plan(
                 f"{len(store):,} images has a few steps; `batch_size` sets it.",
             )
         fitted = replace(fitted, batch_size=batch)
-    if not named:
-        notes += tuple(about_defaults(fitted, images))
+    fitted, others = fit_to_batch(fitted, options, images, named=named)
+    notes += others
     if budget is not None and not named:
         plan = planner.plan_ladder(fitted, options, encoder_is)
         return replace(plan, notes=(*plan.notes, *notes))
@@ -75,6 +81,26 @@ def make_plan(
         why = "as the recipe says, with the epochs that fit"
     plan = planner.plan(fitted, options, why=why, exact=False)
     return replace(plan, notes=(*plan.notes, *notes))
+
+
+def fit_to_batch(
+    wanted: Recipe, options: RecipeOptions, images: int, *, named: bool
+) -> tuple[Recipe, tuple[str, ...]]:
+    """``wanted`` with what hangs on its batch and on ``images``, unless `set` says it; notes of it.
+
+    The queue, and for a method (not ``named``) the ghost batches: those of a recipe by name, and
+    the figures that go with them, are its paper's.
+    """
+    fitted, notes = wanted, ()
+    if not options.sets("method.memory.length"):
+        fitted = with_fitting_queue(fitted, images)
+    if named and fitted != wanted:
+        notes = (about_queue(fitted, before=wanted),)
+    if named:
+        return fitted, notes
+    if not options.sets("method.ghost_batch_size"):
+        fitted = with_several_groups(fitted)
+    return fitted, tuple(about_defaults(fitted, images))
 
 
 def check_settings(base: str | Recipe, options: RecipeOptions, device: str) -> Recipe:

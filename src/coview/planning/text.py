@@ -165,16 +165,34 @@ def about_defaults(recipe: Recipe, images: int) -> Iterator[str]:
     """The queue and the ghost batch that a default recipe has for so many images."""
     memory, batch = recipe.method.memory, recipe.batch_size
     if memory is not None and memory.length == queue_for(batch, images):
-        share = "two batches" if memory.length == 2 * batch else "about a tenth of the images"
-        yield (
-            f"The queue has {memory.length:,} keys, {share}: a longer one would hold keys of "
-            "earlier epochs; `set` method.memory.length=... sets it."
-        )
+        yield about_queue(recipe)
     if recipe.method.ghost_batch_size == quarter(batch):
         yield (
             f"BatchNorm takes its statistics of groups of {quarter(batch)} images, so that a batch "
             f"of {batch} has several; `set` method.ghost_batch_size=... sets it."
         )
+
+
+def about_queue(recipe: Recipe, *, before: Recipe | None = None) -> str:
+    """Why the queue of ``recipe`` is so short; ``before``: the recipe by name, with its own queue.
+
+    >>> from coview.planning.defaults import with_fitting_queue
+    >>> from coview.recipes import recipe
+    >>> paper = recipe("moco-imagenet")
+    >>> print(about_queue(with_fitting_queue(paper, 10_000), before=paper).split(":")[0])
+    The queue has 1,000 keys in place of the recipe's 65,536, about a tenth of the images
+    """
+    memory = recipe.method.memory
+    assert memory is not None
+    instead = ""
+    if before is not None and before.method.memory is not None:
+        instead = f" in place of the recipe's {before.method.memory.length:,}"
+    tenth = memory.length > 2 * recipe.batch_size
+    share = "about a tenth of the images" if tenth else "two batches"
+    return (
+        f"The queue has {memory.length:,} keys{instead}, {share}: a longer one would hold keys of "
+        "earlier epochs; `set` method.memory.length=... sets it."
+    )
 
 
 def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> Iterator[str]:

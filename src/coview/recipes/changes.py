@@ -58,7 +58,23 @@ def apply_options(recipe: Recipe, options: TrainingOptions) -> Recipe:
     if settings.keys() & {"with_encoder", "with_size"}:
         steps.append(partial(with_one_size))
     steps += [partial(_with_setting, text=text) for text in options.set]
-    return _in_turn(recipe, steps)
+    made = _in_turn(recipe, steps)
+    if not (options.learning_rate is not None or options.sets("optimizer.learning_rate")):
+        _refuse_old_rate(recipe.optimizer, made.optimizer)
+    return made
+
+
+def _refuse_old_rate(old: OptimizerSpec, new: OptimizerSpec) -> None:
+    """Raise InvalidValue for another optimizer at the learning rate of the old one."""
+    if new.name != old.name and new.learning_rate == old.learning_rate:
+        raise InvalidValue(_needs_rate(old.name, new.name))
+
+
+def _needs_rate(old: str, new: str) -> str:
+    return (
+        f"`optimizer` {new} replaces {old}, whose learning rate does not carry over; give "
+        "`learning_rate` as well."
+    )
 
 
 def _in_turn(recipe: Recipe, steps: Sequence[Callable[[Recipe], Recipe]]) -> Recipe:
@@ -120,10 +136,7 @@ def with_optimizer(recipe: Recipe, name: str, options: TrainingOptions) -> Recip
     if name not in NAMES:
         raise UnknownName("optimizer", name, NAMES)
     if options.learning_rate is None:
-        raise InvalidValue(
-            f"`optimizer` {name} replaces {recipe.optimizer.name}, whose learning rate does not "
-            "carry over; give `learning_rate` as well."
-        )
+        raise InvalidValue(_needs_rate(recipe.optimizer.name, name))
     decay = 0.0 if options.weight_decay is None else options.weight_decay
     spec = OptimizerSpec(
         name=cast(Any, name), learning_rate=options.learning_rate, scaling="none",
