@@ -176,6 +176,28 @@ def test_decode_16_bit_color_is_within_one_level(color_type: int, channels: int)
     assert np.abs(pixels[..., 2] - ramp / 257).max() < 1
 
 
+def colors_of_12_bits(kind: str) -> bytes:
+    values = np.linspace(0, 4095, 48).astype(np.uint16).reshape(4, 4, 3)
+    return png(values.reshape(4, -1), 2, 16) if kind == "PNG" else tiff(values, photometric=2)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_decode_16_bit_color_says_how_bright_it_is_and_refuses_white(kind: str) -> None:
+    content = colors_of_12_bits(kind)
+    user_image = lambda: Image.open(io.BytesIO(content))  # noqa: E731
+    for given in (content, user_image):
+        decoded = decode_image(given, PLAIN)
+        assert isinstance(decoded, Decoded)
+        assert decoded.highest == 15
+        why = reason(given, DecodeSpec(white=4095))
+        assert "65,535 as white, and `white` is 4095; write images in color with 8 bits" in why
+        full = decode_image(given, DecodeSpec(white=65535))
+        assert isinstance(full, Decoded)
+        assert full.highest == -1
+    for plain in (encoded(picture(), kind), encoded(picture(), "BMP")):
+        assert decode_image(plain, DecodeSpec(white=4095)).highest == -1
+
+
 def test_decode_white_rescales_a_narrow_range() -> None:
     ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     pixels = shown(encoded(ramp), DecodeSpec(white=4095))

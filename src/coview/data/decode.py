@@ -7,7 +7,8 @@ The conversion of each kind of image:
     CMYK, YCbCr                   Pillow's conversion to RGB, without color profiles
     16-bit gray                   round(v / 257): the full range, rounded, never clipped
     12-bit gray TIFF              round(255 v / 4095): its declared range
-    16-bit color                 v // 256, Pillow's reading: the full range, at most one level off
+    16-bit color                 v // 256, Pillow's reading: the full range, at most one level off;
+                                  rejected where ``white`` is another value than 65,535
     32-bit integers and floats    rejected, unless ``white`` is the value that means white
     further bands of a TIFF       rejected: no choice of three is right for all data
     several frames                the first
@@ -133,9 +134,9 @@ def _decode_any(content: Any, spec: DecodeSpec) -> Decoded:
     if callable(content):
         with content() as image:
             spec.check_size(image.width, image.height)
-            check_mode(image)
+            wide_colors = check_mode(image, spec.white)
             image.load()
-            return finish(image, _orientation_of(image), spec)
+            return finish(image, _orientation_of(image), spec, wide_colors=wide_colors)
     if isinstance(content, Path):
         with open_regular(content) as stream:
             return _decode_stream(stream, spec)
@@ -162,12 +163,12 @@ def _decode_stream(stream: BinaryIO, spec: DecodeSpec) -> Decoded:
         if image.format == "AVIF":
             _check_end(stream)
         spec.check_size(*image.size)
-        check_mode(image)
+        wide_colors = check_mode(image, spec.white)
         image.load()
         if image.format == "GIF":
             check_gif(image, content)
         orientation = image.orientation if isinstance(image, Tiff) else _orientation_of(image)
-        return finish(image, orientation, spec)
+        return finish(image, orientation, spec, wide_colors=wide_colors)
 
 
 def _orientation_of(image: Image.Image) -> int:
@@ -194,13 +195,13 @@ def _decode_png(png: Png, spec: DecodeSpec) -> Decoded:
     if png.is_too_short:
         raise Unusable(f"truncated: too short for {png.width} x {png.height} px")
     image = PngImageFile(io.BytesIO(png.content))
-    check_mode(image)
+    wide_colors = check_mode(image, spec.white)
     image.load()
     # Pillow leaves missing rows black. In an interlaced image they may lie between others.
     last = image.crop((0, image.height - 1, *image.size))
     if png.interlaced or last.getbbox(alpha_only=False) is None:
         png.check_rows()
-    return finish(image, png.orientation, spec)
+    return finish(image, png.orientation, spec, wide_colors=wide_colors)
 
 
 @functools.cache

@@ -118,9 +118,14 @@ def pack(pixels: npt.NDArray[np.uint8], orientation: int, spec: DecodeSpec) -> D
     return finish(image, orientation, spec)
 
 
-def finish(image: Image.Image, orientation: int, spec: DecodeSpec) -> Decoded:
-    """A loaded image at the size at which it is kept, upright, as pixels."""
-    is_assumed = is_white_assumed(image, spec.white)
+def finish(
+    image: Image.Image, orientation: int, spec: DecodeSpec, *, wide_colors: bool = False
+) -> Decoded:
+    """A loaded image at the size at which it is kept, upright, as pixels.
+
+    ``wide_colors``: its file has 16 bits of each color, as :func:`coview.data.rgb.check_mode` says.
+    """
+    is_assumed = is_white_assumed(image, spec.white) or (wide_colors and spec.white is None)
     image = turn_upright(to_rgb(image, spec.white), orientation)
     highest = int(np.asarray(image).max()) if is_assumed else -1
     size = spec.stored_size(*image.size)

@@ -17,13 +17,29 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 _LARGEST = 65535.0
 MAX_DARK = 64
 """The gray level, of 255, that images of 16 bits do not exceed which use 14 or fewer of them."""
+REWRITE_COLORS = "write images in color with 8 bits, or over all 16 bits"
+"""What to do about images in color that use fewer bits: ``white`` is of a single channel."""
 _GIVE_WHITE = "give `white`, the value that means white, to open_images"
 
 
-def check_mode(image: Image.Image) -> None:
-    """Raise Unusable for an image whose kind of pixels has no faithful RGB."""
+def check_mode(image: Image.Image, white: float | None) -> bool:
+    """Whether a PNG or TIFF that is not loaded yet has color or transparency of 16 bits.
+
+    Pillow keeps their high bytes, so that 65,535 is white. Raises Unusable where ``white`` is
+    another value, and for an image whose kind of pixels has no faithful RGB.
+    """
     if image.mode not in _PLAIN | _TRANSPARENT.keys() | _WIDE:
         raise Unusable(f"pixels of mode {image.mode} are not supported")
+    if image.mode in _WIDE or image.format not in ("PNG", "TIFF"):
+        return False
+    # Pillow's name of the pixels in the file, as RGB;16B; an image that is loaded has no tiles.
+    has_wide_colors = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    if has_wide_colors and white not in (None, _LARGEST):
+        raise Unusable(
+            f"colors of 16 bits are read with 65,535 as white, and `white` is {white:g}; "
+            f"{REWRITE_COLORS}"
+        )
+    return has_wide_colors
 
 
 def to_rgb(image: Image.Image, white: float | None) -> Image.Image:

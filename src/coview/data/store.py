@@ -25,7 +25,7 @@ from coview.data.decode_spec import Decoded, DecodeSpec
 from coview.data.listing import Content, Listing, Rejected, hash_lines
 from coview.data.on_demand import OnDemand, encoded_bytes, encoded_size
 from coview.data.pixels import FORMAT, DecodedPixels, PixelWriter, bytes_in_memory, load_pixels
-from coview.data.rgb import MAX_DARK, likely_white
+from coview.data.rgb import MAX_DARK, REWRITE_COLORS, likely_white
 
 MAX_UNUSABLE_SHARE = 0.01
 """A data set with a larger share of unusable images is refused."""
@@ -204,7 +204,7 @@ def notes_on_black(brightest: int) -> tuple[str, ...]:
     return (
         "The images of 16 bits are nearly black: 99 % of them have no gray level above "
         f"{brightest} of 255. If they use fewer bits, set `white` to the value that means white, "
-        f"perhaps {likely_white(brightest)}.",
+        f"perhaps {likely_white(brightest)}, if they are gray; {REWRITE_COLORS}.",
     )
 
 

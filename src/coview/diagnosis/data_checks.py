@@ -19,7 +19,7 @@ from coview.core.plain import finite
 from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.core.text import plural
 from coview.data.held_out import MIN_TRAIN_IMAGES, usual_training
-from coview.data.rgb import MAX_DARK, likely_white
+from coview.data.rgb import MAX_DARK, REWRITE_COLORS, likely_white
 from coview.embeddings.duplicates import Pair, exact_groups, find_pairs
 from coview.embeddings.signatures import signatures
 
@@ -229,7 +229,8 @@ def check_brightness(data: DataCheck) -> Finding | None:
         sentence="The images of 16 bits are nearly black: 99% of them have no level above "
         f"{level} of 255.",
         fix="If they use fewer bits, set `white` to the value that means white, perhaps "
-        f"{likely_white(level)}; else make them brighter, all by one factor.",
+        f"{likely_white(level)}, if they are gray; {REWRITE_COLORS}. Else make them brighter, all "
+        "by one factor.",
     )
 
 
