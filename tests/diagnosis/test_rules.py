@@ -292,6 +292,17 @@ def test_diagnosis_of_few_images_says_so() -> None:
         assert ("This rests on 15 held-out images" in found.sentence) == (images == 15)
 
 
+def test_diagnosis_names_copies_where_it_speaks_of_unseen_images() -> None:
+    for share, words in ((0.4, "But 40% of the held-out images are copies"), (0.005, "")):
+        found = diagnosed(UNTRAINED, figures(copied_images=share), planned=500)
+        assert found.label == "learning"
+        assert ("copies" in found.sentence) == bool(words)
+        assert words in found.sentence
+    found = diagnosed(UNTRAINED, figures(copied_images=0.6), planned=500)
+    assert found.label == "unusable data"
+    assert found.sentence.count("copies") == 1
+
+
 def test_diagnosis_says_that_a_flat_loss_still_learns() -> None:
     flat = diagnosed(UNTRAINED, figures(), figures(loss=3.81, rank_h=21.0), planned=500)
     assert flat.label == "learning"

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -16,8 +18,10 @@ from coview.cli import main
 from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
 from coview.data.held_out import hold_out
+from coview.encoders import export_encoder, resnet
 from coview.options import PretrainOptions
 from coview.recipes import change, recipe
+from coview.recipes.changes import with_normalization
 from coview.runs.pretrain import with_network
 from coview.training import loop
 from small_run import SMALL, pictures
@@ -332,6 +336,33 @@ def test_held_out_images_that_the_weights_were_trained_on_are_counted(run, tmp_p
     )
     assert sentence in capsys.readouterr().out
     assert sentence in again.report_path.read_text()
+
+
+def test_held_out_images_with_copies_in_training_are_counted(tmp_path, capsys):
+    images = pictures()[0]
+    again = np.concatenate([images, images[:40]])
+    run = coview.pretrain(again, out=tmp_path / "x", epochs=1, **SMALL)
+    (sentence,) = run.description["caveats"]
+    assert re.match(r"The training part has \d+ held-out images too, with equal pixels", sentence)
+    assert sentence in capsys.readouterr().out
+    assert sentence in run.report_path.read_text()
+
+
+NORMALIZED = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def test_a_recipe_as_a_value_is_told_how_the_weights_want_images(tmp_path, capsys):
+    export_encoder(resnet(18, width=0.125, stem="small"), tmp_path, image_size=8, **NORMALIZED)
+    value = change(recipe("simclr-cpu"), encoder="resnet18/8-small", size=8, epochs=1)
+    said = {}
+    for name, given in (("value", value), ("fits", with_normalization(value, **NORMALIZED))):
+        coview.pretrain(
+            pictures(), recipe=given, weights=tmp_path, batch_size=32, dry_run=True, **BARE
+        )
+        said[name] = capsys.readouterr().out
+    words = "images normalized with mean 0.485, 0.456, 0.406 and std 0.229, 0.224, 0.225"
+    assert f"The first weights expect {words}, and the recipe has them in [0, 1]" in said["value"]
+    assert "first weights expect" not in said["fits"]
 
 
 def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):

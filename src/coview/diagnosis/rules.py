@@ -8,7 +8,7 @@ SupCon and their relatives), whose chance level and lower bound are measured wit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from coview.core.errors import InvalidValue
@@ -45,6 +45,7 @@ DIVERGED_CHANGE = 100.0
 MOVED_POSITION = 0.02  # between two reports; BatchNorm statistics alone moved it by 0.01
 IDENTICAL_VIEWS = 0.99
 COPIED_IMAGES = 0.5
+FEW_COPIES = 0.01  # a share that moves a figure by a point at most
 SHORTCUT_CUE = 0.5  # share of the pairs that a cue must find to be called a shortcut
 SHORTCUT_SHARE = 0.9  # of the pairs that the network finds
 EARLY = 0.5  # share of the planned steps
@@ -89,10 +90,19 @@ def diagnose(
     )  # fmt: skip
     diagnosis = next(result for rule in RULES if (result := rule(state)) is not None)
     diagnosis = replace(diagnosis, details=all_figures(state))
-    if diagnosis.label not in {"learning", "at chance"} or state.now.images >= ENOUGH_IMAGES:
-        return diagnosis
-    caveat = f"This rests on {state.now.images} held-out images, which are few."
-    return replace(diagnosis, sentence=f"{diagnosis.sentence} {caveat}")
+    return replace(diagnosis, sentence=" ".join([diagnosis.sentence, *_caveats(state, diagnosis)]))
+
+
+def _caveats(state: RunState, diagnosis: Diagnosis) -> Iterator[str]:
+    """Why the figures say less than they seem to."""
+    if diagnosis.label in {"learning", "at chance"} and state.now.images < ENOUGH_IMAGES:
+        yield f"This rests on {state.now.images} held-out images, which are few."
+    copied = state.now.copied_images
+    if diagnosis.label not in {"too early", "unusable data"} and copied > FEW_COPIES:
+        yield (
+            f"But {copied:.0%} of the held-out images are copies of other images, so that not all "
+            "of them are unseen (coview doctor lists the copies)."
+        )
 
 
 def not_finite(state: RunState) -> Diagnosis | None:

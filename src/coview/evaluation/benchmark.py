@@ -373,12 +373,17 @@ def about_counts(train: ImageStore, test: ImageStore) -> list[str]:
     return sentences
 
 
-def about_overlap(shared: int, part: str = "The training part") -> list[str]:
-    """A sentence where this number of test images is among the training images, called ``part``."""
+def about_overlap(
+    shared: int, part: str = "The training part", *, image: str = "test image"
+) -> list[str]:
+    """A sentence where this number of test images is among the training images, called ``part``.
+
+    ``image``: what a test image is called.
+    """
     if shared == 0:
         return []
     return [
-        f"{part} has {plural(shared, 'test image')} too, with equal pixels: the figures there are "
+        f"{part} has {plural(shared, image)} too, with equal pixels: the figures there are "
         "those of images that are known."
     ]
 

@@ -27,7 +27,7 @@ from coview.recipes import DenseRecipe, Recipe, detection_recipes, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.runs.data import Images, RunData
 from coview.runs.detecting import DETECTION
-from coview.runs.finetune import Source, read_source
+from coview.runs.finetune import Source, about_normalization, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.run import Run
@@ -84,11 +84,15 @@ def detect(options: DetectOptions) -> Run | None:
     def plan(parts: Parts, session: Session) -> Plan:
         recipe = for_objects(base, parts.training, exact=exact)
         check_outlines(recipe, parts)
-        return make_detection_plan(
+        plan = make_detection_plan(
             parts.training, recipe, options, device=session.device, clock=session.clock,
             workers=session.workers, world=session.ranks.world, trainings=2 if baselines else 1,
             exact=exact,
         )  # fmt: skip
+        if not exact or options.from_scratch:
+            return plan
+        notes = about_normalization(recipe, source.normalization)
+        return replace(plan, notes=(*plan.notes, *notes))
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         if options.from_scratch:

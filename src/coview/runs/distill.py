@@ -24,7 +24,7 @@ from coview.recipes.changes import with_encoder
 from coview.recipes.distill import SELF_TEMPERATURE, SMALLER_TEMPERATURE, WITH_LABELS
 from coview.runs.data import Images, RunData
 from coview.runs.distilling import DISTILLING, NO_LABELS
-from coview.runs.finetune import Source, read_source
+from coview.runs.finetune import Source, about_normalization, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.labels_alone import LabelsAlone
 from coview.runs.load import say_verdict
@@ -102,6 +102,9 @@ def distill(options: DistillOptions) -> Run | None:
             exact=isinstance(recipe, Recipe), equip=lambda learner: learner.set_teacher(network),
             notes=notes,
         )  # fmt: skip
+        if source is not None and isinstance(recipe, Recipe):
+            others = about_normalization(plan.recipe, source.normalization)
+            plan = replace(plan, notes=(*plan.notes, *others))
         if not has_baseline:
             return plan
         extra["labels_alone"] = encode(alone(plan.recipe))

@@ -14,7 +14,7 @@ from coview.data.labels import check_labels, names_a_file
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.head import read_head
-from coview.encoders.exchange.normalization import normalization_of
+from coview.encoders.exchange.normalization import Normalization, normalization_of
 from coview.encoders.exchange.weights import find_export, read_config
 from coview.heads import HeadSpec
 from coview.methods import CrossEntropy
@@ -101,11 +101,15 @@ def finetune(options: FinetuneOptions) -> Run | None:
             recipe_named(recipe) if recipe else default_finetuning(session.device.type),
             source, options, share=share,
         )  # fmt: skip
-        return make_finetuning_plan(
+        plan = make_finetuning_plan(
             parts.training, base, options, device=session.device, clock=session.clock,
             workers=session.workers, world=session.ranks.world,
             trainings=1 if options.no_baselines else 2, exact=isinstance(recipe, Recipe),
         )  # fmt: skip
+        if not isinstance(recipe, Recipe):
+            return plan
+        notes = about_normalization(plan.recipe, source.normalization)
+        return replace(plan, notes=(*plan.notes, *notes))
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         before = about_start(source.start, parts.held_out, images.stores, spec)
@@ -129,6 +133,11 @@ class Source:
     image_size: int
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """(mean, std) of the images that the network expects; None for [0, 1]."""
+        return None if self.mean is None or self.std is None else (self.mean, self.std)
 
 
 def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
@@ -159,6 +168,33 @@ def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
         start=start, encoder=spec, head=head, image_size=int(config["image_size"]), mean=mean,
         std=std,
     )  # fmt: skip
+
+
+def about_normalization(
+    recipe: Recipe | DenseRecipe, expected: Normalization | None
+) -> tuple[str, ...]:
+    """A note where a recipe given as a value, which nothing changes, normalizes images otherwise
+    than its first weights expect; ``expected`` None is no normalization.
+
+    >>> about_normalization(recipe_named("simclr-cpu"), None)
+    ()
+    """
+    view = recipe.method.views.views[0]
+    has = None if view.mean is None or view.std is None else (view.mean, view.std)
+    if has == expected:
+        return ()
+    return (
+        f"The first weights expect images {_normalized(expected)}, and the recipe has them "
+        f"{_normalized(has)}: given as a value it is trained as it is; set `mean` and `std` of its "
+        "views, or give a recipe by name.",
+    )
+
+
+def _normalized(by: Normalization | None) -> str:
+    if by is None:
+        return "in [0, 1]"
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in by)
+    return f"normalized with mean {mean} and std {std}"
 
 
 def _kept(head: HeadSpec) -> HeadSpec | None:

@@ -13,7 +13,7 @@ from coview.core.user_code import import_files
 from coview.data.held_out import usual_training
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
-from coview.encoders.exchange.normalization import normalization_of
+from coview.encoders.exchange.normalization import Normalization, normalization_of
 from coview.encoders.exchange.weights import (
     read_shapes,
     require_file,
@@ -39,13 +39,13 @@ from coview.recipes import (
 from coview.recipes import recipe as recipe_named
 from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
-from coview.runs.finetune import Source, read_source
+from coview.runs.finetune import Source, about_normalization, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.pretraining import PRETRAINING
 from coview.runs.run import Run
 from coview.runs.start import Beginning, seed_of, start_run
-from coview.runs.trained_on import about_held_out
+from coview.runs.trained_on import HELD_OUT, about_copies, about_held_out
 from coview.training.distribution import local_device
 
 
@@ -98,8 +98,12 @@ def pretrain(options: PretrainOptions) -> Run | None:
             images=usual_training(len(parts.training) + len(parts.held_out)),
         )  # fmt: skip
         notes = about_classes(plan.recipe, parts.training)
-        if options.weights is not None and not isinstance(recipe, Recipe):
-            plan = normalized_for(plan, options.weights, network)
+        if options.weights is not None:
+            expected = expected_normalization(options.weights, network, plan.recipe.encoder)
+            if not isinstance(recipe, Recipe):
+                plan = normalized_for(plan, expected)
+            elif expected is not None or network is not None:  # no file of weights says [0, 1]
+                notes += about_normalization(plan.recipe, expected)
         if options.weights is None:
             notes += tuple(about_scratch(plan.recipe, len(parts.training)))
         return replace(plan, notes=(*plan.notes, *notes))
@@ -107,10 +111,10 @@ def pretrain(options: PretrainOptions) -> Run | None:
     start = None if options.weights is None else Start.at(options.weights, options.checkpoint)
 
     def caveats(images: Images, parts: Parts) -> list[str]:
-        return (
-            [] if start is None
-            else about_held_out(start, parts.held_out, images.stores, data.images)
-        )  # fmt: skip
+        copies = about_copies(parts, HELD_OUT)
+        if start is None:
+            return copies
+        return [*copies, *about_held_out(start, parts.held_out, images.stores, data.images)]
 
     beginning = Beginning(
         job=PRETRAINING, data=data, source=options.data,
@@ -151,18 +155,19 @@ def is_settled(recipe: Recipe | str, options: PretrainOptions, encoder: EncoderS
     return not of_method or (options.encoder is not None and encoder.image_size is None)
 
 
-def normalized_for(plan: Plan, weights: str | Path, network: Source | None) -> Plan:
-    """``plan`` with the images normalized as the first weights expect, and a note of it.
+def expected_normalization(
+    weights: str | Path, network: Source | None, encoder: EncoderSpec
+) -> Normalization | None:
+    """(mean, std) of the images that the first weights expect; None for [0, 1], or not known.
 
-    ``network``: that of ``weights``; None for a file.
+    ``network``: that of ``weights``; None for a file, which is one of ``encoder``.
     """
+    return normalization_of(weights, encoder) if network is None else network.normalization
+
+
+def normalized_for(plan: Plan, expected: Normalization | None) -> Plan:
+    """``plan`` with the images normalized as the first weights expect, and a note of it."""
     recipe = plan.recipe
-    if network is None:
-        expected = normalization_of(weights, recipe.encoder)
-    elif network.mean is None or network.std is None:
-        expected = None
-    else:
-        expected = network.mean, network.std
     view = recipe.method.views.views[0]
     if expected is None or (view.mean, view.std) == expected:
         return plan

@@ -80,9 +80,10 @@ def about_others(
     return sentences
 
 
-def about_copies(parts: Parts) -> list[str]:
+def about_copies(parts: Parts, words: Words = TESTED) -> list[str]:
     """A sentence where test images of a run are among the images that it is trained on."""
-    return about_overlap(count_shared(parts.training, parts.held_out))
+    image = words.images.removesuffix("s")
+    return about_overlap(count_shared(parts.training, parts.held_out), image=image)
 
 
 def about_teacher(
