@@ -91,13 +91,11 @@ def fit_to_batch(
     The queue, and for a method (not ``named``) the ghost batches: those of a recipe by name, and
     the figures that go with them, are its paper's.
     """
-    fitted, notes = wanted, ()
+    fitted = wanted
     if not options.sets("method.memory.length"):
         fitted = with_fitting_queue(fitted, images)
-    if named and fitted != wanted:
-        notes = (about_queue(fitted, before=wanted),)
     if named:
-        return fitted, notes
+        return fitted, () if fitted == wanted else (about_queue(fitted, before=wanted),)
     if not options.sets("method.ghost_batch_size"):
         fitted = with_several_groups(fitted)
     return fitted, tuple(about_defaults(fitted, images))
