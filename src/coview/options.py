@@ -360,7 +360,7 @@ class StudyOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(DataOptions):
+class SweepOptions(MachineOptions, DataOptions, ImportOptions):
     """Every combination of settings of a recipe, each with several seeds: ordinary runs, judged,
     and one table. The same command goes on where it was stopped. A setting that is chosen from the
     table is chosen on the images that judge it: keep the test images out of it, with `split` train
@@ -387,8 +387,6 @@ class SweepOptions(DataOptions):
         "runs side by side, each in a process of its own with its share of the cores", 1,
         group=MACHINE)
     dry_run: bool = option("print the runs and the estimate, train nothing", False)
-    device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
-    workers: int | None = option("threads that decode images and render views ahead", group=MACHINE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,13 @@ from coview.evaluation import Outcomes
 from coview.evaluation.statistics import holm
 from coview.reports.records import read_record
 from coview.reports.run_comparison import run_charts
-from coview.runs.compare import RunFigure, paired_tests, seed_means
+from coview.runs.compare import (
+    RunFigure,
+    paired_tests,
+    recipe_sentence,
+    recipe_tests,
+    seed_means,
+)
 from small_run import SMALL, pictures
 
 TEST = pictures(45, seed=1)
@@ -133,6 +139,7 @@ def test_runs_that_differ_by_their_seed_alone_have_a_mean_and_its_interval(runs)
     assert mean["runs"] == ["a", "b", "c"]
     values = [headline(run)["value"] for run in runs[:3]]
     assert mean["mean"] == pytest.approx(np.mean(values))
+    assert list(mean["values"].values()) == values
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert mean["interval"] == pytest.approx([low, high])
     assert coview.compare([runs[0], runs[3]]).seeds == []
@@ -216,6 +223,38 @@ def test_a_mean_over_seeds_is_of_one_layer_setting_and_data(changes):
     rows = [{"name": name, "recipe.seed": seed} for seed, name in enumerate("ab")]
     assert len(seed_means(rows, [figure("a"), figure("b", test="other seed", train="too")])) == 1
     assert seed_means(rows, [figure("a"), figure("b", **changes)]) == []
+
+
+def seed_mean(name, values, **changes):
+    return {
+        "protocol": "knn", "title": "kNN accuracy", "metric": "accuracy", "tested_on": "test",
+        "runs": [f"{name}{seed}" for seed in values], "values": values, **changes,
+    }  # fmt: skip
+
+
+def test_two_recipes_are_tested_seed_by_seed():
+    one, other = {"0": 0.61, "1": 0.55, "2": 0.70}, {"2": 0.66, "0": 0.58, "1": 0.53}
+    third = {"0": 0.5, "1": 0.4, "2": 0.9}
+    (test,) = recipe_tests([seed_mean("a", one), seed_mean("b", other)])
+    pairs = stats.ttest_rel([one[seed] for seed in "012"], [other[seed] for seed in "012"])
+    assert (test["p"], test["difference"]) == pytest.approx((pairs.pvalue, 0.03))
+    assert recipe_sentence(test) == (
+        "kNN accuracy, seed by seed: a0, a1, a2 are 3.0 points above b2, b0, b1, p = 0.035 (t-test "
+        "over 3 seeds)."
+    )
+    several = recipe_tests([seed_mean("a", one), seed_mean("b", other), seed_mean("c", third)])
+    assert [each["tests"] for each in several] == [2, 2]
+    assert several[0]["p_holm"] == pytest.approx(2 * pairs.pvalue)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"protocol": "linear"}, {"tested_on": "other"}, {"values": {"0": 0.5, "2": 0.6}}],
+    ids=str,
+)
+def test_means_of_other_seeds_protocols_or_images_are_not_tested(other):
+    one = seed_mean("a", {"0": 0.61, "1": 0.55})
+    assert recipe_tests([one, {**one, **other}]) == []
 
 
 def write_run(folder, seed, **changes):

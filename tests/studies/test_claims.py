@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from coview.core.errors import InvalidValue
+from coview.evaluation.statistics import one_sided
 from coview.studies import (
     Claim,
     alike,
@@ -19,7 +20,6 @@ from coview.studies import (
 from coview.studies.claims import (
     LEVEL,
     comparison_rows,
-    one_sided,
     p_text,
     p_values,
 )

@@ -15,8 +15,9 @@ import coview
 from coview.core import user_code
 from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.values import encode
+from coview.evaluation import PROTOCOLS
 from coview.options import StudyOptions, SweepOptions
-from coview.recipes import recipe
+from coview.recipes import RECIPES, recipe
 from coview.studies import Cell, Grid, Setting
 from coview.studies.cell import about_error
 from coview.studies.execution import place_of, run_study
@@ -159,6 +160,39 @@ def test_a_sweep_begins_from_a_recipe_of_any_form(tmp_path):
         assert coview.sweep("scenes", recipe=given, set=rates, limit=48, dry_run=True, out=tmp_path)
     with pytest.raises(InvalidValue, match="there is no such file or run"):
         coview.sweep("scenes", recipe="runs/none", dry_run=True, out=tmp_path)
+
+
+OWN_WORDS = """
+from dataclasses import replace
+
+from coview.evaluation import PROTOCOLS, register_protocol
+from coview.recipes import recipe, register_recipe
+
+
+@register_recipe
+def mine_cpu():
+    return replace(recipe("simclr-cpu"), name="mine-cpu", batch_size=24)
+
+
+register_protocol(replace(PROTOCOLS["knn"], name="mine"))
+"""
+
+
+def test_a_sweep_takes_the_words_of_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(user_code, "IMPORTED", {})
+    file = tmp_path / "words.py"
+    file.write_text(f"# {tmp_path}\n{OWN_WORDS}")
+    handed = []
+    monkeypatch.setattr("coview.studies.jobs._pool", lambda _, files: handed.extend(files) or 1 / 0)
+    settings = {"recipe": "mine-cpu", "protocols": "mine", "limit": 48, "out": tmp_path / "sweep"}
+    try:
+        with pytest.raises(ZeroDivisionError):
+            coview.sweep("scenes", import_=[file], jobs=2, device="cpu", **settings)
+    finally:
+        RECIPES.pop("mine-cpu", None)
+        PROTOCOLS.pop("mine", None)
+    assert handed == [{"file": str(file), "hash": user_code.hash_file(file)}]
+    assert "mine-cpu: ResNet-10 width 1/4, medium stem, views of 32 px." in capsys.readouterr().out
 
 
 def content_of(folder):

@@ -44,6 +44,11 @@ def import_files(names: Iterable[str]) -> list[ImportedFile]:
     return files
 
 
+def named_files() -> list[ImportedFile]:
+    """The files that were named to be imported in this process, as a run records them."""
+    return [{"file": str(path), "hash": file_hash} for file_hash, path in IMPORTED.items()]
+
+
 def import_again(files: Iterable[ImportedFile]) -> set[str]:
     """Execute the files that a run was made with; returns the names of their modules.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,6 +107,27 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
         len(values)
     )
     return mean - half, mean + half
+
+
+def one_sided(values: Sequence[float], above: float) -> tuple[float, float]:
+    """The p values that the mean lies above, and below, ``above`` (Student); 1, 1 for one value.
+
+    Equal values decide by themselves.
+
+    >>> above, below = one_sided([1.0, 2.0, 3.0], 0.0)
+    >>> round(above, 4), round(below, 4)
+    (0.0371, 0.9629)
+    """
+    if len(values) < 2:
+        return 1.0, 1.0
+    distance = statistics.fmean(values) - above
+    deviation = statistics.stdev(values)
+    if deviation == 0:
+        return (0.0, 1.0) if distance > 0 else (1.0, 0.0) if distance < 0 else (1.0, 1.0)
+    from scipy import stats  # slow to import
+
+    t = distance / (deviation / math.sqrt(len(values)))
+    return float(stats.t.sf(t, len(values) - 1)), float(stats.t.cdf(t, len(values) - 1))
 
 
 def paired_permutation_test(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import CoviewError, DamagedFile, InvalidValue, RunError
-from coview.core.metrics import difference_in_words, metric_of, paired_in_words
+from coview.core.metrics import (
+    difference_in_words,
+    holm_of,
+    metric_of,
+    p_in_words,
+    paired_in_words,
+)
 from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of, split_pattern
@@ -17,7 +23,7 @@ from coview.core.progress import say
 from coview.core.run_folder import RunFolder, is_run, read_object
 from coview.core.text import duration
 from coview.evaluation import Outcomes, mean_interval, paired_permutation_test
-from coview.evaluation.statistics import with_holm
+from coview.evaluation.statistics import one_sided, with_holm
 from coview.options import CompareOptions
 from coview.reports import write_run_comparison
 from coview.reports.records import number, part
@@ -67,14 +73,15 @@ class Compared(Rows):
 
     ``differences``: the fields of recipe and data that are not equal in all, and their values by
     the name of the run. ``figures``: those of the evaluations. ``tests``: paired tests of the first
-    run against others. ``seeds``: means of runs that differ by their seed alone. ``path``: of the
-    page.
+    run against others. ``seeds``: means of runs that differ by their seed alone. ``recipes``: tests
+    of the first of these means against others over the same seeds. ``path``: of the page.
     """
 
     differences: Mapping[str, Mapping[str, Any]]
     figures: Sequence[RunFigure]
     tests: Sequence[dict[str, Any]]
     seeds: Sequence[dict[str, Any]]
+    recipes: Sequence[dict[str, Any]]
     path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -84,12 +91,16 @@ class Compared(Rows):
                 {name: getattr(figure, name) for name in FIGURE_FIELDS} for figure in self.figures
             ],
             "tests": list(self.tests), "seeds": list(self.seeds),
+            "recipes": list(self.recipes),
             "path": None if self.path is None else str(self.path),
         }  # fmt: skip
 
     def sentences(self) -> list[str]:
-        """The paired tests and the means over seeds, in words."""
-        return [*map(paired_sentence, self.tests), *map(seed_sentence, self.seeds)]
+        """The paired tests, the means over seeds and their tests, in words."""
+        return [
+            *map(paired_sentence, self.tests), *map(seed_sentence, self.seeds),
+            *map(recipe_sentence, self.recipes),
+        ]  # fmt: skip
 
 
 FIGURE_FIELDS = (
@@ -106,7 +117,7 @@ def compare(options: CompareOptions) -> Compared:
     same training and test images; the p values cover the choice of the test images, those of
     several tests are corrected by Holm's procedure. Runs of full length that differ
     by their seed alone give a mean with its 95 % interval (Student), which covers the choice of
-    seeds.
+    seeds; two such means over the same seeds are tested by their differences, seed by seed.
     Raises RunError where one is no run, InvalidValue for fewer than two.
 
     >>> import coview
@@ -132,6 +143,7 @@ def compare(options: CompareOptions) -> Compared:
     rows.tests = paired_tests(rows.figures)
     whole = {name for name, run in zip(names, runs, strict=True) if _has_its_length(run)}
     rows.seeds = seed_means([row for row in rows if row["name"] in whole], rows.figures)
+    rows.recipes = recipe_tests(rows.seeds)
     if out is not None:
         rows.path = write_run_comparison(
             out, dict(zip(names, (run.path for run in runs), strict=True)),
@@ -268,6 +280,7 @@ def seed_means(
             fields.pop(key, None)
         return repr(sorted(fields.items(), key=lambda item: item[0]))
 
+    seeds = {row["name"]: row.get(SEED) for row in rows}
     means = []
     for _, group in groupby(sorted(rows, key=made), key=made):
         members = list(group)
@@ -280,12 +293,38 @@ def seed_means(
             if len(own) < 2 or len(kinds) > 1:
                 continue
             values = [each.value for each in own]
+            (kind,) = kinds
             means.append({
                 "protocol": protocol, "title": own[0].title, "metric": own[0].metric,
                 "runs": [each.run for each in own], "mean": sum(values) / len(values),
                 "interval": _possible(mean_interval(values), own[0].metric),
+                "values": {str(seeds[each.run]): each.value for each in own},
+                "tested_on": kind,
             })  # fmt: skip
     return means
+
+
+def recipe_tests(means: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first mean of a protocol against each other one over the same seeds and test images.
+
+    Runs of one seed are a pair. "p" is two-sided, of Student's t over the differences; of several
+    tests "p_holm" is corrected by Holm's procedure.
+    """
+    tests = []
+    for protocol in dict.fromkeys(mean["protocol"] for mean in means):
+        one, *others = [mean for mean in means if mean["protocol"] == protocol]
+        for other in others:
+            alike = one["tested_on"] == other["tested_on"]
+            if not alike or one["values"].keys() != other["values"].keys():
+                continue
+            differences = [value - other["values"][seed] for seed, value in one["values"].items()]
+            tests.append({
+                "protocol": protocol, "title": one["title"], "metric": one["metric"],
+                "first": one["runs"], "second": other["runs"], "seeds": len(differences),
+                "difference": sum(differences) / len(differences),
+                "p": min(1.0, 2 * min(one_sided(differences, 0.0))),
+            })  # fmt: skip
+    return with_holm(tests)
 
 
 def _possible(interval: tuple[float, float], metric: str) -> list[float]:
@@ -321,3 +360,17 @@ def seed_sentence(mean: Mapping[str, Any]) -> str:
     else:
         figure = f"{mean['mean']:.3g}, 95 % interval {low:.3g} to {high:.3g}"
     return f"{mean['title']} over {runs}: mean {figure} ({names})."
+
+
+def recipe_sentence(test: Mapping[str, Any]) -> str:
+    """A test of two means over seeds in words.
+
+    >>> recipe_sentence({"title": "kNN accuracy", "metric": "accuracy", "first": ["a", "b"],
+    ...     "second": ["c", "d"], "seeds": 2, "difference": 0.021, "p": 0.03})
+    'kNN accuracy, seed by seed: a, b are 2.1 points above c, d, p = 0.03 (t-test over 2 seeds).'
+    """
+    p, over = holm_of(test)
+    first, second = (", ".join(test[side]) for side in ("first", "second"))
+    words = difference_in_words(test["metric"], test["difference"])
+    how = f"t-test over {test['seeds']} seeds{over and f', {over}'}"
+    return f"{test['title']}, seed by seed: {first} are {words} {second}, {p_in_words(p)} ({how})."

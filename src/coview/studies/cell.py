@@ -198,7 +198,7 @@ class Cell:
     def train(self, root: Path, machine: Mapping[str, Any]) -> Run:
         """The run, begun or gone on with, and judged; it may have been stopped again.
 
-        ``machine``: device and workers, which do not change what is computed.
+        ``machine``: device, workers and loggers, which do not change what is computed.
         """
         # Of a run that was begun in another way it is not known how long it took.
         before = self.took(root).get("seconds") if is_run(self.folder(root)) else 0.0

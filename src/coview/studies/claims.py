@@ -13,7 +13,6 @@ of one study are corrected by Holm's procedure. What is neither is undecided.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from typing import Any
 
 from coview.core.errors import InvalidValue
 from coview.core.text import plural
-from coview.evaluation.statistics import holm, mean_interval
+from coview.evaluation.statistics import holm, mean_interval, one_sided
 from coview.reports.formatting import MINUS, MISSING
 
 LEVEL = 0.025
@@ -181,27 +180,6 @@ def shrinking_gap(
     So a disadvantage that grows is no advantage that shrinks.
     """
     return greater(*second, measure=measure), smaller_gap(first, second, measure=measure)
-
-
-def one_sided(values: Sequence[float], above: float) -> tuple[float, float]:
-    """The p values that the mean lies above, and below, ``above`` (Student); 1, 1 for one value.
-
-    Equal values decide by themselves.
-
-    >>> above, below = one_sided([1.0, 2.0, 3.0], 0.0)
-    >>> round(above, 4), round(below, 4)
-    (0.0371, 0.9629)
-    """
-    if len(values) < 2:
-        return 1.0, 1.0
-    distance = statistics.fmean(values) - above
-    deviation = statistics.stdev(values)
-    if deviation == 0:
-        return (0.0, 1.0) if distance > 0 else (1.0, 0.0) if distance < 0 else (1.0, 1.0)
-    from scipy import stats  # slow to import
-
-    t = distance / (deviation / math.sqrt(len(values)))
-    return float(stats.t.sf(t, len(values) - 1)), float(stats.t.cdf(t, len(values) - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

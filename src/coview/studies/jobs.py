@@ -19,7 +19,7 @@ from coview.core.errors import RunError
 from coview.core.machine import cores
 from coview.core.progress import output, say
 from coview.core.run_folder import ImportedFile
-from coview.core.user_code import agree_to, files_of, import_again
+from coview.core.user_code import agree_to, files_of, import_again, named_files
 from coview.studies.cell import Cell, about_error
 from coview.studies.live import StudyLines
 from coview.training.signals import handle_signals, restore_signals
@@ -42,7 +42,7 @@ def train_side_by_side(
     failed: RunError | None = None
     stopped = False
     with (
-        _pool(jobs, files_of(tuple(cells))) as (pool, processes),
+        _pool(jobs, [*named_files(), *files_of(tuple(cells))]) as (pool, processes),
         _Stop(lambda: list(processes)) as stop, StudyLines(root, len(cells)) as shown,
     ):  # fmt: skip
         while running or waiting:
@@ -145,7 +145,7 @@ def _pool(
     jobs: int, files: Sequence[ImportedFile]
 ) -> Iterator[tuple[ProcessPoolExecutor, Mapping[int, BaseProcess]]]:
     """The pool, and its processes by their numbers, as far as they have begun. ``files``: those of
-    the user that define classes of the cells."""
+    the user that register what cells name, or define classes of theirs."""
     threads = threads_of(jobs)
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the children read it when they import torch

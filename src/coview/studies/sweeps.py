@@ -13,6 +13,7 @@ from coview.core.metrics import metric_of
 from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
+from coview.core.user_code import import_files
 from coview.core.values import field_of, parse_setting, set_fields
 from coview.data.spec import name_of
 from coview.evaluation import PROTOCOLS
@@ -43,6 +44,7 @@ def sweep(options: SweepOptions) -> StudyResult:
     >>> result["ended"]
     False
     """
+    import_files(options.import_)
     if options.seeds < 1 or options.jobs < 1:
         raise InvalidValue("`seeds` and `jobs` are expected to be 1 or more.")
     base = base_of(options)
@@ -52,7 +54,8 @@ def sweep(options: SweepOptions) -> StudyResult:
     # Sweeps of other fields have files of their own.
     name = "/".join(("sweep", base.name, *axes))
     study = sweep_grid(options, base, axes).study(name, question, setting_of(options))
-    machine = {"device": options.device, "workers": options.workers}
+    machine = {"device": options.device, "workers": options.workers, "log_to": options.log_to}
+    say(f"{base.name}: {base.encoder.label()}, views of {base.image_size} px.")
     result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
     if not options.dry_run:
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
