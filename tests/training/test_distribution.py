@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from coview.core import ranks as core_ranks
-from coview.core.errors import InvalidValue
+from coview.core.errors import InvalidValue, ProcessLost
 from coview.core.machine import TORCHRUN_VARIABLES
 from coview.core.ranks import SINGLE_PROCESS
 from coview.methods import Learner, moco
@@ -339,13 +340,13 @@ def environment():
     return {**known, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
 
 
-def start(folder, body):
+def start(folder, body, *options):
     """Two processes under torchrun."""
     script = folder / "script.py"
     script.write_text(PREAMBLE + textwrap.dedent(body))
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(script), str(folder)],
+         *options, str(script), str(folder)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
 
@@ -379,6 +380,74 @@ def test_torchrun_processes_meet_agree_and_only_the_first_prints(tmp_path):
     assert said == "hello from 0 of 2\n"
     assert [(tmp_path / f"total.{r}").read_text() for r in (0, 1)] == ["3.0", "3.0"]
     assert [(tmp_path / f"after.{r}").read_text() for r in (0, 1)] == ["False", "False"]
+
+
+def test_torchrun_processes_may_meet_again(tmp_path):
+    """The store of torchrun keeps the keys of the first group."""
+    process = start(
+        tmp_path,
+        """
+        for count in range(3):
+            with init_distributed(torch.device("cpu")) as ranks:
+                if ranks.is_main:
+                    time.sleep(0.5)  # the others look first
+                total = ranks.all_reduce_sum(torch.tensor(count + ranks.rank + 1.0))
+                (folder / f"total.{count}.{me}").write_text(str(float(total)))
+        """,
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    totals = [[(tmp_path / f"total.{n}.{r}").read_text() for r in (0, 1)] for n in range(3)]
+    assert totals == [["3.0", "3.0"], ["5.0", "5.0"], ["7.0", "7.0"]]
+
+
+def test_torchrun_restarts_processes_after_a_failure(tmp_path):
+    """The store outlives them, with the failure that they have reported."""
+    process = start(
+        tmp_path,
+        """
+        began = (folder / f"began.{me}").exists()
+        (folder / f"began.{me}").touch()
+        with init_distributed(torch.device("cpu")) as ranks:
+            if ranks.is_main and not began:
+                raise CoviewError("Image 7 cannot be read.")
+            time.sleep(2 * 2)  # heartbeats read what was reported
+            ranks.barrier()
+        (folder / f"done.{me}").touch()
+        """,
+        "--max-restarts", "1",
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "done.0").exists()
+    assert (tmp_path / "done.1").exists()
+
+
+def test_torchrun_process_that_comes_late_is_waited_for(tmp_path):
+    """torchrun has the store, so that no process waits there for another."""
+    process = start(
+        tmp_path,
+        """
+        Beat = distribution.Heartbeat
+        distribution.Heartbeat = functools.partial(Beat, interval=0.1, timeout=1.0)
+        time.sleep(4 * int(me))
+        with init_distributed(torch.device("cpu")) as ranks:
+            (folder / f"met.{me}").touch()
+        """,
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "met.0").exists()
+    assert (tmp_path / "met.1").exists()
+
+
+def test_process_that_never_comes_is_named(monkeypatch):
+    monkeypatch.setattr(distribution, "INIT_TIMEOUT", timedelta(seconds=0.2))
+    with (
+        pytest.raises(ProcessLost, match="process 1 has not started"),
+        distribution.connection_errors(),
+    ):
+        distribution.meet(dist.HashStore(), 0, 3)
 
 
 def test_torchrun_signal_to_one_process_stops_all_at_the_same_step(tmp_path):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -29,6 +32,7 @@ from coview.training.heartbeat import Heartbeat
 from coview.training.precision import choose_device
 
 INIT_TIMEOUT = timedelta(minutes=5)
+MEETING_INTERVAL = 0.05  # seconds
 # Rank 0 may evaluate or write for long while the others wait; the heartbeat detects dead processes.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
 LOST = "Another process of this run has ended"
@@ -79,7 +83,7 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
 
     The backend is NCCL where ``device`` is a GPU, with gloo for flags, sizes and strings, for which
     the host then does not wait for the GPU; else gloo. Only rank 0 writes to the standard output.
-    All ranks leave the body together.
+    All ranks leave the body together. It may be called again afterwards, for another group.
 
     An error in one process ends all. Raises ProcessLost where another process has ended; where
     this one cannot notice (it computes, or waits for a GPU), its heartbeat ends it within 25 s.
@@ -92,7 +96,8 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
         yield SINGLE_PROCESS
         return
     with connection_errors():
-        store, rank, world = next(rendezvous("env://", timeout=INIT_TIMEOUT))
+        shared, rank, world = shared_store()
+        store = dist.PrefixStore(meet(shared, rank, world), shared)
     heartbeat = Heartbeat(store.clone(), rank, world)
     heartbeat.start()
     try:
@@ -109,6 +114,47 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
     finally:
         heartbeat.stop()
     dist.destroy_process_group()
+
+
+@cache
+def shared_store() -> tuple[Any, int, int]:
+    """torch's key-value store of all processes, the rank of this one, and their number.
+
+    One for the life of this process: where torchrun has none, that of rank 0 holds it for all.
+    """
+    store, rank, world = next(rendezvous("env://", timeout=INIT_TIMEOUT))
+    return store, rank, world
+
+
+def meet(store: Any, rank: int, world: int) -> str:
+    """Wait until all processes are here; returns a new prefix for the keys of their group.
+
+    Without it a group finds keys of an earlier one: torchrun's store outlives a group and, where
+    torchrun restarts them, the processes. Its count of restarts may differ between machines.
+    Raises torch's DistStoreError where a process does not arrive within INIT_TIMEOUT.
+    """
+    me = uuid4().hex
+    store.set(f"coview/here/{rank}", me)
+    if rank > 0:
+        prefix = str(store.get(f"coview/prefix/{me}").decode())
+        store.set(f"{prefix}/joined/{rank}", "")
+        store.get(f"{prefix}/met")
+        return prefix
+    prefix, missing = f"coview/{me}", set(range(1, world))
+    until = time.monotonic() + INIT_TIMEOUT.total_seconds()
+    while missing:
+        for other in missing:
+            if store.check([f"coview/here/{other}"]):  # may be a process that has gone
+                there = store.get(f"coview/here/{other}").decode()
+                store.set(f"coview/prefix/{there}", prefix)
+        missing = {other for other in missing if not store.check([f"{prefix}/joined/{other}"])}
+        if missing and time.monotonic() > until:
+            raise dist.DistStoreError(
+                f"process {min(missing)} has not started within {INIT_TIMEOUT}"
+            )
+        time.sleep(MEETING_INTERVAL)
+    store.set(f"{prefix}/met", "")
+    return prefix
 
 
 def init_process_group(store: Any, rank: int, world: int, device: torch.device) -> None:

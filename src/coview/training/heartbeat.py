@@ -26,7 +26,8 @@ ADVICE = (
 class Heartbeat:
     """The heartbeat of process ``rank`` of ``world``, in its own threads.
 
-    ``store`` is torch's key-value store, through a connection that nothing else uses. Calls
+    ``store`` is torch's key-value store, through a connection that nothing else uses. All
+    processes start theirs at about the same time: one that is not there yet is silent. Calls
     ``exit_now`` with a sentence ("" if another process prints it) when the next rank's counter has
     not changed for ``timeout`` seconds, the store has not answered for as long, or another process
     has reported a failure. The counter is incremented every ``interval`` seconds. Silence is
