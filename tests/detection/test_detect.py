@@ -1,6 +1,7 @@
 """Detection is a run like any other: planned, resumed bit for bit, distributed, judged, reported."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from coview.core.errors import DataError, InvalidValue, MissingExtra, RunError, 
 from coview.core.figures import DIAGNOSES
 from coview.core.files import read_lines
 from coview.core.metrics import metric_of
+from coview.dense.learner import DetectionLearner, SegmentationLearner
 from coview.encoders import export_encoder, load_encoder
 from coview.evaluation import detections
 from coview.recipes import DenseRecipe, change, recipe
@@ -172,6 +174,46 @@ def test_it_goes_on_bit_for_bit(run, places, tmp_path, monkeypatch):
     assert losses(run.path) == losses(resumed.path)
     for name in ("objects/detected.json", "scratch/objects/detected.json"):
         assert (run.path / name).read_text() == (resumed.path / name).read_text()
+
+
+def segmented(places, out, **changes):
+    settings = {"task": "semantic", "set": ("method.channels=16", "schedule.warmup_epochs=0")}
+    return coview.detect(
+        places / "encoder", places / "voc", out=out, **{**WORDS, **settings, **changes}
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "kind", "first"),
+    [(detect, DetectionLearner, 1), (segmented, SegmentationLearner, 1),
+     (detect, DetectionLearner, 13), (segmented, SegmentationLearner, 25)],
+    ids=["boxes", "pixels", "baseline of boxes", "baseline of pixels"],
+)  # fmt: skip
+def test_what_has_diverged_has_no_figure_from_scratch(
+    train, kind, first, places, tmp_path, monkeypatch, capsys
+):
+    """From the ``first`` step on the loss is no number: in the run, or in its baseline."""
+    steps, loss = [], kind.loss
+
+    def broken(self, batch, step):
+        steps.append(step)
+        terms = loss(self, batch, step)
+        return (
+            {name: term * math.nan for name, term in terms.items()}
+            if len(steps) >= first
+            else terms
+        )
+
+    monkeypatch.setattr(kind, "loss", broken)
+    epochs = 4 if train is detect else 12
+    run = train(places, tmp_path / "run", epochs=epochs)
+    assert run.is_ended
+    said = capsys.readouterr().out
+    content = json.loads((run.path / "evaluation/detect.json").read_text())
+    assert {result["subject"] for result in content["results"]} == {"fine-tuned"}
+    assert run.scratch_path.exists() == (first > 1)
+    assert ("The baseline has diverged" in said) == (first > 1)
+    assert (run.verdict["label"] == "collapsed") == (first == 1)
 
 
 def test_it_learns_the_images_that_it_is_trained_on(places):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,18 @@ def test_a_stopped_run_goes_on_bit_for_bit(pretrained, run, tmp_path, monkeypatc
                  "scratch/predictions.json"):  # fmt: skip
         assert (ended.path / name).read_bytes() == (run.path / name).read_bytes(), name
     assert ended.verdict == run.verdict
+
+
+def test_a_baseline_that_has_diverged_is_not_compared_with(run, tmp_path):
+    copy = Run(shutil.copytree(run.path, tmp_path / "run"))
+    verdict = Run(copy.scratch_path).verdict_path
+    verdict.write_text(json.dumps({**json.loads(verdict.read_text()), "label": "collapsed"}))
+    copy.verdict_path.unlink()  # as if it had been killed at the very end
+    words = {"data": labeled(160, 1), "test": labeled(90, 2), "device": "cpu", "workers": 0}
+    ended = coview.resume(copy.path, **words)
+    content = json.loads((copy.path / "evaluation/finetune.json").read_text())
+    assert [each["subject"] for each in content["results"]] == ["fine-tuned", "linear probe"]
+    assert "from scratch" not in ended.verdict["sentence"]
 
 
 def test_micro_batches_and_budgets_and_dry_runs_are_those_of_every_run(pretrained, tmp_path):

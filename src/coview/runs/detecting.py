@@ -26,7 +26,7 @@ from coview.runs.finish import say_diagnosis, write_end
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.judge_detection import judge
 from coview.runs.run import Run
-from coview.runs.scratch import train_from_scratch
+from coview.runs.scratch import baseline_of, train_from_scratch
 from coview.training import MetricsLog
 
 TEST_SHARE, MIN_IMAGES = 0.2, 4
@@ -110,7 +110,8 @@ class DetectionJob(Job):
         finite = encoder_is_finite(run, learner)
         failed = diagnosis is not None
         if diagnosis is None or finite:
-            judged = judge(run, learner, parts)
+            # A run that has diverged has trained no baseline.
+            judged = judge(run, learner, parts, None if failed else baseline_of(run))
             diagnosis = diagnosis or judged
         if finite:
             export_dense(run, learner, diagnosis)

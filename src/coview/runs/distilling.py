@@ -32,7 +32,7 @@ from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.labels_alone import LabelsAlone, labeled_rows
 from coview.runs.predictions import confusions, predictions_json
 from coview.runs.run import Run
-from coview.runs.scratch import train_baseline
+from coview.runs.scratch import baseline_of, train_baseline
 from coview.runs.teacher import teacher_of
 from coview.training import MetricsLog
 
@@ -120,8 +120,9 @@ class Distilling(Job):
             **predictions_json(parts, logits), "teacher": teacher.tolist(),
         })  # fmt: skip
         alone = None
-        if run.description["baselines"] and diagnosis is None:
-            saved = np.array(Run(run.scratch_path).predictions["predicted"])
+        baseline = None if diagnosis is not None else baseline_of(run)
+        if baseline is not None:
+            saved = np.array(baseline.predictions["predicted"])
             alone = Contender(name=LABELS_ALONE, correct=(saved == labels)[labels >= 0])
         diagnosis = diagnosis or diagnose_distillation(
             predicted, teacher, labels, labels_alone=alone, baseline=LABELS_ALONE,

@@ -24,7 +24,7 @@ from coview.runs.finish import export_learner, say_classifier, say_diagnosis, wr
 from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.predictions import confusions, predictions_json
 from coview.runs.run import Run
-from coview.runs.scratch import train_from_scratch
+from coview.runs.scratch import baseline_of, train_from_scratch
 from coview.training import MetricsLog
 
 FINE_TUNED, PROBE, SCRATCH = "fine-tuned", "linear probe", "from scratch"
@@ -98,14 +98,13 @@ class FineTuning(Job):
         finite = bool(torch.isfinite(logits).all())
         probe = scratch = None
         if run.description["baselines"] and diagnosis is None:
-            probe, scratch = (
-                Contender(name=name, correct=np.array(saved["predicted"]) == labels)
-                for name, saved in (
-                    (PROBE, run.probe),
-                    (SCRATCH, Run(run.scratch_path).predictions),
-                )
-            )
-            contenders += [probe, scratch]
+            probe = Contender(name=PROBE, correct=np.array(run.probe["predicted"]) == labels)
+            contenders.append(probe)
+            baseline = baseline_of(run)
+            if baseline is not None:
+                saved = np.array(baseline.predictions["predicted"])
+                scratch = Contender(name=SCRATCH, correct=saved == labels)
+                contenders.append(scratch)
         diagnosis = diagnosis or diagnose_finetuning(
             finetuned, probe, scratch, labels=labels, validation=run.metrics("validation"),
             step=run.total_steps,

@@ -64,8 +64,11 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
 AT_50, AT_75 = slice(0, 1), slice(5, 6)
 
 
-def judge(run: Run, learner: DenseLearner, parts: Parts) -> Diagnosis:
-    """Write evaluation/detect.json, the detections and their picture; returns the diagnosis."""
+def judge(run: Run, learner: DenseLearner, parts: Parts, baseline: Run | None) -> Diagnosis:
+    """Write evaluation/detect.json, the detections and their picture; returns the diagnosis.
+
+    ``baseline``: the same network from scratch, an ended run; None compares with nothing.
+    """
     recipe, test, training = run.recipe, parts.held_out, parts.training
     assert isinstance(recipe, DenseRecipe)
     assert isinstance(test, AnnotatedStore)
@@ -76,12 +79,12 @@ def judge(run: Run, learner: DenseLearner, parts: Parts) -> Diagnosis:
         write_text(run.detected_path, json.dumps(coco_results(found, test.objects)))
         write_json(run.true_objects_path, coco_ground_truth(test))
         write_found(run.found_path, test, found)
-        judged = judge_boxes(run, found, test, train_value)
+        judged = judge_boxes(run, found, test, train_value, baseline)
     else:
         assert isinstance(learner, SegmentationLearner)
         counts, maps = segment_images(learner, test)
         write_segmented(run.found_path, test, maps, recipe.method.classes)
-        judged = judge_pixels(run, counts, test, train_value)
+        judged = judge_pixels(run, counts, test, train_value, baseline)
     return diagnose_detection(judged, step=run.total_steps)
 
 
@@ -104,12 +107,13 @@ class Contender:
 
 
 def judge_boxes(
-    run: Run, found: Sequence[Detected], store: AnnotatedStore, train_value: float
-) -> Judged:
+    run: Run, found: Sequence[Detected], store: AnnotatedStore, train_value: float,
+    baseline: Run | None,
+) -> Judged:  # fmt: skip
     """Write the results of a detector; its figure is AP50."""
     contenders = [Contender.of(TUNED, found, store)]
-    if run.description["baselines"]:
-        entries = read_entries(Run(run.scratch_path))
+    if baseline is not None:
+        entries = read_entries(baseline)
         contenders.append(Contender.of(SCRATCH, detected_of(entries, store.objects), store))
     card = _card(run, "boxes of COCO's and VOC's evaluations; the last step counts")
     results: list[evaluation.Result] = []
@@ -187,12 +191,12 @@ def mask_iou(
 
 
 def judge_pixels(
-    run: Run, counts: PixelCounts, store: AnnotatedStore, train_value: float
+    run: Run, counts: PixelCounts, store: AnnotatedStore, train_value: float, baseline: Run | None
 ) -> Judged:
     """Write the results of a segmenter; its figure is the mean IoU."""
     contenders = [(TUNED, counts)]
-    if run.description["baselines"]:
-        saved = read_json(Run(run.scratch_path), "counts")
+    if baseline is not None:
+        saved = read_json(baseline, "counts")
         contenders.append((SCRATCH, PixelCounts(**{k: np.array(v) for k, v in saved.items()})))
     card = _card(run, "mean IoU over the pixels of all test images; the last step counts")
     images, names = len(store), list(store.class_names)

@@ -52,6 +52,18 @@ def train_baseline(
     return baseline.is_ended
 
 
+def baseline_of(run: Run) -> Run | None:
+    """The ended baseline of ``run``; None where it has none, or the baseline has diverged."""
+    if not run.description["baselines"]:
+        return None
+    baseline = Run(run.scratch_path)
+    verdict = baseline.verdict
+    if verdict is None or verdict["label"] == "collapsed":
+        say("The baseline has diverged, so that there is no figure of it to compare with.")
+        return None
+    return baseline
+
+
 def of_scratch(run: Run) -> dict[str, Any]:
     """The duration of the same network from scratch: the steps that ``run`` has made, or fewer
     where the budget ends before."""
