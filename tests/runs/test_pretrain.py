@@ -4,6 +4,8 @@ import importlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +25,7 @@ from coview.options import PretrainOptions
 from coview.recipes import change, recipe
 from coview.recipes.changes import with_normalization
 from coview.runs.pretrain import with_network
+from coview.runs.start import new_folder, new_run_lock
 from coview.training import loop
 from small_run import SMALL, pictures
 
@@ -187,6 +190,22 @@ def test_other_images_are_no_continuation(tmp_path, monkeypatch):
 def test_an_existing_folder_is_never_written_into(run):
     with pytest.raises(RunError, match="exists already"):
         coview.pretrain(pictures(), out=run.path, **SMALL)
+
+
+def test_a_folder_of_a_process_that_was_killed_before_the_run_began_is_free(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    code = "from coview.core.temporary import mark; print(mark())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    left = [f".{name}.{ended.stdout.strip()}.tmp" for name in ("run.json", "lock.json")]
+    for name in (*left, "lock.json"):
+        (out / name).touch()
+    assert new_folder(out) == out
+    with new_run_lock(out):
+        assert [path.name for path in out.iterdir()] == ["lock.json"]
+    (out / f"{left[0]}.txt").touch()
+    with pytest.raises(RunError, match="exists already"):
+        new_folder(out)
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,22 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{mark()}.tmp")
 
 
+def is_temporary(name: str, path: Path) -> bool:
+    """Whether ``name`` is that of a temporary file of ``path``.
+
+    >>> is_temporary(temporary_beside(Path("run.json")).name, Path("run.json"))
+    True
+    """
+    # What replaces a temporary file has two marks.
+    return bool(re.fullmatch(rf"\.{{1,2}}{re.escape(path.name)}(\.{_MARK.pattern}\.tmp)+", name))
+
+
 def sweep(path: Path) -> None:
     """Delete the temporary files of ``path`` that are left: their process has ended, or nothing was
     written to them for a day."""
-    # What replaces a temporary file has two marks.
-    own = re.compile(rf"\.{{1,2}}{re.escape(path.name)}(\.{_MARK.pattern}\.tmp)+")
     with contextlib.suppress(OSError):
         for each in path.parent.iterdir():
-            if own.fullmatch(each.name) and (is_written(each.name) is False or _is_old(each)):
+            if is_temporary(each.name, path) and (is_written(each.name) is False or _is_old(each)):
                 with contextlib.suppress(OSError):
                     each.unlink()
 

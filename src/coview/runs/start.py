@@ -17,6 +17,7 @@ from coview.core.places import Kind, place_of
 from coview.core.progress import say
 from coview.core.run_folder import ImportedFile, RunFolder
 from coview.core.run_lock import run_lock
+from coview.core.temporary import is_temporary, sweep
 from coview.core.text import parse_duration
 from coview.core.user_code import files_of, import_files
 from coview.core.values import parse_setting
@@ -143,23 +144,30 @@ def new_run_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a new run. Raises RunError where another process was faster."""
     with run_lock(folder):
         new_folder(folder)
+        for path in (RunFolder(folder).description_path, RunFolder(folder).lock_path):
+            sweep(path)
         yield
 
 
 def new_folder(path: str | Path) -> Path:
     """The folder of a new run, which is absent or empty. Raises RunError."""
     folder = local_path(path)
-    place, lock = place_of(folder), RunFolder(folder).lock_path.name
+    place, run = place_of(folder), RunFolder(folder)
     if place.kind is Kind.UNREADABLE:
         raise RunError(f"{folder} cannot be read: {place.reason}. Choose another folder by `out`.")
-    is_free = place.is_folder and all(name == lock for name in entries(folder))
+    is_free = place.is_folder and all(
+        name == run.lock_path.name
+        # Of a process that was killed before the run began.
+        or any(is_temporary(name, path) for path in (run.description_path, run.lock_path))
+        for name in entries(folder)
+    )
     if place.kind not in (Kind.MISSING, Kind.PATTERN) and not is_free:
         choice = "Choose"
         if place.kind is Kind.RUN:
-            run = Run(folder)
-            longer = f"Train it longer by {run.command('resume')} --epochs N, or choose"
-            goes_on = f"Go on with it by {run.command('resume')}, or choose"
-            choice = longer if run.is_ended else goes_on
+            there = Run(folder)
+            longer = f"Train it longer by {there.command('resume')} --epochs N, or choose"
+            goes_on = f"Go on with it by {there.command('resume')}, or choose"
+            choice = longer if there.is_ended else goes_on
         raise RunError(f"{folder} exists already. {choice} another folder with `out`.")
     return folder
 
