@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,12 @@ from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.figures import DIAGNOSES
 from coview.core.images import store_from_arrays
 from coview.core.metrics import metric_of
+from coview.core.ranks import Ranks
 from coview.recipes import find_recipe, recipe
 from coview.runs.compare import figures_of
+from coview.runs.distilling import DISTILLING
+from coview.runs.job import Parts
+from coview.runs.labels_alone import LabelsAlone
 from coview.runs.load import trained_learner
 from coview.runs.run import Run
 from coview.runs.teacher import ViewClassifier
@@ -56,6 +61,28 @@ def distill(teacher, out, **changes):
 @pytest.fixture(scope="module")
 def run(teacher, tmp_path_factory):
     return distill(teacher, tmp_path_factory.mktemp("runs") / "student")
+
+
+def test_the_labels_alone_have_an_image_for_each_process():
+    student = recipe("distill-cpu")
+
+    def batch(images, world):
+        rows, labels = labeled(images, 1)
+        store = store_from_arrays(rows, labels=labels, class_names=("a", "b", "c"))
+        parts = Parts(training=store, held_out=store, labeled_images=images)
+        return LabelsAlone.beside(student, parts, "cpu", world).recipe.batch_size
+
+    assert [batch(60, world) for world in (1, 8, 9, 60)] == [8, 8, 9, 60]
+    with pytest.raises(InvalidValue, match="60 images a step, which are fewer than the 61 proc"):
+        batch(60, 61)
+
+
+def test_processes_for_which_the_labels_alone_are_too_few_are_refused_when_going_on(run):
+    learner = SimpleNamespace(set_teacher=lambda teacher: None, ranks=Ranks(world=8))
+    DISTILLING.equip(run, learner)
+    learner.ranks = Ranks(world=100)
+    with pytest.raises(InvalidValue, match="fewer than the 100 processes"):
+        DISTILLING.equip(run, learner)
 
 
 def test_it_is_a_run_with_all_its_files(run, teacher):

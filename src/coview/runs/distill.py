@@ -92,7 +92,7 @@ def distill(options: DistillOptions) -> Run | None:
         network = teacher.load(view.mean, view.std).to(session.device)
 
         def alone(recipe: Recipe) -> LabelsAlone:
-            return LabelsAlone.beside(recipe, parts, session.device.type)
+            return LabelsAlone.beside(recipe, parts, session.device.type, session.ranks.world)
 
         has_baseline = bool(extra["baselines"])
         plan = make_distillation_plan(

@@ -86,6 +86,8 @@ class Distilling(Job):
     def equip(self, run: Run, learner: Learner) -> None:
         view = run.recipe.method.views.views[0]
         learner.set_teacher(teacher_of(run).load(view.mean, view.std))
+        if run.description["baselines"]:  # it may go on with more processes than it began with
+            LabelsAlone.of(run).check(learner.ranks.world)
 
     def trainings(self, run: Run) -> float:
         if not run.description["baselines"]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.core.values import decode, encode, fingerprint
 from coview.methods import CrossEntropy, Passes
@@ -28,8 +29,9 @@ class LabelsAlone:
     images: int
 
     @classmethod
-    def beside(cls, student: Recipe, parts: Parts, device: str) -> LabelsAlone:
-        """That of the device for the network and the views' size of ``student``."""
+    def beside(cls, student: Recipe, parts: Parts, device: str, world: int) -> LabelsAlone:
+        """That of the device for the network and the views' size of ``student``, whose batches have
+        an image for each of ``world`` processes. Raises InvalidValue where there are too few."""
         images = len(labeled_rows(parts.training))
         base = for_label_share(default_finetuning(device), images / max(1, parts.labeled_images))
         first = student.method.views.views[0]
@@ -42,7 +44,7 @@ class LabelsAlone:
             base, name=f"{base.name}-labels-alone", encoder=student.encoder,
             kept_head=student.kept_head, seed=student.seed, precision=student.precision,
             method=replace(base.method, views=replace(base.method.views, views=views)),
-            batch_size=min(batch_for(images, base), images),
+            batch_size=min(max(batch_for(images, base), world), images),
         )  # fmt: skip
         if micro_batch is not None and micro_batch >= recipe.batch_size:
             micro_batch = None
@@ -51,7 +53,9 @@ class LabelsAlone:
             activation_checkpointing=student.passes.activation_checkpointing,
         )
         recipe = for_classes(replace(recipe, passes=passes), len(parts.training.class_names))
-        return cls(recipe=recipe, images=images)
+        alone = cls(recipe=recipe, images=images)
+        alone.check(world)
+        return alone
 
     @classmethod
     def of(cls, run: Run) -> LabelsAlone:
@@ -59,6 +63,15 @@ class LabelsAlone:
         value = decode(run.description["labels_alone"], [*known_values(), LabelsAlone])
         assert isinstance(value, LabelsAlone)
         return value
+
+    def check(self, world: int) -> None:
+        """Raise InvalidValue where a batch has fewer images than there are processes."""
+        if self.recipe.batch_size < world:
+            raise InvalidValue(
+                f"The same student is trained on the {self.images:,} labels alone beside it, "
+                f"{self.recipe.batch_size} images a step, which are fewer than the {world} "
+                "processes. Start fewer, or leave that training out by `no_baselines`."
+            )
 
     @property
     def note(self) -> str:
