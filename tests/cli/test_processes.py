@@ -102,6 +102,16 @@ def test_a_wrong_number_is_one_sentence(count, world, monkeypatch):
         processes.starts_processes(count)
 
 
+@pytest.mark.parametrize("verb", ["embed", "duplicates", "study", "recipes"])
+def test_a_verb_that_works_in_one_process_is_refused_under_torchrun(verb, monkeypatch, capsys):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    words = {"embed": ["nowhere", "nothing"], "duplicates": ["nowhere"]}.get(verb, [])
+    assert main([verb, *words]) == 2
+    assert f"{verb} works in one process, and torchrun has started 4." in capsys.readouterr().err
+
+
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InvalidValue, match="this machine has 2 GPUs"):

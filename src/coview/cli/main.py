@@ -16,7 +16,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from coview.cli.options import as_options, parse_command
-from coview.cli.processes import end_with_parent, run_processes, starts_processes
+from coview.cli.processes import (
+    end_with_parent,
+    require_one_process,
+    run_processes,
+    starts_processes,
+)
 from coview.cli.sources import check_sources
 from coview.cli.verbs import VERBS, Verb
 from coview.core.clock import command_since
@@ -94,10 +99,12 @@ def _call(name: str, words: list[str]) -> int:
         options: Any
         command: Any
         options, command = parse_command(verb.options, verb.command, name, words)
+        count = getattr(command, "processes", None)
+        if count is None:
+            require_one_process(name)
         # The function does so too, but its module loads torch first, which takes seconds.
         check_options(options)
         check_sources(options)
-        count = getattr(command, "processes", None)
         if count is not None and starts_processes(count):
             return run_processes(count, [name, *words], options.device)
         # Notes name fields, as errors do.

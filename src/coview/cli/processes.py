@@ -53,6 +53,16 @@ def starts_processes(count: int) -> bool:
     return count > 1 and world == 1
 
 
+def require_one_process(verb: str) -> None:
+    """Raise InvalidValue where torchrun has started several: each would do all of the work."""
+    world = world_of_torchrun()
+    if world > 1:
+        raise InvalidValue(
+            f"{verb} works in one process, and torchrun has started {world}. Start it without "
+            "torchrun."
+        )
+
+
 def run_processes(count: int, arguments: Sequence[str], device: str) -> int:
     """Run ``coview arguments`` in ``count`` processes; returns the exit code of the first.
 
