@@ -3,17 +3,22 @@
 import errno
 import json
 import shutil
+import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 import coview
 from coview.cli import main
 from coview.core.errors import RunError, StorageError
 from coview.core.run_folder import RunFolder
 from coview.core.run_lock import run_lock
+from coview.recipes import recipe
+from coview.runs.resume import other_processes
 from coview.training import Checkpoints, StopSignals
 
 WORDS = [
@@ -249,6 +254,27 @@ def test_a_run_that_goes_on_with_other_libraries_says_so(stopped, straight, tmp_
         "of 0.1, the fused loss off in place of on: the rest may not be the same to the bit."
     ) in capsys.readouterr().out.replace("\n", " ")
     assert weights(run.path) == weights(straight)
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout", "words"),
+    [
+        ("simclr-cpu", 0.0, ""),
+        ("simclr-cpu", 0.1, "dropout and stochastic depth draw other masks from here on"),
+        ("moco-cpu", 0.0, "BatchNorm takes its statistics of other groups of images from here on"),
+        ("detect-cpu", 0.0, "each process pads its images to the largest of another part"),
+        ("segment-cpu", 0.0, ""),
+    ],
+)
+def test_what_another_number_of_processes_changes_is_said(name, dropout, words, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["coview.runs.resume"], "build_task", lambda _: nn.Dropout(dropout)
+    )
+    run = SimpleNamespace(description={"processes": 1}, recipe=recipe(name))
+    assert other_processes(run, 1) == ""
+    said = other_processes(run, 2)
+    assert words in said
+    assert bool(said) == bool(words)
 
 
 def test_a_diverged_run_is_given_up_and_says_so(tmp_path, capsys):

@@ -16,7 +16,10 @@ from coview.core.run_lock import run_lock
 from coview.core.text import parse_duration, plural
 from coview.core.user_code import import_files
 from coview.data.decode import decoders
+from coview.dense import Detector
+from coview.methods.passes import drops
 from coview.options import ResumeOptions
+from coview.recipes import build_task
 from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command, environment, other_environment
@@ -92,7 +95,7 @@ def resume(options: ResumeOptions) -> Run:
             run = Run(run.path)
         before = run.description["environment"]
         now = environment(device, before["precision"])
-        for note in (other_statistics(run, ranks.world), other_environment(before, now)):
+        for note in (other_processes(run, ranks.world), other_environment(before, now)):
             if note:
                 say(note)
         return train_run(JOBS[run.kind], run, images, session)
@@ -138,17 +141,24 @@ def _onward(run: Run) -> str:
     return f"{longer} To train on from its encoder, start a new run with `weights` {run.path}."
 
 
-def other_statistics(run: Run, world: int) -> str:
+def other_processes(run: Run, world: int) -> str:
     """What differs where a run goes on with another number of processes; "" where nothing does."""
     before, recipe = run.description.get("processes", 1), run.recipe
-    method = recipe.method
-    own = method.batch_norm == "ghost" or not method.synchronized or recipe.passes.micro_batch
-    if before == world or not own:
+    if before == world:
+        return ""
+    method, unlike = recipe.method, list[str]()
+    if method.batch_norm == "ghost" or not method.synchronized or recipe.passes.micro_batch:
+        unlike.append("BatchNorm takes its statistics of other groups of images")
+    if drops(build_task(recipe)):
+        unlike.append("dropout and stochastic depth draw other masks")
+    if isinstance(method, Detector):
+        unlike.append("each process pads its images to the largest of another part of the batch")
+    if not unlike:
         return ""
     return (
-        f"The run began with {before} processes and goes on with {world}: BatchNorm takes its "
-        "statistics of other groups of images from here on, so that it is not the same run bit for "
-        "bit. Images, order and views are."
+        f"The run began with {plural(before, 'process', 'processes')} and goes on with {world}: "
+        f"{' and '.join(unlike)} from here on, so that it is not the same run bit for bit. Images, "
+        "order and views are."
     )
 
 
