@@ -22,6 +22,7 @@ from coview.core.figures import DIAGNOSES
 from coview.core.files import read_lines
 from coview.core.metrics import metric_of
 from coview.dense.learner import DetectionLearner, SegmentationLearner
+from coview.diagnosis.detecting import _detected
 from coview.encoders import export_encoder, load_encoder
 from coview.evaluation import detections
 from coview.recipes import DenseRecipe, change, recipe
@@ -214,6 +215,22 @@ def test_what_has_diverged_has_no_figure_from_scratch(
     assert run.scratch_path.exists() == (first > 1)
     assert ("The baseline has diverged" in said) == (first > 1)
     assert (run.verdict["label"] == "collapsed") == (first == 1)
+
+
+def test_detections_go_to_the_cpu_before_they_are_float64():
+    """A Mac's GPU has no float64."""
+
+    class OnMac:
+        def __init__(self, *values):
+            self.values = torch.tensor(values)
+
+        def cpu(self):
+            return self.values
+
+    target = {"boxes": OnMac([1.0, 2.0, 3.0, 4.0]), "scores": OnMac(0.5), "labels": OnMac(2)}
+    found = _detected(target, (10, 10), (20, 30))
+    assert found.boxes.tolist() == [[3.0, 4.0, 9.0, 8.0]]
+    assert (found.boxes.dtype, found.scores.dtype) == (np.float64, np.float64)
 
 
 def test_it_learns_the_images_that_it_is_trained_on(places):

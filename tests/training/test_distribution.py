@@ -200,6 +200,17 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
     assert local_device("cpu") == torch.device("cpu")
 
 
+def test_a_device_without_collective_operations_is_refused(monkeypatch):
+    for name in TORCHRUN_VARIABLES:
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(distribution, "choose_device", lambda name: torch.device(name))
+    with pytest.raises(InvalidValue, match="'mps', which works in one process only"):
+        local_device("mps")
+    assert local_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert local_device("mps") == torch.device("mps")
+
+
 def test_half_an_environment_of_torchrun_is_refused(monkeypatch):
     for name in TORCHRUN_VARIABLES:
         monkeypatch.delenv(name, raising=False)

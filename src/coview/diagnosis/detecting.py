@@ -65,14 +65,15 @@ def _detected(
     target: Mapping[str, torch.Tensor], size: tuple[int, int], annotated: tuple[int, int]
 ) -> Detected:
     """What torchvision gives, in the annotated image and without its background class."""
+    # First to the CPU: a Mac's GPU has no float64.
     height, width = (whole / part for whole, part in zip(annotated, size, strict=True))
-    boxes = target["boxes"].double().cpu() * torch.tensor([width, height, width, height])
+    boxes = target["boxes"].cpu().double() * torch.tensor([width, height, width, height])
     outlines: list[dict[str, Any]] = []
     if "masks" in target and len(boxes):
         pasted = paste_masks_in_image(target["masks"].float().cpu(), boxes.float(), annotated)
         outlines = [encode_rle((mask[0] >= 0.5).numpy()) for mask in pasted]
     return Detected(
-        boxes=boxes.numpy(), scores=target["scores"].double().cpu().numpy(),
+        boxes=boxes.numpy(), scores=target["scores"].cpu().double().numpy(),
         classes=target["labels"].cpu().numpy() - 1, outlines=outlines,
     )  # fmt: skip
 

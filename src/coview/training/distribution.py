@@ -43,14 +43,19 @@ def local_device(name: str = "auto") -> torch.device:
     """The device of this process; under torchrun every process of a machine has its own GPU.
 
     ``name`` is "auto", "cpu", "cuda" or, without torchrun, any torch device. Raises InvalidValue
-    where there are fewer GPUs than processes, or ``name`` is one GPU for several processes.
+    where there are fewer GPUs than processes, or ``name`` is one GPU, or neither CPU nor CUDA, for
+    several processes.
 
     >>> local_device("cpu")
     device(type='cpu')
     """
     device = choose_device(name)
-    if device.type != "cuda" or world_of_torchrun() == 1:
+    if device.type == "cpu" or world_of_torchrun() == 1:
         return device
+    if device.type != "cuda":
+        raise InvalidValue(
+            f"`device` is {name!r}, which works in one process only; expected auto, cpu or cuda."
+        )
     local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if name not in ("auto", "cuda"):
         raise InvalidValue(
