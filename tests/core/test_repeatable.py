@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coview.core.eval_mode import eval_mode
-from coview.core.repeatable import repeatable
+from coview.core.repeatable import any_algorithm, repeatable
 
 CUDA = torch.device("cuda")
 
@@ -74,3 +74,29 @@ def test_nothing_changes_for_another_device(name):
     before = settings()
     with repeatable(torch.device(name)):
         assert settings() == before
+
+
+def test_a_part_may_take_any_algorithm():
+    is_on = torch.are_deterministic_algorithms_enabled
+    with repeatable(CUDA):
+        with pytest.raises(ZeroDivisionError), any_algorithm(CUDA):
+            assert not is_on()
+            assert torch.backends.cudnn.deterministic
+            raise ZeroDivisionError
+        assert is_on()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        with any_algorithm(torch.device("cpu")):
+            assert is_on()
+    with any_algorithm(CUDA):
+        assert not is_on()
+    assert not is_on()
+
+
+def test_an_own_strict_setting_holds_for_every_part():
+    torch.use_deterministic_algorithms(True)
+    try:
+        with any_algorithm(CUDA):
+            assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -8,11 +8,14 @@ import pytest
 import torch
 from drawn_boxes import write_coco, write_voc
 from small_detector import FORMS, PIXELS, SMALL, batch, encoder, learner, store
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, roi_heads
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops import poolers
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import Ranks
-from coview.dense import Detector
+from coview.core.repeatable import any_algorithm, repeatable
+from coview.dense import Detector, detector
 from coview.dense.inputs import draw_scale, output_size, render_maps, render_objects
 from coview.dense.learner import split_targets
 from coview.dense.maps import dilate_last_group, forward_groups
@@ -95,6 +98,31 @@ def test_recomputed_activations_give_the_same_gradient(name, images, maps):
         assert gradient is None or torch.allclose(gradient, other, atol=1e-6), name
     for name, value in results[0][1].items():
         assert torch.equal(value, results[1][1][name]), name
+
+
+@pytest.mark.parametrize("name", ["fpn masks", "c4 masks"])
+def test_crops_are_those_of_torchvisions_kernel_where_a_gpu_is_repeatable(
+    name, images, monkeypatch
+):
+    """torchvision compiles its Python code for them where it finds the setting on."""
+    seen, cuda = [], torch.device("cuda")
+    align, propose = poolers.roi_align, RegionProposalNetwork.forward
+
+    def is_on(kind, function):
+        def noted(*arguments, **options):
+            seen.append((kind, torch.are_deterministic_algorithms_enabled()))
+            return function(*arguments, **options)
+
+        return noted
+
+    monkeypatch.setattr(poolers, "roi_align", is_on("crop", align))
+    monkeypatch.setattr(roi_heads, "roi_align", is_on("outline", align))
+    monkeypatch.setattr(RegionProposalNetwork, "forward", is_on("proposals", propose))
+    monkeypatch.setattr(detector, "any_algorithm", lambda device: any_algorithm(cuda))
+    with repeatable(cuda):
+        learner(FORMS[name]).loss(batch(images, FORMS[name]), 0)
+        assert torch.are_deterministic_algorithms_enabled()
+    assert set(seen) == {("crop", False), ("outline", False), ("proposals", True)}
 
 
 def test_a_state_holds_every_tensor_once():

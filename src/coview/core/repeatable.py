@@ -48,3 +48,24 @@ def repeatable(device: torch.device) -> Iterator[None]:
         memory.fill_uninitialized_memory = filled
         cudnn.benchmark, cudnn.deterministic = algorithms
         convolution.fp32_precision, product.fp32_precision = precisions
+
+
+@contextmanager
+def any_algorithm(device: torch.device) -> Iterator[None]:
+    """Inside, operations of a CUDA ``device`` need not be repeatable, within :func:`repeatable`.
+
+    cuDNN's still are. An own strict setting of deterministic algorithms stays.
+
+    >>> with repeatable(torch.device("cuda")), any_algorithm(torch.device("cuda")):
+    ...     torch.are_deterministic_algorithms_enabled()
+    False
+    """
+    if device.type != "cuda" or not torch.is_deterministic_algorithms_warn_only_enabled():
+        yield
+        return
+    was_on = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was_on, warn_only=True)

@@ -20,6 +20,7 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.ops.poolers import initLevelMapper
 
+from coview.core.repeatable import any_algorithm
 from coview.dense.maps import forward_groups, map_shapes, residual_network
 from coview.dense.method import Detector
 from coview.dense.sampling import KeyedSampler
@@ -127,7 +128,10 @@ class Detection(nn.Module):
         else:
             features = {"2": forward_groups(network, images, 3)[2]}
         proposals, losses = self.rpn(ImageList(images, sizes), features, targets)
-        detected, more = self.roi_heads(features, proposals, sizes, targets)
+        # Where a GPU is to be repeatable, torchvision crops maps and true outlines by Python code
+        # under torch.compile, which needs a C compiler and, where it fails, much memory.
+        with any_algorithm(images.device):
+            detected, more = self.roi_heads(features, proposals, sizes, targets)
         return detected, {**losses, **more}
 
 
