@@ -2,6 +2,7 @@ import errno
 
 import pytest
 
+from coview.core import files
 from coview.core.errors import DamagedFile, StorageError
 from coview.core.files import (
     append_line,
@@ -18,6 +19,22 @@ from coview.core.files import (
 def test_json_round_trips(tmp_path):
     write_json(tmp_path / "a" / "b.json", {"x": [1, 2.5, None, "ü"]})
     assert read_json(tmp_path / "a" / "b.json") == {"x": [1, 2.5, None, "ü"]}
+
+
+def test_a_file_that_another_machine_has_written_is_waited_for(tmp_path, monkeypatch):
+    path, waited = tmp_path / "run" / "run.json", []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            write_bytes(path, b"x")
+
+    monkeypatch.setattr(files.time, "sleep", sleep)
+    files.wait_for(path)
+    assert len(waited) == 3
+    monkeypatch.setattr(files, "SEEN", 0.0)
+    files.wait_for(tmp_path / "never")
+    assert len(waited) == 3
 
 
 def test_no_temporary_file_is_left(tmp_path):

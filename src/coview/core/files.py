@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from coview.core.errors import DamagedFile, StorageError, UnreadableFile
 from coview.core.paths import file_mode, open_regular
 from coview.core.temporary import temporary_beside
 
+SEEN = 90.0  # seconds
 fcntl: Any = None if os.name == "nt" else importlib.import_module("fcntl")
 
 
@@ -119,6 +121,18 @@ def exists(path: Path) -> bool:
     """
     with read_errors(path):
         return file_mode(path) is not None
+
+
+def wait_for(path: Path) -> None:
+    """Wait until this machine sees the file that another has written, for ``SEEN`` seconds at most.
+
+    A network file system may remember for a minute that a file was not there.
+    """
+    until = time.monotonic() + SEEN
+    while not exists(path) and time.monotonic() < until:
+        entries(path.parent.parent)  # a listing may refresh what is remembered
+        entries(path.parent)
+        time.sleep(1.0)
 
 
 def entries(folder: Path) -> list[str]:

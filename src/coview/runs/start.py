@@ -10,7 +10,7 @@ from typing import Any
 
 from coview.core.clock import Clock
 from coview.core.errors import InvalidValue, RunError
-from coview.core.files import entries
+from coview.core.files import entries, wait_for
 from coview.core.line_log import keep_lines
 from coview.core.paths import local_path
 from coview.core.places import Kind, place_of
@@ -102,6 +102,8 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
         ranks.barrier()
         if folder is None:
             return None
+        if not ranks.is_main:
+            wait_for(Run(folder).description_path)  # this process has looked for it before
         return train_run(beginning.job, Run(folder), images, session)
 
 
