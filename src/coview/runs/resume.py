@@ -19,7 +19,7 @@ from coview.data.decode import decoders
 from coview.dense import Detector
 from coview.methods.passes import drops
 from coview.options import ResumeOptions
-from coview.recipes import build_task
+from coview.recipes import DenseRecipe, build_task
 from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command, environment, other_environment
@@ -151,7 +151,7 @@ def other_processes(run: Run, world: int) -> str:
         unlike.append("BatchNorm takes its statistics of other groups of images")
     if drops(build_task(recipe)):
         unlike.append("dropout and stochastic depth draw other masks")
-    if isinstance(method, Detector):
+    if isinstance(recipe, DenseRecipe) and isinstance(recipe.method, Detector):
         unlike.append("each process pads its images to the largest of another part of the batch")
     if not unlike:
         return ""

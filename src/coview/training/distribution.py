@@ -20,6 +20,7 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from coview.core.errors import InvalidValue, ProcessLost
@@ -102,7 +103,7 @@ def init_distributed(device: torch.device) -> Iterator[Ranks]:
         return
     with connection_errors():
         shared, rank, world = shared_store()
-        store = dist.PrefixStore(meet(shared, rank, world), shared)
+        store = PrefixStore(meet(shared, rank, world), shared)
     heartbeat = Heartbeat(store.clone(), rank, world)
     heartbeat.start()
     try:
