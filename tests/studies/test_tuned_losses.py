@@ -10,7 +10,7 @@ from test_grid import end
 from coview.core.errors import InvalidValue
 from coview.methods import MarginTriplet, NTXent
 from coview.options import StudyOptions
-from coview.studies import STUDIES
+from coview.studies import STUDIES, Setting
 from coview.studies import cell as cells
 from coview.studies.simclr_losses import _at_end
 from coview.studies.tuning import best_of, on_training_part, pretrain_best
@@ -45,6 +45,15 @@ def test_every_loss_is_tuned_once_and_trained_with_every_seed():
     assert all(dict(cell.judged)["test"] == "scenes:test" for cell in final)
     rates = {dict(cell.settings)["recipe"].optimizer.learning_rate for cell in tried}
     assert rates == {1e-3, 4e-3, 1.6e-2}
+
+
+def test_the_rates_are_those_of_the_optimizer_of_the_scale():
+    base = Setting.of(StudyOptions(name="x", data="scenes", scale="gpu")).recipe("simclr")
+    tried = of_kind(losses(scale="gpu", seeds=1), "pretrain")
+    made = [dict(cell.settings)["recipe"] for cell in tried]
+    assert {each.optimizer.name for each in made} == {base.optimizer.name} == {"lars"}
+    own = base.optimizer.peak(base.batch_size)
+    assert {each.optimizer.peak(each.batch_size) for each in made} == {own / 4, own, 4 * own}
 
 
 def test_a_choice_at_the_end_of_the_rates_is_said():

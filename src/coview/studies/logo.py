@@ -54,9 +54,11 @@ SMALL = (
 
 
 def base_recipe(setting: Setting, word: str, *, epochs: float = 1.0) -> Recipe:
-    """The recipe of a base; MoCo's queue is about a tenth of the images, as at full scale."""
+    """The recipe of a base; MoCo's queue is about a tenth of the images at most."""
     made, images = setting.recipe(word, epochs=epochs), setting.amount.images
-    return made if images is None else with_fitting_queue(made, images)
+    if made.method.memory is None:
+        return made
+    return with_fitting_queue(made, setting.count_images() if images is None else images)
 
 
 def with_logo(base: Recipe, affinity: Any = "learned", **settings: Any) -> Recipe:

@@ -19,10 +19,11 @@ from coview.studies.measure import LINEAR
 from coview.studies.setting import AMOUNTS, Setting, ordered
 from coview.studies.tuning import CANDIDATE
 
-RATES = (1e-3, 4e-3, 1.6e-2)
+RATES = (0.25, 1.0, 4.0)
+"""Factors of the recipe's own learning rate: a rate for AdamW is none for LARS."""
 TEMPERATURES = (0.1, 0.2, 0.5, 1.0)
 MARGINS = (0.0, 0.4, 0.8, 1.6)
-"""Temperatures and margins are those of appendix B.10; the rates are around the recipe's."""
+"""Temperatures and margins are those of appendix B.10."""
 TUNING_SEED = 1_000
 """Of the runs that are compared for a choice: none of the seeds that count."""
 MINED = ", semi-hard"
@@ -63,11 +64,11 @@ def losses(setting: Setting) -> Grid:
     """Each loss at the learning rate and the temperature or margin that suit it best."""
     base = setting.recipe("simclr")
     quick = setting.scale == "tiny"
+    own = base.optimizer.peak(base.batch_size)
+    rates = tuple(own * factor for factor in RATES[: 1 if quick else 3])
 
     def arm(name: str) -> Arm:
-        tried = _recipes(
-            base, LOSSES[name][:2] if quick else LOSSES[name], RATES[: 1 if quick else 3]
-        )
+        tried = _recipes(base, LOSSES[name][:2] if quick else LOSSES[name], rates)
         candidates = {
             f"{CANDIDATE}{place:02}": replace(
                 setting.pretrain(f"tuning of {name}: {words}", made, TUNING_SEED),
