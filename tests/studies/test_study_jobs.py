@@ -23,6 +23,7 @@ from coview.studies.cell import about_error
 from coview.studies.execution import place_of, run_study
 from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
+from coview.studies.run import named
 from coview.studies.speed import Speeds
 from coview.studies.sweeps import base_of, judges_of, setting_of, sweep_grid
 
@@ -63,6 +64,17 @@ def test_classes_of_a_file_of_the_user_reach_the_processes(tmp_path, monkeypatch
     )  # fmt: skip
     assert result["ended"]
     assert 0 <= result.rows[0]["kNN"] <= 100
+
+
+def test_changed_code_of_the_user_makes_other_runs(tmp_path):
+    keys = []
+    for factor in ("2.0", "3.0"):
+        file = tmp_path / "mine.py"
+        file.write_text(f"# {tmp_path}\n{MINE}# factor {factor}\n")
+        options = StudyOptions(name=f"{file}:OWN", data="scenes", scale="tiny", seeds=1)
+        (cell,) = named(options.name).study(options).cells
+        keys.append(cell.key)
+    assert keys[0] != keys[1]
 
 
 class Lost(Exception):

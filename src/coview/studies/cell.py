@@ -17,6 +17,7 @@ from coview.core.errors import CoviewError, InvalidValue, RunError, UnknownName
 from coview.core.files import digest, exists, write_json
 from coview.core.paths import absolute_path
 from coview.core.run_folder import is_run, read_object
+from coview.core.user_code import files_of
 from coview.core.values import encode, fingerprint
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import find_export, read_config
@@ -126,19 +127,23 @@ class Cell:
     def key(self) -> str:
         """The hash of verb and settings, with those of the cells among them.
 
-        The name of a recipe counts as all its numbers, which another version may have changed.
+        The name of a recipe counts as all its numbers, which another version may have changed, and
+        a class of a file of the user as the hash of the file, whose code it is.
         """
         settings = {
             name: value.key if isinstance(value, Cell | Existing) else encode(value)
             for name, value in self.settings
         }
-        name = settings.get("recipe")
+        name, files = settings.get("recipe"), files_of(self.settings)
         if isinstance(name, str):
-            settings["recipe"] = [name, fingerprint(recipe(name))]
+            named = recipe(name)
+            settings["recipe"] = [name, fingerprint(named)]
+            files += files_of(named)
+        hashes = sorted({file["hash"] for file in files})
         content = json.dumps(
             [
                 self.verb, settings, *([encode(self.judged)] if self.judged else []),
-                *(["validates"] if self.validates else []),
+                *(["validates"] if self.validates else []), *([{"files": hashes}] if hashes else []),
             ],
             sort_keys=True, allow_nan=False,
         )  # fmt: skip
