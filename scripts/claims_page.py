@@ -38,6 +38,7 @@ from coview.studies.claims import (
 from coview.studies.drawings import chart_of, row_mean
 from coview.studies.execution import verdicts_of
 from coview.studies.ledger import summary
+from coview.studies.page import is_tiny
 
 KEPT = ("study", "claim", "source", "card", "ended", "claims", "tables", "drawings", "earlier")
 SETTINGS = (
@@ -51,10 +52,16 @@ WIDTH, HEIGHT, LINE_HEIGHT, LETTER = 690, 400, 20, 6.6
 
 
 def collect(studies: Path, target: Path) -> None:
-    """Copy what the studies of a folder say, with the name of the data in place of its path."""
+    """Copy what the studies of a folder say, with the name of the data in place of its path.
+
+    Left out are those that have not ended, which have no verdict, and those of the scale tiny."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(studies.glob("*/study.json")):
         content = read_json(path)
+        if not content["ended"] or is_tiny(content["card"]):
+            why = "has the scale tiny" if is_tiny(content["card"]) else "has not ended"
+            print(f"{content['study']} is left out: {path} {why}.")
+            continue
         card = {key: short(str(value)) for key, value in content["card"].items()}
         card |= {"version": VERSION, "written": datetime.date.today().isoformat()}
         kept = {name: content[name] for name in KEPT if name in content} | {"card": card}

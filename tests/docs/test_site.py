@@ -192,3 +192,18 @@ def test_a_study_that_is_written_again_keeps_what_it_said_before(tmp_path):
     second = {**first, "with": {"seeds": "0, 1, 2"}}
     assert written("0, 1, 2, 3", True, "other words") == [first, second]
     assert written("0, 1, 2, 3", True, "other words") == [first, second]
+
+
+def test_claims_of_studies_that_go_on_or_are_tiny_are_not_written(tmp_path, capsys):
+    claim = {"text": "it helps", "holds": None, "because": "-"}
+    for name, ended, scale in (("a", True, "cpu"), ("b", False, "cpu"), ("c", True, "tiny")):
+        folder = tmp_path / "studies" / name
+        folder.mkdir(parents=True)
+        content = {"study": f"own/{name}", "card": {"scale": scale}, "claims": [claim],
+                   "ended": ended}  # fmt: skip
+        (folder / "study.json").write_text(json.dumps(content))
+    claims_page.collect(tmp_path / "studies", tmp_path / "claims")
+    assert [row["study"] for row in claims_page.rows_of(tmp_path / "claims")] == ["own/a"]
+    out = capsys.readouterr().out
+    assert "own/b is left out:" in out
+    assert "own/c is left out:" in out

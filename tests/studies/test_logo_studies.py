@@ -163,6 +163,22 @@ def test_a_run_is_judged_after_each_quarter_of_its_epochs(tmp_path):
     assert replace(KNN, at=0.5).read(run) == half
 
 
+def test_deleted_checkpoints_change_no_figure_and_none_stands_for_one_that_is_far(tmp_path):
+    cell = knn(setting("cpu", seeds=1)).arms[0].cell(0)
+    end(cell, tmp_path, {"knn": 0.4, "linear": 0.5}, [0.1, 0.2, 0.3])
+    run = cell.run(tmp_path)
+    quarters = [replace(KNN, at=share) for share in (0.25, 0.5, 0.75)]
+    shutil.rmtree(run.checkpoints_path)
+    assert [each.read(run) for each in quarters] == pytest.approx([10, 20, 30])
+    assert cell.is_ended(tmp_path)
+    shutil.rmtree(run.evaluation_of(100))
+    assert [each.read(run) for each in quarters] == [None, *map(pytest.approx, (20, 30))]
+    # A run that was given up after half of its epochs has its last figure from then on.
+    verdict = json.loads(run.verdict_path.read_text())
+    run.verdict_path.write_text(json.dumps({**verdict, "step": 210}))
+    assert quarters[2].read(run) == pytest.approx(40)
+
+
 def test_the_gain_on_cluttered_scenes_is_a_difference_of_differences(tmp_path):
     own = setting(seeds=3, scale="tiny")
     grid = scenes(own)

@@ -222,6 +222,12 @@ class RunFolder:
         """Where the figures of a kept checkpoint lie, beside those of the end."""
         return self.evaluation_path / self.checkpoint_path(step).name
 
+    @property
+    def evaluated_steps(self) -> list[int]:
+        """The steps whose checkpoints were evaluated, in order; they may have been deleted since.
+        """
+        return steps_named(entries(self.evaluation_path))
+
     @cached_property
     def description(self) -> dict[str, Any]:
         """run.json. Raises DamagedFile where it is not as it was written, or of other types."""

@@ -73,7 +73,7 @@ def _judged_on(cell: Cell, root: Path) -> Iterator[Record]:
     if cell.follow:
         files += [
             run.evaluation_of(step) / f"{name}.json"
-            for step in run.checkpoint_steps
+            for step in run.evaluated_steps
             for name in cell.follow
         ]
     for file in files:

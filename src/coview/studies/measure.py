@@ -11,6 +11,8 @@ from coview.core.metrics import headline_misfit
 from coview.core.run_folder import RunFolder, read_object
 
 PER_CENT = 100.0
+NEAR = 1 / 8
+"""The share of a training within which a figure is that of a share of it: half a quarter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +21,9 @@ class Measure:
 
     ``name`` heads a column. ``protocol`` is the file of results that is read, of it the result with
     this ``subject``, ``metric`` and ``layer`` and, where there are several, the one that represents
-    the protocol; ``setting`` narrows it ({"k": 20}). ``at`` is the share of the training (1: its
-    end) after which the nearest kept checkpoint was judged. ``factor`` turns the value into the
-    unit that is shown (100: per cent).
+    the protocol; ``setting`` narrows it ({"k": 20}). ``at`` is the share of the planned training
+    (1: its end) after which the nearest kept checkpoint was judged. ``factor`` turns the value into
+    the unit that is shown (100: per cent).
 
     >>> Measure(name="linear accuracy", protocol="linear").metric
     'accuracy'
@@ -41,14 +43,20 @@ class Measure:
         return self.factor == PER_CENT
 
     def read(self, run: RunFolder) -> float | None:
-        """The figure; None where the run has none yet."""
+        """The figure; None where the run has none yet, or none near ``at``."""
         if self.at == 1:
             return self._result(run.evaluation_path)
-        series = self.series(run)
-        if not series:
-            return None
-        wanted = self.at * series[-1][0]
-        return min(series, key=lambda point: abs(point[0] - wanted))[1]
+        epoch = run.description["steps_per_epoch"]
+        planned, ended = run.total_steps / epoch, run.last_step / epoch
+        wanted = self.at * planned
+        if ended <= wanted:  # given up before: its features stay what they were
+            return self._result(run.evaluation_path)
+        far, figure = min(
+            ((abs(place - wanted), figure) for place, figure in self.series(run)),
+            default=(planned, None),
+        )
+        # Whole epochs are kept.
+        return figure if far < 1 or far <= NEAR * planned else None
 
     def _result(self, folder: Path) -> float | None:
         """The figure in a folder of results, or None."""
@@ -63,8 +71,9 @@ class Measure:
         return self.factor * float(best["value"])
 
     def series(self, run: RunFolder) -> list[tuple[float, float]]:
-        """(epoch, figure) of every kept checkpoint that the protocol has judged, and of the end."""
-        places = {step: run.evaluation_of(step) for step in run.checkpoint_steps}
+        """(epoch, figure) of every checkpoint that the protocol has judged, and of the end; the
+        checkpoint itself may have been deleted since."""
+        places = {step: run.evaluation_of(step) for step in run.evaluated_steps}
         places[run.last_step] = run.evaluation_path
         figures = [(step, self._result(folder)) for step, folder in places.items()]
         epoch = run.description["steps_per_epoch"]
