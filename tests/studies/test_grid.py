@@ -382,7 +382,7 @@ def test_a_failure_in_a_process_is_a_sentence_for_the_study(tmp_path):
     bad = Cell(
         name="bad", verb="pretrain", settings=(("data", "nowhere"), ("recipe", "simclr-cpu"))
     )
-    assert "nowhere" in in_process(bad, tmp_path, {"device": "cpu"})
+    assert "nowhere" in in_process(bad, tmp_path, {"device": "cpu"}).sentence
 
 
 def test_an_error_beside_the_runs_stops_them(monkeypatch):

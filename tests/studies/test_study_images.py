@@ -12,7 +12,7 @@ import coview
 from coview.core.errors import RunError
 from coview.data.spec import DataSpec
 from coview.options import StudyOptions
-from coview.studies import STUDIES, Cell, Setting
+from coview.studies import STUDIES, Cell, Grid, Setting
 from coview.studies.execution import run_study
 from coview.studies.images import check_images
 
@@ -120,6 +120,18 @@ def test_outliers_that_were_replaced_under_their_name_are_found(tmp_path):
         end(cell, tmp_path, opened(TRAIN), result(outliers=outliers))
     with pytest.raises(RunError, match="The further images of"):
         check_images(cells, tmp_path)
+
+
+def test_images_that_were_replaced_cost_no_further_run(tmp_path, monkeypatch):
+    """They are compared before anything is trained."""
+    cells = [pretrained(seed) for seed in (0, 1, 2)]
+    for cell, images in zip(cells, ("aa", "bb"), strict=False):
+        end(cell, tmp_path, opened(images), result())
+    setting = Setting.of(StudyOptions(name="x", data="scenes", scale="tiny"))
+    study = replace(Grid(arms=(), claims=()).study("mine", "?", setting), cells=tuple(cells))
+    monkeypatch.setattr(Cell, "train", lambda *_: pytest.fail("a run was trained"))
+    with pytest.raises(RunError, match="are different"):
+        run_study(study, tmp_path, {"device": "cpu"})
 
 
 def test_the_seed_chooses_the_test_part_of_a_transfer_set(tmp_path):

@@ -5,6 +5,7 @@ import re
 import signal
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +14,14 @@ from PIL import Image
 
 import coview
 from coview.core import user_code
-from coview.core.errors import InvalidValue, RunError, UnknownName
+from coview.core.errors import InvalidValue, RunError, StorageError, UnknownName
 from coview.core.values import encode
 from coview.evaluation import PROTOCOLS
 from coview.options import StudyOptions, SweepOptions
 from coview.recipes import RECIPES, recipe
 from coview.studies import Cell, Grid, Setting
-from coview.studies.cell import about_error
 from coview.studies.execution import place_of, run_study
+from coview.studies.failures import Failure, Failures, about_error
 from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.run import named
@@ -89,7 +90,7 @@ def test_any_error_of_a_run_is_a_sentence_with_its_name(tmp_path, monkeypatch):
     setting = tiny(seeds=1)
     cell = setting.pretrain("small", setting.recipe("simclr"), 0)
     monkeypatch.setattr(Cell, "train", lose)
-    sentence = in_process(cell, tmp_path, {})
+    sentence = in_process(cell, tmp_path, {}).sentence
     assert re.fullmatch(r"Lost: no memory left \(test_study_jobs.py, line \d+\)", sentence)
     assert about_error(InvalidValue("`seeds` is 0.")) == "`seeds` is 0."
     study = Grid(arms=(setting.arm("small", setting.recipe("simclr")),), claims=()).study(
@@ -97,6 +98,84 @@ def test_any_error_of_a_run_is_a_sentence_with_its_name(tmp_path, monkeypatch):
     )
     with pytest.raises(RunError, match=rf"small, seed 0 \({tmp_path}.*\): Lost: no memory left"):
         run_study(study, tmp_path, {"device": "cpu"})
+
+
+def three_cells():
+    """Two pretrainings, and a fine-tuning of the first."""
+    setting = tiny(seeds=2)
+    first, other = (setting.pretrain("a", setting.recipe("simclr"), seed) for seed in (0, 1))
+    return first, Cell(name="tuned", verb="finetune", settings=(("start", first),)), other
+
+
+def study_of(cells):
+    made = Grid(arms=(), claims=()).study("mine", "?", tiny(seeds=1))
+    return replace(made, cells=cells)
+
+
+def test_a_run_that_fails_leaves_out_those_that_need_it_alone(tmp_path, monkeypatch, capsys):
+    tried = []
+
+    def train(self, root, machine):
+        tried.append(self.name)
+        raise RunError("no luck")
+
+    monkeypatch.setattr(Cell, "train", train)
+    with pytest.raises(RunError) as caught:
+        run_study(study_of(three_cells()), tmp_path, {"device": "cpu"})
+    assert tried == ["a, seed 0", "a, seed 1"]
+    first, *sentences = str(caught.value).splitlines()
+    assert first == "2 runs have failed."
+    assert [each.partition(" (")[0] for each in sentences] == tried
+    assert all(each.endswith("): no luck") for each in sentences)
+    assert capsys.readouterr().out.count("Failed: a, seed") == 2
+
+
+@pytest.mark.parametrize("error", [StorageError("The disk is full."), MemoryError()])
+def test_what_would_end_every_run_ends_the_study(tmp_path, monkeypatch, error):
+    tried = []
+
+    def train(self, root, machine):
+        tried.append(self.name)
+        raise error
+
+    monkeypatch.setattr(Cell, "train", train)
+    with pytest.raises(RunError, match="a, seed 0"):
+        run_study(study_of(three_cells()), tmp_path, {"device": "cpu"})
+    assert tried == ["a, seed 0"]
+
+
+class Pool:
+    """In place of processes: every run fails at once."""
+
+    def __init__(self):
+        self.tried = []
+
+    def submit(self, _, cell, root, machine):
+        self.tried.append(cell.name)
+        future = Future()
+        future.set_result(Failure("no luck"))
+        return future
+
+
+def test_side_by_side_too_the_others_go_on(tmp_path, monkeypatch):
+    pool = Pool()
+
+    @contextmanager
+    def opened(jobs, files):
+        yield pool, {}
+
+    monkeypatch.setattr("coview.studies.jobs._pool", opened)
+    with pytest.raises(RunError, match="2 runs have failed"):
+        train_side_by_side(three_cells(), tmp_path, {}, 1, after=lambda: None)
+    assert pool.tried == ["a, seed 0", "a, seed 1"]
+
+
+def test_needs_of_needs_that_have_failed_are_left_out_too(tmp_path):
+    first, tuned, other = three_cells()
+    last = Cell(name="last", verb="distill", settings=(("teacher", tuned),))
+    failures = Failures(tmp_path)
+    failures.add(first, Failure("no luck"))
+    assert [failures.leaves_out(cell) for cell in (tuned, other, last)] == [True, False, True]
 
 
 def test_memory_is_blamed_for_a_kill_alone():
@@ -247,5 +326,7 @@ def test_a_kind_of_which_no_run_has_ended_is_not_in_the_estimate(tmp_path):
 def test_a_process_that_is_stopped_before_it_has_begun_has_not_failed():
     broken = Future()
     broken.set_exception(BrokenProcessPool())
-    assert _result(broken, {}, stopping=True) == ""
-    assert "a process of the study has ended" in _result(broken, {}, stopping=False)
+    assert _result(broken, {}, stopping=True) is None
+    failure = _result(broken, {}, stopping=False)
+    assert "a process of the study has ended" in failure.sentence
+    assert failure.ends_all  # there is no process for the others

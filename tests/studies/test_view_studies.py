@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from coview.data.spec import DataSpec
 from coview.options import StudyOptions
 from coview.studies import STUDIES, Setting, decide
 from coview.studies.execution import place_of, run_study
 from coview.studies.measure import CONTRASTIVE
+from coview.studies.measurement import measured
 from coview.studies.simclr_color import color
 from coview.studies.simclr_histograms import histograms, retrieval
 from coview.studies.simclr_views import (
@@ -174,6 +176,8 @@ def test_histograms_are_measured_once_and_drawn_again(tmp_path, monkeypatch):
         assert sum(y for _, y in line["points"]) == pytest.approx(100, abs=0.01)
     page = (place / "report.html").read_text()
     assert "nothing is trained" in page
+    store = DataSpec.of("scenes", limit=60, size=32).open()
+    assert measured(place)["fingerprint"] == store.fingerprint
     monkeypatch.setattr("coview.studies.simclr_histograms.measure", None)
     again = run_study(STUDIES["simclr/histograms"].study(options), tmp_path, {})
     assert again["rows"] == first["rows"]

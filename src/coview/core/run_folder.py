@@ -224,8 +224,7 @@ class RunFolder:
 
     @property
     def evaluated_steps(self) -> list[int]:
-        """The steps whose checkpoints were evaluated, in order; they may have been deleted since.
-        """
+        """The steps of which evaluation/ has figures, in order, with or without the checkpoint."""
         return steps_named(entries(self.evaluation_path))
 
     @cached_property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import Any
 
 from torch import get_num_threads
 
-from coview.core.errors import CoviewError, InvalidValue, RunError, UnknownName
+from coview.core.errors import InvalidValue, RunError, UnknownName
 from coview.core.files import digest, exists, write_json
 from coview.core.paths import absolute_path
 from coview.core.run_folder import is_run, read_object
@@ -143,7 +142,8 @@ class Cell:
         content = json.dumps(
             [
                 self.verb, settings, *([encode(self.judged)] if self.judged else []),
-                *(["validates"] if self.validates else []), *([{"files": hashes}] if hashes else []),
+                *(["validates"] if self.validates else []),
+                *([{"files": hashes}] if hashes else []),
             ],
             sort_keys=True, allow_nan=False,
         )  # fmt: skip
@@ -260,16 +260,3 @@ VERBS: Mapping[str, Any] = {
     "detect": detect,
 }  # fmt: skip
 """What a cell can be. Their runs have the same folder, are resumed by one function, and end."""
-
-
-def about_error(error: Exception) -> str:
-    """What went wrong in a run, in a sentence; of an error that is none of ours also where.
-
-    >>> about_error(RunError("The run is gone."))
-    'The run is gone.'
-    """
-    if isinstance(error, CoviewError):
-        return str(error) or type(error).__name__
-    *_, frame = traceback.extract_tb(error.__traceback__)
-    place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    return f"{type(error).__name__}: {error} ({place})"

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import CoviewError, RunError
 from coview.core.files import write_json
 from coview.core.progress import output, say
 from coview.core.run_folder import RunFolder, read_object
 from coview.core.text import duration, plural
 from coview.data.spec import opened_once
 from coview.options import StudyOptions
-from coview.studies.cell import Cell, about_error
+from coview.studies.cell import Cell
+from coview.studies.failures import Failure, Failures
 from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
 from coview.studies.live import figures_of
@@ -80,13 +80,16 @@ def run_study(
 
     ``jobs``: so many cells are trained side by side, each in a process of its own. The same call
     goes on where it was stopped or killed. Returns the content of study.json, whose
-    "ended" says whether every cell has ended. Raises the errors of the runs.
+    "ended" says whether every cell has ended. Where a cell fails, those that do not need it go on.
+    Raises RunError with what went wrong in each, when the others have ended, and where images were
+    replaced under their name (:func:`~coview.studies.images.check_images`).
     """
     cells = tuple({cell.key: cell for cell in study.cells}.values())
     missing = [cell for cell in cells if not cell.is_ended(root)]
     say(f"{study.name}: {plural(len(cells), 'run')} in {root}, {len(cells) - len(missing)} ended.")
     with opened_once():
         if missing:
+            check_images(cells, root)
             speeds = Speeds(str(machine.get("device", "auto")), jobs)
             planned = _plan(study, cells, root, speeds)
         if dry_run:
@@ -127,21 +130,26 @@ def _train(
     machine: Mapping[str, Any], planned: Mapping[str, float],
 ) -> None:  # fmt: skip
     began, done = time.monotonic(), 0.0
+    failures = Failures(root)
     for place, cell in enumerate(missing, start=1):
+        if failures.leaves_out(cell):
+            done += planned[cell.key]
+            continue
         number = cells.index(cell) + 1
         say()
         say(f"[{number} of {len(cells)}] {cell.name}: {cell.folder(root)}")
         try:
             with output(inner=True):
                 run = cell.train(root, machine)
-        except CoviewError as error:
-            error.args = (f"{cell.name} ({cell.folder(root)}): {error}",)
-            raise
         except Exception as error:
-            sentence = f"{cell.name} ({cell.folder(root)}): {about_error(error)}"
-            raise RunError(sentence) from error
+            failure = Failure.of(error)
+            say(f"Failed: {failures.add(cell, failure)}")
+            if failure.ends_all:
+                break
+            done += planned[cell.key]
+            continue
         if not run.is_ended:
-            return
+            break
         done += planned[cell.key]
         left = sum(planned.values()) - done
         # What runs have taken beyond their plan, the others will take as well.
@@ -151,6 +159,7 @@ def _train(
         text = figures_of(cell.folder(root).name, write_study(study, cells, root))
         if text:
             say(f"{cell.name}: {text}")
+    failures.raise_any()
 
 
 def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from coview.core.errors import RunError
 from coview.core.machine import cores
 from coview.core.progress import output, say
 from coview.core.run_folder import ImportedFile
 from coview.core.user_code import agree_to, files_of, import_again, named_files
-from coview.studies.cell import Cell, about_error
+from coview.studies.cell import Cell
+from coview.studies.failures import Failure, Failures
 from coview.studies.live import StudyLines
 from coview.training.signals import handle_signals, restore_signals
 
@@ -34,19 +34,18 @@ def train_side_by_side(
     """Train the cells in ``jobs`` processes, each after those that it needs; whether all ended.
 
     ``after`` is called in this process when a cell has ended, and returns the content of
-    study.json. A signal to stop goes to all
-    of them: they save, and the same call goes on. Raises RunError for the first cell that fails,
-    when the others have saved.
+    study.json. A signal to stop goes to all of them: they save, and the same call goes on. Where a
+    cell fails, those that do not need it go on; what would make them fail too, as a full disk, ends
+    all of them when they have saved. Raises RunError with what went wrong in each.
     """
-    waiting, running = list(cells), dict[Future[str], Cell]()
-    failed: RunError | None = None
-    stopped = False
+    waiting, running = list(cells), dict[Future[Failure | None], Cell]()
+    failures, stopped = Failures(root), False
     with (
         _pool(jobs, [*named_files(), *files_of(tuple(cells))]) as (pool, processes),
         _Stop(lambda: list(processes)) as stop, StudyLines(root, len(cells)) as shown,
     ):  # fmt: skip
         while running or waiting:
-            ends = stop.received or failed or stopped
+            ends = stop.received or stopped
             full = len(running) == jobs
             free = [] if ends or full else ready(waiting, running.values(), root)
             for cell in free[: jobs - len(running)]:
@@ -58,18 +57,20 @@ def train_side_by_side(
             done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = running.pop(future)
-                error = _result(future, processes, stopping=bool(stop.received))
-                if error:
-                    say(f"Failed: {cell.name}. The others save and end.")
-                    failed = failed or RunError(f"{cell.name} ({cell.folder(root)}): {error}")
-                    stop.send(signal.SIGTERM)
+                failure = _result(future, processes, stopping=bool(stop.received) or stopped)
+                if failure:
+                    sentence = failures.add(cell, failure)
+                    then = "The others save and end." if failure.ends_all else "The others go on."
+                    say(f"Failed: {sentence} {then}")
+                    if failure.ends_all:
+                        stopped = True
+                        stop.send(signal.SIGTERM)
                 elif cell.is_ended(root):
                     shown.ended(cell, after())
                 else:
                     stopped = True
             shown.progress(running.values())
-    if failed:
-        raise failed
+    failures.raise_any()
     return not waiting and not stopped and not stop.received
 
 
@@ -83,13 +84,19 @@ def ready(waiting: Sequence[Cell], running: Collection[Cell], root: Path) -> lis
     ]
 
 
-def _result(future: Future[str], processes: Mapping[int, BaseProcess], *, stopping: bool) -> str:
-    """What went wrong in the process of a cell, or ""; ``stopping``: a signal went to all of them,
-    which ends those that have not begun yet."""
+def _result(
+    future: Future[Failure | None], processes: Mapping[int, BaseProcess], *, stopping: bool
+) -> Failure | None:
+    """What went wrong in the process of a cell; ``stopping``: a signal went to all of them, which
+    ends those that have not begun yet. Without a process that has ended the others go on no more.
+    """
     try:
         return future.result()
     except BrokenProcessPool:
-        return "" if stopping else about_end([process.exitcode for process in processes.values()])
+        if stopping:
+            return None
+        codes = [process.exitcode for process in processes.values()]
+        return Failure(about_end(codes), ends_all=True)
 
 
 def about_end(codes: Sequence[int | None]) -> str:
@@ -110,19 +117,19 @@ def about_end(codes: Sequence[int | None]) -> str:
     return f"a process of the study {how}. The same command goes on."
 
 
-def in_process(cell: Cell, root: Path, machine: dict[str, Any]) -> str:
-    """In a process of the pool: the run, begun or gone on with. Returns what went wrong, or ""."""
+def in_process(cell: Cell, root: Path, machine: dict[str, Any]) -> Failure | None:
+    """In a process of the pool: the run, begun or gone on with. Returns what went wrong."""
     _BUSY.set()
     try:
         with output(muted=True, inner=True):
             cell.train(root, machine)
     except Exception as error:
-        return about_error(error)
+        return Failure.of(error)
     except KeyboardInterrupt:  # while it was judged: the run has ended and is judged anew
-        return ""
+        return None
     finally:
         _BUSY.clear()
-    return ""
+    return None
 
 
 _BUSY = threading.Event()

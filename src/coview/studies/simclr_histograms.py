@@ -86,7 +86,7 @@ def views_histograms(
 
 
 def measure(setting: Setting, store: ImageStore) -> dict[str, Any]:
-    """The retrieval of every draw of views, and the histograms that are drawn."""
+    """The retrieval of every draw of views, the histograms that are drawn, and of which images."""
     rows, found = np.arange(len(store)), dict[str, list[float]]()
     curves: dict[str, Any] = {}
     specs = specifications(setting)
@@ -100,7 +100,10 @@ def measure(setting: Setting, store: ImageStore) -> dict[str, Any]:
             few = rows[:SHOWN_IMAGES]
             drawn = views_histograms(store, few, spec, SHOWN_CROPS, setting.seeds[0])
             curves[name] = (100 * drawn.transpose(0, 1)).tolist()
-    return {"images": len(store), "retrieval": found, "curves": curves}
+    return {
+        "images": len(store), "fingerprint": store.fingerprint, "retrieval": found,
+        "curves": curves,
+    }  # fmt: skip
 
 
 def measurement(setting: Setting) -> Measurement:
