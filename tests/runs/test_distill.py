@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import coview
 from coview.cli import main
@@ -321,6 +322,40 @@ def test_a_file_of_labels_leaves_the_test_part_other_images(teacher, tmp_path):
     assert run.description["data"]["images"] == 140
     tested = json.loads(run.predictions_path.read_text())["names"]
     assert not set(tested) & set(store.names[:60])
+
+
+@pytest.mark.parametrize("test_names", ["012", None], ids=["classes", "flat"])
+def test_the_val_part_of_unlabeled_images_is_the_test(teacher, test_names, tmp_path):
+    for part, names, count in (("train", "012", 60), ("val", test_names, 30)):
+        images, labels = labeled(count, len(part))
+        for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+            folder = tmp_path / "data" / part / (names[label] if names else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{row:02}.png")
+    run = coview.distill(
+        teacher.path, tmp_path / "data", epochs=1, out=tmp_path / "run", cache="none", **QUICK
+    )
+    assert run.description["data"]["images"] == 60
+    assert len(run.predictions["names"]) == 30
+    metrics = {
+        row["metric"]
+        for row in json.loads((run.evaluation_path / "distill.json").read_text())["results"]
+    }
+    assert metrics == ({"agreement", "accuracy"} if test_names else {"agreement"})
+
+
+def test_a_val_part_of_classes_that_the_teacher_does_not_know_is_named(teacher, tmp_path):
+    for part in ("train", "val"):
+        for row, image in enumerate(labeled(40, len(part))[0]):
+            folder = tmp_path / "data" / part / "abc"[row % 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{row:02}.png")
+    with pytest.raises(DataError, match=r"`labels_from` none"):
+        coview.distill(teacher.path, tmp_path / "data", out=tmp_path / "no", **QUICK)
+    run = coview.distill(
+        teacher.path, tmp_path / "data", labels_from="none", epochs=1, out=tmp_path / "run", **QUICK
+    )
+    assert run.is_ended
 
 
 def caveats_of(run):

@@ -84,6 +84,15 @@ def save_flat(folder, count=60):
     return folder
 
 
+def save_classes(folder, names, count=20):
+    """Images in a folder of each class."""
+    images, labels = pictures(count, seed=3)
+    for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+        inside = folder / names[label]
+        inside.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(inside / f"{row:02}.png")
+
+
 def test_protocols_that_read_no_labels_need_none(run, tmp_path):
     flat = save_flat(tmp_path / "flat")
     chosen = "label-free,contrastive,invariance"
@@ -98,6 +107,22 @@ def test_protocols_that_read_no_labels_need_none(run, tmp_path):
     assert "RankMe" in run.report_path.read_text()
     with pytest.raises(DataError, match="Labels are the names of sub-folders"):
         judge([run.path], tmp_path / "other", data=flat, protocols="label-free,knn")
+
+
+@pytest.mark.parametrize("kind", ["own parts", "without labels", "with labels"])
+def test_test_images_need_no_labels_either(kind, run, tmp_path):
+    data, test = tmp_path / "photos", None
+    if kind == "own parts":
+        data.mkdir()
+        save_flat(data / "train", 40)
+        save_flat(data / "test", 20)
+    else:
+        save_flat(data, 40)
+        test = tmp_path / "other"
+        save_classes(test, "abc") if kind == "with labels" else save_flat(test, 20)
+    results = judge([run.path], tmp_path / "out", data=data, test=test, protocols="label-free",
+                    no_baselines=True)  # fmt: skip
+    assert {each.test_images for each in results} == {20}
 
 
 def test_label_free_figures_of_labeled_images_do_not_depend_on_other_protocols(run, tmp_path):

@@ -10,6 +10,7 @@ from coview.core.images import ImageStore
 from coview.core.progress import say
 from coview.core.text import plural
 from coview.data.annotated import spec_from_json
+from coview.data.annotations import AnnotatedStore
 from coview.data.held_out import relabel
 from coview.data.spec import DataSpec
 from coview.data.stream import ImageStream
@@ -49,17 +50,21 @@ class RunData:
         has_parts = "train" in images.parts and len(images.parts) > 1
         if spec is None and self.own_test and self.images.split is None and has_parts:
             spec, test = self.images.tests(), data if test is None else test
+            # Whoever learns without labels is tested by those that there clearly are.
+            spec = replace(spec, needs_labels=spec.needs_labels or None)
         if spec is None:
             return Images(images, None)
         tests = spec.open(test, workers=workers)
-        return Images(images, tests if own_classes else relabel(tests, images.class_names))
+        if own_classes or not images.class_names:  # without names there is nothing to number by
+            return Images(images, tests)
+        if self.class_names and self.test is None:
+            return Images(images, self._numbered(tests))
+        return Images(images, _numbered(tests, images.class_names))
 
     def _numbered(self, images: ImageStore) -> ImageStore:
-        """The images with their labels, where they have any, numbered by ``class_names``."""
-        if images.labels is None:
-            return replace(images, class_names=self.class_names)
+        """As :func:`_numbered` by ``class_names``; an error says how to do without the labels."""
         try:
-            return relabel(images, self.class_names)
+            return _numbered(images, self.class_names)
         except DataError as error:
             raise DataError(
                 f"{error} These are classes that the teacher does not know. To learn from the "
@@ -86,6 +91,13 @@ class RunData:
             label_draw=data["label_draw"],
             class_names=tuple(data.get("class_names", ())),
         )
+
+
+def _numbered(store: ImageStore, class_names: tuple[str, ...]) -> ImageStore:
+    """The images with their labels, where they have any, numbered by ``class_names``."""
+    if store.labels is None and not isinstance(store, AnnotatedStore):
+        return replace(store, class_names=class_names)
+    return relabel(store, class_names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,6 +23,7 @@ from coview.diagnosis.distillation import (
 from coview.diagnosis.finetuning import Contender, logits_of
 from coview.diagnosis.rules import diverged
 from coview.diagnosis.state import Diagnosis
+from coview.evaluation.features import has_labels
 from coview.methods import Learner
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData
@@ -55,15 +56,17 @@ class Distilling(Job):
     def split(self, data: RunData, images: Images, seed: int) -> Parts:
         store, test = images.images, images.test
         known = labeled_rows(store)
-        if test is not None:
+        is_unlabeled = data.test is None and data.labels == NO_LABELS
+        if test is not None and (has_labels(test.labels) or not is_unlabeled):
             test = evaluation.labeled(test, "The test")
+        elif test is not None:  # a part of the same images: judged by the agreement alone
+            test = unlabeled(test)
         elif len(known):
             test = test_part(store.subset(known), data.labels, seed)
             store = without(store, test)
         else:
             rows, held_out = hold_out(store, seed)
-            store, test = store.subset(rows), store.subset(held_out)
-            test = replace(test, labels=np.full(len(test), -1, dtype=np.int64))
+            store, test = store.subset(rows), unlabeled(store.subset(held_out))
         total = len(labeled_rows(store))
         if data.labels == NO_LABELS:
             training, used = replace(store, labels=None), "none of their labels"
@@ -140,6 +143,11 @@ class Distilling(Job):
 
 
 DISTILLING = Distilling()
+
+
+def unlabeled(store: ImageStore) -> ImageStore:
+    """The images, each with the label -1, and the names of the teacher's classes."""
+    return replace(store, labels=np.full(len(store), -1, dtype=np.int64))
 
 
 def with_labels_of(store: ImageStore, data: RunData) -> ImageStore:
