@@ -5,7 +5,13 @@ import pytest
 from scipy.stats import binom
 
 from coview.core.figures import DIAGNOSES
-from coview.diagnosis.finetuning import Contender, better_by_test, diagnose_finetuning
+from coview.diagnosis.finetuning import (
+    Contender,
+    better_by_test,
+    compared,
+    diagnose_finetuning,
+    p_value,
+)
 
 LABELS = np.arange(1000) % 10
 
@@ -72,10 +78,20 @@ def test_a_difference_within_chance_is_not_better():
 def test_the_test_is_mcnemars(wins, losses):
     one, other = np.ones(500, bool), np.ones(500, bool)
     other[:wins], one[wins : wins + losses] = False, False
-    # P(at least so many wins) where both are equally good
-    tail = binom.sf(wins - 1, wins + losses, 0.5)
-    better = better_by_test(Contender(name="a", correct=one), Contender(name="b", correct=other))
-    assert better == (tail < 0.05)
+    # P(at least so many wins, or so many losses) where both are equally good
+    p = 2 * binom.sf(wins - 1, wins + losses, 0.5)
+    a, b = Contender(name="a", correct=one), Contender(name="b", correct=other)
+    assert p_value(a, b) == p_value(b, a) == pytest.approx(p)
+    assert better_by_test(a, b) == (p < 0.05)
+    assert not better_by_test(b, a)
+
+
+def test_a_p_value_beside_a_verdict_is_not_rounded_to_its_limit():
+    one, other = np.ones(500, bool), np.ones(500, bool)
+    other[:42], one[42:67] = False, False
+    a, b = Contender(name="a", correct=one), Contender(name="b", correct=other)
+    assert better_by_test(a, b)
+    assert compared(a, b) == "91.6 %, p = 0.0498"
 
 
 def test_without_baselines_only_chance_and_overfitting_are_judged():

@@ -11,8 +11,10 @@ from typing import Any
 from coview.core.figures import Figure
 from coview.core.text import plural
 
-MIN_P = 0.001
-"""Smaller p values are not told apart in words."""
+MIN_P, LEVEL = 0.001, 0.05
+"""Smaller p values than MIN_P are not told apart in words; a difference is shown below LEVEL."""
+FEW_TEST_IMAGES = 30
+"""Fewer test images say little of a figure."""
 
 METRICS: dict[str, Figure] = {
     "accuracy": Figure("Accuracy", "share of test images whose class is predicted", "share",
@@ -113,13 +115,16 @@ def difference_in_words(metric: str, difference: float) -> str:
 
     >>> difference_in_words("accuracy", -0.021), difference_in_words("rankme", 3.25)
     ('2.1 points below', '3.25 above')
+    >>> difference_in_words("accuracy", 0.0001)
+    '0.01 points above'
     """
     if difference == 0:
         return "equal to"
     side = "above" if difference > 0 else "below"
     size = abs(difference)
     if metric_of(metric).format == "share":
-        return f"{100 * size:.1f} points {side}"
+        points = 100 * size
+        return f"{points:.1f} points {side}" if points >= 0.1 else f"{points:.2g} points {side}"
     return f"{size:.3g} {side}"
 
 
@@ -153,4 +158,13 @@ def p_in_words(p: float) -> str:
     >>> p_in_words(0.0312), p_in_words(1e-9), p_in_words(1.0)
     ('p = 0.031', 'p < 0.001', 'p = 1')
     """
-    return "p < 0.001" if p < MIN_P else f"p = {p:.2g}"
+    return "p < 0.001" if p < MIN_P else f"p = {p_digits(p)}"
+
+
+def p_digits(p: float, level: float = LEVEL) -> str:
+    """A p value with two digits; with more where two would round it to ``level``.
+
+    >>> p_digits(0.0312), p_digits(0.0496), p_digits(0.02498, level=0.025)
+    ('0.031', '0.0496', '0.02498')
+    """
+    return f"{p:.{4 if round(p, 3) == level else 2}g}"

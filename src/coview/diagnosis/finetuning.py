@@ -2,7 +2,7 @@
 
 The baselines are a linear probe on the same labels and the same network trained from scratch. All
 are tested on the same images, so that two of them are compared by the images on which they differ
-(McNemar 1947, exact).
+(McNemar 1947, exact and two-sided).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy.typing as npt
 import torch
 
 from coview.core.images import ImageStore
+from coview.core.metrics import LEVEL, p_in_words
 from coview.core.rng import Stream, permutation
 from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
-from coview.evaluation import embed_views
+from coview.evaluation import embed_views, paired_permutation_test
 from coview.methods import Learner
 from coview.planning.defaults import MIN_STEPS
 from coview.recipes import Recipe
@@ -30,8 +31,6 @@ from coview.views import ViewPlan
 MAX_TEST_IMAGES, MAX_TRAIN_IMAGES, MAX_REPORTS = 2_000, 512, 10
 ACCURACY_SAMPLE = 7
 """Draw index of Stream.HEALTH for the images of a report."""
-LEVEL = 0.05
-"""Of the tests."""
 
 Bools = npt.NDArray[np.bool_]
 
@@ -116,24 +115,18 @@ class Contender:
 
 
 def p_value(one: Contender, other: Contender) -> float:
-    """Of the hypothesis that ``one`` is no better than ``other``: exact McNemar test, one-sided.
+    """Of the hypothesis that both are equally good: exact McNemar test, two-sided.
 
     >>> right = np.ones(6, bool)
     >>> p_value(Contender(name="a", correct=right), Contender(name="b", correct=~right))
-    0.015625
+    0.03125
     """
-    wins = int((one.correct & ~other.correct).sum())
-    losses = int((other.correct & ~one.correct).sum())
-    if wins + losses == 0:
-        return 1.0
-    from scipy.stats import binomtest  # slow to import
-
-    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
+    return paired_permutation_test(one.correct, other.correct)
 
 
 def better_by_test(one: Contender, other: Contender) -> bool:
-    """Whether ``one`` is right more often than ``other`` at the 5 % level."""
-    return p_value(one, other) < LEVEL
+    """Whether ``one`` is right more often than ``other`` at the 5 % level, two-sided."""
+    return one.accuracy > other.accuracy and p_value(one, other) < LEVEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,8 +263,7 @@ def compared(one: Contender, other: Contender) -> str:
     """The accuracy of ``other``, a baseline, and how sure it is that ``one`` does better."""
     if other.accuracy > one.accuracy:  # the p value of a lead says nothing then
         return f"{_percent(other.accuracy)}, which is higher"
-    p = p_value(one, other)
-    return f"{_percent(other.accuracy)}, {'p < 0.001' if p < 0.001 else f'p = {p:.2g}'}"
+    return f"{_percent(other.accuracy)}, {p_in_words(p_value(one, other))}"
 
 
 def _worse(finetuned: Contender, other: Contender) -> str:

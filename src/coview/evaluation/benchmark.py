@@ -15,6 +15,7 @@ from torch import Tensor
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
+from coview.core.metrics import FEW_TEST_IMAGES
 from coview.core.rng import Stream, permutation
 from coview.core.text import plural
 from coview.core.values import encode
@@ -31,7 +32,7 @@ from coview.evaluation.features import (
 from coview.evaluation.result import Outcomes, Result
 from coview.evaluation.statistics import wilson_interval
 
-FEW_TEST_IMAGES, FEW_OF_A_CLASS = 30, 5
+FEW_OF_A_CLASS = 5
 
 MAX_CONFUSED_CLASSES = 40
 """Classes of a confusion matrix that can still be read."""

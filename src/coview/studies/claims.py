@@ -20,6 +20,7 @@ from itertools import permutations
 from typing import Any
 
 from coview.core.errors import InvalidValue
+from coview.core.metrics import p_digits
 from coview.core.text import plural
 from coview.evaluation.statistics import holm, mean_interval, one_sided
 from coview.reports.formatting import MINUS, MISSING
@@ -246,8 +247,7 @@ def p_text(p: float) -> str:
     >>> p_text(0.01345), p_text(0.02498), p_text(1e-7), p_text(1.0)
     ('0.013', '0.02498', 'below 0.0001', '1')
     """
-    digits = 4 if round(p, 3) == LEVEL else 2
-    return f"{p:.{digits}g}" if p >= 1e-4 else "below 0.0001"
+    return p_digits(p, LEVEL) if p >= 1e-4 else "below 0.0001"
 
 
 def signed(points: float) -> str:
