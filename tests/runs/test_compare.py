@@ -208,6 +208,26 @@ def figure(
     )  # fmt: skip
 
 
+def test_outcomes_that_the_seed_of_the_evaluation_draws_are_tested_for_equal_seeds_alone(
+    runs, tmp_path
+):
+    def copy(run, name, seed):
+        path = shutil.copytree(run.path, tmp_path / name)
+        content = json.loads((path / "evaluation" / "knn.json").read_text())
+        content |= {"protocol": "invariance", "card": {**content["card"], "seed": seed}}
+        (path / "evaluation" / "invariance.json").write_text(json.dumps(content))
+        return path
+
+    one, other, third = (
+        copy(run, str(place), seed)
+        for place, (run, seed) in enumerate(zip(runs, (0, 1, 0), strict=False))
+    )
+    tests = coview.compare([one, other, third]).tests
+    assert [(test["protocol"], test["second"]) for test in tests] == [
+        ("invariance", "2"), ("knn", "1"), ("knn", "2"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("changes", [{"layer": "z"}, {"k": 200}, {"train": "other"}], ids=str)
 def test_figures_of_another_layer_setting_or_training_part_are_not_tested_against_each_other(
     changes,

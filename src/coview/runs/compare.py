@@ -36,6 +36,9 @@ SEED = "recipe.seed"
 MADE_FROM = ("kind", "start", "teacher")
 TRAINING_IMAGES = "data.images"
 """Their number varies a little with the seed, which also chooses the images that are held out."""
+WHOLE_TEST = frozenset({"knn", "linear", "logistic", "sgd-linear"})
+"""Protocols whose outcomes are of all test images as they are. Others may draw, by the seed of the
+evaluation, which images are asked and how they are changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,8 @@ class RunFigure:
 
     ``asked``: the values of the setting that the protocol represents itself by. ``source``: of the
     test images. ``train`` is the fingerprint of the images that neighbors and probe training came
-    from, ``train_part`` their source and number.
+    from, ``train_part`` their source and number. ``seed``: of the evaluation, None where its
+    outcomes are of the same images for every seed.
     """
 
     run: str
@@ -60,6 +64,7 @@ class RunFigure:
     train: str = ""
     train_part: tuple[str, int] = ("", 0)
     asked: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
     outcomes: Outcomes | None = field(default=None, repr=False)
 
     @property
@@ -225,8 +230,9 @@ def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any])
     setting, data = part(result, "setting"), part(evaluation, "data")
     train, test = part(data, "train"), part(data, "test")
     keys = headline_of(evaluation).keys() - {"metric", "layer"}
+    protocol = str(evaluation.get("protocol"))
     return RunFigure(
-        run=name, protocol=str(evaluation.get("protocol")), title=title_of(evaluation),
+        run=name, protocol=protocol, title=title_of(evaluation),
         metric=str(result.get("metric", "accuracy")), layer=str(result.get("layer")),
         setting=setting, asked={key: setting.get(key) for key in keys},
         value=float(result["value"]),
@@ -234,6 +240,7 @@ def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any])
         test=str(test.get("fingerprint", "")), source=str(test.get("source", "")),
         train=str(train.get("fingerprint", "")),
         train_part=(str(train.get("source", "")), int(number(train.get("images")) or 0)),
+        seed=None if protocol in WHOLE_TEST else part(evaluation, "card").get("seed"),
         outcomes=Outcomes(**outcomes) if outcomes else None,
     )  # fmt: skip
 
@@ -251,8 +258,8 @@ def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
             one = own[0]
             assert one.outcomes is not None
             assert second.outcomes is not None
-            same = (one.test, one.train, one.question, one.outcomes.count) == (
-                second.test, second.train, second.question, second.outcomes.count,
+            same = (one.test, one.train, one.question, one.seed, one.outcomes.count) == (
+                second.test, second.train, second.question, second.seed, second.outcomes.count,
             )  # fmt: skip
             if one.test and same:
                 tests.append({
