@@ -12,8 +12,10 @@ import torch
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from coview.core.metrics import FEW_TEST_IMAGES
 from coview.core.progress import progress
 from coview.core.rng import Stream, permutation
+from coview.core.text import plural
 from coview.data.annotations import AnnotatedStore, Objects
 from coview.data.outlines import encode_rle
 from coview.dense.inputs import (
@@ -188,12 +190,19 @@ def diagnose_detection(judged: Judged, *, step: int) -> Diagnosis:
 
     The first of these that holds: too early, at chance (the training images are not learned
     either), overfitted (they are, and nothing is found in test images), no better than from
-    scratch; else learned.
+    scratch; else learned. Of fewer than FEW_TEST_IMAGES draws of the images hold a few of them, so
+    that the interval of the difference is too narrow: then it decides nothing.
     """
-    words = f"{judged.figure} {percent(judged.value)} on {judged.images:,} test images"
+    words = f"{judged.figure} {percent(judged.value)} on {plural(judged.images, 'test image')}"
     train = f"{percent(judged.train_value)} on training images"
-    if judged.scratch is not None and judged.difference is not None:
-        low, high = (100 * bound for bound in judged.difference)
+    difference = judged.difference if judged.images >= FEW_TEST_IMAGES else None
+    if judged.scratch is not None and judged.difference is not None and difference is None:
+        words += (
+            f" (from scratch {percent(judged.scratch)}; which of the two is better is not judged "
+            f"on fewer than {FEW_TEST_IMAGES} test images)"
+        )
+    elif judged.scratch is not None and difference is not None:
+        low, high = (100 * bound for bound in difference)
         words += (
             f" (from scratch {percent(judged.scratch)}; difference {low:+.1f} to {high:+.1f} "
             "points, 95 % over images)"
@@ -223,8 +232,8 @@ def diagnose_detection(judged: Judged, *, step: int) -> Diagnosis:
             remedy="Annotate more images, or fewer classes; a longer pretraining on similar images "
             "may help.",
         )  # fmt: skip
-    if judged.difference is not None and judged.difference[0] <= 0:
-        worse = " It is significantly worse." if judged.difference[1] < 0 else ""
+    if difference is not None and difference[0] <= 0:
+        worse = " It is significantly worse." if difference[1] < 0 else ""
         return diagnosis(
             "no better than from scratch", f"No better than from scratch: {words}.{worse}",
             "The pretrained encoder has learned little of what these objects are.",
