@@ -51,8 +51,7 @@ PRETRAINED: dict[str, Words] = {
 TRAINED: dict[str, Words] = {
     "learned": (
         "It has learned",
-        "On images that this training has not used it does better than chance, and better than "
-        "what it is compared with here.",
+        "On images that this training has not used it does better than chance.",
     ),
     "too early": PRETRAINED["too early"],
     "at chance": (
@@ -80,7 +79,30 @@ TRAINED: dict[str, Words] = {
         "The same network, trained on the same labels without it, does as well on new images.",
     ),
 }
-"""Of runs with labels or with a teacher: fine-tuning, distillation, detection."""
+"""Of runs with labels: fine-tuning, detection."""
+DISTILLED: dict[str, Words] = {
+    **TRAINED,
+    "learned": (
+        "It has learned",
+        "On images that this training has not used it gives the class that its teacher gives more "
+        "often than by chance.",
+    ),
+    "at chance": (
+        "It has not learned",
+        "On images that this training has not used it gives the class that its teacher gives no "
+        "more often than by chance.",
+    ),
+    "no better than from scratch": (
+        "Its teacher has not helped",
+        "The same network, trained on the labels alone, does as well on new images.",
+    ),
+}
+IS_BETTER = {
+    "distill": ", and it is right more often than the same network trained on the labels alone.",
+    "finetune": ", and better than what it is compared with here.",
+    "detect": ", and better than what it is compared with here.",
+}
+"""What else is true of a run that has learned, where it was compared with a baseline."""
 RUNNING: Words = (
     "Training is going on",
     "There is no verdict yet. What it does so far is below, and this page renews itself.",
@@ -91,8 +113,10 @@ STOPPED: Words = (
 )
 
 
-def words_of(kind: str, label: str, *, running: bool) -> Words:
+def words_of(kind: str, label: str, *, running: bool, is_compared: bool = False) -> Words:
     """Headline and sentence of a verdict; of a run without one, whether it is going.
+
+    ``is_compared``: whether the verdict rests on a baseline too.
 
     >>> words_of("pretrain", "unchanged", running=False)[0]
     'It has not learned'
@@ -101,5 +125,8 @@ def words_of(kind: str, label: str, *, running: bool) -> Words:
     """
     if not label:
         return RUNNING if running else STOPPED
-    table = PRETRAINED if kind == "pretrain" else TRAINED
-    return table.get(label) or (label.capitalize(), "")
+    table = {"pretrain": PRETRAINED, "distill": DISTILLED}.get(kind, TRAINED)
+    headline, sentence = table.get(label) or (label.capitalize(), "")
+    if label == "learned" and is_compared and kind in IS_BETTER:
+        sentence = sentence.removesuffix(".") + IS_BETTER[kind]
+    return headline, sentence

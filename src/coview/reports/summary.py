@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from coview.core.figures import DIAGNOSES
+from coview.core.metrics import FEW_TEST_IMAGES
 from coview.reports.detection import detection_bars
 from coview.reports.evaluation import caveat_notes
 from coview.reports.finetune import accuracy_bars
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.next_steps import NextStep, next_steps
 from coview.reports.plain_words import words_of
-from coview.reports.records import Record
+from coview.reports.records import Record, number, part
 from coview.reports.run_state import is_ended, state_line
 from coview.reports.scores import headline_scores, score_bars
 
@@ -63,7 +64,9 @@ def _verdict(record: Record) -> Markup:
     verdict = record.verdict
     label = str(verdict.get("label", ""))
     color = DIAGNOSES[label].kind if label in DIAGNOSES else "open"
-    headline, plain = words_of(record.kind, label, running=record.running)
+    headline, plain = words_of(
+        record.kind, label, running=record.running, is_compared=_is_compared(record)
+    )
     if not label and is_ended(record):
         headline, plain = "No verdict", "The training is over, and no verdict was written."
     return tag(
@@ -78,6 +81,13 @@ def _verdict(record: Record) -> Markup:
                                           _remedy(verdict.get("remedy"))],
         class_=f"verdict {color}",
     )  # fmt: skip
+
+
+def _is_compared(record: Record) -> bool:
+    """Whether the verdict rests on a baseline too, which takes enough test images of detection."""
+    few = number(part(record.description, "data").get("held_out"))
+    too_few = record.kind == "detect" and few is not None and few < FEW_TEST_IMAGES
+    return bool(record.description.get("baselines")) and not too_few
 
 
 def _measured(sentence: str) -> Markup | None:

@@ -1,0 +1,37 @@
+"""The headline of a report says nothing that its run has not shown."""
+
+import json
+
+import pytest
+
+from coview.reports.plain_words import words_of
+from coview.reports.records import read_record
+from coview.reports.summary import page_header
+
+BETTER = "better than what it is compared with"
+
+
+@pytest.mark.parametrize(
+    ("kind", "baselines", "held_out", "says"),
+    [
+        ("finetune", True, 10, BETTER), ("finetune", False, 500, None),
+        ("detect", True, 30, BETTER), ("detect", True, 29, None), ("detect", False, 500, None),
+        ("distill", True, 500, "more often than the same network trained on the labels alone"),
+        ("distill", False, 500, None),
+    ],
+)  # fmt: skip
+def test_better_is_said_where_it_was_compared(kind, baselines, held_out, says, tmp_path):
+    description = {"kind": kind, "baselines": baselines, "data": {"held_out": held_out}}
+    (tmp_path / "run.json").write_text(json.dumps(description))
+    (tmp_path / "verdict.json").write_text(json.dumps({"label": "learned", "sentence": "Learned."}))
+    text = str(page_header(read_record(tmp_path)))
+    assert "It has learned" in text
+    assert (says or "than by chance" if kind == "distill" else says or "than chance") in text
+    assert (says is not None) == ("compared with" in text or "labels alone" in text)
+
+
+def test_of_a_distilled_run_no_pretraining_is_doubted():
+    headline, sentence = words_of("distill", "no better than from scratch", running=False)
+    assert "teacher" in headline
+    assert "without it" not in sentence
+    assert "teacher" in words_of("distill", "at chance", running=False)[1]
