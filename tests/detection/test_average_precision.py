@@ -11,6 +11,7 @@ from coview.core.images import store_from_arrays
 from coview.data.annotations import annotate
 from coview.data.coco import ObjectRow, objects_of
 from coview.data.outlines import encode_rle
+from coview.diagnosis.detecting import Judged, diagnose_detection
 from coview.evaluation import average_precision as ap
 from coview.evaluation import detections
 from coview.evaluation.detections import (
@@ -23,6 +24,7 @@ from coview.evaluation.detections import (
     match_boxes,
 )
 from coview.evaluation.eleven_points import eleven_point_map
+from coview.evaluation.segmentation import PixelCounts, iou_interval
 
 
 def random_case(seed, images=12, classes=3, crowd=True):
@@ -268,6 +270,33 @@ def test_the_interval_holds_the_value_and_is_the_same_each_time():
     low, high = ap.bootstrap_interval(each, len(store))
     assert low <= ap.mean_over_classes(each).mean() <= high
     assert (low, high) == ap.bootstrap_interval(each, len(store))
+
+
+def test_one_image_says_little():
+    """Every draw of one image is that image."""
+    one = ap.Matched(
+        right=np.ones((1, 1), bool), ignored=np.zeros((1, 1), bool), images=np.array([0]),
+        objects=np.array([1]),
+    )  # fmt: skip
+    low, high = ap.bootstrap_interval([one], 1)
+    assert (low < 0.5, high) == (True, 1.0)
+    pixels = np.full((1, 2), 8)
+    low, high = iou_interval(PixelCounts(right=pixels, predicted=pixels, true=pixels))
+    assert (low < 0.5, high) == (True, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("images", "label"), [(29, "learned"), (30, "no better than from scratch")]
+)
+def test_few_test_images_do_not_tell_which_of_two_is_better(images, label):
+    judged = Judged(
+        figure="AP50", value=0.5, train_value=0.9, chance=0.0, images=images, scratch=0.5,
+        difference=(0.0, 0.0),
+    )  # fmt: skip
+    found = diagnose_detection(judged, step=400)
+    assert found.label == label
+    assert ("not judged on fewer than 30 test images" in found.sentence) == (images < 30)
+    assert ("difference" in found.sentence) == (images >= 30)
 
 
 def test_nothing_detected_and_nothing_to_detect():

@@ -4,6 +4,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from coview.core.errors import InvalidValue
 from coview.evaluation.ood_metrics import Resampling, Separation, placements
+from coview.evaluation.statistics import wilson_interval
 
 
 def draw(seed, n=83, m=37, ties=False):
@@ -85,6 +86,12 @@ def test_intervals_are_percentiles_over_the_draws():
     ]
     expected = np.percentile(rows, [2.5, 97.5], axis=0).T
     assert np.allclose(list(drawn.intervals(data, outliers).values()), expected)
+
+
+def test_scores_that_separate_all_images_are_not_certain():
+    intervals = Resampling.of(20, 10, resamples=50).intervals(np.arange(20.0) + 50, np.arange(10.0))
+    assert intervals["auroc"] == wilson_interval(1.0, 10)
+    assert intervals["fpr95"] == wilson_interval(0.0, 10)
 
 
 def test_intervals_cover_the_true_auroc():

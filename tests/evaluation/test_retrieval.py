@@ -8,6 +8,7 @@ from coview.core.errors import DataError
 from coview.core.images import store_from_arrays
 from coview.evaluation import evaluate_retrieval, make_benchmark, pixel_subject, retrieval
 from coview.evaluation.retrieval import KS, rank_gallery
+from coview.evaluation.statistics import wilson_interval
 
 
 def by_hand(queries, query_labels, gallery, labels, exclude):
@@ -74,6 +75,15 @@ def test_results_of_both_galleries():
         assert result.interval[0] <= result.value <= result.interval[1]
     recall = results[1]
     assert recall.outcomes.array().mean() == recall.value
+
+
+def test_a_precision_of_one_for_every_query_is_not_certain():
+    labels = np.arange(8) % 2
+    pixels = np.full((8, 4, 4, 3), 255, np.uint8) * np.eye(3, dtype=np.uint8)[labels][:, None, None]
+    store = store_from_arrays(pixels, labels=labels)
+    first, *_ = evaluate_retrieval(make_benchmark([pixel_subject(4)], store, store))
+    assert (first.metric, first.value) == ("mean_average_precision", 1.0)
+    assert first.interval == wilson_interval(1.0, 8)
 
 
 def test_queries_among_the_training_images_are_limited(monkeypatch):

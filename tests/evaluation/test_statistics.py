@@ -4,7 +4,7 @@ from scipy import stats
 
 from coview.core.errors import InvalidValue
 from coview.evaluation import bootstrap_interval, mean_interval, paired_permutation_test
-from coview.evaluation.statistics import holm
+from coview.evaluation.statistics import holm, wilson_interval, with_width
 
 
 def test_bootstrap_interval_of_a_mean_equals_that_of_scipy():
@@ -20,6 +20,12 @@ def test_bootstrap_interval_leaves_out_draws_without_a_value():
         lambda rows: 0.5 if labels[rows].any() else float("nan"), 6, resamples=50
     )
     assert interval == (0.5, 0.5)
+
+
+def test_an_interval_without_width_becomes_wilsons():
+    assert with_width((0.2, 0.4), 10) == (0.2, 0.4)
+    assert with_width((0.0, 0.0), 10) == wilson_interval(0.0, 10)
+    assert with_width((1.0, 1.0 + 1e-15), 10) == wilson_interval(1.0, 10)
 
 
 def test_bootstrap_interval_is_the_same_of_the_same_seed():

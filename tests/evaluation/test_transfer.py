@@ -25,7 +25,8 @@ from coview.evaluation import (
 from coview.evaluation.eleven_points import eleven_point_map, label_table
 from coview.evaluation.features import Features
 from coview.evaluation.regression import LogisticRegression
-from coview.evaluation.transfer import TransferTask, _several_labels, mean_per_class
+from coview.evaluation.statistics import wilson_interval
+from coview.evaluation.transfer import TransferTask, _score, _several_labels, mean_per_class
 from coview.evaluation.transfer_sets import drawn_parts, transfer_set_of
 from coview.evaluation.validation import official_validation
 from coview.runs.more_data import open_transfer
@@ -54,6 +55,12 @@ def test_every_set_has_its_own_metric_and_the_mean_is_of_all():
     labels = pair[1].labels
     predicted = np.where(each[1].outcomes.array(), labels, (labels + 1) % 4)
     assert each[1].value == pytest.approx(balanced_accuracy_score(labels, predicted))
+
+
+def test_a_mean_per_class_of_images_that_are_all_right_is_not_certain():
+    labels = np.array([0] * 6 + [1] * 4)
+    _, interval = _score("mean_per_class", np.ones(10, bool), labels, 0)
+    assert interval == wilson_interval(1.0, 8), "of so many images as the rarest class has, twice"
 
 
 def test_the_card_says_which_test_images_are_known():
@@ -171,6 +178,23 @@ def test_a_class_that_validation_lacks_gets_its_strength_by_the_loss(monkeypatch
     )
     _several_labels(task, features, features, "h", spec)
     assert fitted[3::4] == [chosen]
+
+
+def test_a_class_that_lies_in_the_validation_part_alone_is_learned_from_both():
+    generator = np.random.default_rng(0)
+    has_dog, has_cat = np.arange(60) < 10, np.arange(60) % 2 == 1
+    table = np.stack([has_dog, has_cat], 1)
+    rows = torch.from_numpy(generator.normal(size=(60, 2)) * 0.1 + table).float()
+    store = store_from_arrays(
+        np.zeros((60, 2, 2, 3), np.uint8), labels=has_dog + 2 * has_cat,
+        class_names=("", "dog", "cat", "cat+dog"),
+    )  # fmt: skip
+    held_out, fit = torch.arange(15), torch.arange(15, 60)
+    task = TransferTask(name="a", train=store, test=store, metric="map11", parts=(fit, held_out))
+    features = Features(layers={"h": rows}, ids=torch.arange(60), labels=None)
+    value, (low, high) = _several_labels(task, features, features, "h", QUICK)
+    assert value == 1.0
+    assert (low, high) == wilson_interval(1.0, 60)
 
 
 def several_labels(count, seed, source):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.rng import Stream, stream_seed
+from coview.evaluation.statistics import with_width
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -176,7 +177,8 @@ def bootstrap_interval(
     """The 95 % interval of the mean over classes and over the thresholds in ``rows``.
 
     The images are drawn again with replacement (percentile bootstrap; Efron 1979), which leaves out
-    what another training would change.
+    what another training would change. Where all draws give one value, it is Wilson's of so many
+    images.
     """
     generator = np.random.default_rng(stream_seed(seed, Stream.PROBE, "bootstrap of detection"))
     kept = [_at(one, rows) for one in classes]
@@ -188,7 +190,7 @@ def bootstrap_interval(
     if not len(known):
         return (0.0, 1.0)
     low, high = np.quantile(known, [0.025, 0.975])
-    return float(low), float(high)
+    return with_width((float(low), float(high)), images)
 
 
 def _at(one: Matched, rows: slice) -> Matched:

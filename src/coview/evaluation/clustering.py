@@ -15,7 +15,7 @@ from coview.core.errors import DataError
 from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
-from coview.evaluation.statistics import normal_interval
+from coview.evaluation.statistics import normal_interval, with_width
 
 STARTS = 10
 
@@ -106,8 +106,9 @@ def clustering_scores(
     for metric, score, least in scores:
         statistic = partial(resampled, score)
         value = statistic(np.arange(len(cells)))
-        interval = normal_interval(statistic, value, len(cells), within=(least, 1.0), seed=seed)
-        results.append((metric, value, interval))
+        drawn = normal_interval(statistic, value, len(cells), within=(least, 1.0), seed=seed)
+        low, high = with_width(drawn, len(cells))
+        results.append((metric, value, (min(low, value), max(high, value))))
     return results
 
 

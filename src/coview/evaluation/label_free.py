@@ -25,7 +25,7 @@ from coview.evaluation.benchmark import Benchmark
 from coview.evaluation.features import Subject, embed_views
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
-from coview.evaluation.statistics import RESAMPLES, bootstrap_interval
+from coview.evaluation.statistics import RESAMPLES, bootstrap_interval, wilson_interval
 from coview.views import ViewPlan, simclr_views
 
 MAX_IMAGES = 2_048
@@ -67,7 +67,8 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
         "of the images without augmentation",
         "instance accuracy": "share of first views whose nearest second view, by cosine, is of the "
         "same image; chance: 1 / images",
-        "interval": "bootstrap over images; of RankMe with the singular vectors held fixed",
+        "interval": "bootstrap over images, of RankMe with the singular vectors held fixed; "
+        "Wilson's of the instance accuracy",
     }
     results = []
     for subject in benchmark.subjects:
@@ -112,17 +113,19 @@ def label_free_figures(
     """The four figures of one layer by metric, each with its interval. Shapes: [N, D], N >= 2.
 
     >>> rows = torch.eye(4)
-    >>> label_free_figures(rows, rows, rows)["instance_accuracy"]
-    (1.0, (1.0, 1.0))
+    >>> value, (low, high) = label_free_figures(rows, rows, rows)["instance_accuracy"]
+    >>> value, round(low, 2), high
+    (1.0, 0.51, 1.0)
     """
     images = normalize(images, dim=1)
     distances, hits = pair_distances(first, second).numpy(), instance_hits(first, second).numpy()
+    share = float(hits.mean())
     counts = _resampled_counts(len(images), seed)
     return {
         "rankme": _around(rank_me(images), resampled_ranks(images, counts)),
         "alignment": _mean(distances, seed),
         "uniformity": _around(uniformity(images), resampled_uniformity(images, counts)),
-        "instance_accuracy": _mean(hits, seed),
+        "instance_accuracy": (share, wilson_interval(share, len(hits))),
     }
 
 

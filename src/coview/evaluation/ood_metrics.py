@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coview.core.errors import InvalidValue
-from coview.evaluation.statistics import RESAMPLES
+from coview.evaluation.statistics import RESAMPLES, with_width
 
 KEPT_PERCENT = 95
 CHUNK = 50  # resamples at a time: their sums of 10,000 images stay in the cache
@@ -106,6 +106,8 @@ class Resampling:
     def intervals(self, data: Array, outliers: Array) -> dict[str, tuple[float, float]]:
         """The 95 % percentile interval of every figure of :class:`Separation`, by its name.
 
+        Where all draws give one value, Wilson's of the fewer images.
+
         >>> scores = np.arange(100.0)
         >>> resampling = Resampling.of(100, 100)
         >>> low, high = resampling.intervals(scores + 50, scores)["auroc"]
@@ -126,7 +128,8 @@ class Resampling:
         for name in (field.name for field in fields(Separation)):
             values = np.concatenate([getattr(part, name) for part in parts])
             low, high = np.percentile(values, [2.5, 97.5])
-            intervals[name] = (float(low), float(high))
+            fewest = min(self.data.shape[1], self.outliers.shape[1])
+            intervals[name] = with_width((float(low), float(high)), fewest)
         return intervals
 
 

@@ -17,7 +17,7 @@ from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.features import Subject
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Outcomes, Result
-from coview.evaluation.statistics import bootstrap_interval, wilson_interval
+from coview.evaluation.statistics import bootstrap_interval, wilson_interval, with_width
 
 KS = (1, 5, 10)
 MAX_TRAIN_QUERIES = 2_000
@@ -154,12 +154,13 @@ def _results(
         "card": card,
     }
     value = float(precision.mean())
-    low, high = bootstrap_interval(
+    interval = bootstrap_interval(
         lambda rows: float(precision[rows].mean()), count, seed=benchmark.seed
     )
     results = [
         Result(
-            metric="mean_average_precision", value=value, interval=(low, high), test_images=count,
+            metric="mean_average_precision", value=value, test_images=count,
+            interval=with_width(interval, count),
             setting={"gallery": gallery}, **where,
         )
     ]  # fmt: skip

@@ -23,7 +23,7 @@ from coview.evaluation.features import Subject, extract
 from coview.evaluation.linear import ProbeSpec, probe_of
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
-from coview.evaluation.statistics import bootstrap_interval, wilson_interval
+from coview.evaluation.statistics import bootstrap_interval, wilson_interval, with_width
 
 ALL_SEVERITIES = "1-5"
 """The setting of what is a mean over the severities."""
@@ -293,11 +293,11 @@ def _mean_row(metric: str, setting: dict[str, Any], values: Floats, seed: int) -
     """The mean over images; of plain outcomes with the Wilson interval, else by the bootstrap."""
     value = float(values.mean())
     plain = bool(np.isin(values, (0.0, 1.0)).all())
-    interval = (
-        wilson_interval(min(max(value, 0.0), 1.0), len(values))
-        if plain
-        else bootstrap_interval(lambda rows: float(values[rows].mean()), len(values), seed=seed)
-    )
+    if plain:
+        interval = wilson_interval(min(max(value, 0.0), 1.0), len(values))
+    else:
+        drawn = bootstrap_interval(lambda rows: float(values[rows].mean()), len(values), seed=seed)
+        interval = with_width(drawn, len(values))
     return {
         "metric": metric, "value": value, "interval": interval, "test_images": len(values),
         "setting": setting,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from coview.core.rng import Stream, stream_seed
 from coview.data.annotations import UNKNOWN
 from coview.evaluation.average_precision import RESAMPLES
+from coview.evaluation.statistics import with_width
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,7 +62,10 @@ def mean_iou(counts: PixelCounts, weights: Floats | None = None) -> float:
 
 
 def iou_interval(counts: PixelCounts, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean over classes: percentile bootstrap over the images."""
+    """The 95 % interval of the mean over classes: percentile bootstrap over the images.
+
+    Wilson's of so many images where all draws give one value.
+    """
     images = len(counts.right)
     generator = np.random.default_rng(stream_seed(seed, Stream.PROBE, "bootstrap of segmentation"))
     values = [
@@ -69,4 +73,4 @@ def iou_interval(counts: PixelCounts, *, seed: int = 0) -> tuple[float, float]:
         for _ in range(RESAMPLES)
     ]
     low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return with_width((float(low), float(high)), images)

@@ -15,6 +15,8 @@ from coview.core.errors import InvalidValue
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 RESAMPLES = 1000
+NO_WIDTH = 1e-9
+"""Means of equal numbers may differ by less, from rounding."""
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
@@ -35,6 +37,24 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     center = (share + weight / 2) / (1 + weight)
     half = math.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
     return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
+
+
+def with_width(interval: tuple[float, float], count: int) -> tuple[float, float]:
+    """``interval`` of a share; where it has no width, Wilson's of ``count`` images in its place.
+
+    Where all images give the same value, every draw of them does, which says nothing of others. No
+    mean of values in [0, 1] varies more than that of outcomes, which Wilson's interval is of.
+
+    >>> with_width((0.4, 0.6), 10)
+    (0.4, 0.6)
+    >>> low, high = with_width((1.0, 1.0), 10)
+    >>> round(low, 3), high
+    (0.722, 1.0)
+    """
+    low, high = interval
+    if high - low > NO_WIDTH:
+        return interval
+    return wilson_interval(min(max(low, 0.0), 1.0), count)
 
 
 def bootstrap_interval(

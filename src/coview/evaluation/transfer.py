@@ -23,7 +23,7 @@ from coview.evaluation.logistic import LogisticSpec, choose_classifier, logistic
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.regression import LogisticRegression
 from coview.evaluation.result import Outcomes, Result
-from coview.evaluation.statistics import bootstrap_interval, wilson_interval
+from coview.evaluation.statistics import bootstrap_interval, wilson_interval, with_width
 from coview.evaluation.transfer_sets import transfer_metric, transfer_set_of
 from coview.evaluation.validation import official_validation, split_validation
 
@@ -143,9 +143,11 @@ def _score(metric: str, correct: npt.NDArray[np.bool_], labels: Rows, seed: int)
         return share, wilson_interval(share, len(correct))
     _, labels = np.unique(labels, return_inverse=True)
     value = mean_per_class(correct, labels)
-    low, high = bootstrap_interval(
+    interval = bootstrap_interval(
         lambda rows: mean_per_class(correct[rows], labels[rows]), len(labels), seed=seed
     )
+    counts = np.bincount(labels)
+    low, high = with_width(interval, len(counts) * int(counts.min()))
     return value, (min(low, value), max(high, value))
 
 
@@ -154,21 +156,27 @@ def _several_labels(
 ) -> Scored:
     """11-point mAP of one regression a class, each strength by average precision on validation.
 
-    By cross-entropy there for a class that no image of the validation part has.
+    By cross-entropy there for a class that no image of the validation part has. A class that no
+    image of the other part has, or each, cannot choose: it takes the median of the others' choices.
     """
     names = sorted({word for store in (task.train, task.test) for word in _words(store)})
     truth, test_truth = (label_table(store, names) for store in (task.train, task.test))
-    rows, scores = train.layers[layer], []
+    rows, asked = train.layers[layer], test.layers[layer]
+    scores: list[npt.NDArray[np.float64]] = []
+    strengths: list[float] = []
+    undecided: list[int] = []
     fit, held_out = task.parts
     axes = None
     settings: dict[str, Any] = {"tolerance": spec.tolerance, "max_steps": spec.max_steps}
     for column in range(len(names)):
         known = torch.from_numpy(truth[:, column] >= 0)
         chosen, judged = fit[known[fit]], held_out[known[held_out]]
-        if len(np.unique(truth[chosen.numpy(), column])) < 2:  # all images have it, or none
-            scores.append(np.zeros(len(test)))
-            continue
         target = torch.from_numpy(truth[:, column].astype(np.int64))
+        if len(np.unique(truth[chosen.numpy(), column])) < 2:
+            scores.append(np.zeros(len(test)))
+            if len(np.unique(truth[known.numpy(), column])) > 1:  # else all images have it, or none
+                undecided.append(column)
+            continue
         path = LogisticRegression(rows[chosen], target[chosen], axes=axes, **settings)
         axes = path.axes if len(chosen) >= rows.shape[1] else None
         has_class = truth[judged.numpy()][:, [column]]
@@ -182,13 +190,21 @@ def _several_labels(
                 _, values[strength] = fitted.validate(rows[judged], target[judged])
         best = max(values, key=lambda strength: (values[strength], strength))
         last = LogisticRegression(rows[known], target[known], axes=axes, **settings).fit(best)
-        scores.append(_margin(last.scores(test.layers[layer])))
+        scores.append(_margin(last.scores(asked)))
+        strengths.append(best)
+    median = float(np.median(strengths or sorted(set(spec.strengths))))
+    for column in undecided:
+        known = torch.from_numpy(truth[:, column] >= 0)
+        target = torch.from_numpy(truth[:, column].astype(np.int64))
+        last = LogisticRegression(rows[known], target[known], **settings).fit(median)
+        scores[column] = _margin(last.scores(asked))
     table = np.stack(scores, axis=1)
     value = eleven_point_map(table, test_truth)
-    low, high = bootstrap_interval(
+    interval = bootstrap_interval(
         lambda rows: eleven_point_map(table[rows], test_truth[rows]), len(table), seed=spec.seed,
         resamples=MAP_RESAMPLES,
     )  # fmt: skip
+    low, high = with_width(interval, len(table))
     return value, (min(low, value), max(high, value))
 
 
