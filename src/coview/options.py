@@ -308,7 +308,8 @@ class StudyOptions(DataOptions):
     stopped, and draws a finished study again. Without a name, the list of all with their claims."""
 
     name: Any = argument(
-        "a study as simclr/temperature (without one: the list), all, or FILE.py:NAME, one of yours",
+        "a study as simclr/temperature, all, or FILE.py:NAME, one of yours (without one, or with "
+        "images in its place: the list)",
         optional=True)
     data: Any = argument(
         "labeled images, as for pretrain (default: scenes, the built-in set)", optional=True,
@@ -320,8 +321,9 @@ class StudyOptions(DataOptions):
         "the folder of all runs of these data, which studies share (default: studies/NAME of the "
         "data)")
     scale: str = option(
-        "how much is trained: tiny (seconds), cpu (two cores, up to about 100 minutes), gpu (one "
-        "GPU, an hour), paper (as published)", "cpu", group=TRAINED)
+        "how much is trained: tiny (seconds), cpu (two cores, up to about 100 minutes), gpu (hours "
+        "on one GPU; `dry_run` measures it here), paper (as published, of ImageNet)", "cpu",
+        group=TRAINED)
     seeds: int | None = option("so many seeds (default: by the scale)", group=TRAINED)
     seed: int = option("the first of them", 0, group=TRAINED)
     epochs: float | None = option("of pretraining (default: by the scale)", group=TRAINED)

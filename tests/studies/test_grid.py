@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 from scipy import stats
+from torch import OutOfMemoryError
 
 import coview
 from coview.cli import main
 from coview.core.errors import DataError, InvalidValue, RunError, UnknownName
 from coview.core.machine import cores
-from coview.options import StudyOptions
+from coview.options import StudyOptions, SweepOptions
 from coview.recipes import change, recipe
 from coview.studies import (
     LINEAR,
@@ -30,9 +31,9 @@ from coview.studies.execution import place_of, run_study, write_study
 from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import _Stop, in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
-from coview.studies.run import _row
+from coview.studies.run import _row, run_one
 from coview.studies.speed import Speeds
-from coview.studies.sweeps import axes_of, changed
+from coview.studies.sweeps import axes_of, changed, long_warmups, setting_of, with_classes
 from coview.studies.training_card import training_card
 
 
@@ -405,6 +406,98 @@ def test_axes_of_a_sweep():
             axes_of([wrong])
     with pytest.raises(UnknownName):
         changed(base, {"optimizer.rate": "1"})
+
+
+def test_values_of_a_field_with_commas_and_values_alone():
+    assert axes_of(["crop.area=0.2,1;"]) == {"crop.area": ["0.2,1"]}
+    assert axes_of("epochs=10,20") == {"epochs": ["10", "20"]}
+    assert axes_of({"epochs": 10, "encoder": "resnet18,resnet34"}) == {
+        "epochs": [10], "encoder": ["resnet18", "resnet34"],
+    }  # fmt: skip
+    with pytest.raises(InvalidValue, match="semicolons separate them"):
+        axes_of(["crop.area=0.2,1;;"])
+
+
+@pytest.mark.parametrize("given", [["seed=0,1"], {"seed": [0, 1]}])
+def test_seeds_are_no_field_of_a_sweep(given):
+    with pytest.raises(
+        InvalidValue, match="`seeds` is how many there are, and `seed` is the first"
+    ):
+        axes_of(given)
+
+
+def test_a_warm_up_that_stays_is_said():
+    base = recipe("simclr-cifar")
+    (said,) = long_warmups(base, {"epochs": ["10", "1000"]})
+    assert said.startswith(f"Of 10 epochs {base.schedule.warmup_epochs:g} are a warm-up")
+    assert not long_warmups(base, {"epochs": ["10"], "schedule.warmup_epochs": ["1"]})
+
+
+def test_a_sweep_of_logits_has_those_of_the_images(tmp_path):
+    for label in ("ant", "bee", "cat"):
+        folder = tmp_path / label
+        folder.mkdir()
+        Image.new("RGB", (8, 8)).save(folder / "1.png")
+    made = with_classes(recipe("supervised-cpu"), setting_of(SweepOptions(data=tmp_path)))
+    assert made.method.objective.classes == made.method.head.output == 3
+
+
+def test_runs_that_collapsed_are_named_beside_the_verdict(tmp_path, capsys):
+    study = RATES.study(tiny(seeds=2))
+    for cell in study.cells:
+        end(cell, tmp_path, 0.5)
+    verdict = tmp_path / study.cells[1].folder(tmp_path) / "verdict.json"
+    verdict.write_text(json.dumps({**VERDICT, "label": "collapsed"}))
+    content = write_study(study, study.cells, tmp_path)
+    said = "1 of 4 runs: rate 0.004, seed 0"
+    assert content["card"]["collapsed or diverged"] == said
+    page = (study.folder(tmp_path) / "report.html").read_text()
+    assert page.count(said) == 2  # beside the verdict and on the card
+    run_one(RATES, tiny(seeds=2), tmp_path)
+    assert f"Collapsed or diverged: {said}.\n" in capsys.readouterr().out
+
+
+def test_results_show_themselves_in_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.setattr("coview.studies.run.STUDIES", {"mine/rates": RATES})
+    settings = {"data": "scenes", "scale": "tiny", "out": tmp_path}
+    planned = coview.study(RATES, **settings, dry_run=True)
+    assert "mine/rates: To run: 4 runs, about" in planned._repr_html_()
+    shown = coview.study(**settings)._repr_html_()
+    assert "mine/rates" in shown
+    assert "0 of 4 runs, about" in shown
+    assert "4e-3 is better: not decided yet" in shown
+    for cell in RATES.study(tiny()).cells:
+        end(cell, tmp_path, 0.5)
+    for name in ("all", None):
+        assert "4e-3 is better: undecided" in coview.study(name, **settings)._repr_html_()
+
+
+def test_images_in_place_of_a_name_are_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("coview.studies.run.STUDIES", {"mine/rates": RATES})
+    (tmp_path / "labeled" / "ant").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "labeled" / "ant" / "1.png")
+    place, out = str(tmp_path / "labeled"), str(tmp_path / "out")
+    assert main(["study", place, "--scale", "tiny", "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert f"Studies of {place} at the scale tiny" in said
+    assert "mine/rates: 0 of 4 runs" in said
+    with pytest.raises(UnknownName, match="study"):
+        coview.study("simclr/temprature", out=out)
+
+
+def test_the_scale_paper_needs_images(tmp_path):
+    for name in ("simclr/temperature", "all", RATES):
+        with pytest.raises(InvalidValue, match="ImageNet's recipes"):
+            coview.study(name, scale="paper", dry_run=True, out=tmp_path)
+
+
+def test_a_network_that_does_not_fit_does_not_end_the_list(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OutOfMemoryError("too large")
+
+    monkeypatch.setattr(Speeds, "estimate", fail)
+    row = _row(RATES, tiny(), tmp_path, Speeds("cpu", 1))
+    assert "too large" in row["error"]
 
 
 def test_a_sweep_is_a_table_of_runs(tmp_path, capsys):

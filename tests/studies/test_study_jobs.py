@@ -25,6 +25,7 @@ from coview.studies.failures import Failure, Failures, about_error
 from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.run import named
+from coview.studies.setting import folder_of
 from coview.studies.speed import Speeds
 from coview.studies.sweeps import base_of, judges_of, setting_of, sweep_grid
 
@@ -215,6 +216,22 @@ def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
     assert one != other
     assert path() == str(place_of("sweep/simclr-cpu", tmp_path))
     assert one == path(set={fields[0]: [0.1, 0.2, 0.5]})  # a further value is the same sweep
+    # Recipes of one name: that of the catalogue, and others.
+    usual = recipe("simclr-cpu")
+    others = [replace(usual, batch_size=size) for size in (24, 48)]
+    paths = {path(recipe=each) for each in (usual, *others)}
+    assert len(paths) == 3
+    assert path() in paths
+
+
+def test_data_of_one_name_have_folders_of_their_own():
+    assert folder_of("cifar10/train.parquet") == "cifar10-train"
+    assert folder_of("cifar100/train-00000-of-00001.parquet") == "cifar100-train-00000-of-00001"
+    assert folder_of(["a/validation/x.parquet", "a/validation/y.parquet"]) == "x"
+    assert folder_of("photos/val/") == "photos-val"
+    assert [folder_of(name) for name in ("scenes:test", "photos/trains")] == [
+        "scenes-test", "trains",
+    ]  # fmt: skip
 
 
 def test_a_sweep_of_images_without_labels_is_judged_by_figures_that_need_none(tmp_path):

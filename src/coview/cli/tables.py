@@ -281,7 +281,8 @@ def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
         if each["runs"] is None:
             state = each["error"]
         elif not each["runs"]:
-            state = "without training, some seconds"
+            measured = any(claim["tested"] for claim in each["claims"])
+            state = f"without training, {'ended' if measured else 'some seconds'}"
         elif each["ended"] == each["runs"]:
             state = f"{plural(each['runs'], 'run')}, ended"
         else:

@@ -60,7 +60,7 @@ def study(options: kinds.StudyOptions) -> Answer:
     from coview.cli.tables import studies_table
 
     result = coview.study(options)
-    if options.name is None:
+    if result["study"] is None:
         say(result["basis"])
         studies_table(result["studies"])
     code = 0 if result["ended"] or options.dry_run else STOPPED

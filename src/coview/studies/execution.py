@@ -20,7 +20,7 @@ from coview.studies.images import check_images
 from coview.studies.jobs import train_side_by_side
 from coview.studies.live import figures_of
 from coview.studies.measurement import Measurement
-from coview.studies.page import write_page
+from coview.studies.page import LOST, write_page
 from coview.studies.speed import Speeds
 
 USUAL_SCALE = StudyOptions().scale
@@ -91,11 +91,16 @@ def run_study(
         if missing:
             check_images(cells, root)
             speeds = Speeds(str(machine.get("device", "auto")), jobs)
-            planned = _plan(study, cells, root, speeds)
+            plan, planned = _plan(study, cells, root, speeds)
         if dry_run:
             folder = study.folder(root)
             measured = study.measurement is None or study.measurement.is_in(folder)
-            return {"study": study.name, "ended": not missing and measured, "path": str(folder)}
+            return {
+                "study": study.name,
+                "ended": not missing and measured,
+                "path": str(folder),
+                "plan": plan if missing else "Every run has ended.",
+            }
         if study.measurement is not None:
             study.measurement.keep(study.folder(root))
         if missing and jobs > 1:
@@ -111,18 +116,22 @@ def run_study(
     return content
 
 
-def _plan(study: Study, cells: Sequence[Cell], root: Path, speeds: Speeds) -> Mapping[str, float]:
-    """Say how long the cells take that have not ended; the seconds of each by its key."""
+def _plan(
+    study: Study, cells: Sequence[Cell], root: Path, speeds: Speeds
+) -> tuple[str, Mapping[str, float]]:
+    """Say how long the cells take that have not ended; the sentence, and the seconds of each by its
+    key."""
     estimate = speeds.estimate(cells, root, study.images)
     for cell in cells:
         if cell.key in estimate.seconds:
             say(f"  {cell.name}: about {duration(estimate.seconds[cell.key])}", detail=True)
     beside = "" if speeds.jobs == 1 else f", {speeds.jobs} at a time"
-    say(
+    sentence = (
         f"To run: {plural(len(estimate.seconds), 'run')}{beside}, about "
         f"{duration(estimate.whole)} {estimate.basis}."
     )
-    return estimate.seconds
+    say(sentence)
+    return sentence, estimate.seconds
 
 
 def _train(
@@ -177,9 +186,10 @@ def write_study(study: Study, cells: Sequence[Cell], root: Path) -> dict[str, An
             _open_claim(each, len(ended), len(cells)) for each in figures["claims"]
         ]
     took = time_of_runs([cell.took(root) for cell in cells])
+    lost = lost_runs([cell for cell in cells if cell.key in ended], root)
     content = {
         "study": study.name, "claim": study.claim,
-        "card": {**card, **({TIME: took} if took else {})},
+        "card": {**card, **({TIME: took} if took else {}), **({LOST: lost} if lost else {})},
         "ended": len(ended) == len(cells),
         "cells": [
             {
@@ -225,10 +235,18 @@ def verdicts_of(
     others = {
         name: value
         for name, value in before.get("card", {}).items()
-        if name not in (TIME, BEGUN) and card.get(name) != value
+        if name not in (TIME, BEGUN, LOST) and card.get(name) != value
     }
     claims = [{"text": claim["text"], "holds": claim["holds"]} for claim in before["claims"]]
     return {"with": others, "runs": runs, "claims": claims}
+
+
+def lost_runs(ended: Sequence[Cell], root: Path) -> str:
+    """How many of the runs that have ended have collapsed or diverged, and which; "" for none.
+    Their figures count like others."""
+    verdicts = {cell.name: cell.run(root).verdict or {} for cell in ended}
+    lost = [name for name, verdict in verdicts.items() if verdict.get("label") == "collapsed"]
+    return f"{len(lost)} of {plural(len(ended), 'run')}: {'; '.join(lost)}" if lost else ""
 
 
 def time_of_runs(took: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from coview.core.files import write_bytes
 from coview.core.run_folder import RunFolder
+from coview.core.text import duration, plural
 from coview.core.version import VERSION
 from coview.reports.formatting import MISSING
 from coview.reports.html import Child, Markup, tag, with_code
@@ -29,6 +30,8 @@ COLORS: Mapping[bool | None, str] = {True: "good", False: "bad", None: "open"}
 """Whether a claim holds -> the class of its color in the style sheet."""
 
 
+LOST = "collapsed or diverged"
+"""What the card of a study calls such runs of it, whose figures count like others."""
 MEANINGLESS = "Of the scale tiny, whose figures mean nothing: that it runs is all it shows."
 
 
@@ -51,6 +54,9 @@ def build_page(content: Mapping[str, Any]) -> str:
         tag("p", state, class_="state"),
         tag("p", "What is tested: ", content["claim"], class_="lead"),
         tag("p", MEANINGLESS, class_="lead") if is_tiny(content["card"]) else None,
+        tag("p", f"{LOST.capitalize()}: {content['card'][LOST]}.", class_="lead")
+        if LOST in content["card"]
+        else None,
         _claims(content),
     ]
     body = tag(
@@ -85,8 +91,40 @@ def _head(name: str) -> Markup:
 
 
 def claims_and_tables(content: Mapping[str, Any]) -> Markup:
-    """The claims, drawings and tables alone, for a notebook."""
-    return tag("div", _claims(content), _figures(content))
+    """The claims, drawings and tables alone, for a notebook; of several studies a table of them, of
+    what is only planned the plan."""
+    plan = tag("p", f"{content['study']}: {content['plan']}") if "plan" in content else None
+    return tag("div", plan, _studies(content), _claims(content), _figures(content))
+
+
+def _studies(content: Mapping[str, Any]) -> list[Markup]:
+    """A row for each study of a list, or of those that were run: how far it is, and its claims."""
+    rows: list[tuple[Child, ...]] = []
+    for each in content.get("studies", ()):
+        decided = "name" in each or each["ended"]
+        claims = [
+            tag("li", f"{claim['text']}: {_word(claim, decided)}")
+            for claim in each.get("claims", ())
+        ]
+        rows.append((each.get("name", each.get("study")), _state(each), tag("ul", claims)))
+    rows += [(name, sentence, "") for name, sentence in content.get("failed", {}).items()]
+    return [cut_table(("study", "state", "claims"), rows)] if rows else []
+
+
+def _word(claim: Mapping[str, Any], decided: bool) -> str:
+    return WORDS[claim["holds"]] if decided and claim.get("tested", True) else NOT_YET
+
+
+def _state(each: Mapping[str, Any]) -> str:
+    """How far a study is."""
+    if "error" in each:
+        return str(each["error"])
+    if "plan" in each:
+        return str(each["plan"])
+    if "runs" not in each:  # one that was run
+        return "ended" if each["ended"] else "not ended"
+    left = "" if each["ended"] == each["runs"] else f", about {duration(each['seconds'])} left"
+    return f"{each['ended']} of {plural(each['runs'], 'run')}{left}"
 
 
 def _claims(content: Mapping[str, Any]) -> list[Markup]:

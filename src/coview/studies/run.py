@@ -8,21 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import OutOfMemoryError
+
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.core.machine import cores
 from coview.core.options import takes
 from coview.core.paths import absolute_path
+from coview.core.places import Kind, place_of
 from coview.core.progress import progress, say
 from coview.core.run_folder import RunFolder, read_object
 from coview.core.user_code import agree_to, hash_file, run_file
-from coview.data.spec import name_of, opened_once
+from coview.data.sources import NAMES
+from coview.data.spec import opened_once
 from coview.options import StudyOptions
 from coview.studies.catalogue import STUDIES, Named
 from coview.studies.claims import WORDS
 from coview.studies.execution import CONTENT, Study, run_study
 from coview.studies.experiment import Experiment, without_others
+from coview.studies.failures import about_error
 from coview.studies.ledger import write_ledger
+from coview.studies.page import LOST
 from coview.studies.result import StudyResult
+from coview.studies.setting import folder_of
 from coview.studies.speed import FEW_STEPS, Speeds
 
 ALL = "all"
@@ -49,8 +56,8 @@ def study(options: StudyOptions) -> StudyResult:
     >>> result["ended"]
     False
     """
-    options = replace(options, data="scenes" if options.data is None else options.data)
-    root = options.out or Path("studies") / name_of(options.data)
+    options = with_data(options)
+    root = options.out or Path("studies") / folder_of(options.data)
     if options.jobs < 1:
         raise InvalidValue(f"`jobs` is {options.jobs}; expected 1 or more.")
     if options.name == ALL:
@@ -59,6 +66,26 @@ def study(options: StudyOptions) -> StudyResult:
         if options.name is None:
             return list_studies(options, root)
         return run_one(named(options.name), options, root)
+
+
+def with_data(options: StudyOptions) -> StudyOptions:
+    """``options`` with images, the built-in ones where none are given. A name that is no study
+    and a place of images stands for these images. Raises InvalidValue for a study of the scale
+    paper without images, which would be drawn ones."""
+    name = options.name
+    if options.data is not None:
+        return options
+    if isinstance(name, str) and name not in (*STUDIES, ALL) and not name.endswith(".py"):
+        kind = place_of(name, NAMES).kind
+        if kind in (Kind.NAME, Kind.FOLDER, Kind.FILE, Kind.PATTERN):
+            return replace(options, name=None, data=name)
+    is_paper = options.scale == "paper" and name is not None
+    if is_paper and (name == ALL or "data" in named(name).takes):
+        raise InvalidValue(
+            "The scale paper trains ImageNet's recipes as long as published; give the images as "
+            "`data`, such as imagenet/train, and those to test on as `test`."
+        )
+    return replace(options, data="scenes")
 
 
 def run_all(options: StudyOptions, root: Path) -> StudyResult:
@@ -104,6 +131,8 @@ def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult
         say()
         for claim in result["claims"] if result["ended"] else ():
             say(f"{claim['text']}: {WORDS[claim['holds']]}. {claim['because']}")
+        if LOST in result["card"]:
+            say(f"{LOST.capitalize()}: {result['card'][LOST]}.")
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
         write_ledger(root)
     return StudyResult(result)
@@ -185,10 +214,10 @@ def _row(experiment: Named, options: StudyOptions, root: Path, speeds: Speeds) -
     given: dict[str, Any] = dict.fromkeys(needs, PLACEHOLDER)
     try:
         value = experiment.study(without_others(replace(options, **given), experiment.takes))
-    except CoviewError as error:
-        return {**row, "error": str(error)}
-    cells = {cell.key: cell for cell in value.cells}
-    estimate = speeds.estimate(tuple(cells.values()), root, value.images)
+        cells = {cell.key: cell for cell in value.cells}
+        estimate = speeds.estimate(tuple(cells.values()), root, value.images)
+    except (CoviewError, MemoryError, OutOfMemoryError) as error:
+        return {**row, "error": about_error(error)}
     content = read_object(value.folder(root) / CONTENT) or {}
     tested = bool(content.get("ended")) and value.is_in(content, root)
     ended = len(cells) if needs and tested else len(cells) - len(estimate.seconds)

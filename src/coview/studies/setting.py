@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.data.spec import DataSpec
+from coview.core.paths import absolute_path
+from coview.data.parts import part_of_file
+from coview.data.sources import is_path
+from coview.data.spec import DataSpec, name_of
 from coview.encoders import parse_encoder
 from coview.methods import CrossEntropy
 from coview.options import DataOptions, StudyOptions
@@ -238,6 +241,19 @@ def place_of_data(data: Any, field: str) -> str | tuple[str, ...]:
             f"`{field}` is in memory; a study goes on in other processes, so give a path or a name."
         )
     return source
+
+
+def folder_of(data: Any) -> str:
+    """The name of the folder of the runs on ``data``; that of a part has the name of the whole.
+
+    >>> folder_of("cifar10/train.parquet"), folder_of("photos/"), folder_of("scenes")
+    ('cifar10-train', 'photos', 'scenes')
+    """
+    name, first = name_of(data), data[0] if isinstance(data, (list, tuple)) and data else data
+    if not is_path(first) or part_of_file(name) is None:
+        return name
+    parent = absolute_path(first).parent.name
+    return f"{parent}-{name}" if parent else name
 
 
 def ordered(settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

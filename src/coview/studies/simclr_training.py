@@ -14,6 +14,8 @@ from coview.studies.measure import LINEAR, LINEAR_Z
 from coview.studies.setting import AMOUNTS, Setting
 
 WIDTHS = (16, 64, 256)
+PAPER_WIDTHS = (32, 64, 128, 256, 512, 1024, 2048)
+"""Those of figure 8, at the scale paper."""
 POINTS_ALIKE = 2.0
 """Of accuracy, within which widths of the output count as alike."""
 
@@ -21,6 +23,7 @@ POINTS_ALIKE = 2.0
 def head(setting: Setting) -> Grid:
     """No head, a linear and a nonlinear one, with several widths of its output."""
     base = setting.recipe("simclr")
+    widths = PAPER_WIDTHS if setting.scale == "paper" else WIDTHS
 
     def arm(name: str, spec: HeadSpec, row: str, width: int | None) -> Arm:
         made = replace(base, method=replace(base.method, head=spec))
@@ -32,9 +35,9 @@ def head(setting: Setting) -> Grid:
     arms += [
         arm(f"{kind} {width}", replace(own, layers=layers, output=width), kind, width)
         for kind, layers in kinds.items()
-        for width in WIDTHS
+        for width in widths
     ]
-    nonlinear = [f"nonlinear {width}" for width in WIDTHS]
+    nonlinear = [f"nonlinear {width}" for width in widths]
     middle = WIDTHS[1]
     return Grid(
         source="SimCLR, section 4.2 and figure 8",

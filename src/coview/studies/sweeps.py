@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,26 @@ from coview.core.options import takes
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder
 from coview.core.user_code import import_files
-from coview.core.values import field_of, parse_setting, set_fields
-from coview.data.spec import name_of
+from coview.core.values import field_of, fingerprint, parse_setting, set_fields
 from coview.evaluation import PROTOCOLS
 from coview.evaluation.features import has_labels
+from coview.methods import CrossEntropy
 from coview.options import StudyOptions, SweepOptions
-from coview.recipes import Recipe, change, find_recipe, known_values, recipe
+from coview.recipes import (
+    RECIPES,
+    Recipe,
+    change,
+    find_recipe,
+    for_classes,
+    known_values,
+    recipe,
+)
 from coview.runs.protocols import words
 from coview.studies.execution import run_study
 from coview.studies.grid import Grid
 from coview.studies.measure import PER_CENT, Measure
 from coview.studies.result import StudyResult
-from coview.studies.setting import DATA_FIELDS, OWN, Amount, Setting
+from coview.studies.setting import DATA_FIELDS, OWN, Amount, Setting, folder_of
 
 
 @takes(SweepOptions)
@@ -48,14 +56,17 @@ def sweep(options: SweepOptions) -> StudyResult:
     if options.seeds < 1 or options.jobs < 1:
         raise InvalidValue("`seeds` and `jobs` are expected to be 1 or more.")
     base = base_of(options)
-    root = options.out or Path("sweeps") / name_of(options.data)
+    root = options.out or Path("sweeps") / folder_of(options.data)
     axes = axes_of(options.set)
     question = f"{base.name} with {', '.join(axes) or 'several seeds'}."
-    # Sweeps of other fields have files of their own.
-    name = "/".join(("sweep", base.name, *axes))
+    # Sweeps of other fields have files of their own, and so have recipes of one name.
+    name = "/".join(("sweep", name_of_recipe(base), *axes))
+    base = with_classes(base, setting_of(options))
     study = sweep_grid(options, base, axes).study(name, question, setting_of(options))
     machine = {"device": options.device, "workers": options.workers, "log_to": options.log_to}
     say(f"{base.name}: {base.encoder.label()}, views of {base.image_size} px.")
+    for sentence in long_warmups(base, axes):
+        say(sentence)
     result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
     if not options.dry_run:
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
@@ -66,6 +77,42 @@ def base_of(options: SweepOptions) -> Recipe:
     """The recipe that is changed. Raises the errors of ``find_recipe``."""
     found = find_recipe(options.recipe)
     return recipe(found) if isinstance(found, str) else found
+
+
+def name_of_recipe(base: Recipe) -> str:
+    """The name of a recipe of the catalogue; of another one also a few letters of its hash.
+
+    >>> name_of_recipe(recipe("simclr-cpu")), len(name_of_recipe(change(recipe("simclr-cpu"),
+    ...     batch_size=8)))
+    ('simclr-cpu', 17)
+    """
+    if base.name in RECIPES and recipe(base.name) == base:
+        return base.name
+    return f"{base.name}-{fingerprint(base)[:6]}"
+
+
+def with_classes(base: Recipe, setting: Setting) -> Recipe:
+    """``base`` with a logit for each class of the images, where its method has logits. The images
+    are listed, and none is decoded."""
+    if not isinstance(base.method.objective, CrossEntropy):
+        return base
+    return for_classes(base, len(setting.spec(labels=True).stream().class_names))
+
+
+def long_warmups(base: Recipe, axes: Axes) -> list[str]:
+    """A sentence where a number of epochs leaves more than a tenth of them to the warm-up, which a
+    sweep changes no more than any other field that it does not name."""
+    warmup = base.schedule.warmup_epochs
+    if "schedule.warmup_epochs" in axes:
+        return []
+    epochs = [changed(base, {"epochs": value}).epochs for value in axes.get("epochs", ())]
+    short = [f"{each:g}" for each in epochs if warmup > each / 10]
+    if not short:
+        return []
+    return [
+        f"Of {', '.join(short)} epochs {warmup:g} are a warm-up, as in the recipe; "
+        "--set schedule.warmup_epochs= gives another."
+    ]
 
 
 def judges_of(options: SweepOptions, base: Recipe) -> tuple[str, ...]:
@@ -93,22 +140,45 @@ Axes = Mapping[str, Sequence[Any]]
 def axes_of(given: Any) -> Axes:
     """The axes of texts "field=value,value" or of a mapping.
 
+    Raises InvalidValue for what is none, and for the field seed.
+
     >>> axes_of(["method.objective.temperature=0.1,0.5"])
     {'method.objective.temperature': ['0.1', '0.5']}
     """
     if isinstance(given, Mapping):
-        return {str(name): list(values) for name, values in given.items()}
-    axes: dict[str, Sequence[Any]] = {}
-    for text in given:
-        name, equals, values = text.partition("=")
-        listed = [value.strip() for value in values.split(";" if ";" in values else ",")]
-        if not (name and equals) or "" in listed or name in axes:
-            raise InvalidValue(
-                f"`set` is {text!r}; expected FIELD=VALUE,VALUE, each field once, such as "
-                "method.objective.temperature=0.1,0.2."
-            )
-        axes[name] = listed
+        axes = {str(name): _values(values) for name, values in given.items()}
+    else:
+        axes = {}
+        for text in [given] if isinstance(given, str) else given:
+            name, equals, values = str(text).partition("=")
+            listed = _values(values)
+            if not (name and equals) or "" in listed or name in axes:
+                raise InvalidValue(
+                    f"`set` is {text!r}; expected FIELD=VALUE,VALUE, each field once, such as "
+                    "method.objective.temperature=0.1,0.2. Where a value has commas, semicolons "
+                    "separate them, and one stands behind a single value: 0.2,1;"
+                )
+            axes[name] = listed
+    if "seed" in axes:
+        raise InvalidValue(
+            "`set` names the field seed, which every run has of its own; `seeds` is how many there "
+            "are, and `seed` is the first."
+        )
     return axes
+
+
+def _values(given: Any) -> list[Any]:
+    """The values of a field: a list, a value alone, or a text with several.
+
+    >>> _values("0.2,1"), _values("0.2,1;"), _values(10), _values((1, 2))
+    (['0.2', '1'], ['0.2,1'], [10], [1, 2])
+    """
+    if not isinstance(given, str):
+        return list(given) if isinstance(given, Iterable) else [given]
+    words = given.split(";" if ";" in given else ",")
+    if ";" in given and not words[-1].strip():
+        words = words[:-1]
+    return [word.strip() for word in words]
 
 
 def changed(base: Recipe, values: Mapping[str, Any]) -> Recipe:
