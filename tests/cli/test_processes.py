@@ -112,6 +112,18 @@ def test_a_verb_that_works_in_one_process_is_refused_under_torchrun(verb, monkey
     assert f"{verb} works in one process, and torchrun has started 4." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "distill", "detect", "resume"])
+def test_a_verb_that_trains_may_run_under_torchrun(verb, tmp_path, monkeypatch, capsys):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    places = [str(tmp_path / name) for name in ("nowhere", "nothing")]
+    assert main([verb, *places[: 1 if verb in ("pretrain", "resume") else 2]]) == 2
+    printed = capsys.readouterr().err
+    assert "nowhere" in printed
+    assert "one process" not in printed
+
+
 def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InvalidValue, match="this machine has 2 GPUs"):

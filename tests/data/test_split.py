@@ -54,7 +54,7 @@ def without_parts(folder: Path) -> dict[str, Any]:
 def test_a_part_of_a_source_without_parts_is_refused(tmp_path: Path) -> None:
     for source in without_parts(tmp_path).values():
         assert len(open_images(source)) == len(open_images(source, split="all"))
-        with pytest.raises(DataError, match="has no split 'train': nothing in it is named"):
+        with pytest.raises(DataError, match="has no split 'train': only folders, patterns"):
             open_images(source, split="train")
         with pytest.raises(DataError, match="has no split 'train'"):
             open_stream(source, split="train")
@@ -64,3 +64,12 @@ def test_scenes_of_a_part_have_no_other(tmp_path: Path) -> None:
     assert len(open_images("scenes:test", split="test", limit=3)) == 3
     with pytest.raises(UnknownName, match="split of scenes:test"):
         open_images("scenes:test", split="train", limit=3)
+
+
+def test_a_list_that_is_read_whole_leaves_no_part_to_test_on(tmp_path: Path) -> None:
+    write_images(tmp_path, ["train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png"])
+    paths = sorted(tmp_path.rglob("*.png"))
+    whole = open_images(paths)
+    assert (len(whole), whole.parts) == (4, ())
+    part = open_images(paths, split="train")
+    assert (len(part), part.parts) == (2, ("test", "train"))

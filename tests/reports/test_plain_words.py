@@ -30,6 +30,22 @@ def test_better_is_said_where_it_was_compared(kind, baselines, held_out, says, t
     assert (says is not None) == ("compared with" in text or "labels alone" in text)
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "baseline"), [("detect", "from scratch"), ("distill", "labels alone")]
+)
+def test_a_baseline_that_has_no_figures_is_not_compared_with(kind, baseline, there, tmp_path):
+    description = {"kind": kind, "baselines": True, "data": {"held_out": 500}}
+    rows = [{"subject": subject} for subject in ("its own", *[baseline] * there)]
+    (tmp_path / "evaluation").mkdir()
+    evaluation = tmp_path / "evaluation" / f"{kind}.json"
+    evaluation.write_text(json.dumps({"protocol": kind, "results": rows}))
+    (tmp_path / "run.json").write_text(json.dumps(description))
+    (tmp_path / "verdict.json").write_text(json.dumps({"label": "learned", "sentence": "Learned."}))
+    text = str(page_header(read_record(tmp_path)))
+    assert ("compared with" in text or "labels alone" in text) == there
+
+
 def test_of_a_distilled_run_no_pretraining_is_doubted():
     headline, sentence = words_of("distill", "no better than from scratch", running=False)
     assert "teacher" in headline

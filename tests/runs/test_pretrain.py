@@ -290,7 +290,7 @@ def test_weights_of_another_network_are_refused_before_images_are_opened(
     [
         ("runx", {}, RunError, r"Did you mean .*run\?"),
         ("absent.safetensors", {}, InvalidValue, "There is no file"),
-        ("net.pth", {}, InvalidValue, "`coview import net.pth`"),
+        ("net.pth", {}, InvalidValue, r"`coview import .*net\.pth` makes"),
         ("net.safetensors", {"encoder": "resnet18"}, InvalidValue, "differently shaped: conv1"),
         ("net.safetensors", {"recipe": "simclr-cpu"}, InvalidValue, "do not fit ResNet-10"),
         ("net.safetensors", {"recipe": recipe("simclr-cpu")}, InvalidValue, "do not fit ResNet-10"),

@@ -100,7 +100,8 @@ def _call(name: str, words: list[str]) -> int:
         command: Any
         options, command = parse_command(verb.options, verb.command, name, words)
         count = getattr(command, "processes", None)
-        if count is None:
+        # A verb that trains has the option, also where it is not given: torchrun has started it.
+        if not hasattr(command, "processes"):
             require_one_process(name)
         # The function does so too, but its module loads torch first, which takes seconds.
         check_options(options)

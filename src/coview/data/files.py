@@ -35,7 +35,8 @@ def read_files(paths: Sequence[Path], options: SourceOptions, *, source: str) ->
     root = Path(os.path.commonpath([path.parent for path in paths]))
     scan = FolderScan(images={path.relative_to(root).as_posix(): _stat(path) for path in paths})
     listing = read_folder(root, scan, replace(options, split=options.split or ALL))
-    return replace(listing, source=source)
+    # All are read where no part is named: none of them is left to test on.
+    return replace(listing, source=source, parts=listing.parts if options.split else ())
 
 
 def list_files(

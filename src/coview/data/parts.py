@@ -57,8 +57,8 @@ def select_part(
         part = split if split in parts or split == ALL else by_word.get(part_of_word(split))
         if part is None and not parts:
             raise DataError(
-                f"{source} has no split {split!r}: nothing in it is named as a part, such as "
-                "train, val or test. Give the images of that part alone."
+                f"{source} has no split {split!r}: only folders, patterns and data sets "
+                "with parts, such as train, val or test, have one. Give the images of that part."
             )
         if part is None:
             raise DataError(f"{source} has no split {split!r}, only: {known}.")

@@ -87,7 +87,13 @@ def _is_compared(record: Record) -> bool:
     """Whether the verdict rests on a baseline too, which takes enough test images of detection."""
     few = number(part(record.description, "data").get("held_out"))
     too_few = record.kind == "detect" and few is not None and few < FEW_TEST_IMAGES
-    return bool(record.description.get("baselines")) and not too_few
+    baseline = {"detect": "from scratch", "distill": "labels alone"}.get(record.kind)
+    results = record.evaluation(record.kind).get("results")
+    # A baseline that has diverged itself has no figures.
+    is_lost = baseline is not None and isinstance(results, list) and not any(
+        isinstance(row, dict) and row.get("subject") == baseline for row in results
+    )  # fmt: skip
+    return bool(record.description.get("baselines")) and not (too_few or is_lost)
 
 
 def _measured(sentence: str) -> Markup | None:

@@ -206,7 +206,7 @@ def require_file(path: Path) -> None:
     if place.suffix in PICKLED:
         raise InvalidValue(
             f"{path} is a pickled checkpoint, which can run foreign code when it is read. "
-            f"`coview import {path.name}` makes an encoder of its tensors alone; give that folder."
+            f"`coview import {path}` makes an encoder of its tensors alone; give that folder."
         )
 
 
