@@ -226,6 +226,7 @@ def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
 
 def test_data_of_one_name_have_folders_of_their_own():
     assert folder_of("cifar10/train.parquet") == "cifar10-train"
+    assert folder_of("cifar10/train/*.parquet") == "cifar10-train"
     assert folder_of("cifar100/train-00000-of-00001.parquet") == "cifar100-train-00000-of-00001"
     assert folder_of(["a/validation/x.parquet", "a/validation/y.parquet"]) == "x"
     assert folder_of("photos/val/") == "photos-val"

@@ -89,7 +89,8 @@ class Distilling(Job):
     def equip(self, run: Run, learner: Learner) -> None:
         view = run.recipe.method.views.views[0]
         learner.set_teacher(teacher_of(run).load(view.mean, view.std))
-        if run.description["baselines"]:  # it may go on with more processes than it began with
+        # It may go on with more processes than it began with.
+        if run.description["baselines"] and not Run(run.scratch_path).is_ended:
             LabelsAlone.of(run).check(learner.ranks.world)
 
     def trainings(self, run: Run) -> float:

@@ -70,7 +70,7 @@ class LabelsAlone:
             raise InvalidValue(
                 f"The same student is trained on the {self.images:,} labels alone beside it, "
                 f"{self.recipe.batch_size} images a step, which are fewer than the {world} "
-                "processes. Start fewer, or leave that training out by `no_baselines`."
+                "processes. Start fewer; a new run can leave that training out by `no_baselines`."
             )
 
     @property

@@ -243,7 +243,7 @@ def verdicts_of(
 
 def lost_runs(ended: Sequence[Cell], root: Path) -> str:
     """How many of the runs that have ended have collapsed or diverged, and which; "" for none.
-    Their figures count like others."""
+    Their figures count like others; one whose features are not finite has none."""
     verdicts = {cell.name: cell.run(root).verdict or {} for cell in ended}
     lost = [name for name, verdict in verdicts.items() if verdict.get("label") == "collapsed"]
     return f"{len(lost)} of {plural(len(ended), 'run')}: {'; '.join(lost)}" if lost else ""

@@ -55,8 +55,8 @@ class Measure:
             ((abs(place - wanted), figure) for place, figure in self.series(run)),
             default=(planned, None),
         )
-        # Whole epochs are kept.
-        return figure if far < 1 or far <= NEAR * planned else None
+        # Whole epochs are kept, every quarter of them rounded: of 6 epochs those after 2 and 4.
+        return figure if far <= max(1.0, NEAR * planned) else None
 
     def _result(self, folder: Path) -> float | None:
         """The figure in a folder of results, or None."""

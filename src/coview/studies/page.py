@@ -31,7 +31,7 @@ COLORS: Mapping[bool | None, str] = {True: "good", False: "bad", None: "open"}
 
 
 LOST = "collapsed or diverged"
-"""What the card of a study calls such runs of it, whose figures count like others."""
+"""What the card of a study calls such runs of it. Figures that they have count like others."""
 MEANINGLESS = "Of the scale tiny, whose figures mean nothing: that it runs is all it shows."
 
 

@@ -48,8 +48,9 @@ def study(options: StudyOptions) -> StudyResult:
 
     The runs lie in ``out``, each in a folder that is named by what it contains, so that studies of
     the same data share them. The same call goes on where it was stopped or killed, and draws a
-    finished study again in seconds. "ended" of the result says whether every run has ended. Raises
-    UnknownName for an unknown study, and the errors of the runs.
+    finished study again in seconds. "ended" of the result says whether every run has ended. Where a
+    run fails, those that do not need it go on. Raises UnknownName for an unknown study, and
+    RunError with what went wrong in each run that failed, when the others have ended.
 
     >>> import coview
     >>> result = coview.study("simclrv2/chain", "scenes", limit=200, dry_run=True)

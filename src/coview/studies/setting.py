@@ -9,6 +9,7 @@ from typing import Any
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.paths import absolute_path
+from coview.core.places import split_pattern
 from coview.data.parts import part_of_file
 from coview.data.sources import is_path
 from coview.data.spec import DataSpec, name_of
@@ -252,7 +253,8 @@ def folder_of(data: Any) -> str:
     name, first = name_of(data), data[0] if isinstance(data, (list, tuple)) and data else data
     if not is_path(first) or part_of_file(name) is None:
         return name
-    parent = absolute_path(first).parent.name
+    # Of a pattern the folder below which it matches, as in its name.
+    parent = split_pattern(absolute_path(first))[0].parent.name
     return f"{parent}-{name}" if parent else name
 
 
