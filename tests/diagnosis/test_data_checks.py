@@ -14,7 +14,7 @@ from PIL import Image
 from coview.core.errors import DataError
 from coview.core.images import ImageStore, store_from_arrays
 from coview.data import open_images
-from coview.data.held_out import hold_out
+from coview.data.held_out import hold_out, usual_training
 from coview.diagnosis import data_checks
 from coview.diagnosis.data_checks import (
     CHECKS,
@@ -244,10 +244,10 @@ def test_proposal_is_what_pretrain_would_choose_with_its_steps(count: int) -> No
     found = data_checks.check_recipe(data)
     device, trained = data.figures["recipe"]["device"], len(hold_out(data.store, data.seed)[0])
     assert trained < count
-    chosen = default_recipe("simclr", side=32, images=trained, device=device)
+    chosen = default_recipe("simclr", side=32, images=usual_training(count), device=device)
     assert data.figures["recipe"]["steps"] == chosen.total_steps(trained)
     assert f"batch {chosen.batch_size}, {chosen.epochs:g} epochs" in found.sentence
-    short = chosen.total_steps(count) < data_checks.RECOMMENDED_STEPS
+    short = chosen.total_steps(trained) < data_checks.RECOMMENDED_STEPS
     assert (found.level == "note") == short == ("`epochs`" in found.fix)
     if short:
         advised = float(found.fix.split("set `epochs` to ")[1].rstrip("."))

@@ -78,8 +78,14 @@ def test_the_labels_alone_have_an_image_for_each_process():
         batch(60, 61)
 
 
-def test_processes_for_which_the_labels_alone_are_too_few_are_refused_when_going_on(run):
+def test_processes_for_which_the_labels_alone_are_too_few_are_refused_when_going_on(
+    run, monkeypatch
+):
     learner = SimpleNamespace(set_teacher=lambda teacher: None, ranks=Ranks(world=8))
+    learner.ranks = Ranks(world=100)
+    DISTILLING.equip(run, learner)  # nothing is trained on the labels alone any more
+    monkeypatch.setattr(Run, "is_ended", False)
+    learner.ranks = Ranks(world=8)
     DISTILLING.equip(run, learner)
     learner.ranks = Ranks(world=100)
     with pytest.raises(InvalidValue, match="fewer than the 100 processes"):

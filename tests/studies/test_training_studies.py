@@ -73,7 +73,7 @@ def test_a_large_batch_that_is_worse_has_no_advantage_that_shrinks():
 def test_the_card_tells_on_which_images_the_recipes_were_chosen(scale, told):
     setting = Setting.of(StudyOptions(name="x", data="scenes", scale=scale))
     grid = batch_epochs(setting)
-    assert ("recipes" in grid.card(setting, grid.values(Path("none"), {}))) == told
+    assert ("recipes" in grid.card(setting, grid.values(Path("none"), cells_of(grid)))) == told
 
 
 def test_published_figures_stand_beside_the_measure_that_they_are_of(tmp_path):

@@ -18,7 +18,7 @@ from coview.core.machine import cores
 from coview.core.plain import finite
 from coview.core.rng import CHECKED_IMAGES, COLOR_CHECK_IMAGES, Stream, permutation
 from coview.core.text import plural
-from coview.data.held_out import MIN_TRAIN_IMAGES, usual_training
+from coview.data.held_out import MIN_TRAIN_IMAGES, hold_out, usual_training
 from coview.data.rgb import MAX_DARK, REWRITE_COLORS, likely_white
 from coview.embeddings.duplicates import Pair, exact_groups, find_pairs
 from coview.embeddings.signatures import signatures
@@ -363,8 +363,9 @@ def check_recipe(data: DataCheck) -> Finding | None:
     from coview.planning.defaults import default_recipe
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    images = usual_training(len(data.store))
-    recipe = default_recipe("simclr", side=data.short_side, images=images, device=device)
+    # The recipe is chosen for the images of any seed, and makes the steps of those of this one.
+    usual, images = usual_training(len(data.store)), len(hold_out(data.store, data.seed)[0])
+    recipe = default_recipe("simclr", side=data.short_side, images=usual, device=device)
     steps = recipe.total_steps(images)
     data.figures["recipe"] = {
         "name": "simclr", "device": device, "size": recipe.image_size, "batch": recipe.batch_size,
