@@ -99,15 +99,15 @@ def _call(name: str, words: list[str]) -> int:
         options: Any
         command: Any
         options, command = parse_command(verb.options, verb.command, name, words)
-        count = getattr(command, "processes", None)
         # A verb that trains has the option, also where it is not given: torchrun has started it.
-        if not hasattr(command, "processes"):
+        trains = hasattr(command, "processes")
+        if not trains:
             require_one_process(name)
         # The function does so too, but its module loads torch first, which takes seconds.
         check_options(options)
         check_sources(options)
-        if count is not None and starts_processes(count):
-            return run_processes(count, [name, *words], options.device)
+        if trains and command.processes is not None and starts_processes(command.processes):
+            return run_processes(command.processes, [name, *words], options.device)
         # Notes name fields, as errors do.
         with output(
             spelling=lambda text: _spell(text, verb), quiet=command.quiet, on_stderr=command.json,

@@ -74,13 +74,13 @@ def make_plan(
     notes += others
     if budget is not None and not named:
         plan = planner.plan_ladder(fitted, options, encoder_is)
-        return replace(plan, notes=(*plan.notes, *notes))
+        return plan.with_notes(*notes)
     suits = f"suits these images on the {device.type}"
     why = encoder_is if options.encoder else "as the recipe says" if named else suits
     if budget is not None and options.epochs is None:
         why = "as the recipe says, with the epochs that fit"
     plan = planner.plan(fitted, options, why=why, exact=False)
-    return replace(plan, notes=(*plan.notes, *notes))
+    return plan.with_notes(*notes)
 
 
 def fit_to_batch(
@@ -146,7 +146,7 @@ def make_finetuning_plan(
         else "The classifier stands on h, the encoder's output"
     )
     twice = ", and the same network is trained from scratch beside it" if trainings > 1 else ""
-    return replace(plan, notes=(*plan.notes, *notes, f"{start}{twice}."))
+    return plan.with_notes(*notes, f"{start}{twice}.")
 
 
 def make_detection_plan(
@@ -170,7 +170,7 @@ def make_detection_plan(
     plan = planner.plan(recipe, options, why="the network of the start", exact=False)
     if trainings > 1:
         notes += ("The same network is trained from scratch beside it.",)
-    return replace(plan, notes=(*plan.notes, *notes))
+    return plan.with_notes(*notes)
 
 
 def make_distillation_plan(
@@ -198,14 +198,14 @@ def make_distillation_plan(
             notes = (*notes, few)
         fitted = replace(fitted, batch_size=batch)
     plan = planner.plan(fitted, options, why="the student", exact=False)
-    return replace(plan, notes=(*plan.notes, *notes))
+    return plan.with_notes(*notes)
 
 
 def plan_exactly(planner: Planner, base: Recipe, options: TrainingOptions) -> Plan:
     """The plan of a recipe given as a value, with the options beside it. Raises InvalidValue."""
     recipe = exact_recipe(apply_options(base, options), planner.store, planner.budget)
     plan = planner.plan(recipe, options, why="as the recipe says", exact=True)
-    return replace(plan, notes=(*plan.notes, *about_options(base, recipe, options)))
+    return plan.with_notes(*about_options(base, recipe, options))
 
 
 def exact_recipe(recipe: Recipe, store: ImageStore, budget: float | None) -> Recipe:

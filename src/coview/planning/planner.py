@@ -64,6 +64,10 @@ class Plan:
     most_epochs: float | None = None
     exact: bool = False
 
+    def with_notes(self, *notes: str) -> Plan:
+        """The plan with these ``notes`` behind its own."""
+        return replace(self, notes=(*self.notes, *notes))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidate:
@@ -155,7 +159,7 @@ class Planner:
             f"The candidates and the {WANTED_EPOCHS} epochs that one should make were compared on "
             "CPUs alone; `encoder` and `size` choose others."
         )
-        return replace(plan, notes=(*plan.notes, note))
+        return plan.with_notes(note)
 
     def _without_budget(self, recipe: Recipe, why: str, exact: bool) -> Plan:
         trial = Trial(recipe, self.device, self.store, self.clock, self.equip)
@@ -170,7 +174,7 @@ class Planner:
             "That is long. `budget` 30m or `budget` 2h chooses a network, a size and epochs that "
             f"fit; `epochs` {epochs:g} of this one takes about {duration(LONG_SECONDS)}."
         )
-        return replace(plan, notes=(*plan.notes, long))
+        return plan.with_notes(long)
 
     def _within_budget(
         self, candidates: Sequence[Recipe], options: TrainingOptions,

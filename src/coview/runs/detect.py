@@ -92,7 +92,7 @@ def detect(options: DetectOptions) -> Run | None:
         if not exact or options.from_scratch:
             return plan
         notes = about_normalization(recipe, source.normalization)
-        return replace(plan, notes=(*plan.notes, *notes))
+        return plan.with_notes(*notes)
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         if options.from_scratch:

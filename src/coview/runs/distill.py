@@ -104,11 +104,12 @@ def distill(options: DistillOptions) -> Run | None:
         )  # fmt: skip
         if source is not None and isinstance(recipe, Recipe):
             others = about_normalization(plan.recipe, source.normalization)
-            plan = replace(plan, notes=(*plan.notes, *others))
+            plan = plan.with_notes(*others)
         if not has_baseline:
             return plan
-        extra["labels_alone"] = encode(alone(plan.recipe))
-        return replace(plan, notes=(*plan.notes, alone(plan.recipe).note))
+        baseline = alone(plan.recipe)
+        extra["labels_alone"] = encode(baseline)
+        return plan.with_notes(baseline.note)
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         asked = (parts.held_out, images.stores, spec)

@@ -109,7 +109,7 @@ def finetune(options: FinetuneOptions) -> Run | None:
         if not isinstance(recipe, Recipe):
             return plan
         notes = about_normalization(plan.recipe, source.normalization)
-        return replace(plan, notes=(*plan.notes, *notes))
+        return plan.with_notes(*notes)
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         before = about_start(source.start, parts.held_out, images.stores, spec)

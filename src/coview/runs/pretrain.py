@@ -106,7 +106,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
                 notes += about_normalization(plan.recipe, expected)
         if options.weights is None:
             notes += tuple(about_scratch(plan.recipe, len(parts.training)))
-        return replace(plan, notes=(*plan.notes, *notes))
+        return plan.with_notes(*notes)
 
     start = None if options.weights is None else Start.at(options.weights, options.checkpoint)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ def describe_beginning(
     plan.recipe.rates(len(parts.training))
     note = about_checkpoints(learner, plan.recipe, keep_every)
     caveats = None if beginning.caveats is None else list(beginning.caveats(images, parts))
-    plan = replace(plan, notes=(*plan.notes, note))
+    plan = plan.with_notes(note)
     return describe(
         beginning.job.kind, plan, images, parts, learner, data=beginning.data,
         start=beginning.start, precision=precision, processes=session.ranks.world,
@@ -146,21 +146,27 @@ def new_run_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a new run. Raises RunError where another process was faster."""
     with run_lock(folder):
         new_folder(folder)
-        for path in (RunFolder(folder).description_path, RunFolder(folder).lock_path):
+        for path in first_files(folder):
             sweep(path)
         yield
+
+
+def first_files(folder: Path) -> tuple[Path, Path]:
+    """What a run writes before anything else; a process killed there leaves temporary files."""
+    run = RunFolder(folder)
+    return run.description_path, run.lock_path
 
 
 def new_folder(path: str | Path) -> Path:
     """The folder of a new run, which is absent or empty. Raises RunError."""
     folder = local_path(path)
-    place, run = place_of(folder), RunFolder(folder)
+    place, lock = place_of(folder), RunFolder(folder).lock_path.name
     if place.kind is Kind.UNREADABLE:
         raise RunError(f"{folder} cannot be read: {place.reason}. Choose another folder by `out`.")
     is_free = place.is_folder and all(
-        name == run.lock_path.name
+        name == lock
         # Of a process that was killed before the run began.
-        or any(is_temporary(name, path) for path in (run.description_path, run.lock_path))
+        or any(is_temporary(name, path) for path in first_files(folder))
         for name in entries(folder)
     )
     if place.kind not in (Kind.MISSING, Kind.PATTERN) and not is_free:

@@ -61,8 +61,9 @@ def sweep(options: SweepOptions) -> StudyResult:
     question = f"{base.name} with {', '.join(axes) or 'several seeds'}."
     # Sweeps of other fields have files of their own, and so have recipes of one name.
     name = "/".join(("sweep", name_of_recipe(base), *axes))
-    base = with_classes(base, setting_of(options))
-    study = sweep_grid(options, base, axes).study(name, question, setting_of(options))
+    setting = setting_of(options)
+    base = with_classes(base, setting)
+    study = sweep_grid(options, base, axes).study(name, question, setting)
     machine = {"device": options.device, "workers": options.workers, "log_to": options.log_to}
     say(f"{base.name}: {base.encoder.label()}, views of {base.image_size} px.")
     for sentence in long_warmups(base, axes):
