@@ -240,3 +240,26 @@ def test_labels_are_needed_where_they_have_a_part_alone():
     assert method(temperature=2.0, scale_by_temperature_squared=True).chance_level(
         8
     ) == pytest.approx(4 * math.log(3))
+
+
+def test_a_teacher_sees_few_images_at_a_time_before_the_student(monkeypatch):
+    """However large the batch is, of which a plan counts what the student keeps."""
+    monkeypatch.setattr("coview.methods.learner.TEACHER_IMAGES", 3)
+    whole, found = learner(method()), learner(method())
+    seen = []
+    teacher_network = found.teacher._network[0]
+    teacher_network.register_forward_hook(lambda _, inputs, output: seen.append(len(inputs[0])))
+    found.encoder.register_forward_hook(lambda *_: seen.append("student"))
+    terms = found.loss(images(), 0)
+    assert seen == [3, 3, 1, "student"]
+    monkeypatch.undo()
+    torch.testing.assert_close(terms, whole.loss(images(), 0), **CLOSE)
+
+
+def test_a_batch_of_usual_size_goes_through_the_teacher_whole():
+    """So that the bits of such runs stay."""
+    found, seen = learner(method()), []
+    found.teacher._network[0].register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    given = replace(images(256, labels=[0] * 256))
+    found._teacher_logits(given)
+    assert seen == [256]

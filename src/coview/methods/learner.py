@@ -42,6 +42,10 @@ from coview.methods.target import EMA, SAME_NETWORK, FrozenTeacher, MomentumEnco
 from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.inputs import as_number, working_dtype
 
+TEACHER_IMAGES = 256
+"""Of a view that a teacher classifies at a time: a plan counts the student's memory alone, and this
+bounds the teacher's for a batch of any size."""
+
 
 class NetworkTask(nn.Module):
     """What all tasks share: an encoder, its passes, and running statistics that only
@@ -188,12 +192,14 @@ class Learner(NetworkTask):
                 f"The batch of step {step} has {len(batch.views)} views of each image; "
                 f"{method.name} takes {len(method.views.views)}."
             )
+        # Before the student, whose activations are kept: a large teacher's are gone by then.
+        learns_from_it = isinstance(method.objective, Distillation)
+        teacher = self._teacher_logits(batch) if learns_from_it else None
         with self.staged_statistics():
             norms = batch_norms(self.encoder, self.head, self.predictor)
             outputs = self._forward_views(self._embed_query, norms, batch, method.online, step)
             keys = self._compute_keys(outputs, batch, step)
         objective = self._current_objective()
-        teacher = self._teacher_logits(batch) if isinstance(objective, Distillation) else None
         # The embeddings are float32: what is computed of them is, too, also by a user's objective.
         with torch.autocast(batch.ids.device.type, enabled=False):
             if isinstance(objective, PairObjective):
@@ -283,7 +289,7 @@ class Learner(NetworkTask):
         """The teacher's logits of each view; no image's depend on the others in its part."""
         if self.teacher is None:
             return None
-        images = self.passes.micro_batch or len(batch)
+        images = min(self.passes.micro_batch or len(batch), TEACHER_IMAGES)
         return [
             torch.cat([self.teacher(part) for part in torch.split(view, images)])
             for view in batch.views
