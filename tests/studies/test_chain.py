@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import coview
@@ -250,3 +251,12 @@ def test_a_dry_run_says_what_it_would_train(tmp_path, capsys):
     assert "To run: 9 runs, about" in out
     assert "pretrain without labels: about" in out
     assert not (tmp_path / "no").exists()
+
+
+def test_the_time_of_each_stage_is_measured_at_the_size_of_pretraining(monkeypatch):
+    """The recipes of a GPU are those of ImageNet; a run takes the size of what it begins from."""
+    monkeypatch.setattr("coview.studies.simclrv2.choose_device", lambda _: torch.device("cuda"))
+    cells = chain(StudyOptions(name="simclrv2/chain", data="scenes", **TINY)).cells
+    works = [work for cell in cells for work in cell.work]
+    assert {work.recipe.method.views.views[0].size for work in works} == {32}
+    assert {work.recipe.name for work in works} >= {"finetune-v2-imagenet", "distill-imagenet"}

@@ -15,7 +15,7 @@ from coview.data.spec import DataSpec
 from coview.encoders import EncoderSpec, parse_encoder
 from coview.options import StudyOptions
 from coview.planning.defaults import default_distillation, default_finetuning
-from coview.recipes import Recipe, recipe
+from coview.recipes import Recipe, change, recipe
 from coview.recipes.finetune import for_label_share
 from coview.runs.run import Run
 from coview.studies.cell import Cell, Existing, Work
@@ -75,11 +75,13 @@ def chain(options: StudyOptions) -> Study:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainPlan:
-    """What the cells of a chain share."""
+    """What the cells of a chain share; ``size``: of the views, which every stage takes from
+    pretraining."""
 
     options: StudyOptions
     pretrained: Cell | Existing
     encoder: EncoderSpec
+    size: int
     layers: tuple[int, ...]
     labels: tuple[str, ...]
     device: str
@@ -117,7 +119,8 @@ class ChainPlan:
                 "take a recipe with two or more, such as simclr-v2-cpu."
             )
         return cls(
-            options=options, pretrained=pretrained, encoder=encoder, labels=labels,
+            options=options, pretrained=pretrained, encoder=encoder, size=base.image_size,
+            labels=labels,
             layers=tuple(_layer(word.strip(), head) for word in options.layers.split(",")),
             device=device,
         )  # fmt: skip
@@ -138,7 +141,7 @@ class ChainPlan:
             "no_baselines": not middle, "epochs": epochs, "recipe": base.name,
         }  # fmt: skip
         work = Work(
-            recipe=replace(base, encoder=self.encoder), passes=epochs * (2 if middle else 1),
+            recipe=self.trained(base, self.encoder), passes=epochs * (2 if middle else 1),
             share=share,
         )  # fmt: skip
         return Cell(
@@ -159,17 +162,21 @@ class ChainPlan:
             }  # fmt: skip
         to = "itself" if student is None else student
         encoder = self.encoder if student is None else parse_encoder(student)
-        made = replace(base, encoder=encoder)
+        made = self.trained(base, encoder)
         work = [Work(recipe=made, passes=epochs, teacher=self.encoder)]
         if student is not None:
             share = self.share(labels)
             alone = for_label_share(default_finetuning(self.device), share)
-            made = replace(alone, encoder=encoder)
+            made = self.trained(alone, encoder)
             work.append(Work(recipe=made, passes=alone.epochs, share=share))
         return Cell(
             name=f"distill the network of {labels} of the labels into {to}, draw {draw}",
             verb="distill", settings=self.with_data(settings), work=tuple(work),
         )  # fmt: skip
+
+    def trained(self, base: Recipe, encoder: EncoderSpec) -> Recipe:
+        """What a stage trains by the recipe ``base``, as far as its time depends on it."""
+        return replace(change(base, size=self.size), encoder=encoder)
 
     @property
     def pretraining_epochs(self) -> float:
