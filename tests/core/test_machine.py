@@ -24,3 +24,17 @@ def test_a_world_that_is_no_number_is_one_sentence(monkeypatch, words):
     monkeypatch.setenv("WORLD_SIZE", words)
     with pytest.raises(InvalidValue, match="WORLD_SIZE is"):
         machine.world_of_torchrun()
+
+
+def test_runs_side_by_side_share_the_machine(monkeypatch):
+    monkeypatch.delenv(machine.RUNS_HERE, raising=False)
+    assert (machine.runs_here(), machine.sharing()) == (1, 1)
+    monkeypatch.setenv(
+        machine.RUNS_HERE, "0"
+    )  # so that the end of the test takes back what follows
+    machine.share_machine(3)
+    assert (machine.runs_here(), machine.sharing()) == (3, 3)
+    for words in ("two", "0"):
+        monkeypatch.setenv(machine.RUNS_HERE, words)
+        with pytest.raises(InvalidValue, match="COVIEW_RUNS_HERE is"):
+            machine.runs_here()

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from coview.core.errors import InvalidValue
+from coview.core.machine import RUNS_HERE
 from coview.encoders import parse_encoder
 from coview.methods import Passes
+from coview.planning import memory, planner
 from coview.planning.memory import (
     SHARE,
     MemoryEstimate,
@@ -128,3 +130,56 @@ def test_memory_that_torch_keeps_of_an_earlier_run_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 45)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5)
     assert free_bytes(torch.device("cuda")) == 70
+    monkeypatch.setenv(RUNS_HERE, "2")  # 40 of the 80 are for this run, of which it has 5
+    assert free_bytes(torch.device("cuda")) == 35
+
+
+def test_runs_side_by_side_have_equal_parts_of_the_memory(monkeypatch):
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 4000)
+    assert free_bytes(CPU) == 4000  # far less than this machine has
+    monkeypatch.setenv(RUNS_HERE, "4")
+    assert free_bytes(CPU) == 1000
+
+
+def test_what_does_not_fit_beside_other_runs_names_them(monkeypatch):
+    need = estimate(small())
+    monkeypatch.setenv(RUNS_HERE, "2")
+    _, sentence = planned(small(), need, 40 * need.whole, images=4096)
+    assert "can be used by each of 2 runs side by side (`jobs`): micro-batches of 32" in sentence
+    assert "BatchNorm sees 32 images" in sentence
+    with pytest.raises(InvalidValue, match="start fewer runs side by side, or give a smaller"):
+        planned(small(), NEED, 1000, images=256)
+
+
+def test_a_gpu_gets_what_torch_keeps_of_freed_tensors_back(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("empty"))
+    memory.release(CPU)
+    assert not calls
+    memory.release(torch.device("cuda"))
+    assert calls == ["empty"]
+
+
+def test_moments_of_adamw_and_gradients_are_counted():
+    trial = Trial(small(), CPU)
+    trained = sum(p.nbytes for p in trial.learner.parameters() if p.requires_grad)
+    assert trial.recipe.optimizer.name == "adamw"
+    assert trial.optimizer_bytes == 3 * trained
+    byol = Trial(small("byol-cpu"), CPU)  # the momentum encoder is not trained
+    others = sum(p.nbytes for p in byol.learner.parameters())
+    assert byol.optimizer_bytes < 3 * others
+
+
+def test_free_memory_is_read_with_the_network_on_the_device(monkeypatch):
+    trial = Trial(small(), CPU)
+    needed = trial.recipe.batch_size * estimate(small()).whole
+    seen = []
+
+    def usable(device):
+        seen.append("learner" in vars(trial))
+        return needed + trial.optimizer_bytes * 0.9
+
+    monkeypatch.setattr(planner, "usable_bytes", usable)
+    fitted, _ = planner.fit_memory(trial, 1)
+    assert seen == [True]
+    assert fitted.passes != Passes()  # gradients and moments take the rest

@@ -8,6 +8,7 @@ import torch
 
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
+from coview.core.machine import RUNS_HERE
 from coview.methods import Passes, logo
 from coview.options import RecipeOptions
 from coview.planning.defaults import default_recipe, unfitted_recipe
@@ -173,8 +174,12 @@ def test_a_recipe_as_a_value_is_trained_exactly_or_refused(said):
 
 def test_a_recipe_as_a_value_that_does_not_fit_into_memory_is_refused(monkeypatch):
     mine = change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small")
-    monkeypatch.setattr("coview.planning.planner.usable_bytes", lambda device: 1e6)
+    free = 1e6 + Trial(mine, CPU).optimizer_bytes
+    monkeypatch.setattr("coview.planning.planner.usable_bytes", lambda device: free)
     with pytest.raises(InvalidValue, match=r"is not changed: set its passes to Passes\("):
+        fit_memory(Trial(mine, CPU), 1, exact=True)
+    monkeypatch.setenv(RUNS_HERE, "2")
+    with pytest.raises(InvalidValue, match=r"each of 2 runs.*start fewer runs side by side, or"):
         fit_memory(Trial(mine, CPU), 1, exact=True)
     fitted, notes = fit_memory(Trial(mine, CPU), 1)
     assert fitted.passes != mine.passes
@@ -185,6 +190,7 @@ def test_a_recipe_as_a_value_takes_what_gives_the_same_gradient(monkeypatch):
     mine = change(recipe("simclr-cpu"), size=8, encoder="resnet18/8-small")
     trial = Trial(mine, CPU)
     free = mine.batch_size * (trial.memory.whole + trial.memory.blocks) / 2
+    free += trial.optimizer_bytes
     monkeypatch.setattr("coview.planning.planner.usable_bytes", lambda device: free)
     fitted, (note,) = fit_memory(trial, 1, exact=True)
     assert fitted == replace(mine, passes=Passes(activation_checkpointing=True))

@@ -2,17 +2,20 @@
 taken. The clock is the test's."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from coview.core.clock import Clock
 from coview.core.images import store_from_arrays
+from coview.methods import Passes
 from coview.options import RecipeOptions
 from coview.planning import planner
 from coview.planning.plan import make_plan
 from coview.planning.trial import Speed, Trial
 from coview.recipes import change, recipe
+from coview.training.step import DoesNotFit
 from small_run import pictures
 
 CPU = torch.device("cpu")
@@ -154,3 +157,48 @@ def test_epochs_that_are_given_do_not_follow_the_clock(monkeypatch):
     chosen, _ = plan(monkeypatch, ladder_table(20, 50, 260, 400, 900), budget=100.0, epochs=3)
     assert chosen.recipe.epochs == 3
     assert chosen.most_epochs is None
+
+
+NAMED = {"encoder": "resnet18/8-small", "size": 8, "batch_size": 32, "epochs": 2}
+
+
+def test_a_plan_takes_smaller_passes_where_a_step_does_not_fit(monkeypatch):
+    """The estimate says that the batch fits; the passes are those that a run would come to."""
+    tried = []
+
+    def probe(trial, *, most_images, enough):
+        tried.append(trial.learner.passes)
+        if (trial.learner.passes.micro_batch or 32) > 8:
+            raise DoesNotFit("A batch of 32 images does not fit.")
+        return most_images, 0.1
+
+    monkeypatch.setattr(Trial, "probe", probe)
+    monkeypatch.setattr(Trial, "speed", lambda *_, **__: Speed.of(64, [0.1]))
+    chosen = make_plan(STORE, "simclr", RecipeOptions(**NAMED), device=CPU, clock=Clock())
+    blocks = Passes(activation_checkpointing=True)
+    assert tried == [
+        Passes(),
+        blocks,
+        replace(blocks, micro_batch=16),
+        replace(blocks, micro_batch=8),
+    ]
+    assert chosen.recipe.passes == tried[-1]
+    (note,) = (each for each in chosen.notes if each.startswith("A step that was tried"))
+    assert "BatchNorm sees 8 images at a time" in note
+
+
+def test_a_recipe_as_a_value_takes_only_what_gives_the_same_gradient(monkeypatch):
+    fits = Passes(activation_checkpointing=True)
+
+    def speed(trial, *_, **__):
+        if trial.learner.passes != fits:
+            raise DoesNotFit("A batch of 32 images does not fit.")
+        return Speed.of(64, [0.1])
+
+    monkeypatch.setattr(Trial, "speed", speed)
+    mine = change(recipe("simclr-cpu"), **NAMED)
+    chosen = make_plan(STORE, mine, RecipeOptions(), device=CPU, clock=Clock())
+    assert chosen.recipe == replace(mine, passes=fits)
+    fits = Passes(micro_batch=16)
+    with pytest.raises(DoesNotFit, match="given as a value is not changed"):
+        make_plan(STORE, mine, RecipeOptions(), device=CPU, clock=Clock())

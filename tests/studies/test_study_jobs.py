@@ -15,6 +15,7 @@ from PIL import Image
 import coview
 from coview.core import user_code
 from coview.core.errors import InvalidValue, RunError, StorageError, UnknownName
+from coview.core.machine import runs_here
 from coview.core.values import encode
 from coview.evaluation import PROTOCOLS
 from coview.options import StudyOptions, SweepOptions
@@ -22,7 +23,7 @@ from coview.recipes import RECIPES, recipe
 from coview.studies import Cell, Grid, Setting
 from coview.studies.execution import place_of, run_study
 from coview.studies.failures import Failure, Failures, about_error
-from coview.studies.jobs import _result, about_end, in_process, train_side_by_side
+from coview.studies.jobs import _pool, _result, about_end, in_process, train_side_by_side
 from coview.studies.live import StudyLines
 from coview.studies.run import named
 from coview.studies.setting import folder_of
@@ -348,3 +349,9 @@ def test_a_process_that_is_stopped_before_it_has_begun_has_not_failed():
     failure = _result(broken, {}, stopping=False)
     assert "a process of the study has ended" in failure.sentence
     assert failure.ends_all  # there is no process for the others
+
+
+def test_the_processes_of_a_study_know_that_they_share_the_machine():
+    with _pool(2, []) as (pool, _):
+        assert pool.submit(runs_here).result() == 2
+    assert runs_here() == 1

@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from coview.core.errors import InvalidValue, StorageError
 from coview.core.files import read_lines
+from coview.core.machine import RUNS_HERE
 from coview.core.ranks import Ranks
 from coview.training import (
     BatchLoader,
@@ -310,6 +311,12 @@ def test_one_of_several_processes_is_told_first_what_leaves_the_loss_alone():
     places = [said[several].index(name) for name in names]
     assert places == sorted(places)
     assert "`micro_batch`" not in said[alone]  # the loop has tried both
+
+
+def test_one_of_several_runs_is_told_that_fewer_may_fit(tmp_path, monkeypatch):
+    monkeypatch.setenv(RUNS_HERE, "3")
+    with pytest.raises(DoesNotFit, match=r"of cpu, which 3 runs share \(`jobs`\); start fewer of"):
+        run(tmp_path, Line({1: "memory"}))
 
 
 def test_loop_a_message_that_may_mean_something_else_is_passed_on(tmp_path):

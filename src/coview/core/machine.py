@@ -10,6 +10,9 @@ from pathlib import Path
 from coview.core.errors import InvalidValue
 
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+RUNS_HERE = "COVIEW_RUNS_HERE"
+"""The environment variable with the number of runs that share this machine. A study with `jobs`
+sets it in the processes of its runs; whoever starts runs side by side by hand may set it, too."""
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -108,3 +111,26 @@ def is_main_process() -> bool:
 def processes_here() -> int:
     """The number of processes of this run on this machine."""
     return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if world_of_torchrun() > 1 else 1
+
+
+def runs_here() -> int:
+    """The number of runs that share this machine and its GPU: this one and those beside it.
+
+    Raises InvalidValue where COVIEW_RUNS_HERE is no number.
+    """
+    words = os.environ.get(RUNS_HERE) or "1"
+    if not words.isdecimal() or int(words) < 1:
+        raise InvalidValue(
+            f"{RUNS_HERE} is {words!r}; expected the number of runs that share this machine."
+        )
+    return int(words)
+
+
+def share_machine(runs: int) -> None:
+    """From here on this process, with those that it starts, is one of ``runs`` side by side."""
+    os.environ[RUNS_HERE] = str(runs)
+
+
+def sharing() -> int:
+    """The number of processes that share this machine's memory and cores."""
+    return processes_here() * runs_here()

@@ -13,7 +13,7 @@ from typing import Any
 
 from coview.core.errors import RunError, UnknownName
 from coview.core.images import ImageStore
-from coview.core.machine import processes_here
+from coview.core.machine import sharing
 from coview.core.paths import absolute_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.values import decode_one
@@ -112,8 +112,7 @@ class DataSpec(DataOptions):
         return opened[key]
 
     def _open(self, data: Any, workers: int | None) -> ImageStore:
-        # The processes of a run on one machine share its memory.
-        share = self.memory_share / processes_here()
+        share = self.memory_share / sharing()
         return open_images(self._source(data), **self._settings(workers), memory_share=share)
 
     def stream(self, data: Any = None, *, workers: int | None = None) -> ImageStream:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from coview.core.clock import Clock
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
+from coview.core.machine import runs_here
 from coview.core.text import duration
 from coview.methods import Passes
 from coview.options import RecipeOptions, TrainingOptions
 from coview.planning.defaults import ladder
-from coview.planning.memory import exactness, plan_passes, unlike_in_parts, usable_bytes
+from coview.planning.memory import (
+    about_passes,
+    exactness,
+    plan_passes,
+    unlike_in_parts,
+    usable_bytes,
+)
 from coview.planning.text import (
     about_groups,
     about_method,
@@ -24,7 +32,10 @@ from coview.planning.text import (
     about_the_run,
 )
 from coview.planning.trial import Equip, Speed, Trial
-from coview.recipes import Recipe, apply_options, change
+from coview.recipes import DenseRecipe, Recipe, apply_options, change
+from coview.recipes.batches import render_ahead
+from coview.training.loop import EXACT_ONLY
+from coview.training.step import DoesNotFit
 
 # Of what is left of a budget: health figures and checkpoints take the rest,
 TRAINING_SHARE = 0.95
@@ -164,7 +175,9 @@ class Planner:
     def _without_budget(self, recipe: Recipe, why: str, exact: bool) -> Plan:
         trial = Trial(recipe, self.device, self.store, self.clock, self.equip)
         recipe, notes = fit_memory(trial, self.world, exact=exact)
-        speed = self._speed(trial, recipe, self._views(recipe))
+        views = self._views(recipe)
+        recipe, others, speed = self._speed_in_memory(trial, recipe, views, exact=exact)
+        notes += others
         lines = [f"{recipe.encoder.label()} at {recipe.image_size} px: {why}.", *notes]
         plan = self._plan(trial, recipe, lines, speed)
         if plan.seconds <= LONG_SECONDS:
@@ -233,9 +246,11 @@ class Planner:
         fitted, notes = fit_memory(trial, self.world, exact=exact)
         views = self._views(replace(fitted, epochs=1))
         least = 0.0 if faster is None else views * wanted / max(self._seconds_left, 1e-9)
-        speed = self._speed(trial, fitted, views * wanted, least=least, faster=faster)
+        fitted, others, speed = self._speed_in_memory(
+            trial, fitted, views * wanted, exact=exact, least=least, faster=faster
+        )
         return Candidate(
-            trial=trial, recipe=fitted, notes=notes, speed=speed,
+            trial=trial, recipe=fitted, notes=(*notes, *others), speed=speed,
             epochs=self._seconds_left * speed.median / views,
         )  # fmt: skip
 
@@ -249,6 +264,33 @@ class Planner:
         views = recipe.total_steps(self.images) * recipe.batch_size
         return float(views * len(recipe.method.views.views) * self.whole_runs)
 
+    def _speed_in_memory(
+        self, trial: Trial, recipe: Recipe, views: float, *, exact: bool, **bounds: Any
+    ) -> tuple[Recipe, tuple[str, ...], Speed]:
+        """:meth:`_speed`, where a step does not fit with smaller passes, as in the run itself; the
+        recipe with these passes, and notes about them.
+
+        Raises DoesNotFit where there are none. ``exact``: take only what leaves the gradient as it
+        is, which is all that a detector does.
+        """
+        share, exactly = share_of(recipe, self.world), exact and not isinstance(recipe, DenseRecipe)
+        trial.use(recipe.passes)
+        while True:
+            try:
+                speed = self._speed(trial, recipe, views, **bounds)
+                break
+            except DoesNotFit as error:
+                if trial.learner.reduce_memory(share, exact=exactly):
+                    continue
+                if exactly:
+                    raise DoesNotFit(f"{error} {EXACT_ONLY}") from error
+                raise
+        passes = trial.learner.passes
+        if passes == recipe.passes:
+            return recipe, (), speed
+        note = f"A step that was tried did not fit: {about_passes(trial.learner, share, passes)}"
+        return replace(recipe, passes=passes), (note,), speed
+
     def _speed(
         self, trial: Trial, recipe: Recipe, views: float, *, least: float = 0.0,
         faster: Speed | None = None,
@@ -260,7 +302,6 @@ class Planner:
         network ``faster`` than a less demanding one.
         """
         whole, budget = share_of(recipe, self.world), self.budget or math.inf
-        trial.use(recipe.passes)
         images, seconds = trial.probe(
             most_images=whole, enough=min(PROBE_SECONDS, budget * MEASURED_SHARE / 6)
         )
@@ -288,6 +329,7 @@ class Planner:
         notes = (
             about_method(recipe), *lines, *about_precision(recipe, trial.precision),
             *about_processes(recipe, self.world), *about_groups(recipe, self.world),
+            *filter(None, [render_ahead(recipe, self.device, self.workers, self.world).note]),
             *about_the_run(recipe, self.images, views, speed),
         )  # fmt: skip
         return Plan(recipe=recipe, notes=notes, speed=speed, seconds=views / speed.median)
@@ -322,11 +364,13 @@ def fit_memory(trial: Trial, world: int, *, exact: bool = False) -> tuple[Recipe
     if is_asked:
         passes, note = recipe.passes, ""
     else:
-        free = usable_bytes(trial.device)
-        passes, note = plan_passes(recipe, trial.learner, trial.memory, free, images=share)
+        learner, need = trial.learner, trial.memory  # on the device before what is free is read
+        free = max(0.0, usable_bytes(trial.device) - trial.optimizer_bytes)
+        passes, note = plan_passes(recipe, learner, need, free, images=share)
     if exact and unlike_in_parts(trial.learner, share, passes.micro_batch) and not is_asked:
+        fewer = "" if runs_here() == 1 else "start fewer runs side by side, or "
         raise InvalidValue(
-            f"{note} A recipe given as a value is not changed: set its passes to {passes}."
+            f"{note} A recipe given as a value is not changed: {fewer}set its passes to {passes}."
         )
     if not note and passes.micro_batch is not None:
         note = f"As asked: {exactness(trial.learner, share, passes.micro_batch)}"

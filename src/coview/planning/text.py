@@ -218,10 +218,9 @@ def about_checkpoints(learner: NetworkTask, recipe: Recipe, keep_every: int | No
     >>> about_checkpoints(build(small), small, keep_every=20)
     'A checkpoint takes 1 MiB; up to 7 are kept (`keep_every` 20), 9 MiB.'
     """
-    moments = 2 if recipe.optimizer.name == "adamw" else 1
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     size = sum(tensor.nbytes for tensor in learner.state_dict().values())
-    size += moments * sum(parameter.nbytes for parameter in trained)
+    size += recipe.optimizer.moments * sum(parameter.nbytes for parameter in trained)
     count = KEEP + (0 if keep_every is None else int(recipe.epochs // keep_every))
     why = "the last ones" if keep_every is None else f"`keep_every` {keep_every}"
     return (

@@ -108,6 +108,13 @@ class Trial:
         whole, blocks = ((b - a) / difference for a, b in zip(few, more, strict=True))
         return MemoryEstimate(whole, blocks if few != (few[0], few[0]) else None)
 
+    @property
+    def optimizer_bytes(self) -> int:
+        """Bytes of the gradients and of the optimizer's moments, which a step needs beside the
+        network and the activations."""
+        trained = sum(p.nbytes for p in self.learner.parameters() if p.requires_grad)
+        return (1 + self.recipe.optimizer.moments) * trained
+
     def use(self, passes: Passes) -> None:
         """Measure with these passes from here on."""
         self.memory  # noqa: B018  (counted before passes change the blocks)
@@ -120,7 +127,7 @@ class Trial:
         batch is reached, so that a network far too large for this machine costs few small steps.
         The fastest step of a size counts: the first one warms up, and others are slowed down by
         what else runs on the machine. Of the whole batch there are ``steps``, else two. Raises
-        InvalidValue where a batch does not fit into memory.
+        DoesNotFit where a batch does not fit into memory.
         """
         whole, images = max(2, min(self.recipe.batch_size, most_images)), SMALLEST
         while True:
@@ -137,7 +144,7 @@ class Trial:
     def speed(self, images: int, *, seconds: float, workers: int | None = None) -> Speed:
         """Whole steps of ``images`` images, rendered beside them as in the run, for ``seconds``.
 
-        The network's weights do not change the speed; their learning rate is 0.
+        The network's weights do not change the speed; their learning rate is 0. Raises DoesNotFit.
         """
         assert self.store is not None
         recipe = replace(self.recipe, batch_size=images, classes_per_batch=None)
@@ -193,7 +200,7 @@ class Trial:
         batch = self.precision.place(example_batch(self.recipe, images))
         saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         try:
-            with saved, self.precision.autocast():
+            with memory_errors(images, self.device), saved, self.precision.autocast():
                 terms = self.learner.loss(batch, 0)  # held until all is counted: freed memory is
                 whole = sum(storages.values())  # used again, at the same address
         finally:

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from coview.core.machine import cores
+from coview.core.machine import cores, share_machine
 from coview.core.progress import output, say
 from coview.core.run_folder import ImportedFile
 from coview.core.user_code import agree_to, files_of, import_again, named_files
@@ -158,7 +158,7 @@ def _pool(
     os.environ["OMP_NUM_THREADS"] = str(threads)  # the children read it when they import torch
     pool = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_begin,
-        initargs=(threads, os.getpid(), list({file["hash"]: file for file in files}.values())),
+        initargs=(jobs, os.getpid(), list({file["hash"]: file for file in files}.values())),
     )  # fmt: skip
     try:
         yield pool, pool._processes
@@ -170,8 +170,9 @@ def _pool(
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _begin(threads: int, parent: int, files: Sequence[ImportedFile]) -> None:
-    """In a new process: its share of the cores, out of the terminal's group, gone with its parent.
+def _begin(jobs: int, parent: int, files: Sequence[ImportedFile]) -> None:
+    """In a new process: its share of the cores and of the memory, out of the terminal's group, gone
+    with its parent.
 
     ``files`` of the user are imported, before a cell with their classes is read.
 
@@ -180,7 +181,8 @@ def _begin(threads: int, parent: int, files: Sequence[ImportedFile]) -> None:
     """
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads_of(jobs))
+    share_machine(jobs)
     for file in files:
         agree_to(file["hash"])
     import_again(files)

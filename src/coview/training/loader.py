@@ -81,8 +81,8 @@ class BatchLoader:
     sampler: by default a :class:`RandomSampler`. Step s is batch s % S of its epoch s // S, where S
         is the sampler's ``steps_per_epoch``. The loader's own ``steps_per_epoch`` is N //
         ``batch_size``, for any sampler.
-    workers: at most ``workers`` + 1 batches are rendered in advance; with 0, a batch is rendered
-        when it is requested.
+    workers: threads that render in advance, at most ``ahead`` batches at a time (None: ``workers``
+        + 1); with 0, a batch is rendered when it is requested.
     pin: copy the batches to page-locked memory, for asynchronous copies to a CUDA device.
 
     Raises InvalidValue for arguments that do not fit together.
@@ -90,8 +90,8 @@ class BatchLoader:
 
     def __init__(
         self, ids: Rows, labels: Rows | None, render: Render, *, batch_size: int, seed: int,
-        total_steps: int | None, start_step: int = 0, workers: int = 0, pin: bool = False,
-        ranks: Ranks = SINGLE_PROCESS, sampler: Sampler | None = None,
+        total_steps: int | None, start_step: int = 0, workers: int = 0, ahead: int | None = None,
+        pin: bool = False, ranks: Ranks = SINGLE_PROCESS, sampler: Sampler | None = None,
     ) -> None:  # fmt: skip
         if workers < 0:
             raise InvalidValue(f"`workers` is {workers}; expected 0 or more.")
@@ -110,7 +110,7 @@ class BatchLoader:
         ends = (0, *accumulate(self.sizes or (batch_size,)))
         self._own = slice(ends[ranks.rank], ends[ranks.rank + 1])
         self.total_steps, self.start_step = total_steps, start_step
-        self.workers, self.pin = workers, pin
+        self.workers, self.ahead, self.pin = workers, ahead, pin
         self.seconds_waited = 0.0
         self._epoch: tuple[int, Rows] = (-1, ids[:0])
 
@@ -123,7 +123,8 @@ class BatchLoader:
         if self.total_steps is not None:
             numbers = islice(numbers, max(0, self.total_steps - self.start_step))
         steps = ((step, self.rows(step)[self._own]) for step in numbers)
-        with closing(map_ahead(self._batch, steps, self.workers, name="loader")) as batches:
+        rendered = map_ahead(self._batch, steps, self.workers, most=self.ahead, name="loader")
+        with closing(rendered) as batches:
             while True:
                 started = time.perf_counter()
                 batch = next(batches, None)

@@ -64,6 +64,11 @@ class OptimizerSpec:
         scales = {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size)}
         return self.learning_rate * scales[self.scaling]
 
+    @property
+    def moments(self) -> int:
+        """The tensors that it keeps of each trained parameter, of the parameter's size."""
+        return 2 if self.name == "adamw" else 1
+
     def groups(self, module: nn.Module) -> dict[str, tuple[str, ...]]:
         """The names of the trainable parameters: {"decayed": (...), "excluded": (...)}.
 

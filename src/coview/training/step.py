@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue
+from coview.core.machine import runs_here
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.rng import Stream, stream_seed
 from coview.training.precision import Precision
@@ -141,7 +142,8 @@ def memory_errors(
     """Turn an out-of-memory error of a batch of ``images`` into DoesNotFit.
 
     One of several processes cannot repeat a step in parts, as one alone does: its message names
-    first what leaves the loss that of the whole batch.
+    first what leaves the loss that of the whole batch. One of several runs beside each other may
+    fit alone.
     """
     try:
         yield
@@ -155,10 +157,13 @@ def memory_errors(
             else "set `activation_checkpointing`, which is exact, or a smaller `micro_batch`, "
             "which leaves the loss that of the whole batch; else "
         )  # fmt: skip
+        runs = runs_here()
+        beside = "" if runs == 1 else f", which {runs} runs share (`jobs`)"
+        fewer = "" if runs == 1 else "start fewer of them side by side; else "
         raise DoesNotFit(
-            f"A batch of {images} images does not fit into the memory of {device}{cause}; "
-            f"{parts}set `batch_size` to {max(2, images // 2)}, or use smaller images or a smaller "
-            "encoder."
+            f"A batch of {images} images does not fit into the memory of {device}{beside}{cause}; "
+            f"{fewer}{parts}set `batch_size` to {max(2, images // 2)}, or use smaller images or a "
+            "smaller encoder."
         ) from error
 
 
