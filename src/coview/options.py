@@ -329,7 +329,7 @@ class StudyOptions(DataOptions):
     epochs: float | None = option("of pretraining (default: by the scale)", group=TRAINED)
     encoder: str | None = option("the network (default: by the scale)", group=LEARNED)
     jobs: int = option(
-        "runs side by side, each in a process of its own with its share of the cores", 1,
+        "runs side by side, each in a process of its own with its share of cores and memory", 1,
         group=MACHINE)
     dry_run: bool = option("print the runs and the estimate, train nothing", False)
     device: str = option("auto, cpu, cuda or mps", "auto", group=MACHINE)
@@ -386,7 +386,7 @@ class SweepOptions(MachineOptions, DataOptions, ImportOptions):
         "have no labels)")
     out: Path | None = option("the folder of the runs (default: sweeps/NAME of the data)")
     jobs: int = option(
-        "runs side by side, each in a process of its own with its share of the cores", 1,
+        "runs side by side, each in a process of its own with its share of cores and memory", 1,
         group=MACHINE)
     dry_run: bool = option("print the runs and the estimate, train nothing", False)
 

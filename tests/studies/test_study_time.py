@@ -1,17 +1,21 @@
 """The time of a study: of ended runs of the same kind, else measured on steps of the runs' size."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from coview.core.machine import cores
+from coview.methods import Passes
 from coview.options import StudyOptions
 from coview.planning.trial import Trial
 from coview.recipes import recipe
-from coview.studies import Cell, Setting
+from coview.studies import Cell, Grid, Setting
 from coview.studies.cell import Work
+from coview.studies.execution import run_study
 from coview.studies.speed import MOST_IMAGES, Speeds, kind_of, shape_of
+from coview.training.step import DoesNotFit
 
 SECONDS_OF_IMAGE, IMAGES = 0.01, 1_000
 
@@ -115,3 +119,81 @@ def test_a_student_is_measured_with_its_teacher():
     ((_, *_, teacher),) = speeds._measured
     assert teacher == made.encoder
     assert made.batch_size <= MOST_IMAGES
+
+
+@pytest.fixture
+def small_memory(probed, monkeypatch):
+    """Steps of more than so many images do not fit into memory: call it with the number."""
+
+    def limit(most):
+        fits = Trial.probe
+
+        def probe(trial, *, most_images, enough, steps):
+            if most_images > most:
+                raise DoesNotFit("A batch does not fit into memory.")
+            return fits(trial, most_images=most_images, enough=enough, steps=steps)
+
+        monkeypatch.setattr(Trial, "probe", probe)
+
+    return limit
+
+
+def test_the_largest_step_that_fits_is_measured(probed, small_memory, tmp_path):
+    small_memory(6)
+    (cell,) = cells(1)  # of batches of 24: 24 do not fit, 6 do
+    estimate = Speeds("cpu").estimate([cell], tmp_path, lambda: IMAGES)
+    assert estimate.seconds[cell.key] == pytest.approx(IMAGES * SECONDS_OF_IMAGE)
+    assert not estimate.unmeasured
+
+
+def test_a_study_goes_on_where_no_step_fits(small_memory, tmp_path, monkeypatch, capsys):
+    """Each run plans for itself, in passes that fit."""
+    small_memory(0)
+    trained = []
+    monkeypatch.setattr(
+        Cell, "train", lambda cell, root, machine: trained.append(cell.name) or cell.run(root)
+    )
+    setting = Setting.of(StudyOptions(name="mine/time", scale="tiny", seeds=1))
+    study = Grid(arms=(setting.arm("a", setting.recipe("simclr")),), claims=()).study(
+        "mine", "?", setting
+    )
+    run_study(study, tmp_path, {"device": "cpu"})
+    assert trained == ["a, seed 0"]
+    out = capsys.readouterr().out
+    assert "To run: 1 run, not measured: not even a small step fits into the memory" in out
+    assert "a, seed 0: not measured" in out
+
+
+def test_runs_that_are_not_measured_are_told_beside_the_others(probed, monkeypatch, tmp_path):
+    small, (other,) = cells(1), cells(1, encoder="resnet18-small")
+    fits = Trial.probe
+
+    def probe(trial, **settings):
+        if trial.recipe.encoder.depth == 18:
+            raise torch.OutOfMemoryError("too large")
+        return fits(trial, **settings)
+
+    monkeypatch.setattr(Trial, "probe", probe)
+    estimate = Speeds("cpu").estimate([*small, other], tmp_path, lambda: IMAGES)
+    assert estimate.unmeasured == [other.key]
+    assert estimate.words.startswith("about 10 s at the speed measured here")
+    assert "and 1 run not measured (not even" in estimate.lacking
+
+
+def test_a_recipe_with_passes_is_measured_in_them(probed, tmp_path, monkeypatch):
+    (cell,) = cells(1)
+    (work,) = cell.work
+    passes = Passes(micro_batch=4)
+    own = replace(cell, work=(replace(work, recipe=replace(work.recipe, passes=passes)),))
+    used = []
+    monkeypatch.setattr(Trial, "use", lambda trial, given: used.append(given))
+    Speeds("cpu").estimate([own], tmp_path, lambda: IMAGES)
+    assert used == [passes]
+    assert shape_of(own.work[0]) != shape_of(work)
+
+
+def test_a_gpu_is_free_again_after_the_estimate(probed, tmp_path, monkeypatch):
+    released = []
+    monkeypatch.setattr("coview.studies.speed.release", released.append)
+    Speeds("cpu").estimate(cells(1), tmp_path, lambda: IMAGES)
+    assert released == [torch.device("cpu")]

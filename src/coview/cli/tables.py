@@ -286,8 +286,10 @@ def studies_table(studies: Sequence[Mapping[str, Any]]) -> None:
         elif each["ended"] == each["runs"]:
             state = f"{plural(each['runs'], 'run')}, ended"
         else:
-            state = f"{each['ended']} of {each['runs']} runs, about {duration(each['seconds'])}"
-            state += each["lacking"]
+            time, lacking = f"about {duration(each['seconds'])}", each["lacking"]
+            is_known = each["seconds"] or not lacking
+            time = f"{time}{lacking}" if is_known else lacking.removeprefix(", and ")
+            state = f"{each['ended']} of {each['runs']} runs, {time}"
         needs = f"; needs {' and '.join(each['needs'])}" if each["needs"] else ""
         say(f"{each['name']}: {state}{needs}")
         say(f"    {each['question']}")

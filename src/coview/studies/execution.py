@@ -124,12 +124,12 @@ def _plan(
     estimate = speeds.estimate(cells, root, study.images)
     for cell in cells:
         if cell.key in estimate.seconds:
-            say(f"  {cell.name}: about {duration(estimate.seconds[cell.key])}", detail=True)
+            known = cell.key not in estimate.unmeasured
+            length = f"about {duration(estimate.seconds[cell.key])}" if known else "not measured"
+            say(f"  {cell.name}: {length}", detail=True)
     beside = "" if speeds.jobs == 1 else f", {speeds.jobs} at a time"
-    sentence = (
-        f"To run: {plural(len(estimate.seconds), 'run')}{beside}, about "
-        f"{duration(estimate.whole)} {estimate.basis}."
-    )
+    runs = plural(len(estimate.seconds), "run")
+    sentence = f"To run: {runs}{beside}, {estimate.words}."
     say(sentence)
     return sentence, estimate.seconds
 

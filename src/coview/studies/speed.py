@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,16 +19,19 @@ from coview.core.files import digest, write_json
 from coview.core.images import cache_folder
 from coview.core.machine import cores, cpu_name
 from coview.core.run_folder import read_object
-from coview.core.text import plural
+from coview.core.text import duration, plural
 from coview.core.threads import threads
-from coview.methods import Learner
+from coview.methods import Learner, Passes
+from coview.planning.memory import release
 from coview.planning.trial import Trial
 from coview.studies.cell import Cell, Work
 from coview.studies.jobs import threads_of
 from coview.training import choose_device
+from coview.training.step import DoesNotFit
 
-MOST_IMAGES = 128
-"""Of a step that is measured: an image of a larger step takes as long."""
+MOST_IMAGES, FEWEST_IMAGES = 128, 2
+"""Of a step that is measured: an image of a larger step takes as long. BatchNorm needs two."""
+TOO_LARGE = "not even a small step fits into the memory that is free here"
 KEPT = "speeds.json"
 ENOUGH, STEPS, FEW_STEPS = 0.5, 4, 2
 """A step of so many seconds is measured twice, a shorter one so often; the fastest one counts. The
@@ -40,13 +43,22 @@ class Estimate:
     """The ``seconds`` of each cell that has not ended, by its key, and of all of them together.
 
     ``known``: how many of them are known from ended runs; ``unknown``: how many not at all, such as
-    detections, which count nothing before one has ended.
+    detections, which count nothing before one has ended. ``unmeasured``: the keys of those of which
+    not even a small step fits into memory here, which count nothing either.
     """
 
     seconds: Mapping[str, float]
     whole: float
     known: int
     unknown: int = 0
+    unmeasured: Collection[str] = ()
+
+    @property
+    def words(self) -> str:
+        """How long all of them take."""
+        if self.unmeasured and len(self.unmeasured) == len(self.seconds):
+            return f"not measured: {TOO_LARGE}"
+        return f"about {duration(self.whole)} {self.basis}"
 
     @property
     def basis(self) -> str:
@@ -64,9 +76,12 @@ class Estimate:
     @property
     def lacking(self) -> str:
         """What is not in it, in words; "" for nothing."""
-        if not self.unknown:
-            return ""
-        return f", and {plural(self.unknown, 'run')} of a kind of which none has ended yet"
+        lacking = []
+        if self.unknown:
+            lacking.append(f"{plural(self.unknown, 'run')} of a kind of which none has ended yet")
+        if self.unmeasured:
+            lacking.append(f"{plural(len(self.unmeasured), 'run')} not measured ({TOO_LARGE})")
+        return "".join(f", and {each}" for each in lacking)
 
 
 class Speeds:
@@ -84,11 +99,14 @@ class Speeds:
         self.threads = torch.get_num_threads() if jobs == 1 else threads_of(jobs)
         # On a GPU the runs share what one of them has alone.
         self.side_by_side = min(jobs, cores()) if self.device.type == "cpu" else 1
-        self._measured: dict[Hashable, float] = {}
+        self._measured: dict[Hashable, float | None] = {}
 
     def estimate(self, cells: Sequence[Cell], root: Path, images: Callable[[], int]) -> Estimate:
         """Of the cells that have not ended in ``root``. ``images``: the number of training images,
-        read where a cell has to be measured."""
+        read where a cell has to be measured.
+
+        What a measurement took of a GPU is given back, for the processes that train there.
+        """
         count = cache(images)
         machine = {"device": self.device.type, "threads": self.threads}
         taken: dict[Hashable, list[float]] = {}
@@ -107,19 +125,28 @@ class Speeds:
             for cell in missing
         }
         whole = time_of_all(missing, seconds, self.side_by_side)
-        unknown = sum(
-            not (cell.work or cell.key in known or cell.is_trained(root)) for cell in missing
-        )
-        return Estimate(seconds=seconds, known=len(known), whole=whole, unknown=unknown)
+        others = [cell for cell in missing if not (cell.key in known or cell.is_trained(root))]
+        unmeasured = [
+            cell.key for cell in others if any(self._measure(work) is None for work in cell.work)
+        ]
+        release(self.device)
+        return Estimate(
+            seconds=seconds, known=len(known), whole=whole, unmeasured=unmeasured,
+            unknown=sum(not cell.work for cell in others),
+        )  # fmt: skip
 
     def _planned(self, cell: Cell, root: Path, images: Callable[[], int]) -> float:
-        """Of the training alone; 0 where it is done, or the cell does not say what it trains."""
+        """Of the training alone; 0 where it is done, or the cell does not say what it trains, or it
+        could not be measured."""
         if cell.is_trained(root):
             return 0.0
-        return sum(images() * work.share * work.passes * self._measure(work) for work in cell.work)
+        return sum(
+            images() * work.share * work.passes * (self._measure(work) or 0.0)
+            for work in cell.work
+        )  # fmt: skip
 
-    def _measure(self, work: Work) -> float:
-        """Seconds of an image in a step."""
+    def _measure(self, work: Work) -> float | None:
+        """Seconds of an image in a step; None where not even a small step fits into memory."""
         shape = shape_of(work)
         if shape not in self._measured:
             key = digest(repr((shape, self.machine, torch.__version__)).encode())
@@ -127,18 +154,35 @@ class Speeds:
             with suppress(CoviewError):  # a damaged file is as good as none
                 known = read_object(cache_folder() / KEPT) or {}
             if not (self.kept and isinstance(known.get(key), float)):
-                known[key] = self._seconds_of_an_image(work)
+                seconds = self._seconds_of_an_image(work)
+                self._measured[shape] = seconds
+                if seconds is None:
+                    return None
+                known[key] = seconds
                 with suppress(OSError):
                     cache_folder().mkdir(parents=True, exist_ok=True)
                     write_json(cache_folder() / KEPT, known)
             self._measured[shape] = known[key]
         return self._measured[shape]
 
-    def _seconds_of_an_image(self, work: Work) -> float:
+    def _seconds_of_an_image(self, work: Work) -> float | None:
+        """In the largest step that fits into memory, by the recipe's own passes where it has some.
+
+        The run itself plans what fits, with its whole batch and its images.
+        """
+        recipe, most = work.recipe, min(MOST_IMAGES, work.recipe.batch_size)
         with threads(self.threads):
-            trial = Trial(work.recipe, self.device, equip=teaching(work))
-            images, seconds = trial.probe(most_images=MOST_IMAGES, enough=ENOUGH, steps=self.steps)
-        return seconds / images
+            trial = Trial(recipe, self.device, equip=teaching(work))
+            while most >= FEWEST_IMAGES:
+                try:
+                    if recipe.passes != Passes():
+                        trial.use(recipe.passes)
+                    images, took = trial.probe(most_images=most, enough=ENOUGH, steps=self.steps)
+                except (DoesNotFit, MemoryError, torch.OutOfMemoryError):
+                    most //= 4
+                else:
+                    return took / images
+        return None
 
     @property
     def machine(self) -> str:
@@ -155,7 +199,8 @@ def shape_of(work: Work) -> Hashable:
     return (
         recipe.encoder, min(recipe.batch_size, MOST_IMAGES),
         tuple(view.size for view in method.views.views), type(method.objective), method.target,
-        method.memory, method.repulsion, method.batch_norm, work.teacher,
+        method.memory, method.repulsion, method.batch_norm,
+        *([] if recipe.passes == Passes() else [recipe.passes]), work.teacher,
     )  # fmt: skip
 
 
