@@ -1,6 +1,6 @@
 """Is Coview right on a GPU, and how fast? One command of at most nine minutes.
 
-    make gpu OUT=folder
+    make gpu OUT=folder                 COVIEW_COMMIT=... names the commit of a copy without .git
     PYTHONPATH=src python benchmarks/gpu.py --out folder [--parts 1,2] [--data CIFAR_TRAIN.parquet]
     PYTHONPATH=src python benchmarks/gpu.py --page folder      the page of results that are there
     PYTHONPATH=src python benchmarks/gpu.py --out folder --device cpu --tiny      does it run at all

@@ -31,7 +31,12 @@ def setting() -> str:
 
 
 def commit() -> str:
-    """The short hash of the checkout, with a + where it has been changed since."""
+    """The short hash of the checkout, with a + where it has been changed since.
+
+    COVIEW_COMMIT says it of a copy without the folder .git.
+    """
+    if told := os.environ.get("COVIEW_COMMIT"):
+        return told
     git = ["git", "-C", str(Path(__file__).parent)]
     head = _said([*git, "rev-parse", "--short", "HEAD"])
     changed = _said([*git, "status", "--porcelain", "--untracked-files=no"])

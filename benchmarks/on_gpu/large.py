@@ -54,8 +54,12 @@ def loss_of_rows(part: Part, name: str, rows: int, *, fused: bool) -> None:
     def both() -> None:
         nt_xent(views, temperature=0.1).backward()  # type: ignore[no-untyped-call]
 
-    peak = part.peak(both)
-    spent = part.milliseconds(both, warm=1, turns=3)
+    peak = part.peak(both)  # compiles
+    start = time.perf_counter()
+    both()
+    part.wait()
+    turns = 3 if part.left > 10 * (time.perf_counter() - start) else 1
+    spent = part.milliseconds(both, warm=0, turns=turns)
     part.write(name, milliseconds=round(spent, 2), gibibytes=round(peak, 2))
     os.environ[FUSED_LOSS] = "0"
 
@@ -91,7 +95,10 @@ def large_batch(part: Part, name: str, images: int) -> bool:
             peak = part.peak(step)
             step()
     except DoesNotFit as error:
-        part.write(name, note=f"does not fit: {error.__cause__}"[:300])
+        # Where cuDNN has no kernel it says the same as where its memory is too small.
+        lacks = isinstance(error.__cause__, torch.OutOfMemoryError)
+        why = "does not fit" if lacks else "no memory, or no kernel for so many numbers"
+        part.write(name, note=f"{why}: {error.__cause__}"[:300])
         return False
     part.write(name, ok=True, batch=images, seconds=round(times[-1], 2),
                images_per_second=round(images / times[-1]), gibibytes=round(peak, 1))  # fmt: skip

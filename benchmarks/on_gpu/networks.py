@@ -13,6 +13,7 @@ from coview.core.batches import Batch
 from coview.encoders import EncoderSpec
 from coview.methods import Learner, Method, Passes, get_method, list_methods, logo, multi_crop
 from coview.methods.set_objectives import NTXent, SupCon
+from coview.methods.view_pair_objectives import NTLogistic
 from coview.training import OptimizerSpec
 from coview.training.precision import Precision
 from coview.training.step import seed_torch, train_step
@@ -29,6 +30,11 @@ OPTIMIZERS = {
 
 
 def methods(size: int) -> dict[str, Method]:
+    """Those of :func:`all_methods` at a side of at most ``size``, with short queues."""
+    return {name: _shrunk(method, size) for name, method in all_methods(size).items()}
+
+
+def all_methods(size: int) -> dict[str, Method]:
     """Every registered method, and each objective, memory and critic that they do not show."""
     found = {name: get_method(name)(size) for name in list_methods() if name != "logo"}
     simclr, supcon = found["simclr"], found["supcon"]
@@ -41,15 +47,16 @@ def methods(size: int) -> dict[str, Method]:
         "simclr-per-view": replace(simclr, batch_norm="per view"),
         "decoupled": replace(simclr, objective=NTXent(temperature=0.2, decoupled=True)),
         "supcon-in": replace(supcon, objective=SupCon(temperature=0.1, form="in")),
+        "nt-logistic": replace(simclr, objective=NTLogistic(temperature=0.2)),
         "learned temperature": replace(
             simclr, objective=NTXent(temperature=0.2, learn_temperature=True)
         ),
     }  # fmt: skip
-    return {name: _shrunk(method, size) for name, method in found.items()}
+    return found
 
 
 def _shrunk(method: Method, size: int) -> Method:
-    views = tuple(replace(v, size=min(v.size, size), blur=None) for v in method.views.views)
+    views = tuple(replace(v, size=min(v.size, size)) for v in method.views.views)
     queue = method.memory and replace(method.memory, length=min(method.memory.length, 64))
     return replace(method, views=replace(method.views, views=views), memory=queue)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +17,15 @@ from coview.core.repeatable import repeatable
 from coview.encoders import EncoderSpec
 from coview.methods import Learner, Method, Passes, simclr
 from coview.testing.methods import Colors
-from coview.training import BatchLoader, MetricsLog, Schedule, collect, restore, train
+from coview.training import (
+    BatchLoader,
+    MetricsLog,
+    OptimizerSpec,
+    Schedule,
+    collect,
+    restore,
+    train,
+)
 from coview.training.precision import Precision
 from coview.training.step import gradients
 from on_gpu import processes
@@ -33,6 +44,7 @@ from on_gpu.networks import (
 )
 from on_gpu.part import Part
 
+LARGE = EncoderSpec(depth=18, width=0.25)  # with a maximum pooling
 CHECKS: dict[str, tuple[Callable[[Part, str], None], float]] = {}
 
 
@@ -126,7 +138,6 @@ def activation_checkpointing(part: Part, name: str) -> None:
 def resume(part: Part, name: str) -> None:
     """Ten steps, the state to the host and back into a new network, ten more: the same bits?"""
     known = methods(16)
-    large = EncoderSpec(depth=18, width=0.25)  # with a maximum pooling
     cases: dict[str, tuple[Method, EncoderSpec, str, str]] = {
         "simclr, sgd, fp32": (known["simclr"], SMALL, "sgd", "fp32"),
         "simclr, adamw, bf16": (known["simclr"], SMALL, "adamw", "bf16"),
@@ -134,7 +145,7 @@ def resume(part: Part, name: str) -> None:
         "logo-moco, sgd, fp32": (known["logo-moco"], SMALL, "sgd", "fp32"),
         "logo-byol, lars, bf16": (known["logo-byol"], SMALL, "lars", "bf16"),
         "multi_crop-moco, sgd, bf16": (known["multi_crop-moco"], SMALL, "sgd", "bf16"),
-        "simclr, large stem at 64 px, lars, bf16": (methods(64)["simclr"], large, "lars", "bf16"),
+        "simclr, large stem at 64 px, lars, bf16": (methods(64)["simclr"], LARGE, "lars", "bf16"),
     }
     half, images = (1, 4) if part.tiny else (10, 32)
     for case, settings in list(cases.items())[: 1 if part.tiny else None]:
@@ -185,6 +196,57 @@ def resume_one(
         states_elsewhere=len(elsewhere),
         **rounded({"state off": distance(found, whole)["relative"]}),
     )  # fmt: skip
+
+
+@check("resume in another process", 15)
+def resume_elsewhere(part: Part, name: str) -> None:
+    """As a stopped run is: another process may take other algorithms if torch lets it."""
+    half, images = (1, 4) if part.tiny else (10, 32)
+    method, precision, spec = as_resumed(part.device)
+    if not part.on_gpu:
+        torch.set_num_threads(1)  # as a process that is forked; bits depend on it
+    with repeatable(part.device):
+        whole, first = make_learner(method, LARGE), make_learner(method, LARGE)
+        trained(whole, precision, spec, steps=2 * half, images=images)
+        _, built = trained(first, precision, spec, steps=half, images=images)
+    with tempfile.TemporaryDirectory() as folder:
+        state = {key: tensor.cpu() for key, tensor in collect(first, built).items()}
+        torch.save(state, Path(folder) / "state.pt")
+        # A process that has used CUDA cannot fork; without it a fork saves the imports.
+        context: Any = multiprocessing.get_context("spawn" if part.on_gpu else "fork")
+        process = context.Process(
+            target=second_half, args=(folder, part.device, half, images), daemon=True
+        )
+        process.start()
+        process.join(max(5, part.left - 5))
+        if process.exitcode != 0:
+            process.kill()
+            part.write(name, ok=False, note=f"ended with code {process.exitcode}")
+            return
+        found = torch.load(Path(folder) / "found.pt", weights_only=True)
+    exact = state_of(whole)
+    part.write(
+        name, ok=bool(torch.equal(found, exact)),
+        **rounded({"state off": distance(found, exact)["relative"]}),
+    )  # fmt: skip
+
+
+def as_resumed(device: torch.device) -> tuple[Method, Precision, OptimizerSpec]:
+    return methods(64)["simclr"], Precision(device, "bf16"), OPTIMIZERS["lars"]
+
+
+def second_half(folder: str, device: torch.device, half: int, images: int) -> None:
+    """The other process: restore the state, train on, leave the state of the end."""
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # OpenMP's threads are gone after a fork
+    method, precision, spec = as_resumed(device)
+    learner = make_learner(method, LARGE)
+    precision.prepare(learner)
+    built = spec.build(learner)
+    restore(learner, built, torch.load(Path(folder) / "state.pt", weights_only=True))
+    with repeatable(device):
+        trained(learner, precision, spec, steps=half, images=images, first=half, built=built)
+    torch.save(state_of(learner), Path(folder) / "found.pt")
 
 
 def out_of_memory(part: Part, name: str) -> None:

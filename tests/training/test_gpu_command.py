@@ -127,7 +127,10 @@ def test_a_case_without_its_package_is_left_out(tmp_path):
 
 def test_a_machine_without_git_has_a_setting(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("COVIEW_COMMIT", raising=False)
     assert import_module("setting").commit() == "unknown"
+    monkeypatch.setenv("COVIEW_COMMIT", "0d5b3c5")
+    assert import_module("setting").commit() == "0d5b3c5"
 
 
 TESTS = """
@@ -190,6 +193,18 @@ def test_a_batch_that_does_not_fit_is_no_failure(tmp_path, monkeypatch):
     assert (line["ok"], line["note"]) == (None, "does not fit: CUDA out of memory")
 
 
+def test_a_batch_without_a_kernel_is_not_called_too_large(tmp_path, monkeypatch):
+    large = import_module("on_gpu.large")
+
+    def refuse(*_):
+        raise large.DoesNotFit("too large") from RuntimeError("unable to find an engine")
+
+    monkeypatch.setattr(large, "train_step", refuse)
+    large.large_batch(part_of(9, tmp_path), "a batch", 4)
+    (line,) = lines(tmp_path)
+    assert line["note"].startswith("no memory, or no kernel")
+
+
 def test_an_error_of_each_process_is_written(tmp_path, monkeypatch):
     processes = import_module("on_gpu.processes")
 
@@ -207,6 +222,7 @@ def test_an_error_of_each_process_is_written(tmp_path, monkeypatch):
     [
         ("nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_NNT", "product"),
         ("sm90_xmma_fprop_implicit_gemm_bf16", "convolution"),
+        ("cutlass_80_simt_sgemm_128x64_8x5_nn_align1", "product"),
     ],
 )
 def test_kernels_have_kinds(kernel, kind):

@@ -10,6 +10,7 @@ import torch
 
 from coview.methods import Passes, get_method, list_methods, logo
 from coview.methods.set_objectives import NTXent, SupCon
+from coview.methods.view_pair_objectives import MarginTriplet, NTLogistic
 from coview.testing.device import DEVICE, HostSyncs, meta_autocast
 from coview.testing.methods import make_batch, make_learner
 from coview.training import OptimizerSpec
@@ -23,6 +24,11 @@ METHODS |= {
     "logo-critic": logo(METHODS["byol"]),
     "logo-ratio": logo(METHODS["simsiam"], gradient_ratio=0.015),
     "logo-queue": logo(METHODS["moco"], affinity="cosine"),
+    "nt-logistic": replace(METHODS["simclr"], objective=NTLogistic(temperature=0.2)),
+    "nt-logistic, semi-hard": replace(
+        METHODS["simclr"], objective=NTLogistic(temperature=0.2, semi_hard=True)
+    ),
+    "margin-triplet": replace(METHODS["simclr"], objective=MarginTriplet(margin=0.4)),
     "supcon-in": replace(METHODS["supcon"], objective=SupCon(temperature=0.1, form="in")),
 }  # fmt: skip
 
@@ -69,8 +75,11 @@ def test_the_bytes_of_views_go_to_the_device_without_waiting():
         lambda x: bool((x > 0).all()),
         lambda x: torch.ones(3, device="cpu").to(x.device),
         lambda x: x[torch.tensor([0, 1], device="cpu")],
+        lambda x: x[:, None].scatter(
+            1, torch.zeros_like(x, dtype=torch.int64)[:, None], x[:, None]
+        ),
     ],
-    ids=["item", "branch", "copy", "index of the host"],
+    ids=["item", "branch", "copy", "index of the host", "scatter of a tensor"],
 )
 def test_each_kind_of_waiting_is_noticed(operation):
     with HostSyncs() as syncs:

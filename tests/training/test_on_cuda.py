@@ -13,6 +13,7 @@ from coview.core.tensors import to_device
 from coview.evaluation import extract
 from coview.evaluation.features import Subject
 from coview.methods import get_method
+from coview.methods.view_pair_objectives import NTLogistic
 from coview.recipes import recipe
 from coview.recipes.batches import make_loader
 from coview.testing.methods import Colors, make_batch, make_learner
@@ -36,14 +37,19 @@ def begun(method, format="fp32"):
     return learner, SPEC.build(learner), precision
 
 
-@pytest.mark.parametrize("name", ["simclr", "supcon", "moco", "byol", "simsiam"])
+METHODS = {name: get_method(name)(8) for name in ("simclr", "supcon", "moco", "byol", "simsiam")}
+METHODS["nt-logistic"] = replace(METHODS["simclr"], objective=NTLogistic(temperature=0.2))
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_the_host_waits_once_in_a_step(name):
-    method = get_method(name)(8)
+    method = METHODS[name]
     learner, optimizer, precision = begun(method)
-    train_step(learner, make_batch(method), optimizer, 0.01, precision)
+    with repeatable(CUDA):  # as training does
+        train_step(learner, make_batch(method), optimizer, 0.01, precision)
     batch = precision.place(make_batch(method))
     torch.cuda.synchronize()
-    with warnings.catch_warnings(record=True) as caught:
+    with repeatable(CUDA), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:

@@ -241,9 +241,11 @@ class Tiles:
 
 def _leave_out(tile: Tensor, columns: Tensor) -> None:
     """Write -inf into one column of every row if the tile has it; the host does not wait."""
+    # By a number: with a tensor a repeatable scatter_ on CUDA waits in older torch, and sorts.
     inside = (columns >= 0) & (columns < tile.shape[1])
-    index = columns.clamp(0, tile.shape[1] - 1)[:, None]
-    tile.scatter_(1, index, tile.gather(1, index).masked_fill_(inside[:, None], -torch.inf))
+    first = tile[:, 0].masked_fill(columns == 0, -torch.inf)
+    tile.scatter_(1, torch.where(inside, columns, 0)[:, None], -torch.inf)
+    tile[:, 0] = first  # where the rows without such a column have written too
 
 
 def tile_size(rows: Tensor, size: int | None = None) -> int:

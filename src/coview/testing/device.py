@@ -55,7 +55,9 @@ class HostSyncs(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = list(_tensors((*args, *kwargs.values())))
         on_device = any(tensor.device == DEVICE for tensor in tensors)
         on_host = any(tensor.device != DEVICE and tensor.ndim > 0 for tensor in tensors)
-        reads = on_device and (name.startswith(READS) or _is_selection(name, args))
+        reads = on_device and (
+            name.startswith(READS) or _is_selection(name, args) or _is_scatter(name, args)
+        )
         mixes = on_device and on_host
         target = kwargs.get("device")
         if name in ("_to_copy", "copy_"):
@@ -79,6 +81,14 @@ def _is_selection(name: str, args: Sequence[Any]) -> bool:
     if name not in ("index", "index_put", "index_put_", "_index_put_impl_") or len(args) < 2:
         return False
     return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+
+
+def _is_scatter(name: str, args: Sequence[Any]) -> bool:
+    """Whether its repeatable form on CUDA copies strides to the device with waiting.
+
+    Before the torch of 2026 it does; later ones sort the indices instead, which is slow.
+    """
+    return name in ("scatter", "scatter_") and args[0].ndim > 1 and isinstance(args[3], Tensor)
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
