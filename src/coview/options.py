@@ -315,8 +315,8 @@ class StudyOptions(DataOptions):
         "labeled images, as for pretrain (default: scenes, the built-in set)", optional=True,
         names=IMAGES)
     test: Any = option(
-        "labeled images that everything is tested on (default: the test part of the data, or a "
-        "fifth of `data`)", group=DATA)
+        "labeled images that everything is tested on (default: the test or val part of `data`, "
+        "else a fifth)", group=DATA)
     out: Path | None = option(
         "the folder of all runs of these data, which studies share (default: studies/NAME of the "
         "data)")
@@ -414,7 +414,8 @@ class EvaluateOptions(DataOptions, ImportOptions):
     data: Any = argument(
         "labeled images: neighbors and probe training come from here (label-free, contrastive and "
         "invariance need no labels)", names=IMAGES)
-    test: Any = option("labeled images that are tested on (default: a part of `data`)")
+    test: Any = option(
+        "labeled images that are tested on (default: the test or val part of `data`, else a fifth)")
     protocols: Any = option(
         "which, separated by commas; default: those that need nothing but labels and a few "
         "minutes; all: every one whose data are given", "default")

@@ -6,6 +6,7 @@ import inspect
 import json
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ import pytest
 from image_files import picture, write_images
 from torchvision import datasets
 
+import coview
 from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.data import KNOWN_SETS, open_images
+from coview.data.spec import DataSpec
+from coview.data.torchvision_sets import _labels_of_all
+from coview.runs.data import RunData
 
 
 def write_mnist(root: Path, kind: str = "FashionMNIST") -> dict[str, np.ndarray]:
@@ -59,6 +64,47 @@ def test_known_set_other_split_has_other_ids(tmp_path: Path) -> None:
     np.testing.assert_array_equal(test.image(0)[..., 0], images["t10k"][0])
     assert not set(train.ids) & set(test.ids)
     assert train.labels is None
+
+
+def test_known_set_is_judged_on_its_published_test_images(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    spec = DataSpec.of("fashionmnist", needs_labels=True, root=tmp_path, limit=6)
+    opened = RunData(images=spec, own_test=True).open()
+    assert (opened.images.source, len(opened.images)) == ("fashionmnist:train", 6)
+    assert opened.images.parts == ("test", "train")
+    assert opened.test is not None
+    assert (opened.test.source, len(opened.test)) == ("fashionmnist:test", 10)
+    assert RunData(images=spec).open().test is None  # pretraining reads none of them
+    training = replace(spec, split="train")
+    assert RunData(images=training, own_test=True).open().test is None
+
+
+def test_known_set_is_read_whole(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    store = open_images("fashionmnist", root=tmp_path, split="all", labels_from="auto")
+    assert (len(store), store.labels.tolist()) == (20, [*range(10), *range(10)])
+    assert (store.names[0], store.names[10]) == ("fashionmnist:train#0", "fashionmnist:test#0")
+    copies = coview.duplicates("fashionmnist", root=tmp_path, out=tmp_path / "copies.csv")
+    assert set(copies.parts) == {"train", "test"}
+
+
+def test_known_set_says_which_part_is_missing(tmp_path: Path) -> None:
+    write_food(tmp_path)
+    (tmp_path / "food-101" / "meta" / "test.json").unlink()
+    assert len(open_images("food101", root=tmp_path)) == 3
+    with pytest.raises(DataError, match=r"The test part of 'food101' .* another part by `split`"):
+        open_images("food101", root=tmp_path, split="all")
+
+
+def test_images_of_a_part_without_labels_have_none() -> None:
+    class Set(list):
+        classes = ("plane", "bird")
+        labels = property(np.array)
+
+    parts = [Set([0, 1]), Set([-1, -1, -1])]
+    numbers, classes = _labels_of_all(parts, KNOWN_SETS["stl10"])
+    assert (numbers.tolist(), classes) == ([0, 1, -1, -1, -1], Set.classes)
+    assert _labels_of_all(parts[1:], KNOWN_SETS["stl10"]) == (None, ())
 
 
 def test_known_set_of_files_is_read(tmp_path: Path) -> None:

@@ -83,8 +83,9 @@ def open_images(
     short_side: larger images are resized to it (see coview.data.decode). limit: the largest number
     of images, selected by (seed, id); of the scenes, the number itself. split: the part of a source
     that has parts: a torchvision set, the scenes, a folder whose sub-folders or Parquet files are
-    named train, val and test (or train2017), a mapping of data sets; "all" reads all parts of a
-    folder. None reads the train part (``for_test``: the test part, else val), or the only one.
+    named train, val and test (or train2017), a mapping of data sets; "all" reads all parts, but
+    of the scenes. None reads the train part (``for_test``: the test part, else val), or the only
+    one.
     download: allow the download of a torchvision set into ``root`` (default: the cache folder).
     white: the value that means white in images of more than 8 bits that do not declare it. workers:
     decoding threads (default: the available cores, at most 8).
@@ -244,7 +245,7 @@ def _list_file(place: Place, options: SourceOptions) -> Listing:
 def _list_known_set(place: Place, options: SourceOptions) -> Listing:
     name = place.words
     options.refuse(f"the data set {name!r}", labels_from="folders")
-    parts = KNOWN_SETS[name].splits
+    parts = KNOWN_SETS[name].parts
     split = options.split or select_part(parts, None, for_test=options.for_test, source=name)
     listing = read_torchvision(
         name, split=split, root=options.root, download=options.download, labels=options.uses_labels

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError, UnknownName
 from coview.core.places import place_of
 from coview.data.listing import Content, Listing, hash_lines, image_ids
+from coview.data.parts import ALL
 from coview.data.scan import scan_folder
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ class KnownSet:
     splits: Mapping[str, Mapping[str, Any]]
     labels: str
     megabytes: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The splits that share no image.
+
+        >>> KNOWN_SETS["stl10"].parts
+        ('train', 'test', 'unlabeled')
+        """
+        return tuple(split for split in self.splits if "+" not in split)
 
 
 def _splits(*splits: str, **renamed: str) -> Mapping[str, Mapping[str, Any]]:
@@ -71,13 +81,15 @@ _IMAGE_BYTES = 1 << 14  # a guess; it decides only how many images are decoded a
 
 def read_torchvision(name: str, *, split: str, root: Path, download: bool, labels: bool) -> Listing:
     """The images of one split, named "cifar10:train#17"; of "train+val" those of both, one after
-    the other.
+    the other; of "all" those of every part.
 
     Raises UnknownName for a split that the set does not have,
     and DataError if the data are not under ``root`` and may not be downloaded.
     """
     known = KNOWN_SETS[name]
     parts = (split,) if split in known.splits else tuple(split.split("+"))
+    if split == ALL:
+        parts = known.parts
     for part in parts:
         if part not in known.splits:
             raise UnknownName(f"split of {name}", split, known.splits)
@@ -96,7 +108,7 @@ def read_torchvision(name: str, *, split: str, root: Path, download: bool, label
     return Listing(
         source=f"{name}:{split}", names=names, contents=contents,
         stamp=hash_lines(["torchvision", name, split, str(root.resolve()), str(len(places))]),
-        ids=image_ids(names), labels=numbers, class_names=classes,
+        ids=image_ids(names), labels=numbers, class_names=classes, parts=tuple(sorted(known.parts)),
     )  # fmt: skip
 
 
@@ -114,12 +126,12 @@ def _open_set(name: str, known: KnownSet, split: str, root: Path, download: bool
             raise DataError(
                 f"The data set {name!r} could not be downloaded to {root} ({error})."
             ) from error
-        raise _missing_error(name, known, root) from error
+        raise _missing_error(name, known, split, root) from error
     except RuntimeError as error:
-        raise _missing_error(name, known, root) from error
+        raise _missing_error(name, known, split, root) from error
 
 
-def _missing_error(name: str, known: KnownSet, root: Path) -> DataError:
+def _missing_error(name: str, known: KnownSet, split: str, root: Path) -> DataError:
     place = place_of(root)
     unreadable = [(str(root), place.reason)] if place.reason else []
     if place.is_folder:  # torchvision takes what it may not read for absent
@@ -128,9 +140,10 @@ def _missing_error(name: str, known: KnownSet, root: Path) -> DataError:
         where, reason = unreadable[0]
         return DataError(f"The data set {name!r} is looked for in {root}; {where}: {reason}.")
     return DataError(
-        f"The data set {name!r} is missing or incomplete in {root}; allow its download (about "
-        f"{known.megabytes:,} MB) with `download`, or put it there as "
-        f"torchvision.datasets.{known.kind} expects it."
+        f"The {split} part of {name!r} is missing or incomplete in {root}; allow the download of "
+        f"the set (about {known.megabytes:,} MB) with `download`, or put it there as "
+        f"torchvision.datasets.{known.kind} expects it"
+        f"{'' if split == 'train' else ', or name another part by `split`'}."
     )
 
 
@@ -142,12 +155,15 @@ def _read_image(dataset: Any, row: int) -> Image.Image:
 def _labels_of_all(
     datasets: list[Any], known: KnownSet
 ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """The labels of all parts one after the other; none where a part has none."""
+    """The labels of all parts one after the other, -1 in a part without any; None if none has."""
     labels = [_read_labels(dataset, known) for dataset in datasets]
-    numbers = [part for part, _ in labels if part is not None]
-    if len(numbers) < len(datasets):
+    if all(numbers is None for numbers, _ in labels):
         return None, ()
-    return np.concatenate(numbers), max((classes for _, classes in labels), key=len)
+    filled = [
+        np.full(len(dataset), -1, np.int64) if numbers is None else numbers
+        for dataset, (numbers, _) in zip(datasets, labels, strict=True)
+    ]
+    return np.concatenate(filled), max((classes for _, classes in labels), key=len)
 
 
 def _read_labels(

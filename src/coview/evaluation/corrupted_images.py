@@ -176,7 +176,7 @@ def _numbered(
             f"{path} has numbers for classes, and which they are of {test.source or 'the data'} is "
             "not known: its images are not those of the files in their order, and its classes have "
             "other names. Give the published test images in their order as `test`, such as "
-            "cifar10:test, or name the classes as CIFAR-10 does or by their numbers from 0."
+            "cifar10 by its name, or name the classes as CIFAR-10 does or by their numbers from 0."
         )
     labels = np.array([number_of[int(label)] for label in published], np.int64)
     if not np.isin(labels, test.labels).all():

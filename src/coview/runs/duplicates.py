@@ -23,6 +23,7 @@ from coview.data.parts import part_of_file
 from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.sources import is_path
 from coview.data.spec import DataSpec, data_settings, name_of
+from coview.data.torchvision_sets import KNOWN_SETS
 from coview.embeddings.duplicates import (
     SIMILAR,
     Group,
@@ -310,13 +311,18 @@ def _grouped(pairs: list[Pair], stores: list[ImageStore], sources: list[str]) ->
 
 
 def _part_of_name(name: str) -> str:
-    """The part of an image of a source with parts: its first folder, or that of its Parquet or tar
-    file; "" where the name says none.
+    """The part of an image of a source with parts: its first folder, that of its Parquet or tar
+    file, or of a set with a name; "" where the name says none.
 
     >>> _part_of_name("test/cats/1.jpg"), _part_of_name("data/train-00000-of-00002.parquet#17")
     ('test', 'train')
+    >>> _part_of_name("cifar10:train#17")
+    'train'
     """
     file = name.partition("#")[0]
+    known, _, part = file.partition(":")
+    if known in KNOWN_SETS:
+        return part
     if file.lower().endswith((*TABLES, SHARD_SUFFIX)):
         return part_of_file(file) or ""
     return name.partition("/")[0] if "/" in name else ""

@@ -43,7 +43,8 @@ def evaluate(options: EvaluateOptions) -> Results:
     ``subjects`` is one of these, a list of them, or a mapping from names to them: a run, an
     exported folder, "torchvision:NAME=FILE" or "timm:NAME=FILE", a torch module that takes images
     in [0, 1] (with ``size``), a :class:`coview.evaluation.Subject`. Neighbors and probe training
-    come from ``data``; what is judged is ``test``, or a fifth of ``data``, chosen by image id.
+    come from ``data``; what is judged is ``test``, the test or val part of ``data``, or else a
+    fifth of it, chosen by image id.
     ``protocols``: names, as a list or separated by commas, "default" or "all". The images need
     labels if one of these protocols does.
 

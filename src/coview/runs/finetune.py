@@ -48,8 +48,9 @@ def finetune(options: FinetuneOptions) -> Run | None:
 
     ``start``: a run, or an exported encoder. ``labels``: "1%", "25-per-class", or a file of names;
     the subsets are class-balanced, and of one ``label_draw`` a smaller one lies within every larger
-    one. ``test``: labeled images to test on, by default a fifth of ``data``. ``from_layer``: the
-    layer of the projection head that the classifier stands on; 0 is the encoder's output h.
+    one. ``test``: labeled images to test on, by default the test or val part of ``data``, else a
+    fifth of it. ``from_layer``: the layer of the projection head that the classifier stands on; 0
+    is the encoder's output h.
     Nothing is chosen by the test images: the last epoch counts. The run leaves a classifier for
     :func:`coview.load` and :func:`coview.predict`, and the accuracy of a linear probe on the same
     labels and of the same network from scratch. Raises the errors of coview.core.errors.
