@@ -26,10 +26,13 @@ def page() -> str:
         given = {need: ("scenes:test",) for need in experiment.needs}
         study = experiment.study(StudyOptions(name=name, data="scenes", scale="cpu", **given))
         runs = len({cell.key for cell in study.cells})
+        cells = [cell for cell in study.cells if cell.verb != "detect"]  # has images of its own
+        limits = {dict(cell.settings).get("limit") for cell in cells}
+        images = " or ".join(sorted("all" if each is None else f"{each:,}" for each in limits))
         lines = [f"## {name}", "", experiment.question, ""]
         lines += [f"- {text}" for text in study.claims]
         needs = "".join(f" It needs `--{need}`." for need in experiment.needs)
-        count = f"{runs} runs" if runs else "No run"
+        count = f"{runs} runs on {images} images" if runs else "No run"
         lines += ["" if study.claims else None, f"{count} at the scale `cpu`.{needs}"]
         parts.append("\n".join(line for line in lines if line is not None))
     return "\n\n".join(parts) + "\n"

@@ -321,8 +321,9 @@ class StudyOptions(DataOptions):
         "the folder of all runs of these data, which studies share (default: studies/NAME of the "
         "data)")
     scale: str = option(
-        "how much is trained: tiny (seconds), cpu (two cores, up to about 100 minutes), gpu (hours "
-        "on one GPU; `dry_run` measures it here), paper (as published, of ImageNet)", "cpu",
+        "how much is trained: tiny (seconds), cpu (two cores, up to about 100 minutes; "
+        "simclrv2/chain more than two hours), gpu (hours on one GPU; `dry_run` measures it here), "
+        "paper (as published, of ImageNet)", "cpu",
         group=TRAINED)
     seeds: int | None = option("so many seeds (default: by the scale)", group=TRAINED)
     seed: int = option("the first of them", 0, group=TRAINED)
@@ -578,7 +579,7 @@ class SelectOptions(VectorsOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions(DataOptions, ImportOptions):
-    """Classify images: a Parquet file with the columns name, class and probability."""
+    """Classify images: a Parquet or CSV file with the columns name, class and probability."""
 
     run: Path = argument(
         "the folder of a fine-tuned run, or an exported classifier's", names=NETWORK)

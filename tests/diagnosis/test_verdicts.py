@@ -10,6 +10,7 @@ from coview.diagnosis.run_checks import RunReport, check_run
 
 RECORDED = json.loads(Path(__file__).with_name("verdicts.json").read_text())
 RUNS = {run["name"]: run for run in RECORDED["runs"]}
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks" / "results" / "verdicts.md"
 
 
 def report(name: str, folder: Path, *, labeled: bool = True) -> RunReport:
@@ -32,6 +33,8 @@ def test_diagnosis_of_a_run_is_its_truth(name: str, tmp_path: Path) -> None:
     assert found.label in RUNS[name]["expected"], f"{truth}; called: {found.sentence}"
     assert "-0.00" not in found.details
     assert "nan" not in found.render_text()
+    (row,) = (line for line in PAGE.read_text().splitlines() if line.startswith(f"| {name} | "))
+    assert row.endswith(f" | {found.label} | {found.sentence} |")
 
 
 def test_no_run_whose_neighbors_are_worse_than_those_of_pixels_is_called_learning(

@@ -57,8 +57,8 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     these means everything in it. A run within a run (the "from scratch" baseline of fine-tuning)
     is found only where the pattern names it.
 
-    Keys: "path"; "kind" ("pretrain", "finetune", "distill"); "created"; "recipe.batch_size",
-    "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint", "data.labels",
+    Keys: "path"; "kind" ("pretrain", "finetune", "distill", "detect"); "created";
+    "recipe.batch_size", "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint", "data.labels",
     "data.label_draw", "data.test.source"; "start" (where the first weights lie) and "teacher" (the
     hash of its weights); "step" (the last reported) and "total_steps"; "verdict" (its label);
     "piece_accuracy_h" (the share of held-out images that are found by a piece, at the end); one

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 def predict(options: PredictOptions) -> pa.Table:
     """A table of ``data`` with the columns name, class and probability, one row an image.
 
-    ``run`` is a fine-tuned run, or the folder of an exported classifier. Written as Parquet to
-    ``out`` where given. Raises RunError where there is no classifier.
+    ``run`` is a fine-tuned run, or the folder of an exported classifier. Written to ``out``
+    where given, as CSV if it ends in .csv, else as Parquet. Raises RunError where there is no
+    classifier.
 
     >>> import coview
     >>> table = coview.predict("runs/scenes-finetune", "scenes", limit=4)
