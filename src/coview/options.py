@@ -60,7 +60,8 @@ class DataOptions:
 
     labels_from: str = option(
         "where labels come from: auto, none, folders, column. Self-supervised methods use them "
-        "only to show kNN accuracy during training", "auto", group=DATA)
+        "only to show kNN accuracy during training, and for them auto takes no sub-folders",
+        "auto", group=DATA)
     split: str | None = option(
         "train, val or test part, of data that has parts (torchvision's, scenes, folders named "
         "so), or all (default: train, or the only part)", group=DATA)

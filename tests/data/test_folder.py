@@ -12,6 +12,7 @@ from image_files import encoded, picture, write_images
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import image_id
 from coview.data import kinds, open_images, scan
+from coview.data.folder import clear_classes, first_folders
 
 
 def test_folder_of_any_nesting_is_read_in_the_order_of_names(tmp_path: Path) -> None:
@@ -215,6 +216,20 @@ def test_folder_labels_are_the_first_level(tmp_path: Path, labels: str) -> None:
     store = open_images(tmp_path, labels_from=labels)
     assert store.class_names == ("cat", "dog")
     assert store.labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["cat/1", "dog/2"], ("cat", "dog")),
+        (["cat/1", "dog/2", "3"], ()),
+        (["cat/1", "cat/2"], ()),
+        (["train/1", "test/2"], ()),
+        (["train/1", "cat/2"], ("cat", "train")),
+    ],
+)
+def test_folders_look_like_classes(names: list[str], classes: tuple[str, ...]) -> None:
+    assert clear_classes(first_folders(names, ())) == classes
 
 
 def test_folder_labels_without_sub_folders_is_a_sentence(tmp_path: Path) -> None:

@@ -390,6 +390,18 @@ def test_a_dry_run_plans_and_writes_nothing(tmp_path, capsys):
     assert "views/s measured here" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("labels", ["auto", "none", "folders"])
+def test_sub_folders_that_look_like_classes_are_named(tmp_path, capsys, labels):
+    for row, image in enumerate(pictures(96)[0]):
+        place = tmp_path / "photos" / "ab"[row % 2] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
+    words = ["pretrain", str(tmp_path / "photos"), "--labels-from", labels, "--dry-run"]
+    main([*words, "--device", "cpu", "--size", "8", "--encoder", "resnet10/8-small"])
+    said = "look like classes: --labels-from folders shows kNN accuracy" in capsys.readouterr().out
+    assert said == (labels == "auto")
+
+
 def test_a_budget_chooses_epochs_that_fit(tmp_path, capsys):
     coview.pretrain(pictures(), out=tmp_path / "x", dry_run=True, budget="30s", **SMALL)
     assert "epochs" in capsys.readouterr().out

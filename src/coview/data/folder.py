@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +41,7 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
     def contents(rows: npt.NDArray[np.int64]) -> Iterator[tuple[Content, int]]:
         return ((root / names[row], sizes[row]) for row in rows.tolist())
 
-    inside = [name.partition("/")[2] for name in names] if parts else names
-    first = [name.partition("/")[0] if "/" in name else "" for name in inside]
+    first = first_folders(names, parts)
     classes = _select_classes(root, first, options)
     numbers = {name: number for number, name in enumerate(classes)}
     return Listing(
@@ -59,6 +58,16 @@ def read_folder(root: Path, scan: FolderScan, options: SourceOptions) -> Listing
         stamps=row_stamps(facts),
         path_of=lambda row: root / names[row],
     )
+
+
+def first_folders(names: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """The first-level folder of each name, "" for none; of data with ``parts`` within its part.
+
+    >>> first_folders(["cat/1.jpg", "2.jpg"], ()), first_folders(["train/cat/1.jpg"], ["train"])
+    (['cat', ''], ['cat'])
+    """
+    inside = [name.partition("/")[2] for name in names] if parts else names
+    return [name.partition("/")[0] if "/" in name else "" for name in inside]
 
 
 def _select_part(
@@ -87,22 +96,38 @@ def _select_part(
     return selected, parts, () if len(selected) == len(names) else (note,)
 
 
+def clear_classes(first: Collection[str]) -> tuple[str, ...]:
+    """The folders of ``first``, that of each image ("" for none), where they look like classes:
+    two or more, no image beside them, and no parts.
+
+    >>> clear_classes(["cat", "dog", "cat"]), clear_classes(["cat", "dog", ""])
+    (('cat', 'dog'), ())
+    """
+    classes = tuple(sorted(set(first)))
+    return () if "" in classes or len(classes) < 2 or _parts_among(classes) else classes
+
+
+def _parts_among(classes: Sequence[str]) -> list[str]:
+    """Those of the folders that are parts of a data set, where the folders are no classes."""
+    parts = [name for name in classes if part_of_word(name)]
+    several = len(set(map(part_of_word, parts))) > 1
+    return parts if several or 0 < len(classes) == len(parts) else []
+
+
 def _select_classes(root: Path, first: list[str], options: SourceOptions) -> tuple[str, ...]:
     """The class names: folders of ``first``, that of each image ("" for none)."""
     automatic = options.labels_from == "auto"
     if not options.uses_labels or (automatic and options.needs_labels is False):
         return ()
-    classes = tuple(sorted({name for name in first if name}))
-    parts = [name for name in classes if part_of_word(name)]
-    are_parts = len(set(map(part_of_word, parts))) > 1 or 0 < len(classes) == len(parts)
     if automatic and not options.needs_labels:
-        return classes if len(classes) > 1 and not are_parts and "" not in first else ()
+        return clear_classes(first)
+    classes = tuple(sorted({name for name in first if name}))
     if not classes:
         raise DataError(
             f"Labels are the names of sub-folders, and {root} has none; put the images of each "
             "class into a folder of its own. `coview pretrain` learns without labels."
         )
-    if are_parts:
+    if parts := _parts_among(classes):
         raise DataError(
             f"The sub-folders of {root} ({', '.join(parts)}) are parts of a data set, not "
             f"classes; open one of them, such as {root / parts[0]}."

@@ -58,12 +58,12 @@ def find(pattern: str | Path = "runs/**") -> Rows:
     is found only where the pattern names it.
 
     Keys: "path"; "kind" ("pretrain", "finetune", "distill", "detect"); "created";
-    "recipe.batch_size", "recipe.method.name" and so on; "data.source", "data.images", "data.fingerprint", "data.labels",
-    "data.label_draw", "data.test.source"; "start" (where the first weights lie) and "teacher" (the
-    hash of its weights); "step" (the last reported) and "total_steps"; "verdict" (its label);
-    "piece_accuracy_h" (the share of held-out images that are found by a piece, at the end); one
-    "protocol.subject.layer.metric" per score, of its settings the one that represents the protocol.
-    What could not be read is named in "damaged".
+    "recipe.batch_size", "recipe.method.name" and so on; "data.source", "data.images",
+    "data.fingerprint", "data.labels", "data.label_draw", "data.test.source"; "start" (where the
+    first weights lie) and "teacher" (the hash of its weights); "step" (the last reported) and
+    "total_steps"; "verdict" (its label); "piece_accuracy_h" (the share of held-out images that are
+    found by a piece, at the end); one "protocol.subject.layer.metric" per score, of its settings
+    the one that represents the protocol. What could not be read is named in "damaged".
     Raises RunError where the folder to search is missing.
 
     >>> import tempfile

@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from coview.core.errors import InvalidValue
+from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.places import place_of
 from coview.core.user_code import import_files
+from coview.data.folder import clear_classes, first_folders
 from coview.data.held_out import usual_training
+from coview.data.scan import TABLES
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.normalization import Normalization, normalization_of
@@ -98,6 +101,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
             images=usual_training(len(parts.training) + len(parts.held_out)),
         )  # fmt: skip
         notes = about_classes(plan.recipe, parts.training)
+        notes += about_folders(parts.training, data.images)
         if options.weights is not None:
             expected = expected_normalization(options.weights, network, plan.recipe.encoder)
             if not isinstance(recipe, Recipe):
@@ -121,6 +125,26 @@ def pretrain(options: PretrainOptions) -> Run | None:
         seed=seed_of(recipe, options), make_plan=plan, start=start, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, name_of(options.data))
+
+
+def about_folders(store: ImageStore, spec: DataSpec) -> tuple[str, ...]:
+    """A note where sub-folders that look like classes are no labels.
+
+    Albums and dates look so as well, and a run is judged by its labels where it has any.
+    """
+    source = spec.source
+    if store.labels is not None or spec.labels_from != "auto" or not isinstance(source, str):
+        return ()
+    tables = store.names[0].partition("#")[0].lower().endswith(TABLES)
+    if tables or not place_of(source).is_folder:
+        return ()
+    classes = clear_classes(first_folders(store.names, store.parts))
+    if not classes:
+        return ()
+    return (
+        f"The {len(classes)} sub-folders of {source}, such as {classes[0]}, look like classes: "
+        "`labels_from` folders shows kNN accuracy.",
+    )
 
 
 def network_of(options: PretrainOptions) -> Source | None:
