@@ -1,5 +1,6 @@
 """Distillation is a run like any other: from a frozen teacher to a classifier, judged beside it."""
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -181,6 +182,18 @@ def test_a_stopped_run_goes_on_bit_for_bit(teacher, run, tmp_path, monkeypatch):
                  "scratch/predictions.json"):  # fmt: skip
         assert (ended.path / name).read_bytes() == (run.path / name).read_bytes(), name
     assert ended.verdict == run.verdict
+
+
+def test_a_budget_extends_it_and_leaves_the_labels_alone(run, tmp_path, monkeypatch):
+    shutil.copytree(run.path, tmp_path / "run")
+    moments = itertools.count(0.0, 0.01)  # each look at the clock takes 10 ms
+    monkeypatch.setattr("coview.core.clock.time", SimpleNamespace(monotonic=lambda: next(moments)))
+    images = {"data": labeled(160, 1), "test": labeled(90, 2), "device": "cpu", "workers": 0}
+    longer = coview.resume(tmp_path / "run", budget="5s", **images)
+    assert longer.is_ended
+    assert longer.verdict["step"] == longer.total_steps > run.total_steps
+    assert longer.verdict["time"]["used"] > 3.5  # all for the student
+    assert Run(longer.scratch_path).verdict == Run(run.scratch_path).verdict
 
 
 def test_a_teacher_that_has_changed_is_refused_when_going_on(teacher, tmp_path):

@@ -155,6 +155,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(pretrained, run, tmp_path, monkeypatc
                  "scratch/predictions.json"):  # fmt: skip
         assert (ended.path / name).read_bytes() == (run.path / name).read_bytes(), name
     assert ended.verdict == run.verdict
+    with pytest.raises(InvalidValue, match="extended by `epochs`, so that the network from scratc"):
+        coview.resume(stopped.path, budget="5s", **images)
+    assert ended.is_ended
 
 
 def test_a_baseline_that_has_diverged_is_not_compared_with(run, tmp_path):

@@ -94,7 +94,8 @@ class Distilling(Job):
             LabelsAlone.of(run).check(learner.ranks.world)
 
     def trainings(self, run: Run) -> float:
-        if not run.description["baselines"]:
+        # The baseline of a run that was extended has ended before.
+        if not run.description["baselines"] or Run(run.scratch_path).is_ended:
             return 1.0
         return LabelsAlone.of(run).trainings(run.recipe, run.description["data"]["images"])
 

@@ -23,7 +23,7 @@ def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
     Raises InvalidValue where the run has that length already.
     """
     every = [run]
-    if run.kind != "distill" and is_run(run.scratch_path):  # as long as the run itself
+    if _has_equal_baseline(run) and is_run(run.scratch_path):
         every.append(type(run)(run.scratch_path))
     longer = [(each, _longer(each, epochs, budget)) for each in every]
     for each, duration in longer:
@@ -46,6 +46,12 @@ def longer_command(run: Run) -> str:
     return f"{run.command('resume')} --epochs {epochs}"
 
 
+def _has_equal_baseline(run: Run) -> bool:
+    """Whether the baseline is trained as long as the run: of fine-tuning and detection. That of a
+    distillation has a recipe of its own."""
+    return bool(run.description.get("baselines")) and run.kind != "distill"
+
+
 def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:
     done = max(run.checkpoint_steps, default=0)
     per_epoch = int(run.description["steps_per_epoch"])
@@ -59,10 +65,10 @@ def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:
             )
         return Duration(step=done, epochs=epochs, total_steps=total, created=now())
     assert budget is not None
-    if run.description.get("baselines"):
+    if _has_equal_baseline(run):
         raise InvalidValue(
-            "A fine-tuning run is extended by `epochs`, so that the network from scratch beside it "
-            "is trained as long; give them in place of `budget`."
+            f"{run.path} is extended by `epochs`, so that the network from scratch beside it is "
+            "trained as long; give them in place of `budget`."
         )
     total = done + max(1, int(budget / _step_seconds(run)))
     return Duration(
