@@ -178,6 +178,11 @@ def test_known_set_table_agrees_with_torchvision(name: str) -> None:
             assert f'"{options["split"]}"' in sources
 
 
+def test_known_sets_are_named_in_the_documents() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in KNOWN_SETS if f"`{name}`" not in page] == []
+
+
 def test_known_set_wrong_split_offers_the_others(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"split of cifar10 'tset'. Did you mean 'test'"):
         open_images("cifar10", split="tset", root=tmp_path)
