@@ -8,6 +8,7 @@ import pytest
 import torch
 from drawn_boxes import write_coco, write_voc
 from small_detector import FORMS, PIXELS, SMALL, batch, encoder, learner, store
+from torch.utils._pytree import tree_leaves
 from torchvision.models.detection import FasterRCNN, roi_heads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import poolers
@@ -123,6 +124,53 @@ def test_crops_are_those_of_torchvisions_kernel_where_a_gpu_is_repeatable(
         learner(FORMS[name]).loss(batch(images, FORMS[name]), 0)
         assert torch.are_deterministic_algorithms_enabled()
     assert set(seen) == {("crop", False), ("outline", False), ("proposals", True)}
+
+
+def coordinates(name, images, monkeypatch, precision):
+    """All that a step computes of coordinates before its losses, on images of 800 pixels.
+
+    The proposals are the anchors themselves: what the head says of them is rounded in bf16.
+    """
+    views = ViewPlan(views=(ViewSpec(size=800),))
+    method = replace(FORMS[name], views=views, anchors=(50, 190, 330, 700))
+    task, seen = learner(method).train(), {}
+    rpn, heads = task.head.rpn, task.head.roi_heads
+    for layer in (rpn.head.layer.cls_logits, rpn.head.layer.bbox_pred):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+
+    def note(owner, attribute):
+        function = getattr(owner, attribute)
+
+        def noted(*arguments, **options):
+            seen.setdefault(attribute, []).append(function(*arguments, **options))
+            return seen[attribute][-1]
+
+        monkeypatch.setattr(owner, attribute, noted)
+
+    note(rpn.anchor_generator, "forward")
+    note(rpn, "filter_proposals")
+    note(rpn.box_coder, "encode")
+    note(heads, "select_training_samples")
+    note(roi_heads, "project_masks_on_boxes")
+    with precision.autocast():
+        terms = task.loss(batch(images, method, rows=(0, 1)), 0)
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+    assert len(seen) == 5
+    return tree_leaves(seen), task
+
+
+@pytest.mark.parametrize("name", ["fpn masks", "c4 masks"])
+def test_coordinates_are_those_of_float32(name, images, monkeypatch):
+    """In bf16 a pixel beyond 256 would be one of every second."""
+    with monkeypatch.context() as patch:
+        exact, _ = coordinates(name, images, patch, CPU)
+    rounded, task = coordinates(name, images, monkeypatch, Precision(CPU.device, "bf16"))
+    for one, other in zip(exact, rounded, strict=True):
+        assert one.dtype == other.dtype != torch.bfloat16
+        assert torch.equal(one, other)
+    cells = task.head.rpn.anchor_generator.cell_anchors
+    assert {cell.dtype for cell in cells} == {torch.float32}
 
 
 def test_a_state_holds_every_tensor_once():

@@ -72,7 +72,7 @@ class Detection(nn.Module):
         names = [str(level) for level in self.levels]
         levels = len(names) + 1
         sides = [*method.anchors, *(method.anchors[-1] << n for n in range(1, levels))][:levels]
-        anchors = AnchorGenerator(tuple((side,) for side in sides), (RATIOS,) * levels)
+        anchors = ExactAnchors(tuple((side,) for side in sides), (RATIOS,) * levels)
         self.rpn = _proposals(method, width, anchors)
         scales = [1 / strides[level] for level in self.levels]
         canonical = FIRST_CROP * method.anchors[0] // FIRST_ANCHOR
@@ -97,7 +97,7 @@ class Detection(nn.Module):
         self, method: Detector, network: Any, channels: list[int], strides: list[int]
     ) -> None:
         self.levels = [2]
-        anchors = AnchorGenerator((tuple(method.anchors),), (RATIOS,))
+        anchors = ExactAnchors((tuple(method.anchors),), (RATIOS,))
         self.rpn = _proposals(method, channels[2], anchors)
         norm = nn.BatchNorm2d(channels[3]) if method.extra_norm else None
         crops = _crops(["2"], 14, [1 / strides[2]], FIRST_CROP)
@@ -167,6 +167,17 @@ class FullPrecision(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return _to_float(self.layer(x))
+
+
+class ExactAnchors(AnchorGenerator):
+    """Anchors in float32 beside maps of any dtype.
+
+    torchvision's have the dtype of the maps. In bf16 they would lie on every second pixel above
+    256, and all targets of the proposals with them.
+    """
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().set_cell_anchors(torch.float32, device)
 
 
 def _to_float(value: Any) -> Any:
