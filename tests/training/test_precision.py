@@ -5,10 +5,21 @@ from coview.core.errors import InvalidValue, UnknownName
 from coview.encoders import resnet
 from coview.planning.defaults import default_finetuning, default_recipe, ladder
 from coview.training import choose_device, choose_precision
-from coview.training.distribution import local_device
-from coview.training.precision import computes_in_bf16
+from coview.training.distribution import check_devices, local_device
+from coview.training.precision import _say_once, computes_in_bf16, runs_on
 
 CPU = torch.device("cpu")
+
+
+def set_gpus(monkeypatch, *capabilities, built=("sm_75", "sm_80", "sm_86", "sm_90", "sm_120")):
+    """Pretend GPUs of these compute capabilities and a torch that is built for ``built``."""
+    _say_once.cache_clear()
+    for name, value in {
+        "is_available": lambda: bool(capabilities), "device_count": lambda: len(capabilities),
+        "get_arch_list": lambda: list(built), "get_device_name": lambda device: f"GPU {device}",
+        "get_device_capability": lambda device: capabilities[device.index],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -62,9 +73,61 @@ def test_precision_keeps_thin_strided_shortcuts_out_of_channels_last(
 
 
 @pytest.mark.parametrize("available", [True, False])
-def test_device_auto_is_cuda_where_there_is_one(monkeypatch, available):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+def test_device_auto_is_cuda_where_there_is_one(monkeypatch, capsys, available):
+    set_gpus(monkeypatch, *[(8, 9)] * available)
     assert choose_device().type == ("cuda" if available else "cpu")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_gpu_that_torch_has_no_code_for_is_not_taken(monkeypatch, capsys):
+    """torch.cuda.is_available() is true of it; its first operation would fail."""
+    set_gpus(monkeypatch, (6, 1))
+    assert [choose_device(), choose_device(), local_device()] == [CPU] * 3
+    printed = capsys.readouterr().out
+    assert printed.startswith("The CPU is taken: GPU cuda:0 has compute capability 6.1, and torch ")
+    assert "built for sm_75, sm_80, sm_86, sm_90, sm_120 alone; install a build" in printed
+    assert printed.count("\n") == 1
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(InvalidValue, match=r"cuda.*6\.1, and torch.*or take `device` cpu\.$"):
+            choose_device(name)
+
+
+def test_processes_on_gpus_that_torch_has_no_code_for(monkeypatch):
+    set_gpus(monkeypatch, (6, 1), (6, 1))
+    check_devices(3, "auto")  # all take the CPU
+    with pytest.raises(InvalidValue, match="this machine has 2 GPUs"):
+        check_devices(3, "cuda")
+    set_gpus(monkeypatch, (8, 6), (6, 1))
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert local_device() == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(InvalidValue, match="GPU cuda:1 has compute capability"):
+        local_device()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "capabilities", "others"),
+    [
+        ("sm_80", [(8, 0), (8, 6), (8, 9)], [(7, 5), (9, 0)]), ("sm_86", [(8, 9)], [(8, 0)]),
+        ("sm_90a", [(9, 0)], [(9, 1), (10, 0)]), ("sm_120", [(12, 0), (12, 1)], [(10, 0), (13, 0)]),
+        ("sm_100f", [(10, 3)], [(12, 0)]), ("compute_120", [(12, 0), (13, 0)], [(10, 0)]),
+        ("compute_90a", [(9, 0)], [(10, 0)]), ("compute_100f", [(10, 3)], [(12, 0)]),
+    ],
+)  # fmt: skip
+def test_code_runs_on_later_gpus_of_its_kind(monkeypatch, architecture, capabilities, others):
+    assert [runs_on(architecture, each) for each in capabilities] == [True] * len(capabilities)
+    assert [runs_on(architecture, each) for each in others] == [False] * len(others)
+    for capability in [*capabilities, *others]:
+        set_gpus(monkeypatch, capability, built=("sm_50", architecture))
+        assert choose_device().type == ("cuda" if capability in capabilities else "cpu")
+
+
+@pytest.mark.parametrize("built", [(), ("gfx90a", "gfx1100")])
+def test_a_gpu_is_taken_where_torch_does_not_say_what_it_is_built_for(monkeypatch, built):
+    set_gpus(monkeypatch, (9, 0), built=built)
+    assert choose_device() == choose_device("cuda") == torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize("name", ["cuda:77", "tpu", "vulkan"])
@@ -161,7 +224,7 @@ def test_a_mac_that_is_not_there_is_one_sentence():
 @pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:1", 1)])
 def test_a_gpu_is_named_without_touching_it(monkeypatch, name, index):
     """A tensor on GPU 0 in each process of torchrun would take memory of it for nothing."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    set_gpus(monkeypatch, (8, 0), (8, 0))
     monkeypatch.setattr(torch, "empty", None)
     assert choose_device(name) == torch.device("cuda", index)
     with pytest.raises(InvalidValue, match="does not have"):

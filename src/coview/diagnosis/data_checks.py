@@ -358,11 +358,10 @@ def check_recipe(data: DataCheck) -> Finding | None:
     """The default recipe of ``coview pretrain`` for these images, and its number of steps."""
     if len(data.store) < MIN_TRAIN_IMAGES:
         return None
-    import torch
-
     from coview.planning.defaults import default_recipe
+    from coview.training.precision import choose_device
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device("auto").type
     # The recipe is chosen for the images of any seed, and makes the steps of those of this one.
     usual, images = usual_training(len(data.store)), len(hold_out(data.store, data.seed)[0])
     recipe = default_recipe("simclr", side=data.short_side, images=usual, device=device)

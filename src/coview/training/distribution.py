@@ -30,7 +30,7 @@ from coview.core.progress import output
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.tensors import tensor_hash
 from coview.training.heartbeat import Heartbeat
-from coview.training.precision import choose_device
+from coview.training.precision import choose_device, missing_code, require_code
 
 INIT_TIMEOUT = timedelta(minutes=5)
 MEETING_INTERVAL = 0.05  # seconds
@@ -44,8 +44,8 @@ def local_device(name: str = "auto") -> torch.device:
     """The device of this process; under torchrun every process of a machine has its own GPU.
 
     ``name`` is "auto", "cpu", "cuda" or, without torchrun, any torch device. Raises InvalidValue
-    where there are fewer GPUs than processes, or ``name`` is one GPU, or neither CPU nor CUDA, for
-    several processes.
+    where there are fewer GPUs than processes, torch has no code for one of them, or ``name`` is one
+    GPU, or neither CPU nor CUDA, for several processes.
 
     >>> local_device("cpu")
     device(type='cpu')
@@ -67,7 +67,9 @@ def local_device(name: str = "auto") -> torch.device:
             f"Process {local} of this machine has no GPU: there are {count}. Start torchrun with "
             f"--nproc-per-node {count}."
         )
-    return torch.device("cuda", local)
+    device = torch.device("cuda", local)
+    require_code(device, str(device))
+    return device
 
 
 def check_devices(processes: int, name: str) -> None:
@@ -76,7 +78,9 @@ def check_devices(processes: int, name: str) -> None:
     >>> check_devices(4, "cpu")
     """
     count = torch.cuda.device_count()
-    if name in ("auto", "cuda") and 0 < count < processes:
+    too_few = name in ("auto", "cuda") and 0 < count < processes
+    # Where "auto" cannot take the first GPU, all processes take the CPU.
+    if too_few and not (name == "auto" and missing_code(torch.device("cuda", 0))):
         raise InvalidValue(
             f"`processes` is {processes}, and this machine has {count} GPUs, one for each process; "
             f"expected {count} or fewer, or `device` cpu."

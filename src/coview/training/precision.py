@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
@@ -12,8 +15,10 @@ from torch import nn
 from coview.core.batches import Batch
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.eval_mode import eval_mode
+from coview.core.progress import say
 
 FORMATS = ("auto", "bf16", "fp32")
+ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +116,25 @@ def choose_precision(
 def choose_device(name: str = "auto") -> torch.device:
     """The device called ``name``; "auto" is the first CUDA device, else the CPU.
 
+    A GPU for which this torch has no code is not taken by "auto", which says so.
+
     "mps", the GPU of a Mac, is taken where it is named: it computes in float32 and has not been
     tested. What it cannot compute, torch computes on the CPU if $PYTORCH_ENABLE_MPS_FALLBACK is 1
     before torch is imported, as the command line sets it.
 
-    Raises InvalidValue for an unknown or absent device.
+    Raises InvalidValue for an unknown or absent device, and for a GPU that torch has no code for.
 
     >>> choose_device("cpu")
     device(type='cpu')
     """
+    first = torch.device("cuda", 0)
     if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        missing = missing_code(first)
+        if missing:
+            _say_once(f"The CPU is taken: {missing}.")
+        return torch.device("cpu") if missing else first
     try:
         device = torch.device(name)
         if device.type == "cuda":  # without a tensor: under torchrun GPU 0 is not every process's
@@ -134,7 +147,66 @@ def choose_device(name: str = "auto") -> torch.device:
             f"`device` is {name!r}, which this machine does not have; expected auto, cpu, cuda or "
             "mps."
         ) from error
-    return torch.device("cuda", 0) if device == torch.device("cuda") else device
+    if device.type == "cuda":
+        device = first if device.index is None else device
+        require_code(device, name)
+    return device
+
+
+def require_code(device: torch.device, name: str) -> None:
+    """Raise InvalidValue where this torch has no code for the GPU ``device``, called ``name``."""
+    if missing := missing_code(device):
+        raise InvalidValue(f"`device` is {name!r}: {missing}, or take `device` cpu.")
+
+
+def missing_code(device: torch.device) -> str:
+    """Why this torch cannot compute on the GPU ``device``, and what helps; "" where it can.
+
+    ``torch.cuda.is_available()`` does not tell: it is true for a GPU that is older than all that
+    torch was built for, on which the first operation fails. "" also where torch does not say what
+    it was built for, as for GPUs of AMD.
+    """
+    built = [each for each in torch.cuda.get_arch_list() if ARCHITECTURE.fullmatch(each)]
+    if not built:
+        return ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own of the same, and of GPUs that are not taken
+        capability = torch.cuda.get_device_capability(device)
+    if any(runs_on(each, capability) for each in built):
+        return ""
+    numbers = ".".join(map(str, capability))
+    return (
+        f"{torch.cuda.get_device_name(device)} has compute capability {numbers}, and torch "
+        f"{torch.__version__} is built for {', '.join(built)} alone; install a build of torch for "
+        "it (https://pytorch.org/get-started/locally; builds for an older CUDA run on older GPUs)"
+    )
+
+
+def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
+    """Whether code of an entry of ``torch.cuda.get_arch_list()`` runs on a GPU of ``capability``.
+
+    Binaries ("sm_80") run on GPUs of their major number that are not older; PTX ("compute_80"),
+    which the driver compiles, on all that are not older; "sm_90a" on that very capability. Source:
+    CUDA C++ Programming Guide, "Application Compatibility".
+
+    >>> runs_on("sm_80", (8, 6)), runs_on("sm_80", (9, 0)), runs_on("compute_80", (9, 0))
+    (True, False, True)
+    """
+    found = ARCHITECTURE.fullmatch(architecture)
+    assert found is not None
+    kind, major, minor, suffix = found.groups()
+    own = int(major), int(minor)
+    if suffix == "a":
+        return capability == own
+    is_later = capability >= own
+    any_later = kind == "compute" and not suffix
+    return is_later and (any_later or capability[0] == own[0])
+
+
+@cache
+def _say_once(text: str) -> None:
+    """A command chooses its device at several places."""
+    say(text)
 
 
 def computes_in_bf16(device: torch.device) -> bool:
