@@ -9,13 +9,14 @@ from dataclasses import replace
 import torch
 
 from coview.core.batches import Batch
+from coview.core.memory import DoesNotFit
 from coview.core.repeatable import repeatable
 from coview.methods import Passes
 from coview.objectives import nt_xent
 from coview.objectives.log_partition import FUSED_LOSS
 from coview.recipes import build_task, change, recipe
 from coview.training.precision import Precision
-from coview.training.step import DoesNotFit, train_step
+from coview.training.step import train_step
 from on_gpu.part import Part
 
 # From 1,338 images on, the first maps of two views have more than 2**31 numbers, for which torch

@@ -14,6 +14,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import poolers
 
 from coview.core.errors import InvalidValue, UnknownName
+from coview.core.memory import DoesNotFit, PartSize
 from coview.core.ranks import Ranks
 from coview.core.repeatable import any_algorithm, repeatable
 from coview.dense import Detector, detector
@@ -21,6 +22,7 @@ from coview.dense.inputs import draw_scale, output_size, render_maps, render_obj
 from coview.dense.learner import split_targets
 from coview.dense.maps import dilate_last_group, forward_groups
 from coview.dense.sampling import KeyedSampler
+from coview.diagnosis.detecting import _detect_in_parts, detect_images, segment_images
 from coview.encoders import EncoderSpec
 from coview.encoders.spec import parse_encoder
 from coview.methods import Passes
@@ -28,6 +30,7 @@ from coview.training import Precision, train_step
 from coview.training.step import gradients
 from coview.views import Jitter, ViewPlan, ViewSpec
 from processes import together
+from short_of_memory import room_for
 
 CPU = Precision(torch.device("cpu"), "fp32")
 
@@ -214,6 +217,43 @@ def test_it_is_torchvisions_faster_rcnn(images):
         assert torch.allclose(mine["boxes"], other["boxes"], atol=1e-3)
         assert torch.allclose(mine["scores"], other["scores"], atol=1e-5)
         assert torch.equal(mine["labels"], other["labels"])
+
+
+@pytest.mark.parametrize("name", ["fpn masks", "c4 masks"])
+def test_images_that_do_not_fit_together_give_the_same_boxes(name, images):
+    """Each is padded as it was, so that its maps are the same; up to the order of sums."""
+    task = learner(FORMS[name]).eval()
+    torch.manual_seed(0)
+    for parameter in task.head.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    some = images.subset(np.arange(6))
+    whole = detect_images(task, some, None)
+    network = task.encoder.network
+    with room_for(1, network.conv1) as given:
+        parts = detect_images(task, some, None)
+    assert given == [4, 2, *[1] * 6]
+    assert sum(len(each.boxes) for each in whole) > 6
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=1e-3)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-5)
+        assert other.classes.tolist() == one.classes.tolist()
+    shapes = []
+    sizes = [(64, 64), (40, 64), (64, 33), (50, 50)]
+    network.conv1.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[2:]))
+    with room_for(1, network.conv1):
+        _detect_in_parts(task, torch.rand(4, 3, 64, 64), sizes, PartSize(4))
+    assert set(shapes) == {(64, 64)}
+    with room_for(0, network.conv1), pytest.raises(DoesNotFit, match="One image does not fit"):
+        detect_images(task, some, None)
+
+
+def test_an_image_whose_pixels_do_not_fit_is_one_sentence(maps):
+    task = learner(PIXELS)
+    with (
+        room_for(0, task.encoder.network.conv1),
+        pytest.raises(DoesNotFit, match="One image does not fit into the memory of cpu; use small"),
+    ):
+        segment_images(task, maps)
 
 
 def test_a_sample_depends_on_the_image_and_the_step_alone():

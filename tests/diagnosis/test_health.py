@@ -35,6 +35,7 @@ from coview.embeddings.geometry import (
     uniformity,
 )
 from coview.views import ViewPlan, eval_view, views_of
+from short_of_memory import room_for
 
 N, WIDTH, TEMPERATURE = 37, 9, 0.5
 
@@ -235,6 +236,21 @@ def test_measure_does_not_depend_on_the_chunk_and_keeps_to_it() -> None:
         embed, images, views, nt_xent, pieces=views
     )
     assert max(sizes) == 7
+
+
+def test_measure_takes_smaller_chunks_where_memory_is_short() -> None:
+    images, views = sample()
+
+    class Network(torch.nn.Module):
+        def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return embed(batch)
+
+    network = Network()
+    with room_for(9, network) as given:
+        figures = measure(network, images, views, nt_xent, pieces=views)
+    assert figures == measure(embed, images, views, nt_xent, pieces=views)
+    assert given[0] == len(images)
+    assert max(given[given.index(max(n for n in given if n <= 9)) :]) <= 9
 
 
 def test_measure_leaves_no_gradient_and_no_random_state() -> None:

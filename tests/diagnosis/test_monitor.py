@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from coview.core.images import store_from_arrays
 from coview.diagnosis.monitor import Monitor, copied_share
@@ -10,6 +11,7 @@ from coview.embeddings.geometry import feature_std
 from coview.encoders import parse_encoder
 from coview.recipes import build, change, recipe
 from coview.training import MetricsLog
+from short_of_memory import room_for
 from small_run import pictures
 
 
@@ -44,3 +46,24 @@ def test_step_zero_is_measured_with_settled_statistics_and_leaves_the_learner_al
     assert all((value == before[name]).all() for name, value in learner.state_dict().items())
     assert (knn["images"], health["figures"]["copied_images"]) == (20, 0.0)
     assert 0 <= knn["pixels"] <= 1
+
+
+def test_a_run_is_measured_where_memory_is_short(tmp_path):
+    """Also at step 0, for which statistics are settled: then they are of smaller batches."""
+    training, held_out = parts()
+    chosen = change(recipe("simclr-cpu"), encoder="resnet10/8-small", size=12, batch_size=8)
+    learner, figures = build(chosen), []
+    for most in (1_000, 7):
+        path = tmp_path / f"{most}.jsonl"
+        monitor = Monitor(
+            learner, build(chosen), chosen, training, held_out, MetricsLog(path, chance_level=1.0)
+        )
+        with room_for(most, learner.encoder) as given:
+            monitor(20, last=True)
+            monitor(0)
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        figures.append([row["figures"] for row in rows if row["kind"] == "health"])
+        settling = given.index(40, given.index(40) + 1)  # the first 40 are kNN's
+        assert given[settling:][:4] == ([40, 20, 20, 20] if most > 40 else [40, 20, 10, 5])
+    whole, in_parts = figures
+    assert whole[0] == pytest.approx(in_parts[0], rel=1e-4)

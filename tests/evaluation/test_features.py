@@ -7,10 +7,14 @@ from torch import nn
 from toy_images import Small, colored, small_head
 
 from coview.core.errors import DataError, InvalidValue, UnknownName
+from coview.core.memory import DoesNotFit
 from coview.core.tensors import weights_fingerprint
-from coview.evaluation import Subject, embed_views, extract, pixel_subject
+from coview.encoders import resnet
+from coview.evaluation import Subject, embed_views, extract, knn_monitor, pixel_subject
+from coview.evaluation.features import vectors_of_parts
 from coview.heads import HeadSpec
 from coview.views import ViewPlan, ViewSpec, eval_view, views_of
+from short_of_memory import room_for
 
 VIEW = eval_view(8)
 
@@ -37,6 +41,33 @@ def test_extract_does_not_depend_on_the_batch(batch_size):
     store, small = colored(11), subject()
     one, two = (extract(small, store, batch_size=b).layers["h"] for b in (batch_size, 5))
     assert torch.allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", [nn.Flatten(), Small(), resnet(18, width=0.25, stem="small")])
+def test_images_that_do_not_fit_together_have_the_same_features_in_parts(encoder):
+    """The same bits where each number is computed alone; sums of products may have another order."""
+    store, plain = colored(11), subject(encoder)
+
+    def measured():
+        of_parts = [store.subset(np.arange(8)), store.subset(np.arange(8, 11))]
+        yield extract(plain, store, workers=2).layers["h"]
+        yield torch.cat([found["h"] for _, found in vectors_of_parts(plain, of_parts)])
+        yield torch.tensor(knn_monitor(encoder, store, store, VIEW))
+
+    whole = list(measured())
+    with room_for(3, encoder) as given:
+        parts = list(measured())
+    assert given == [11, 5, *[2] * 5, 1, 8, 4, 2, 2, 2, 2, 2, 1] + 2 * [11, 5, *[2] * 5, 1]
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+        assert torch.equal(one, other) or not isinstance(encoder, nn.Flatten)
+
+
+def test_an_image_that_does_not_fit_is_one_sentence():
+    encoder = Small()
+    with room_for(0, encoder) as given, pytest.raises(DoesNotFit, match="One image does not fit"):
+        extract(subject(encoder), colored(11), batch_size=4)
+    assert given == [4, 2, 1]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7, None])

@@ -9,13 +9,13 @@ import torch
 
 from coview.core.clock import Clock
 from coview.core.images import store_from_arrays
+from coview.core.memory import DoesNotFit
 from coview.methods import Passes
 from coview.options import RecipeOptions
 from coview.planning import planner
 from coview.planning.plan import make_plan
 from coview.planning.trial import Speed, Trial
 from coview.recipes import change, recipe
-from coview.training.step import DoesNotFit
 from small_run import pictures
 
 CPU = torch.device("cpu")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from coview.core.machine import cores
+from coview.core.memory import DoesNotFit
 from coview.methods import Passes
 from coview.options import StudyOptions
 from coview.planning.trial import Trial
@@ -15,7 +16,6 @@ from coview.studies import Cell, Grid, Setting
 from coview.studies.cell import Work
 from coview.studies.execution import run_study
 from coview.studies.speed import MOST_IMAGES, Speeds, kind_of, shape_of
-from coview.training.step import DoesNotFit
 
 SECONDS_OF_IMAGE, IMAGES = 0.01, 1_000
 

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from coview.core.errors import InvalidValue, StorageError
 from coview.core.files import read_lines
 from coview.core.machine import RUNS_HERE
+from coview.core.memory import DoesNotFit
 from coview.core.ranks import Ranks
 from coview.training import (
     BatchLoader,
@@ -19,7 +20,7 @@ from coview.training import (
     train,
     train_step,
 )
-from coview.training.step import DoesNotFit, seed_torch
+from coview.training.step import seed_torch
 
 CPU = torch.device("cpu")
 

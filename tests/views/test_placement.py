@@ -8,9 +8,10 @@ import torch
 
 from coview.core.errors import UnknownName
 from coview.core.images import store_from_arrays
+from coview.core.memory import DoesNotFit
 from coview.evaluation import features, pixel_subject
 from coview.recipes import batches, recipe
-from coview.views import RENDER_ON, ViewPlan, eval_view, render_device
+from coview.views import RENDER_ON, ViewPlan, eval_view, render_device, views_of
 
 STORE = store_from_arrays(np.arange(4 * 192, dtype=np.uint32).astype(np.uint8).reshape(4, 8, 8, 3))
 CUDA = torch.device("cuda", 1)
@@ -64,6 +65,26 @@ def test_evaluation_and_training_render_where_the_setting_says(
     loader = batches.make_loader(small, STORE, CUDA, workers=0, total_steps=1)
     loader.render(np.arange(2), STORE.ids[:2], 0)
     assert rendered_on == [expected] * 3
+
+
+def test_views_that_do_not_fit_on_the_device_are_one_sentence(monkeypatch):
+    """Also where a thread renders them."""
+
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setenv(RENDER_ON, "device")
+    monkeypatch.setitem(views_of.__globals__, "render_reference_window", full)
+    small, plan = replace(recipe("simclr-cpu"), batch_size=2), ViewPlan(views=(eval_view(8),))
+    loader = batches.make_loader(small, STORE, CUDA, workers=2, total_steps=1)
+    loader.pin = False
+    sentence = r"^The views of 2 images at a time do not fit into the memory of cuda:1; unset COVI"
+    with pytest.raises(DoesNotFit, match=sentence):
+        next(iter(loader))
+    with pytest.raises(DoesNotFit, match=sentence):
+        features.embed_views(None, STORE, plan, device=CUDA, batch_size=2, workers=2)
+    with pytest.raises(DoesNotFit, match="The views of 4 images"):
+        list(features.vectors_of_parts(pixel_subject(8), [STORE], device=CUDA))
 
 
 def test_vectors_are_the_same_for_any_number_of_threads():

@@ -169,7 +169,7 @@ class FullPrecision(nn.Module):
         return _to_float(self.layer(x))
 
 
-class ExactAnchors(AnchorGenerator):
+class ExactAnchors(AnchorGenerator):  # type: ignore[misc]
     """Anchors in float32 beside maps of any dtype.
 
     torchvision's have the dtype of the maps. In bf16 they would lie on every second pixel above

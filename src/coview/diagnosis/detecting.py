@@ -12,12 +12,14 @@ import torch
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from coview.core.memory import LESS, PartSize, fitting
 from coview.core.metrics import FEW_TEST_IMAGES
 from coview.core.progress import progress
 from coview.core.rng import Stream, permutation
 from coview.core.text import plural
 from coview.data.annotations import AnnotatedStore, Objects
 from coview.data.outlines import encode_rle
+from coview.dense.detector import Targets
 from coview.dense.inputs import (
     images_of,
     label_map,
@@ -48,19 +50,31 @@ Rows = npt.NDArray[np.int64]
 def detect_images(
     learner: DetectionLearner, store: AnnotatedStore, recipe: DenseRecipe, *, label: str = ""
 ) -> list[Detected]:
-    """The boxes (and outlines) in every image of ``store``, in pixels of the annotated images."""
+    """The boxes (and outlines) in every image of ``store``, in pixels of the annotated images.
+
+    Four images are padded together; where they do not fit into memory, fewer of them, padded as
+    before, are computed at a time. Raises DoesNotFit.
+    """
     objects, method, found = store.objects, learner.method, []
+    at_once = PartSize(BATCH, device=next(learner.parameters()).device)
     with progress(label or "Detecting", len(store)) as advance:
         for first in range(0, len(store), BATCH):
             rows = np.arange(first, min(first + BATCH, len(store)))
             annotated = [(int(objects.heights[row]), int(objects.widths[row])) for row in rows]
             images, sizes = render_test_images(store, rows, method, annotated)
-            for target, size, whole in zip(
-                learner.detect(images, sizes), sizes, annotated, strict=True
-            ):
+            targets = _detect_in_parts(learner, images, sizes, at_once)
+            for target, size, whole in zip(targets, sizes, annotated, strict=True):
                 found.append(_detected(target, size, whole))
             advance(len(rows), "", len(store) - first - len(rows))
     return found
+
+
+def _detect_in_parts(
+    learner: DetectionLearner, images: torch.Tensor, sizes: list[tuple[int, int]],
+    at_once: PartSize,
+) -> Targets:  # fmt: skip
+    parts = at_once.map(lambda part: learner.detect(images[part], sizes[part]), len(images))
+    return [target for part in parts for target in part]
 
 
 def _detected(
@@ -85,7 +99,7 @@ def segment_images(
 ) -> tuple[PixelCounts, list[npt.NDArray[np.uint8]]]:
     """The pixels of each class of every image at its own size, and the first maps.
 
-    An image is tested with its long side at the side of the training squares.
+    An image is tested with its long side at the side of the training squares. Raises DoesNotFit.
     """
     method, counts = learner.method, []
     maps: list[npt.NDArray[np.uint8]] = []
@@ -93,8 +107,8 @@ def segment_images(
     with progress(label or "Segmenting", len(store)) as advance:
         for row in range(len(store)):
             truth = label_map(store, row, method.classes)
-            logits = segment_logits(learner, store, row, truth.shape, device)
-            predicted = logits.argmax(0).to(torch.uint8).cpu().numpy()
+            with fitting("One image does", device, LESS):
+                predicted = segment_image(learner, store, row, truth.shape)
             counts.append(count_pixels(predicted, truth, method.classes))
             if len(maps) < SAMPLED_IMAGES:
                 maps.append(predicted)
@@ -104,17 +118,18 @@ def segment_images(
 
 
 @torch.no_grad()
-def segment_logits(
-    learner: SegmentationLearner, store: AnnotatedStore, row: int, shape: tuple[int, ...],
-    device: torch.device,
-) -> torch.Tensor:  # fmt: skip
-    """The logits [K, height, width] of an image at the size of its label map."""
-    view = learner.method.view
+def segment_image(
+    learner: SegmentationLearner, store: AnnotatedStore, row: int, shape: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    """The class of each pixel [height, width] of an image at the size of its label map."""
+    view, device = learner.method.view, next(learner.parameters()).device
     factor = view.size / max(shape)
     size = [max(1, round(n * factor)) for n in shape]
     image = normalize(resize(images_of(store, np.array([row]))[0], size), view)
     logits = learner.segment(pad_together([image]).to(device))[:, :, : size[0], : size[1]]
-    return F.interpolate(logits, tuple(shape), mode="bilinear", align_corners=False)[0]
+    logits = F.interpolate(logits, tuple(shape), mode="bilinear", align_corners=False)
+    classes: npt.NDArray[np.uint8] = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+    return classes
 
 
 class DetectionMonitor:

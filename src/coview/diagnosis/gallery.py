@@ -34,24 +34,24 @@ Embed = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 def write_gallery(
     folder: Path, embed: Embed, training: ImageStore, held_out: ImageStore, *, plan: ViewPlan,
-    plain: ViewSpec, seed: int,
+    plain: ViewSpec, seed: int, device: torch.device | str = "cpu",
 ) -> None:  # fmt: skip
     """Write report/gallery.npz: held-out images with the nearest training images, a map of a sample
     of these, and the training images whose two views are the least alike.
 
-    ``embed`` maps images [B, 3, H, W] to (h, z) in evaluation mode. ``plan`` has the training
-    views, ``plain`` is the view without augmentation.
+    ``embed`` maps images [B, 3, H, W] on ``device`` to (h, z) in evaluation mode. ``plan`` has the
+    training views, ``plain`` is the view without augmentation.
     """
     searched = training.subset(_chosen(training, seed, MAX_SEARCHED))
     queries = held_out.subset(_chosen(held_out, seed, QUERIES))
     views = ViewPlan(views=(plain,))
-    ((h, _),) = embed_views(embed, searched, views, label="Gallery")
-    ((query_h, _),) = embed_views(embed, queries, views, label="Gallery")
+    ((h, _),) = embed_views(embed, searched, views, device=device, label="Gallery")
+    ((query_h, _),) = embed_views(embed, queries, views, device=device, label="Gallery")
     content = {
         **_nearest(h, searched, query_h, queries),
         "searched": np.array([len(searched), len(training)]),
         **_map(h[:MAP_IMAGES], searched.subset(np.arange(min(MAP_IMAGES, len(searched))))),
-        **_hardest_pairs(embed, searched, ViewPlan(views=plan.views[:2]), seed),
+        **_hardest_pairs(embed, searched, ViewPlan(views=plan.views[:2]), seed, device),
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **content)
@@ -105,11 +105,13 @@ def _map(h: torch.Tensor, sample: ImageStore) -> dict[str, np.ndarray[Any, Any]]
 
 
 def _hardest_pairs(
-    embed: Embed, searched: ImageStore, pair: ViewPlan, seed: int
+    embed: Embed, searched: ImageStore, pair: ViewPlan, seed: int, device: torch.device | str
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The images of a sample whose two views have the least similar z."""
     sample = searched.subset(np.arange(min(PAIR_IMAGES, len(searched))))
-    (_, first), (_, second) = embed_views(embed, sample, pair, seed=seed, label="Hardest pairs")
+    (_, first), (_, second) = embed_views(
+        embed, sample, pair, seed=seed, device=device, label="Hardest pairs"
+    )
     cosines = (normalize(first, dim=1) * normalize(second, dim=1)).sum(1)
     hardest = cosines.argsort()[:PAIRS].numpy()
     rendered = views_of(sample, hardest, pair, seed=seed, epoch=0)

@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import normalize
 
 from coview.core.errors import InvalidValue
+from coview.core.memory import PartSize
 from coview.diagnosis.shortcuts import (
     color_instance_accuracy,
     identical_share,
@@ -32,6 +33,7 @@ from coview.embeddings.geometry import (
     rank_me,
     uniformity,
 )
+from coview.evaluation.features import outputs_in_parts
 from coview.views import Crop, Jitter, ViewSpec
 
 SAME_DIRECTION = 1e-6  # 1 - cosine of rows that differ by rounding
@@ -153,12 +155,12 @@ def measure(
 ) -> HealthFigures:  # fmt: skip
     """All figures of one network.
 
-    ``embed`` maps images [B, 3, H, W], B at most ``chunk``, to (h [B, D], z [B, d]) in evaluation
-    mode. ``images`` [n, 3, H, W] are the held-out images without augmentation, ``views`` their two
-    fixed views, ``pieces`` two of :func:`piece_view`. ``objective_value(z1, z2)`` is the mean loss.
-    ``copied_images`` is a share of the sample that the caller knows. Images with equal
-    ``groups`` (int [n], class labels) are positives of each other; None: no two images are. Raises
-    InvalidValue for n < 2.
+    ``embed`` maps images [B, 3, H, W], B at most ``chunk`` and fewer where these do not fit into
+    memory, to (h [B, D], z [B, d]) in evaluation mode. ``images`` [n, 3, H, W] are the held-out
+    images without augmentation, ``views`` their two fixed views, ``pieces`` two of
+    :func:`piece_view`. ``objective_value(z1, z2)`` is the mean loss. ``copied_images`` is a share
+    of the sample that the caller knows. Images with equal ``groups`` (int [n], class labels) are
+    positives of each other; None: no two images are. Raises InvalidValue for n < 2.
     """
     first, second = views
     sizes = {len(each) for each in (first, second, *pieces)}
@@ -167,9 +169,10 @@ def measure(
             f"The health sample has {len(images)} images and {len(first)} and {len(second)} views; "
             "expected the same number of each, at least 2. Hold out more images."
         )
-    h, z = _embed_all(embed, images, chunk)
-    (h1, z1), (h2, z2) = _embed_all(embed, first, chunk), _embed_all(embed, second, chunk)
-    (piece1, _), (piece2, _) = (_embed_all(embed, piece, chunk) for piece in pieces)
+    size = PartSize(chunk)
+    h, z = embed_all(embed, images, size)
+    (h1, z1), (h2, z2) = embed_all(embed, first, size), embed_all(embed, second, size)
+    (piece1, _), (piece2, _) = (embed_all(embed, piece, size) for piece in pieces)
     chance, random_loss, lower_bound = reference_losses(
         objective_value, torch.arange(len(z)) if groups is None else groups.cpu(), z.shape[1]
     )
@@ -240,8 +243,14 @@ def mean_negative_similarity(first: torch.Tensor, second: torch.Tensor) -> float
     return float((one.sum(dim=0) @ two.sum(dim=0) - (one * two).sum()) / (n * (n - 1)))
 
 
-def _embed_all(embed: Embed, images: torch.Tensor, chunk: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """h and z of all images, float32 on the CPU, where every decomposition runs."""
-    parts = [embed(part) for part in torch.split(images, chunk)]
-    h, z = (torch.cat([part[i].detach().float().cpu() for part in parts]) for i in (0, 1))
+@torch.no_grad()
+def embed_all(
+    embed: Embed, images: torch.Tensor, size: PartSize | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """h and z of all images, float32 on the CPU, where every decomposition runs.
+
+    At most 256 images at a time unless ``size`` says it, and fewer where they do not fit.
+    """
+    parts = outputs_in_parts(embed, images, size or PartSize(CHUNK))
+    h, z = (torch.cat(column) for column in zip(*parts, strict=True))
     return h, z

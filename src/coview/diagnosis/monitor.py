@@ -9,7 +9,7 @@ import torch
 
 from coview.core.images import ImageStore
 from coview.core.rng import HEALTH_IMAGES, Stream, permutation
-from coview.diagnosis.health import measure, piece_view
+from coview.diagnosis.health import embed_all, measure, piece_view
 from coview.evaluation import knn_monitor, pixel_subject
 from coview.evaluation.knn import MAX_QUERIES, MONITOR_K
 from coview.methods import Learner
@@ -105,7 +105,7 @@ class Monitor:
         )  # fmt: skip
 
     def _knn(self, step: int, network: Learner) -> None:
-        h, _ = network.embed(self.images)
+        h, _ = embed_all(network.embed, self.images)
         if not torch.isfinite(h).all():  # diverged, which the health figures report
             return
         device = next(self.learner.parameters()).device

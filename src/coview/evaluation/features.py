@@ -16,6 +16,7 @@ from coview.core.errors import DataError, InvalidValue, UnknownName
 from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
 from coview.core.machine import cores
+from coview.core.memory import PartSize
 from coview.core.progress import progress
 from coview.core.repeatable import repeatable
 from coview.core.tensors import pinned, to_device, weights_fingerprint
@@ -24,6 +25,8 @@ from coview.views import ViewPlan, ViewSpec, eval_view, render_device, views_of
 
 UNLABELED = -1
 MAX_WORKERS = 8
+ALL = 1 << 30
+"""More images than any part has."""
 
 Embed = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -212,9 +215,9 @@ def vectors_of_parts(
 ) -> Iterator[tuple[ImageStore, dict[str, Tensor]]]:  # fmt: skip
     """Each part of some images with the outputs of ``layers``, float32 [n, D] on the CPU.
 
-    A part is one batch; threads render the next ones meanwhile, one on a CPU. A part without
-    images has no vectors: {}. The network, on ``device``, is in evaluation mode until the end.
-    Raises InvalidValue, UnknownName.
+    A part is one batch, or several where it does not fit into memory; threads render the next ones
+    meanwhile, one on a CPU. A part without images has no vectors: {}. The network, on ``device``,
+    is in evaluation mode until the end. Raises InvalidValue, UnknownName.
 
     >>> from coview.core.images import store_from_arrays
     >>> store = store_from_arrays(np.zeros((3, 12, 12, 3), np.uint8))
@@ -234,14 +237,15 @@ def vectors_of_parts(
         return part, pinned(images, device)
 
     modules = [subject.encoder] if subject.head is None else [subject.encoder, subject.head]
+    size = PartSize(ALL, device=device)
     with eval_mode(*modules), contextlib.closing(map_ahead(render, parts, workers)) as rendered:
         for part, images in rendered:
             if images is None:
                 yield part, {}
                 continue
-            outputs = subject.outputs(to_device(images, device), layers)
-            values = {name: out.float().cpu() for name, out in zip(layers, outputs, strict=True)}
-            yield part, _finite(values, subject)
+            pieces = outputs_in_parts(lambda x: subject.outputs(x, layers), images, size)
+            outputs = [torch.cat(each) for each in zip(*pieces, strict=True)]
+            yield part, _finite(dict(zip(layers, outputs, strict=True)), subject)
 
 
 def features_of_layers(store: ImageStore, layers: Mapping[str, Tensor]) -> Features:
@@ -262,10 +266,11 @@ def embed_views(
     """The outputs of ``embed`` for every view of every image of ``store``, without gradient.
 
     ``embed`` maps views [B, 3, S, S] on ``device`` to a tuple of tensors [B, ...]. Each view of
-    ``plan`` gives one such tuple of float32 [N, ...] on the CPU. Threads render up to ``workers`` +
-    1 batches ahead of the network, where ``coview.views.render_device`` says; None takes the
-    machine's cores less one, at most 8. The result does not depend on their number. Raises
-    InvalidValue, DataError.
+    ``plan`` gives one such tuple of float32 [N, ...] on the CPU. B is ``batch_size``, and smaller
+    where that does not fit into memory (see :class:`~coview.core.memory.PartSize`). Threads render
+    up to ``workers`` + 1 batches ahead of the network, where ``coview.views.render_device`` says;
+    None takes the machine's cores less one, at most 8. The result does not depend on their number.
+    Raises InvalidValue, DataError.
 
     >>> from coview.core.images import store_from_arrays
     >>> from coview.views import eval_view
@@ -288,14 +293,27 @@ def embed_views(
         views = views_of(store, rows, plan, seed=seed, epoch=epoch, device=place)
         return tuple(pinned(view, device) for view in views)
 
+    size = PartSize(batch_size, device=device)
     batches: list[list[tuple[Tensor, ...]]] = [[] for _ in plan.views]
     with progress(label, len(store)) as advance, repeatable(device):
         for views in map_ahead(render, range(0, len(store), batch_size), workers):
             for outputs, images in zip(batches, views, strict=True):
-                found = embed(to_device(images, device))
-                outputs.append(tuple(output.float().cpu() for output in found))
+                outputs += outputs_in_parts(embed, images, size)
             advance(len(views[0]))
     return [tuple(torch.cat(parts) for parts in zip(*outputs, strict=True)) for outputs in batches]
+
+
+def outputs_in_parts(embed: Embed, images: Tensor, size: PartSize) -> list[tuple[Tensor, ...]]:
+    """What ``embed`` gives for the parts of ``images`` [B, 3, S, S], float32 on the CPU.
+
+    Each part is sent to the device of ``size``, or stays where that is None. Raises DoesNotFit.
+    """
+
+    def compute(part: slice) -> tuple[Tensor, ...]:
+        own = images[part] if size.device is None else to_device(images[part], size.device)
+        return tuple(output.float().cpu() for output in embed(own))
+
+    return size.map(compute, len(images))
 
 
 def render_workers() -> int:

@@ -15,13 +15,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
+from coview.core.memory import PartSize
 from coview.core.rng import SETTLING_IMAGES, Stream, permutation
 from coview.core.tensors import to_device
 from coview.methods.batch_norm import PatchedBatchNorm, batch_norms, set_batch_norm
 from coview.methods.learner import Learner
 from coview.views import ViewPlan, ViewSpec, render_device, views_of
 
-MAX_IMAGES, BATCH = 1_024, 256
+MAX_IMAGES, BATCH, SMALLEST = 1_024, 256, 4
+"""SMALLEST: a smaller batch would leave images alone, which have no variance."""
 SETTLED = f"BatchNorm has the statistics of at most {MAX_IMAGES:,} training images"
 """For a reader of figures of an untrained network."""
 
@@ -30,12 +32,13 @@ SETTLED = f"BatchNorm has the statistics of at most {MAX_IMAGES:,} training imag
 def settled(learner: Learner, store: ImageStore, view: ViewSpec, *, seed: int) -> Learner:
     """A copy of ``learner``, to be measured, whose encoder and head have settled statistics.
 
-    Every BatchNorm layer that has seen no batch gets the mean over batches of the batches' mean
-    and unbiased variance, in one pass: at most 1,024 images of ``store``, chosen by ``seed`` and
-    image id, in ``view``, in equal batches of at most 256. Layers with statistics of their own
-    (loaded weights) and frozen ones stay, and other kinds of normalization have none. Whether
-    training shares statistics between processes or within ghost batches does not matter here:
-    nothing is exchanged. ``learner`` itself is not touched. ``store`` has at least 2 images.
+    Every BatchNorm layer that has seen no batch gets the mean over batches of the batches' mean and
+    unbiased variance, in one pass: at most 1,024 images of ``store``, chosen by ``seed`` and image
+    id, in ``view``, in equal batches of at most 256, or of what fits into memory. Layers with
+    statistics of their own (loaded weights) and frozen ones stay, and other kinds of normalization
+    have none. Whether training shares statistics between processes or within ghost batches does not
+    matter here: nothing is exchanged. ``learner`` itself is not touched. ``store`` has at least 2
+    images.
 
     >>> from coview.core.images import store_from_arrays
     >>> from coview.encoders import resnet
@@ -54,16 +57,20 @@ def settled(learner: Learner, store: ImageStore, view: ViewSpec, *, seed: int) -
     set_batch_norm(network)  # one process's, over whole batches
     device = next(network.parameters()).device
     rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=SETTLING_IMAGES)[:MAX_IMAGES]
-    batches = torch.from_numpy(rows).tensor_split(math.ceil(len(rows) / BATCH))
-    with eval_mode(network):
+
+    def settle(most: int) -> None:
         for norm in fresh:
+            norm.reset_running_stats()
             norm.momentum, norm.training = None, True  # the mean over all batches
-        for batch in batches:
+        for batch in torch.from_numpy(rows).tensor_split(math.ceil(len(rows) / most)):
             plan = ViewPlan(views=(view,))
             (images,) = views_of(
                 store, batch.numpy(), plan, seed=seed, epoch=0, device=render_device(device)
             )
             network.head(network.encoder(to_device(images, device)))
+
+    with eval_mode(network):
+        PartSize(BATCH, device=device, least=SMALLEST).fit(settle, len(rows))
     return network
 
 

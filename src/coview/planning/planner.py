@@ -13,6 +13,7 @@ from coview.core.clock import Clock
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.core.machine import runs_here
+from coview.core.memory import DoesNotFit
 from coview.core.text import duration
 from coview.methods import Passes
 from coview.options import RecipeOptions, TrainingOptions
@@ -35,7 +36,6 @@ from coview.planning.trial import Equip, Speed, Trial
 from coview.recipes import DenseRecipe, Recipe, apply_options, change
 from coview.recipes.batches import render_ahead
 from coview.training.loop import EXACT_ONLY
-from coview.training.step import DoesNotFit
 
 # Of what is left of a budget: health figures and checkpoints take the rest,
 TRAINING_SHARE = 0.95

@@ -132,8 +132,8 @@ class Trial:
         whole, images = max(2, min(self.recipe.batch_size, most_images)), SMALLEST
         while True:
             images = min(images, whole)
-            batch = self.precision.place(example_batch(self.recipe, images))
             with memory_errors(images, self.device), repeatable(self.device):
+                batch = self.precision.place(example_batch(self.recipe, images))
                 seconds = [self._step_seconds(batch) for _ in range(2)]
                 if images == whole and min(seconds) <= enough:
                     seconds += [self._step_seconds(batch) for _ in range(steps - 2)]
@@ -197,10 +197,10 @@ class Trial:
         hooks = []
         for block in find_blocks(self.learner.encoder):
             hooks += [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]
-        batch = self.precision.place(example_batch(self.recipe, images))
         saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         try:
             with memory_errors(images, self.device), saved, self.precision.autocast():
+                batch = self.precision.place(example_batch(self.recipe, images))
                 terms = self.learner.loss(batch, 0)  # held until all is counted: freed memory is
                 whole = sum(storages.values())  # used again, at the same address
         finally:

@@ -12,6 +12,7 @@ from coview.core.figures import DIAGNOSES
 from coview.core.files import write_json
 from coview.core.progress import say
 from coview.core.text import duration
+from coview.diagnosis.health import embed_all
 from coview.diagnosis.state import Diagnosis
 from coview.encoders.exchange.classifier import export_classifier, plain_layers
 from coview.encoders.exchange.export import example_images, export_encoder
@@ -28,7 +29,7 @@ from coview.runs.run import Run
 
 def features_are_finite(recipe: Recipe, learner: Learner) -> bool:
     """Whether the encoder gives finite features for images of noise."""
-    h, _ = learner.embed(example_images(recipe.image_size))
+    h, _ = embed_all(learner.embed, example_images(recipe.image_size))
     return bool(torch.isfinite(h).all())
 
 

@@ -77,7 +77,7 @@ def gallery_of(run: Run, learner: Learner, parts: Parts, folder: Path) -> None:
     recipe = run.recipe
     write_gallery(
         folder, learner.embed, parts.training, parts.held_out, plan=recipe.method.views,
-        plain=recipe.eval_view, seed=recipe.seed,
+        plain=recipe.eval_view, seed=recipe.seed, device=next(learner.parameters()).device,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from coview.core.errors import CoviewError
 from coview.core.files import digest, write_json
 from coview.core.images import cache_folder
 from coview.core.machine import cores, cpu_name
+from coview.core.memory import DoesNotFit
 from coview.core.run_folder import read_object
 from coview.core.text import duration, plural
 from coview.core.threads import threads
@@ -27,7 +28,6 @@ from coview.planning.trial import Trial
 from coview.studies.cell import Cell, Work
 from coview.studies.jobs import threads_of
 from coview.training import choose_device
-from coview.training.step import DoesNotFit
 
 MOST_IMAGES, FEWEST_IMAGES = 128, 2
 """Of a step that is measured: an image of a larger step takes as long. BatchNorm needs two."""

@@ -14,6 +14,7 @@ import torch
 from coview.core.batches import Batch
 from coview.core.clock import Clock
 from coview.core.errors import StorageError
+from coview.core.memory import DoesNotFit
 from coview.core.progress import progress, say
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.repeatable import repeatable
@@ -22,7 +23,7 @@ from coview.training.loader import BatchLoader
 from coview.training.metrics_log import MetricsLog
 from coview.training.pace import Pace
 from coview.training.precision import Precision
-from coview.training.step import DoesNotFit, Step, seed_torch, train_step
+from coview.training.step import Step, seed_torch, train_step
 from coview.training.task import Task
 from coview.training.timeline import Schedule
 

@@ -12,25 +12,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from coview.core.batches import Batch
-from coview.core.errors import InvalidValue
 from coview.core.machine import runs_here
+from coview.core.memory import DoesNotFit, memory_cause
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.rng import Stream, stream_seed
 from coview.training.precision import Precision
 from coview.training.task import Task
 
-
-class DoesNotFit(InvalidValue):
-    """A batch is too large for the memory of its device."""
-
-
 BUCKET = 32 << 20  # bytes of one all-reduce: enough to use the bandwidth of a link
-# Of torch's allocator for the CPU, of CUDA, cuBLAS and cuDNN beside torch's allocator. The last is
-# torch's where no algorithm of cuDNN has found room for its workspace (pytorch issue 108645).
-MEMORY_MESSAGES = (
-    "not enough memory", "can't allocate memory", "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -148,10 +137,9 @@ def memory_errors(
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and not any(words in str(error) for words in MEMORY_MESSAGES):
+        cause = memory_cause(error)
+        if cause is None:
             raise
-        cause = "" if known else f" ({str(error).strip().splitlines()[0]})"
         parts = (
             "" if ranks.is_single
             else "set `activation_checkpointing`, which is exact, or a smaller `micro_batch`, "

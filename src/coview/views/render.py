@@ -19,12 +19,15 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore, ImageWindow
+from coview.core.memory import fitting
 from coview.views.multi_pass.auto_augment import apply_augmentations
 from coview.views.multi_pass.tensor_operations import apply_last_operations
 from coview.views.parameters import FULL_ROW, ViewParams, check_rows, select_fused_fields
 from coview.views.plan import OrderedViewSpec, ViewPlan, ViewSpec
 from coview.views.reference import apply_in_order, render_reference_window
 from coview.views.sample import sample_params
+
+ON_THE_CPU = "unset COVIEW_RENDER_ON, and the CPU renders them."
 
 
 def render(
@@ -71,7 +74,8 @@ def views_of(
 
     On the CPU (``device`` None or "cpu") the fused kernel renders, into ``out`` if given; on any
     other device batched torch arithmetic does. The same seed, epoch, view and image id give the
-    same view for any number of ``threads``, which share a batch on the CPU. Raises InvalidValue.
+    same view for any number of ``threads``, which share a batch on the CPU. Raises InvalidValue,
+    and DoesNotFit for another device.
 
     >>> from coview.core.images import store_from_arrays
     >>> store = store_from_arrays(np.zeros((5, 8, 8, 3), np.uint8))
@@ -92,10 +96,12 @@ def views_of(
     if device is not None and torch.device(device).type != "cpu":
         whole = slice(None)
         window = store.window(rows)
-        return tuple(
-            render_reference_window(window, sample(whole, window, view), spec, device=device)
-            for view, spec in enumerate(specs)
-        )
+        what = f"The views of {len(rows)} images at a time do"
+        with fitting(what, torch.device(device), ON_THE_CPU):
+            return tuple(
+                render_reference_window(window, sample(whole, window, view), spec, device=device)
+                for view, spec in enumerate(specs)
+            )
     outputs = tuple(
         _check_or_make_out(None if out is None else out[view], len(rows), spec)
         for view, spec in enumerate(specs)

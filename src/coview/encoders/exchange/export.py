@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from coview.core.errors import InvalidValue
 from coview.core.eval_mode import eval_mode
 from coview.core.files import write_json, write_text
+from coview.core.memory import PartSize
 from coview.core.paths import local_path
 from coview.core.version import VERSION
 from coview.encoders.exchange.loading import InputNormalizer, load_encoder
@@ -122,10 +123,12 @@ def example_images(size: int) -> Tensor:
 
 @torch.no_grad()
 def compute_features(network: nn.Module, images: Tensor) -> Tensor:
-    """``network(images)`` in eval mode; restores the modes afterwards."""
+    """``network(images)`` in eval mode; restores the modes afterwards. Raises DoesNotFit."""
     with eval_mode(network):
-        h: Tensor = network(images)
-    return h
+        parts = PartSize(len(images), device=images.device).map(
+            lambda part: network(images[part]), len(images)
+        )
+    return torch.cat(parts)
 
 
 def check_equal_features(expected: Tensor, actual: Tensor, source: str) -> None:
