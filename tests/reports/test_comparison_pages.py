@@ -7,8 +7,10 @@ import pytest
 from finetune_run import make_finetune_run
 from report_run import make_run
 
+from coview import compare
 from coview.reports import read_record, write_comparison, write_run_comparison
 from coview.reports.curves import draw_chart
+from coview.reports.figures import loss_sentence
 from coview.reports.run_comparison import run_charts
 from headless_browser import find_browser, started
 
@@ -71,6 +73,83 @@ def test_the_page_of_runs_has_a_row_and_a_curve_for_each(pages):
     assert loss.count("swatch") == 2
     assert re.search(r"\. a has gone [^,]*%, &lt;b&gt; [^,]*% of the way\.", loss)
     assert "This one" not in page
+
+
+def test_held_out_images_of_other_data_are_marked(tmp_path):
+    folders = [make_run(tmp_path / name, images=20, labels=False) for name in ("a", "b")]
+    assert compare(folders).notes == []
+    content = json.loads((folders[1] / "run.json").read_text())
+    content["data"] |= {"source": "/x/others", "fingerprint": "other"}
+    (folders[1] / "run.json").write_text(json.dumps(content))
+    (note,) = compare(folders).notes
+    assert note.sentence() == (
+        "* Images found: each on images of its own data (a: photos; b: others): no comparison of the "
+        "runs."
+    )
+
+
+def test_the_way_of_a_loss_goes_to_the_lower_bound_of_its_own_run(tmp_path):
+    folders = {name: make_run(tmp_path / name, images=20) for name in ("a", "b")}
+    content = json.loads((folders["b"] / "run.json").read_text())
+    chance, bound = content["chance_level"], content["lower_bound"] + 1.0
+    (folders["b"] / "run.json").write_text(json.dumps({**content, "lower_bound": bound}))
+    records = {name: read_record(folder) for name, folder in folders.items()}
+    a, b = (float(re.search(r"gone ([\d.]+)", loss_sentence(each))[1]) for each in records.values())
+    assert b == pytest.approx(a * (chance - bound + 1) / (chance - bound), rel=0.01)
+    (chart,) = (chart for chart in run_charts(records) if chart.title == "Loss")
+    assert [level.name for level in chart.levels] == ["chance level"]
+    assert chart.note.endswith(
+        f"(chance level). a has gone {a}\u202f% (to 4.95), b {b}\u202f% (to 5.95) of the way to its own "
+        "lowest in practice (lower bound)."
+    )
+    (folders["b"] / "run.json").write_text(json.dumps({**content, "chance_level": 5.0}))
+    records["b"] = read_record(folders["b"])
+    (chart,) = (chart for chart in run_charts(records) if chart.title == "Loss")
+    assert chart.note == ""
+
+
+def many_protocols(folder):
+    for place in range(6):
+        content = {"protocol": f"mine-{place}", "results": [result("trained", 0.5, 1)]}
+        (folder / "evaluation" / f"mine-{place}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_many_protocols_stand_below_each_other(tmp_path, folders):
+    few = write_run_comparison(
+        tmp_path / "few.html", folders, differences={}, sentences=[]
+    ).read_text()
+    assert 'class="turned"' not in few
+    runs = {name: many_protocols(make_run(tmp_path / name, images=20)) for name in ("a", "b")}
+    page = write_run_comparison(
+        tmp_path / "many.html", runs, differences={}, sentences=[]
+    ).read_text()
+    table = page.partition('<table class="turned">')[2].partition("</table>")[0]
+    head, *rows = table.split("<tr>")[1:]
+    assert re.findall("<bdi>(.*?)</bdi>", head) == ["a", "b"]
+    assert len(rows) == 2 + 2 + 6
+    assert all(row.count("<td") == 2 for row in rows)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on this machine")
+@pytest.mark.parametrize("many", [False, True])
+def test_a_name_is_not_broken_and_a_wide_window_shows_the_whole_table(tmp_path, many):
+    names = ["cifar-big", "another-run"]
+    runs = {name: make_run(tmp_path / name, images=20) for name in names}
+    for folder in runs.values() if many else ():
+        many_protocols(folder)
+    page = write_run_comparison(tmp_path / "runs.html", runs, differences={}, sentences=[])
+    lines = (
+        "[...document.querySelectorAll('#runs bdi')].map(each => "
+        "Math.round(each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight)))"
+    )
+    cut = "(each => each.scrollWidth - each.clientWidth)(document.querySelector('#runs .scroll'))"
+    with started() as browser:
+        for width in (1200, 420):
+            with browser.opened(page, width=width) as shown:
+                assert shown.run(lines) == [1, 1]
+                assert width < 1200 or shown.run(cut) == 0
 
 
 @pytest.mark.browser

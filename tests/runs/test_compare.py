@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from coview.reports.records import read_record
 from coview.reports.run_comparison import run_charts
 from coview.runs.compare import (
     RunFigure,
+    figure_notes,
     paired_tests,
     recipe_sentence,
     recipe_tests,
@@ -128,10 +130,37 @@ def test_other_training_images_of_an_evaluation_are_not_compared(runs, tmp_path)
     assert (rows.tests, rows.seeds) == ([], [])
 
 
-def test_other_test_images_are_not_compared(runs, tmp_path):
+def test_other_test_images_are_not_compared_and_the_figures_are_marked(runs, tmp_path, capsys):
     copy = shutil.copytree(runs[1].path, tmp_path / "copy")
-    coview.evaluate(copy, pictures(), test=pictures(45, seed=2), protocols="knn", device="cpu")
-    assert coview.compare([runs[0], copy]).tests == []
+    coview.evaluate(copy, pictures(), test=pictures(36, seed=2), protocols="knn", device="cpu")
+    rows = coview.compare([runs[0], copy], out=tmp_path / "page.html")
+    assert rows.tests == []
+    (note,) = rows.notes
+    assert (note.runs, note.titles) == (("a", "copy"), ("kNN accuracy",))
+    assert note.sentence() == (
+        "* kNN accuracy: not on the same test images (a: 45 images of arrays; copy: 36 images of "
+        "arrays): no comparison of the runs."
+    )
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<sup>*</sup>") == 2
+    assert note.sentence() in page
+    capsys.readouterr()
+    assert main(["compare", str(runs[0].path), str(copy)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("%*") == 2
+    assert note.sentence() in printed
+    assert main(["compare", str(runs[0].path), str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"][0]["titles"] == ["kNN accuracy"]
+    assert coview.compare(runs).notes == []
+
+
+def test_notes_on_figures_say_which_images_differ():
+    assert figure_notes([figure("a"), figure("b")]) == []
+    assert [note.text for note in figure_notes([figure("a"), figure("b", train="other")])] == [
+        "not with the same training images: each has its own draw of 90 images of photos."
+    ]
+    (note,) = figure_notes([figure("a"), replace(figure("b"), caveats=("Known images.",))])
+    assert (note.runs, note.sentence()) == (("b",), "* kNN accuracy of b: Known images.")
 
 
 def test_runs_that_differ_by_their_seed_alone_have_a_mean_and_its_interval(runs):
@@ -224,7 +253,7 @@ def test_outcomes_that_the_seed_of_the_evaluation_draws_are_tested_for_equal_see
     )
     tests = coview.compare([one, other, third]).tests
     assert [(test["protocol"], test["second"]) for test in tests] == [
-        ("invariance", "2"), ("knn", "1"), ("knn", "2"),
+        ("knn", "1"), ("knn", "2"), ("invariance", "2"),
     ]  # fmt: skip
 
 

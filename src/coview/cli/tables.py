@@ -122,11 +122,13 @@ def _sentences(
 
 
 def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
-    """Print one row for each run: verdict, steps and figures; below what differs, and sentences."""
+    """Print one row for each run: verdict, steps and figures; below notes on marked figures, what
+    differs, and sentences."""
     from coview.core.figures import FIGURES
     from coview.reports.formatting import count, percent, value
     from coview.reports.records import number
     from coview.reports.results import figure_and_interval
+    from coview.reports.run_comparison import MARK, FigureNote
     from coview.runs.find import FOUND
 
     console = table_console()
@@ -135,20 +137,31 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
     columns: list[tuple[str, list[str]]] = [
         ("verdict", [str(row.get("verdict", "")) for row in runs])
     ]
+    notes = [FigureNote(**note) for note in compared.get("notes", ())]
+    marked = {(run, title) for note in notes for run in note.runs for title in note.titles}
+
+    def mark(title: str, name: str) -> str:
+        return MARK if (name, title) in marked else ""
+
     totals = [row.get("total_steps") for row in runs]
     columns.append(("steps", [
         count(row.get("step", 0)) + (f" of {count(total)}" if total else "")
         for row, total in zip(runs, totals, strict=True)
     ]))  # fmt: skip
     if any(FOUND in row for row in runs):
-        shares = [number(row.get(FOUND)) for row in runs]
-        columns.append(
-            (FIGURES[FOUND].label, ["-" if share is None else percent(share) for share in shares])
-        )
+        shares, label = [number(row.get(FOUND)) for row in runs], FIGURES[FOUND].label
+        columns.append((label, [
+            "-" if share is None else percent(share) + mark(label, name)
+            for name, share in zip(names, shares, strict=True)
+        ]))  # fmt: skip
     for title in dict.fromkeys(figure["title"] for figure in compared["figures"]):
         own = {f["run"]: f for f in compared["figures"] if f["title"] == title}
-        columns.append((title, [figure_and_interval(own.get(name), "\n") for name in names]))
+        columns.append((title, [
+            figure_and_interval(own.get(name), "\n", mark=mark(title, name)) for name in names
+        ]))  # fmt: skip
     _print_parts(console, "run", names, columns)
+    for note in notes:
+        say(note.sentence())
     if compared["differences"]:
         fields = [key.removeprefix("recipe.") for key in compared["differences"]]
         differing = [

@@ -252,14 +252,17 @@ def _entries(prefix: str, items: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         yield f"{prefix} {key}".strip().replace("_", " "), value(item)
 
 
-def figure_cell(result: Mapping[str, Any] | None, setting: Sequence[str] = ()) -> Child:
-    """A figure; in small letters its interval, and the ``setting`` that is its own."""
+def figure_cell(
+    result: Mapping[str, Any] | None, setting: Sequence[str] = (), *, mark: str = ""
+) -> Child:
+    """A figure and perhaps a ``mark``; in small letters its interval, and the ``setting`` that is
+    its own."""
     if result is None:
         return MISSING
     interval = interval_text(result)
     small = None if interval == MISSING else tag("small", interval, class_="interval")
     own = [tag("small", text, class_="own-setting") for text in setting]
-    return [figure_text(result), small, own]
+    return [figure_text(result), tag("sup", mark) if mark else None, small, own]
 
 
 def _value(item: Any, form: str) -> str:

@@ -52,34 +52,48 @@ def loss_sentence(record: Record, others: Mapping[str, Record] | None = None) ->
     """Where the training loss is between the two: no learning, and the lowest in practice.
 
     The only sentence of a report on a loss; "" where the loss has no such levels. ``others``: runs
-    with these levels by their names, ``record`` among them, of which it says how far each is.
+    by their names, ``record`` among them, of which it says how far each is on its own way: the
+    lowest loss depends on the temperature. "" where their chance levels differ.
     """
     if record.kind == "detect":  # the loss of boxes has no chance level
         return ""
+    runs = others or {"This one": record}
     _, losses = series(record.steps, "loss", axis="step")
-    chance = number(record.description.get("chance_level"))
-    bound = number(record.description.get("lower_bound"))
-    if not losses or chance is None:
+    chance, bound = _loss_levels(record)
+    if not losses or chance is None or len({_loss_levels(each)[0] for each in runs.values()}) > 1:
         return ""
     text = f"A network that has learned nothing has a loss of {decimal(chance)} (chance level)"
-    if bound is None or bound >= chance:
-        return f"{text}."
-    text += f"; about {decimal(bound)} is the lowest in practice (lower bound)"
+    bounds = {name: _loss_levels(each)[1] for name, each in runs.items()}
+    is_one = len(set(bounds.values())) == 1
+    if is_one:
+        if bound is None:
+            return f"{text}."
+        text += f"; about {decimal(bound)} is the lowest in practice (lower bound)"
     # A learned temperature changes the scale of the loss.
-    if any(
-        "temperature" in row for each in (others or {"": record}).values() for row in each.health
-    ):
+    if any("temperature" in row for each in runs.values() for row in each.health):
         return f"{text}, at the first temperature."
-    way = {
-        name: percent(max(0.0, (chance - recent_mean(own)) / (chance - bound)))
-        for name, each in (others or {"This one": record}).items()
+    way = [
+        (name, percent(max(0.0, (chance - recent_mean(own)) / (chance - lowest))), lowest)
+        for name, each in runs.items()
         if (own := series(each.steps, "loss", axis="step")[1])
-    }
+        if (lowest := bounds[name]) is not None
+    ]
+    if not way:
+        return f"{text}."
     gone = ", ".join(
-        f"{name} has gone {share}" if place == 0 else f"{name} {share}"
-        for place, (name, share) in enumerate(way.items())
+        f"{name}{'' if place else ' has gone'} {share}"
+        + ("" if is_one else f" (to {decimal(lowest)})")
+        for place, (name, share, lowest) in enumerate(way)
     )
-    return f"{text}. {gone} of the way."
+    where = "of the way" if is_one else "of the way to its own lowest in practice (lower bound)"
+    return f"{text}. {gone} {where}."
+
+
+def _loss_levels(record: Record) -> tuple[float | None, float | None]:
+    """(chance level, lower bound) of the training loss; no bound that is not below chance."""
+    chance = number(record.description.get("chance_level"))
+    bound = number(record.description.get("lower_bound"))
+    return chance, None if chance is None or bound is None or bound >= chance else bound
 
 
 def found_chart(record: Record) -> Chart:

@@ -30,6 +30,9 @@ INTEREST = (
 )  # fmt: skip
 """The protocols in the order in which readers look for them; others follow by name."""
 
+PARTS = ("train", "test", "val", "valid", "validation", "dev", "eval")
+"""Names of folders that say nothing without the folder around them."""
+
 Row = dict[str, dict[str, Any]]
 """The results of one layer, metric and setting by subject, the subject in question first."""
 
@@ -72,6 +75,19 @@ def images_of(evaluation: Mapping[str, Any]) -> str:
     test = part(part(evaluation, "data"), "test")
     images, source = number(test.get("images")), test.get("source")
     return f"{plural(int(images), 'image')} of {source}" if images and source else ""
+
+
+def short_source(source: Any) -> str:
+    """The last part of the path of images; of a file or a part such as test/ the last two.
+
+    >>> short_source("/data/cifar-test"), short_source("/data/cifar10/test.parquet")
+    ('cifar-test', 'cifar10/test.parquet')
+    >>> short_source("photos/val"), short_source("scenes:test")
+    ('photos/val', 'scenes:test')
+    """
+    parts = str(source).rstrip("/").split("/")
+    is_part = "." in parts[-1] or parts[-1].lower() in PARTS
+    return "/".join(filter(None, parts[-2:] if is_part else parts[-1:]))
 
 
 def comparison_rows(results: Any) -> list[Row]:
@@ -233,14 +249,16 @@ def interval_text(result: Mapping[str, Any]) -> str:
     return (" to " if low < 0 else "–").join(texts)
 
 
-def figure_and_interval(result: Mapping[str, Any] | None, between: str = " ") -> str:
-    """The value of a result, and its 95 % interval in brackets.
+def figure_and_interval(
+    result: Mapping[str, Any] | None, between: str = " ", *, mark: str = ""
+) -> str:
+    """The value of a result, perhaps a ``mark``, and its 95 % interval in brackets.
 
     >>> figure_and_interval({"value": 0.5, "interval": [0.4, 0.6]}).replace("\\u202f", " ")
     '50.0 % (40.0–60.0)'
     """
     interval = MISSING if result is None else interval_text(result)
-    return figure_text(result) + ("" if interval == MISSING else f"{between}({interval})")
+    return figure_text(result) + mark + ("" if interval == MISSING else f"{between}({interval})")
 
 
 def gain_text(result: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,37 @@ from coview.reports.results import (
     title_of,
 )
 
-MAIN_CHARTS = ("Loss", "Accuracy while training", "kNN while training", figures.FOUND.label)
+KNN = "kNN while training"
+MAIN_CHARTS = ("Loss", "Accuracy while training", KNN, figures.FOUND.label)
 """Those that readers look for, in this order; the others are folded away."""
+MOST_COLUMNS = 4
+"""Protocols that stand beside each other; more stand below each other, with a column for a run."""
+MARK = "*"
+"""Behind a figure on which there is a note."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureNote:
+    """Why the figures with these ``titles`` of these ``runs`` say less than they seem to."""
+
+    runs: tuple[str, ...]
+    titles: tuple[str, ...]
+    text: str
+
+    def sentence(self) -> str:
+        between = " " if self.text.startswith("of ") else ": "
+        return f"{MARK} {', '.join(self.titles)}{between}{self.text}"
 
 
 def write_run_comparison(
     path: Path, runs: Mapping[str, Path], *, differences: Mapping[str, Mapping[str, Any]],
-    sentences: Sequence[str],
+    sentences: Sequence[str], notes: Sequence[FigureNote] = (),
 ) -> Path:  # fmt: skip
     """Write the page of ``runs``, folders by the names that they have on it; returns ``path``.
 
     ``differences``: the fields that are not equal in all runs, their values by name.
-    ``sentences``: what tests say. Raises RunError where a folder is no run, StorageError.
+    ``sentences``: what tests say. ``notes``: on figures, which are marked.
+    Raises RunError where a folder is no run, StorageError.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -49,10 +68,11 @@ def write_run_comparison(
     """
     records = {name: read_record(folder) for name, folder in runs.items()}
     differ = _differences(list(runs), differences)
-    said = [tag("p", text, class_="note") for text in sentences]
+    said = [tag("p", note.sentence(), class_="note") for note in notes]
+    said += [tag("p", text, class_="note") for text in sentences]
     faults = [text for record in records.values() for text in record.damaged]
     sections: list[Section] = [
-        ("runs", "Runs", [_runs_table(records), said]),
+        ("runs", "Runs", [_runs_table(records, notes), said]),
         ("curves", "Curves", _curves(records)),
         ("differences", "What differs", differ),
     ]
@@ -68,35 +88,58 @@ def write_run_comparison(
     return path
 
 
-def _runs_table(records: Mapping[str, Record]) -> Markup:
-    """Verdict, progress and the figure that represents each protocol, a row for each run."""
-    cells = {name: _figures(record) for name, record in records.items()}
-    titles = list(dict.fromkeys(title for own in cells.values() for title in own))
-    head = [tag("th", name, scope="col") for name in ("run", "verdict")]
-    head += [tag("th", name, scope="col", class_="num") for name in ("steps", *titles)]
-    body = [
-        tag(
-            "tr", tag("th", tag("bdi", name), scope="row"), tag("td", _verdict(record)),
-            tag("td", _progress(record), class_="num"),
-            [tag("td", cells[name].get(title, MISSING), class_="num") for title in titles],
-        )
+def _runs_table(records: Mapping[str, Record], notes: Sequence[FigureNote]) -> Markup:
+    """Verdict, progress and the figure that represents each protocol: a row for each run, or a
+    column, where there are more protocols than fit beside each other."""
+    marked = {(run, title) for note in notes for run in note.runs for title in note.titles}
+    cells = {
+        name: _figures(record, {title for run, title in marked if run == name})
         for name, record in records.items()
+    }
+    titles = list(dict.fromkeys(title for own in cells.values() for title in own))
+    columns: list[tuple[str, str | None, list[Markup]]] = [
+        ("verdict", None, [tag("td", _verdict(record)) for record in records.values()]),
+        ("steps", "num", [tag("td", _progress(r), class_="num") for r in records.values()]),
+        *(
+            (title, "num", [tag("td", cells[name].get(title, MISSING), class_="num")
+                            for name in records])
+            for title in titles
+        ),
     ]  # fmt: skip
-    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", body))
+    names = [tag("bdi", name) for name in records]
+    turned = len(titles) > max(MOST_COLUMNS, len(records))
+    if turned:
+        head = [tag("th", "figure", scope="col")]
+        head += [tag("th", name, scope="col", class_="num") for name in names]
+        body = [tag("tr", tag("th", title, scope="row"), list(own)) for title, _, own in columns]
+    else:
+        head = [tag("th", "run", scope="col")]
+        head += [tag("th", title, scope="col", class_=side) for title, side, _ in columns]
+        body = [
+            tag("tr", tag("th", name, scope="row"), [own[place] for _, _, own in columns])
+            for place, name in enumerate(names)
+        ]
+    kind = "turned" if turned else None
+    table = tag("table", tag("thead", tag("tr", head)), tag("tbody", body), class_=kind)
     return tag("div", table, class_="scroll")
 
 
-def _figures(record: Record) -> dict[str, Child]:
-    """The headline figure of each protocol with its interval, by the title of the protocol."""
+def _figures(record: Record, marked: Set[str]) -> dict[str, Child]:
+    """The headline figure of each protocol with its interval, by the title of the protocol; with a
+    mark if its title is in ``marked``."""
     shown: dict[str, Child] = {}
     for evaluation in by_interest(record.evaluations):
         rows = comparison_rows(evaluation.get("results"))
         if rows:
-            shown[title_of(evaluation)] = figure_cell(
-                first(headline_row(rows, headline_of(evaluation)))
+            title = title_of(evaluation)
+            shown[title] = figure_cell(
+                first(headline_row(rows, headline_of(evaluation))),
+                mark=MARK if title in marked else "",
             )
     if not shown and record.knn and number(record.knn[-1].get("accuracy")) is not None:
-        shown["kNN while training"] = figure_cell({"value": record.knn[-1]["accuracy"]})
+        shown[KNN] = figure_cell(
+            {"value": record.knn[-1]["accuracy"]}, mark=MARK if KNN in marked else ""
+        )
     return shown
 
 
@@ -175,7 +218,7 @@ def run_charts(records: Mapping[str, Record]) -> list[Chart]:
             for line in chart.lines[:1]
         ]
         note = first_chart.note if levels or not first_chart.levels else ""
-        if note and first_chart.title == "Loss":
+        if first_chart.title == "Loss":
             drawn = {name: records[name] for name in own}
             note = figures.loss_sentence(next(iter(drawn.values())), drawn)
         merged.append(replace(first_chart, lines=lines, levels=tuple(levels), note=note))

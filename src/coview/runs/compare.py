@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from coview.core.errors import CoviewError, DamagedFile, InvalidValue, RunError
+from coview.core.figures import FIGURES
 from coview.core.metrics import (
     difference_in_words,
     holm_of,
@@ -21,15 +22,25 @@ from coview.core.paths import local_path
 from coview.core.places import Kind, place_of, split_pattern
 from coview.core.progress import say
 from coview.core.run_folder import RunFolder, is_run, read_object
-from coview.core.text import duration
+from coview.core.text import duration, plural
 from coview.evaluation import Outcomes, mean_interval, paired_permutation_test
 from coview.evaluation.statistics import one_sided, with_holm
 from coview.options import CompareOptions
 from coview.reports import write_run_comparison
+from coview.reports.evaluation import caveats
 from coview.reports.records import number, part
-from coview.reports.results import comparison_rows, first, headline_of, headline_row, title_of
+from coview.reports.results import (
+    by_interest,
+    comparison_rows,
+    first,
+    headline_of,
+    headline_row,
+    short_source,
+    title_of,
+)
+from coview.reports.run_comparison import KNN, FigureNote
 from coview.runs.duration import durations_of
-from coview.runs.find import Rows, row_of
+from coview.runs.find import FOUND, Rows, row_of
 from coview.runs.subjects import distinct_names
 
 SEED = "recipe.seed"
@@ -48,7 +59,8 @@ class RunFigure:
     ``asked``: the values of the setting that the protocol represents itself by. ``source``: of the
     test images. ``train`` is the fingerprint of the images that neighbors and probe training came
     from, ``train_part`` their source and number. ``seed``: of the evaluation, None where its
-    outcomes are of the same images for every seed.
+    outcomes are of the same images for every seed. ``tested_on``: the test images in words.
+    ``caveats``: sentences on why the figure says less than it seems to.
     """
 
     run: str
@@ -65,6 +77,8 @@ class RunFigure:
     train_part: tuple[str, int] = ("", 0)
     asked: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    tested_on: str = ""
+    caveats: tuple[str, ...] = ()
     outcomes: Outcomes | None = field(default=None, repr=False)
 
     @property
@@ -79,7 +93,8 @@ class Compared(Rows):
     ``differences``: the fields of recipe and data that are not equal in all, and their values by
     the name of the run. ``figures``: those of the evaluations. ``tests``: paired tests of the first
     run against others. ``seeds``: means of runs that differ by their seed alone. ``recipes``: tests
-    of the first of these means against others over the same seeds. ``path``: of the page.
+    of the first of these means against others over the same seeds. ``notes``: which figures are
+    no comparison, since their images are not the same. ``path``: of the page.
     """
 
     differences: Mapping[str, Mapping[str, Any]]
@@ -87,6 +102,7 @@ class Compared(Rows):
     tests: Sequence[dict[str, Any]]
     seeds: Sequence[dict[str, Any]]
     recipes: Sequence[dict[str, Any]]
+    notes: Sequence[FigureNote]
     path: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +112,7 @@ class Compared(Rows):
                 {name: getattr(figure, name) for name in FIGURE_FIELDS} for figure in self.figures
             ],
             "tests": list(self.tests), "seeds": list(self.seeds),
-            "recipes": list(self.recipes),
+            "recipes": list(self.recipes), "notes": [asdict(note) for note in self.notes],
             "path": None if self.path is None else str(self.path),
         }  # fmt: skip
 
@@ -149,10 +165,11 @@ def compare(options: CompareOptions) -> Compared:
     whole = {name for name, run in zip(names, runs, strict=True) if _has_its_length(run)}
     rows.seeds = seed_means([row for row in rows if row["name"] in whole], rows.figures)
     rows.recipes = recipe_tests(rows.seeds)
+    rows.notes = [*figure_notes(rows.figures), *held_out_notes(rows, runs)]
     if out is not None:
         rows.path = write_run_comparison(
             out, dict(zip(names, (run.path for run in runs), strict=True)),
-            differences=rows.differences, sentences=rows.sentences(),
+            differences=rows.differences, notes=rows.notes, sentences=rows.sentences(),
         )  # fmt: skip
         say(f"Comparison: {rows.path}")
     return rows
@@ -212,14 +229,20 @@ def differences_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 def figures_of(name: str, run: RunFolder) -> Iterator[RunFigure]:
     """The figure that represents each protocol in the folder of a run; damaged files are said."""
+    evaluations = {}
     for path in run.evaluation_paths:
         try:
-            evaluation = read_object(path) or {}
+            evaluations[path] = read_object(path) or {}
+        except DamagedFile as error:
+            say(f"{path} is left out: {error}")
+    for evaluation in by_interest(evaluations.values()):
+        try:
             table = comparison_rows(evaluation.get("results"))
             if table:
                 row = headline_row(table, headline_of(evaluation))
                 yield _figure(name, evaluation, first(row))
-        except (DamagedFile, TypeError) as error:
+        except TypeError as error:
+            path = next(path for path, each in evaluations.items() if each is evaluation)
             say(f"{path} is left out: {error}")
 
 
@@ -238,11 +261,88 @@ def _figure(name: str, evaluation: Mapping[str, Any], result: Mapping[str, Any])
         value=float(result["value"]),
         interval=None if low is None or high is None else (low, high),
         test=str(test.get("fingerprint", "")), source=str(test.get("source", "")),
+        tested_on=_tested_on(test.get("images"), test.get("source")),
+        caveats=tuple(map(str, caveats(evaluation))),
         train=str(train.get("fingerprint", "")),
         train_part=(str(train.get("source", "")), int(number(train.get("images")) or 0)),
         seed=None if protocol in WHOLE_TEST else part(evaluation, "card").get("seed"),
         outcomes=Outcomes(**outcomes) if outcomes else None,
     )  # fmt: skip
+
+
+def _tested_on(images: Any, source: Any) -> str:
+    """As "300 images of cifar-test"."""
+    count = number(images)
+    return f"{plural(int(count), 'image')} of {short_source(source)}" if count and source else ""
+
+
+def figure_notes(figures: Sequence[RunFigure]) -> list[FigureNote]:
+    """Which figures of a protocol are of other images than those beside them, and which have
+    caveats; figures with one reason share a note.
+
+    Where the test images are the same, those that neighbors and probe training come from count.
+    """
+    reasons: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for title in dict.fromkeys(figure.title for figure in figures):
+        own = [each for each in figures if each.title == title and each.test]
+        tested = {each.run: (each.test, each.tested_on) for each in own}
+        learned = {each.run: (each.train, _tested_on(*each.train_part[::-1])) for each in own}
+        for what, images in (
+            ("not on the same test images", tested),
+            ("not with the same training images", learned),
+        ):
+            if len({fingerprint for fingerprint, _ in images.values()}) > 1:
+                names = {words for _, words in images.values()}
+                text = (
+                    f"{what}: each has its own draw of {names.pop()}."
+                    if len(names) == 1
+                    else f"{what} ({_by_images(images)}): no comparison of the runs."
+                )
+                reasons.setdefault((tuple(images), text), []).append(title)
+                break
+    for figure in figures:
+        for text in figure.caveats:
+            reasons.setdefault(((figure.run,), f"of {figure.run}: {text}"), []).append(figure.title)
+    return [
+        FigureNote(runs=runs, titles=tuple(titles), text=text)
+        for (runs, text), titles in reasons.items()
+    ]
+
+
+def held_out_notes(
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[RunFolder]
+) -> list[FigureNote]:
+    """That figures of held-out images, measured while training, are of other data in each run."""
+    notes = []
+    for title, own in (
+        (FIGURES[FOUND].label, [row for row in rows if FOUND in row]),
+        (KNN, [row for row, run in zip(rows, runs, strict=True) if _has_knn(run)]),
+    ):
+        data = {
+            row["name"]: (str(row["data.fingerprint"]), short_source(row.get("data.source")))
+            for row in own
+            if row.get("data.fingerprint")
+        }
+        if len({fingerprint for fingerprint, _ in data.values()}) > 1:
+            images = _by_images(data)
+            text = f"each on images of its own data ({images}): no comparison of the runs."
+            notes.append(FigureNote(runs=tuple(data), titles=(title,), text=text))
+    return notes
+
+
+def _has_knn(run: RunFolder) -> bool:
+    try:
+        return any(row["kind"] == "knn" for row in run.metrics())
+    except CoviewError:
+        return False
+
+
+def _by_images(images: Mapping[str, tuple[str, str]]) -> str:
+    """The runs by what they were judged on, as "a, b: 300 images of cifar-test; c: ..."."""
+    runs: dict[tuple[str, str], list[str]] = {}
+    for run, key in images.items():
+        runs.setdefault(key, []).append(run)
+    return "; ".join(f"{', '.join(own)}: {words or '?'}" for (_, words), own in runs.items())
 
 
 def paired_tests(figures: Sequence[RunFigure]) -> list[dict[str, Any]]:
