@@ -7,6 +7,7 @@ it in a process of its own: torch keeps the device until its end.
 """
 
 import contextlib
+import threading
 
 import torch
 from torch.utils import backend_registration
@@ -41,6 +42,9 @@ class Module(backend_registration._DummyBackendModule):
 
 backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Module())
 DEVICE = torch.device(NAME, 0)
+# torch has no autocast for it: inside, everything is computed in float32.
+AUTOCAST = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
+AUTOCAST.fallback(torch.library.fallthrough_kernel)
 
 
 class There(torch.Tensor):
@@ -57,6 +61,12 @@ class There(torch.Tensor):
 
     __torch_function__ = torch._C._disabled_torch_function_impl
 
+    def tolist(self):
+        return self.inner.tolist()
+
+    def new_tensor(self, data, *, dtype=None, device=None):
+        return MAKERS["tensor"](data, dtype=dtype or self.dtype).to(device or self.device)
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return compute(func, args, kwargs or {})
@@ -72,6 +82,33 @@ class Pretended(TorchDispatchMode):
         if made_there or any(isinstance(t, There) for t in tensors_in((args, kwargs))):
             return compute(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+# These fill memory that they take, which a device without memory does not have.
+MAKERS = {name: getattr(torch, name) for name in ("tensor", "as_tensor")}
+
+
+def made_by(name):
+    def make(data, *, device=None, **more):
+        there = device is not None and torch.device(device).type == NAME
+        if not there or (isinstance(data, There) and name == "as_tensor"):
+            return MAKERS[name](data, device=device, **more)
+        return MAKERS[name](data, **more).to(device)
+
+    return make
+
+
+for name in MAKERS:
+    setattr(torch, name, made_by(name))
+run_of_a_thread = threading.Thread.run
+
+
+def run_there(thread):
+    with Pretended():  # a mode is of its thread
+        run_of_a_thread(thread)
+
+
+threading.Thread.run = run_there
 
 
 def tensors_in(value):
