@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,36 @@ def test_report_opens_without_errors_or_requests(
         assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         paper = page.run("getComputedStyle(document.body).backgroundColor")
         assert paper == ("rgb(20, 22, 26)" if dark else "rgb(247, 247, 244)")
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+def test_tables_of_an_evaluation_break_no_name_and_are_not_cut_in_a_wide_window(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    folder = make_run(tmp_path / "run", images=20)
+    path = folder / "evaluation" / "linear.json"
+    content = json.loads(path.read_text())
+    for place, row in enumerate(content["results"]):
+        row["setting"] = {
+            "learning_rate": 333.3 + place, "weight_decay": 1e-4 / (1 + place),
+            "validation_accuracy": 0.8,
+        }  # fmt: skip
+    classes = ["netted heart", "dotted flower", "woven cross"]
+    content["results"][0]["confusion"] = {
+        "classes": classes, "counts": [[8, 1, 1], [5, 5, 0], [0, 1, 9]]
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    with browser.opened(write_report(folder), width=width) as page:
+        lines = page.run(
+            "[...document.querySelectorAll('.confused td > bdi')].map(each => Math.round("
+            "each.getBoundingClientRect().height / parseFloat(getComputedStyle(each).lineHeight)))"
+        )
+        assert lines == [1] * len(classes)
+        cut = page.run(
+            "[...document.querySelectorAll('.evaluation > .scroll')].map("
+            "each => each.scrollWidth - each.clientWidth)"
+        )
+        assert width < 1200 or max(cut) == 0
 
 
 def test_report_policy_forbids_a_foreign_picture(

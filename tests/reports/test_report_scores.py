@@ -11,10 +11,12 @@ from report_run import make_run
 
 from coview.reports import Record, read_record
 from coview.reports.evaluation import (
+    CHOICES,
     axis_chart,
     class_table,
     confusion_block,
     evaluation_section,
+    own_settings,
     results_table,
 )
 from coview.reports.results import comparison_rows, headline_row, setting_text
@@ -147,9 +149,13 @@ def test_chosen_settings_stand_beside_each_other_below_the_fixed_ones() -> None:
 
     rows = comparison_rows(results("a", 5) + results("b", 50))
     assert [list(row) for row in rows] == [["a", "b"]] * 3
-    assert cells(results_table(rows, {}))[-3:] == [
-        "each its own", "50.0 % k 5 validation 5.0 %", "50.0 % k 50 validation 50.0 %",
-    ]  # fmt: skip
+    assert cells(results_table(rows, {}))[-3:] == ["each its own", "50.0 %", "50.0 %"]
+    section = evaluation_section({"results": results("a", 5) + results("b", 50)})
+    table, _, protocol = section.partition("<summary>Protocol</summary>")
+    assert CHOICES in table
+    assert "validation" not in table.replace(CHOICES, "")
+    assert "a: k 5, validation 5.0\u202f%; b: k 50, validation 50.0\u202f%" in protocol
+    assert CHOICES not in evaluation_section({"results": results("a", 5)[:2]})
 
 
 def test_a_row_of_several_subjects_has_the_setting_of_each() -> None:
@@ -157,8 +163,10 @@ def test_a_row_of_several_subjects_has_the_setting_of_each() -> None:
     for each in chosen:
         each["setting"]["temperature"] = None  # type: ignore[index]
     assert cells(results_table(comparison_rows(chosen), {})) == [
-        "layer", "setting", "trained", "b", "h", "plain vote", "10.0 % k 3", "20.0 % k 7",
+        "layer", "setting", "trained", "b", "h", "plain vote", "10.0 %", "20.0 %",
     ]  # fmt: skip
+    (chose,) = own_settings(comparison_rows(chosen))
+    assert chose == ("chosen on h, plain vote", "trained: k 3; b: k 7")
     one_setting = [result("h", 3, 0.1), result("h", 3, 0.2, "b")]
     assert cells(results_table(comparison_rows(one_setting), {}))[4:6] == ["h", "k 3"]
     nothing_shared = [result("h", 3, 0.1), result("h", 7, 0.2, "b")]
@@ -232,6 +240,9 @@ def test_evaluation_without_results_says_so(folder: Path) -> None:
         ({"k": 200, "temperature": None, "k_used": 80}, "k 200, plain vote, all 80 images"),
         ({"learning_rate": 30.0, "weight_decay": 1e-4, "validation_accuracy": 0.571},
          "learning rate 30, weight decay 0.0001, validation 57.1\u202f%"),
+        ({"learning_rate": 333.33333, "weight_decay": 1.23456e-5}, "learning rate 333, weight decay 1.23e-5"),
+        ({"task": "rotation", "chance": 0.273333}, "task rotation, chance 27.3\u202f%"),
+        ({"steps": 12345, "strength": 4096.5}, "steps 12,345, strength 4096.5"),
         ({"fraction": None}, "fraction none"),
         ({}, "\u2013"),
     ],
@@ -248,8 +259,13 @@ def test_chance_of_unbalanced_classes_is_the_largest_of_them(folder: Path) -> No
 
 
 def test_headline_gives_the_number_of_test_images(folder: Path) -> None:
-    record = evaluation(folder, "knn.json", results=[result("h", 20, 0.6, test_images=2000)])
+    results = [result("h", 20, 0.6, test_images=2000)]
+    record = evaluation(folder, "knn.json", results=results)
     assert headline_scores(record)[0].note == "kNN accuracy on h, k 20; 2,000 test images"
+    for source, name in (("/data/cifar-test", "cifar-test"), ("/data/pets/val", "pets/val")):
+        data = {"test": {"source": source, "images": 2000}}
+        note = headline_scores(evaluation(folder, "knn.json", results=results, data=data))[0].note
+        assert note == f"kNN accuracy on h, k 20; 2,000 test images of {name}"
 
 
 def test_after_an_evaluation_the_page_has_the_confusions_of_the_trained_network(
@@ -280,8 +296,8 @@ def test_figures_of_other_images_name_them(folder: Path) -> None:
 
     judged_on("b/", 2000, "knn")
     knn, linear = headline_scores(judged_on("a/", 900, "linear"))[:2]
-    assert knn.note.endswith("2,000 test images of b/")
-    assert linear.note.endswith("900 test images of a/")
+    assert knn.note.endswith("2,000 test images of b")
+    assert linear.note.endswith("900 test images of a")
     record = judged_on("b/", 2000, "linear")
-    assert headline_scores(record)[0].note.endswith("2,000 test images")
+    assert headline_scores(record)[0].note.endswith("2,000 test images of b")
     assert "Judged on 2,000 images of b/." in evaluation_section(record.evaluation("knn"))

@@ -158,7 +158,7 @@ def neighbor_accuracy(rows: Sequence[Mapping[str, Any]]) -> NeighborAccuracy | N
     first, last = knn[0], knn[-1]
     return NeighborAccuracy(
         untrained=first["accuracy"], now=last["accuracy"], images=first["images"],
-        pixels=first.get("pixels"),
+        pixels=first.get("pixels"), k=last.get("k"),
     )  # fmt: skip
 
 

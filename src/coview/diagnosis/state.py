@@ -35,12 +35,16 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighborAccuracy:
-    """kNN accuracy on ``images`` held-out images: at step 0, now, and by raw pixels if known."""
+    """kNN accuracy on ``images`` held-out images: at step 0, now, and by raw pixels if known.
+
+    ``k``: the number of neighbors, if known.
+    """
 
     untrained: float
     now: float
     images: int
     pixels: float | None = None
+    k: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

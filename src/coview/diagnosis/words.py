@@ -18,10 +18,12 @@ def comparison(state: RunState) -> str:
         pixels = (
             "" if neighbors.pixels is None else f"; raw pixels do in {_of_100(neighbors.pixels)}"
         )
+        # An evaluation has other images and another k, so both are said.
+        nearest = "" if neighbors.k is None else f"{neighbors.k} "
         return (
-            "By the most similar images, the encoder gives an unseen image its right label in "
-            f"{_of_100(neighbors.now)} of 100 cases{pixels}, {state.network_before} in "
-            f"{_of_100(neighbors.untrained)}."
+            f"By the {nearest}most similar images, the encoder gives an unseen image its right "
+            f"label in {_of_100(neighbors.now)} of 100 cases{pixels}, {state.network_before} in "
+            f"{_of_100(neighbors.untrained)} (on {neighbors.images:,} held-out images)."
         )
     now = state.now
     pieces = (now.piece_accuracy_h, now.piece_accuracy_pixels, now.piece_accuracy_levels)

@@ -18,6 +18,7 @@ from coview.reports.formatting import MISSING, count, value
 from coview.reports.html import Child, Markup, tag, with_code
 from coview.reports.records import Record, number, part
 from coview.reports.results import (
+    EACH_OWN,
     Row,
     by_interest,
     comparison_rows,
@@ -37,6 +38,7 @@ from coview.reports.results import (
 from coview.reports.tables import definition_list
 
 CONFUSED_BY = ("linear", "logistic", "knn")
+CHOICES = "What each has chosen for itself, by validation images, is in Protocol."
 MAX_ROWS = 4
 """Rows of a table that is shown whole; of a longer one the row that represents the protocol."""
 
@@ -58,9 +60,10 @@ def evaluation_section(evaluation: Mapping[str, Any], *, titled: bool = True) ->
         None if chart is None else tag("div", chart_figure(chart), class_="charts"),
         results_table(rows, headline_of(evaluation)) if rows
         else tag("p", "No results in this file."),
+        tag("p", CHOICES, class_="note") if own_settings(rows) else None,
         [tag("p", sentence, class_="note") for sentence in paired_sentences(evaluation)],
         caveat_notes(evaluation),
-        class_table(rows, headline_of(evaluation)), card(evaluation), class_="evaluation",
+        class_table(rows, headline_of(evaluation)), card(evaluation, rows), class_="evaluation",
     )  # fmt: skip
 
 
@@ -123,13 +126,12 @@ def results_table(rows: Sequence[Row], headline: Mapping[str, Any]) -> Child:
 
     def line(row: Row) -> Markup:
         result = first(row)
-        setting, own = row_setting(row)
+        setting, _ = row_setting(row)
         return tag(
             "tr", tag("th", layer_of(result), scope="row"), tag("td", setting),
             tag("td", metric_of(metric_name(result)).label) if metrics else None,
             [
-                tag("td", figure_cell(row.get(name), own.get(name, ())),
-                    class_=f"num {_class(name)}")
+                tag("td", figure_cell(row.get(name)), class_=f"num {_class(name)}")
                 for name in subjects
             ],
             tag("td", _gain(row), class_="num") if gain else None,
@@ -236,11 +238,28 @@ def class_table(rows: Sequence[Row], headline: Mapping[str, Any]) -> Markup | No
     return tag("details", tag("summary", title), tag("div", table, class_="scroll"))
 
 
-def card(evaluation: Mapping[str, Any]) -> Markup:
-    """How it was measured and on what, folded away."""
+def own_settings(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What each subject has chosen for itself, for each row where one has: (the row, the choices).
+
+    >>> row = {name: {"layer": "h", "setting": {"k": k}} for name, k in (("a", 5), ("b", 20))}
+    >>> own_settings([row])
+    [('chosen on h', 'a: k 5; b: k 20')]
+    """
+    entries = []
+    for row in rows:
+        setting, own = row_setting(row)
+        texts = [f"{name}: {', '.join(parts)}" for name, parts in own.items() if parts]
+        shared = "" if setting in (EACH_OWN, MISSING) else f", {setting}"
+        if texts:
+            entries.append((f"chosen on {layer_of(first(row))}{shared}", "; ".join(texts)))
+    return entries
+
+
+def card(evaluation: Mapping[str, Any], rows: Sequence[Row] = ()) -> Markup:
+    """How it was measured and on what, and what subjects have chosen in ``rows``, folded away."""
     data = {key: item for key, item in part(evaluation, "data").items() if key != "caveats"}
     entries: list[tuple[str, Child]] = [
-        *_entries("data", data), *_entries("", part(evaluation, "card"))
+        *own_settings(rows), *_entries("data", data), *_entries("", part(evaluation, "card"))
     ]  # fmt: skip
     if evaluation.get("created"):
         entries.append(("measured", value(evaluation["created"])))
@@ -252,17 +271,13 @@ def _entries(prefix: str, items: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         yield f"{prefix} {key}".strip().replace("_", " "), value(item)
 
 
-def figure_cell(
-    result: Mapping[str, Any] | None, setting: Sequence[str] = (), *, mark: str = ""
-) -> Child:
-    """A figure and perhaps a ``mark``; in small letters its interval, and the ``setting`` that is
-    its own."""
+def figure_cell(result: Mapping[str, Any] | None, *, mark: str = "") -> Child:
+    """A figure and perhaps a ``mark``; in small letters its interval."""
     if result is None:
         return MISSING
     interval = interval_text(result)
     small = None if interval == MISSING else tag("small", interval, class_="interval")
-    own = [tag("small", text, class_="own-setting") for text in setting]
-    return [figure_text(result), tag("sup", mark) if mark else None, small, own]
+    return [figure_text(result), tag("sup", mark) if mark else None, small]
 
 
 def _value(item: Any, form: str) -> str:

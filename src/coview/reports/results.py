@@ -181,6 +181,8 @@ def setting_text(setting: Mapping[str, Any]) -> str:
 
     >>> setting_text({"k": 20, "temperature": None, "k_used": 20})
     'k 20, plain vote'
+    >>> setting_text({"learning_rate": 333.3333, "chance": 0.273333}).replace("\\u202f", " ")
+    'learning rate 333, chance 27.3 %'
     """
     return ", ".join(_setting_parts(setting, setting)) or MISSING
 
@@ -215,6 +217,10 @@ def _setting_part(key: str, setting: Mapping[str, Any]) -> str:
         return "" if item == setting.get("k") else f"all {value(item)} images"
     if key == CHOSEN and number(item) is not None:
         return f"validation {percent(item)}"
+    if key == "chance" and number(item) is not None:
+        return f"chance {percent(item)}"
+    if isinstance(item, float) and abs(item) < 1000:  # a place on a grid, as 333.333
+        item = float(f"{item:.3g}")
     return f"{key.replace('_', ' ')} {value(item)}"
 
 

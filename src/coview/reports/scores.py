@@ -15,9 +15,9 @@ from coview.reports.results import (
     first,
     headline_of,
     headline_row,
-    images_of,
     metric_name,
     setting_text,
+    short_source,
     title_of,
 )
 
@@ -47,14 +47,11 @@ class Score:
 def headline_scores(record: Record) -> list[Score]:
     """Accuracies where there are labels, and how often unseen images are found again.
 
-    kNN and linear at the setting that represents them, never the best of several; where their test
-    images are not the same, each note names them. Without an evaluation file the last kNN accuracy
-    of the training stands in for it.
+    kNN and linear at the setting that represents them, never the best of several; the notes name
+    their test images. Without an evaluation file the last kNN accuracy of the training stands in
+    for it.
     """
-    images = {images_of(record.evaluation(name)) for name in HEADLINES} - {""}
-    by_name = {
-        name: _evaluation_score(record, name, with_source=len(images) > 1) for name in HEADLINES
-    }
+    by_name = {name: _evaluation_score(record, name) for name in HEADLINES}
     if by_name["knn"] is None:
         by_name["knn"] = _training_score(record)
     scores = [score for score in by_name.values() if score]
@@ -126,7 +123,7 @@ def track(share: float) -> Markup:
     return tag("span", tag("i", style=f"width:{width:.1f}%"), class_="track", aria_hidden="true")
 
 
-def _evaluation_score(record: Record, protocol: str, *, with_source: bool) -> Score | None:
+def _evaluation_score(record: Record, protocol: str) -> Score | None:
     evaluation = record.evaluation(protocol)
     rows = comparison_rows(evaluation.get("results"))
     if not rows:
@@ -137,8 +134,8 @@ def _evaluation_score(record: Record, protocol: str, *, with_source: bool) -> Sc
         return None
     classes = number(data.get("classes")) or len(record.class_names)
     chance = number(data.get("largest_class_share")) or (1 / classes if classes else None)
-    images = number(result.get("test_images"))
-    source = f" of {part(data, 'test').get('source')}" if with_source else ""
+    images, source = number(result.get("test_images")), part(data, "test").get("source")
+    source = f" of {short_source(source)}" if source else ""
     tested = "" if images is None else f"; {count(images)} test images{source}"
     plain, title = HEADLINES[protocol]
     setting = setting_text(part(result, "setting"))
