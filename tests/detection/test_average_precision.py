@@ -299,6 +299,28 @@ def test_few_test_images_do_not_tell_which_of_two_is_better(images, label):
     assert ("difference" in found.sentence) == (images >= 30)
 
 
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        (
+            (-0.01, 0.13),
+            "Better than from scratch by 5.0 points, but 40 test images are too few to ",
+        ),
+        ((-0.01, 0.015), "No better than from scratch: AP50 50.0 %"),
+        ((-0.2, -0.1), "No better than from scratch: AP50 50.0 %"),
+    ],
+)
+def test_a_difference_that_may_be_a_useful_gain_is_open(difference, words):
+    judged = Judged(
+        figure="AP50", value=0.5, train_value=0.9, chance=0.0, images=40, scratch=0.45,
+        difference=difference,
+    )  # fmt: skip
+    found = diagnose_detection(judged, step=400)
+    assert found.label == "no better than from scratch"
+    assert found.sentence.startswith(words)
+    assert found.undecided == (difference[1] == 0.13)
+
+
 def test_nothing_detected_and_nothing_to_detect():
     store, found = random_case(0)
     none = [

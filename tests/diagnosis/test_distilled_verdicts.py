@@ -58,6 +58,14 @@ def test_every_label_is_given_where_it_is_true(label, agreement, alone, step):
     assert bool(found.remedy) == (label != "learned")
 
 
+@pytest.mark.parametrize(("alone", "is_open"), [(0.54, True), (0.8, False)])
+def test_no_better_is_said_where_the_test_images_show_it(alone, is_open):
+    found = diagnosed(0.7, alone)
+    assert found.label == "no better than from scratch"
+    assert ("1,000 test images are too few to" in found.sentence) == is_open == found.undecided
+    assert ("`test`" in found.remedy) == is_open
+
+
 def test_without_labels_the_teacher_is_all_there_is_to_compare_with():
     found = diagnosed(0.9, labels=np.full(1000, -1))
     assert found.label == "learned"

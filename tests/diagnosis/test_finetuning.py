@@ -65,6 +65,41 @@ def test_a_baseline_that_is_higher_has_no_p_value_of_a_lead():
     )
 
 
+def on_images(images, right, name, shift=0):
+    return Contender(name=name, correct=(np.arange(images) + shift) % images < right)
+
+
+@pytest.mark.parametrize("baseline", ["from scratch", "linear probe"])
+@pytest.mark.parametrize(
+    ("images", "ours", "theirs", "shift", "sentence"),
+    [
+        # As 27.5 % against 18.8 % of 80 images: won 12, lost 5.
+        (80, 22, 15, 5, "Better than {} by 8.8 points, but 80 test images are too few to be sure (95 "
+                        "% interval -1.4 to 18.5 points): 27.5 % of 80 test images"),
+        (80, 22, 22, 5, "No better than {}, but 80 test images are too few to exclude a gain of 7.9 "
+                        "points: 27.5 % of 80 test images"),
+        (10_000, 2760, 2750, 500, "No better than {}: 27.6 % of 10,000 test images"),
+        (80, 15, 40, 0, "No better than {}: 18.8 % of 80 test images"),
+    ],
+)  # fmt: skip
+def test_no_better_is_said_where_the_test_images_show_it(
+    images, ours, theirs, shift, sentence, baseline
+):
+    other = on_images(images, theirs, baseline, shift)
+    probe, scratch = (other, None) if baseline == "linear probe" else (None, other)
+    found = diagnose_finetuning(
+        on_images(images, ours, "fine-tuned"), probe, scratch, labels=np.arange(images) % 10,
+        validation=(), step=400,
+    )  # fmt: skip
+    words = f"the {baseline}" if baseline == "linear probe" else baseline
+    assert found.label == f"no better than {words}"
+    assert found.sentence.startswith(sentence.format(words))
+    is_open = "too few" in sentence
+    assert found.undecided == is_open == ("undecided" in found.to_json())
+    assert ("`test`" in found.remedy) == is_open
+    assert bool(found.causes) != is_open
+
+
 def test_a_difference_within_chance_is_not_better():
     """Two classifiers that differ on a few images, evenly."""
     one, other = np.ones(1000, bool), np.ones(1000, bool)

@@ -46,6 +46,23 @@ def test_a_baseline_that_has_no_figures_is_not_compared_with(kind, baseline, the
     assert ("compared with" in text or "labels alone" in text) == there
 
 
+@pytest.mark.parametrize("undecided", [True, False])
+def test_a_difference_that_is_open_is_not_called_a_failure(undecided, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "finetune", "baselines": True}))
+    verdict = {"label": "no better than from scratch", "sentence": "Better, but."}
+    verdict |= {"undecided": True} if undecided else {}
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict))
+    text = str(page_header(read_record(tmp_path)))
+    assert ("Too few test images to be sure" in text) == undecided
+    assert ("has not helped" in text) != undecided
+    for label in ("no better than from scratch", "no better than the linear probe"):
+        for kind in ("finetune", "detect", "distill"):
+            if (kind, label) != ("distill", "no better than the linear probe"):
+                said = words_of(kind, label, running=False, undecided=True)
+                assert said[0] == "Too few test images to be sure"
+                assert ("teacher" in said[1]) == (kind == "distill")
+
+
 def test_of_a_distilled_run_no_pretraining_is_doubted():
     headline, sentence = words_of("distill", "no better than from scratch", running=False)
     assert "teacher" in headline

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from coview.dense.inputs import (
     resize,
 )
 from coview.dense.learner import DetectionLearner, SegmentationLearner
+from coview.diagnosis.evidence import MORE_TEST_IMAGES, undecided
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation.average_precision import mean_over_classes
 from coview.evaluation.detections import Detected, match_boxes
@@ -247,13 +248,19 @@ def diagnose_detection(judged: Judged, *, step: int) -> Diagnosis:
             remedy="Annotate more images, or fewer classes; a longer pretraining on similar images "
             "may help.",
         )  # fmt: skip
+    if judged.scratch is not None and difference is not None and difference[0] <= 0 < difference[1]:
+        gain = judged.value - judged.scratch
+        if may_be := undecided("than from scratch", judged.images, gain, difference):
+            found = diagnosis(
+                "no better than from scratch", f"{may_be}: {words}.", remedy=MORE_TEST_IMAGES
+            )
+            return replace(found, undecided=True)
     if difference is not None and difference[0] <= 0:
         worse = " It is significantly worse." if difference[1] < 0 else ""
         return diagnosis(
             "no better than from scratch", f"No better than from scratch: {words}.{worse}",
             "The pretrained encoder has learned little of what these objects are.",
-            "There are enough objects to learn without pretraining, or too few test images to see "
-            "the difference.",
+            "There are enough objects to learn without pretraining.",
             remedy="Judge the encoder by `coview evaluate`; a longer pretraining may help.",
         )  # fmt: skip
     return diagnosis("learned", f"Learned: {words}; {train}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from coview.core.images import ImageStore
+from coview.diagnosis.evidence import MORE_TEST_IMAGES
 from coview.diagnosis.finetuning import (
     ClassifierMonitor,
     ClassMean,
@@ -17,6 +19,7 @@ from coview.diagnosis.finetuning import (
     better_by_test,
     compared,
     logits_of,
+    may_be_better,
 )
 from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
@@ -126,10 +129,14 @@ def diagnose_distillation(
             remedy="Try a third and three times the `learning_rate`, or more `epochs`.",
         )  # fmt: skip
     if labels_alone is not None and not better_by_test(ours, labels_alone):
+        if may_be := may_be_better("than the labels alone", ours, labels_alone):
+            found = diagnosis(
+                "no better than from scratch", f"{may_be}: {figures}.", remedy=MORE_TEST_IMAGES
+            )
+            return replace(found, undecided=True)
         return diagnosis(
             "no better than from scratch", f"No better than the labels alone: {figures}.",
             "The teacher is not much better than what the labels give without it.",
-            "There are too few test images to see the difference.",
             remedy="Judge the teacher first; more unlabeled images or more `epochs` may help.",
         )  # fmt: skip
     return diagnosis("learned", f"Learned: {figures}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from coview.core.text import plural
 from coview.diagnosis.health import HealthFigures
 from coview.diagnosis.state import NeighborAccuracy, RunState
 
@@ -19,6 +20,9 @@ GAINED_POSITION_CLASSES = 0.05  # with labels, views of one image need not match
 RANK_SHARE = 0.5  # of the highest rank so far, the untrained network's included
 RANK_REPORTS = 3  # reports over which the rank must fall
 ONE_DIRECTION_RANK = 1.5  # one direction gives 1.0, two equal ones 2.0
+USEFUL_GAIN = 0.02
+"""In accuracy or AP: where the interval of a difference holds it, "no better" is not shown."""
+MORE_TEST_IMAGES = "Judge it on more images: `test` takes labeled ones that no run has trained on."
 ERRORS = 2.5  # standard errors of the difference: one-sided level 0.6 %
 
 
@@ -87,3 +91,29 @@ def losing_rank(state: RunState, ranks: list[float]) -> bool:
     widest = ranks.index(max(ranks))
     worse = state.now.instance_accuracy_z <= state.reports[widest].instance_accuracy_z
     return falling and low and worse and not of_classes
+
+
+def undecided(words: str, images: int, gain: float, interval: tuple[float, float]) -> str:
+    """That a difference within chance may be a useful gain, as a sentence without its end; "" where
+    it is none: no better is then what the test images show.
+
+    ``words``: "than ..."; ``gain`` and ``interval``: in shares.
+
+    >>> undecided("than before", 80, 0.0875, (-0.01, 0.18))
+    'Better than before by 8.8 points, but 80 test images are too few to be sure (95 % interval \
+-1.0 to 18.0 points)'
+    >>> undecided("than before", 80, -0.01, (-0.11, 0.09))
+    'No better than before, but 80 test images are too few to exclude a gain of 9.0 points'
+    >>> undecided("than before", 10_000, 0.001, (-0.005, 0.007))
+    ''
+    """
+    low, high = interval
+    if high < USEFUL_GAIN:
+        return ""
+    few = f"but {plural(images, 'test image')} are too few to"
+    if gain <= 0:
+        return f"No better {words}, {few} exclude a gain of {100 * high:.1f} points"
+    return (
+        f"Better {words} by {100 * gain:.1f} points, {few} be sure (95 % interval {100 * low:.1f} "
+        f"to {100 * high:.1f} points)"
+    )

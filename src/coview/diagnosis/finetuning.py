@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ import torch
 from coview.core.images import ImageStore
 from coview.core.metrics import LEVEL, p_in_words
 from coview.core.rng import Stream, permutation
+from coview.diagnosis.evidence import MORE_TEST_IMAGES, undecided
 from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation import embed_views, paired_permutation_test
+from coview.evaluation.statistics import Z_95
 from coview.methods import Learner
 from coview.planning.defaults import MIN_STEPS
 from coview.recipes import Recipe
@@ -29,6 +31,16 @@ from coview.training import MetricsLog
 from coview.views import ViewPlan
 
 MAX_TEST_IMAGES, MAX_TRAIN_IMAGES, MAX_REPORTS = 2_000, 512, 10
+NO_HELP = (
+    "The pretrained encoder has learned little, or something else than these classes.",
+    "There are enough labels to learn without pretraining.",
+)
+NO_GAIN = (
+    "There are too few labels to train the whole network.",
+    "The learning rate suits neither the encoder nor the classifier.",
+)
+JUDGE = "Judge the encoder by `coview evaluate`; a longer pretraining may help."
+USE_PROBE = "Use the linear probe on the frozen encoder, or try a third of the `learning_rate`."
 ACCURACY_SAMPLE = 7
 """Draw index of Stream.HEALTH for the images of a report."""
 
@@ -127,6 +139,29 @@ def p_value(one: Contender, other: Contender) -> float:
 def better_by_test(one: Contender, other: Contender) -> bool:
     """Whether ``one`` is right more often than ``other`` at the 5 % level, two-sided."""
     return one.accuracy > other.accuracy and p_value(one, other) < LEVEL
+
+
+def gain_interval(one: Contender, other: Contender) -> tuple[float, float]:
+    """The 95 % interval of the accuracy of ``one`` above that of ``other`` on the same images.
+
+    Source: Agresti and Min, "Simple improved confidence intervals for comparing matched
+    proportions", 2005: Wald's, with half an image more of each of the four outcomes.
+
+    >>> right = np.arange(80) < 20
+    >>> low, high = gain_interval(
+    ...     Contender(name="a", correct=right), Contender(name="b", correct=right[::-1])
+    ... )
+    >>> round(low, 3), round(high, 3)
+    (-0.153, 0.153)
+    """
+    won, lost = (
+        float((first.correct & ~second.correct).sum()) + 0.5
+        for first, second in ((one, other), (other, one))
+    )
+    images = len(one.correct) + 2
+    gain = (won - lost) / images
+    error = Z_95 * max(0.0, won + lost - images * gain**2) ** 0.5 / images
+    return gain - error, gain + error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,26 +272,28 @@ def diagnose_finetuning(
             remedy="Fewer `epochs` or a smaller `learning_rate`; choose them on a part of the "
             "labels, not by these test images.",
         )
-    if scratch is not None and not better_by_test(finetuned, scratch):
-        return diagnosis(
-            "no better than from scratch",
-            f"No better than from scratch: {figures}.{_worse(finetuned, scratch)}",
-            "The pretrained encoder has learned little, or something else than these classes.",
-            "There are enough labels to learn without pretraining, or too few test images to see "
-            "the difference.",
-            remedy="Judge the encoder by `coview evaluate`; a longer pretraining may help.",
-        )
-    if probe is not None and not better_by_test(finetuned, probe):
-        return diagnosis(
-            "no better than the linear probe",
-            f"No better than the linear probe: {figures}.{_worse(finetuned, probe)}",
-            "There are too few labels to train the whole network, or too few test images to see "
-            "the difference.",
-            "The learning rate suits neither the encoder nor the classifier.",
-            remedy="Use the linear probe on the frozen encoder, or try a third of the "
-            "`learning_rate`.",
-        )
+    for baseline, words, causes, remedy in (
+        (scratch, "than from scratch", NO_HELP, JUDGE),
+        (probe, "than the linear probe", NO_GAIN, USE_PROBE),
+    ):
+        if baseline is None or better_by_test(finetuned, baseline):
+            continue
+        label = f"no better {words}"
+        if may_be := may_be_better(words, finetuned, baseline):
+            found = diagnosis(label, f"{may_be}: {figures}.", remedy=MORE_TEST_IMAGES)
+            return replace(found, undecided=True)
+        worse = _worse(finetuned, baseline)
+        return diagnosis(label, f"{label.capitalize()}: {figures}.{worse}", *causes, remedy=remedy)
     return diagnosis("learned", f"Learned: {figures}.")
+
+
+def may_be_better(words: str, one: Contender, other: Contender) -> str:
+    """:func:`undecided` of two classifiers; "" too where ``one`` is worse by the test."""
+    if better_by_test(other, one):
+        return ""
+    gain, (low, high) = one.accuracy - other.accuracy, gain_interval(one, other)
+    # The exact test has not excluded 0, as the interval may where its p is close to the level.
+    return undecided(words, len(one.correct), gain, (min(low, 0.0), high))
 
 
 def compared(one: Contender, other: Contender) -> str:

@@ -14,6 +14,8 @@ class Diagnosis:
 
     A key of ``DIAGNOSES``; sentences for everybody; at most two causes; one remedy ("" where none);
     ``details``, one line of figures for specialists ("" where the sentence holds them).
+    ``undecided``: a label that says "no better", where there may be a gain that the test images are
+    too few to show.
     """
 
     label: str
@@ -22,6 +24,7 @@ class Diagnosis:
     remedy: str
     step: int
     details: str = ""
+    undecided: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -29,8 +32,9 @@ class Diagnosis:
         return DIAGNOSES[self.label].exit_code
 
     def to_json(self) -> dict[str, str | int | list[str]]:
-        """The content of verdict.json."""
-        return {**asdict(self), "causes": list(self.causes)}
+        """The content of verdict.json; ``undecided`` stands there where it is true."""
+        content = {**asdict(self), "causes": list(self.causes)}
+        return {key: item for key, item in content.items() if key != "undecided" or item}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,29 @@ DISTILLED: dict[str, Words] = {
         "The same network, trained on the labels alone, does as well on new images.",
     ),
 }
+OPEN = "Too few test images to be sure"
+UNDECIDED: dict[str, dict[str, Words]] = {
+    "distill": {
+        "no better than from scratch": (
+            OPEN,
+            "Whether its teacher has helped is open: on so few images chance may give the "
+            "difference to the same network, trained on the labels alone.",
+        ),
+    },
+    "": {
+        "no better than from scratch": (
+            OPEN,
+            "Whether what it started from has helped is open: on so few images chance may give the "
+            "difference to the same network, trained on the same labels without it.",
+        ),
+        "no better than the linear probe": (
+            OPEN,
+            "Whether training the whole network has helped is open: on so few images chance may "
+            "give the difference to a simple classifier on the encoder as it was.",
+        ),
+    },
+}
+"""Where "no better" is not shown, but may be."""
 IS_BETTER = {
     "distill": ", and it is right more often than the same network trained on the labels alone.",
     "finetune": ", and better than what it is compared with here.",
@@ -113,10 +136,13 @@ STOPPED: Words = (
 )
 
 
-def words_of(kind: str, label: str, *, running: bool, is_compared: bool = False) -> Words:
+def words_of(
+    kind: str, label: str, *, running: bool, is_compared: bool = False, undecided: bool = False
+) -> Words:
     """Headline and sentence of a verdict; of a run without one, whether it is going.
 
-    ``is_compared``: whether the verdict rests on a baseline too.
+    ``is_compared``: whether the verdict rests on a baseline too. ``undecided``: whether the test
+    images are too few for the label, as verdict.json says.
 
     >>> words_of("pretrain", "unchanged", running=False)[0]
     'It has not learned'
@@ -126,6 +152,8 @@ def words_of(kind: str, label: str, *, running: bool, is_compared: bool = False)
     if not label:
         return RUNNING if running else STOPPED
     table = {"pretrain": PRETRAINED, "distill": DISTILLED}.get(kind, TRAINED)
+    if undecided:
+        table = UNDECIDED.get(kind, UNDECIDED[""])
     headline, sentence = table.get(label) or (label.capitalize(), "")
     if label == "learned" and is_compared and kind in IS_BETTER:
         sentence = sentence.removesuffix(".") + IS_BETTER[kind]

@@ -65,8 +65,9 @@ def _verdict(record: Record) -> Markup:
     label = str(verdict.get("label", ""))
     color = DIAGNOSES[label].kind if label in DIAGNOSES else "open"
     headline, plain = words_of(
-        record.kind, label, running=record.running, is_compared=_is_compared(record)
-    )
+        record.kind, label, running=record.running, is_compared=_is_compared(record),
+        undecided=verdict.get("undecided") is True,
+    )  # fmt: skip
     if not label and is_ended(record):
         headline, plain = "No verdict", "The training is over, and no verdict was written."
     return tag(
