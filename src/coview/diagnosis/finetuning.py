@@ -272,7 +272,7 @@ def diagnose_finetuning(
             remedy="Fewer `epochs` or a smaller `learning_rate`; choose them on a part of the "
             "labels, not by these test images.",
         )
-    for baseline, words, causes, remedy in (
+    for baseline, words, reasons, remedy in (
         (scratch, "than from scratch", NO_HELP, JUDGE),
         (probe, "than the linear probe", NO_GAIN, USE_PROBE),
     ):
@@ -283,7 +283,7 @@ def diagnose_finetuning(
             found = diagnosis(label, f"{may_be}: {figures}.", remedy=MORE_TEST_IMAGES)
             return replace(found, undecided=True)
         worse = _worse(finetuned, baseline)
-        return diagnosis(label, f"{label.capitalize()}: {figures}.{worse}", *causes, remedy=remedy)
+        return diagnosis(label, f"{label.capitalize()}: {figures}.{worse}", *reasons, remedy=remedy)
     return diagnosis("learned", f"Learned: {figures}.")
 
 
