@@ -6,15 +6,16 @@
     PYTHONPATH=src python benchmarks/gpu.py --out folder --device cpu --tiny      does it run at all
 
 The parts, in the order of their importance: (1) the tests marked gpu; (2) every method, objective,
-optimizer and view plan beside the CPU; (3) resume, several processes, memory; (4) a whole run;
-(5) step time; (6) rendering; (7) the fused loss; (8) kNN and linear evaluation; (9) a batch of
-4,096 at 224 px; (10) CIFAR-10 with the time that is left. Each is a process of its own: one that
-crashes, runs out of memory or overruns its time, after which it is killed, leaves the others.
-Every result is appended to folder/results.jsonl as it comes; folder/gpu.json, folder/gpu.md and, on
-a GPU, docs/benchmarks/results/gpu.md are written again after each part, so that a run that is cut
-off leaves its answers; folder/log.txt is what the parts have printed. A second command with other
-parts and the same folder adds to them. It needs what Coview needs and no installation; pytest for
-part 1. A package that cannot be imported is named first; the parts go on with what does without.
+optimizer and view plan, a detector and a segmenter beside the CPU; (3) resume, several processes,
+memory; (4) whole runs, of a detector too; (5) step time; (6) rendering; (7) the fused loss; (8) kNN
+and linear evaluation; (9) a batch of 4,096 at 224 px; (10) CIFAR-10 with the time that is left.
+Each is a process of its own: one that crashes, runs out of memory or overruns its time, after which
+it is killed, leaves the others. Every result is appended to folder/results.jsonl as it comes;
+folder/gpu.json, folder/gpu.md and, on a GPU, docs/benchmarks/results/gpu.md are written again after
+each part, so that a run that is cut off leaves its answers; folder/log.txt is what the parts have
+printed. A second command with other parts and the same folder adds to them. It needs what Coview
+needs and no installation; pytest for part 1. A package that cannot be imported is named first; the
+parts go on with what does without.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ LEAST = 3.0  # of a part that is begun at all
 # number: (module, seconds, title). What a part does not need goes to those behind it.
 PARTS: dict[int, tuple[str, float, str]] = {
     1: ("suite", 80, "Tests that need a GPU"),
-    2: ("agree", 90, "The same as on a CPU"),
-    3: ("paths", 75, "Resume, several processes, memory"),
-    4: ("whole", 50, "A whole run"),
-    5: ("steps", 90, "Step time, memory, where the time goes"),
-    6: ("rendering", 60, "Views"),
+    2: ("agree", 105, "The same as on a CPU"),
+    3: ("paths", 70, "Resume, several processes, memory"),
+    4: ("whole", 70, "Whole runs"),
+    5: ("steps", 75, "Step time, memory, where the time goes"),
+    6: ("rendering", 45, "Views"),
     7: ("losses", 20, "Fused loss beside tiles"),
     8: ("judging", 25, "kNN and linear evaluation"),
     9: ("large", 35, "Large batch and large loss"),

@@ -5,7 +5,7 @@ float64 on the CPU. Rounding grows along the steps, so the CPU's own distance fr
 measure: a check holds where the device is at most ten times as far. It is made after the most steps
 for which this is still less than a tenth of the way that the network has moved, since some methods
 amplify rounding quickly. The first loss agrees to 1e-5. bf16 stands beside it; its first loss is
-within 3 %.
+within 3 %. Detectors and segmenters have a file of their own, dense.py.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from coview.training import OptimizerSpec
 from coview.training.precision import Precision
 from coview.training.step import train_step
 from coview.views import ViewSpec, render, render_reference, sample_params
+from on_gpu import dense
 from on_gpu.networks import (
     OPTIMIZERS,
     SGD,
@@ -70,6 +71,7 @@ def run(part: Part) -> None:
             with part.case(f"steps with {name}", needs=4) as go:
                 if go:
                     compare_steps(part, f"steps with {name}", known["simclr"], optimizer)
+    dense.run(part)
     for name, loss in OBJECTIVES.items():
         with part.case(f"gradient of {name}", needs=1) as go:
             if go:
