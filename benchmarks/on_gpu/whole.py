@@ -73,7 +73,7 @@ def pretrained(part: Part, name: str, data: str, out: Path, **options: Any) -> N
     verdict = json.loads((out / "verdict.json").read_text())
     ended = (out / "encoder" / "model.safetensors").exists() and any(out.glob("checkpoints/step-*"))
     # In tiny there is nothing to learn. A GPU trains in bf16, which no other check sees learning.
-    learns = part.tiny or DIAGNOSES[verdict["label"]].exit_code == 0
+    learns = part.tiny or DIAGNOSES[verdict["label"]].kind != "bad"
     part.write(
         name, ok=bool(last) and ended and learns, verdict=verdict["label"],
         whole_run=f"{seconds:.1f} s",

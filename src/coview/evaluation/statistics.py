@@ -143,7 +143,7 @@ def one_sided(values: Sequence[float], above: float) -> tuple[float, float]:
         return 1.0, 1.0
     distance = statistics.fmean(values) - above
     deviation = statistics.stdev(values)
-    if deviation == 0:
+    if deviation <= 1e-9 * max(abs(value) for value in values):  # equal but for their rounding
         sign = 0.5 ** len(values)
         return (sign, 1.0) if distance > 0 else (1.0, sign) if distance < 0 else (1.0, 1.0)
     from scipy import stats  # slow to import
