@@ -37,7 +37,7 @@ from coview.methods.passes import (
     group_passes,
     image_order,
 )
-from coview.methods.set_objectives import Distillation, SetObjective
+from coview.methods.set_objectives import SetObjective
 from coview.methods.target import EMA, SAME_NETWORK, FrozenTeacher, MomentumEncoder
 from coview.methods.temperature import LearnedTemperature, WithTemperature
 from coview.objectives.inputs import as_number, working_dtype
@@ -193,8 +193,7 @@ class Learner(NetworkTask):
                 f"{method.name} takes {len(method.views.views)}."
             )
         # Before the student, whose activations are kept: a large teacher's are gone by then.
-        learns_from_it = isinstance(method.objective, Distillation)
-        teacher = self._teacher_logits(batch) if learns_from_it else None
+        teacher = self._teacher_logits(batch) if method.objective.needs_teacher else None
         with self.staged_statistics():
             norms = batch_norms(self.encoder, self.head, self.predictor)
             outputs = self._forward_views(self._embed_query, norms, batch, method.online, step)
@@ -209,9 +208,7 @@ class Learner(NetworkTask):
                 )  # fmt: skip
                 return self._pair_loss.terms([*self.encoder.parameters(), *self.head.parameters()])
             embeddings = [outputs[index][0] for index in method.online]
-            if isinstance(objective, Distillation):
-                return objective.terms(embeddings, batch.labels, teacher, self.ranks)
-            return {type(objective).__name__: objective(embeddings, batch.labels, self.ranks)}
+            return objective.terms(embeddings, batch.labels, self.ranks, teacher=teacher)
 
     def after_step(self, step: float) -> None:
         """Commit what the last ``loss`` prepared: statistics, moving average, queue, critic.
@@ -371,7 +368,7 @@ class Learner(NetworkTask):
     def _project(self, h: Tensor) -> Tensor:
         """g(h). Logits for a teacher's are of float32 under autocast, too: rounded to bf16 they
         make other probabilities at a low temperature."""
-        if not isinstance(self.method.objective, Distillation):
+        if not self.method.objective.needs_teacher:
             z: Tensor = self.head(h)
             return z
         with torch.autocast(h.device.type, enabled=False):

@@ -11,7 +11,6 @@ from coview.methods.memory import Queue
 from coview.methods.pair_objectives import InfoNCE, PairObjective
 from coview.methods.set_objectives import (
     CrossEntropy,
-    Distillation,
     NTXent,
     SetObjective,
     SupCon,
@@ -114,7 +113,7 @@ class Method:
             raise InvalidValue(
                 f"`ghost_batch_size` is {self.ghost_batch_size}; BatchNorm needs at least 2 images."
             )
-        needs_one = self.needs_labels or isinstance(self.objective, Distillation)
+        needs_one = self.needs_labels or self.objective.needs_teacher
         if len(self.views.views) < (1 if needs_one else 2):
             raise InvalidValue(
                 f"The method {self.name!r} compares views of one image; `views` needs at least two."
@@ -123,8 +122,7 @@ class Method:
         self._check_views()
 
     def _check_objective(self) -> None:
-        distills = isinstance(self.objective, Distillation)
-        if distills != isinstance(self.target, Teacher):
+        if self.objective.needs_teacher != isinstance(self.target, Teacher):
             raise InvalidValue(
                 f"The objective is {type(self.objective).__name__} and the target "
                 f"{type(self.target).__name__}; Distillation and Teacher go together only."
@@ -143,7 +141,7 @@ class Method:
             return
         pair_fields = {
             "predictor": self.predictor is not None,
-            "target": self.target != SAME_NETWORK and not distills,
+            "target": self.target != SAME_NETWORK and not self.objective.needs_teacher,
             "memory": self.memory is not None,
             "pairing": self.pairing != BOTH_WAYS,
             "repulsion": self.repulsion is not None,

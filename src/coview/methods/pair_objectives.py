@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.methods.objective import Objective
 from coview.methods.temperature import WithTemperature
 from coview.objectives import estimated_lower_bound, info_nce, negative_cosine
 from coview.objectives.inputs import as_number
@@ -28,7 +29,7 @@ class Negatives:
     ids: Tensor
 
 
-class PairObjective(ABC):
+class PairObjective(Objective, ABC):
     """Compares a query with its key: [B, D] x [B, D] -> a scalar to minimize.
 
     Subclasses are frozen dataclasses.

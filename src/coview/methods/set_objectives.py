@@ -14,6 +14,7 @@ from torch import Tensor
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.core.values import LATER
+from coview.methods.objective import Objective
 from coview.methods.temperature import WithTemperature
 from coview.objectives import (
     chance_level,
@@ -28,7 +29,7 @@ from coview.objectives.inputs import as_number, checked_temperature
 from coview.objectives.sup_con import check_cap
 
 
-class SetObjective(ABC):
+class SetObjective(Objective, ABC):
     """All embeddings of a batch -> a scalar to minimize. Subclasses are frozen dataclasses.
 
     >>> isinstance(NTXent(temperature=0.5), SetObjective)
@@ -57,6 +58,16 @@ class SetObjective(ABC):
         Shapes: views V x [B, D], float32 without autocast where the network computes in bf16;
         labels int64 [B] with -1 for unknown, or None.
         """
+
+    def terms(
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS, *,
+        teacher: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """The parts of the loss by name; their sum is the loss.
+
+        Shapes: as of a call; ``teacher``: its logits of each view, V x [B, classes].
+        """
+        return {type(self).__name__: self(views, labels, ranks)}
 
     @abstractmethod
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
@@ -268,6 +279,7 @@ class Distillation(CrossEntropy):
     temperature: float
     teacher_weight: float = 1.0
     scale_by_temperature_squared: bool = False
+    needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", checked_temperature(self.temperature))
@@ -286,11 +298,12 @@ class Distillation(CrossEntropy):
         teacher: Sequence[Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
         """``teacher``: its logits of each view. Raises InvalidValue without them."""
-        return torch.stack(list(self.terms(views, labels, teacher, ranks).values())).sum()
+        terms = self.terms(views, labels, ranks, teacher=teacher)
+        return torch.stack(list(terms.values())).sum()
 
     def terms(
-        self, views: Sequence[Tensor], labels: Tensor | None, teacher: Sequence[Tensor] | None,
-        ranks: Ranks = SINGLE_PROCESS,
+        self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS, *,
+        teacher: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """The weighted part of the teacher and, where labels have a part, theirs."""
         if teacher is None:
