@@ -21,7 +21,7 @@ from slow_losses import (
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.values import decode, encode, parse_setting
 from coview.methods import MarginTriplet, NTLogistic, NTXent, SupCon, logo, simclr
-from coview.methods.method import HEALTH_TEMPERATURE
+from coview.methods.set_objectives import HEALTH_TEMPERATURE
 from coview.objectives import nt_xent
 from coview.planning.text import about_method
 from coview.recipes import change, recipe

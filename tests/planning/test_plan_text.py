@@ -1,6 +1,6 @@
 """What a plan says before the first step."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import pytest
@@ -9,7 +9,15 @@ import torch
 import coview
 from coview.core.errors import CoviewError, InvalidValue, UnknownName
 from coview.core.machine import RUNS_HERE
-from coview.methods import Passes, logo
+from coview.methods import (
+    CrossEntropy,
+    MarginTriplet,
+    NTLogistic,
+    NTXent,
+    Passes,
+    SupCon,
+    logo,
+)
 from coview.options import RecipeOptions
 from coview.planning.defaults import default_recipe, unfitted_recipe
 from coview.planning.plan import fit_to_batch
@@ -33,6 +41,36 @@ CPU = torch.device("cpu")
 def test_plan_names_method_recipe_views_objective_and_temperature():
     said = about_method(recipe("simclr-cpu"))
     assert said == ("simclr (recipe simclr-cpu): views 2 of 32 px, NTXent at temperature 0.1.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Softened(NTXent):
+    """A user's objective, which says itself what a plan tells of it."""
+
+    factor: float = 2.0
+
+    def in_words(self):
+        return f"{NTXent.in_words(self)}, times {self.factor:g}"
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        (NTXent(temperature=0.5, normalize=False, negatives="other views"),
+         "NTXent at temperature 0.5, rows not normalized, negatives of the other view"),
+        (SupCon(temperature=0.1, form="in", positives_cap=3, scale_by_temperature=True),
+         "SupCon at temperature 0.1, form in, at most 3 positives of a row, times the temperature"),
+        (NTLogistic(temperature=0.5, learn_temperature=True, semi_hard=True),
+         "NTLogistic at temperature 0.5, which is learned, semi-hard negatives"),
+        (MarginTriplet(margin=0.8), "MarginTriplet with margin 0.8"),
+        (CrossEntropy(classes=10), "CrossEntropy"),
+        (Softened(temperature=0.5), "Softened at temperature 0.5, times 2"),
+    ],
+)  # fmt: skip
+def test_an_objective_is_said_in_its_own_words(objective, words):
+    base = recipe("simclr-cpu")
+    said = about_method(replace(base, method=replace(base.method, objective=objective)))
+    assert said == f"simclr (recipe simclr-cpu): views 2 of 32 px, {words}."
 
 
 def test_plan_says_what_repels_and_what_is_learned():

@@ -8,19 +8,12 @@ from coview.core.errors import InvalidValue, UnknownName
 from coview.heads import HeadSpec
 from coview.methods.affinity import Repulsion
 from coview.methods.memory import Queue
-from coview.methods.pair_objectives import InfoNCE, PairObjective
-from coview.methods.set_objectives import (
-    CrossEntropy,
-    NTXent,
-    SetObjective,
-    SupCon,
-)
+from coview.methods.pair_objectives import PairObjective
+from coview.methods.set_objectives import SetObjective
 from coview.methods.target import EMA, SAME_NETWORK, Target, Teacher
-from coview.methods.view_pair_objectives import ViewPairObjective
 from coview.views import ViewPlan
 
 BATCH_NORM_MODES = ("joint", "per view", "ghost", "frozen")
-HEALTH_TEMPERATURE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,20 +213,6 @@ class Method:
     def health_objective(self) -> SetObjective:
         """The set objective that health figures of two views are measured with.
 
-        The method's own objective if it is a set objective, but SupCon for cross-entropy. Pair
-        objectives use NT-Xent at the method's temperature, or at 0.2: an objective without
-        negatives cannot distinguish learning from collapse. So do objectives whose mining leaves
-        equal embeddings without negatives, and NT-Xent of rows that are not normalized, whose
-        loss depends on their lengths.
+        That of its objective: the objective itself if it can distinguish learning from collapse.
         """
-        if isinstance(self.objective, CrossEntropy):
-            return SupCon(temperature=HEALTH_TEMPERATURE)
-        if isinstance(self.objective, ViewPairObjective) or (
-            isinstance(self.objective, NTXent) and not self.objective.normalize
-        ):
-            return NTXent(temperature=HEALTH_TEMPERATURE)
-        if isinstance(self.objective, SetObjective):
-            return self.objective
-        if isinstance(self.objective, InfoNCE):
-            return NTXent(temperature=self.objective.temperature)
-        return NTXent(temperature=HEALTH_TEMPERATURE)
+        return self.objective.health_objective

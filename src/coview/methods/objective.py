@@ -12,3 +12,7 @@ class Objective:
 
     needs_teacher: ClassVar[bool] = False
     """Whether it compares logits with a teacher's, which its ``terms`` then get."""
+
+    def in_words(self) -> str:
+        """In a plan: its name, its parameters, and what it leaves in or out."""
+        return type(self).__name__

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.methods.objective import Objective
+from coview.methods.set_objectives import HEALTH_TEMPERATURE, NTXent, SetObjective
 from coview.methods.temperature import WithTemperature
 from coview.objectives import estimated_lower_bound, info_nce, negative_cosine
 from coview.objectives.inputs import as_number
@@ -55,6 +56,14 @@ class PairObjective(Objective, ABC):
     ) -> Tensor:  # fmt: skip
         """query, key [B, D] and ids [B] of this rank -> its share of the mean (core.ranks)."""
 
+    @property
+    def health_objective(self) -> SetObjective:
+        """What health figures of two views are measured with: NT-Xent at 0.2.
+
+        An objective without negatives cannot distinguish learning from collapse.
+        """
+        return NTXent(temperature=HEALTH_TEMPERATURE)
+
     @abstractmethod
     def chance_level(self, negatives: int) -> float:
         """The value of a network that has learned nothing, with this number of negatives."""
@@ -84,6 +93,11 @@ class InfoNCE(WithTemperature, PairObjective):
     @property
     def uses_batch_negatives(self) -> bool:
         return self.batch_negatives
+
+    @property
+    def health_objective(self) -> SetObjective:
+        """NT-Xent at the same temperature."""
+        return NTXent(temperature=self.temperature)
 
     def __call__(
         self, query: Tensor, key: Tensor, ids: Tensor, negatives: Negatives | None,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.ranks import SINGLE_PROCESS, Ranks
+from coview.core.text import plural
 from coview.core.values import LATER
 from coview.methods.objective import Objective
 from coview.methods.temperature import WithTemperature
@@ -27,6 +28,8 @@ from coview.objectives import (
 )
 from coview.objectives.inputs import as_number, checked_temperature
 from coview.objectives.sup_con import check_cap
+
+HEALTH_TEMPERATURE = 0.2
 
 
 class SetObjective(Objective, ABC):
@@ -68,6 +71,15 @@ class SetObjective(Objective, ABC):
         Shapes: as of a call; ``teacher``: its logits of each view, V x [B, classes].
         """
         return {type(self).__name__: self(views, labels, ranks)}
+
+    @property
+    def health_objective(self) -> SetObjective:
+        """What health figures of two views are measured with: itself.
+
+        Another one where equal embeddings do not cost the most, or where the loss depends on their
+        lengths: it could not distinguish learning from collapse.
+        """
+        return self
 
     @abstractmethod
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
@@ -117,6 +129,20 @@ class NTXent(WithTemperature, SetObjective):
     def scale_invariant(self) -> bool:  # type: ignore[override]
         """Whether the rows are normalized."""
         return self.normalize
+
+    def in_words(self) -> str:
+        """See :meth:`Objective.in_words`."""
+        words = [WithTemperature.in_words(self)]
+        if not self.normalize:
+            words.append("rows not normalized")
+        if self.negatives != "all views":
+            words.append("negatives of the other view")
+        return ", ".join(words)
+
+    @property
+    def health_objective(self) -> SetObjective:
+        """Itself, but of normalized rows."""
+        return self if self.normalize else NTXent(temperature=HEALTH_TEMPERATURE)
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS
@@ -195,6 +221,17 @@ class SupCon(WithTemperature, SetObjective):
         )  # fmt: skip
         return self.temperature * loss if self.scale_by_temperature else loss
 
+    def in_words(self) -> str:
+        """See :meth:`Objective.in_words`."""
+        words = [WithTemperature.in_words(self)]
+        if self.form != "out":
+            words.append(f"form {self.form}")
+        if self.positives_cap is not None:
+            words.append(f"at most {plural(self.positives_cap, 'positive')} of a row")
+        if self.scale_by_temperature:
+            words.append("times the temperature")
+        return ", ".join(words)
+
     @property
     def _scale(self) -> float:
         """What the plain loss is multiplied by."""
@@ -245,6 +282,11 @@ class CrossEntropy(SetObjective):
         losses = [cross_entropy(logits, targets, ranks=ranks) for logits in views]
         return torch.stack(losses).mean()
 
+    @property
+    def health_objective(self) -> SetObjective:
+        """SupCon at 0.2: of embeddings in place of logits."""
+        return SupCon(temperature=HEALTH_TEMPERATURE)
+
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """ln(classes)."""
         return math.log(self.classes)
@@ -292,6 +334,13 @@ class Distillation(CrossEntropy):
     def needs_labels(self) -> bool:  # type: ignore[override]
         """Whether labels have a part in the loss."""
         return self.teacher_weight < 1
+
+    def in_words(self) -> str:
+        """See :meth:`Objective.in_words`."""
+        words = f"{type(self).__name__} at temperature {self.temperature:g}"
+        if self.needs_labels:
+            words += f", weight {self.teacher_weight:g} beside the labels'"
+        return words
 
     def __call__(
         self, views: Sequence[Tensor], labels: Tensor | None, ranks: Ranks = SINGLE_PROCESS, *,

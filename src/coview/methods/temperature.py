@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from coview.methods.objective import Objective
 from coview.objectives.inputs import Temperature, as_number, checked_temperature
 
 # exp(S / tau) of unit rows reaches e^100 at the lower bound (CLIP's). Above the upper bound all
@@ -17,7 +18,7 @@ MIN_LEARNED, MAX_LEARNED = 0.01, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WithTemperature:
+class WithTemperature(Objective):
     """An objective at a temperature > 0; with ``learn_temperature`` this is its initial value.
 
     A learned temperature is clamped to 0.01 .. 1, or to its initial value if that lies outside.
@@ -34,6 +35,11 @@ class WithTemperature:
     def with_temperature(self, temperature: Tensor) -> Self:
         """The same objective at another temperature, which may take a gradient."""
         return replace(self, temperature=temperature)
+
+    def in_words(self) -> str:
+        """See :meth:`Objective.in_words`."""
+        learned = ", which is learned" if self.learn_temperature else ""
+        return f"{type(self).__name__} at temperature {self.temperature:g}{learned}"
 
 
 class LearnedTemperature(nn.Module):

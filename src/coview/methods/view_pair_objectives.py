@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from coview.core.ranks import SINGLE_PROCESS, Ranks
-from coview.methods.set_objectives import SetObjective
+from coview.methods.set_objectives import HEALTH_TEMPERATURE, NTXent, SetObjective
 from coview.methods.temperature import WithTemperature
 from coview.objectives import margin_triplet, nt_logistic
 from coview.objectives.inputs import as_number
@@ -36,6 +36,15 @@ class ViewPairObjective(SetObjective):
     @property
     def mining(self) -> Mining:
         return "semi-hard" if self.semi_hard else None
+
+    @property
+    def mining_in_words(self) -> str:
+        return ", semi-hard negatives" if self.semi_hard else ""
+
+    @property
+    def health_objective(self) -> SetObjective:
+        """NT-Xent at 0.2: with mining, equal embeddings have the lowest loss."""
+        return NTXent(temperature=HEALTH_TEMPERATURE)
 
     def of_negatives(self, each: float, batch_size: int) -> float:
         """The part of ``batch_size`` - 1 negatives of one value; without mining."""
@@ -70,6 +79,10 @@ class NTLogistic(WithTemperature, ViewPairObjective):
             views, temperature=self.temperature, mining=self.mining, reduction=self.reduction,
             ranks=ranks,
         )  # fmt: skip
+
+    def in_words(self) -> str:
+        """See :meth:`Objective.in_words`."""
+        return WithTemperature.in_words(self) + self.mining_in_words
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """ln(1 + e^(-1/tau)) + ln(1 + e^(1/tau)); with mining the first term alone."""
@@ -119,6 +132,10 @@ class MarginTriplet(ViewPairObjective):
         return margin_triplet(
             views, margin=self.margin, mining=self.mining, reduction=self.reduction, ranks=ranks
         )
+
+    def in_words(self) -> str:
+        """See :meth:`Objective.in_words`."""
+        return f"{type(self).__name__} with margin {self.margin:g}{self.mining_in_words}"
 
     def chance_level(self, batch_size: int, *, views: int = 2) -> float:
         """The margin; with mining 0."""

@@ -8,20 +8,10 @@ from collections.abc import Iterator
 from coview.core.machine import is_busy
 from coview.core.text import byte_size, duration, plural
 from coview.dense import Detector, Segmenter
-from coview.methods import (
-    Critic,
-    Distillation,
-    FixedWeight,
-    MarginTriplet,
-    Method,
-    NTLogistic,
-    NTXent,
-    SupCon,
-)
+from coview.methods import Critic, FixedWeight, Method
 from coview.methods.batch_norm import ghost_groups
 from coview.methods.learner import NetworkTask
 from coview.methods.passes import count_parts
-from coview.methods.temperature import WithTemperature
 from coview.options import TrainingOptions
 from coview.planning.defaults import MIN_STEPS, quarter, queue_for
 from coview.planning.trial import Speed
@@ -42,7 +32,7 @@ def about_method(recipe: Recipe) -> str:
         for size, count in Counter(v.size for v in method.views.views).items()
     )
     return (
-        f"{method.name} (recipe {recipe.name}): views {views}, {_objective(method)}"
+        f"{method.name} (recipe {recipe.name}): views {views}, {method.objective.in_words()}"
         f"{_repulsion(method)}."
     )
 
@@ -61,40 +51,6 @@ def _about_dense(recipe: DenseRecipe) -> str:
     )
     masks = ", boxes and outlines" if isinstance(method, Detector) and method.masks else ""
     return f"{method.name} (recipe {recipe.name}): {what} {sizes} px{masks}; {norm}."
-
-
-def _objective(method: Method) -> str:
-    objective, name = method.objective, type(method.objective).__name__
-    if isinstance(objective, Distillation):
-        others = "" if not objective.needs_labels else (
-            f", weight {objective.teacher_weight:g} beside the labels'"
-        )  # fmt: skip
-        return f"{name} at temperature {objective.temperature:g}{others}"
-    if isinstance(objective, MarginTriplet):
-        return f"{name} with margin {objective.margin:g}{_choices(method)}"
-    if not isinstance(objective, WithTemperature):
-        return name
-    learned = ", which is learned" if objective.learn_temperature else ""
-    return f"{name} at temperature {objective.temperature:g}{learned}{_choices(method)}"
-
-
-def _choices(method: Method) -> str:
-    """What else an objective leaves in or out."""
-    objective = method.objective
-    chosen = []
-    if isinstance(objective, NTLogistic | MarginTriplet) and objective.semi_hard:
-        chosen.append("semi-hard negatives")
-    if isinstance(objective, NTXent) and not objective.normalize:
-        chosen.append("rows not normalized")
-    if isinstance(objective, NTXent) and objective.negatives != "all views":
-        chosen.append("negatives of the other view")
-    if isinstance(objective, SupCon) and objective.form != "out":
-        chosen.append(f"form {objective.form}")
-    if isinstance(objective, SupCon) and objective.positives_cap is not None:
-        chosen.append(f"at most {plural(objective.positives_cap, 'positive')} of a row")
-    if isinstance(objective, SupCon) and objective.scale_by_temperature:
-        chosen.append("times the temperature")
-    return "".join(f", {choice}" for choice in chosen)
 
 
 def _repulsion(method: Method) -> str:
