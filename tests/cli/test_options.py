@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from coview.cli.options import OTHER_WORDS, as_options, parse
+from coview.cli.options import OTHER_WORDS, as_options, as_settings, parse
 from coview.cli.verbs import VERBS
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import argument, option, takes
+from coview.options import PretrainOptions, SweepOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,13 @@ def test_the_function_takes_what_the_command_takes():
 def test_fields_in_backticks_are_spelled_as_options():
     sentence = "Raise `learning_rate`, look at `data`, not `nosuch`."
     assert as_options(sentence, Example) == "Raise --learning-rate, look at DATA, not `nosuch`."
+
+
+def test_fields_in_backticks_are_spelled_as_settings_where_there_is_no_such_option():
+    text = "Use `batch_size` 1,024, `warmup_epochs`, `seed` 3, `limit` 7 or `nosuch`."
+    assert as_settings(text, PretrainOptions, SweepOptions) == (
+        "Use --set batch_size=1024, --set schedule.warmup_epochs, `seed` 3, `limit` 7 or `nosuch`."
+    )
 
 
 def test_whole_numbers_may_be_written_as_floats_and_no_others():

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import coview
+from coview.cli import main
 from coview.core import user_code
-from coview.core.errors import InvalidValue, RunError, StorageError, UnknownName
+from coview.core.errors import InvalidValue, RunError, SeveralErrors, StorageError, UnknownName
 from coview.core.machine import runs_here
 from coview.core.values import encode
 from coview.evaluation import PROTOCOLS
@@ -209,7 +210,7 @@ def test_a_protocol_without_its_images_is_refused_before_anything_is_trained(tmp
 
 def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
     def path(**settings):
-        return coview.sweep("scenes", limit=48, dry_run=True, out=tmp_path, **settings)["path"]
+        return coview.sweep("scenes", limit=200, dry_run=True, out=tmp_path, **settings)["path"]
 
     fields = ("method.objective.temperature", "optimizer.learning_rate")
     one, other = (path(set={field: [0.1, 0.2]}) for field in fields)
@@ -223,6 +224,44 @@ def test_sweeps_of_other_fields_have_files_of_their_own(tmp_path):
     paths = {path(recipe=each) for each in (usual, *others)}
     assert len(paths) == 3
     assert path() in paths
+
+
+def test_what_does_not_fit_the_images_is_found_before_the_first_run(tmp_path, capsys):
+    words = ["sweep", "scenes", "--limit", "100", "--out", str(tmp_path), "--seeds", "2"]
+    assert main([*words, "--set", "epochs=2,4"]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "coview sweep: 4 of 4 runs cannot be trained, so none is begun."
+    assert [line.partition(":")[0] for line in others] == [
+        f"epochs 2, seed {seed}; epochs 4, seed {seed}" for seed in (0, 1)
+    ]
+    assert re.fullmatch(
+        r".*: --set batch_size=128 does not fit: \d+ images are left for training after holding some "
+        r"out; use --set batch_size=\d+ or fewer\.", others[0]
+    )  # fmt: skip
+    assert main([*words, "--set", "epochs=1,2", "--set", "batch_size=32", "--dry-run"]) == 2
+    first, other = capsys.readouterr().err.splitlines()
+    assert "2 of 4 runs" in first
+    assert other.startswith(
+        "epochs 1, batch_size 32, seed 0; epochs 1, batch_size 32, seed 1: --set "
+    )
+    assert "--set schedule.warmup_epochs is 1" in other
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SeveralErrors):
+        coview.sweep("scenes", limit=100, out=tmp_path)
+
+
+def test_runs_that_have_failed_are_a_line_each(tmp_path, monkeypatch, capsys):
+    def fail(cell, *_):
+        raise RunError(f"No luck with {cell.name}\nand a name.")
+
+    monkeypatch.setattr(Cell, "train", fail)
+    words = ["sweep", "scenes", "--limit", "100", "--out", str(tmp_path), "--set", "batch_size=16"]
+    assert main([*words, "--seeds", "2", "--set", "epochs=2"]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "coview sweep: 2 runs have failed."
+    assert [line.partition(": ")[2] for line in others] == [
+        f"No luck with batch_size 16, epochs 2, seed {seed}\\nand a name." for seed in (0, 1)
+    ]
 
 
 def test_data_of_one_name_have_folders_of_their_own():

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from coview.cli.options import as_options, parse_command
+from coview.cli.options import as_options, as_settings, parse_command
 from coview.cli.processes import (
     end_with_parent,
     require_one_process,
@@ -25,7 +25,7 @@ from coview.cli.processes import (
 from coview.cli.sources import check_sources
 from coview.cli.verbs import VERBS, Verb
 from coview.core.clock import command_since
-from coview.core.errors import CoviewError, UnknownName
+from coview.core.errors import CoviewError, SeveralErrors, UnknownName
 from coview.core.machine import is_main_process
 from coview.core.option_checks import check_options
 from coview.core.plain import finite
@@ -33,7 +33,7 @@ from coview.core.progress import output
 from coview.core.streams import safe_streams
 from coview.core.text import printable
 from coview.core.version import VERSION
-from coview.options import PretrainOptions
+from coview.options import PretrainOptions, SweepOptions
 
 PROCESS_START = time.monotonic()
 
@@ -118,8 +118,10 @@ def _call(name: str, words: list[str]) -> int:
             print(json.dumps(finite(result), indent=2, default=str, allow_nan=False), flush=True)
         return code
     except CoviewError as error:
-        sentence = printable(_spell(str(error), VERBS.get(name))).replace("\n", "\\n")
-        print(f"coview {printable(name)}: {sentence}", file=sys.stderr)
+        lines = error.lines if isinstance(error, SeveralErrors) else (str(error),)
+        # A name of a file may hold a line break, which is spelled out.
+        said = [printable(_spell(each, VERBS.get(name))).replace("\n", "\\n") for each in lines]
+        print("\n".join([f"coview {printable(name)}: {said[0]}", *said[1:]]), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"coview {name}: interrupted.", file=sys.stderr)
@@ -128,6 +130,8 @@ def _call(name: str, words: list[str]) -> int:
 
 def _spell(text: str, verb: Verb | None) -> str:
     """Fields in backticks as the user types them: those of the verb, else those of a run."""
+    if verb is not None and verb.options is SweepOptions:
+        text = as_settings(text, PretrainOptions, verb.options)
     return as_options(
         text, PretrainOptions, *([] if verb is None else [verb.options, verb.command])
     )

@@ -80,6 +80,33 @@ def as_options(text: str, *kinds: type) -> str:
     return re.sub(r"`(\w+)`", lambda match: spelling.get(match[1], match[0]), text)
 
 
+SETTINGS = {
+    "epochs": "epochs", "learning_rate": "optimizer.learning_rate", "encoder": "encoder",
+    "temperature": "method.objective.temperature",
+}  # fmt: skip
+"""The field of the recipe that an option sets, where the option does not say it."""
+
+
+def as_settings(text: str, kind: type, own: type) -> str:
+    """``text`` with the options of ``kind`` in backticks that ``own`` lacks, as `--set` has them;
+    a number behind is the value."""
+    paths = {}
+    have = {field.name for field in dataclasses.fields(own)}
+    for field in dataclasses.fields(kind):
+        path = SETTINGS.get(field.name, str(field.metadata.get("changes") or "with_"))
+        if field.name not in have and not path.startswith("with_"):
+            paths[field.name] = path
+
+    def spelled(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name not in paths:
+            return match[0]
+        given = "" if value is None else f"={value.strip().replace(',', '')}"
+        return f"--set {paths[name]}{given}"
+
+    return re.sub(r"`(\w+)`( \d(?:[\d,.]*\d)?)?", spelled, text)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         text = message.removeprefix("argument ").replace(": was given", " was given")

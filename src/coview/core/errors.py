@@ -5,6 +5,7 @@
     +-- UnknownName      an unknown name; the message has the nearest     (also a LookupError)
     +-- DataError        images or labels that cannot be used
     +-- RunError         a run folder that exists already, is missing, or is not one
+    |   +-- SeveralErrors  what is wrong with several runs, a line each
     +-- DamagedFile      a file of ours whose content does not match its hash
     +-- StorageError     the disk or the file system refused
     +-- UnreadableFile   a file or folder that may not be read     (a RunError and a StorageError)
@@ -66,6 +67,18 @@ class DataError(CoviewError):
 
 class RunError(CoviewError):
     """A run folder that exists already, is missing, or is not a run."""
+
+
+class SeveralErrors(RunError):
+    """What is wrong with several runs: ``lines``, each a sentence.
+
+    >>> SeveralErrors(["a: The run is gone.", "b: The disk is full."]).lines
+    ('a: The run is gone.', 'b: The disk is full.')
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
 
 
 class DamagedFile(CoviewError):

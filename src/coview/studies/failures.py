@@ -6,7 +6,12 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coview.core.errors import CoviewError, RunError, StorageError, UnreadableFile
+from coview.core.errors import (
+    CoviewError,
+    SeveralErrors,
+    StorageError,
+    UnreadableFile,
+)
 from coview.studies.cell import Cell
 
 
@@ -52,12 +57,12 @@ class Failures:
         return lost
 
     def raise_any(self) -> None:
-        """Raise RunError with a sentence for each run that has failed, if there are any."""
+        """Raise SeveralErrors with a sentence for each run that has failed, if there are any."""
         sentences = list(self.sentences.values())
         if len(sentences) > 1:
             sentences.insert(0, f"{len(sentences)} runs have failed.")
         if sentences:
-            raise RunError("\n".join(sentences))
+            raise SeveralErrors(sentences)
 
 
 def about_error(error: Exception) -> str:

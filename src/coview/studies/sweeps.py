@@ -15,6 +15,7 @@ from coview.core.progress import say
 from coview.core.run_folder import RunFolder
 from coview.core.user_code import import_files
 from coview.core.values import field_of, fingerprint, parse_setting, set_fields
+from coview.data.spec import opened_once
 from coview.evaluation import PROTOCOLS
 from coview.evaluation.features import has_labels
 from coview.methods import CrossEntropy
@@ -29,6 +30,7 @@ from coview.recipes import (
     recipe,
 )
 from coview.runs.protocols import words
+from coview.studies.check_cells import check_cells
 from coview.studies.execution import run_study
 from coview.studies.grid import Grid
 from coview.studies.measure import PER_CENT, Measure
@@ -44,11 +46,12 @@ def sweep(options: SweepOptions) -> StudyResult:
     run is an ordinary run folder in ``out``, named by what it contains; the same call goes on where
     it was stopped. ``rows`` of the result are a table: the values, the seed, the folder and the
     figure of each protocol. Images without labels are judged by the protocol "label-free" where
-    ``protocols`` names none. Raises InvalidValue or UnknownName for a field or a value.
+    ``protocols`` names none. Raises InvalidValue or UnknownName for a field or a value, and
+    SeveralErrors, before the first run, where runs cannot be trained on these images.
 
     >>> import coview
     >>> result = coview.sweep("scenes", limit=100, dry_run=True,
-    ...     set=["method.objective.temperature=0.1,0.5"], seeds=2)
+    ...     set=["method.objective.temperature=0.1,0.5", "batch_size=32"], seeds=2)
     >>> result["ended"]
     False
     """
@@ -68,7 +71,9 @@ def sweep(options: SweepOptions) -> StudyResult:
     say(f"{base.name}: {base.encoder.label()}, views of {base.image_size} px.")
     for sentence in long_warmups(base, axes):
         say(sentence)
-    result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
+    with opened_once():
+        check_cells(study.cells, root)
+        result = run_study(study, root, machine, jobs=options.jobs, dry_run=options.dry_run)
     if not options.dry_run:
         say(f"Report: {RunFolder(Path(result['path'])).report_path}")
     return StudyResult(result)
