@@ -248,6 +248,11 @@ class RunFolder:
         """What the run does: "pretrain", "finetune", "distill" or "detect"."""
         return str(self.description.get("kind", "pretrain"))
 
+    @property
+    def is_nested(self) -> bool:
+        """Whether the run lies inside another one, as its baseline."""
+        return bool(self.description.get("nested"))
+
     def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in the order of writing; only those of ``kind`` if given."""
         rows = [row for row in read_objects(self.metrics_path) if is_report(row)]

@@ -116,7 +116,7 @@ class DetectionJob(Job):
         if finite:
             export_dense(run, learner, diagnosis)
         report = write_end(run, diagnosis, session.clock)
-        if run.description.get("nested"):
+        if run.is_nested:
             say(f"From scratch: {diagnosis.sentence}", detail=True)
             return
         say_diagnosis(diagnosis)

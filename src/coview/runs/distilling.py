@@ -52,6 +52,7 @@ class Distilling(Job):
     """Learning classes from a teacher: judged beside it, left as a classifier."""
 
     kind = "distill"
+    baseline_is_as_long = False  # it has a recipe of its own
 
     def split(self, data: RunData, images: Images, seed: int) -> Parts:
         store, test = images.images, images.test

@@ -11,21 +11,22 @@ from coview.core.values import encode
 from coview.reports.next_steps import longer_epochs
 from coview.runs.describe import now
 from coview.runs.duration import Duration, durations_of
+from coview.runs.job import Job
 from coview.runs.run import Run
 
 RECENT = 20  # reports
 
 
-def extend(run: Run, *, epochs: float | None, budget: float | None) -> None:
+def extend(job: Job, run: Run, *, epochs: float | None, budget: float | None) -> None:
     """Let ``run`` go on to ``epochs`` in all, or for ``budget`` seconds from now.
 
-    run.json keeps the recipe and every earlier duration; an ended run has not ended any more.
-    Raises InvalidValue where the run has that length already.
+    ``job`` is its kind. run.json keeps the recipe and every earlier duration; an ended run has not
+    ended any more. Raises InvalidValue where the run has that length already.
     """
     every = [run]
-    if _has_equal_baseline(run) and is_run(run.scratch_path):
+    if _has_equal_baseline(job, run) and is_run(run.scratch_path):
         every.append(type(run)(run.scratch_path))
-    longer = [(each, _longer(each, epochs, budget)) for each in every]
+    longer = [(each, _longer(job, each, epochs, budget)) for each in every]
     for each, duration in longer:
         durations = (*durations_of(each.description), duration)
         each.write_description({
@@ -46,13 +47,11 @@ def longer_command(run: Run) -> str:
     return f"{run.command('resume')} --epochs {epochs}"
 
 
-def _has_equal_baseline(run: Run) -> bool:
-    """Whether the baseline is trained as long as the run: of fine-tuning and detection. That of a
-    distillation has a recipe of its own."""
-    return bool(run.description.get("baselines")) and run.kind != "distill"
+def _has_equal_baseline(job: Job, run: Run) -> bool:
+    return bool(run.description.get("baselines")) and job.baseline_is_as_long
 
 
-def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:
+def _longer(job: Job, run: Run, epochs: float | None, budget: float | None) -> Duration:
     done = max(run.checkpoint_steps, default=0)
     per_epoch = int(run.description["steps_per_epoch"])
     if epochs is not None:
@@ -65,7 +64,7 @@ def _longer(run: Run, epochs: float | None, budget: float | None) -> Duration:
             )
         return Duration(step=done, epochs=epochs, total_steps=total, created=now())
     assert budget is not None
-    if _has_equal_baseline(run):
+    if _has_equal_baseline(job, run):
         raise InvalidValue(
             f"{run.path} is extended by `epochs`, so that the network from scratch beside it is "
             "trained as long; give them in place of `budget`."

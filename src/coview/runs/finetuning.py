@@ -113,7 +113,7 @@ class FineTuning(Job):
         if finite:
             export_learner(run, learner, run.encoder_path, diagnosis=diagnosis)
         report = write_end(run, diagnosis, session.clock)
-        if run.description.get("nested"):
+        if run.is_nested:
             name = run.description.get("baseline", "From scratch")
             say(f"{name}: {100 * finetuned.accuracy:.1f} %.", detail=True)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -61,6 +61,10 @@ class Job(ABC):
     """
 
     kind: str
+    gives_up_collapsed: ClassVar[bool] = False
+    """Whether a run ends early where its representation has collapsed for good."""
+    baseline_is_as_long: ClassVar[bool] = True
+    """Whether the baseline beside a run, where it has one, is extended with it."""
 
     @abstractmethod
     def split(self, data: RunData, images: Images, seed: int) -> Parts:

@@ -26,6 +26,7 @@ class Pretraining(Job):
     """Learning from views: judged by health figures, left as an encoder."""
 
     kind = "pretrain"
+    gives_up_collapsed = True
 
     def split(self, data: RunData, images: Images, seed: int) -> Parts:
         store = images.images

@@ -23,18 +23,13 @@ from coview.recipes import DenseRecipe, build_task
 from coview.reports import write_report
 from coview.runs.data import Images
 from coview.runs.describe import command, environment, other_environment
-from coview.runs.detecting import DETECTION
-from coview.runs.distilling import DISTILLING
 from coview.runs.extend import extend, longer_command
-from coview.runs.finetuning import FINE_TUNING
-from coview.runs.job import Job, Session
-from coview.runs.pretraining import PRETRAINING
+from coview.runs.job import Session
+from coview.runs.kinds import JOBS
 from coview.runs.run import Run
 from coview.runs.session import train_run
 from coview.training.distribution import init_distributed, local_device
 from coview.training.loggers import logger_names
-
-JOBS: dict[str, Job] = {job.kind: job for job in (PRETRAINING, FINE_TUNING, DISTILLING, DETECTION)}
 
 
 @takes(ResumeOptions)
@@ -88,9 +83,10 @@ def resume(options: ResumeOptions) -> Run:
                 f"{_left_out(images)}{_other_decoders(run)} Bring them back, or start a new run "
                 "from this encoder with `weights`."
             )
+        job = JOBS[run.kind]
         if longer:
             if ranks.is_main:
-                extend(run, epochs=options.epochs, budget=budget)
+                extend(job, run, epochs=options.epochs, budget=budget)
             ranks.barrier()
             run = Run(run.path)
         before = run.description["environment"]
@@ -98,7 +94,7 @@ def resume(options: ResumeOptions) -> Run:
         for note in (other_processes(run, ranks.world), other_environment(before, now)):
             if note:
                 say(note)
-        return train_run(JOBS[run.kind], run, images, session)
+        return train_run(job, run, images, session)
 
 
 def _loggers(run: Run, log_to: tuple[str, ...]) -> tuple[str, ...]:

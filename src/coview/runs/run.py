@@ -45,7 +45,7 @@ class Run(RunFolder):
     @property
     def outer_path(self) -> Path:
         """The folder that `coview resume` takes: that of the run around a nested one."""
-        return self.path.parent if self.description.get("nested") else self.path
+        return self.path.parent if self.is_nested else self.path
 
     def command(self, verb: str) -> str:
         """``coview VERB RUN`` as it is typed, also where the folder's name has spaces.

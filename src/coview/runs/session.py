@@ -90,7 +90,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     course.note_extension(start, metrics_log)
     monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
     live = LiveReport(run, enabled=ranks.is_main)
-    watch = CollapseWatch(run, metrics_log, enabled=ranks.is_main and job.kind == "pretrain")
+    watch = CollapseWatch(run, metrics_log, enabled=ranks.is_main and job.gives_up_collapsed)
     followed = live.following(watch.following(monitor))
     with closing(loggers), training.StopSignals() as signals:
         if start == 0 and ranks.is_main:
@@ -140,7 +140,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     else:
         metrics_log.mend()  # the diagnosis is made from it
         job.finish(run, learner, parts, session, diagnosis)
-    if run.is_ended and not run.description.get("nested"):
+    if run.is_ended and not run.is_nested:
         say_end(run, session.clock)
     return run
 

@@ -21,7 +21,7 @@ from coview.evaluation.benchmark import about_overlap, count_shared
 from coview.recipes import Start
 from coview.runs.data import Images
 from coview.runs.job import Parts
-from coview.runs.resume import JOBS
+from coview.runs.kinds import JOBS
 from coview.runs.run import Run
 from coview.runs.subjects import TRAINED, Judged
 
