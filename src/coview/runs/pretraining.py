@@ -69,8 +69,8 @@ class Pretraining(Job):
             say(f"Temperature: {learner.temperature.value:.3f} has been learned.")
         say()
         say(f"Report:   {report}")
-        for line in encoder_lines(run, finite):
-            say(line, advice=line.startswith("Evaluate"))
+        for line, is_advice in encoder_lines(run, finite):
+            say(line, advice=is_advice)
 
 
 def gallery_of(run: Run, learner: Learner, parts: Parts, folder: Path) -> None:
@@ -82,16 +82,17 @@ def gallery_of(run: Run, learner: Learner, parts: Parts, folder: Path) -> None:
     )  # fmt: skip
 
 
-def encoder_lines(run: Run, finite: bool) -> Iterator[str]:
-    """Where the encoder is and what to do with it."""
+def encoder_lines(run: Run, finite: bool) -> Iterator[tuple[str, bool]]:
+    """Where the encoder is and what to do with it; each line with whether it is advice."""
     if not finite:
-        yield (
+        none = (
             "Encoder:  none is written, its features are not finite numbers; the checkpoints are "
             "kept."
         )
+        yield none, False
         return
-    yield f"Encoder:  {run.encoder_path} (encoder/README.md says how to load it anywhere)"
-    yield f"Evaluate: {run.command('evaluate')} LABELED"
+    yield f"Encoder:  {run.encoder_path} (encoder/README.md says how to load it anywhere)", False
+    yield f"Evaluate: {run.command('evaluate')} LABELED", True
 
 
 PRETRAINING = Pretraining()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +26,6 @@ from coview.runs.run import Run
 from coview.runs.subjects import TRAINED, Judged
 
 Contents = npt.NDArray[np.int64]
-UNKNOWN = "Whether"
-"""Begins the sentence that nobody knows what a network was trained on."""
 WHAT_TO_DO = "Give `test` with images that none of these runs was trained on."
 
 
@@ -36,6 +34,13 @@ class Words(NamedTuple):
 
     images: str
     worse: str
+
+
+class _Sentence(NamedTuple):
+    """``is_known``: it says what a network was trained on, else that nobody knows."""
+
+    text: str
+    is_known: bool
 
 
 TESTED = Words("test images", "a lower accuracy")
@@ -54,11 +59,11 @@ def about_training(
     """
     name = "The run" if judged.subject.name == TRAINED else judged.subject.name
     if judged.origin is None:
-        return _by_fingerprint(name, judged.metadata, test, opened)
+        return _texts(_by_fingerprint(name, judged.metadata, test, opened))
     sentences = []
     for what, run in _with_sources(name, judged.origin):
         sentences += _about_run(what, run, test, opened, spec)
-    return sentences
+    return _texts(sentences)
 
 
 def about_others(
@@ -71,13 +76,13 @@ def about_others(
     if judged.origin is None:
         for key, test in tests.items():
             sentences += _by_fingerprint(name, judged.metadata, test, opened, called[key])
-        return sentences
+        return _texts(sentences)
     for what, run in _with_sources(name, judged.origin) if tests else ():
         with suppress(CoviewError, OSError):
             trained = training_contents(run, opened, spec)
             for key, test in tests.items():
                 sentences += _counted(what, run, test, trained, called[key])
-    return sentences
+    return _texts(sentences)
 
 
 def about_copies(parts: Parts, words: Words = TESTED) -> list[str]:
@@ -95,13 +100,13 @@ def about_teacher(
     """
     folder = _run_at(path)
     if folder is None:
-        return [_unknown("the teacher", f"{path} lies in no run")]
+        return _texts([_unknown("the teacher", f"{path} lies in no run")])
     sentences = []
     teacher = Run.open(folder)
     for what, run in _with_sources("The teacher", teacher):
         if run is teacher or run.description.get("needs_labels", True):
             sentences += _about_run(what, run, test, opened, spec)
-    return sentences
+    return _texts(sentences)
 
 
 def about_held_out(
@@ -112,7 +117,7 @@ def about_held_out(
     Only what is known: most first weights come from elsewhere and from other images.
     """
     sentences = _about_first_weights(start, held_out, opened, spec, HELD_OUT)
-    return [sentence for sentence in sentences if not sentence.startswith(UNKNOWN)]
+    return _texts(sentence for sentence in sentences if sentence.is_known)
 
 
 def about_start(
@@ -124,13 +129,17 @@ def about_start(
     run its config.json. The last sentence says what to do.
     """
     sentences = _about_first_weights(start, test, opened, spec, TESTED)
-    is_known = any(not sentence.startswith(UNKNOWN) for sentence in sentences)
-    return [*sentences, WHAT_TO_DO] if is_known else sentences
+    is_known = any(sentence.is_known for sentence in sentences)
+    return [*_texts(sentences), *([WHAT_TO_DO] if is_known else [])]
+
+
+def _texts(sentences: Iterable[_Sentence]) -> list[str]:
+    return [sentence.text for sentence in sentences]
 
 
 def _about_first_weights(
     start: Start, judged: ImageStore, opened: Sequence[ImageStore], spec: DataSpec, words: Words
-) -> list[str]:
+) -> list[_Sentence]:
     folder = _run_at(start.path)
     if folder is None:
         # A file of weights alone does not say what they were trained on.
@@ -148,7 +157,7 @@ def _about_first_weights(
 def _about_run(
     what: str, run: Run, test: ImageStore, opened: Sequence[ImageStore], spec: DataSpec,
     words: Words = TESTED,
-) -> list[str]:  # fmt: skip
+) -> list[_Sentence]:  # fmt: skip
     try:
         trained = training_contents(run, opened, spec)
     except (CoviewError, OSError) as error:
@@ -157,19 +166,23 @@ def _about_run(
     return _counted(what, run, test, trained, words)
 
 
-def _counted(what: str, run: Run, test: ImageStore, trained: Contents, words: Words) -> list[str]:
+def _counted(
+    what: str, run: Run, test: ImageStore, trained: Contents, words: Words
+) -> list[_Sentence]:
     count = int(np.isin(test.content, trained).sum())
     if not count:
         return []
     labels = "with" if run.recipe.method.needs_labels else "without"
-    return [
+    text = (
         f"{what} was trained on {count:,} of the {len(test):,} {words.images}, {labels} their "
         f"labels: new images may give {words.worse}."
-    ]
+    )
+    return [_Sentence(text, is_known=True)]
 
 
-def _unknown(what: str, why: str, words: Words = TESTED) -> str:
-    return f"{UNKNOWN} {what} was trained on {words.images} is not known, because {why}."
+def _unknown(what: str, why: str, words: Words = TESTED) -> _Sentence:
+    text = f"Whether {what} was trained on {words.images} is not known, because {why}."
+    return _Sentence(text, is_known=False)
 
 
 def training_contents(run: Run, opened: Sequence[ImageStore], spec: DataSpec) -> Contents:
@@ -234,14 +247,15 @@ def _run_at(path: str) -> Path | None:
 def _by_fingerprint(
     name: str, metadata: Mapping[str, Any], test: ImageStore, opened: Sequence[ImageStore],
     words: Words = TESTED,
-) -> list[str]:  # fmt: skip
+) -> list[_Sentence]:  # fmt: skip
     """What an export says: the fingerprint of all images that its run has opened."""
     recorded = str(metadata.get("data_fingerprint") or "").split("+")[0]
     source = next((store for store in opened if recorded in _fingerprints(store)), None)
     if source is None or not np.isin(test.content, source.content).any():
         return []
     labels = "with" if metadata.get("labels_used") else "without"
-    return [
+    text = (
         f"{name} was trained on images of {source.source}, {labels} their labels, and "
         f"{words.images} are from there: new images may give {words.worse}."
-    ]
+    )
+    return [_Sentence(text, is_known=True)]
