@@ -27,7 +27,7 @@ from coview.recipes import DenseRecipe, Recipe, detection_recipes, find_recipe
 from coview.recipes import recipe as recipe_named
 from coview.runs.data import Images, RunData
 from coview.runs.detecting import DETECTION
-from coview.runs.finetune import Source, about_normalization, read_source
+from coview.runs.first_weights import Source, about_normalization, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.run import Run

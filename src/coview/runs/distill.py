@@ -24,7 +24,7 @@ from coview.recipes.changes import with_encoder
 from coview.recipes.distill import SELF_TEMPERATURE, SMALLER_TEMPERATURE, WITH_LABELS
 from coview.runs.data import Images, RunData
 from coview.runs.distilling import DISTILLING, NO_LABELS
-from coview.runs.finetune import Source, about_normalization, read_source
+from coview.runs.first_weights import Source, about_normalization, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.labels_alone import LabelsAlone
 from coview.runs.load import say_verdict

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import takes
 from coview.core.paths import absolute_path
-from coview.core.places import Kind, place_of
 from coview.core.user_code import import_files
 from coview.data.labels import check_labels, names_a_file
 from coview.data.spec import DataSpec, name_of
-from coview.encoders import EncoderSpec
-from coview.encoders.exchange.head import read_head
-from coview.encoders.exchange.normalization import Normalization, normalization_of
-from coview.encoders.exchange.weights import find_export, read_config
-from coview.heads import HeadSpec
 from coview.methods import CrossEntropy
 from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
 from coview.planning.plan import make_finetuning_plan
 from coview.planning.planner import Plan
 from coview.recipes import (
-    DenseRecipe,
     KeptHead,
     Recipe,
-    Start,
     find_recipe,
     finetune_recipes,
     refuse_dense,
@@ -35,6 +26,7 @@ from coview.recipes import recipe as recipe_named
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
 from coview.runs.finetuning import FINE_TUNING
+from coview.runs.first_weights import Source, about_normalization, read_source
 from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.run import Run
@@ -122,85 +114,6 @@ def finetune(options: FinetuneOptions) -> Run | None:
         extra={"baselines": not options.no_baselines}, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-finetune")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A pretrained network: its encoder, its projection head where it has one, its images."""
-
-    start: Start
-    encoder: EncoderSpec
-    head: HeadSpec | None
-    image_size: int
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-
-    @property
-    def normalization(self) -> Normalization | None:
-        """(mean, std) of the images that the network expects; None for [0, 1]."""
-        return None if self.mean is None or self.std is None else (self.mean, self.std)
-
-
-def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
-    """The network of a run or of an exported folder. Raises RunError, DamagedFile."""
-    start = Start.at(path, checkpoint)
-    place = place_of(path)
-    if place.kind in (Kind.RUN, Kind.MISSING):  # where it is missing this names a run that is near
-        run = Run.open(path)
-        method = run.recipe.method
-        view = method.views.views[0]
-        if isinstance(run.recipe, DenseRecipe):
-            return Source(
-                start=start, encoder=run.recipe.encoder, head=None,
-                image_size=run.recipe.image_size, mean=view.mean, std=view.std,
-            )  # fmt: skip
-        # Logits are no projection head; plain layers cannot scale h to unit length.
-        head = None if isinstance(method.objective, CrossEntropy) else _kept(method.head)
-        return Source(
-            start=start, encoder=run.recipe.encoder, head=head,
-            image_size=run.recipe.image_size, mean=view.mean, std=view.std,
-        )  # fmt: skip
-    folder = find_export(path)
-    config, exported = read_config(folder), read_head(folder)
-    spec = EncoderSpec.from_json(config["spec"])
-    mean, std = normalization_of(path, spec) or (None, None)
-    head = None if exported is None else _kept(HeadSpec.from_json(exported[0]))
-    return Source(
-        start=start, encoder=spec, head=head, image_size=int(config["image_size"]), mean=mean,
-        std=std,
-    )  # fmt: skip
-
-
-def about_normalization(
-    recipe: Recipe | DenseRecipe, expected: Normalization | None
-) -> tuple[str, ...]:
-    """A note where a recipe given as a value, which nothing changes, normalizes images otherwise
-    than its first weights expect; ``expected`` None is no normalization.
-
-    >>> about_normalization(recipe_named("simclr-cpu"), None)
-    ()
-    """
-    view = recipe.method.views.views[0]
-    has = None if view.mean is None or view.std is None else (view.mean, view.std)
-    if has == expected:
-        return ()
-    return (
-        f"The first weights expect images {_normalized(expected)}, and the recipe has them "
-        f"{_normalized(has)}: given as a value it is trained as it is; set `mean` and `std` of its "
-        "views, or give a recipe by name.",
-    )
-
-
-def _normalized(by: Normalization | None) -> str:
-    if by is None:
-        return "in [0, 1]"
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in by)
-    return f"normalized with mean {mean} and std {std}"
-
-
-def _kept(head: HeadSpec) -> HeadSpec | None:
-    """``head``, if a classifier can keep layers of it: plain layers cannot scale h."""
-    return head if head.layers > 1 and not head.normalize_input else None
 
 
 def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: float) -> Recipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
@@ -16,10 +15,8 @@ from coview.data.held_out import usual_training
 from coview.data.scan import TABLES
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
-from coview.encoders.exchange.normalization import Normalization, normalization_of
 from coview.encoders.exchange.weights import (
     read_shapes,
-    require_file,
     require_fitting,
     require_same,
 )
@@ -40,9 +37,14 @@ from coview.recipes import (
     refuse_dense,
 )
 from coview.recipes import recipe as recipe_named
-from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
-from coview.runs.finetune import Source, about_normalization, read_source
+from coview.runs.first_weights import (
+    Source,
+    about_normalization,
+    expected_normalization,
+    network_of,
+    normalized_for,
+)
 from coview.runs.job import Parts, Session
 from coview.runs.load import say_verdict
 from coview.runs.pretraining import PRETRAINING
@@ -147,19 +149,6 @@ def about_folders(store: ImageStore, spec: DataSpec) -> tuple[str, ...]:
     )
 
 
-def network_of(options: PretrainOptions) -> Source | None:
-    """The network of the first weights; None without any, and for a file, which does not say it.
-
-    Raises RunError, InvalidValue, DamagedFile.
-    """
-    if options.weights is None:
-        return None
-    if not place_of(options.weights).is_folder:
-        require_file(local_path(options.weights))
-        return None
-    return read_source(options.weights, options.checkpoint)
-
-
 def with_network(options: PretrainOptions, encoder: EncoderSpec) -> PretrainOptions:
     """``options`` with this network, and with its size where it has one."""
     size = encoder.image_size if options.size is None else options.size
@@ -177,27 +166,6 @@ def is_settled(recipe: Recipe | str, options: PretrainOptions, encoder: EncoderS
     """Whether no image can change ``encoder``, of a recipe or of an option for a method."""
     of_method = isinstance(recipe, str) and recipe in METHODS
     return not of_method or (options.encoder is not None and encoder.image_size is None)
-
-
-def expected_normalization(
-    weights: str | Path, network: Source | None, encoder: EncoderSpec
-) -> Normalization | None:
-    """(mean, std) of the images that the first weights expect; None for [0, 1], or not known.
-
-    ``network``: that of ``weights``; None for a file, which is one of ``encoder``.
-    """
-    return normalization_of(weights, encoder) if network is None else network.normalization
-
-
-def normalized_for(plan: Plan, expected: Normalization | None) -> Plan:
-    """``plan`` with the images normalized as the first weights expect, and a note of it."""
-    recipe = plan.recipe
-    view = recipe.method.views.views[0]
-    if expected is None or (view.mean, view.std) == expected:
-        return plan
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in expected)
-    note = f"Images are normalized as the weights expect: mean {mean}, std {std}."
-    return replace(plan, recipe=with_normalization(recipe, *expected), notes=(*plan.notes, note))
 
 
 def check_views(recipe: Recipe | str) -> None:
