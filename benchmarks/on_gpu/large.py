@@ -75,7 +75,7 @@ def large_batch(part: Part, name: str, images: int) -> bool:
     precision = Precision(part.device, "bf16" if part.on_gpu else "fp32")
     precision.prepare(learner)
     built = chosen.optimizer.build(learner)
-    size = chosen.method.views.views[0].size
+    size = chosen.image_size
     generator = torch.Generator(part.device).manual_seed(0)
     views = tuple(
         torch.rand(images, 3, size, size, generator=generator, device=part.device) for _ in range(2)

@@ -377,7 +377,7 @@ def check_recipe(data: DataCheck) -> Finding | None:
     )
     if steps >= RECOMMENDED_STEPS:
         return Finding(name="recipe", level="good", sentence=sentence)
-    epochs = math.ceil(RECOMMENDED_STEPS / (images // recipe.batch_size))
+    epochs = math.ceil(RECOMMENDED_STEPS / recipe.steps_per_epoch(images))
     return Finding(
         name="recipe",
         level="note",

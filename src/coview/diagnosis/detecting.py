@@ -146,7 +146,7 @@ class DetectionMonitor:
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
         self.training = sample(training, recipe.seed)
         self.held_out = sample(held_out, recipe.seed)
-        self.steps_per_epoch = len(training) // recipe.batch_size
+        self.steps_per_epoch = recipe.steps_per_epoch(len(training))
         total = recipe.total_steps(len(training))
         self.every = -(-max(1, total // max(1, self.steps_per_epoch)) // MAX_REPORTS)
 

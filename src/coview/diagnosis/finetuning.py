@@ -61,7 +61,7 @@ class ClassifierMonitor(ABC):
         self.learner, self.recipe, self.metrics_log = learner, recipe, metrics_log
         self.training = sample_of(training, MAX_TRAIN_IMAGES, recipe.seed)
         self.held_out = sample_of(held_out, MAX_TEST_IMAGES, recipe.seed)
-        self.steps_per_epoch = len(training) // recipe.batch_size
+        self.steps_per_epoch = recipe.steps_per_epoch(len(training))
         total = recipe.total_steps(len(training))
         epochs = max(1, total // max(1, self.steps_per_epoch))
         self.every = -(-epochs // MAX_REPORTS)

@@ -60,7 +60,7 @@ class Monitor:
         self.copied_images = copied_share(held_out.subset(rows), training)
         labels = None if held_out.labels is None else held_out.labels[rows]
         self.labels = None if labels is None else torch.from_numpy(labels)
-        steps_per_epoch = len(training) // recipe.batch_size
+        steps_per_epoch = recipe.steps_per_epoch(len(training))
         self.steps_per_epoch = steps_per_epoch
         epochs = math.ceil(recipe.total_steps(len(training)) / steps_per_epoch)
         self.health_every = math.ceil(epochs / MAX_HEALTH_REPORTS)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -22,9 +22,11 @@ from coview.options import RecipeOptions, TrainingOptions
 from coview.recipes.recipe import DenseRecipe, Recipe, known_values
 from coview.training import OptimizerSpec
 from coview.training.optimizers import NAMES
-from coview.views import ViewPlan, ViewSpec
+from coview.views import ViewPlan, ViewSpec, jitter_of_strength
+from coview.views.plan import Triple
 
 Change = Callable[[Recipe, Any, TrainingOptions], Recipe]
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
 def change(recipe: Recipe, **settings: Any) -> Recipe:
@@ -194,16 +196,13 @@ def with_jitter_strength(recipe: Recipe, strength: float, _: TrainingOptions) ->
     def changed(view: ViewSpec) -> ViewSpec:
         if view.jitter is None:
             return view
-        jitter = replace(
-            view.jitter, brightness=0.8 * strength, contrast=0.8 * strength,
-            saturation=0.8 * strength, hue=min(0.5, 0.2 * strength),
-        )  # fmt: skip
+        jitter = replace(jitter_of_strength(strength), probability=view.jitter.probability)
         return replace(view, jitter=jitter)
 
     return _with_views(recipe, changed)
 
 
-def _with_views(recipe: Recipe, changed: Callable[[ViewSpec], ViewSpec]) -> Recipe:
+def _with_views(recipe: AnyRecipe, changed: Callable[[ViewSpec], ViewSpec]) -> AnyRecipe:
     views = ViewPlan(views=tuple(changed(view) for view in recipe.method.views.views))
     return replace(recipe, method=replace(recipe.method, views=views))
 
@@ -213,11 +212,21 @@ def with_frozen_batch_norm(recipe: Recipe, _: bool, options: TrainingOptions) ->
     return set_fields(recipe, {"method.batch_norm": "frozen"})
 
 
-def with_normalization(
-    recipe: Recipe, mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Recipe:
-    """Every view normalized with ``mean`` and ``std``; the export records them."""
+def with_normalization(recipe: AnyRecipe, mean: Triple | None, std: Triple | None) -> AnyRecipe:
+    """Every view normalized with ``mean`` and ``std``, None for [0, 1]; the export records them."""
     return _with_views(recipe, lambda view: replace(view, mean=mean, std=std))
+
+
+def with_input(
+    recipe: AnyRecipe, *, size: int, mean: Triple | None, std: Triple | None
+) -> AnyRecipe:
+    """Every view with the size and the normalization of a network's images.
+
+    >>> from coview.recipes import recipe
+    >>> with_input(recipe("supervised-cpu"), size=24, mean=None, std=None).image_size
+    24
+    """
+    return _with_views(recipe, lambda view: replace(view, size=size, mean=mean, std=std))
 
 
 def with_local_crops(recipe: Recipe, count: int, options: Any) -> Recipe:

@@ -118,17 +118,26 @@ class Recipe:
     @property
     def image_size(self) -> int:
         """The side of the first view, in pixels."""
-        return self.method.views.views[0].size
+        return self.first_view.size
+
+    @property
+    def first_view(self) -> views.ViewSpec:
+        """The first view: its size and normalization are those of the network's images."""
+        return self.method.views.views[0]
 
     @property
     def eval_view(self) -> views.ViewSpec:
         """The view without augmentation in which the network is judged: center crop, resize."""
-        first = self.method.views.views[0]
+        first = self.first_view
         return views.eval_view(first.size, mean=first.mean, std=first.std)
 
+    def steps_per_epoch(self, images: int) -> int:
+        """Batches in an epoch of ``images`` training images; the last short one is dropped."""
+        return images // self.batch_size
+
     def total_steps(self, images: int) -> int:
-        """Optimizer steps on ``images`` training images; the last short batch is dropped."""
-        return max(1, round(self.epochs * (images // self.batch_size)))
+        """Optimizer steps on ``images`` training images, at least one."""
+        return max(1, round(self.epochs * self.steps_per_epoch(images)))
 
     def rates(self, images: int) -> Rates:
         """The learning rate of every step on ``images`` training images, float64 [total_steps]."""
@@ -136,7 +145,7 @@ class Recipe:
 
     def schedule_of(self, images: int, timeline: Timeline) -> Schedule:
         """The schedule of a run on ``images`` training images along ``timeline``."""
-        peak, per_epoch = self.optimizer.peak(self.batch_size), images // self.batch_size
+        peak, per_epoch = self.optimizer.peak(self.batch_size), self.steps_per_epoch(images)
         return Schedule(
             lambda line: self.schedule.rates_along(line, peak, steps_per_epoch=per_epoch), timeline
         )

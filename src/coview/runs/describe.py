@@ -75,7 +75,7 @@ def describe(
         "environment": environment(precision.device, precision.format), "plan": list(plan.notes),
         "chance_level": learner.chance_level(recipe.batch_size),
         "lower_bound": learner.lower_bound(recipe.batch_size, classes),
-        "steps_per_epoch": training // recipe.batch_size,
+        "steps_per_epoch": recipe.steps_per_epoch(training),
         "total_steps": duration.total_steps, "epochs": recipe.epochs,
         "exact": plan.exact, "durations": [encode(duration)], "estimate_seconds": plan.seconds,
         "parameters": {"encoder": _count(learner.encoder), "head": _count(learner.head)}, **extra,

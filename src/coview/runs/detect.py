@@ -25,6 +25,7 @@ from coview.planning.plan import make_detection_plan
 from coview.planning.planner import Plan
 from coview.recipes import DenseRecipe, Recipe, detection_recipes, find_recipe
 from coview.recipes import recipe as recipe_named
+from coview.recipes.changes import with_normalization
 from coview.runs.data import Images, RunData
 from coview.runs.detecting import DETECTION
 from coview.runs.first_weights import Source, about_normalization, read_source
@@ -148,9 +149,7 @@ def find_dense_recipe(options: DetectOptions) -> tuple[DenseRecipe, bool]:
 
 def adapted(recipe: DenseRecipe, source: Source) -> DenseRecipe:
     """A recipe for the encoder of ``source`` and its normalization of images."""
-    view = replace(recipe.method.view, mean=source.mean, std=source.std)
-    views = replace(recipe.method.views, views=(view,))
-    return replace(recipe, encoder=source.encoder, method=replace(recipe.method, views=views))
+    return replace(with_normalization(recipe, source.mean, source.std), encoder=source.encoder)
 
 
 def for_objects(recipe: DenseRecipe, store: Any, *, exact: bool) -> DenseRecipe:

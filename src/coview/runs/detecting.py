@@ -150,7 +150,7 @@ def export_dense(run: Run, learner: DenseLearner, diagnosis: Diagnosis) -> None:
     recipe = run.recipe
     encoder = recipe.encoder.build(seed=recipe.seed)  # a segmenter's own is dilated
     encoder.load_state_dict(learner.encoder.state_dict())
-    view = recipe.method.views.views[0]
+    view = recipe.first_view
     with replacing_export(run.encoder_path) as new:
         export_encoder(
             encoder, new, image_size=recipe.image_size, mean=view.mean, std=view.std,

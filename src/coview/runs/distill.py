@@ -20,7 +20,7 @@ from coview.planning.plan import make_distillation_plan
 from coview.planning.planner import Plan
 from coview.recipes import KeptHead, Recipe, distill_recipes, find_recipe
 from coview.recipes import recipe as recipe_named
-from coview.recipes.changes import with_encoder
+from coview.recipes.changes import with_encoder, with_input
 from coview.recipes.distill import SELF_TEMPERATURE, SMALLER_TEMPERATURE, WITH_LABELS
 from coview.runs.data import Images, RunData
 from coview.runs.distilling import DISTILLING, NO_LABELS
@@ -88,7 +88,7 @@ def distill(options: DistillOptions) -> Run | None:
         else:
             named = recipe_named(recipe) if recipe else default_distillation(session.device.type)
             base, notes = adapted(named, teacher, source, options)
-        view = base.method.views.views[0]
+        view = base.first_view
         network = teacher.load(view.mean, view.std).to(session.device)
 
         def alone(recipe: Recipe) -> LabelsAlone:
@@ -186,9 +186,7 @@ def adapted(
         if source is None
         else (source.image_size, source.mean, source.std)
     )
-    views = tuple(
-        replace(view, size=size, mean=mean, std=std) for view in recipe.method.views.views
-    )
+    recipe = with_input(recipe, size=size, mean=mean, std=std)
     alike = same_architecture(encoder, teacher.encoder)
     weight = 1.0 if options.labels is None else WITH_LABELS
     objective = recipe.method.objective
@@ -199,9 +197,7 @@ def adapted(
     )  # fmt: skip
     layer = options.from_layer or 0
     kept = KeptHead(head=source.head, layers=layer) if source and source.head and layer else None
-    method = replace(
-        recipe.method, views=replace(recipe.method.views, views=views), objective=objective
-    )
+    method = replace(recipe.method, objective=objective)
     kind = "The student has the teacher's architecture" if alike else (
         f"The teacher is {teacher.encoder.label()} with {teacher.parameters:,} parameters"
     )  # fmt: skip

@@ -88,7 +88,7 @@ class Distilling(Job):
         return AgreementMonitor(learner, recipe, parts.training, parts.held_out, metrics_log)
 
     def equip(self, run: Run, learner: Learner) -> None:
-        view = run.recipe.method.views.views[0]
+        view = run.recipe.first_view
         learner.set_teacher(teacher_of(run).load(view.mean, view.std))
         # It may go on with more processes than it began with.
         if run.description["baselines"] and not Run(run.scratch_path).is_ended:

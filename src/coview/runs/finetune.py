@@ -23,6 +23,7 @@ from coview.recipes import (
     refuse_dense,
 )
 from coview.recipes import recipe as recipe_named
+from coview.recipes.changes import with_input
 from coview.recipes.finetune import for_label_share
 from coview.runs.data import Images, RunData
 from coview.runs.finetuning import FINE_TUNING
@@ -121,10 +122,8 @@ def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: 
 
     Raises InvalidValue where ``from_layer`` is a layer that the head does not have.
     """
-    recipe = for_label_share(recipe, share)
-    views = tuple(
-        replace(view, size=source.image_size, mean=source.mean, std=source.std)
-        for view in recipe.method.views.views
+    recipe = with_input(
+        for_label_share(recipe, share), size=source.image_size, mean=source.mean, std=source.std
     )
     layer = options.from_layer
     if layer is None:
@@ -135,8 +134,7 @@ def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: 
             "layers of; give 0, or the folder of a run that has one."
         )
     kept = KeptHead(head=source.head, layers=layer) if layer and source.head else None
-    method = replace(recipe.method, views=replace(recipe.method.views, views=views))
-    return replace(recipe, method=method, encoder=source.encoder, kept_head=kept)
+    return replace(recipe, encoder=source.encoder, kept_head=kept)
 
 
 def _absolute(labels: str) -> str:

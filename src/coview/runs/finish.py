@@ -45,7 +45,7 @@ def export_learner(
     if isinstance(encoder, HeadedEncoder):
         modules = [*encoder.kept.layers, *modules]
         encoder = encoder.encoder
-    first = recipe.method.views.views[0]
+    first = recipe.first_view
     with replacing_export(folder) as new:
         export_encoder(
             encoder, new, image_size=recipe.image_size,

@@ -44,7 +44,7 @@ def read_source(path: str | Path, checkpoint: int | None = None) -> Source:
     if place.kind in (Kind.RUN, Kind.MISSING):  # where it is missing this names a run that is near
         run = Run.open(path)
         method = run.recipe.method
-        view = method.views.views[0]
+        view = run.recipe.first_view
         if isinstance(run.recipe, DenseRecipe):
             return Source(
                 start=start, encoder=run.recipe.encoder, head=None,
@@ -93,7 +93,7 @@ def expected_normalization(
 def normalized_for(plan: Plan, expected: Normalization | None) -> Plan:
     """``plan`` with the images normalized as the first weights expect, and a note of it."""
     recipe = plan.recipe
-    view = recipe.method.views.views[0]
+    view = recipe.first_view
     if expected is None or (view.mean, view.std) == expected:
         return plan
     mean, std = _texts(expected)
@@ -111,7 +111,7 @@ def about_normalization(
     >>> about_normalization(recipe("simclr-cpu"), None)
     ()
     """
-    view = recipe.method.views.views[0]
+    view = recipe.first_view
     has = None if view.mean is None or view.std is None else (view.mean, view.std)
     if has == expected:
         return ()

@@ -15,6 +15,7 @@ from coview.core.values import decode, encode, fingerprint
 from coview.methods import CrossEntropy, Passes
 from coview.planning.defaults import batch_for, default_finetuning
 from coview.recipes import Recipe, for_classes, known_values
+from coview.recipes.changes import with_input
 from coview.recipes.finetune import for_label_share
 from coview.runs.duration import Duration, durations_of
 from coview.runs.job import Parts
@@ -34,16 +35,12 @@ class LabelsAlone:
         an image for each of ``world`` processes. Raises InvalidValue where there are too few."""
         images = len(labeled_rows(parts.training))
         base = for_label_share(default_finetuning(device), images / max(1, parts.labeled_images))
-        first = student.method.views.views[0]
-        views = tuple(
-            replace(view, size=first.size, mean=first.mean, std=first.std)
-            for view in base.method.views.views
-        )
+        first = student.first_view
+        base = with_input(base, size=first.size, mean=first.mean, std=first.std)
         micro_batch = student.passes.micro_batch
         recipe = replace(
             base, name=f"{base.name}-labels-alone", encoder=student.encoder,
             kept_head=student.kept_head, seed=student.seed, precision=student.precision,
-            method=replace(base.method, views=replace(base.method.views, views=views)),
             batch_size=min(max(batch_for(images, base), world), images),
         )  # fmt: skip
         if micro_batch is not None and micro_batch >= recipe.batch_size:
@@ -108,7 +105,7 @@ class LabelsAlone:
             **kept, "kind": "finetune", "name": recipe.name, "recipe": encode(recipe),
             "hash": fingerprint(recipe), "needs_labels": True, "data": data,
             "chance_level": math.log(objective.classes), "lower_bound": 0.0,
-            "steps_per_epoch": len(parts.training) // recipe.batch_size, "total_steps": steps,
+            "steps_per_epoch": recipe.steps_per_epoch(len(parts.training)), "total_steps": steps,
             "epochs": recipe.epochs, "durations": [encode(duration)], "plan": [],
             "estimate_seconds": 0.0, "baselines": False, "nested": True, "exact": False,
             "baseline": "The labels alone",

@@ -83,7 +83,7 @@ def color(setting: Setting) -> Grid:
 
 def method_arms(setting: Setting, method: str, base: Recipe) -> tuple[Arm, ...]:
     """The columns of the table for one method; without that of blur up to 32 px."""
-    size, first = base.image_size, base.method.views.views[0]
+    size, first = base.image_size, base.first_view
     small = size <= MAX_CIFAR_SIZE
     views = {
         str(strength): replace(first, jitter=jitter_of_strength(float(strength)), blur=None)

@@ -69,7 +69,7 @@ def retrieval(asked: Tensor, known: Tensor) -> float:
 
 def specifications(setting: Setting) -> dict[str, ViewSpec]:
     """The recipe's view with crop and flip alone, and with its color distortion as well."""
-    first = setting.recipe("simclr").method.views.views[0]
+    first = setting.recipe("simclr").first_view
     colored = replace(first, blur=None, mean=None, std=None)
     return {PLAIN: replace(colored, jitter=None, grayscale=0.0), COLORED: colored}
 

@@ -44,7 +44,7 @@ INVARIANCES = {
 
 def with_views(recipe: Recipe, plan: ViewPlan) -> Recipe:
     """``recipe`` with other views, normalized as its own."""
-    first = recipe.method.views.views[0]
+    first = recipe.first_view
     views = tuple(replace(view, mean=first.mean, std=first.std) for view in plan.views)
     return replace(recipe, method=replace(recipe.method, views=ViewPlan(views=views)))
 
@@ -54,7 +54,7 @@ def cropped_as(recipe: Recipe, plan: ViewPlan) -> ViewPlan:
 
     It may be larger than the paper's: of a crop of a crop of 32 px little may be left.
     """
-    crop = recipe.method.views.views[0].crop
+    crop = recipe.first_view.crop
     views = tuple(
         replace(view, crop=crop, second_crop=None if view.second_crop is None else crop)
         for view in plan.views
