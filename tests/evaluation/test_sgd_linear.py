@@ -3,9 +3,9 @@ import torch
 from toy_images import Small, colored, small_head
 
 from coview.core.errors import DataError, InvalidValue
-from coview.core.rng import Stream, permutation
+from coview.core.rng import SGD_LINEAR_BATCHES, Stream, permutation
 from coview.evaluation import Subject, evaluate_sgd_linear, make_benchmark, pixel_subject
-from coview.evaluation.sgd_linear import ORDER, SETTINGS, SGDSetting, crop_view
+from coview.evaluation.sgd_linear import SETTINGS, SGDSetting, crop_view
 from coview.views import Crop, ViewPlan, eval_view, views_of
 
 VIEW = eval_view(12)
@@ -21,7 +21,9 @@ def by_hand(made, subject, setting, epochs, classes):
     batch, done = min(setting.batch_size, count), 0
     steps = epochs * -(-count // batch)
     for epoch in range(epochs):
-        order = permutation(made.seed, Stream.PROBE, made.train.ids, draw_index=ORDER + epoch)
+        order = permutation(
+            made.seed, Stream.PROBE, made.train.ids, draw_index=SGD_LINEAR_BATCHES + epoch
+        )
         for start in range(0, count, batch):
             rows = order[start : start + batch]
             with torch.no_grad():

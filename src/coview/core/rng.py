@@ -49,10 +49,24 @@ GALLERY_IMAGES = 1  # images of a report's gallery
 COLOR_CHECK_IMAGES = 1  # images that the data checks render views of
 CONTACT_SHEET_IMAGES = 2
 SETTLING_IMAGES = 3  # training images whose statistics an untrained network gets
+ACCURACY_IMAGES = 7  # images whose accuracy is in the reports of a fine-tuning
+DETECTION_IMAGES = 8  # the same of a detector or a segmenter
 # The same of Stream.SPLIT; the epoch numbers of Stream.ORDER count from 0.
 HELD_OUT_IMAGES = 0
 LIMITED_IMAGES = 1  # images of a source that is opened with a limit
 LABEL_SUBSET = 2  # images whose labels are used
+# The same of Stream.PROBE. To the number of batches the epoch is added.
+MONITOR_IMAGES = 0  # the bank and the queries of the monitor's kNN
+VALIDATION_IMAGES = 1
+LINEAR_BATCHES = 2
+SGD_LINEAR_BATCHES = 0x53474400
+CONTRASTIVE_IMAGES = 0x434F4E54
+CORRUPTED_IMAGES = 0x434F5252
+LABEL_FOLDS = 0x464F4C44  # parts of a cross-validation
+INVARIANCE_IMAGES = 0x494E5641  # images that are transformed
+LABEL_FREE_IMAGES = 0x4C414245
+RETRIEVAL_QUERIES = 0x52455452  # test images that search among the training images
+TEST_PART = 0x54455354  # the test part of images that have none
 
 
 def philox(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:

@@ -15,7 +15,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from coview.core.memory import LESS, PartSize, fitting
 from coview.core.metrics import FEW_TEST_IMAGES
 from coview.core.progress import progress
-from coview.core.rng import Stream, permutation
+from coview.core.rng import DETECTION_IMAGES, Stream, permutation
 from coview.core.text import plural
 from coview.data.annotations import AnnotatedStore, Objects
 from coview.data.outlines import encode_rle
@@ -40,8 +40,7 @@ from coview.recipes import DenseRecipe
 from coview.training import MetricsLog
 
 BATCH = 4
-MAX_REPORTS, SAMPLED_IMAGES, SAMPLE = 8, 200, 8
-"""SAMPLE is the draw index of Stream.HEALTH for the images of a report."""
+MAX_REPORTS, SAMPLED_IMAGES = 8, 200
 LITTLE = 0.02
 """Below this AP50 nothing is found; for label maps, above the share of the most frequent class."""
 
@@ -180,7 +179,7 @@ def quick_figure(learner: NetworkTask, store: AnnotatedStore, recipe: DenseRecip
 
 def sample(store: AnnotatedStore, seed: int, limit: int = SAMPLED_IMAGES) -> AnnotatedStore:
     """At most ``limit`` images, the same every time."""
-    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=SAMPLE)[:limit]
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=DETECTION_IMAGES)[:limit]
     return store.subset(np.sort(rows))
 
 

@@ -18,7 +18,7 @@ import torch
 
 from coview.core.images import ImageStore
 from coview.core.metrics import LEVEL, p_in_words
-from coview.core.rng import Stream, permutation
+from coview.core.rng import ACCURACY_IMAGES, Stream, permutation
 from coview.diagnosis.evidence import MORE_TEST_IMAGES, undecided
 from coview.diagnosis.rules import more_steps
 from coview.diagnosis.state import Diagnosis
@@ -41,8 +41,6 @@ NO_GAIN = (
 )
 JUDGE = "Judge the encoder by `coview evaluate`; a longer pretraining may help."
 USE_PROBE = "Use the linear probe on the frozen encoder, or try a third of the `learning_rate`."
-ACCURACY_SAMPLE = 7
-"""Draw index of Stream.HEALTH for the images of a report."""
 
 Bools = npt.NDArray[np.bool_]
 
@@ -110,7 +108,7 @@ def logits_of(learner: Learner, store: ImageStore, recipe: Recipe) -> torch.Tens
 
 def sample_of(store: ImageStore, limit: int, seed: int) -> ImageStore:
     """At most ``limit`` images of ``store``, the same for one seed."""
-    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=ACCURACY_SAMPLE)[:limit]
+    rows = permutation(seed, Stream.HEALTH, store.ids, draw_index=ACCURACY_IMAGES)[:limit]
     return store.subset(np.sort(rows))
 
 

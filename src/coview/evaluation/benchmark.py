@@ -16,7 +16,7 @@ from torch import Tensor
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.metrics import FEW_TEST_IMAGES
-from coview.core.rng import Stream, permutation
+from coview.core.rng import TEST_PART, Stream, permutation
 from coview.core.text import plural
 from coview.core.values import encode
 from coview.data.held_out import match_classes
@@ -36,9 +36,6 @@ FEW_OF_A_CLASS = 5
 
 MAX_CONFUSED_CLASSES = 40
 """Classes of a confusion matrix that can still be read."""
-
-TEST_SPLIT = 0x54455354
-"""Draw index of Stream.PROBE for the test part."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -338,7 +335,7 @@ def split_test(
             f"A test share of {share:g} leaves {len(store) - count} training and {count} test "
             f"images of {len(store)}; both parts need some. Label more images, or give `test`."
         )
-    order = permutation(seed, Stream.PROBE, store.ids, draw_index=TEST_SPLIT)
+    order = permutation(seed, Stream.PROBE, store.ids, draw_index=TEST_PART)
     return store.subset(np.sort(order[count:])), store.subset(np.sort(order[:count]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 
 from coview.core.errors import DataError
-from coview.core.rng import Stream, drawn_rows
+from coview.core.rng import CONTRASTIVE_IMAGES, Stream, drawn_rows
 from coview.embeddings.geometry import instance_hits
 from coview.evaluation.benchmark import Benchmark
 from coview.evaluation.label_free import two_views
@@ -16,8 +16,6 @@ from coview.evaluation.statistics import wilson_interval
 MAX_IMAGES = 4_096
 """The number of images in SimCLR's batch, among which it finds the other view (table 5)."""
 SIMILARITIES = ("cosine", "dot product")
-SAMPLE = 0x434F4E54
-"""Draw index of Stream.PROBE for the sample of the test part."""
 
 
 def evaluate_contrastive(benchmark: Benchmark) -> list[Result]:
@@ -40,7 +38,9 @@ def evaluate_contrastive(benchmark: Benchmark) -> list[Result]:
     ('instance_accuracy', {'images': 4, 'views': "SimCLR's", 'similarity': 'cosine'})
     """
     test = benchmark.test
-    rows = drawn_rows(benchmark.seed, Stream.PROBE, test.ids, MAX_IMAGES, draw_index=SAMPLE)
+    rows = drawn_rows(
+        benchmark.seed, Stream.PROBE, test.ids, MAX_IMAGES, draw_index=CONTRASTIVE_IMAGES
+    )
     images = test.subset(rows)
     if len(images) < 2:
         raise DataError("The contrastive accuracy compares images, and the test part has one.")

@@ -13,14 +13,12 @@ import numpy.typing as npt
 from coview.core.errors import DataError
 from coview.core.files import entries
 from coview.core.images import ImageStore, store_from_arrays
-from coview.core.rng import Stream, drawn_rows
+from coview.core.rng import CORRUPTED_IMAGES, Stream, drawn_rows
 from coview.data.held_out import relabel
 from coview.data.sources import open_images
 from coview.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, scale_of
 from coview.views import ViewPlan, eval_view, views_of
 
-SUBSET = 0x434F5252
-"""Draw index of Stream.PROBE for the test images that are corrupted."""
 MIN_SIDE = 16
 RENDERED_AT_ONCE = 256
 FILE_NAMES = {"elastic": "elastic_transform", "jpeg": "jpeg_compression"}
@@ -66,7 +64,7 @@ def corrupted_images(
 
 def _chosen(ids: npt.NDArray[np.int64], limit: int | None, seed: int) -> npt.NDArray[np.int64]:
     """Ascending rows of at most ``limit`` images."""
-    return drawn_rows(seed, Stream.PROBE, ids, limit, draw_index=SUBSET)
+    return drawn_rows(seed, Stream.PROBE, ids, limit, draw_index=CORRUPTED_IMAGES)
 
 
 def _how_many(used: int, total: int) -> str:

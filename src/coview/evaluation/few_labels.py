@@ -14,7 +14,7 @@ from torch import Tensor
 from coview.core.errors import DataError
 from coview.core.images import ImageStore
 from coview.core.progress import progress
-from coview.core.rng import Stream, permutation
+from coview.core.rng import LABEL_FOLDS, Stream, permutation
 from coview.data.labels import label_subset
 from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.features import Features
@@ -32,8 +32,6 @@ STRENGTHS = tuple(10.0**power for power in range(5, -7, -1))
 """One strength of the penalty a decade, of the range of the transfer papers."""
 FOLDS, ALL_FOLDS_UP_TO = 5, 1_000
 """Parts of a cross-validation, and the number of labels up to which each is validated on."""
-FOLD = 0x464F4C44
-"""Draw index of Stream.PROBE for the folds."""
 TOLERANCE = 1e-6
 
 
@@ -179,7 +177,7 @@ def folds(labels: Tensor, ids: Tensor, seed: int = 0) -> Iterator[tuple[Tensor, 
     count = min(FOLDS, int(torch.unique(labels, return_counts=True)[1].min()))
     if count < 2:
         return
-    order = permutation(seed, Stream.PROBE, ids.numpy(), draw_index=FOLD)
+    order = permutation(seed, Stream.PROBE, ids.numpy(), draw_index=LABEL_FOLDS)
     fold = torch.empty(len(labels), dtype=torch.int64)
     for label in torch.unique(labels):
         members = torch.from_numpy(order)[labels[torch.from_numpy(order)] == label]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError, InvalidValue
 from coview.core.images import ImageStore
 from coview.core.progress import progress
-from coview.core.rng import Stream, drawn_rows, stream_seed
+from coview.core.rng import INVARIANCE_IMAGES, Stream, drawn_rows, stream_seed
 from coview.core.text import plural
 from coview.evaluation.benchmark import Benchmark
 from coview.evaluation.features import Subject, layer_vectors
@@ -25,8 +25,6 @@ from coview.views import Noise, Rotate90, ViewParams, ViewSpec, sample_params
 
 TRAIN_IMAGES, TEST_IMAGES = 5_000, 2_000
 HIDDEN, STEPS, BATCH, LEARNING_RATE = 512, 800, 200, 0.003
-SUBSET = 0x494E5641
-"""Draw index of Stream.PROBE for the images that are transformed."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -167,7 +165,9 @@ def mlp_predictions(
 
 
 def _chosen(store: ImageStore, limit: int | None, seed: int) -> ImageStore:
-    return store.subset(drawn_rows(seed, Stream.PROBE, store.ids, limit, draw_index=SUBSET))
+    return store.subset(
+        drawn_rows(seed, Stream.PROBE, store.ids, limit, draw_index=INVARIANCE_IMAGES)
+    )
 
 
 def _require_outcomes(labels: Labels, store: ImageStore, task: Task) -> None:

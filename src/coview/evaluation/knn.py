@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, permutation
+from coview.core.rng import MONITOR_IMAGES, Stream, permutation
 from coview.embeddings.neighbors import neighbors
 from coview.evaluation.benchmark import Benchmark, score
 from coview.evaluation.features import Subject, extract, labeled
@@ -29,8 +29,6 @@ MAX_GROWTH = 3
 """How often the largest k doubles, and a border of the temperatures moves by a factor of 2."""
 MAX_VALIDATION, VALIDATION_SHARE = 5_000, 0.2
 MONITOR_K, MAX_BANK, MAX_QUERIES = 10, 5_000, 1_000
-SAMPLE = 0
-"""The draw index of the monitor's sample."""
 
 
 def evaluate_knn(
@@ -247,7 +245,9 @@ def knn_monitor(
 def sample(store: ImageStore, limit: int, seed: int) -> ImageStore:
     """At most ``limit`` labeled images, chosen by seed and id. Raises DataError without labels."""
     store = labeled(store, "The kNN monitor")
-    return store.subset(permutation(seed, Stream.PROBE, store.ids, draw_index=SAMPLE)[:limit])
+    return store.subset(
+        permutation(seed, Stream.PROBE, store.ids, draw_index=MONITOR_IMAGES)[:limit]
+    )
 
 
 KNN = Protocol(

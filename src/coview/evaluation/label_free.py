@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from coview.core.errors import DataError
 from coview.core.eval_mode import eval_mode
 from coview.core.images import ImageStore
-from coview.core.rng import Stream, drawn_rows
+from coview.core.rng import LABEL_FREE_IMAGES, Stream, drawn_rows
 from coview.embeddings.geometry import (
     effective_rank,
     instance_hits,
@@ -29,8 +29,6 @@ from coview.evaluation.statistics import RESAMPLES, bootstrap_interval, wilson_i
 from coview.views import ViewPlan, simclr_views
 
 MAX_IMAGES = 2_048
-SAMPLE = 0x4C414245
-"""Draw index of Stream.PROBE for the sample of the test part."""
 
 Scored = tuple[float, tuple[float, float]]
 """A figure and its 95 % interval."""
@@ -51,7 +49,9 @@ def evaluate_label_free(benchmark: Benchmark) -> list[Result]:
     ['rankme', 'alignment', 'uniformity', 'instance_accuracy']
     """
     test = benchmark.test
-    rows = drawn_rows(benchmark.seed, Stream.PROBE, test.ids, MAX_IMAGES, draw_index=SAMPLE)
+    rows = drawn_rows(
+        benchmark.seed, Stream.PROBE, test.ids, MAX_IMAGES, draw_index=LABEL_FREE_IMAGES
+    )
     images = test.subset(rows)
     if len(images) < 2:
         raise DataError("Figures without labels compare images, and the test part has one.")

@@ -16,16 +16,12 @@ from torch import Tensor
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.progress import progress
-from coview.core.rng import Stream, permutation
+from coview.core.rng import LINEAR_BATCHES, Stream, permutation
 from coview.evaluation.benchmark import Benchmark, accuracy_result, labels_of
 from coview.evaluation.features import Subject
 from coview.evaluation.protocol import Protocol
 from coview.evaluation.result import Result
 from coview.evaluation.validation import split_validation
-
-BATCHES = 2
-"""Draw index of Stream.PROBE for the batches of the first epoch; the others follow."""
-
 
 Setting = tuple[float, float]
 """A learning rate and a weight decay."""
@@ -296,7 +292,7 @@ def train_probe(
     done = 0
     with progress(label, spec.epochs, unit="epochs") as advance:
         for epoch in range(spec.epochs):
-            order = permutation(spec.seed, Stream.PROBE, keys, draw_index=BATCHES + epoch)
+            order = permutation(spec.seed, Stream.PROBE, keys, draw_index=LINEAR_BATCHES + epoch)
             for part in torch.split(torch.from_numpy(order), spec.batch_size):
                 gradient = _gradient(rows[part], classes[part], weights, together)
                 gradient.addcmul_(decays, weights)

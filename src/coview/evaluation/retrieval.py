@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from coview.core.errors import DataError
-from coview.core.rng import Stream, drawn_rows
+from coview.core.rng import RETRIEVAL_QUERIES, Stream, drawn_rows
 from coview.embeddings.neighbors import CHUNK_NUMBERS
 from coview.evaluation.benchmark import Benchmark, labels_of
 from coview.evaluation.features import Subject
@@ -22,8 +22,6 @@ from coview.evaluation.statistics import bootstrap_interval, wilson_interval, wi
 KS = (1, 5, 10)
 MAX_TRAIN_QUERIES = 2_000
 """Of a larger test part so many images are the queries among the training images."""
-RETRIEVAL_QUERIES = 0x52455452
-"""Draw index of Stream.PROBE for these queries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from coview.core.errors import DataError, InvalidValue
 from coview.core.eval_mode import eval_mode
-from coview.core.rng import Stream, permutation, stream_seed
+from coview.core.rng import SGD_LINEAR_BATCHES, Stream, permutation, stream_seed
 from coview.evaluation.benchmark import Benchmark, accuracy_result
 from coview.evaluation.features import Subject, embed_views
 from coview.evaluation.protocol import Protocol
@@ -23,8 +23,6 @@ from coview.evaluation.result import Result
 from coview.views import Crop, ViewPlan, ViewSpec
 
 PAPER_EPOCHS, CPU_EPOCHS = 90, 10
-ORDER = 0x53474400
-"""Draw index of Stream.PROBE for the batches of the first epoch; the others follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +137,9 @@ def train_layers(
                 name: LayerTraining(setting, rows.shape, len(names), epochs, benchmark.seed)
                 for name, setting in settings.items()
             })  # fmt: skip
-            order = permutation(benchmark.seed, Stream.PROBE, train.ids, draw_index=ORDER + epoch)
+            order = permutation(
+                benchmark.seed, Stream.PROBE, train.ids, draw_index=SGD_LINEAR_BATCHES + epoch
+            )
             for each in of_layer.values():
                 each.run_epoch(rows, classes, torch.from_numpy(order))
     return {

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from coview.core.rng import Stream, permutation
+from coview.core.rng import VALIDATION_IMAGES, Stream, permutation
 
-VALIDATION = 1
-"""Draw index of Stream.PROBE for the validation part."""
 OFFICIAL = ":val#"
 """In the name of an image of a data set's own validation part, such as "dtd:val#17"."""
 
@@ -24,7 +22,9 @@ def split_validation(ids: Tensor, share: float = 0.2, *, seed: int = 0) -> tuple
     >>> len(train), len(validation)
     (8, 2)
     """
-    order = torch.from_numpy(permutation(seed, Stream.PROBE, ids.numpy(), draw_index=VALIDATION))
+    order = torch.from_numpy(
+        permutation(seed, Stream.PROBE, ids.numpy(), draw_index=VALIDATION_IMAGES)
+    )
     count = min(max(1, round(share * len(order))), len(order) - 1)
     return order[count:], order[:count]
 
