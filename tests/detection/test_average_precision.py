@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from coview.core.images import store_from_arrays
+from coview.core.rng import Stream, stream_seed
 from coview.data.annotations import annotate
 from coview.data.coco import ObjectRow, objects_of
 from coview.data.outlines import encode_rle
@@ -24,7 +25,8 @@ from coview.evaluation.detections import (
     match_boxes,
 )
 from coview.evaluation.eleven_points import eleven_point_map
-from coview.evaluation.segmentation import PixelCounts, iou_interval
+from coview.evaluation.segmentation import PixelCounts, iou_interval, mean_iou
+from coview.runs import judge_detection
 
 
 def random_case(seed, images=12, classes=3, crowd=True):
@@ -270,6 +272,34 @@ def test_the_interval_holds_the_value_and_is_the_same_each_time():
     low, high = ap.bootstrap_interval(each, len(store))
     assert low <= ap.mean_over_classes(each).mean() <= high
     assert (low, high) == ap.bootstrap_interval(each, len(store))
+
+
+def drawn(figure, images, part):
+    """The percentile interval of 200 draws of the images, in plain lines."""
+    generator = np.random.default_rng(stream_seed(0, Stream.PROBE, part))
+    chances = np.full(images, 1 / images)
+    values = [figure(generator.multinomial(images, chances).astype(float)) for _ in range(200)]
+    return tuple(np.nanquantile(values, [0.025, 0.975]))
+
+
+def test_intervals_over_images_have_the_bits_of_the_plain_draws():
+    store, found = random_case(3)
+    one, other = match_boxes(found, store.objects, 3, rule="coco"), match_boxes(
+        found[::-1], store.objects, 3, rule="coco"
+    )  # fmt: skip
+    assert ap.bootstrap_interval(one, len(store)) == drawn(
+        lambda w: ap.mean_over_classes(one, weights=w).mean(), len(store), "bootstrap of detection"
+    )
+    assert judge_detection.difference_interval(one, other, len(store)) == drawn(
+        lambda w: np.diff([ap.mean_over_classes(each, weights=w)[0] for each in (other, one)])[0],
+        len(store), "bootstrap of a difference",
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 9, (3, 7, 2))
+    pixels[:, :5] = 0  # draws without the last two images have no pixels at all
+    counts = PixelCounts(right=pixels.min(0), predicted=pixels[1], true=pixels[2])
+    assert iou_interval(counts) == drawn(
+        lambda w: mean_iou(counts, w), 7, "bootstrap of segmentation"
+    )
 
 
 def test_one_image_says_little():

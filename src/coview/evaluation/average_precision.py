@@ -14,8 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.rng import Stream, stream_seed
-from coview.evaluation.statistics import with_width
+from coview.evaluation.statistics import WEIGHTED_RESAMPLES, weighted_interval, with_width
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -24,7 +23,6 @@ Interpolation = Literal["11", "101", "area"]
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 RECALLS = {"11": np.arange(11) / 10 - 1e-9, "101": np.linspace(0, 1, 101)}
-RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -172,7 +170,7 @@ def mean_over_classes(
 def bootstrap_interval(
     classes: Sequence[Matched], images: int, *, rows: slice = slice(None),
     interpolation: Interpolation = "101", seed: int = 0,
-    resamples: int = RESAMPLES,
+    resamples: int = WEIGHTED_RESAMPLES,
 ) -> tuple[float, float]:  # fmt: skip
     """The 95 % interval of the mean over classes and over the thresholds in ``rows``.
 
@@ -180,17 +178,12 @@ def bootstrap_interval(
     what another training would change. Where all draws give one value, it is Wilson's of so many
     images.
     """
-    generator = np.random.default_rng(stream_seed(seed, Stream.PROBE, "bootstrap of detection"))
     kept = [_at(one, rows) for one in classes]
-    values = []
-    for _ in range(resamples):
-        weights = generator.multinomial(images, np.full(images, 1 / images)).astype(np.float64)
-        values.append(float(mean_over_classes(kept, interpolation, weights).mean()))
-    known = np.array([value for value in values if not np.isnan(value)])
-    if not len(known):
-        return (0.0, 1.0)
-    low, high = np.quantile(known, [0.025, 0.975])
-    return with_width((float(low), float(high)), images)
+    interval = weighted_interval(
+        lambda weights: float(mean_over_classes(kept, interpolation, weights).mean()), images,
+        part="bootstrap of detection", seed=seed, resamples=resamples,
+    )  # fmt: skip
+    return (0.0, 1.0) if np.isnan(interval[0]) else with_width(interval, images)
 
 
 def _at(one: Matched, rows: slice) -> Matched:

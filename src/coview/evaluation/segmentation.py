@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.rng import Stream, stream_seed
 from coview.data.annotations import UNKNOWN
-from coview.evaluation.average_precision import RESAMPLES
-from coview.evaluation.statistics import with_width
+from coview.evaluation.statistics import weighted_interval, with_width
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,10 +65,8 @@ def iou_interval(counts: PixelCounts, *, seed: int = 0) -> tuple[float, float]:
     Wilson's of so many images where all draws give one value.
     """
     images = len(counts.right)
-    generator = np.random.default_rng(stream_seed(seed, Stream.PROBE, "bootstrap of segmentation"))
-    values = [
-        mean_iou(counts, generator.multinomial(images, np.full(images, 1 / images)).astype(float))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return with_width((float(low), float(high)), images)
+    interval = weighted_interval(
+        lambda weights: mean_iou(counts, weights), images, part="bootstrap of segmentation",
+        seed=seed,
+    )  # fmt: skip
+    return with_width(interval, images)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from coview import evaluation
 from coview.core.errors import DamagedFile
 from coview.core.files import parse_json, read_content, write_json, write_text
-from coview.core.rng import Stream, stream_seed
 from coview.data.annotations import AnnotatedStore, Objects
 from coview.data.outlines import decode_rle, fill_outline
 from coview.dense.learner import DenseLearner, DetectionLearner, SegmentationLearner
@@ -29,7 +28,6 @@ from coview.diagnosis.detecting import (
 from coview.diagnosis.object_pictures import write_found, write_segmented
 from coview.diagnosis.state import Diagnosis
 from coview.evaluation.average_precision import (
-    RESAMPLES,
     Floats,
     Matched,
     bootstrap_interval,
@@ -44,12 +42,14 @@ from coview.evaluation.detections import (
     match_classes,
 )
 from coview.evaluation.segmentation import PixelCounts, class_ious, iou_interval, mean_iou
+from coview.evaluation.statistics import WEIGHTED_RESAMPLES, weighted_interval
 from coview.recipes import DenseRecipe
 from coview.runs.job import Parts
 from coview.runs.run import Run
 
 TUNED, SCRATCH = "fine-tuned", "from scratch"
 PROTOCOL = "detect"
+DIFFERENCE = "bootstrap of a difference"
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "AP50": {
         "title": "Detection", "question": "Which objects of the test images are detected?",
@@ -219,9 +219,10 @@ def judge_pixels(
     chance = float(true.max() / max(true.sum(), 1) / max((true > 0).sum(), 1))
     difference = None
     if len(contenders) == 2:
-        difference = _interval_of(
-            lambda weights: mean_iou(counts, weights) - mean_iou(contenders[1][1], weights), images
-        )
+        difference = weighted_interval(
+            lambda weights: mean_iou(counts, weights) - mean_iou(contenders[1][1], weights), images,
+            part=DIFFERENCE,
+        )  # fmt: skip
     return Judged(
         figure="mIoU", value=mean_iou(counts), train_value=train_value, chance=chance,
         images=images, scratch=mean_iou(contenders[1][1]) if len(contenders) == 2 else None,
@@ -241,17 +242,7 @@ def difference_interval(
         ]
         return float(values[0] - values[1])
 
-    return _interval_of(difference, images)
-
-
-def _interval_of(figure: Any, images: int) -> tuple[float, float]:
-    generator = np.random.default_rng(stream_seed(0, Stream.PROBE, "bootstrap of a difference"))
-    draws = [
-        figure(generator.multinomial(images, np.full(images, 1 / images)).astype(np.float64))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return float(low), float(high)
+    return weighted_interval(difference, images, part=DIFFERENCE)
 
 
 def _at_50(matched: Matched) -> Matched:
@@ -283,7 +274,7 @@ def _card(run: Run, figures: str) -> dict[str, Any]:
         "figures": figures,
         "seed": run.recipe.seed,
         "selection": "none: the last step counts",
-        "intervals": f"95 %, {RESAMPLES} draws of the test images with replacement, "
+        "intervals": f"95 %, {WEIGHTED_RESAMPLES} draws of the test images with replacement, "
         "widened to hold the value",
         TUNED: "the whole network, the encoder from the start" if run.start else
         "the whole network, from random weights",
