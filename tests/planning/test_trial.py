@@ -16,6 +16,7 @@ from coview.planning import planner
 from coview.planning.plan import make_plan
 from coview.planning.trial import Speed, Trial
 from coview.recipes import change, recipe
+from coview.runs.job import Session
 from small_run import pictures
 
 CPU = torch.device("cpu")
@@ -88,7 +89,9 @@ def plan(monkeypatch, table, *, budget=None, **options):
 
     monkeypatch.setattr(planner, "fit_memory", note)
     clock = Clock(budget, now=lambda: 0.0)
-    chosen = make_plan(STORE, "simclr", RecipeOptions(**options), device=CPU, clock=clock)
+    chosen = make_plan(
+        Session(device=CPU, clock=clock).planner(STORE), "simclr", RecipeOptions(**options)
+    )
     return chosen, measured
 
 
@@ -174,7 +177,7 @@ def test_a_plan_takes_smaller_passes_where_a_step_does_not_fit(monkeypatch):
 
     monkeypatch.setattr(Trial, "probe", probe)
     monkeypatch.setattr(Trial, "speed", lambda *_, **__: Speed.of(64, [0.1]))
-    chosen = make_plan(STORE, "simclr", RecipeOptions(**NAMED), device=CPU, clock=Clock())
+    chosen = make_plan(Session(device=CPU).planner(STORE), "simclr", RecipeOptions(**NAMED))
     blocks = Passes(activation_checkpointing=True)
     assert tried == [
         Passes(),
@@ -197,8 +200,8 @@ def test_a_recipe_as_a_value_takes_only_what_gives_the_same_gradient(monkeypatch
 
     monkeypatch.setattr(Trial, "speed", speed)
     mine = change(recipe("simclr-cpu"), **NAMED)
-    chosen = make_plan(STORE, mine, RecipeOptions(), device=CPU, clock=Clock())
+    chosen = make_plan(Session(device=CPU).planner(STORE), mine, RecipeOptions())
     assert chosen.recipe == replace(mine, passes=fits)
     fits = Passes(micro_batch=16)
     with pytest.raises(DoesNotFit, match="given as a value is not changed"):
-        make_plan(STORE, mine, RecipeOptions(), device=CPU, clock=Clock())
+        make_plan(Session(device=CPU).planner(STORE), mine, RecipeOptions())

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from coview.core.clock import Clock
 from coview.core.images import store_from_arrays
 from coview.core.machine import RUNS_HERE
 from coview.data.spec import DataSpec
@@ -12,6 +11,7 @@ from coview.options import RecipeOptions
 from coview.planning.plan import make_plan
 from coview.recipes import batches, change, recipe
 from coview.recipes.batches import bytes_of_views, make_loader, render_ahead
+from coview.runs.job import Session
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 GIB = 1 << 30
@@ -104,7 +104,7 @@ def test_a_plan_says_that_fewer_batches_are_ahead(machine):
     machine(16, 1e-6)
     store = store_from_arrays(np.zeros((64, 8, 8, 3), np.uint8))
     options = RecipeOptions(encoder="resnet18/8-small", size=8, batch_size=16, epochs=1)
-    chosen = make_plan(store, "simclr", options, device=CPU, clock=Clock())
+    chosen = make_plan(Session(device=CPU).planner(store), "simclr", options)
     assert any(note.startswith("1 thread in place of 1 and 1 batch ahead") for note in chosen.notes)
 
 

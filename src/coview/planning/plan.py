@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from coview.core.clock import Clock
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
 from coview.methods.set_objectives import CrossEntropy
@@ -25,7 +23,6 @@ from coview.planning.defaults import (
 )
 from coview.planning.planner import Plan, Planner
 from coview.planning.text import about_defaults, about_options, about_queue
-from coview.planning.trial import Equip
 from coview.recipes import METHODS, DenseRecipe, Recipe, apply_options, for_classes, recipe
 
 TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
@@ -33,32 +30,27 @@ TRIAL_SIDE, TRIAL_IMAGES = 32, 10_000
 
 
 def make_plan(
-    store: ImageStore, base: str | Recipe, options: RecipeOptions, *, device: torch.device,
-    clock: Clock, workers: int | None = None, world: int = 1, encoder_is: str = "as asked",
+    planner: Planner, base: str | Recipe, options: RecipeOptions, *, encoder_is: str = "as asked",
     images: int | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan of a pretraining run on the training images of ``store``.
+    """The plan of a pretraining run.
 
     ``base``: a recipe as a value or by name, or a method's name, for which everything is chosen.
-    ``clock``: of the run, with its budget. ``encoder_is``: why ``options.encoder`` is what it is.
-    ``images``: the number that settings are chosen for, by default that of ``store``, which varies
-    with the seed that holds images out.
+    ``encoder_is``: why ``options.encoder`` is what it is. ``images``: the number that settings are
+    chosen for, by default that of the training images, which varies with the seed that holds images
+    out.
     Measures some steps, and how much of a batch fits into memory. Raises InvalidValue where the
     batch does not fit the images, UnknownName for an unknown recipe.
     """
-    budget = clock.budget
+    store, budget, device = planner.store, planner.budget, planner.device
     images = len(store) if images is None else images
-    side = typical_side(store)
     if options.size is not None:
-        side = min(side, options.size)
-    planner = Planner(
-        store=store, side=side, device=device, clock=clock, workers=workers, world=world
-    )
+        planner = replace(planner, side=min(planner.side, options.size))
     if isinstance(base, Recipe):
         return plan_exactly(planner, base, options)
     named = base not in METHODS
     start = recipe(base) if named else unfitted_recipe(
-        base, side=side, images=images, device=device.type
+        base, side=planner.side, images=images, device=device.type
     )  # fmt: skip
     fitted = for_classes(apply_options(start, options), len(store.class_names))
     notes = tuple(about_options(start, fitted, options))
@@ -116,27 +108,15 @@ def check_settings(base: str | Recipe, options: RecipeOptions, device: str) -> R
 
 
 def make_finetuning_plan(
-    store: ImageStore, base: Recipe, options: TrainingOptions, *, device: torch.device,
-    clock: Clock, workers: int | None, world: int, trainings: int, exact: bool,
-) -> Plan:  # fmt: skip
-    """The plan of fine-tuning on the training images of ``store``.
+    planner: Planner, base: Recipe, options: TrainingOptions, *, exact: bool
+) -> Plan:
+    """The plan of fine-tuning; of two trainings the other one is of the network from scratch.
 
-    ``trainings``: 2 where the same network is trained from scratch as well. ``exact``: ``base`` is
-    the user's own value, which is trained as it is or refused.
+    ``exact``: ``base`` is the user's own value, which is trained as it is or refused.
     """
-    planner = Planner(
-        store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
-        world=world, whole_runs=trainings,
-    )  # fmt: skip
     if exact:
         return plan_exactly(planner, base, options)
-    fitted = for_classes(apply_options(base, options), len(store.class_names))
-    notes = tuple(about_options(base, fitted, options))
-    if options.batch_size is None:
-        batch = min(batch_for(len(store), fitted), len(store))
-        if batch < fitted.batch_size:
-            notes += (f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images.",)
-        fitted = replace(fitted, batch_size=batch)
+    fitted, notes = _fitted(planner.store, base, options)
     planner = replace(planner, max_epochs=fitted.epochs)  # more of them would only overfit
     layer = 0 if fitted.kept_head is None else fitted.kept_head.layers
     plan = planner.plan(fitted, options, why="the pretrained network", exact=False)
@@ -145,60 +125,58 @@ def make_finetuning_plan(
         if layer
         else "The classifier stands on h, the encoder's output"
     )
-    twice = ", and the same network is trained from scratch beside it" if trainings > 1 else ""
+    twice = (
+        ", and the same network is trained from scratch beside it" if planner.whole_runs > 1 else ""
+    )
     return plan.with_notes(*notes, f"{start}{twice}.")
 
 
 def make_detection_plan(
-    store: ImageStore, base: DenseRecipe, options: TrainingOptions, *, device: torch.device,
-    clock: Clock, workers: int | None, world: int, trainings: int, exact: bool,
-) -> Plan:  # fmt: skip
+    planner: Planner, base: DenseRecipe, options: TrainingOptions, *, exact: bool
+) -> Plan:
     """The plan of learning boxes or label maps; see :func:`make_finetuning_plan`."""
-    planner = Planner(
-        store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
-        world=world, whole_runs=trainings,
-    )  # fmt: skip
     if exact:
         return plan_exactly(planner, base, options)
     recipe = apply_options(base, options)
     assert isinstance(recipe, DenseRecipe)
     notes = tuple(about_options(base, recipe, options))
-    most = max(2, len(store) // 4)  # so that an epoch has a few steps
+    most = max(2, planner.images // 4)  # so that an epoch has a few steps
     if options.batch_size is None and recipe.batch_size > most:
         notes += (f"Batch {most} in place of the recipe's {recipe.batch_size}: few images.",)
         recipe = replace(recipe, batch_size=most)
     plan = planner.plan(recipe, options, why="the network of the start", exact=False)
-    if trainings > 1:
+    if planner.whole_runs > 1:
         notes += ("The same network is trained from scratch beside it.",)
     return plan.with_notes(*notes)
 
 
 def make_distillation_plan(
-    store: ImageStore, base: Recipe, options: TrainingOptions, *, device: torch.device,
-    clock: Clock, workers: int | None, world: int, trainings: float, exact: bool, equip: Equip,
+    planner: Planner, base: Recipe, options: TrainingOptions, *, exact: bool,
     notes: tuple[str, ...] = (),
 ) -> Plan:  # fmt: skip
-    """The plan of distillation on the training images of ``store``.
+    """The plan of distillation, whose teacher ``planner`` sets. ``notes`` come before its own.
 
-    ``trainings``: 1, and the length of the training on the labels alone beside it. ``exact``:
-    ``base`` is the user's own value. ``equip`` sets the teacher.
+    ``exact``: ``base`` is the user's own value.
     """
-    planner = Planner(
-        store=store, side=typical_side(store), device=device, clock=clock, workers=workers,
-        world=world, whole_runs=trainings, equip=equip,
-    )  # fmt: skip
     if exact:
         return plan_exactly(planner, base, options)
+    fitted, others = _fitted(planner.store, base, options)
+    plan = planner.plan(fitted, options, why="the student", exact=False)
+    return plan.with_notes(*notes, *others)
+
+
+def _fitted(
+    store: ImageStore, base: Recipe, options: TrainingOptions
+) -> tuple[Recipe, tuple[str, ...]]:
+    """``base`` with the options, for the classes of ``store`` and its few images; notes of it."""
     fitted = for_classes(apply_options(base, options), len(store.class_names))
-    notes = (*notes, *about_options(base, fitted, options))
+    notes = tuple(about_options(base, fitted, options))
     if options.batch_size is None:
         batch = min(batch_for(len(store), fitted), len(store))
         if batch < fitted.batch_size:
-            few = f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images."
-            notes = (*notes, few)
+            notes += (f"Batch {batch} in place of the recipe's {fitted.batch_size}: few images.",)
         fitted = replace(fitted, batch_size=batch)
-    plan = planner.plan(fitted, options, why="the student", exact=False)
-    return plan.with_notes(*notes)
+    return fitted, notes
 
 
 def plan_exactly(planner: Planner, base: Recipe, options: TrainingOptions) -> Plan:

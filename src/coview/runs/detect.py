@@ -85,11 +85,8 @@ def detect(options: DetectOptions) -> Run | None:
     def plan(parts: Parts, session: Session) -> Plan:
         recipe = for_objects(base, parts.training, exact=exact)
         check_outlines(recipe, parts)
-        plan = make_detection_plan(
-            parts.training, recipe, options, device=session.device, clock=session.clock,
-            workers=session.workers, world=session.ranks.world, trainings=2 if baselines else 1,
-            exact=exact,
-        )  # fmt: skip
+        planner = session.planner(parts.training, trainings=2 if baselines else 1)
+        plan = make_detection_plan(planner, recipe, options, exact=exact)
         if not exact or options.from_scratch:
             return plan
         notes = about_normalization(recipe, source.normalization)

@@ -95,13 +95,14 @@ def distill(options: DistillOptions) -> Run | None:
             return LabelsAlone.beside(recipe, parts, session.device.type, session.ranks.world)
 
         has_baseline = bool(extra["baselines"])
-        plan = make_distillation_plan(
-            parts.training, base, options, device=session.device, clock=session.clock,
-            workers=session.workers, world=session.ranks.world,
+        planner = session.planner(
+            parts.training,
             trainings=alone(base).trainings(base, len(parts.training)) if has_baseline else 1.0,
-            exact=isinstance(recipe, Recipe), equip=lambda learner: learner.set_teacher(network),
-            notes=notes,
-        )  # fmt: skip
+            equip=lambda learner: learner.set_teacher(network),
+        )
+        plan = make_distillation_plan(
+            planner, base, options, exact=isinstance(recipe, Recipe), notes=notes
+        )
         if source is not None and isinstance(recipe, Recipe):
             others = about_normalization(plan.recipe, source.normalization)
             plan = plan.with_notes(*others)

@@ -95,11 +95,8 @@ def finetune(options: FinetuneOptions) -> Run | None:
             recipe_named(recipe) if recipe else default_finetuning(session.device.type),
             source, options, share=share,
         )  # fmt: skip
-        plan = make_finetuning_plan(
-            parts.training, base, options, device=session.device, clock=session.clock,
-            workers=session.workers, world=session.ranks.world,
-            trainings=1 if options.no_baselines else 2, exact=isinstance(recipe, Recipe),
-        )  # fmt: skip
+        planner = session.planner(parts.training, trainings=1 if options.no_baselines else 2)
+        plan = make_finetuning_plan(planner, base, options, exact=isinstance(recipe, Recipe))
         if not isinstance(recipe, Recipe):
             return plan
         notes = about_normalization(plan.recipe, source.normalization)

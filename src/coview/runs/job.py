@@ -14,6 +14,9 @@ from coview.core.images import ImageStore
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.diagnosis.gallery import write_contact_sheet
 from coview.diagnosis.state import Diagnosis
+from coview.planning.plan import typical_side
+from coview.planning.planner import Planner
+from coview.planning.trial import Equip
 from coview.recipes import Recipe
 from coview.runs.data import Images, RunData
 from coview.runs.run import Run
@@ -52,6 +55,18 @@ class Session:
     ranks: Ranks = SINGLE_PROCESS
     log_to: tuple[str, ...] = ()
     clock: Clock = field(default_factory=Clock)
+
+    def planner(
+        self, store: ImageStore, *, trainings: float = 1, equip: Equip | None = None
+    ) -> Planner:
+        """What plans a run on the training images of ``store``, in this session.
+
+        ``trainings``: those that share a budget, in lengths of the run. ``equip``: see Planner.
+        """
+        return Planner(
+            store=store, side=typical_side(store), device=self.device, clock=self.clock,
+            workers=self.workers, world=self.ranks.world, whole_runs=trainings, equip=equip,
+        )  # fmt: skip
 
 
 class Job(ABC):

@@ -96,8 +96,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
 
     def plan(parts: Parts, session: Session) -> Plan:
         plan = make_plan(
-            parts.training, recipe, options, device=session.device, clock=session.clock,
-            workers=session.workers, world=session.ranks.world,
+            session.planner(parts.training), recipe, options,
             encoder_is="that of the weights" if is_taken else "as asked",
             # Runs that differ by their seed alone shall have one recipe.
             images=usual_training(len(parts.training) + len(parts.held_out)),
