@@ -11,7 +11,7 @@ import numpy.typing as npt
 from coview.core.errors import DataError, InvalidValue
 from coview.core.files import read_content
 from coview.core.images import ImageStore
-from coview.core.paths import local_path
+from coview.core.paths import absolute_path, local_path
 from coview.core.places import Kind, place_of
 from coview.core.rng import LABEL_SUBSET, Stream, permutation
 
@@ -79,6 +79,15 @@ def share_of_labels(labels: str) -> float | None:
 def names_a_file(labels: str) -> bool:
     """Whether ``labels`` is a file of names, and no share or number."""
     return not _is_rule(labels) and bool(labels) and place_of(labels).kind is Kind.FILE
+
+
+def absolute_labels(labels: str) -> str:
+    """A file of names from any working folder; other words as they are.
+
+    >>> absolute_labels("25-per-class")
+    '25-per-class'
+    """
+    return str(absolute_path(labels)) if names_a_file(labels) else labels
 
 
 def check_labels(labels: str) -> None:

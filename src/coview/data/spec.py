@@ -161,6 +161,17 @@ class DataSpec(DataOptions):
         return decode_one({**data, **paths}, cls)
 
 
+def tests_like(spec: DataSpec, data: Any, options: DataOptions) -> DataSpec | None:
+    """What opens the labeled ``data`` to test on, at the short side of ``spec``; None for no data.
+
+    Raises UnknownName for an unknown place of labels.
+    """
+    if data is None:
+        return None
+    tests = DataSpec.of(data, options, needs_labels=True).tests()
+    return replace(tests, short_side=spec.short_side)
+
+
 def source_of(data: Any) -> str | tuple[str, ...] | None:
     """What opens ``data`` from any working folder; None for arrays, which only the caller has.
 

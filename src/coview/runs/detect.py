@@ -82,15 +82,14 @@ def detect(options: DetectOptions) -> Run | None:
         test = replace(test, short_side=spec.short_side)
     baselines = not (options.no_baselines or options.from_scratch)
 
-    def plan(parts: Parts, session: Session) -> Plan:
+    def plan(parts: Parts, session: Session) -> tuple[Plan, dict[str, Any]]:
         recipe = for_objects(base, parts.training, exact=exact)
         check_outlines(recipe, parts)
         planner = session.planner(parts.training, trainings=2 if baselines else 1)
         plan = make_detection_plan(planner, recipe, options, exact=exact)
-        if not exact or options.from_scratch:
-            return plan
-        notes = about_normalization(recipe, source.normalization)
-        return plan.with_notes(*notes)
+        if exact and not options.from_scratch:
+            plan = plan.with_notes(*about_normalization(recipe, source.normalization))
+        return plan, {"baselines": baselines}
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         if options.from_scratch:
@@ -107,8 +106,7 @@ def detect(options: DetectOptions) -> Run | None:
     beginning = Beginning(
         job=DETECTION, data=RunData(images=spec, test=test, own_test=True), source=None, test=None,
         seed=seed_of(options.recipe, options), make_plan=plan,
-        start=None if options.from_scratch else source.start, extra={"baselines": baselines},
-        caveats=caveats,
+        start=None if options.from_scratch else source.start, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-detect")
 

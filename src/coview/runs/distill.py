@@ -7,11 +7,10 @@ from typing import Any
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import takes
-from coview.core.paths import absolute_path
 from coview.core.user_code import import_files
 from coview.core.values import encode
-from coview.data.labels import check_labels, names_a_file
-from coview.data.spec import DataSpec, name_of
+from coview.data.labels import absolute_labels, check_labels
+from coview.data.spec import DataSpec, name_of, tests_like
 from coview.encoders import EncoderSpec
 from coview.methods import Distillation
 from coview.options import DistillOptions
@@ -66,27 +65,22 @@ def distill(options: DistillOptions) -> Run | None:
         options.data, options, size=options.size or teacher.image_size,
         needs_labels=options.labels is not None,
     )  # fmt: skip
-    test = None
-    if options.test is not None:
-        test = DataSpec.of(options.test, options, needs_labels=True).tests()
-        test = replace(test, short_side=spec.short_side)
-    labels = options.labels or NO_LABELS
     data = RunData(
-        images=spec, test=test, own_test=options.labels_from != "none",
-        labels=str(absolute_path(labels)) if names_a_file(labels) else labels,
+        images=spec, test=tests_like(spec, options.test, options),
+        own_test=options.labels_from != "none",
+        labels=absolute_labels(options.labels or NO_LABELS),
         label_draw=options.label_draw, class_names=teacher.class_names,
     )  # fmt: skip
-    extra: dict[str, Any] = {
-        "baselines": options.labels is not None and not options.no_baselines,
-        "teacher": encode(teacher),
-    }
+    has_baseline = options.labels is not None and not options.no_baselines
 
-    def plan(parts: Parts, session: Session) -> Plan:
+    def plan(parts: Parts, session: Session) -> tuple[Plan, dict[str, Any]]:
+        extra: dict[str, Any] = {"baselines": has_baseline, "teacher": encode(teacher)}
         notes: tuple[str, ...] = ()
         if isinstance(recipe, Recipe):
-            base = recipe
+            base, exact = recipe, True
         else:
             named = recipe_named(recipe) if recipe else default_distillation(session.device.type)
+            exact = False
             base, notes = adapted(named, teacher, source, options)
         view = base.first_view
         network = teacher.load(view.mean, view.std).to(session.device)
@@ -94,23 +88,19 @@ def distill(options: DistillOptions) -> Run | None:
         def alone(recipe: Recipe) -> LabelsAlone:
             return LabelsAlone.beside(recipe, parts, session.device.type, session.ranks.world)
 
-        has_baseline = bool(extra["baselines"])
         planner = session.planner(
             parts.training,
             trainings=alone(base).trainings(base, len(parts.training)) if has_baseline else 1.0,
             equip=lambda learner: learner.set_teacher(network),
         )
-        plan = make_distillation_plan(
-            planner, base, options, exact=isinstance(recipe, Recipe), notes=notes
-        )
-        if source is not None and isinstance(recipe, Recipe):
-            others = about_normalization(plan.recipe, source.normalization)
-            plan = plan.with_notes(*others)
-        if not has_baseline:
-            return plan
-        baseline = alone(plan.recipe)
-        extra["labels_alone"] = encode(baseline)
-        return plan.with_notes(baseline.note)
+        plan = make_distillation_plan(planner, base, options, exact=exact, notes=notes)
+        if source is not None and exact:
+            plan = plan.with_notes(*about_normalization(plan.recipe, source.normalization))
+        if has_baseline:
+            baseline = alone(plan.recipe)
+            extra["labels_alone"] = encode(baseline)
+            plan = plan.with_notes(baseline.note)
+        return plan, extra
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         asked = (parts.held_out, images.stores, spec)
@@ -120,7 +110,7 @@ def distill(options: DistillOptions) -> Run | None:
     beginning = Beginning(
         job=DISTILLING, data=data, source=options.data, test=options.test,
         seed=seed_of(recipe, options), make_plan=plan,
-        start=None if source is None else source.start, extra=extra, caveats=caveats,
+        start=None if source is None else source.start, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-distill")
 

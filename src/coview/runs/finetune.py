@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.core.options import takes
-from coview.core.paths import absolute_path
 from coview.core.user_code import import_files
-from coview.data.labels import check_labels, names_a_file
-from coview.data.spec import DataSpec, name_of
+from coview.data.labels import absolute_labels, check_labels
+from coview.data.spec import DataSpec, name_of, tests_like
 from coview.methods import CrossEntropy
 from coview.options import FinetuneOptions
 from coview.planning.defaults import default_finetuning
@@ -60,47 +60,30 @@ def finetune(options: FinetuneOptions) -> Run | None:
     source = read_source(options.start, options.checkpoint)
     check_labels(options.labels)
     recipe = None if options.recipe is None else find_recipe(options.recipe)
-    if recipe is not None:
-        refuse_dense(recipe)
-    if isinstance(recipe, Recipe) and options.from_layer is not None:
-        raise InvalidValue(
-            "A recipe given as a value is trained as it is: set its kept_head in place of "
-            "`from_layer`."
-        )
-    if isinstance(recipe, Recipe) and type(recipe.method.objective) is not CrossEntropy:
-        raise InvalidValue(
-            f"The recipe's objective is {type(recipe.method.objective).__name__}; fine-tuning "
-            "learns classes and expects CrossEntropy."
-        )
-    if isinstance(recipe, str) and recipe not in finetune_recipes():
-        raise UnknownName("fine-tuning recipe", recipe, finetune_recipes())
+    check_recipe(recipe, options)
     spec = DataSpec.of(
         options.data, options, size=options.size or source.image_size, needs_labels=True
     )
-    test = None
-    if options.test is not None:
-        test = DataSpec.of(options.test, options, needs_labels=True).tests()
-        test = replace(test, short_side=spec.short_side)
     data = RunData(
         images=spec,
-        test=test,
+        test=tests_like(spec, options.test, options),
         own_test=True,
-        labels=_absolute(options.labels),
+        labels=absolute_labels(options.labels),
         label_draw=options.label_draw,
     )
 
-    def plan(parts: Parts, session: Session) -> Plan:
-        share = len(parts.training) / max(1, parts.labeled_images)
-        base = recipe if isinstance(recipe, Recipe) else adapted(
-            recipe_named(recipe) if recipe else default_finetuning(session.device.type),
-            source, options, share=share,
-        )  # fmt: skip
+    def plan(parts: Parts, session: Session) -> tuple[Plan, dict[str, Any]]:
+        if isinstance(recipe, Recipe):
+            base, exact = recipe, True
+        else:
+            named = recipe_named(recipe) if recipe else default_finetuning(session.device.type)
+            share = len(parts.training) / max(1, parts.labeled_images)
+            base, exact = adapted(named, source, options, share=share), False
         planner = session.planner(parts.training, trainings=1 if options.no_baselines else 2)
-        plan = make_finetuning_plan(planner, base, options, exact=isinstance(recipe, Recipe))
-        if not isinstance(recipe, Recipe):
-            return plan
-        notes = about_normalization(plan.recipe, source.normalization)
-        return plan.with_notes(*notes)
+        plan = make_finetuning_plan(planner, base, options, exact=exact)
+        if exact:
+            plan = plan.with_notes(*about_normalization(plan.recipe, source.normalization))
+        return plan, {"baselines": not options.no_baselines}
 
     def caveats(images: Images, parts: Parts) -> list[str]:
         before = about_start(source.start, parts.held_out, images.stores, spec)
@@ -108,10 +91,30 @@ def finetune(options: FinetuneOptions) -> Run | None:
 
     beginning = Beginning(
         job=FINE_TUNING, data=data, source=options.data, test=options.test,
-        seed=seed_of(recipe, options), make_plan=plan, start=source.start,
-        extra={"baselines": not options.no_baselines}, caveats=caveats,
+        seed=seed_of(recipe, options), make_plan=plan, start=source.start, caveats=caveats,
     )  # fmt: skip
     return start_run(beginning, options, f"{name_of(options.data)}-finetune")
+
+
+def check_recipe(recipe: Recipe | str | None, options: FinetuneOptions) -> None:
+    """Raise InvalidValue or UnknownName for a recipe that does not fine-tune."""
+    if recipe is None:
+        return
+    refuse_dense(recipe)
+    if isinstance(recipe, str):
+        if recipe not in finetune_recipes():
+            raise UnknownName("fine-tuning recipe", recipe, finetune_recipes())
+        return
+    if options.from_layer is not None:
+        raise InvalidValue(
+            "A recipe given as a value is trained as it is: set its kept_head in place of "
+            "`from_layer`."
+        )
+    if type(recipe.method.objective) is not CrossEntropy:
+        raise InvalidValue(
+            f"The recipe's objective is {type(recipe.method.objective).__name__}; fine-tuning "
+            "learns classes and expects CrossEntropy."
+        )
 
 
 def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: float) -> Recipe:
@@ -132,8 +135,3 @@ def adapted(recipe: Recipe, source: Source, options: FinetuneOptions, *, share: 
         )
     kept = KeptHead(head=source.head, layers=layer) if layer and source.head else None
     return replace(recipe, encoder=source.encoder, kept_head=kept)
-
-
-def _absolute(labels: str) -> str:
-    """A file of names from any working folder; other words as they are."""
-    return str(absolute_path(labels)) if names_a_file(labels) else labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from coview.core.errors import InvalidValue
 from coview.core.images import ImageStore
@@ -79,7 +80,8 @@ def pretrain(options: PretrainOptions) -> Run | None:
     recipe = find_recipe(options.recipe)
     check_views(recipe)
     network = network_of(options)
-    is_taken = network is not None and options.encoder is None and not isinstance(recipe, Recipe)
+    exact = isinstance(recipe, Recipe)
+    is_taken = network is not None and options.encoder is None and not exact
     if network is not None and is_taken:
         options = with_network(options, network.encoder)
     checked = check_settings(recipe, options, local_device(options.device).type)
@@ -94,7 +96,7 @@ def pretrain(options: PretrainOptions) -> Run | None:
         )
     )
 
-    def plan(parts: Parts, session: Session) -> Plan:
+    def plan(parts: Parts, session: Session) -> tuple[Plan, dict[str, Any]]:
         plan = make_plan(
             session.planner(parts.training), recipe, options,
             encoder_is="that of the weights" if is_taken else "as asked",
@@ -105,13 +107,13 @@ def pretrain(options: PretrainOptions) -> Run | None:
         notes += about_folders(parts.training, data.images)
         if options.weights is not None:
             expected = expected_normalization(options.weights, network, plan.recipe.encoder)
-            if not isinstance(recipe, Recipe):
+            if not exact:
                 plan = normalized_for(plan, expected)
             elif expected is not None or network is not None:  # no file of weights says [0, 1]
                 notes += about_normalization(plan.recipe, expected)
         if options.weights is None:
             notes += tuple(about_scratch(plan.recipe, len(parts.training)))
-        return plan.with_notes(*notes)
+        return plan.with_notes(*notes), {}
 
     start = None if options.weights is None else Start.at(options.weights, options.checkpoint)
 

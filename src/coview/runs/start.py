@@ -40,7 +40,8 @@ class Beginning:
     """A run before its first step.
 
     source: what the caller gave as data, which may be arrays; test the same for test images.
-    seed: of the split, before there is a plan. make_plan: from the parts and the session to a plan.
+    seed: of the split, before there is a plan. make_plan: from the parts and the session to a plan,
+    and the fields of run.json that only this kind of run has.
     caveats: sentences on why the figures will say less than they seem to, for run.json; None where
     nothing is known of that.
     """
@@ -49,10 +50,9 @@ class Beginning:
     data: RunData
     source: Any
     seed: int
-    make_plan: Callable[[Parts, Session], Plan]
+    make_plan: Callable[[Parts, Session], tuple[Plan, dict[str, Any]]]
     start: Start | None = None
     test: Any = None
-    extra: dict[str, Any] | None = None
     caveats: Callable[[Images, Parts], Sequence[str]] | None = None
 
 
@@ -86,10 +86,10 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
             for note in images.notes:
                 say(note, detail=True)
             parts = beginning.job.split(beginning.data, images, beginning.seed)
-            plan = beginning.make_plan(parts, session)
+            plan, extra = beginning.make_plan(parts, session)
             say_parts(images, parts)
             description = describe_beginning(
-                beginning, plan, images, parts, session, keep_every=options.keep_every,
+                beginning, plan, images, parts, session, extra=extra, keep_every=options.keep_every,
                 imports=import_files(options.import_),
             )  # fmt: skip
             for note in description["plan"]:
@@ -109,7 +109,7 @@ def start_run(beginning: Beginning, options: RunOptions, name: str) -> Run | Non
 
 def describe_beginning(
     beginning: Beginning, plan: Plan, images: Images, parts: Parts, session: Session, *,
-    keep_every: int | None = None, imports: Sequence[ImportedFile] = (),
+    extra: dict[str, Any], keep_every: int | None = None, imports: Sequence[ImportedFile] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """The content of run.json. Raises InvalidValue and DataError for what cannot be trained."""
     learner = build_task(plan.recipe, beginning.start)
@@ -124,7 +124,7 @@ def describe_beginning(
         start=beginning.start, precision=precision, processes=session.ranks.world,
         budget=session.clock.budget,
         extra={
-            "keep_every": keep_every, "log_to": session.log_to, **(beginning.extra or {}),
+            "keep_every": keep_every, "log_to": session.log_to, **extra,
             **({} if caveats is None else {"caveats": caveats}),
             "imports": [*imports, *(f for f in files_of(plan.recipe) if f not in imports)],
         },
