@@ -103,7 +103,8 @@ def train(
     """
     task.train()
     pace = pace or Pace(Clock())
-    throughput, skipped, saved, save_time = Throughput(loader), 0, time.monotonic(), 0.0
+    throughput, skipped = Throughput(loader), 0
+    saves = _Saves(save, metrics_log, pace, seconds=save_seconds, keep_every=keep_every)
     to_do = schedule.total_steps - loader.start_step
     # A resumed run reports by its whole length, of which little may be left.
     replan_every = max(1, min(metrics_log.every, math.ceil(to_do / REPLANS)))
@@ -123,8 +124,7 @@ def train(
             )
             throughput.add_step(batch.global_size)
             if note:
-                metrics_log.write("event", done, text=note)
-                say(note)
+                _tell(metrics_log, done, note)
             skipped = skipped + 1 if step.skipped else 0
             if step.skipped:
                 ids = ranks.gather(batch.ids, batch.sizes or None)
@@ -138,24 +138,14 @@ def train(
             last = done == schedule.total_steps
             ends_epoch = last or done % loader.steps_per_epoch == 0
             if on_epoch is not None and ranks.is_main and ends_epoch:
-                with pace.beside():
-                    started = pace.clock.now()
-                    reported = on_epoch(done, last)
-                if reported:
-                    pace.report_took(pace.clock.now() - started)
+                _report_epoch(on_epoch, done, pace, last=last)
             diverged = skipped == max_skipped_steps
             reason = _divergence(skipped, step) if diverged else agreed_reason(stop(), ranks)
             if reason:
                 metrics_log.write("event", done, text=reason)
-            now = time.monotonic()
-            wait = save_seconds * max(1.0, save_time / SLOW_SAVE)
-            kept = keep_every is not None and done % keep_every == 0
-            due = reason or last or kept or now - saved >= wait
-            if due and ranks.is_main:
-                with pace.beside():
-                    _save(save, done, metrics_log, needed=bool(reason) or last)
-                saved = time.monotonic()
-                save_time = saved - now
+            needed = bool(reason) or last
+            if ranks.is_main and (needed or saves.is_due(done)):
+                saves(done, needed=needed)
             left = (schedule.total_steps - done) * loader.batch_size
             advance(batch.global_size, metrics_log.note(done / loader.steps_per_epoch), left)
             if reason:
@@ -188,8 +178,7 @@ def _replan(
     schedule.replan(done, total=total)
     metrics_log.write("plan", done, total_steps=total, seconds_used=pace.clock.used)
     if note := pace.note(total, planned=planned):
-        metrics_log.write("event", done, text=note)
-        say(note)
+        _tell(metrics_log, done, note)
 
 
 def _step_in_memory(
@@ -263,18 +252,52 @@ def _report(
     return row
 
 
-def _save(
-    save: Callable[[int], object], step: int, metrics_log: MetricsLog, *, needed: bool
+def _tell(metrics_log: MetricsLog, step: int, text: str) -> None:
+    metrics_log.write("event", step, text=text)
+    say(text)
+
+
+def _report_epoch(
+    on_epoch: Callable[[int, bool], bool], done: int, pace: Pace, *, last: bool
 ) -> None:
-    try:
-        metrics_log.sync()  # the log must have all steps before the checkpoint
-        save(step)
-    except StorageError as error:
-        if needed:
-            raise
-        text = f"The checkpoint of step {step} was not saved: {error}"
-        metrics_log.write("event", step, text=text)
-        say(text)
+    with pace.beside():
+        started = pace.clock.now()
+        reported = on_epoch(done, last)
+    if reported:
+        pace.report_took(pace.clock.now() - started)
+
+
+class _Saves:
+    """The checkpoints of a loop: every ``seconds``, less often where a save is slow, and every
+    ``keep_every`` steps."""
+
+    def __init__(
+        self, save: Callable[[int], object], metrics_log: MetricsLog, pace: Pace, *,
+        seconds: float, keep_every: int | None,
+    ) -> None:  # fmt: skip
+        self._save, self._metrics_log, self._pace = save, metrics_log, pace
+        self._seconds, self._keep_every = seconds, keep_every
+        self._ended, self._took = time.monotonic(), 0.0
+
+    def is_due(self, done: int) -> bool:
+        wait = self._seconds * max(1.0, self._took / SLOW_SAVE)
+        kept = self._keep_every is not None and done % self._keep_every == 0
+        return kept or time.monotonic() - self._ended >= wait
+
+    def __call__(self, done: int, *, needed: bool) -> None:
+        """Save after ``done`` steps. A StorageError is raised if ``needed``, else it is logged."""
+        started = time.monotonic()
+        with self._pace.beside():
+            try:
+                self._metrics_log.sync()  # the log must have all steps before the checkpoint
+                self._save(done)
+            except StorageError as error:
+                if needed:
+                    raise
+                text = f"The checkpoint of step {done} was not saved: {error}"
+                _tell(self._metrics_log, done, text)
+        self._ended = time.monotonic()
+        self._took = self._ended - started
 
 
 def _divergence(skipped: int, step: Step) -> str:
