@@ -17,7 +17,7 @@ from coview.planning.memory import (
     usable_bytes,
 )
 from coview.planning.trial import Trial
-from coview.recipes import build, recipe
+from coview.recipes import build, build_task, change, recipe
 
 CPU = torch.device("cpu")
 
@@ -96,6 +96,14 @@ def test_passes_that_were_asked_for_stay():
     free = 1000
     asked = small(passes=Passes(micro_batch=7))
     assert planned(asked, NEED, free, images=256) == (asked.passes, "")
+
+
+def test_a_detector_that_does_not_fit_is_refused_and_takes_no_micro_batch():
+    detector = change(recipe("detect-cpu"), encoder="resnet10/8-medium")
+    learner = build_task(detector)
+    with pytest.raises(InvalidValue, match="give `batch_size` 5, a smaller `size`, or several"):
+        plan_passes(detector, learner, NEED, 5000.0, images=32)
+    assert learner.unlike_in_parts(32, 4) == ""
 
 
 def test_exactness_says_where_batch_norm_sees_a_part():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ class DenseLearner(NetworkTask):
     """
 
     method: DenseMethod
+    takes_micro_batches: ClassVar[bool] = False
 
     def __init__(
         self, method: DenseMethod, encoder: Encoder, *, passes: Passes, ranks: Ranks,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,9 @@ class NetworkTask(nn.Module):
 
     head: nn.Module
 
+    takes_micro_batches: ClassVar[bool] = True
+    """Whether it goes through parts of a batch one after another (:class:`Passes`)."""
+
     def loss(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """See :class:`coview.training.Task`."""
         raise NotImplementedError
@@ -74,6 +78,11 @@ class NetworkTask(nn.Module):
 
     def reduce_memory(self, images: int, *, exact: bool = False) -> str:
         raise NotImplementedError
+
+    def unlike_in_parts(self, images: int, micro_batch: int | None) -> str:
+        """What is another in micro-batches of a batch of ``images``, in words; "" where they give
+        its loss and gradient."""
+        return ""
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -225,17 +234,12 @@ class Learner(NetworkTask):
             self._pair_loss.commit()
         self._pair_loss = None
 
-    def exact_in_parts(self, images: int, micro_batch: int | None) -> bool:
-        """Whether micro-batches of a batch of ``images`` give its loss and gradient."""
-        return not self.unlike_in_parts(images, micro_batch)
-
     def unlike_in_parts(self, images: int, micro_batch: int | None) -> str:
-        """What is another in micro-batches of a batch of ``images``, in words; "" where they give
-        its loss and gradient.
+        """See :meth:`NetworkTask.unlike_in_parts`.
 
-        So where no layer of encoder, head and predictor has BatchNorm, where its statistics are
-        frozen, and where each part is whole groups of ghost BatchNorm; and no layer drops anything
-        at random (:func:`drops`).
+        Parts are exact where no layer of encoder, head and predictor has BatchNorm, where its
+        statistics are frozen, and where each part is whole groups of ghost BatchNorm; and no layer
+        drops anything at random (:func:`drops`).
         """
         if micro_batch is None:
             return ""
@@ -252,7 +256,7 @@ class Learner(NetworkTask):
         """Switch on activation checkpointing if the encoder has known blocks, which is exact; after
         that halve the micro-batch, which is ``images`` at first.
 
-        ``exact``: take only micro-batches that change nothing (:meth:`exact_in_parts`). Returns a
+        ``exact``: take only micro-batches that change nothing (:meth:`unlike_in_parts`). Returns a
         note for the user, "" if there is no smaller micro-batch."""
         if not self.passes.activation_checkpointing and find_blocks(self.encoder):
             self.set_passes(replace(self.passes, activation_checkpointing=True))
@@ -265,7 +269,7 @@ class Learner(NetworkTask):
         if exact:  # parts that change something are kept as well
             smaller = [
                 size for size in smaller
-                if self.exact_in_parts(images, now) and self.exact_in_parts(images, size)
+                if not (self.unlike_in_parts(images, now) or self.unlike_in_parts(images, size))
             ]  # fmt: skip
         if not smaller:
             return ""

@@ -12,9 +12,9 @@ import torch
 from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes, processes_here, runs_here, sharing
 from coview.core.text import byte_size
-from coview.methods import Learner, Passes
+from coview.methods import Passes
 from coview.methods.learner import NetworkTask
-from coview.recipes import DenseRecipe, Recipe
+from coview.recipes import Recipe
 
 # Of what is free: the allocator's gaps, workspaces of convolutions and, where the device renders,
 # views ahead of the step take the rest.
@@ -55,7 +55,7 @@ def plan_passes(
     if estimate.blocks is not None and images * estimate.blocks <= free:
         passes = Passes(activation_checkpointing=True)
         return passes, f"{why}: {about_passes(learner, images, passes)}"
-    if isinstance(recipe, DenseRecipe):
+    if not learner.takes_micro_batches:
         raise InvalidValue(
             f"{why}; {fewer}give `batch_size` {max(2, int(free // estimate.whole))}, a smaller "
             "`size`, or several processes."
@@ -91,13 +91,8 @@ def exactness(learner: NetworkTask, images: int, micro_batch: int) -> str:
         f"micro-batches of {micro_batch} (`micro_batch`), recomputed in the backward pass for "
         "about a third more time. The gradient is that of the whole batch's loss"
     )
-    unlike = unlike_in_parts(learner, images, micro_batch)
+    unlike = learner.unlike_in_parts(images, micro_batch)
     return f"{text}; {unlike}." if unlike else f"{text}, exactly."
-
-
-def unlike_in_parts(learner: NetworkTask, images: int, micro_batch: int | None) -> str:
-    """See :meth:`~coview.methods.Learner.unlike_in_parts`; a detector has no micro-batches."""
-    return learner.unlike_in_parts(images, micro_batch) if isinstance(learner, Learner) else ""
 
 
 def release(device: torch.device) -> None:

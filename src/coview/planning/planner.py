@@ -22,7 +22,6 @@ from coview.planning.memory import (
     about_passes,
     exactness,
     plan_passes,
-    unlike_in_parts,
     usable_bytes,
 )
 from coview.planning.text import (
@@ -33,7 +32,7 @@ from coview.planning.text import (
     about_the_run,
 )
 from coview.planning.trial import Equip, Speed, Trial
-from coview.recipes import DenseRecipe, Recipe, apply_options, change
+from coview.recipes import Recipe, apply_options, change
 from coview.recipes.batches import render_ahead
 from coview.training.loop import EXACT_ONLY
 
@@ -273,7 +272,7 @@ class Planner:
         Raises DoesNotFit where there are none. ``exact``: take only what leaves the gradient as it
         is, which is all that a detector does.
         """
-        share, exactly = share_of(recipe, self.world), exact and not isinstance(recipe, DenseRecipe)
+        share, exactly = share_of(recipe, self.world), exact and trial.learner.takes_micro_batches
         trial.use(recipe.passes)
         while True:
             try:
@@ -367,7 +366,7 @@ def fit_memory(trial: Trial, world: int, *, exact: bool = False) -> tuple[Recipe
         learner, need = trial.learner, trial.memory  # on the device before what is free is read
         free = max(0.0, usable_bytes(trial.device) - trial.optimizer_bytes)
         passes, note = plan_passes(recipe, learner, need, free, images=share)
-    if exact and unlike_in_parts(trial.learner, share, passes.micro_batch) and not is_asked:
+    if exact and trial.learner.unlike_in_parts(share, passes.micro_batch) and not is_asked:
         fewer = "" if runs_here() == 1 else "start fewer runs side by side, or "
         raise InvalidValue(
             f"{note} A recipe given as a value is not changed: {fewer}set its passes to {passes}."
