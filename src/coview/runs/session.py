@@ -6,7 +6,7 @@ import copy
 import math
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,7 +25,7 @@ from coview.runs.data import Images
 from coview.runs.describe import write_quarantine
 from coview.runs.duration import Course
 from coview.runs.finish import leave, say_end
-from coview.runs.job import Job, Parts, Session
+from coview.runs.job import Job, Monitor, Parts, Session
 from coview.runs.live_report import LiveReport
 from coview.runs.run import Run
 from coview.training.loggers import Loggers, RunInfo, flatten
@@ -66,16 +66,9 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
     checkpoints = training.Checkpoints(run.checkpoints_path, keep_every)
     if ranks.is_main:
         checkpoints.sweep()  # a run that was killed in its last save makes no other one
-    initial, exact = _initial_learner(run, ranks, required=not checkpoints.steps())
-    learner = copy.deepcopy(initial)
-    job.equip(run, learner)
-    # As the run began: "auto" may mean something else on the machine that it goes on.
-    begun = run.description["environment"]["precision"]
-    precision = precision_of(replace(recipe, precision=begun), learner, session.device)
-    precision.prepare(learner)
-    optimizer = recipe.optimizer.build(learner)
-
-    start, meta = _restore_latest(checkpoints, learner, optimizer)
+    learner, initial, precision, optimizer, start, meta = _network_of(
+        job, run, checkpoints, session
+    )
     course = Course(run.description, start, meta, session.clock, trainings=job.trainings(run))
     learner.total_steps = course.timeline.length
     training.assert_replicas_equal(learner, ranks)
@@ -88,7 +81,7 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
         record=meta.get("record", ""), loggers=loggers,
     )  # fmt: skip
     course.note_extension(start, metrics_log)
-    monitor = job.monitor(learner, initial if exact else None, recipe, parts, metrics_log)
+    monitor = job.monitor(learner, initial, recipe, parts, metrics_log)
     live = LiveReport(run, enabled=ranks.is_main)
     watch = CollapseWatch(run, metrics_log, enabled=ranks.is_main and job.gives_up_collapsed)
     followed = live.following(watch.following(monitor))
@@ -124,12 +117,56 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             # What a detector does is exact in any case.
             exact=bool(run.description.get("exact")) and not isinstance(recipe, DenseRecipe),
         )  # fmt: skip
-    if outcome.stopped:
-        goes_on = ranks.is_main
-    else:
-        goes_on = job.complete(run, learner, parts, session) and ranks.is_main
-    if not goes_on:
-        return run
+    # All processes take part in what comes after the last step.
+    if (outcome.stopped or job.complete(run, learner, parts, session)) and ranks.is_main:
+        _conclude(
+            job, run, learner, parts, session, outcome=outcome, monitor=monitor, watch=watch,
+            metrics_log=metrics_log,
+        )  # fmt: skip
+    return run
+
+
+class _Network(NamedTuple):
+    """What is trained, as it was after ``step`` steps.
+
+    initial: the same network before the first step; None where the weights that the run started
+    with are gone. meta: that of the checkpoint, empty without one.
+    """
+
+    learner: NetworkTask
+    initial: NetworkTask | None
+    precision: training.Precision
+    optimizer: torch.optim.Optimizer
+    step: int
+    meta: dict[str, Any]
+
+
+def _network_of(
+    job: Job, run: Run, checkpoints: training.Checkpoints, session: Session
+) -> _Network:
+    """The network of ``run`` from its last checkpoint, or from the start.
+
+    Raises InvalidValue, RunError or DamagedFile where it has neither.
+    """
+    recipe = run.recipe
+    initial, exact = _initial_learner(run, session.ranks, required=not checkpoints.steps())
+    learner = copy.deepcopy(initial)
+    job.equip(run, learner)
+    # As the run began: "auto" may mean something else on the machine that it goes on.
+    begun = run.description["environment"]["precision"]
+    precision = precision_of(replace(recipe, precision=begun), learner, session.device)
+    precision.prepare(learner)
+    optimizer = recipe.optimizer.build(learner)
+    step, meta = _restore_latest(checkpoints, learner, optimizer)
+    return _Network(learner, initial if exact else None, precision, optimizer, step, meta)
+
+
+def _conclude(
+    job: Job, run: Run, learner: NetworkTask, parts: Parts, session: Session, *,
+    outcome: training.Outcome, monitor: Monitor, watch: CollapseWatch,
+    metrics_log: training.MetricsLog,
+) -> None:  # fmt: skip
+    """Leave a run that was stopped, or finish one that has ended, by itself or given up."""
     diagnosis = None
     if outcome.diverged:
         diagnosis = job.failed(run, monitor, outcome.reason, outcome.step)
@@ -142,7 +179,6 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
         job.finish(run, learner, parts, session, diagnosis)
     if run.is_ended and not run.is_nested:
         say_end(run, session.clock)
-    return run
 
 
 def _open_loggers(run: Run, session: Session) -> Loggers:
