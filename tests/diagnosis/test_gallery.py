@@ -3,12 +3,20 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from coview.core.images import store_from_arrays
 from coview.core.run_folder import RunFolder
-from coview.diagnosis.gallery import MAX_SEARCHED, NEIGHBORS, PICTURE, QUERIES, write_gallery
+from coview.diagnosis.gallery import (
+    MAX_SEARCHED,
+    NEIGHBORS,
+    PICTURE,
+    QUERIES,
+    _sheet,
+    write_gallery,
+)
 from coview.views import eval_view, simclr_views
 from small_run import pictures
 
@@ -31,6 +39,18 @@ def stores(count=60):
     pixels, labels = pictures(count)
     store = store_from_arrays(pixels, labels=labels, class_names=("a", "b", "c"))
     return store.subset(np.arange(20, count)), store.subset(np.arange(20))
+
+
+@pytest.mark.parametrize("number", [1, 2, 9, 10, 17])
+def test_sheet_holds_every_picture_in_its_place(number):
+    grays = np.random.default_rng(0).integers(0, 256, number).astype(np.uint8)
+    content, columns = _sheet(np.tile(grays[:, None, None, None], (1, 16, 16, 3)))
+    pixels = np.asarray(Image.open(io.BytesIO(content))).astype(int)
+    assert pixels.shape[1] == columns * 16
+    for place in range(number):
+        row, column = (16 * at for at in divmod(place, columns))
+        cell = pixels[row : row + 16, column : column + 16]
+        assert np.abs(cell - grays[place]).max() < 6
 
 
 def test_neighbors_are_the_nearest_of_all_training_images(tmp_path):

@@ -1,4 +1,4 @@
-"""Thumbnails, the sheet of the map and the groups of its legend."""
+"""Thumbnails and the groups of a map's legend."""
 
 from __future__ import annotations
 
@@ -6,25 +6,14 @@ import base64
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from coview.reports.gallery import MAX_GROUPS, _dots, group_labels, shape_path
-from coview.reports.pictures import image_uri, make_sheet, picture_uri
+from coview.reports.pictures import image_uri, picture_uri
 
 
 def decoded(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
-
-
-@pytest.mark.parametrize("number", [1, 2, 9, 10, 17])
-def test_sheet_holds_every_thumbnail_in_its_place(number: int) -> None:
-    thumbnails = np.random.default_rng(0).integers(0, 256, (number, 5, 5, 3), dtype=np.uint8)
-    pixels, columns = make_sheet(thumbnails)
-    for i in range(number):
-        row, column = divmod(i, columns)
-        cell = pixels[row * 5 : row * 5 + 5, column * 5 : column * 5 + 5]
-        assert (cell == thumbnails[i]).all()
 
 
 def test_image_uri_keeps_the_picture() -> None:

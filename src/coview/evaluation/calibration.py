@@ -23,6 +23,8 @@ def expected_calibration_error(
     its upper end. Source: Naeini et al., "Obtaining well calibrated probabilities using Bayesian
     binning", 2015; Guo et al., "On calibration of modern neural networks", 2017, equation 3.
 
+    A benchmark sums :func:`calibration_gaps` of drawn images; tests compare it with this.
+
     Shapes: confidence [N] in [0, 1], the probability of the predicted class; correct [N], 0 or 1.
     Raises InvalidValue for other numbers.
 

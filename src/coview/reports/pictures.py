@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from typing import Any
 
 import numpy as np
@@ -52,17 +51,6 @@ def shrink(pixels: Pixels, side: int, *, enlarge: bool = False) -> Pixels:
         width, height = (max(1, round(each * scale)) for each in picture.size)
         picture = picture.resize((width, height), method)
     return np.asarray(picture)
-
-
-def make_sheet(thumbnails: Pixels) -> tuple[Pixels, int]:
-    """Thumbnails [n, t, t, 3] side by side on one sheet, and the number of columns."""
-    number, size = thumbnails.shape[:2]
-    columns = max(1, math.ceil(math.sqrt(number)))
-    rows = math.ceil(number / columns)
-    padded = np.zeros((rows * columns, size, size, 3), dtype=np.uint8)
-    padded[:number] = thumbnails
-    grid = padded.reshape(rows, columns, size, size, 3).swapaxes(1, 2)
-    return grid.reshape(rows * size, columns * size, 3), columns
 
 
 def picture_uri(content: bytes) -> tuple[str, int, int] | None:
