@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from coview.embeddings import EmbeddingTable, table_of
 from coview.embeddings.index import build_index, index_file, open_index
 from coview.embeddings.neighbors import _nearest
-from coview.embeddings.search import nearest_rows, unit_rows
+from coview.embeddings.search import nearest_rows, unit_vectors
 from setting import setting
 
 WIDTH, NUMBER, QUERIES = 512, 10, 20
@@ -46,7 +46,7 @@ def made_vectors(count: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
     for start in range(0, count, 50_000):
         x = points.standard_normal((min(50_000, count - start), 24), dtype=np.float32)
         h = np.maximum(np.maximum(x @ first, 0) @ second, 0)
-        rows[start : start + len(x)] = unit_rows(h)
+        rows[start : start + len(x)] = unit_vectors(h)
     return rows
 
 
@@ -82,7 +82,7 @@ def measure_index(sizes: list[int], width: int, file: str | None) -> None:
             rows, queries = made_vectors(size, width=width), made_vectors(200, 2, width=width)
         else:
             held = np.load(file)["h"].astype(np.float32)
-            rows, queries = held[: min(size, len(held) - 200)], unit_rows(held[-200:])
+            rows, queries = held[: min(size, len(held) - 200)], unit_vectors(held[-200:])
         with tempfile.TemporaryDirectory() as folder:
             cells = compare_index(rows, queries, Path(folder, "vectors.parquet"))
         print(f"| {len(rows):,} x {rows.shape[1]} | {' | '.join(cells)} |", flush=True)
@@ -117,7 +117,7 @@ def write_vectors(rows: np.ndarray, path: Path) -> EmbeddingTable:
 def read_table(path: Path) -> tuple[np.ndarray, float]:
     """(the vectors of length 1, seconds of the processor to read them)."""
     began = time.process_time()
-    unit = unit_rows(EmbeddingTable.open(path).vectors("h"))
+    unit = unit_vectors(EmbeddingTable.open(path).vectors("h"))
     return unit, time.process_time() - began
 
 

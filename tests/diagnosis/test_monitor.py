@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coview.core.images import store_from_arrays
-from coview.diagnosis.monitor import Monitor, copied_share
+from coview.diagnosis.monitor import HealthMonitor, copied_share
 from coview.embeddings.geometry import feature_std
 from coview.encoders import parse_encoder
 from coview.recipes import build, change, recipe
@@ -38,7 +38,7 @@ def test_step_zero_is_measured_with_settled_statistics_and_leaves_the_learner_al
     learner = build(chosen)
     before = {name: value.clone() for name, value in learner.state_dict().items()}
     log = MetricsLog(tmp_path / "metrics.jsonl", chance_level=1.0)
-    monitor = Monitor(learner, build(chosen), chosen, training, held_out, log)
+    monitor = HealthMonitor(learner, build(chosen), chosen, training, held_out, log)
     monitor(0)
     health, knn = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
     raw = feature_std(learner.embed(monitor.images)[0])
@@ -55,7 +55,7 @@ def test_a_run_is_measured_where_memory_is_short(tmp_path):
     learner, figures = build(chosen), []
     for most in (1_000, 7):
         path = tmp_path / f"{most}.jsonl"
-        monitor = Monitor(
+        monitor = HealthMonitor(
             learner, build(chosen), chosen, training, held_out, MetricsLog(path, chance_level=1.0)
         )
         with room_for(most, learner.encoder) as given:

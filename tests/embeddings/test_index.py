@@ -9,7 +9,7 @@ import pytest
 from coview.core.errors import MissingExtra, StorageError
 from coview.embeddings import index as indexes
 from coview.embeddings.index import build_index, open_index, require_usearch, vectors_digest
-from coview.embeddings.search import nearest_rows, unit_rows
+from coview.embeddings.search import nearest_rows, unit_vectors
 
 COUNT, WIDTH = 3_000, 32
 
@@ -34,13 +34,13 @@ def never():
 
 
 def test_at_least_98_of_100_nearest_are_found_with_exact_cosines(rows, built):
-    queries = unit_rows(rows[:100] + 0.3)
-    cosines, truth = nearest_rows(unit_rows(rows), queries, 10)
+    queries = unit_vectors(rows[:100] + 0.3)
+    cosines, truth = nearest_rows(unit_vectors(rows), queries, 10)
     found = open_index(built, (1, 2), never).nearest_rows(queries, 10)
     share = [np.isin(truth[n], found[n][1]).mean() for n in range(len(queries))]
     assert np.mean(share) >= 0.98
     for number, (values, nearest) in enumerate(found):
-        expected = unit_rows(rows)[nearest] @ queries[number]
+        expected = unit_vectors(rows)[nearest] @ queries[number]
         assert np.allclose(values, expected, atol=1e-6)
         assert (np.diff(values) <= 0).all()
     complete = [number for number, part in enumerate(share) if part == 1]
@@ -51,7 +51,7 @@ def test_vectors_of_rows_are_those_of_the_table(rows, built):
     index = open_index(built, (1, 2), never)
     chosen = np.array([2_999, 0, 1_100])
     assert len(index) == COUNT
-    assert np.allclose(index.vectors(chosen), unit_rows(rows)[chosen], atol=1e-7)
+    assert np.allclose(index.vectors(chosen), unit_vectors(rows)[chosen], atol=1e-7)
     assert index.vectors(chosen[:0]).shape == (0, WIDTH)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from coview.core.errors import InvalidValue
-from coview.embeddings.search import directions_of, example_direction, nearest_rows, unit_rows
+from coview.embeddings.search import directions_of, example_direction, nearest_rows, unit_vectors
 
 GENERATOR = np.random.default_rng(0)
 
@@ -21,7 +21,7 @@ def test_nearest_are_those_of_scikit_learn(numbers, number, monkeypatch):
     bank, queries = vectors(60), vectors(9)
     oracle = NearestNeighbors(n_neighbors=min(number, 60), algorithm="brute", metric="cosine")
     distances, places = oracle.fit(bank.astype(float)).kneighbors(queries.astype(float))
-    cosines, rows = nearest_rows(unit_rows(bank), unit_rows(queries), number)
+    cosines, rows = nearest_rows(unit_vectors(bank), unit_vectors(queries), number)
     assert rows.tolist() == places.tolist()
     assert np.allclose(cosines, 1 - distances, atol=1e-6)
 
@@ -47,7 +47,7 @@ def test_the_query_of_several_examples_is_the_stated_formula(negatives):
         dot = sum(a * b for a, b in zip(row, direction, strict=True))
         scores.append(dot / size / sum(value * value for value in row) ** 0.5)
     query = example_direction(positive, negative)
-    cosines, rows = nearest_rows(unit_rows(bank), query[None], 40)
+    cosines, rows = nearest_rows(unit_vectors(bank), query[None], 40)
     assert rows[0].tolist() == sorted(range(40), key=lambda row: -scores[row])
     assert np.allclose(cosines[0], sorted(scores, reverse=True), atol=1e-6)
 

@@ -9,7 +9,7 @@ from small import SIZE, Pixels, batch, methods
 
 from coview.core.errors import InvalidValue, UnknownName
 from coview.methods import Critic, GradientRatio, Learner, NTXent, logo, multi_crop, simclr
-from coview.methods.critic import normalize_rows
+from coview.methods.critic import critic_rows
 from coview.methods.crops import to_pair_objective
 from coview.methods.pair_loss import PairLoss
 from coview.views import Crop, ViewPlan, ViewSpec, multi_crop_preset, preset
@@ -95,11 +95,11 @@ def test_repulsion_moves_locals_apart(kind):
         2: (first.detach() - 1e-3 * grads[0],), 3: (second.detach() - 1e-3 * grads[1],)
     }  # fmt: skip
     if found.critic is None:
-        after = (normalize_rows(moved[2][0]) * normalize_rows(moved[3][0])).sum(1).mean()
+        after = (critic_rows(moved[2][0]) * critic_rows(moved[3][0])).sum(1).mean()
     else:
         weights = step.critic_update[0]
         after = found.critic.affinity(
-            weights, normalize_rows(moved[2][0]), normalize_rows(moved[3][0])
+            weights, critic_rows(moved[2][0]), critic_rows(moved[3][0])
         ).mean()
     assert after < before
 
@@ -246,7 +246,7 @@ def test_options_that_would_do_nothing_are_refused():
 
 def test_a_row_of_zeros_before_the_critic_has_a_finite_gradient():
     rows = torch.zeros(2, 3, requires_grad=True)
-    normalize_rows(rows).sum().backward()
+    critic_rows(rows).sum().backward()
     assert torch.equal(rows.grad, torch.ones(2, 3))
 
 

@@ -18,7 +18,7 @@ from coview.core.files import write_bytes
 from coview.core.progress import progress
 from coview.core.text import plural
 from coview.core.version import VERSION
-from coview.embeddings.search import nearest_rows, unit_rows
+from coview.embeddings.search import nearest_rows, unit_vectors
 from coview.reports.html import Child, Markup, script_data, tag
 from coview.reports.pictures import data_uri
 
@@ -263,7 +263,7 @@ def _neighbors(collection: Collection) -> dict[str, Any]:
     k = min(STATIC_NEIGHBORS, number - 1)
     if k < 1:
         return {"k": 0, "neighbors": "", "cosines": ""}
-    unit = unit_rows(collection.vectors)
+    unit = unit_vectors(collection.vectors)
     rows = np.empty((number, k), dtype="<i4")
     cosines = np.empty((number, k), dtype="<f4")
     with progress("Neighbors", number) as advance:

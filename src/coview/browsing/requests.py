@@ -14,7 +14,7 @@ from coview.browsing.annotations import Annotation, Annotations, Change
 from coview.browsing.collection import Collection, Floats
 from coview.browsing.thumbnails import Thumbnails
 from coview.core.errors import InvalidValue
-from coview.embeddings.search import example_direction, nearest_rows, unit_rows
+from coview.embeddings.search import example_direction, nearest_rows, unit_vectors
 
 SIDES = (48, 64, 96, 128, 256, 768)
 """Of pictures, in pixels: few, so that the cache serves most requests."""
@@ -124,7 +124,7 @@ class Nearest:
     """Exact nearest neighbors among vectors [N, D] of any length, by cosine."""
 
     def __init__(self, vectors: Floats) -> None:
-        self._unit = unit_rows(vectors)
+        self._unit = unit_vectors(vectors)
 
     def of_rows(self, rows: npt.NDArray[np.int64], k: int) -> dict[str, Any]:
         """The k nearest to the mean direction of ``rows``, without these themselves."""
@@ -134,7 +134,7 @@ class Nearest:
         return _reply(nearest[0][others][:k], cosines[0][others][:k])
 
     def of_vector(self, vector: Floats, k: int) -> dict[str, Any]:
-        cosines, nearest = nearest_rows(self._unit, unit_rows(vector[None]), k)
+        cosines, nearest = nearest_rows(self._unit, unit_vectors(vector[None]), k)
         return _reply(nearest[0], cosines[0])
 
 

@@ -24,7 +24,7 @@ MAX_HEALTH_REPORTS, MAX_KNN_REPORTS = 50, 20
 PIXELS_SIDE = 32
 
 
-class Monitor:
+class HealthMonitor:
     """The callback of a pretraining run: measures ``learner`` and writes "health" and "knn" lines.
 
     ``untrained`` is the network before the first step, on the CPU, or None if it is unknown. The

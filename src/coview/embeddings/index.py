@@ -16,7 +16,7 @@ from coview.core.errors import MissingExtra, StorageError
 from coview.core.files import replacing
 from coview.core.paths import open_regular
 from coview.core.progress import progress
-from coview.embeddings.search import Rows, Vectors, unit_rows
+from coview.embeddings.search import Rows, Vectors, unit_vectors
 from coview.embeddings.table import Version
 
 CANDIDATES = 10
@@ -100,7 +100,7 @@ def build_index(
         for part in parts:
             state.update(_content(part))
             for start in range(0, len(part), ADDED_ROWS):
-                unit = unit_rows(part[start : start + ADDED_ROWS])
+                unit = unit_vectors(part[start : start + ADDED_ROWS])
                 graph.add(np.arange(len(graph), len(graph) + len(unit), dtype=np.uint64), unit)
                 advance(len(unit))
     with replacing(path) as temporary:

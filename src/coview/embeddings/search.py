@@ -18,10 +18,10 @@ NEGATIVE_WEIGHT = 0.5
 """Of the mean negative example. Rocchio (1971) weighs it less than the mean positive one too."""
 
 
-def unit_rows(vectors: Vectors) -> Vectors:
+def unit_vectors(vectors: Vectors) -> Vectors:
     """The rows scaled to length 1, float32 [N, D]; a zero row stays zero.
 
-    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
+    >>> unit_vectors(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     vectors = np.asarray(vectors, dtype=np.float32)
@@ -38,7 +38,7 @@ def nearest_rows(unit: Vectors, queries: Vectors, k: int) -> tuple[Vectors, Rows
     Shapes: unit [N, D] and queries [M, D], both of rows of length 1 -> cosines float32 [M, k'],
     rows int64 [M, k'] with k' = min(k, N). Raises InvalidValue.
 
-    >>> unit = unit_rows(np.array([[1, 0], [0, 1], [1, 1]], np.float32))
+    >>> unit = unit_vectors(np.array([[1, 0], [0, 1], [1, 1]], np.float32))
     >>> nearest_rows(unit, unit[:1], 2)[1]
     array([[0, 2]])
     """
@@ -60,12 +60,12 @@ def example_direction(positive: Vectors, negative: Vectors | None = None) -> Vec
     """
     if len(positive) == 0:
         raise InvalidValue("There is no positive example; expected one or more.")
-    direction = unit_rows(positive).mean(axis=0)
+    direction = unit_vectors(positive).mean(axis=0)
     if negative is not None and len(negative):
-        direction = direction - NEGATIVE_WEIGHT * unit_rows(negative).mean(axis=0)
+        direction = direction - NEGATIVE_WEIGHT * unit_vectors(negative).mean(axis=0)
     if float(np.linalg.norm(direction)) < 1e-6:
         raise InvalidValue("The positive and the negative examples cancel; take other examples.")
-    found: Vectors = unit_rows(direction[None])[0]
+    found: Vectors = unit_vectors(direction[None])[0]
     return found
 
 
@@ -79,4 +79,4 @@ def directions_of(
     """
     if together or (negative is not None and len(negative)):
         return example_direction(positive, negative)[None], [list(range(len(positive)))]
-    return unit_rows(positive), [[number] for number in range(len(positive))]
+    return unit_vectors(positive), [[number] for number in range(len(positive))]

@@ -124,6 +124,6 @@ class AdversarialCritic(nn.Module):
         return a + draws[0], b + draws[1]
 
 
-def normalize_rows(rows: Tensor) -> Tensor:
+def critic_rows(rows: Tensor) -> Tensor:
     """Rows of length 1 in float32 (float64 for float64), the critic's input."""
     return unit_rows(rows if rows.dtype == torch.float64 else rows.float())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coview.core.ranks import SINGLE_PROCESS, Ranks
 from coview.methods.affinity import GradientRatio, Repulsion
-from coview.methods.critic import AdversarialCritic, Weights, normalize_rows
+from coview.methods.critic import AdversarialCritic, Weights, critic_rows
 from coview.methods.memory import KeyQueue
 from coview.methods.method import Method
 from coview.methods.pair_objectives import Negatives, PairObjective
@@ -79,7 +79,7 @@ class PairLoss:
 
     def affinity(self, repulsion: Repulsion) -> Tensor:
         """The mean affinity of the pairs of local views, by the critic's updated weights."""
-        local = {index: normalize_rows(self.outputs[index][0]) for index in repulsion.views}
+        local = {index: critic_rows(self.outputs[index][0]) for index in repulsion.views}
         weights: Weights = {}
         values = []
         with torch.autocast(self.ids.device.type, enabled=False):

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from coview.core.progress import say
 from coview.data.held_out import hold_out
 from coview.diagnosis.gallery import write_gallery
-from coview.diagnosis.monitor import Monitor as HealthMonitor
+from coview.diagnosis.monitor import HealthMonitor
 from coview.diagnosis.rules import diverged
 from coview.diagnosis.run_checks import diagnose_run
 from coview.diagnosis.state import Diagnosis

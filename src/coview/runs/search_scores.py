@@ -11,7 +11,7 @@ from coview.core.files import exists
 from coview.core.progress import say
 from coview.core.text import plural
 from coview.embeddings.index import VectorIndex, build_index, index_file, open_index, vectors_digest
-from coview.embeddings.search import Vectors, nearest_rows, unit_rows
+from coview.embeddings.search import Vectors, nearest_rows, unit_vectors
 from coview.embeddings.table import EmbeddingTable
 
 Marks = Sequence[Mapping[int, str]]
@@ -23,7 +23,7 @@ def exact_scores(
     table: EmbeddingTable, layer: str, directions: Vectors, number: int, marks: Marks
 ) -> Scores:
     """The ``number`` nearest rows to each of ``directions`` beside its marked ones."""
-    unit = unit_rows(table.vectors(layer))
+    unit = unit_vectors(table.vectors(layer))
     wanted = min(number + max(map(len, marks)), len(table))
     cosines, rows = nearest_rows(unit, directions, wanted)
     return [
