@@ -29,8 +29,9 @@ from coview.planning.text import (
     about_options,
     about_precision,
     about_scratch,
+    about_the_run,
 )
-from coview.planning.trial import Trial
+from coview.planning.trial import Speed, Trial
 from coview.recipes import apply_options, change, recipe
 from coview.training.precision import Precision
 from small_run import SMALL, pictures
@@ -330,3 +331,23 @@ def test_recipe_value_of_the_users_own_is_asked_for_in_a_sentence():
 
     with pytest.raises(UnknownName, match=r"'Twice'.*name the file that defines it"):
         decode({"type": "Twice"}, [])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "busy", "says"),
+    [(90.0, 110.0, False, False), (90.0, 110.0, True, True), (24.0, 648.0, False, True)],
+)
+def test_a_plan_says_where_other_programs_slow_it(low, high, busy, says, monkeypatch):
+    monkeypatch.setattr("coview.planning.text.is_busy", lambda: busy)
+    lines = about_the_run(
+        recipe("simclr-cpu"), 1000, 100_000, Speed(median=99.0, low=low, high=high)
+    )
+    assert ("Other programs use the cores" in " ".join(lines)) == says
+
+
+def test_a_range_of_one_duration_is_left_out(monkeypatch):
+    speeds = Speed(median=100.0, low=99.0, high=101.0)
+    _, short, *_ = about_the_run(recipe("simclr-cpu"), 1000, 100, speeds)
+    assert short == "About 1 s of training at the 100 views/s measured here."
+    _, long, *_ = about_the_run(recipe("simclr-cpu"), 1000, 6000, speeds)
+    assert "(59 s to 61 s)" in long

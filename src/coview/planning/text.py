@@ -151,6 +151,11 @@ def about_queue(recipe: Recipe, *, before: Recipe | None = None) -> str:
     )
 
 
+UNEVEN = 4.0
+"""Fast steps by slow ones, from where on they show other programs; alone on a machine they differ
+by a half. The load of the system tells of other programs a minute late."""
+
+
 def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> Iterator[str]:
     """Batch, epochs, steps and the estimate for so many ``views``."""
     yield (
@@ -158,11 +163,12 @@ def about_the_run(recipe: Recipe, images: int, views: float, speed: Speed) -> It
         f"{recipe.total_steps(images):,} steps."
     )
     shortest, longest = duration(views / speed.high), duration(views / speed.low)
+    between = "" if shortest == longest else f" ({shortest} to {longest})"
     yield (
-        f"About {duration(views / speed.median)} of training ({shortest} to {longest}) at the "
+        f"About {duration(views / speed.median)} of training{between} at the "
         f"{speed.median:,.0f} views/s measured here."
     )
-    if is_busy():
+    if is_busy() or speed.high > UNEVEN * speed.low:
         yield "Other programs use the cores of this machine now: without them it takes less time."
 
 
