@@ -6,6 +6,7 @@ import pytest
 
 from coview.cli.clusters import clusters_table
 from coview.cli.tables import comparison_table, evaluation_table, search_table
+from coview.core.progress import output
 from coview.embeddings.clusters import Cluster
 
 NAMES = ["a-run-with-a-long-name", "photos", "scenes-finetune", "untrained", "pixels"]
@@ -174,3 +175,35 @@ def test_a_search_has_a_table_for_each_query(capsys):
              if "Nearest" in line or "0.5000" in line]  # fmt: skip
     assert lines == [name for number in range(30) for name in (f"q{number}", f"n{number}")]
     assert Row.looked == len(rows)
+
+
+def test_a_redirected_table_of_figures_has_100_columns(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    files = contents(NAMES[:3])
+    for place, result in enumerate(files[1]["results"]):
+        result["setting"] = {"learning_rate": 333.3333 + place, "validation_accuracy": 0.87}
+    evaluation_table(files)
+    lines = capsys.readouterr().out.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("Figures on"))
+    assert max(map(len, lines[start:])) <= 100
+    assert any("learning rate 333" in line for line in lines[start:])
+    runs = [{"name": name, "verdict": "learning", "step": 9} for name in NAMES]
+    figures = [
+        {"run": name, "title": f"Figure {place}", "value": 0.5, "interval": [0.4, 0.6]}
+        for name in NAMES for place in range(12)
+    ]  # fmt: skip
+    comparison_table({"runs": runs, "figures": figures, "differences": {}}, [])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "\n".join(lines).count("50.0\u202f%") == 60
+
+
+def test_quiet_output_has_the_headline_figures_alone(capsys):
+    files = contents(["trained", "untrained", "pixels"])
+    files[0]["card"] = {"subjects": {"untrained": {"note": "It has random weights"}}}
+    with output(quiet=True):
+        evaluation_table(files)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" on h")[0] for line in lines] == ["Linear", "Knn", "Retrieval"]
+    evaluation_table(files)
+    assert "It has random weights" in capsys.readouterr().out

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ from torchvision.models import resnet18
 
 import coview
 from coview.cli import main
+from coview.cli.tables import evaluation_table
 from coview.core.errors import CoviewError, DataError, InvalidValue, UnknownName
 from coview.encoders import InputNormalizer, resnet
 from coview.encoders.exchange.classifier import Classifier
 from coview.evaluation import PROTOCOLS, Protocol, Result, Subject, register_protocol
 from coview.reports import read_record
+from coview.runs.evaluate import MINUTES
+from coview.runs.results import Results
 from coview.runs.subjects import open_subjects
 from coview.views import eval_view
 from small_run import SMALL, pictures
@@ -429,3 +434,50 @@ def test_a_folder_of_another_comparison_is_said(run, second, tmp_path, capsys):
         judge([run.path, second.path], tmp_path, test=test)
         said = capsys.readouterr().out
         assert ("holds figures of other subjects, images or seeds" in said) is is_said
+
+
+def test_print_says_the_sentences_of_the_command_line(run, tmp_path, capsys):
+    results = judge(run, tmp_path / "out", protocols="knn,label-free")
+    lines = str(results).splitlines()
+    assert [line.partition(" on h")[0] for line in lines] == ["kNN accuracy", "Label-free figures"]
+    assert "points above" in lines[0] or "points below" in lines[0]
+    evaluation_table(results.contents)
+    assert all(line in capsys.readouterr().out.splitlines() for line in lines[:1])
+    # Rows that are in no file.
+    assert len(str(Results(results)).splitlines()) == len(results) > 2
+
+
+def test_figures_that_replace_those_of_other_images_are_said(run, tmp_path, capsys):
+    own = shutil.copytree(run.path, tmp_path / "run")
+    judge(own, None, protocols="knn,label-free")
+    judge(own, None, protocols="knn,label-free")
+    assert "figures replace" not in capsys.readouterr().out
+    other = pictures(30, seed=2)
+    judge(own, None, protocols="knn", test=other)
+    said = "The new figures replace those on arrays (45 images): knn."
+    assert capsys.readouterr().out.splitlines().count(said) == 1
+    judge({"mine": own, "theirs": run}, tmp_path / "both", protocols="label-free", test=other)
+    said = "The new figures replace those of mine on arrays (45 images): label-free."
+    assert said in capsys.readouterr().out
+
+
+def test_many_protocols_say_how_long_they_take(run, tmp_path, capsys):
+    protocols = ["knn", "label-free", "logistic", "retrieval"]
+    judge(run, tmp_path / "few", protocols=protocols[:3])
+    assert "protocols." not in capsys.readouterr().out
+    judge(run, tmp_path / "many", protocols=protocols, no_baselines=True)
+    out = capsys.readouterr().out
+    assert (
+        "4 protocols. Of these take longest, in minutes of a core on CIFAR-10: logistic 3." in out
+    )
+    assert all(re.search(rf"^{name}: [\d.]+ s\.$", out, re.MULTILINE) for name in protocols)
+
+
+def test_the_minutes_of_protocols_are_those_that_were_measured():
+    page = Path(__file__).parents[2] / "docs/benchmarks/results/protocols.md"
+    rows = re.findall(
+        r"^\| ([a-z-]+) \|.*\| ([\d.]+) \([\d.]+\) \|$", page.read_text(), re.MULTILINE
+    )
+    measured = {name: float(seconds) / 60 for name, seconds in rows}
+    assert {name: round(measured[name], 1) for name in MINUTES} == MINUTES
+    assert min(MINUTES.values()) > max(measured[name] for name in measured.keys() - MINUTES.keys())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coview.core.progress import UNBROKEN, say, table_console
+from coview.core.progress import REDIRECTED, UNBROKEN, prints_details, say, table_console
 from coview.core.text import printable
 
 if TYPE_CHECKING:
@@ -28,18 +28,23 @@ MAX_COLUMN, MAX_VALUE = 24, 15
 def evaluation_table(contents: Sequence[Mapping[str, Any]]) -> None:
     """Print the results of each protocol, as its file has them: a column for each subject.
 
-    First sentences on the headline figure, on the paired tests and on the subjects. In brackets the
-    95 % interval. A long protocol is cut to its main metric and layer. Of more subjects than the
-    terminal is wide there is a row each, with the figure that represents each protocol.
+    First sentences on the headline figure, on the paired tests and on the subjects; quiet output
+    has those on figures alone. In brackets the 95 % interval. A long protocol is cut to its main
+    metric and layer. Of more subjects than the terminal is wide there is a row each, with the
+    figure that represents each protocol.
     """
-    from coview.reports.results import by_interest, comparison_rows
+    from coview.reports.results import by_interest, comparison_rows, headline_sentences
 
+    for sentence in headline_sentences(contents):
+        say(sentence)
+    if not prints_details():
+        return
     contents = by_interest(dict(each) for each in contents)
     rows_of = {str(each.get("protocol")): comparison_rows(each.get("results")) for each in contents}
     subjects = list(dict.fromkeys(n for rows in rows_of.values() for row in rows for n in row))
-    console = table_console()
+    console = table_console(REDIRECTED)
     narrow = NARROWEST_TEXT + NARROWEST_FIGURE * len(subjects) > console.width
-    for sentence in (*_sentences(contents, rows_of), *_notes(contents)):
+    for sentence in _notes(contents):
         say(sentence)
     print_rows = _print_subjects if narrow else _print_settings
     for sentence in print_rows(console, contents, rows_of, subjects):
@@ -107,20 +112,6 @@ def _figure_name(protocol: str, result: Mapping[str, Any]) -> str:
     return f"{protocol} on {layer_of(result)}{what}"
 
 
-def _sentences(
-    contents: Sequence[Mapping[str, Any]], rows_of: Mapping[str, list[Row]]
-) -> list[str]:
-    """On the headline figure of each protocol, and on the tests that it does not name."""
-    from coview.reports.results import paired_sentences, result_sentence, title_of
-
-    sentences = []
-    for each in contents:
-        if rows_of[str(each.get("protocol"))]:
-            tests = paired_sentences(each, without_baselines=True)
-            sentences += [result_sentence(each), *(f"{title_of(each)}: {test}" for test in tests)]
-    return sentences
-
-
 def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> None:
     """Print one row for each run: verdict, steps and figures; below notes on marked figures, what
     differs, and sentences."""
@@ -131,7 +122,7 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
     from coview.reports.run_comparison import MARK, FigureNote
     from coview.runs.find import FOUND
 
-    console = table_console()
+    console = table_console(REDIRECTED)
     runs = compared["runs"]
     names = [str(row["name"]) for row in runs]
     columns: list[tuple[str, list[str]]] = [
@@ -169,7 +160,8 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
                     for values in compared["differences"].values()])
             for name in names
         ]  # fmt: skip
-        _print_parts(console, "differs", fields, differing, justify="left", most=MAX_VALUE)
+        whole = table_console()
+        _print_parts(whole, "differs", fields, differing, justify="left", most=MAX_VALUE)
     for sentence in sentences:
         say(sentence)
 

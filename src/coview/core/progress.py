@@ -29,8 +29,9 @@ Advance = Callable[..., None]
 LINE_SECONDS, RECENT_SECONDS = 10.0, 60.0
 """Between the plain lines of long work, and over which its speed is taken."""
 
-UNBROKEN = 10_000
-"""Letters in a line of a table that is no terminal's: nothing is broken for its width."""
+UNBROKEN, REDIRECTED = 10_000, 100
+"""Letters in a line of a table that is no terminal's: nothing is broken for its width; of tables of
+figures, which people read, so many."""
 
 SPEEDS = ("images", "views")
 """Of which a speed is told."""
@@ -71,15 +72,22 @@ def output_stream() -> TextIO:
     return cast(TextIO, SafeStream.over(stream))
 
 
-def table_console() -> Console:
-    """What tables are printed on: as wide as the terminal. A file or another program gets each row
-    in one line, unless $COLUMNS says how wide its lines are. Names in brackets are names."""
+def table_console(redirected: int = UNBROKEN) -> Console:
+    """What tables are printed on: as wide as the terminal. A file or another program gets lines of
+    ``redirected`` letters, by default each row in one line, unless $COLUMNS says how wide they are.
+    Names in brackets are names."""
     from rich.console import Console
 
     stream = output_stream()
     bounded = stream.isatty() or "COLUMNS" in os.environ
-    width = None if bounded else UNBROKEN
+    width = None if bounded else redirected
     return Console(file=stream, width=width, markup=False, emoji=False)
+
+
+def prints_details() -> bool:
+    """Whether tables and the lines that are details are printed: not in quiet output."""
+    settings = _output.get()
+    return not (settings.quiet or settings.muted)
 
 
 def shows_bars() -> bool:

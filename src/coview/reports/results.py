@@ -302,6 +302,21 @@ def result_sentence(evaluation: Mapping[str, Any]) -> str:
     return f"{where}{figure_text(result)}{spread}{comparison}."
 
 
+def headline_sentences(contents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """On the headline figure of each protocol, and on the tests that it does not name.
+
+    >>> rows = [{"subject": "trained", "layer": "h", "value": 0.5}]
+    >>> headline_sentences([{"protocol": "knn", "results": rows}, {"results": []}])
+    ['Knn on h (–): 50.0\u202f%.']
+    """
+    sentences = []
+    for each in by_interest(dict(content) for content in contents):
+        if comparison_rows(each.get("results")):
+            tests = paired_sentences(each, without_baselines=True)
+            sentences += [result_sentence(each), *(f"{title_of(each)}: {test}" for test in tests)]
+    return sentences
+
+
 def _p(evaluation: Mapping[str, Any], name: str) -> str:
     """The p value of the first subject against another one, in brackets."""
     test = next((test for test in _paired(evaluation) if test["second"] == name), {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from coview.core.images import ImageStore, cache_folder
 from coview.core.options import takes
 from coview.core.paths import local_path
 from coview.core.progress import say
+from coview.core.text import duration, plural
 from coview.core.user_code import import_files
 from coview.data.spec import DataSpec, name_of
 from coview.data.store import NO_CACHE
@@ -29,11 +31,31 @@ from coview.runs.results import (
     finish,
     free_folder,
     holds_others,
+    replaced_by,
     write,
 )
 from coview.runs.subjects import Judged, on_device, open_subjects, untrained_subjects
 from coview.runs.trained_on import about_others, about_training
 from coview.training import choose_device
+
+MANY = 4
+"""Protocols, from how many on it is said how long each takes."""
+MINUTES = {
+    "linear": 5.4, "few-labels": 4.7, "logistic": 3.0, "sgd-linear": 2.5, "invariance": 1.9,
+}  # fmt: skip
+"""Of one core on CIFAR-10 (docs/benchmarks/results/protocols.md), of those that take longest."""
+
+
+def about_length(names: Sequence[str]) -> str:
+    """How many protocols there are, and which of them take longest. How long that is on these
+    images is not known beforehand.
+
+    >>> about_length(["knn", "linear", "retrieval", "logistic"])
+    '4 protocols. Of these take longest, in minutes of a core on CIFAR-10: linear 5.4, logistic 3.'
+    """
+    long = ", ".join(f"{name} {minutes:g}" for name, minutes in MINUTES.items() if name in names)
+    measured = f" Of these take longest, in minutes of a core on CIFAR-10: {long}." if long else ""
+    return f"{plural(len(names), 'protocol')}.{measured}"
 
 
 @takes(EvaluateOptions)
@@ -66,8 +88,11 @@ def evaluate(options: EvaluateOptions) -> Results:
     import_files(options.import_)
     protocols = chosen_protocols(options)
     opened = open_evaluation(options, needs_labels=any(each.needs_labels for each in protocols))
-    results = Results()
+    results, replaced = Results(), dict[str, list[str]]()
+    if len(protocols) >= MANY:
+        say(about_length([protocol.name for protocol in protocols]), detail=True)
     for protocol in protocols:
+        began = time.monotonic()
         try:
             new = protocol.evaluate(opened.benchmark)
         except CoviewError as error:
@@ -76,7 +101,13 @@ def evaluate(options: EvaluateOptions) -> Results:
             say(f"The protocol {protocol.name!r} is left out: {error}")
             continue
         results += new
+        for words_ in replaced_by(opened, protocol.name):
+            replaced.setdefault(words_, []).append(protocol.name)
         write(opened, new)
+        if len(protocols) >= MANY:
+            say(f"{protocol.name}: {duration(time.monotonic() - began, 1)}.", detail=True)
+    for others, names in replaced.items():
+        say(f"The new figures replace {others}: {', '.join(names)}.")
     if not results:
         raise DataError("No protocol could be used on these data.")
     for sentence in opened.benchmark.caveats:

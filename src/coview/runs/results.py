@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from coview import evaluation
-from coview.core.errors import StorageError
+from coview.core.errors import CoviewError, StorageError
 from coview.core.files import digest, entries
 from coview.core.paths import local_path
 from coview.core.progress import say
 from coview.core.run_folder import read_object
+from coview.core.text import plural
 from coview.evaluation.transfer import TRAINED_ON
 from coview.reports import write_comparison, write_report
 from coview.reports.notebook import results_table
+from coview.reports.records import part
+from coview.reports.results import headline_sentences, short_source
 from coview.runs.data import Images
 from coview.runs.subjects import TRAINED, UNTRAINED, Judged
 
@@ -24,7 +28,17 @@ PIXELS = "pixels"
 
 
 class Results(list[evaluation.Result]):
-    """Figures, and where they lie. ``contents``: those of the JSON files, one for a protocol."""
+    """Figures, and where they lie: a list of :class:`coview.evaluation.Result`, a row each.
+
+    ``print`` of it says what the command line says of the figures that represent each protocol.
+    ``contents``: those of the JSON files, one for a protocol. ``path``: their folder.
+
+    >>> import coview
+    >>> results = coview.evaluate("runs/scenes", "scenes", limit=100, protocols="knn")
+    >>> best = [row.setting["k"] for row in results if row.layer == "h" and row.value > 0.9]
+    >>> str(results).startswith("kNN accuracy on h (k 20, temperature 0.07): ")
+    True
+    """
 
     path: Path
     contents: Sequence[dict[str, Any]] = ()
@@ -35,8 +49,9 @@ class Results(list[evaluation.Result]):
         return list(self.contents[0]["data"]["caveats"]) if self.contents else []
 
     def __str__(self) -> str:
-        """A line for each figure."""
-        return "\n".join(_line(result) for result in self)
+        """Sentences on the figure that represents each protocol; of rows that are in no file, a
+        line each."""
+        return "\n".join(headline_sentences(self.contents) or map(_line, self))
 
     def _repr_html_(self) -> str:
         """A table in a notebook: the figure that represents each protocol, of each subject."""
@@ -89,6 +104,21 @@ def write(opened: Evaluation, results: Sequence[evaluation.Result]) -> None:
             evaluation.write_results(folder_of(judged), own, data=data, descriptions=descriptions)
         except StorageError as error:  # the figures are there: say them
             say(f"The results are not kept in the run. {error}")
+
+
+def replaced_by(opened: Evaluation, protocol: str) -> Iterator[str]:
+    """What of the figures of ``protocol`` in the folders of runs is of other test images, and goes:
+    as "cifar-test (300 images)". A file that cannot be read is passed over."""
+    for judged in opened.judged:
+        if judged.run is None:
+            continue
+        with suppress(CoviewError):
+            content = read_object(folder_of(judged) / f"{protocol}.json") or {}
+            test = part(part(content, "data"), "test")
+            if test.get("fingerprint") not in (None, opened.benchmark.test.fingerprint):
+                name = f" of {judged.subject.name}" if len(opened.judged) > 1 else ""
+                images = plural(int(test.get("images") or 0), "image")
+                yield f"those{name} on {short_source(test.get('source'))} ({images})"
 
 
 def own_results(
