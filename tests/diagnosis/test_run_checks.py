@@ -127,6 +127,11 @@ def test_check_run_shows_each_figure_beside_the_untrained_one(tmp_path: Path) ->
     )
     assert row.split()[-2:] == ["41.2%", "5.0%"]
     assert report.figures["rank_h"] == (20.0, 8.0)
+    names = {
+        line[2:58].rstrip() for line in report.render_text().splitlines() if line.startswith("  ")
+    }
+    # A share of the way, and a number that a healthy training may lower.
+    assert {"Way from chance to the lower bound (higher is better)", "Effective rank of h"} <= names
     assert (report.health_step, report.images) == (400, 256)
 
 

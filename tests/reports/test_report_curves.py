@@ -201,13 +201,16 @@ def test_every_health_chart_has_the_untrained_value(record: Record) -> None:
     assert {chart.title for chart in charts} >= {
         "Instance accuracy of z",
         "Alignment",
-        "Held-out loss",
+        "Way from chance to the lower bound",
     }
     assert len(charts) == 12
     for drawn in charts:
         assert [level.name for level in drawn.levels] == ["untrained"]
         assert drawn.levels[0].height == drawn.lines[0].points[1][0]
-        assert drawn.levels[0].height in start.values() or drawn.title == "Held-out loss"
+        assert (
+            drawn.levels[0].height in start.values()
+            or drawn.title == "Way from chance to the lower bound"
+        )
 
 
 def test_a_run_from_weights_has_a_line_of_its_start(tmp_path: Path) -> None:
@@ -262,9 +265,14 @@ def test_reference_figures_are_given_in_the_note(record: Record) -> None:
         "by color histograms 10.2 %, by 8 x 8 thumbnails 16.1 %"
     )
     assert notes["Effective rank of h"] == (
-        "number of directions that the features use (RankMe); higher is better; of 256"
+        "number of directions that the features use (RankMe); near 1 in a collapse, a healthy training "
+        "may lower it; of 256"
     )
-    loss = next(c for c in health_charts(record) if c.title == "Held-out loss").lines[0].points[1]
+    loss = (
+        next(c for c in health_charts(record) if c.title == "Way from chance to the lower bound")
+        .lines[0]
+        .points[1]
+    )
     figures = record.health[-1]["figures"]
     assert loss[-1] == pytest.approx((7.847 - figures["loss"]) / (7.847 - 5.881))
 

@@ -20,6 +20,7 @@ from coview.diagnosis.state import Diagnosis, NeighborAccuracy
 DATA_BOUND = 0.2  # share of the time that steps wait for images
 WITHOUT_NEGATIVES = {"NegativeCosine", "SquaredDistance"}
 RECENT = 20  # step lines over which that share is averaged
+WIDTH = 56  # letters of the name of a figure and of its better direction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ class RunReport:
 
     def _table(self) -> list[str]:
         head, before = f"step {self.health_step:,}", START_WORDS[self.from_weights]
-        lines = [f"{f'On {self.images:,} held-out images':<46}{head:>14}{before:>14}"]
+        lines = [f"{f'On {self.images:,} held-out images':<{WIDTH + 2}}{head:>14}{before:>14}"]
         for name, figure in FIGURES.items():
             form = ".1%" if figure.format == "share" else ".2f"
             better = f" ({figure.better} is better)" if figure.better else ""
@@ -87,7 +88,7 @@ class RunReport:
                 f"{f'{value:{form}}' if math.isfinite(value) else '-':>14}"
                 for value in self.figures[name]
             )
-            lines.append(f"  {figure.label + better:<44}{cells}")
+            lines.append(f"  {figure.label + better:<{WIDTH}}{cells}")
         return lines
 
 
