@@ -23,7 +23,13 @@ from typing import Any
 
 from coview.core.files import read_json
 from coview.core.version import VERSION
-from coview.reports.curves import CURVE_CLASSES, Chart, draw_chart
+from coview.reports.curves import (
+    CURVE_CLASSES,
+    Chart,
+    draw_chart,
+    level_names,
+    level_shade,
+)
 from coview.reports.formatting import MISSING
 from coview.reports.html import Markup, tag
 from coview.studies.claims import (
@@ -292,16 +298,23 @@ def _cells(
 
 def svg(chart: Chart) -> str:
     """A chart as a file of its own: its title, legend, curves, and the style sheet's colors."""
-    places, rows = legend_places([line.name for line in chart.lines])
-    shades = [CURVE_CLASSES[i % len(CURVE_CLASSES)] for i in range(len(chart.lines))]
+    drawn = [
+        (line.name, f"curve {CURVE_CLASSES[place % len(CURVE_CLASSES)]}")
+        for place, line in enumerate(chart.lines)
+    ]
+    drawn += [
+        (name, f"level {level_shade(chart, place)}")
+        for place, name in enumerate(level_names(chart))
+    ]
+    drawn = [(name, kind) for name, kind in drawn if name]
+    places, rows = legend_places([name for name, _ in drawn])
     top = LINE_HEIGHT * (rows + 1) + 8
     legend = [
         tag(
-            "g", tag("path", d="M0 -4H18", class_=f"curve {shade}"), tag("text", line.name, x=24),
+            "g", tag("line", x1=0, x2=18, y1=-4, y2=-4, class_=kind), tag("text", name, x=24),
             transform=f"translate({x} {y})",
         )
-        for line, shade, (x, y) in zip(chart.lines, shades, places, strict=True)
-        if line.name
+        for (name, kind), (x, y) in zip(drawn, places, strict=True)
     ]  # fmt: skip
     plot = re.sub(r' (data-points|tabindex)="[^"]*"', "", draw_chart(chart, WIDTH, HEIGHT))
     plot = plot.replace("<svg", f'<svg y="{top}" width="{WIDTH}" height="{HEIGHT}"', 1)
@@ -330,7 +343,7 @@ def style() -> str:
     """The rules of the reports that a drawing needs."""
     text = resources.files("coview.reports").joinpath("report.css").read_text("utf-8")
     head = text[: text.index("* {")]
-    needed = re.compile(r"^(\.plot|\.grid|\.level|\.curve|\.whisker|path\.|\.dot)")
+    needed = re.compile(r"^(\.plot|\.grid|\.level|\.curve|\.whisker|path\.|line\.|\.dot)")
     rules = [line for line in text.splitlines() if needed.match(line)]
     return "\n".join([head, *rules])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +311,25 @@ def test_a_logarithmic_axis_has_round_numbers() -> None:
         "0.5",
         "1",
     ]
+
+
+def test_levels_in_the_legend_have_no_name_on_the_curves() -> None:
+    levels = tuple(
+        Level(name=f"level {place}", height=15.5 + place, interval=(14.0, 17.0)) for place in (0, 1)
+    )
+    drawn = Chart(
+        title="linear", lines=[Line(name="", points=([1, 2], [15.0, 17.0]), dots=True)],
+        levels=levels, levels_in_legend=True, unit=" %",
+    )  # fmt: skip
+    figure = str(chart_figure(drawn))
+    legend, _, plot = figure.partition("<svg")
+    assert "level-name" not in plot
+    for place, shade in ((0, "second"), (1, "third")):
+        assert f'<i class="swatch dashed {shade}"></i>level {place} 1{5 + place}.5 %' in legend
+        assert f'class="whisker level {shade}"' in plot
+        assert f'class="level {shade}"' in plot
+    bars = re.findall(r'd="M([\d.]+) [^"]*" class="whisker level', plot)
+    assert bars[0] != bars[1]
+    named = str(chart_figure(replace(drawn, levels_in_legend=False)))
+    assert "swatch" not in named
+    assert named.count("level-name") == 2

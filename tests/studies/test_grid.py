@@ -31,6 +31,7 @@ from coview.studies.execution import place_of, run_study, write_study
 from coview.studies.experiment import NEEDED, without_others
 from coview.studies.jobs import _Stop, in_process, ready
 from coview.studies.ledger import ledger_rows, summary, write_ledger
+from coview.studies.page import MEANINGLESS
 from coview.studies.run import _row, run_one
 from coview.studies.speed import Speeds
 from coview.studies.sweeps import axes_of, changed, long_warmups, setting_of, with_classes
@@ -144,7 +145,8 @@ def test_an_arm_without_a_place_is_a_level_and_another_axis_another_drawing(tmp_
     assert level["interval"][0] < 20.5 < level["interval"][1]
     assert (temperature["title"], temperature["axis"]) == ("linear, by temperature", "temperature")
     assert temperature["levels"] == []
-    assert 'class="level-name end">none 20.5' in drawing(width)
+    assert 'dashed second"></i>none 20.5' in drawing(width)
+    assert "their intervals at the right border" in drawing(width)
     assert chart_of(width).x_ticks == (1.0, 2.0)
 
 
@@ -454,7 +456,9 @@ def test_runs_that_collapsed_are_named_beside_the_verdict(tmp_path, capsys):
     page = (study.folder(tmp_path) / "report.html").read_text()
     assert page.count(said) == 2  # beside the verdict and on the card
     run_one(RATES, tiny(seeds=2), tmp_path)
-    assert f"Collapsed or diverged: {said}.\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"Collapsed or diverged: {said}.\n" in out
+    assert f"{MEANINGLESS}\n" in out
 
 
 def test_results_show_themselves_in_a_notebook(tmp_path, monkeypatch):
@@ -511,6 +515,8 @@ def test_a_sweep_is_a_table_of_runs(tmp_path, capsys):
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "temperature 0.1" in out
+    assert "Too early to judge" in out
+    assert "What to do" not in out  # a run of several is not trained longer by itself
     assert "seed 0: knn " in out or "seed 0: kNN " in out
     assert "method.objective.temperature 0.1" not in out.split("To run")[1]
     again = coview.sweep(

@@ -57,7 +57,8 @@ class Chart:
     """A titled chart; ``note`` explains it, ``x_label`` is "epoch" or "step".
 
     ``reach``: heights that the axis includes, so that several charts have the same axis.
-    ``x_ticks``: what is marked on the other axis, where not round numbers.
+    ``x_ticks``: what is marked on the other axis, where not round numbers. ``levels_in_legend``:
+    the levels have colors, and their names stand in the legend and not on the curves.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Chart:
     log_x: bool = False
     reach: tuple[float, ...] = ()
     x_ticks: tuple[float, ...] = ()
+    levels_in_legend: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -128,7 +130,7 @@ def draw_chart(chart: Chart, width: int, height: int) -> Markup:
                 chart.lines, thinned, _shades(chart), _shifts(len(thinned)), strict=True
             )
         ],
-        [_level(frame, level, chart, i % 2) for i, level in enumerate(chart.levels)],
+        [_level(frame, chart, place) for place in range(len(chart.levels))],
         tag("g", class_="cursor"),
     ]
     return tag(
@@ -293,10 +295,12 @@ def tick_labels(values: list[float], form: Format) -> list[str]:
     return [f"{value + 0.0:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for value in values]
 
 
-def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
-    """A dashed line; its name is at the right (side 0) or the left, so that two do not overlap."""
-    right = frame.width - RIGHT
+def _level(frame: Frame, chart: Chart, place: int) -> Markup:
+    """A dashed line, and its interval at the right border. Its name is in the legend, or at the
+    right or the left, so that two do not overlap."""
+    level, side, right = chart.levels[place], place % 2, frame.width - RIGHT
     text = f"{level.name} {chart.format(level.height)}"
+    shade = f" {level_shade(chart, place)}" if chart.levels_in_legend else ""
     if not frame.y[0] <= level.height <= frame.y[1]:  # beyond the border: its name alone
         above = level.height > frame.y[1]
         arrow = "\N{UPWARDS ARROW}" if above else "\N{DOWNWARDS ARROW}"
@@ -306,17 +310,32 @@ def _level(frame: Frame, level: Level, chart: Chart, side: int) -> Markup:
         return tag("g", name, aria_hidden="true")
     y = frame.to_y(level.height)
     name_y = y - 5 if y > TOP + 14 else y + 14
+    bar = whisker(frame, right + 4 + 6 * place, level.interval) if level.interval else ""
+    x, end = (LEFT + 4, "") if side else (right, " end")
     return tag(
-        "g",
-        tag("path", d=whisker(frame, right + 4 + 6 * side, level.interval), class_="whisker level")
-        if level.interval
-        else None,
-        tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_="level"),
-        tag("text", text, x=LEFT + 4, y=name_y, class_="level-name")
-        if side
-        else tag("text", text, x=right, y=name_y, class_="level-name end"),
+        "g", tag("path", d=bar, class_=f"whisker level{shade}") if bar else None,
+        tag("line", x1=LEFT, x2=right, y1=y, y2=y, class_=f"level{shade}"),
+        None if chart.levels_in_legend
+        else tag("text", text, x=x, y=name_y, class_=f"level-name{end}"),
         aria_hidden="true",
-    )
+    )  # fmt: skip
+
+
+def level_shade(chart: Chart, place: int) -> str:
+    """The class of the color of a level in the legend: one that no line has, while there are some.
+
+    >>> level_shade(Chart(title="", lines=[Line(name="", points=([], []))]), 0)
+    'second'
+    """
+    return CURVE_CLASSES[(len(chart.lines) + place) % len(CURVE_CLASSES)]
+
+
+def level_names(chart: Chart) -> list[str]:
+    """The levels as the legend has them, with their heights; [] where it has none."""
+    return [
+        f"{level.name} {chart.format(level.height)}{chart.unit}"
+        for level in (chart.levels if chart.levels_in_legend else ())
+    ]
 
 
 def _whiskers(frame: Frame, line: Line, shade: str, shift: float) -> Markup | None:
@@ -422,10 +441,14 @@ def _shades(chart: Chart) -> list[str]:
 
 
 def _legend(chart: Chart) -> Markup | None:
-    if len(chart.lines) < 2:
-        return None
+    levels = level_names(chart)
     entries = [
         tag("span", tag("i", class_=f"swatch {shade}"), line.name)
         for line, shade in zip(chart.lines, _shades(chart), strict=True)
+        if line.name and len(chart.lines) + len(levels) > 1
     ]
-    return tag("span", entries, class_="legend")
+    entries += [
+        tag("span", tag("i", class_=f"swatch dashed {level_shade(chart, place)}"), name)
+        for place, name in enumerate(levels)
+    ]
+    return tag("span", entries, class_="legend") if entries else None

@@ -78,7 +78,7 @@ def say_diagnosis(diagnosis: Diagnosis) -> None:
     for cause in diagnosis.causes:
         say(f"  Likely cause: {cause}")
     if diagnosis.remedy:
-        say(f"  What to do: {diagnosis.remedy}")
+        say(f"  What to do: {diagnosis.remedy}", advice=True)
 
 
 def say_classifier(run: Run, report: Path, *, finite: bool) -> None:

@@ -141,13 +141,24 @@ def rising(arms: Sequence[str], *, measure: str = "", sign: int = 1) -> Comparis
 
 
 def between(
-    inner: Sequence[str], ends: Sequence[str], *, measure: str = ""
+    inner: Sequence[str], ends: Sequence[str], *, measure: str = "", axis: str = ""
 ) -> tuple[Comparison, ...]:
-    """The mean of the ``inner`` arms is greater than each of the ``ends``."""
+    """The mean of the ``inner`` arms is greater than each of the ``ends``.
+
+    ``axis``: what arms are that have numbers for names, which would read as a sum.
+
+    >>> [each.text for each in between(["0.1", "0.2"], ["1"], axis="temperature")]
+    ['mean of temperatures 0.1, 0.2 minus temperature 1']
+    """
     mean = tuple(Term(arm, 1 / len(inner), measure) for arm in inner)
-    name = inner[0] if len(inner) == 1 else f"mean of {', '.join(inner)}"
+    kind, minus = (f"{axis} ", "minus") if axis else ("", "-")
+    many = f"mean of {axis and f'{axis}s '}{', '.join(inner)}"
+    name = f"{kind}{inner[0]}" if len(inner) == 1 else many
     return tuple(
-        Comparison(text=f"{name} - {end}{_in(measure)}", terms=(*mean, Term(end, -1, measure)))
+        Comparison(
+            text=f"{name} {minus} {kind}{end}{_in(measure)}",
+            terms=(*mean, Term(end, -1, measure)),
+        )
         for end in ends
     )
 

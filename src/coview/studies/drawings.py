@@ -21,6 +21,7 @@ from coview.reports.html import Markup, tag
 
 MANY = 30
 """From so many points on, a curve is drawn without dots."""
+WITHOUT_PLACE = "Dashed: without a place on the axis, their intervals at the right border."
 FEW = 5
 """Up to so many places of points are marked on the axis themselves, as networks by their number."""
 Numbers = Sequence[Sequence[float | None]]
@@ -107,10 +108,12 @@ def chart_of(content: Mapping[str, Any]) -> Chart:
         if line["points"]
     ]  # fmt: skip
     xs = sorted({x for line in lines for x in line.points[0]})
+    levels = tuple(Level(**level) for level in content.get("levels", ()))
+    beside = (WITHOUT_PLACE,) if any(level.interval for level in levels) else ()
     return Chart(
         title=content["title"], lines=lines, x_label=content["axis"], wide=True,
-        levels=tuple(Level(**level) for level in content.get("levels", ())),
-        note=content.get("note", ""), unit=content.get("unit", ""),
+        levels=levels, levels_in_legend=True,
+        note=" ".join([content.get("note", ""), *beside]).strip(), unit=content.get("unit", ""),
         x_ticks=tuple(xs) if len(xs) <= FEW else (), reach=tuple(content.get("reach", ())),
         log_x=bool(content.get("log_x", bool(xs) and min(xs) > 0 and max(xs) / min(xs) >= 16)),
     )  # fmt: skip

@@ -27,10 +27,10 @@ from coview.studies.execution import CONTENT, Study, run_study
 from coview.studies.experiment import Experiment, without_others
 from coview.studies.failures import about_error
 from coview.studies.ledger import write_ledger
-from coview.studies.page import LOST
+from coview.studies.page import LOST, MEANINGLESS, is_tiny
 from coview.studies.result import StudyResult
 from coview.studies.setting import folder_of
-from coview.studies.speed import FEW_STEPS, Speeds
+from coview.studies.speed import BESIDES, FEW_STEPS, Speeds
 
 ALL = "all"
 PLACEHOLDER = ("scenes:test",)
@@ -130,6 +130,8 @@ def run_one(experiment: Named, options: StudyOptions, root: Path) -> StudyResult
     )
     if not options.dry_run:
         say()
+        if result["claims"] and is_tiny(result["card"]):
+            say(MEANINGLESS)
         for claim in result["claims"] if result["ended"] else ():
             say(f"{claim['text']}: {WORDS[claim['holds']]}. {claim['because']}")
         if LOST in result["card"]:
@@ -236,7 +238,8 @@ def _basis(options: StudyOptions, speeds: Speeds) -> str:
     """What the times of the list are of."""
     sentence = (
         f"Studies of {options.data} at the scale {options.scale}. Times are those of training on "
-        f"{speeds.machine}, without opening images and evaluation."
+        f"{speeds.machine} and {BESIDES:g} s a run besides; opening images, and judging more than "
+        "some hundred, take longer."
     )
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if speeds.device.type == "cpu" and load > cores():

@@ -89,7 +89,7 @@ def _claims(names: Sequence[str], longer: Sequence[str]) -> tuple[Claim, ...]:
         Claim(
             text="An intermediate temperature is better than a very low and a very high one",
             source="SimCLR, section 5.1",
-            comparisons=between(names[1:-1], (names[0], names[-1])),
+            comparisons=between(names[1:-1], (names[0], names[-1]), axis="temperature"),
         ),
         Claim(
             text="Without normalization the other view is found more often, and the features "

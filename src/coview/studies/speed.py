@@ -32,6 +32,9 @@ from coview.training import choose_device
 MOST_IMAGES, FEWEST_IMAGES = 128, 2
 """Of a step that is measured: an image of a larger step takes as long. BatchNorm needs two."""
 TOO_LARGE = "not even a small step fits into the memory that is free here"
+BESIDES = 1.5
+"""Seconds of a run that are not of its steps: plan, figures of its health, pictures, verdict, and
+judging some hundred images. Measured on two cores at the scale tiny; more images take longer."""
 KEPT = "speeds.json"
 ENOUGH, STEPS, FEW_STEPS = 0.5, 4, 2
 """A step of so many seconds is measured twice, a shorter one so often; the fastest one counts. The
@@ -63,7 +66,10 @@ class Estimate:
     @property
     def basis(self) -> str:
         """What it is made of, in words."""
-        measured = "at the speed measured here, without opening images and evaluation"
+        measured = (
+            f"at the speed measured here and {BESIDES:g} s a run besides; opening images, and "
+            "judging more than some hundred, take longer"
+        )
         ended = "as long as ended runs of their kind took"
         if not self.known:
             basis = measured
@@ -136,14 +142,15 @@ class Speeds:
         )  # fmt: skip
 
     def _planned(self, cell: Cell, root: Path, images: Callable[[], int]) -> float:
-        """Of the training alone; 0 where it is done, or the cell does not say what it trains, or it
-        could not be measured."""
+        """Of the training, and BESIDES; 0 where it is done, or the cell does not say what it
+        trains, or it could not be measured."""
         if cell.is_trained(root):
             return 0.0
-        return sum(
+        training = sum(
             images() * work.share * work.passes * (self._measure(work) or 0.0)
             for work in cell.work
         )  # fmt: skip
+        return training + BESIDES if training else 0.0
 
     def _measure(self, work: Work) -> float | None:
         """Seconds of an image in a step; None where not even a small step fits into memory."""
