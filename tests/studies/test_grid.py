@@ -615,7 +615,7 @@ def test_supervised_features_are_expected_to_transfer_better(tmp_path):
     study = STUDIES["simclr/transfer"].study(tiny(seeds=3, transfer=("scenes",)))
     for place, cell in enumerate(study.cells):
         end(cell, tmp_path, 0.5, protocols=("linear",))
-        value = (0.7 if cell.name.startswith("supervised") else 0.6) + 0.001 * place
+        value = (0.7 if cell.name.startswith("supervised") else 0.6) + 0.001 * place**2
         (cell.folder(tmp_path) / "evaluation" / "transfer.json").write_text(json.dumps({
             "headline": {}, "results": [{"subject": "trained", "metric": "transfer_mean",
             "layer": "h", "value": value, "setting": {}}],
