@@ -225,7 +225,7 @@ def where(part: Part, case: Case) -> None:
     with algorithms(part, AS_TRAINED):
         for _ in range(1 if part.tiny else 3):
             action()
-        with profile(activities=activities) as profiled:
+        with profile(activities=activities, acc_events=True) as profiled:
             for _ in range(1 if part.tiny else 3):
                 action()
             part.wait()

@@ -23,10 +23,12 @@ def marks(images):
     return (places % 13) < 4
 
 
-def queue(view, rows=20):
-    """Whole numbers, the same in every precision."""
-    generator = torch.Generator().manual_seed(9)
-    return torch.randint(-4, 5, (rows, view.shape[1]), generator=generator).to(view.dtype)
+# Whole numbers, the same in every precision; drawn here, as torch 2.11 compiles no generator.
+NEGATIVES = torch.randint(-4, 5, (20, 32), generator=torch.Generator().manual_seed(9))
+
+
+def queue(view):
+    return NEGATIVES[:, : view.shape[1]].to(view.dtype)
 
 
 def with_queue(views, temperature, **how):

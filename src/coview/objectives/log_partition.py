@@ -134,7 +134,11 @@ def is_plain(tau: float, log_weights: PairLogWeights | None) -> bool:
 
 
 def _log_sums(tiles: Tiles, tau: float, log_weights: PairLogWeights | None) -> Tensor:
-    """lse [A]."""
+    """lse [A].
+
+    The last operation is not in place: of an output that is computed in place, a function that
+    torch 2.11 has compiled keeps the values from before for its backward pass.
+    """
     count = len(tiles.anchors)
     if is_plain(tau, log_weights):
         total = tiles.anchors.new_zeros(count)
@@ -143,14 +147,14 @@ def _log_sums(tiles: Tiles, tau: float, log_weights: PairLogWeights | None) -> T
             total[a] += exponentials.sum(1)
             if tiles.symmetric and a != c:
                 total[c] += exponentials.sum(0)
-        return total.log_()
+        return total.log()
     lse = tiles.anchors.new_full((count,), -torch.inf)
     for a, c, tile in tiles:
         forth, back = _weighted(tiles, a, c, tile, log_weights)
         lse[a] = torch.logaddexp(lse[a], forth.logsumexp(1))
         if tiles.symmetric and a != c:
             lse[c] = torch.logaddexp(lse[c], back.logsumexp(0))
-    return lse
+    return lse.clone()
 
 
 def _gradients(
