@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.options import option, takes
+from coview.core.options import build_options, option, takes
+from coview.options import FinetuneOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,16 @@ def test_truth_of_numpy_is_taken_and_a_number_is_not():
 def test_repeated_option_of_no_text_is_refused(value):
     with pytest.raises(InvalidValue, match=r"`set` is .*expected texts"):
         settings(set=value)
+
+
+def test_what_is_no_text_is_answered_with_what_the_option_takes():
+    for value in (0.1, 5):
+        with pytest.raises(
+            InvalidValue, match=r"`labels` is .*; expected a text: .* a share as 1%"
+        ):
+            build_options(FinetuneOptions, {"start": "x", "data": "y", "labels": value})
+    with pytest.raises(InvalidValue, match=r"`budget` is 60; expected a text: .* as 30m or 2h"):
+        build_options(FinetuneOptions, {"start": "x", "data": "y", "budget": 60})
 
 
 def test_other_spelling_of_an_option_is_an_argument_too():

@@ -53,6 +53,7 @@ def test_count_calls_few_images_a_problem() -> None:
     found = data_checks.check_count(data)
     assert found.level == "problem"
     assert found.sentence.startswith("30 images are too few")
+    assert all(word in found.fix for word in ("pretrain --weights`", "`coview import`"))
     assert "pretrained" in found.fix
     assert data.figures == {"images": 30}
 

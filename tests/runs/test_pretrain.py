@@ -243,6 +243,17 @@ def test_two_images_are_too_few(tmp_path):
 def test_supcon_without_labels_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match="labels"):
         coview.pretrain(pictures()[0], recipe="supcon", out=tmp_path / "x", epochs=1, **SMALL)
+    for place in range(3):
+        Image.new("RGB", (8, 8), (place, 0, 0)).save(tmp_path / f"{place}.png")
+    for options, words in (
+        ({"recipe": "supcon"}, "leave out `recipe` supcon."),
+        ({"recipe": recipe("supcon-cpu")}, "leave out `recipe` supcon-cpu."),
+        ({"labels_from": "folders"}, "leave out `labels_from`."),
+    ):
+        with pytest.raises(DataError, match=f"has none; .* To learn without labels {words}"):
+            coview.pretrain(tmp_path, out=tmp_path / "x", **options)
+    with pytest.raises(DataError, match="`coview pretrain` learns without labels"):
+        open_images(tmp_path, labels_from="folders")
 
 
 def test_supcon_learns_from_labels(tmp_path):

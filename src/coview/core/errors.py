@@ -4,6 +4,7 @@
     +-- InvalidValue     a value outside its range or of the wrong kind   (also a ValueError)
     +-- UnknownName      an unknown name; the message has the nearest     (also a LookupError)
     +-- DataError        images or labels that cannot be used
+    |   +-- NoLabels       labels are needed, and images have none
     +-- RunError         a run folder that exists already, is missing, or is not one
     |   +-- SeveralErrors  what is wrong with several runs, a line each
     +-- DamagedFile      a file of ours whose content does not match its hash
@@ -63,6 +64,18 @@ class UnknownValue(UnknownName):
 
 class DataError(CoviewError):
     """Images or labels that cannot be used."""
+
+
+class NoLabels(DataError):
+    """Images have none of the labels that are needed; ``what`` says so without a way out.
+
+    >>> str(NoLabels("The images have no labels."))
+    'The images have no labels. `coview pretrain` learns without labels.'
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} `coview pretrain` learns without labels.")
+        self.what = what
 
 
 class RunError(CoviewError):

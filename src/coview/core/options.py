@@ -175,18 +175,19 @@ def build_options(options: type[Options], settings: Mapping[str, Any]) -> Option
             raise UnknownName("argument", name, fields, meant=meant if meant in fields else "")
         if name in values:
             raise InvalidValue(f"`{name}` is given twice, the second time as {given!r}.")
-        values[name] = checked(name, value, annotations[name])
+        values[name] = checked(name, value, annotations[name], fields[name].metadata["help"])
     for name, field in fields.items():
         if is_positional(field) and not field.metadata["optional"] and name not in values:
             raise InvalidValue(f"`{name}` is missing: {field.metadata['help']}.")
     return options(**values)
 
 
-def checked(name: str, value: Any, annotation: Any) -> Any:
+def checked(name: str, value: Any, annotation: Any, about: str = "") -> Any:
     """``value`` as the annotation has it: numpy's numbers become Python's, text becomes a path.
 
     For an option that may be repeated, one text and a mapping of names to values are taken as well.
-    Other types are taken as they are. Raises InvalidValue.
+    Other types are taken as they are. Raises InvalidValue, which for a text says what is in it by
+    ``about``, the help of the option.
 
     >>> checked("epochs", 3, float | None)
     3.0
@@ -206,7 +207,9 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     if kind is str:
         if isinstance(value, str | Path):
             return str(value)
-        raise InvalidValue(f"`{name}` is {value!r}; expected {KINDS[kind]}.")
+        raise InvalidValue(
+            f"`{name}` is {value!r}; expected {KINDS[kind]}{about and f': {about}'}."
+        )
     value = plain_number(value)
     if kind is Path and isinstance(value, str | bytes | os.PathLike) and value:
         return local_path(value)

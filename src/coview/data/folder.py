@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from coview.core.errors import DataError
+from coview.core.errors import DataError, NoLabels
 from coview.core.text import plural
 from coview.data.listing import (
     Content,
@@ -123,9 +123,9 @@ def _select_classes(root: Path, first: list[str], options: SourceOptions) -> tup
         return clear_classes(first)
     classes = tuple(sorted({name for name in first if name}))
     if not classes:
-        raise DataError(
+        raise NoLabels(
             f"Labels are the names of sub-folders, and {root} has none; put the images of each "
-            "class into a folder of its own. `coview pretrain` learns without labels."
+            "class into a folder of its own."
         )
     if parts := _parts_among(classes):
         raise DataError(

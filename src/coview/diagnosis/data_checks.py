@@ -139,8 +139,9 @@ def check_count(data: DataCheck) -> Finding:
             level="problem",
             sentence=f"{images:,} images are too few to learn a representation from scratch; "
             f"expected about {RECOMMENDED_IMAGES:,} or more.",
-            fix="Use the frozen features of a pretrained encoder, or add images; they need no "
-            "labels.",
+            fix="Start from a pretrained encoder, by `coview finetune` or `coview pretrain "
+            "--weights`; `coview import` takes checkpoints of other programs. Or add images; they "
+            "need no labels.",
         )
     return Finding(name="count", level="good", sentence=f"There are {images:,} images.")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from coview.core.errors import InvalidValue
+from coview.core.errors import DataError, InvalidValue, NoLabels
 from coview.core.images import ImageStore
 from coview.core.options import takes
 from coview.core.paths import local_path
@@ -127,7 +129,20 @@ def pretrain(options: PretrainOptions) -> Run | None:
         job=PRETRAINING, data=data, source=options.data,
         seed=seed_of(recipe, options), make_plan=plan, start=start, caveats=caveats,
     )  # fmt: skip
-    return start_run(beginning, options, name_of(options.data))
+    with saying_what_needs_labels(options):
+        return start_run(beginning, options, name_of(options.data))
+
+
+@contextmanager
+def saying_what_needs_labels(options: PretrainOptions) -> Iterator[None]:
+    """Of images without labels: what of ``options`` needs some, as pretraining itself does not."""
+    try:
+        yield
+    except NoLabels as error:
+        given = options.recipe
+        name = given.name if isinstance(given, Recipe) else given
+        cause = "`labels_from`" if options.labels_from == "folders" else f"`recipe` {name}"
+        raise DataError(f"{error.what} To learn without labels leave out {cause}.") from None
 
 
 def about_folders(store: ImageStore, spec: DataSpec) -> tuple[str, ...]:
