@@ -599,7 +599,9 @@ class ViewsOptions(DataOptions, ImportOptions):
 
     data: Any = argument("the images", names=IMAGES)
     out: Path = option("the PNG to write", Path("views.png"), endings=(".png",))
-    recipe: Any = option("whose views", "simclr", group=LEARNED)
+    recipe: Any = option(
+        "whose views: a method, a recipe by name, a file or a run that holds one", "simclr",
+        group=LEARNED)
     size: int | None = option("side of the views in pixels", group=LEARNED)
     jitter_strength: float | None = option("of the color jitter, SimCLR's s", group=LEARNED)
     local_crops: int | None = option("add this number of small crops (multi-crop)", group=LEARNED)

@@ -20,6 +20,7 @@ from coview.cli import main
 from coview.cli.main import VERBS
 from coview.core.files import append_line
 from coview.core.run_folder import RunFolder
+from coview.encoders.exchange.weights import write_tensors
 
 SMALL = ("--size", "8", "--encoder", "resnet18/8-small", "--batch", "32", "--device", "cpu")
 
@@ -225,9 +226,41 @@ def test_cache_lists_and_deletes_decoded_images(
         ["cache", "--clear", "--cache", str(tmp_path)],
     ):
         assert main(words) == 0
-        assert f"images of {photos}" in capsys.readouterr().out
+        assert f"{photos}: decoded images" in capsys.readouterr().out
     assert main(["cache", "--cache", str(tmp_path)]) == 0
     assert "0 MiB of decoded images and features in" in capsys.readouterr().out
+
+
+def test_cache_has_a_line_for_each_source_of_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def features(place: int, description: str) -> None:
+        path = tmp_path / "features" / f"{place:032x}.safetensors"
+        write_tensors(path, {"features": torch.zeros(3)}, {"description": description})
+
+    for place, layer in enumerate(("h", "z", "z1")):
+        features(place, f"{layer} of trained, 60 images of /photos")
+        features(10 + place, f"{layer} of a run of images, 1 image of /other")
+    assert main(["cache", "--cache", str(tmp_path)]) == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert sorted(line.split("  ")[-1] for line in lines) == [
+        "/other: 3 files of features", "/photos: 3 files of features",
+    ]  # fmt: skip
+    assert "MiB of decoded images and features in" in total
+    assert main(["cache", "--cache", str(tmp_path), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["stores"]) == 6
+
+
+def test_views_of_a_run_are_those_that_it_has_seen(photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["pretrain", str(photos), "--out", str(run), "--epochs", "1", *SMALL]
+    assert main([*words, "--jitter-strength", "0.1"]) == 0
+    sheets = []
+    for recipe in ([], ["--recipe", str(run)], ["--recipe", str(run)]):
+        out = tmp_path / f"{len(sheets)}.png"
+        assert main(["views", str(photos), "--out", str(out), "--images", "2", *recipe]) == 0
+        sheets.append(out.read_bytes())
+    assert sheets[1] == sheets[2] != sheets[0]
 
 
 def test_recipes_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:

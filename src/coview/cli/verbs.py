@@ -244,13 +244,19 @@ def cache(options: kinds.CacheOptions) -> Answer:
 
     from coview.core.images import cache_folder
     from coview.core.text import byte_size
-    from coview.data.cache import LIMIT_VARIABLE, cache_entries, cache_limit, clear_cache
+    from coview.data.cache import (
+        LIMIT_VARIABLE,
+        by_source,
+        cache_entries,
+        cache_limit,
+        clear_cache,
+    )
 
     folder = options.cache or cache_folder()
     entries = clear_cache(folder) if options.clear else cache_entries(folder)
-    for entry in entries:
-        day = datetime.fromtimestamp(entry.used, UTC)
-        say(f"{byte_size(entry.size):>10}  {day:%Y-%m-%d}  {entry.description}")
+    for source in by_source(entries):
+        day = datetime.fromtimestamp(source.used, UTC)
+        say(f"{byte_size(source.size):>10}  {day:%Y-%m-%d}  {source.words}")
     total = sum(entry.size for entry in entries)
     done = "deleted from" if options.clear else "in"
     say(

@@ -15,12 +15,12 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from coview.core.files import lock_file, read_json
-from coview.core.text import parse_bytes
+from coview.core.text import parse_bytes, plural
 from coview.data.kinds import CACHE_TAG
 
 LIMIT_VARIABLE, DEFAULT_LIMIT = "COVIEW_CACHE_LIMIT", "20GB"
@@ -44,6 +44,50 @@ class CacheEntry:
     size: int
     used: float
     description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedSource:
+    """What is on disk of one source of images: in how many files decoded images (``stores``) and
+    features; the other fields as of an entry, those of all of them."""
+
+    source: str
+    size: int
+    used: float
+    stores: int
+    features: int
+
+    @property
+    def words(self) -> str:
+        """As "photos: decoded images, 4 files of features"."""
+        decoded = "decoded images" if self.stores == 1 else plural(self.stores, "store")
+        parts = [decoded if self.stores else "", f"{plural(self.features, 'file')} of features"]
+        return f"{self.source}: {', '.join(filter(None, parts[: 1 + (self.features > 0)]))}"
+
+
+def by_source(entries: Sequence[CacheEntry]) -> list[CachedSource]:
+    """The entries by the images that they are of, the source used last first.
+
+    >>> entries = [CacheEntry(folder=Path(FEATURES) / name, size=1, used=0.0, description=text)
+    ...     for name, text in (("a", "h of trained, 60 images of photos"),
+    ...                        ("b", "z of trained, 60 images of photos"))]
+    >>> [each.words for each in by_source(entries)]
+    ['photos: 2 files of features']
+    """
+    groups: dict[str, list[CacheEntry]] = {}
+    for entry in entries:
+        found = re.search(r"images? of (.*)", entry.description, re.DOTALL)
+        groups.setdefault(found[1] if found else entry.description, []).append(entry)
+    made = [
+        CachedSource(
+            source=source, size=sum(each.size for each in own),
+            used=max(each.used for each in own),
+            features=(features := sum(each.folder.parent.name == FEATURES for each in own)),
+            stores=len(own) - features,
+        )
+        for source, own in groups.items()
+    ]  # fmt: skip
+    return sorted(made, key=lambda each: -each.used)
 
 
 def cache_limit() -> int:
