@@ -18,7 +18,7 @@ from coview.core.ranks import Ranks
 from coview.core.values import decode_one, encode
 from coview.methods import Passes
 from coview.methods.learner import NetworkTask
-from coview.recipes import DenseRecipe, build_task, precision_of
+from coview.recipes import build_task, precision_of
 from coview.recipes.batches import make_loader
 from coview.runs.collapse import CollapseWatch
 from coview.runs.data import Images
@@ -114,8 +114,8 @@ def _train_run(job: Job, run: Run, images: Images, session: Session, parts: Part
             ),
             keep_every=keep_every, on_epoch=followed, on_report=live.write,
             stop=lambda: signals() or watch.reason(), pace=course.pace, ranks=ranks,
-            # What a detector does is exact in any case.
-            exact=bool(run.description.get("exact")) and not isinstance(recipe, DenseRecipe),
+            # What a task without micro-batches does is exact in any case.
+            exact=bool(run.description.get("exact")) and learner.takes_micro_batches,
         )  # fmt: skip
     # All processes take part in what comes after the last step.
     if (outcome.stopped or job.complete(run, learner, parts, session)) and ranks.is_main:
