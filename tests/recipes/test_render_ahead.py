@@ -105,7 +105,7 @@ def test_a_plan_says_that_fewer_batches_are_ahead(machine):
     store = store_from_arrays(np.zeros((64, 8, 8, 3), np.uint8))
     options = RecipeOptions(encoder="resnet18/8-small", size=8, batch_size=16, epochs=1)
     chosen = make_plan(Session(device=CPU).planner(store), "simclr", options)
-    assert any(note.startswith("1 thread in place of 1 and 1 batch ahead") for note in chosen.notes)
+    assert any(note.startswith("1 batch ahead in place of 2") for note in chosen.notes)
 
 
 def test_images_of_runs_side_by_side_share_the_memory(monkeypatch):

@@ -157,7 +157,7 @@ def test_other_test_images_are_not_compared_and_the_figures_are_marked(runs, tmp
 def test_notes_on_figures_say_which_images_differ():
     assert figure_notes([figure("a"), figure("b")]) == []
     assert [note.text for note in figure_notes([figure("a"), figure("b", train="other")])] == [
-        "not with the same training images: each has its own draw of 90 images of photos."
+        "not with the same training images: 90 images of photos each, but others: no comparison of the runs."
     ]
     (note,) = figure_notes([figure("a"), replace(figure("b"), caveats=("Known images.",))])
     assert (note.runs, note.sentence()) == (("b",), "* kNN accuracy of b: Known images.")

@@ -17,8 +17,11 @@ from coview.cli import main
 from coview.core.errors import RunError, StorageError
 from coview.core.run_folder import RunFolder
 from coview.core.run_lock import run_lock
+from coview.data.spec import DataSpec
+from coview.options import ResumeOptions
 from coview.recipes import recipe
-from coview.runs.resume import other_processes
+from coview.runs.data import RunData
+from coview.runs.resume import _open_again, other_processes
 from coview.training import Checkpoints, StopSignals
 
 WORDS = [
@@ -322,3 +325,19 @@ def test_a_run_goes_on_though_the_weights_that_it_began_with_are_gone(
     assert "goes on without them" in capsys.readouterr().out
     assert (run / "verdict.json").exists()
     assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(("fingerprint", "tested"), [("a", 0), ("a+b", 1)])
+def test_a_source_that_has_got_parts_is_opened_as_it_was(tmp_path, fingerprint, tested):
+    """Fine-tuning on a known set began with a fifth as test images before such sets had parts."""
+    for part, first in (("train", 0), ("test", 12)):
+        for row in range(first, first + 12):
+            place = tmp_path / "set" / part / "ab"[row % 2] / f"{row}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), 5 * row, np.uint8)).save(place)
+    spec = DataSpec.of(str(tmp_path / "set"), size=8)
+    run = SimpleNamespace(
+        path=tmp_path, data=RunData(images=spec, own_test=True),
+        description={"data": {"fingerprint": fingerprint}},
+    )  # fmt: skip
+    assert (_open_again(run, ResumeOptions(run="r")).test is not None) == tested

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,11 +22,12 @@ from coview.cli import main
 from coview.core.errors import DamagedFile, DataError, InvalidValue, RunError, UnknownName
 from coview.data import open_images
 from coview.data.held_out import hold_out
+from coview.data.spec import DataSpec
 from coview.encoders import export_encoder, resnet
 from coview.options import PretrainOptions
 from coview.recipes import change, recipe
 from coview.recipes.changes import with_normalization
-from coview.runs.pretrain import with_network
+from coview.runs.pretrain import about_folders, with_network
 from coview.runs.start import new_folder, new_run_lock
 from coview.training import loop
 from small_run import SMALL, pictures
@@ -411,6 +414,12 @@ def test_sub_folders_that_look_like_classes_are_named(tmp_path, capsys, labels):
     main([*words, "--device", "cpu", "--size", "8", "--encoder", "resnet10/8-small"])
     said = "look like classes: --labels-from folders shows kNN accuracy" in capsys.readouterr().out
     assert said == (labels == "auto")
+
+
+def test_shards_are_no_sub_folders():
+    names = [f"{number:03}.tar#data/{row}.jpg" for number in range(3) for row in range(30)]
+    store = SimpleNamespace(labels=None, names=names, parts=())
+    assert about_folders(store, DataSpec.of(str(Path(__file__).parent), size=8)) == ()
 
 
 def test_a_budget_chooses_epochs_that_fit(tmp_path, capsys):

@@ -75,6 +75,15 @@ def test_test_images_that_were_replaced_between_two_runs_are_found(tmp_path):
         check_images(cells, tmp_path)
 
 
+def test_a_source_that_got_test_images_between_two_runs_is_found(tmp_path):
+    """As the data sets of torchvision did: half of the runs are judged on a part of the images."""
+    cells = [pretrained(seed) for seed in (0, 1)]
+    for seed, (cell, split) in enumerate(zip(cells, (SPLIT, GIVEN), strict=True)):
+        end(cell, tmp_path, opened(TRAIN), result(split=split, seed=seed))
+    with pytest.raises(RunError, match=r"images that are judged on of .*/evaluation/linear.json"):
+        check_images(cells, tmp_path)
+
+
 def test_a_result_on_other_images_in_the_folder_of_the_only_run_is_found(tmp_path):
     cell = pretrained()
     end(cell, tmp_path, opened(TRAIN), result(unlabeled=f"{OTHER}+{TEST}"))

@@ -151,8 +151,10 @@ def comparison_table(compared: Mapping[str, Any], sentences: Sequence[str]) -> N
             figure_and_interval(own.get(name), "\n", mark=mark(title, name)) for name in names
         ]))  # fmt: skip
     _print_parts(console, "run", names, columns)
+    shown = {title for title, _ in columns}
     for note in notes:
-        say(note.sentence())
+        if shown & set(note.titles):
+            say(note.sentence())
     if compared["differences"]:
         fields = [key.removeprefix("recipe.") for key in compared["differences"]]
         differing = [

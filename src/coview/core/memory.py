@@ -120,5 +120,7 @@ class PartSize:
 
 def free_memory() -> None:
     """Give memory back that torch keeps for later: cuBLAS and cuDNN take theirs beside it."""
-    gc.collect()
+    gc.collect()  # a network with recomputed blocks refers to itself
     torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

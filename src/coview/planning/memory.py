@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from coview.core.errors import InvalidValue
 from coview.core.machine import memory_bytes, processes_here, runs_here, sharing
+from coview.core.memory import free_memory
 from coview.core.text import byte_size
 from coview.methods import Passes
 from coview.methods.learner import NetworkTask
@@ -97,9 +97,8 @@ def exactness(learner: NetworkTask, images: int, micro_batch: int) -> str:
 
 def release(device: torch.device) -> None:
     """Give the memory of freed tensors, which torch keeps, back to a GPU that others use, too."""
-    if device.type == "cuda":
-        gc.collect()  # a network with recomputed blocks refers to itself
-        torch.cuda.empty_cache()
+    if device.type != "cpu":
+        free_memory()
 
 
 def usable_bytes(device: torch.device) -> float:

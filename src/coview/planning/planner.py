@@ -22,6 +22,7 @@ from coview.planning.memory import (
     about_passes,
     exactness,
     plan_passes,
+    release,
     usable_bytes,
 )
 from coview.planning.text import (
@@ -279,11 +280,12 @@ class Planner:
                 speed = self._speed(trial, recipe, views, **bounds)
                 break
             except DoesNotFit as error:
-                if trial.learner.reduce_memory(share, exact=exactly):
-                    continue
-                if exactly:
-                    raise DoesNotFit(f"{error} {EXACT_ONLY}") from error
-                raise
+                if not trial.learner.reduce_memory(share, exact=exactly):
+                    if exactly:
+                        raise DoesNotFit(f"{error} {EXACT_ONLY}") from error
+                    raise
+            # Behind the handler: the error holds the tensors of its attempt.
+            release(trial.device)
         passes = trial.learner.passes
         if passes == recipe.passes:
             return recipe, (), speed

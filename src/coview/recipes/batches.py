@@ -70,11 +70,13 @@ def render_ahead(
     chosen, ahead = next(fitting, (1, 1))
     if chosen == usual and ahead == usual + 1:
         return RenderAhead(workers=usual, ahead=ahead)
+    fewer = f"{plural(chosen, 'thread')} in place of {usual} and " if chosen < usual else ""
+    sets = "; `workers` sets the threads" if chosen < usual else ""
     note = (
-        f"{plural(chosen, 'thread')} in place of {usual} and {plural(ahead, 'batch', 'batches')} "
-        f"ahead in place of {usual + 1}: the batches that exist at once would take "
+        f"{fewer}{plural(ahead, 'batch', 'batches')} ahead in place of {usual + 1}: the batches "
+        "that exist at once would take "
         f"{byte_size(need(usual, usual + 1))} of this machine's memory, and "
-        f"{byte_size(may_fill)} can be used; `workers` sets the threads."
+        f"{byte_size(may_fill)} can be used{sets}."
     )
     return RenderAhead(workers=chosen, ahead=ahead, note=note)
 

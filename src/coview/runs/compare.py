@@ -165,7 +165,7 @@ def compare(options: CompareOptions) -> Compared:
     whole = {name for name, run in zip(names, runs, strict=True) if _has_its_length(run)}
     rows.seeds = seed_means([row for row in rows if row["name"] in whole], rows.figures)
     rows.recipes = recipe_tests(rows.seeds)
-    rows.notes = [*figure_notes(rows.figures), *held_out_notes(rows, runs)]
+    rows.notes = [*figure_notes(rows.figures), *held_out_notes(rows, runs, rows.figures)]
     if out is not None:
         rows.path = write_run_comparison(
             out, dict(zip(names, (run.path for run in runs), strict=True)),
@@ -294,7 +294,7 @@ def figure_notes(figures: Sequence[RunFigure]) -> list[FigureNote]:
             if len({fingerprint for fingerprint, _ in images.values()}) > 1:
                 names = {words for _, words in images.values()}
                 text = (
-                    f"{what}: each has its own draw of {names.pop()}."
+                    f"{what}: {names.pop()} each, but others: no comparison of the runs."
                     if len(names) == 1
                     else f"{what} ({_by_images(images)}): no comparison of the runs."
                 )
@@ -310,13 +310,23 @@ def figure_notes(figures: Sequence[RunFigure]) -> list[FigureNote]:
 
 
 def held_out_notes(
-    rows: Sequence[Mapping[str, Any]], runs: Sequence[RunFolder]
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[RunFolder], figures: Sequence[RunFigure]
 ) -> list[FigureNote]:
-    """That figures of held-out images, measured while training, are of other data in each run."""
-    notes = []
+    """That figures of held-out images, measured while training, are of other data in each run.
+
+    Neighbors while training are shown of a run without ``figures`` alone.
+    """
+    notes, evaluated = [], {figure.run for figure in figures}
     for title, own in (
         (FIGURES[FOUND].label, [row for row in rows if FOUND in row]),
-        (KNN, [row for row, run in zip(rows, runs, strict=True) if _has_knn(run)]),
+        (
+            KNN,
+            [
+                row
+                for row, run in zip(rows, runs, strict=True)
+                if row["name"] not in evaluated and _has_knn(run)
+            ],
+        ),
     ):
         data = {
             row["name"]: (str(row["data.fingerprint"]), short_source(row.get("data.source")))

@@ -101,9 +101,10 @@ def evaluate(options: EvaluateOptions) -> Results:
             say(f"The protocol {protocol.name!r} is left out: {error}")
             continue
         results += new
-        for words_ in replaced_by(opened, protocol.name):
-            replaced.setdefault(words_, []).append(protocol.name)
-        write(opened, new)
+        before = list(replaced_by(opened, protocol.name))
+        if write(opened, new):
+            for words_ in before:
+                replaced.setdefault(words_, []).append(protocol.name)
         if len(protocols) >= MANY:
             say(f"{protocol.name}: {duration(time.monotonic() - began, 1)}.", detail=True)
     for others, names in replaced.items():

@@ -15,7 +15,7 @@ from coview.core.places import place_of
 from coview.core.user_code import import_files
 from coview.data.folder import clear_classes, first_folders
 from coview.data.held_out import usual_training
-from coview.data.scan import TABLES
+from coview.data.scan import SHARD_SUFFIX, TABLES
 from coview.data.spec import DataSpec, name_of
 from coview.encoders import EncoderSpec
 from coview.encoders.exchange.weights import (
@@ -153,8 +153,8 @@ def about_folders(store: ImageStore, spec: DataSpec) -> tuple[str, ...]:
     source = spec.source
     if store.labels is not None or spec.labels_from != "auto" or not isinstance(source, str):
         return ()
-    tables = store.names[0].partition("#")[0].lower().endswith(TABLES)
-    if tables or not place_of(source).is_folder:
+    file = store.names[0].partition("#")[0].lower()
+    if file.endswith((*TABLES, SHARD_SUFFIX)) or not place_of(source).is_folder:
         return ()
     classes = clear_classes(first_folders(store.names, store.parts))
     if not classes:

@@ -89,8 +89,10 @@ class Evaluation:
         }  # fmt: skip
 
 
-def write(opened: Evaluation, results: Sequence[evaluation.Result]) -> None:
-    """Keep the figures of one protocol: in ``out``, and in the folders of the runs."""
+def write(opened: Evaluation, results: Sequence[evaluation.Result]) -> bool:
+    """Keep the figures of one protocol: in ``out``, and in the folders of the runs; whether these
+    took them all."""
+    are_kept = True
     benchmark, descriptions = opened.benchmark, descriptions_of()
     if opened.out is not None:
         evaluation.write_results(opened.out, results, data=opened.data, descriptions=descriptions)
@@ -104,6 +106,8 @@ def write(opened: Evaluation, results: Sequence[evaluation.Result]) -> None:
             evaluation.write_results(folder_of(judged), own, data=data, descriptions=descriptions)
         except StorageError as error:  # the figures are there: say them
             say(f"The results are not kept in the run. {error}")
+            are_kept = False
+    return are_kept
 
 
 def replaced_by(opened: Evaluation, protocol: str) -> Iterator[str]:

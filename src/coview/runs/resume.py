@@ -161,8 +161,10 @@ def other_processes(run: Run, world: int) -> str:
 def _open_again(run: Run, options: ResumeOptions) -> Images:
     # That images are broken now and were not says the fingerprint.
     images = replace(run.data.images, allow_broken=True)
+    # A source may have got parts since: the run has test images of its own or had none then.
+    own_test = run.data.own_test and "+" in run.description["data"]["fingerprint"]
     try:
-        data = replace(run.data, images=images)
+        data = replace(run.data, images=images, own_test=own_test)
         return data.open(options.data, options.test, options.workers)
     except RunError as error:
         raise RunError(

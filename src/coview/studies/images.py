@@ -84,8 +84,10 @@ def _judged_on(cell: Cell, root: Path) -> Iterator[Record]:
         if any(parts):
             # Without test images a part of the data is tested on, which the seed chooses.
             seed = None if given else card.get("seed")
-            named = (_named(settings, (*OPENED, *LABELS, "test")), cell.validates, given, seed)
-            yield Record(named, repr(parts), file, "images that are judged on")
+            named = (_named(settings, (*OPENED, *LABELS, "test")), cell.validates)
+            yield Record((*named, given, seed), repr(parts), file, "images that are judged on")
+            # A source may have got test images of its own since.
+            yield Record((*named, file.name), repr(given), file, "images that are judged on")
         yield from _without_labels(settings, data.get("unlabeled_fingerprint"), run, file)
         # Of a set without test images a part is tested on, which the seed chooses.
         for name, seed in (("outliers", None), ("data sets", card.get("seed"))):
