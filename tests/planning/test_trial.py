@@ -153,7 +153,7 @@ def test_the_estimate_says_how_sure_it_is(monkeypatch):
     views = chosen.recipe.total_steps(len(STORE)) * 64
     assert chosen.seconds == pytest.approx(views / 100)
     (line,) = (note for note in chosen.notes if note.startswith("About "))
-    assert line.startswith("About 3 min of training (3 min to 3 min) at the 100 views/s")
+    assert line.startswith("About 3 min of training at the 100 views/s")
 
 
 def test_epochs_that_are_given_do_not_follow_the_clock(monkeypatch):
