@@ -126,6 +126,18 @@ def test_fields_in_backticks_are_spelled_as_settings_where_there_is_no_such_opti
     )
 
 
+def test_the_files_of_a_folder_are_answered_with_the_folder(tmp_path):
+    files = [tmp_path / f"{place}.jpg" for place in range(3)]
+    for file in files:
+        file.touch()
+    with pytest.raises(InvalidValue, match=f"^Several files .* give their folder, {tmp_path}"):
+        parse(Example, "try", [str(file) for file in files])
+    with pytest.raises(InvalidValue, match=r"^'b' and 1 more are too many arguments; see coview"):
+        parse(Example, "try", ["a", "b", "c"])
+    with pytest.raises(InvalidValue, match=r"^'b' is one argument too many; see coview try --help"):
+        parse(Example, "try", ["a", "b"])
+
+
 def test_whole_numbers_may_be_written_as_floats_and_no_others():
     assert parse(Example, "try", ["x", "--epochs", "1e2"]).epochs == 100
     assert parse(Example, "try", ["x", "--epochs", "32.0"]).epochs == 32

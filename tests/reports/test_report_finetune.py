@@ -50,7 +50,7 @@ def test_finetune_report_has_the_sections_that_it_can_fill(outline: Outline) -> 
 
 def test_finetune_report_begins_with_sentence_and_accuracies(outline: Outline) -> None:
     start = plain(outline.text[: outline.text.index("Largest confusions")])
-    for words in ("It has learned", "of 1,200 test images are classified correctly", "Raise epochs for",
+    for words in ("It has learned", "of 1,200 test images are classified correctly", "Raise --epochs for",
                   "Fine-tuning run of finetune-cpu", "87.4 %", "79.1 %", "63.8 %",
                   "finished after 600 steps"):  # fmt: skip
         assert words in start, words
@@ -76,7 +76,10 @@ def test_what_is_not_known_of_the_test_images_is_not_said(tmp_path: Path) -> Non
     change(folder / "evaluation" / "finetune.json", data={"caveats": [sentence]})
     text = report_of(folder).text
     assert new not in text
-    assert sentence.replace("`", "") in text
+    # Of a run of the command line a field is an option, of another one the field.
+    assert sentence.replace("`test`", "--test") in text
+    change(folder / "run.json", command="python my.py")
+    assert sentence.replace("`", "") in report_of(folder).text
     assert "1,200 test images; not all need be new to the network, see below" in plain(text)
 
 

@@ -141,8 +141,17 @@ def test_report_of_a_failure_shows_causes_and_remedy(tmp_path: Path, label: str)
     outline = report_of(make_run(tmp_path, verdict=label, images=20))
     assert "Likely causes" in outline.text
     assert "The learning rate rises without a warm-up." in outline.text
-    assert "Start again with a longer warmup_epochs (10)" in outline.text
+    assert "Start again with a longer --warmup-epochs (10)" in outline.text
     assert len(outline.named("code")) == 1 + 2 + 2  # doctor; command and hash; two fields
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "command": "python my.py"}))
+    assert "Start again with a longer warmup_epochs (10)" in report_of(tmp_path).text
+
+
+def test_similarities_are_compared_within_a_row(good: tuple[Path, Outline]) -> None:
+    text = good[1].text
+    assert "compare those within a row" in text
+    assert "0 unrelated" not in text
 
 
 def test_report_of_learning_needs_no_remedy(good: tuple[Path, Outline]) -> None:

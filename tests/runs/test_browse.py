@@ -82,7 +82,7 @@ def test_a_mapped_table_is_not_mapped_again(run: Path, monkeypatch: pytest.Monke
     def again(*_: object, **__: object) -> None:
         raise AssertionError("mapped again")
 
-    monkeypatch.setattr("coview.runs.browse_columns.map", again)
+    monkeypatch.setattr("coview.runs.browse_columns.mapped", again)
     with coview.browse(run, device="cpu") as server:
         assert len(collection_of(server)) == 60
 

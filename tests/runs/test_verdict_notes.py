@@ -45,9 +45,9 @@ NOTE = (
     [
         ["embed", ENCODER, "photos"],
         ["search", ENCODER, "photos/01.png", "--in", "photos"],
+        ["browse", ENCODER, "photos", "--out", "page.html"],  # it makes the map
         ["map", ENCODER, "photos", "--clusters", "2"],
         ["select", ENCODER, "photos", "--number", "2"],
-        ["browse", ENCODER, "photos", "--out", "page.html"],
         ["duplicates", "photos", "--with", ENCODER],
     ],
     ids=lambda words: words[0],

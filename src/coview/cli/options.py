@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.options import OTHER_WORDS, is_positional
+from coview.core.options import OTHER_WORDS, as_options, flag, is_positional
 from coview.core.paths import local_path
 from coview.core.plain import KINDS, number, plain_type
 from coview.options import GROUPS, CommandOptions
@@ -51,33 +51,28 @@ def parse_command(
             meant = flag(OTHER_WORDS.get(word.lstrip("-").replace("_", "-").lower(), ""))
             raise UnknownName("option", word, flags, meant=meant if meant in flags else "")
     if rest:
-        raise InvalidValue(
-            f"{' '.join(rest)!r} is one argument too many; see coview {verb} --help."
-        )
+        raise InvalidValue(too_many(rest, f"coview {verb} --help"))
     read = {name: tuple(v) if isinstance(v, list) else v for name, v in vars(values).items()}
     return _take(options, read), _take(command, read)
+
+
+def too_many(words: Sequence[str], explained: str) -> str:
+    """What is said of arguments for which there is no place; ``explained``: where the others are.
+
+    >>> too_many(["b.jpg", "c.jpg"], "coview pretrain --help")
+    "'b.jpg' and 1 more are too many arguments; see coview pretrain --help."
+    """
+    folders = {Path(word).parent for word in words}
+    if len(words) > 1 and len(folders) == 1 and all(Path(word).is_file() for word in words):
+        return f"Several files are too many arguments; give their folder, {folders.pop()}."
+    if len(words) == 1:
+        return f"{words[0]!r} is one argument too many; see {explained}."
+    return f"{words[0]!r} and {len(words) - 1} more are too many arguments; see {explained}."
 
 
 def _take(kind: type[T], values: dict[str, Any]) -> T:
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: values[name] for name in names})
-
-
-def flag(name: str) -> str:
-    """``learning_rate`` -> ``--learning-rate``; ``import_``, no name in Python -> ``--import``."""
-    return "--" + name.rstrip("_").replace("_", "-")
-
-
-def as_options(text: str, *kinds: type) -> str:
-    """``text`` with each field of ``kinds`` in backticks spelled as the command line has it.
-
-    The one place that knows both spellings: errors and notes name fields.
-    """
-    spelling = {}
-    for kind in kinds:
-        for field in dataclasses.fields(kind):
-            spelling[field.name] = field.name.upper() if is_positional(field) else flag(field.name)
-    return re.sub(r"`(\w+)`", lambda match: spelling.get(match[1], match[0]), text)
 
 
 SETTINGS = {

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,6 +102,23 @@ def argument(text: str, *, optional: bool = False, several: bool = False, names:
 
 def is_positional(field: dataclasses.Field[Any]) -> bool:
     return bool(field.metadata.get("positional"))
+
+
+def flag(name: str) -> str:
+    """``learning_rate`` -> ``--learning-rate``; ``import_``, no name in Python -> ``--import``."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def as_options(text: str, *kinds: type) -> str:
+    """``text`` with each field of ``kinds`` in backticks spelled as the command line has it.
+
+    The one place that knows both spellings: errors and notes name fields.
+    """
+    spelling = {}
+    for kind in kinds:
+        for field in dataclasses.fields(kind):
+            spelling[field.name] = field.name.upper() if is_positional(field) else flag(field.name)
+    return re.sub(r"`(\w+)`", lambda match: spelling.get(match[1], match[0]), text)
 
 
 def takes(options: type[Options]) -> Callable[[Callable[[Options], T]], Callable[..., T]]:

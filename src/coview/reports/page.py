@@ -19,6 +19,7 @@ from coview.reports.key_numbers import key_numbers
 from coview.reports.pictures import picture_uri
 from coview.reports.records import Record, number, part, read_record
 from coview.reports.run_state import is_ended
+from coview.reports.spelling import as_typed
 from coview.reports.summary import page_header
 
 RELOAD_SECONDS = 20
@@ -53,6 +54,7 @@ def write_report(
 
 
 def build_page(record: Record) -> str:
+    record = as_typed(record)
     version = str(record.description.get("coview", ""))
     going = record.running and not is_ended(record)
     return build_document(
@@ -89,7 +91,7 @@ def _near(record: Record) -> str:
     return (
         "At the left an image that the network has never seen, beside it those that are most "
         f"similar to it{f' among {among}' if among else ''}. The number is their similarity, the "
-        "cosine of the features: 1 is the same, 0 unrelated."
+        "cosine of the features: compare those within a row. All may be near 1."
         f"{_FRAMES if record.class_names else ''}"
     )
 

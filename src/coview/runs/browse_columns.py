@@ -8,9 +8,9 @@ from coview.core.images import ImageStore
 from coview.embeddings.map import MIN_ROWS
 from coview.embeddings.table import EmbeddingTable
 from coview.embeddings.table_schema import MAP_LAYER
-from coview.options import BrowseOptions
+from coview.options import BrowseOptions, MapOptions
 from coview.runs.duplicates import GROUP, duplicates_in
-from coview.runs.map import CLUSTER, map
+from coview.runs.map import CLUSTER, mapped
 
 COLUMNS = {"x", "y", "outlier"}
 
@@ -29,9 +29,11 @@ def with_map(options: BrowseOptions, table: EmbeddingTable) -> EmbeddingTable:
     if count < MIN_ROWS:
         x = (np.arange(count) + 1) / (count + 1)
         return table.with_columns({"x": x, "y": np.full(count, 0.5)})
-    return map(
-        options.run, table, layer=options.layer, checkpoint=options.checkpoint,
-        device=options.device, import_=options.import_,
+    return mapped(
+        MapOptions(
+            run=options.run, data=table, layer=options.layer, checkpoint=options.checkpoint,
+            device=options.device, import_=options.import_,
+        )
     )  # fmt: skip
 
 

@@ -55,10 +55,15 @@ def map(options: MapOptions) -> EmbeddingTable:
     >>> table["x"].shape, sorted(set(table["cluster_4"].tolist())), len(table["outlier"])
     ((40,), [0, 1, 2, 3], 40)
     """
+    say_verdict(options.run)
+    return mapped(options)
+
+
+def mapped(options: MapOptions) -> EmbeddingTable:
+    """As :func:`map`, for whoever has said what the run was judged."""
     counts = whole_numbers("clusters", options.clusters)
     landmarks = options.landmarks
     has_opentsne(required=landmarks is not None and landmarks > MAX_TSNE)
-    say_verdict(options.run)
     table = vectors_table(options)
     if len(table) < MIN_ROWS:
         raise DataError(f"Only {plural(len(table), 'image')}; a map needs at least {MIN_ROWS}.")
