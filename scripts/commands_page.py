@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from coview.cli.options import as_options, flag
 from coview.cli.verbs import STOPPED, VERBS, Verb
 from coview.core.figures import DIAGNOSES
-from coview.core.options import is_positional
+from coview.core.options import as_options, flag, is_positional
 from coview.core.plain import KINDS, plain_type
 from coview.options import (
     CommandOptions,

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from coview.cli import main
-from coview.cli.options import flag
 from coview.cli.verbs import VERBS
-from coview.core.options import is_positional
+from coview.core.options import flag, is_positional
 from coview.options import CommandOptions, TrainingCommandOptions
 
 STORED = Path(__file__).with_name("options.txt")

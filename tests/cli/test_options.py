@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from coview.cli.options import OTHER_WORDS, as_options, as_settings, parse
+from coview.cli.options import as_settings, parse
 from coview.cli.verbs import VERBS
 from coview.core.errors import InvalidValue, UnknownName
-from coview.core.options import argument, option, takes
+from coview.core.options import OTHER_WORDS, argument, as_options, option, takes
 from coview.options import PretrainOptions, SweepOptions
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from coview.cli.options import as_options, as_settings, parse_command
+from coview.cli.options import as_settings, parse_command
 from coview.cli.processes import (
     end_with_parent,
     require_one_process,
@@ -28,6 +28,7 @@ from coview.core.clock import command_since
 from coview.core.errors import CoviewError, SeveralErrors, UnknownName
 from coview.core.machine import is_main_process
 from coview.core.option_checks import check_options
+from coview.core.options import as_options
 from coview.core.plain import finite
 from coview.core.progress import output
 from coview.core.streams import safe_streams

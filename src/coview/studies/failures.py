@@ -68,7 +68,7 @@ class Failures:
 def about_error(error: Exception) -> str:
     """What went wrong in a run, in a sentence; of an error that is none of ours also where.
 
-    >>> about_error(RunError("The run is gone."))
+    >>> about_error(CoviewError("The run is gone."))
     'The run is gone.'
     """
     if isinstance(error, CoviewError):
